@@ -1,0 +1,41 @@
+# `make` lists what there is. Everything runs in .venv, which is made on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow lint format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready  ## make the environment (.venv)
+
+# torch first, by its exact version: a CPU-only wheel that is at hand is then kept
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Triad needs Python 3.11 or newer: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+train: .venv/ready  ## train the default model on the default data (about five minutes on two cores)
+	$(BIN)/python train.py
+
+test: .venv/ready lint  ## run the tests and the linters (under 15 minutes on two cores)
+	$(BIN)/python -m pytest
+
+test-slow: .venv/ready  ## run the tests that take longer than a minute, too
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+lint: .venv/ready  ## check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ty check
+
+format: .venv/ready  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove the environment and caches (runs stay)
+	rm -rf .venv .pytest_cache .ruff_cache

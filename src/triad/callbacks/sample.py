@@ -1,0 +1,36 @@
+"""What the model writes by now."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from triad.generate import continuation
+
+
+class Sample(Callback):
+    """Print a continuation of `prompt` after each validation, and keep it in the run's samples.txt.
+
+    Every rank takes part, because the weights may be spread over them; all draw the same numbers.
+    """
+
+    def __init__(self, run, tokenizer, context: int, prompt: str, length: int, temperature: float) -> None:
+        self.path, self.tokenizer, self.context = run / "samples.txt", tokenizer, context
+        self.prompt, self.length, self.temperature = prompt, length, temperature
+        known = [character for character in prompt if _encodes(tokenizer, character)]
+        self.start = tokenizer.encode("".join(known)).tolist() or [tokenizer.separator or 0]
+
+    def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        with trainer.precision_plugin.val_step_context():
+            words = [*continuation(task.model, self.start, self.length, self.context, self.temperature, 50, seed=0)]
+        if trainer.is_global_zero:
+            text = self.tokenizer.decode(self.start + words)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"--- step {trainer.global_step}\n{text}\n")
+            indented = "\n".join("    | " + line for line in text.splitlines()[:12])
+            print(indented, flush=True)
+
+
+def _encodes(tokenizer, character: str) -> bool:
+    try:
+        tokenizer.encode(character)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""What a person sees of a run: one screen when it opens, one when it closes."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from triad import run as runs
+from triad.data.tokenizers import Tokenizer
+from triad.data.tokens import Tokens
+from triad.hardware import describe
+from triad.loggers.csv import read
+from triad.models.count import count
+
+
+class Screens(Callback):
+    """Print what will be trained on what, and what came of it; write result.json, which says that the run is finished.
+
+    Stands last among the callbacks, so that the result is written after the last checkpoint.
+    """
+
+    def __init__(self, run: Path, tokenizer: Tokenizer, tokens: Tokens, context: int) -> None:
+        self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
+
+    def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self.since = time.perf_counter()
+        if trainer.is_global_zero:
+            if not (self.run / "tokenizer").exists():
+                self.tokenizer.save(self.run / "tokenizer")
+            _show(self._opening(trainer, task))
+
+    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.is_global_zero:
+            rows = read(self.run / "metrics.csv")
+            result = figures(rows) | {"steps": trainer.global_step, "seconds": time.perf_counter() - self.since}
+            curve(self.run / "curve.png", rows)
+            if xz := self.tokens.xz_bits_per_byte:
+                result["xz/bits_per_byte"] = xz
+            runs.finish(self.run, result)
+            _show(self._closing(result))
+
+    def _opening(self, trainer: Trainer, task: LightningModule) -> dict[str, str]:
+        total, active = count(task.model)
+        rows = trainer.datamodule.batch_rows(trainer.global_step)
+        train, val = self.tokens.train, self.tokens.val
+        strategy, hardware = trainer.strategy, task.hardware
+        device = describe(strategy.root_device)
+        return {
+            "model": f"{type(task.model).__name__}, {total:,} parameters"
+            + (f", {active:,} active per token" if active != total else ""),
+            "data": f"{len(train.tokens):,} tokens to train on, {len(val.tokens):,} to validate, vocabulary"
+            f" {self.tokenizer.vocab_size:,} ({val.bytes_per_token:.2f} bytes per token)",
+            "batch": f"{rows} sequences x {self.context} tokens, {hardware.micro_batch_size or 'all'} at a time;"
+            f" {trainer.max_steps:,} steps, {trainer.max_steps * rows * self.context:,} tokens",
+            "layout": f"{type(strategy).__name__} on {trainer.world_size} x {device}; {trainer.precision},"
+            f" attention {hardware.attention}" + (", compiled" if hardware.compile else ""),
+            "run": str(self.run),
+        }
+
+    def _closing(self, result: dict[str, Any]) -> dict[str, str]:
+        shown = ("val/loss", "val/perplexity", "val/bits_per_byte", "perf/tokens_per_s", "perf/mfu", "seconds")
+        facts = {"best": "  ".join(f"{key} {result[key]:.4g}" for key in shown if key in result)}
+        if xz := self.tokens.xz_bits_per_byte:
+            facts["xz -9e"] = f"{xz:.4g} bits per byte of the same validation text"
+        return facts | {
+            "curve": str(self.run / "curve.png"),
+            "sample": f'python -m triad.generate run={self.run} prompt="def "',
+            "resume": f"python train.py resume={self.run} trainer.max_steps={2 * result['steps']}",
+            "compare": f"python -m triad.compare {self.run.parent}/*",
+        }
+
+
+def figures(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The figures of the best validation, and the median speed."""
+    found: dict[str, float] = {}
+    if validated := [row for row in rows if "val/loss" in row]:
+        best = min(validated, key=lambda row: row["val/loss"])
+        found = {key: value for key, value in best.items() if key.startswith("val/")}
+    for key in ("perf/tokens_per_s", "perf/mfu"):
+        if measured := [row[key] for row in rows if key in row]:
+            found[key] = float(torch.tensor(measured).median())
+    return found
+
+
+def curve(path: Path, rows: list[dict[str, float]]) -> None:
+    """Draw training and validation loss over the steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for key, style in (("train/loss", {"alpha": 0.5}), ("val/loss", {"marker": "o"})):
+        if points := [(row["step"], row[key]) for row in rows if key in row]:
+            axes.plot(*zip(*points, strict=True), label=key, **style)
+    axes.set(xlabel="step", ylabel="loss (nats per token)", title=path.parent.name)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def _show(facts: dict[str, str]) -> None:
+    print("\n".join(f"{key:<8} {value}" for key, value in facts.items()), flush=True)

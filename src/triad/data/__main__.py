@@ -1,0 +1,34 @@
+"""`python -m triad.data show=12345`: what a training batch is made of."""
+
+from rich.console import Console
+from rich.table import Table
+
+from triad.door import build, compose, verb
+
+
+def show(show: int, overrides: list[str]) -> None:
+    """List the documents of training batch `show`: name, offset and beginning of each row's text.
+
+    Takes the same words as train.py: `python -m triad.data show=3 data=text data.path=books/ context=128`.
+    """
+    from triad.data.cache import home
+    from triad.data.module import Windows
+    from triad.data.show import describe
+    from triad.data.tokens import prepare
+
+    config = compose(overrides)
+    source = build(config["data"])
+    tokenizer = build(config["tokenizer"])(source=source, cache=home())
+    tokens = prepare(source, tokenizer, home())
+    data = Windows(tokens, config["context"], build(config["batch"]), config["seed"])
+    table = Table("row", "document", "token", "byte", "text")
+    rows = describe(tokens.train, tokenizer, data.context, data.batch_rows, data.first_row, data.seed, show)
+    for row in rows:
+        table.add_row(
+            str(row.row), row.document, str(row.token_offset), str(row.byte_offset), repr(row.preview)
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    verb(show)

@@ -1,0 +1,131 @@
+"""UTF-8 text out of files: found by name, decompressed and decoded, with every fault reported by name."""
+
+import bz2
+import glob
+import gzip
+import io
+import json
+import lzma
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+WILD = set("*?[")
+
+
+class Found(NamedTuple):
+    """A file, and its name relative to what was asked for: the same on every machine."""
+
+    name: str
+    path: Path
+
+
+def find(asked: str | list[str], key: str) -> list[Found]:
+    """Sorted files of each path, folder (recursively) or glob; FileNotFoundError when one gives none."""
+    found = []
+    for pattern in [asked] if isinstance(asked, str) else asked:
+        files = _find_one(Path(pattern).expanduser())
+        if not files:
+            raise FileNotFoundError(f"{key}: {pattern!r} is no file, folder with files or glob; check {key}")
+        found += files
+    if not found:
+        raise FileNotFoundError(f"{key}: the list is empty; name a file, folder or glob")
+    return found
+
+
+def _find_one(path: Path) -> list[Found]:
+    if path.is_file():
+        return [Found(path.name, path)]
+    if path.is_dir():
+        return list(walk(path, set()))
+    fixed = path
+    while WILD & set(str(fixed)):
+        fixed = fixed.parent
+    matches = (Path(match) for match in sorted(glob.glob(str(path), recursive=True)))
+    return [Found(match.relative_to(fixed).as_posix(), match) for match in matches if match.is_file()]
+
+
+def walk(root: Path, without: set[str]) -> list[Found]:
+    """Files below `root` in order of name, passing over hidden ones and folders named in `without`."""
+    found = []
+    for folder, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if name not in without and not name.startswith(".")]
+        paths = (Path(folder, name) for name in names if not name.startswith("."))
+        found += [Found(path.relative_to(root).as_posix(), path) for path in paths if path.is_file()]
+    return sorted(found)
+
+
+def is_jsonl(path: Path) -> bool:
+    return ".jsonl" in path.suffixes[-2:]
+
+
+def read(path: Path) -> str:
+    """The whole of one file, its newlines as they are."""
+    with _open(path) as file:
+        return _decode(b"".join(_guarded(file, path)), path, 0)
+
+
+def lines(path: Path, field: str) -> Iterator[tuple[int, str]]:
+    """Number and text of each line of JSON, one in memory at a time; blank lines are passed over."""
+    offset = 0
+    with _open(path) as file:
+        for number, line in enumerate(_guarded(file, path), 1):
+            if content := _decode(line, path, offset).strip():
+                yield number, _field(content, field, f"{path}, line {number}")
+            offset += len(line)
+
+
+def _field(line: str, field: str, where: str) -> str:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not JSON ({error}); mend or remove the line") from None
+    if not isinstance(row, dict) or not isinstance(row.get(field), str):
+        keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+        raise ValueError(f"{where}: no text under {field!r} (it has: {keys}); set data.field")
+    try:
+        row[field].encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{where}: half a surrogate pair is not Unicode; mend or remove the line") from None
+    return row[field]
+
+
+def _decode(data: bytes, path: Path, offset: int) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        where = offset + error.start
+        raise ValueError(
+            f"{path}: not UTF-8 at byte {where}; convert it (iconv -t UTF-8) or leave it out"
+        ) from None
+
+
+def _open(path: Path) -> BinaryIO:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; check data.path")
+    if path.suffix == ".zst":
+        return _open_zstandard(path)
+    return cast(BinaryIO, OPENERS.get(path.suffix, open)(path, "rb"))
+
+
+def _open_zstandard(path: Path) -> BinaryIO:
+    try:
+        import zstandard
+    except ImportError:
+        raise ImportError(f"{path}: .zst needs zstandard; pip install 'triad[data]'") from None
+    reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
+    return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, reader)))
+
+
+def _guarded(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """The lines of a file; damage inside a compressed one is reported by its name."""
+    try:
+        yield from file
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); is it damaged?") from None
+    except Exception as error:  # zstandard's own error, whose class is unknown until it is imported
+        error.add_note(f"while reading {path}")
+        raise

@@ -1,0 +1,64 @@
+"""The order of training: which window of the corpus each row reads, a pure function of seed and row.
+
+Row i of the infinite sequence belongs to epoch e = i // N, where N is the number of windows, and reads window
+permutation_{seed,e}(i mod N). No state is kept: any row of any epoch is found in O(1) time and memory.
+"""
+
+import math
+
+import numpy as np
+
+ROUNDS = 8
+GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, the increment of SplitMix64
+TURNS = [turn * 0xD1B54A32D192ED03 % 2**64 for turn in range(ROUNDS)]  # far apart: rounds share no input
+
+
+def count_windows(n_tokens: int, context: int) -> int:
+    """N = (n_tokens - 1) // context: a window reads context + 1 tokens and shares the last with the next."""
+    windows = (n_tokens - 1) // context
+    if windows < 1:
+        raise ValueError(
+            f"context={context}: longer than the corpus, whose {n_tokens} tokens allow "
+            f"context={n_tokens - 1} at most; lower context or give data more text"
+        )
+    return windows
+
+
+def window_of(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
+    """The window each row reads: shuffled, and each exactly once in every epoch."""
+    rows = np.asarray(rows).astype(np.uint64)
+    seed_key = _scrambled(np.array([seed % 2**64], np.uint64))
+    epoch_key = _scrambled(rows // windows + seed_key)
+    return _permuted(rows % windows, windows, epoch_key).astype(np.int64)
+
+
+def _permuted(x: np.ndarray, n: int, key: np.ndarray) -> np.ndarray:
+    """Permute {0..n-1} by encrypting it: a Feistel network on Z_a x Z_b with ab >= n, walked until below n.
+
+        L' = L + F(R) mod a,   R' = R + F(L') mod b          Black & Rogaway 2002, methods 2 and 3
+
+    "Ciphers with arbitrary finite domains", CT-RSA 2002. With a = ceil(sqrt n) and b = ceil(n / a) there are
+    fewer than a values to walk past, so nearly every x is done after one pass.
+    """
+    a = math.isqrt(n - 1) + 1
+    b = -(-n // a)
+    y = _feistel(x, a, b, key)
+    while (outside := y >= n).any():
+        y[outside] = _feistel(y[outside], a, b, key[outside])
+    return y
+
+
+def _feistel(x: np.ndarray, a: int, b: int, key: np.ndarray) -> np.ndarray:
+    left, right = x % a, x // a
+    for turn in range(0, ROUNDS, 2):
+        left = (left + _scrambled(right + key + TURNS[turn]) % a) % a
+        right = (right + _scrambled(left + key + TURNS[turn + 1]) % b) % b
+    return left + right * a
+
+
+def _scrambled(x: np.ndarray) -> np.ndarray:
+    """SplitMix64, modulo 2^64: Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators"."""
+    x = x + GOLDEN
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB
+    return x ^ (x >> 31)

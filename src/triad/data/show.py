@@ -1,0 +1,45 @@
+"""What a training batch is made of, for eyes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from triad.data.order import count_windows, window_of
+from triad.data.tokenizers import Tokenizer
+from triad.data.tokens import TokenFile
+
+
+class Row(NamedTuple):
+    """A row of a batch: the document it begins in, how far into it, and the beginning of its text."""
+
+    row: int
+    document: str
+    token_offset: int
+    byte_offset: int
+    preview: str
+
+
+def describe(
+    tokens: TokenFile,
+    tokenizer: Tokenizer,
+    context: int,
+    batch_rows: Callable[[int], int],
+    first_row: Callable[[int], int],
+    seed: int,
+    step: int,
+    preview_tokens: int = 24,
+) -> list[Row]:
+    """The rows of the batch of `step`, over all ranks."""
+    rows = np.arange(first_row(step), first_row(step) + batch_rows(step))
+    windows = window_of(rows, count_windows(len(tokens.tokens), context), seed)
+    return [
+        _row(tokens, tokenizer, row, window * context, min(preview_tokens, context))
+        for row, window in zip(rows.tolist(), windows.tolist(), strict=True)
+    ]
+
+
+def _row(tokens: TokenFile, tokenizer: Tokenizer, row: int, start: int, length: int) -> Row:
+    name, first, offset = tokens.document_at(start)
+    byte_offset = int(tokenizer.byte_lengths[tokens.tokens[first:start]].sum())
+    return Row(row, name, offset, byte_offset, tokenizer.decode(tokens.tokens[start : start + length]))

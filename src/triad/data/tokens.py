@@ -1,0 +1,152 @@
+"""Text made into files of token ids, once; every run maps them into memory.
+
+tokens-<hash>/train.bin              ids, uint16 or uint32, document after document
+              train.documents.bin    int64 [documents, 2]: first token, place of its name in the next file
+              train.names.jsonl      one name a line
+              val.bin ...            the same for validation
+              manifest.json          sizes, checksums and what `_build` returns
+"""
+
+import json
+import lzma
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from triad.data.cache import Facts, cached, fingerprint
+from triad.data.sources import Document, Source, Split
+from triad.data.tokenizers import Tokenizer
+
+FORMAT = 1
+XZ_LIMIT_BYTES = 16 << 20  # a longer validation text would keep xz busy for minutes
+
+
+class Place(NamedTuple):
+    """Where a token stands: the document, its first token, and how many tokens further."""
+
+    name: str
+    first: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """The tokens of one split; `bytes` is the UTF-8 size of the text they came from."""
+
+    folder: Path
+    split: Split
+    dtype: str
+    bytes: int
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        return np.memmap(self.folder / f"{self.split}.bin", self.dtype, mode="r")
+
+    @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes of text for each token, separators counted among the tokens."""
+        return self.bytes / len(self.tokens)
+
+    def document_at(self, position: int) -> Place:
+        """The document that the token at `position` belongs to."""
+        if not 0 <= position < len(self.tokens):
+            raise ValueError(f"position={position}: the {self.split} split has {len(self.tokens)} tokens")
+        index = np.memmap(self.folder / f"{self.split}.documents.bin", np.int64, mode="r").reshape(-1, 2)
+        first, name_at = index[bisect_right(index[:, 0], position) - 1].tolist()
+        with (self.folder / f"{self.split}.names.jsonl").open("rb") as names:
+            names.seek(name_at)
+            return Place(json.loads(names.readline()), first, position - first)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the map, which would travel to a DataLoader's worker as a copy of the whole file."""
+        return {key: value for key, value in self.__dict__.items() if key != "tokens"}
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Both splits, and the size of `xz -9e` of the validation text as a yardstick for val/bits_per_byte."""
+
+    train: TokenFile
+    val: TokenFile
+    fingerprint: str
+    xz_bits_per_byte: float | None
+
+
+def prepare(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
+    """Tokens of this text by this tokenizer, from the cache when they were made before."""
+    contents = source.contents
+    key = fingerprint(FORMAT, contents["train"], contents["val"], tokenizer.fingerprint)
+    folder = cache / f"tokens-{key}"
+    facts = cached(folder, partial(_build, source, tokenizer))
+    train = TokenFile(folder, "train", facts["dtype"], contents["train"].bytes)
+    val = TokenFile(folder, "val", facts["dtype"], contents["val"].bytes)
+    return Tokens(train, val, key, facts["xz_bits_per_byte"])
+
+
+def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
+    dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
+    sizes = {split: contents.bytes for split, contents in source.contents.items()}
+    with _progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
+        for split in ("train", "val"):
+            written = _write(folder, split, source.documents(split), tokenizer, dtype, advance)
+            if written != sizes[split]:
+                raise ValueError(
+                    f"data={source.name}: the {split} text changed while it was read; start again"
+                )
+    small = sizes["val"] <= XZ_LIMIT_BYTES
+    xz = xz_bits_per_byte(source.documents("val"), sizes["val"]) if small else None
+    return {"dtype": dtype, "bytes": sizes, "xz_bits_per_byte": xz}
+
+
+def _write(
+    folder: Path,
+    split: Split,
+    documents: Iterator[Document],
+    tokenizer: Tokenizer,
+    dtype: str,
+    advance: Callable[[int], None],
+) -> int:
+    """Write the three files of one split, one document in memory at a time; return the bytes of text."""
+    end = [] if tokenizer.separator is None else [tokenizer.separator]
+    first = size = 0
+    with (
+        (folder / f"{split}.bin").open("wb") as tokens,
+        (folder / f"{split}.documents.bin").open("wb") as index,
+        (folder / f"{split}.names.jsonl").open("wb") as names,
+    ):
+        for name, text in documents:
+            ids = np.append(tokenizer.encode(text), end).astype(dtype)
+            index.write(np.array([first, names.tell()], np.int64).tobytes())
+            names.write(json.dumps(name).encode() + b"\n")
+            tokens.write(ids.tobytes())
+            first += len(ids)
+            size += (read := len(text.encode()))
+            advance(read)
+    return size
+
+
+def xz_bits_per_byte(documents: Iterator[Document], size: int) -> float:
+    """Bits per byte of `xz -9e` on these `size` bytes of text: what a general compressor makes of them."""
+    # a dictionary of the text's size packs as well as the usual 64 MiB, which ask for 674 MiB of memory
+    options = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(size, 4096)}
+    compressor = lzma.LZMACompressor(filters=[options])
+    packed = sum(len(compressor.compress(text.encode())) for _, text in documents)
+    return 8 * (packed + len(compressor.flush())) / size
+
+
+@contextmanager
+def _progress(title: str, total_bytes: int) -> Generator[Callable[[int], None]]:
+    """A bar on a terminal, nothing in a file."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total_bytes)
+        yield partial(bar.advance, task)

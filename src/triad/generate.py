@@ -1,0 +1,101 @@
+"""Continue a text with a trained model: `python -m triad.generate run=outputs/<run_id> prompt="def "`."""
+
+import codecs
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def continuation(
+    model: nn.Module, prompt: list[int], tokens: int, context: int, temperature: float, top_k: int | None, seed: int
+) -> Iterator[int]:
+    """Sample up to `tokens` further tokens, one at a time, with a key-value cache (an LSTM: its state).
+
+        x_t ~ softmax(logits_t / temperature), over the `top_k` most likely;  temperature 0 takes the likeliest
+
+    When the cache is full, the newer half of the text is read again and sampling goes on from there.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    text, fresh = list(prompt), prompt[-context:]
+    cache = model.empty_cache(1)
+    held = 0
+    for _ in range(tokens):
+        if held + len(fresh) > context:
+            fresh, cache, held = text[-max(1, context // 2) :], model.empty_cache(1), 0
+        logits_BTV, _ = model(torch.tensor([fresh], device=device), cache=cache)
+        held += len(fresh)
+        chosen = _choose(logits_BTV[0, -1].float().cpu(), temperature, top_k, generator)
+        text.append(chosen)
+        fresh = [chosen]
+        yield chosen
+
+
+def _choose(logits_V: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> int:
+    if temperature == 0:
+        return int(logits_V.argmax())
+    if top_k is not None and top_k < len(logits_V):
+        logits_V = logits_V.masked_fill(logits_V < logits_V.topk(top_k).values[-1], -torch.inf)
+    return int(torch.multinomial((logits_V / temperature).softmax(-1), 1, generator=generator))
+
+
+def generate(
+    run: str,
+    prompt: str = "def ",
+    tokens: int = 300,
+    temperature: float = 0.8,
+    top_k: int | None = 50,
+    seed: int = 0,
+    step: int | None = None,
+) -> None:
+    """Stream a continuation of `prompt` from a run's newest checkpoint, or from the one of a given `step`."""
+    from triad.data.tokenizers import load
+    from triad.door import build, read_config
+
+    directory = Path(run)
+    config = read_config(directory)
+    tokenizer = load(directory / "tokenizer")
+    model = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
+    _fill(model, directory / "checkpoints", step)
+    words = tokenizer.encode(prompt).tolist()
+    if not words and tokenizer.separator is None:
+        raise ValueError('prompt="": this vocabulary has no separator to start from; give a prompt')
+    start = words or [tokenizer.separator]
+    sys.stdout.write(prompt)
+    stream = continuation(model, start, tokens, config["context"], temperature, top_k, seed)
+    for piece in _pieces(tokenizer, stream, words):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _fill(model: nn.Module, checkpoints: Path, step: int | None) -> None:
+    from triad.callbacks.checkpoint import complete, load_model, newest
+
+    path = newest(checkpoints) if step is None else checkpoints / f"step-{step:08d}"
+    if path is None or path not in complete(checkpoints):
+        raise FileNotFoundError(f"{checkpoints}: no checkpoint {'' if step is None else f'of step {step} '}is there")
+    load_model(path, model)
+
+
+def _pieces(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]:
+    """Text as it becomes certain: a character may be spread over several tokens."""
+    shown, words = len(tokenizer.decode(words)), list(words)
+    for word in stream:
+        if word == tokenizer.separator:
+            return
+        words.append(word)
+        text = tokenizer.decode(words)
+        if not text.endswith(codecs.decode(b"\xff", errors="replace")):
+            yield text[shown:]
+            shown = len(text)
+
+
+if __name__ == "__main__":
+    from triad.door import verb
+
+    verb(generate)

@@ -1,0 +1,35 @@
+"""The norm of the whole gradient: one function for every layout."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+
+@torch.no_grad()
+def clip(parameters: Iterable[Tensor], largest: float | None) -> Tensor:
+    """Scale the gradient so that its norm is at most `largest`; return the norm before.
+
+        g <- g min(1, c / |g|),   |g| = sqrt(sum over all parameters of |g_p|^2)     Pascanu et al. 2013, algorithm 1
+
+    Sharded gradients (DTensors) contribute their global norm, so that one process and many agree.
+    """
+    layouts = defaultdict(list)
+    for parameter in parameters:
+        if (gradient := parameter.grad) is not None:
+            sharded = isinstance(gradient, DTensor)
+            layouts[(gradient.device_mesh, gradient.placements) if sharded else None].append(gradient)
+    norms = [_norm(gradients) for gradients in layouts.values()]
+    norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+    if largest is not None:
+        scale = (largest / (norm + 1e-6)).clamp(max=1.0)
+        for gradients in layouts.values():
+            torch._foreach_mul_([g.to_local() if isinstance(g, DTensor) else g for g in gradients], scale)
+    return norm
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    norm = torch.nn.utils.get_total_norm(gradients)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -1,0 +1,95 @@
+"""Start one process per rank and supervise them. Imports no torch.
+
+The first failure, a signal, or the death of this parent ends every rank, and the exit code tells the truth:
+a failing rank's own code, or 128 + the signal.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+GRACE_S = 10.0  # between asking a rank to end and killing it
+PR_SET_PDEATHSIG = 1
+
+
+def ranks_are_here() -> bool:
+    """Whether torchrun or srun has already started one process per rank."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def launch(command: list[str], ranks: int, threads: int) -> int:
+    """Run `command` once per rank on this machine, `threads` compute threads each; return the exit code."""
+    caught: list[int] = []
+    previous = {s: signal.signal(s, lambda s, _: caught.append(s)) for s in (signal.SIGINT, signal.SIGTERM)}
+    processes: list[subprocess.Popen] = []
+    try:
+        processes += [_start(command, environment) for environment in _environments(ranks, threads)]
+        return _supervise(processes, caught)
+    finally:
+        for process in processes:
+            _signal(process, signal.SIGKILL)
+        for name, handler in previous.items():
+            signal.signal(name, handler)
+
+
+def _environments(ranks: int, threads: int) -> list[dict[str, str]]:
+    shared = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        "NODE_RANK": "0",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+    }
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
+    # A session of its own, so that a rank's data workers and loggers end with it.
+    return subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent, start_new_session=True)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _supervise(processes: list[subprocess.Popen], caught: list[int]) -> int:
+    code, deadline = 0, None
+    while any(process.poll() is None for process in processes):
+        failed = next((rank for rank, process in enumerate(processes) if process.poll()), None)
+        if deadline is None and (failed is not None or caught):
+            code = 128 + caught[0] if caught else _honest(processes[failed].returncode)
+            if len(processes) > 1 and not caught:
+                print(f"rank {failed} ended with code {code}; ending the other ranks", file=sys.stderr, flush=True)
+            deadline = time.monotonic() + GRACE_S
+            for process in processes:
+                _signal(process, signal.SIGTERM)
+        elif deadline is not None and (time.monotonic() > deadline or len(caught) > 1):
+            for process in processes:
+                _signal(process, signal.SIGKILL)
+        time.sleep(0.02)
+    return code or next((_honest(process.returncode) for process in processes if process.returncode), 0)
+
+
+def _honest(code: int) -> int:
+    """A process that a signal ended has a negative return code; the shell's habit is 128 + signal."""
+    return 128 - code if code < 0 else code
+
+
+def _signal(process: subprocess.Popen, number: int) -> None:
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            pass

@@ -1,0 +1,70 @@
+"""What a block does to each token alone. Shapes: B batch, T time, D width, F hidden."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from triad.layers.autocast import lowered
+
+
+class GELU(nn.Module):
+    """Two layers with a Gaussian error linear unit between.
+
+        y = W_2 gelu(W_1 x)      Hendrycks and Gimpel 2016, arXiv:1606.08415; sizes of Radford et al. 2019 (GPT-2)
+
+    x_BTD -> y_BTD. `hidden` null: 4 times the width. GPT-2 takes `approximate: tanh`.
+    """
+
+    def __init__(
+        self, width: int, hidden: int | None, bias: bool, dropout: float, approximate: Literal["none", "tanh"]
+    ):
+        super().__init__()
+        hidden = hidden or 4 * width
+        self.up = nn.Linear(width, hidden, bias)
+        self.down = nn.Linear(hidden, width, bias)
+        self.dropout = nn.Dropout(dropout)
+        self.approximate = approximate
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.dropout(self.down(F.gelu(self.up(x_BTD), approximate=self.approximate)))
+
+
+class SwiGLU(nn.Module):
+    """A hidden layer multiplied by its own gate.
+
+        y = W_2 (silu(W x) * V x)      Shazeer 2020, arXiv:2002.05202, eq. 6
+
+    x_BTD -> y_BTD. `hidden` null: 8/3 of the width, rounded up to 64 (as many parameters as 4 times without a gate).
+    """
+
+    def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
+        super().__init__()
+        hidden = hidden or -(-8 * width // (3 * 64)) * 64
+        self.gate = nn.Linear(width, hidden, bias)
+        self.up = nn.Linear(width, hidden, bias)
+        self.down = nn.Linear(hidden, width, bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        x_BTD = lowered(x_BTD)
+        return self.dropout(self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD)))
+
+
+class ReLUSquared(nn.Module):
+    """Two layers with a squared rectifier between: cheap, and sparse.
+
+        y = W_2 max(W_1 x, 0)^2      So et al. 2021 (Primer), arXiv:2109.08668, section 4.2
+
+    x_BTD -> y_BTD. `hidden` null: 4 times the width.
+    """
+
+    def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
+        super().__init__()
+        hidden = hidden or 4 * width
+        self.up = nn.Linear(width, hidden, bias)
+        self.down = nn.Linear(hidden, width, bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.dropout(self.down(F.relu(self.up(x_BTD)).square()))

@@ -1,0 +1,39 @@
+"""What a weight is drawn from: rules, pure functions of what the parameter is, giving a standard deviation."""
+
+from typing import Literal
+
+
+def normal(role: str, name: str, shape: tuple[int, ...], depth: int, std: float) -> float:
+    """N(0, std); the outputs added to the residual stream by each of the 2 x depth parts are made smaller.
+
+    std / sqrt(2 depth) for those      Radford et al. 2019 (GPT-2), section 2.3
+    """
+    return std / (2 * depth) ** 0.5 if is_residual(name) else std
+
+
+def fan_in(
+    role: str,
+    name: str,
+    shape: tuple[int, ...],
+    depth: int,
+    embedding: float,
+    head: Literal["zero", "fan_in"],
+) -> float:
+    """N(0, 1 / fan-in), so that each product keeps its input's size; outputs to the residual stream start at zero.
+
+    1 / sqrt(fan_in)      LeCun et al. 1998, Efficient BackProp, eq. 16
+    zero outputs          Zhang et al. 2019 (Fixup), arXiv:1901.09321, rule 1
+
+    `embedding` is the embeddings' standard deviation; `head` says whether the head starts at zero too.
+    """
+    if role == "embedding":
+        return embedding
+    if is_residual(name) or (role == "head" and head == "zero"):
+        return 0.0
+    # stacked experts are (experts, in, out), a linear layer's weight is (out, in)
+    return (shape[1] if role == "expert" else shape[-1]) ** -0.5
+
+
+def is_residual(name: str) -> bool:
+    """Whether a parameter is an output projection, `...out.weight`, `...down.weight` or `...down_EFD`."""
+    return any(part in ("out", "down", "down_EFD") for part in name.split("."))

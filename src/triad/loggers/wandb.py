@@ -1,0 +1,36 @@
+"""Weights & Biases without an account: offline unless someone is logged in."""
+
+import importlib.util
+import os
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch.loggers import Logger
+
+
+def wandb(run: Path, project: str, mode: Literal["auto", "online", "offline"], group: str | None) -> Logger | None:
+    """One W&B run for one run id, resumed and not duplicated; offline when nobody is logged in.
+
+    Without the wandb package the run goes on with metrics.csv alone, and says so.
+    """
+    if importlib.util.find_spec("wandb") is None:
+        warnings.warn("wandb is not installed: figures go to metrics.csv only (pip install wandb, or logger=csv)", stacklevel=2)
+        return None
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else one DNS request even offline
+    import wandb as library
+    from lightning.pytorch.loggers import WandbLogger
+
+    offline = mode == "offline" or (mode == "auto" and not library.api.api_key)
+    quiet = library.Settings(silent=True, console="off", x_disable_stats=offline, symlink=False)
+    return WandbLogger(
+        project=project,
+        save_dir=str(run),
+        offline=offline,
+        id=run.name,
+        name=run.name,
+        group=group,
+        resume="allow",
+        log_model=False,
+        settings=quiet,
+    )

@@ -1,0 +1,99 @@
+"""Decoder-only Transformers. Shapes: B batch, T time, D width, V vocabulary."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from triad.layers.attention import KeyValueCache
+from triad.layers.moe import Routing
+
+Cache = list[KeyValueCache]
+
+
+class Decoder(nn.Module):
+    """Predict the next token from those before it.
+
+        x = embed(tokens) + position;   x = x + attention(norm(x)),  x = x + feedforward(norm(x)),  `depth` times;
+        logits = W norm(x)      Radford et al. 2018-2019 (GPT, GPT-2); Touvron et al. 2023, arXiv:2302.13971 (Llama)
+
+    tokens_BT -> (logits_BTV, one Routing per layer of experts). With `readout` the first is readout(hidden_BTD, weight_VD),
+    called inside so that a sharded head is there when it is used. With `cache` the tokens follow those already in it.
+    `norm(D)`, `attention(D)`, `feedforward(D)`, `position(context, D)` make the parts; `tied` uses the embedding as head;
+    `initial` says what weights start as. Raises ValueError for more tokens than `context`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        context: int,
+        width: int,
+        depth: int,
+        tied: bool,
+        dropout: float,
+        norm: Callable,
+        attention: Callable,
+        feedforward: Callable,
+        position: Callable | None,
+        initial: Callable,
+    ):
+        super().__init__()
+        self.vocab_size, self.context, self.width, self.depth = vocab_size, context, width, depth
+        self.initial = initial
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.position = position(context, width) if position else None
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            Block(norm(width), attention(width), norm(width), feedforward(width)) for _ in range(depth)
+        )
+        self.norm = norm(width)
+        self.head = None if tied else nn.Linear(width, vocab_size, bias=False)
+
+    def forward(
+        self, tokens_BT: Tensor, readout: Callable | None = None, cache: Cache | None = None
+    ) -> tuple[Any, tuple[Routing, ...]]:
+        x_BTD = self._embed(tokens_BT, cache[0].length if cache else 0)
+        routings = []
+        for block, past in zip(self.blocks, cache or [None] * self.depth, strict=True):
+            x_BTD, routing = block(x_BTD, past)
+            if routing is not None:
+                routings.append(routing)
+        # a weight used twice, never one Parameter in two modules: materialising a meta model would part them
+        weight_VD = self.embedding.weight if self.head is None else self.head.weight
+        return (readout or F.linear)(self.norm(x_BTD), weight_VD), tuple(routings)
+
+    def empty_cache(self, batch: int) -> Cache:
+        """Room for the keys and values of `batch` sequences of `context` tokens; forward fills it in place."""
+        return [KeyValueCache(batch, self.context) for _ in self.blocks]
+
+    def _embed(self, tokens_BT: Tensor, offset: int) -> Tensor:
+        end = offset + tokens_BT.shape[1]
+        if end > self.context:
+            raise ValueError(f"{end} tokens do not fit into context={self.context}")
+        x_BTD = self.embedding(tokens_BT)
+        return self.dropout(x_BTD if self.position is None else self.position(x_BTD, offset))
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each reading a normalised copy of the residual stream and adding to it.
+
+        Pre-norm: Xiong et al. 2020, arXiv:2002.04745, figure 1b
+
+    x_BTD -> x_BTD and the Routing of a layer of experts, else None.
+    """
+
+    def __init__(
+        self, attention_norm: nn.Module, attention: nn.Module, feedforward_norm: nn.Module, feedforward: nn.Module
+    ):
+        super().__init__()
+        self.attention_norm = attention_norm
+        self.attention = attention
+        self.feedforward_norm = feedforward_norm
+        self.feedforward = feedforward
+
+    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Routing | None]:
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), cache)
+        y_BTD = self.feedforward(self.feedforward_norm(x_BTD))
+        y_BTD, routing = y_BTD if isinstance(y_BTD, tuple) else (y_BTD, None)
+        return x_BTD + y_BTD, routing

@@ -1,0 +1,54 @@
+"""Recurrent language models. Shapes: B batch, T time, D width, L layers, V vocabulary."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LSTM(nn.Module):
+    """Predict the next token from a state that is carried along.
+
+        i, f, o = sigmoid(W x_t + U h_{t-1} + b),   c_t = f c_{t-1} + i tanh(W_c x_t + U_c h_{t-1} + b_c),   h_t = o tanh(c_t)
+                Hochreiter and Schmidhuber 1997; stacked, with dropout between layers: Zaremba et al. 2014, arXiv:1409.2329
+
+    tokens_BT -> (logits_BTV, ()), or readout(hidden_BTD, weight_VD) in the first place. With `cache` the tokens follow
+    those already seen. `tied`: the embedding is the head (Press and Wolf 2017, arXiv:1608.05859).
+    """
+
+    def __init__(
+        self, vocab_size: int, width: int, depth: int, dropout: float, tied: bool, initial: Callable
+    ):
+        super().__init__()
+        self.vocab_size, self.width, self.depth = vocab_size, width, depth
+        self.initial = initial
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.dropout = nn.Dropout(dropout)
+        # torch warns of dropout between the layers when there is only one
+        self.recurrent = nn.LSTM(width, width, depth, batch_first=True, dropout=dropout if depth > 1 else 0.0)
+        self.head = None if tied else nn.Linear(width, vocab_size, bias=False)
+
+    def forward(
+        self, tokens_BT: Tensor, readout: Callable | None = None, cache: "State | None" = None
+    ) -> tuple[Any, tuple]:
+        x_BTD = self.dropout(self.embedding(tokens_BT))
+        hidden_BTD, hc = self.recurrent(x_BTD, cache.hc if cache is not None else None)
+        if cache is not None:
+            cache.hc = hc
+            cache.length += tokens_BT.shape[1]
+        weight_VD = self.embedding.weight if self.head is None else self.head.weight
+        return (readout or F.linear)(self.dropout(hidden_BTD), weight_VD), ()
+
+    def empty_cache(self, batch: int) -> "State":
+        """The state before the first token; forward replaces its content."""
+        zero_LBD = self.embedding.weight.new_zeros(self.depth, batch, self.width)
+        return State((zero_LBD, zero_LBD))
+
+
+class State:
+    """What a recurrent model remembers of `length` tokens: h_LBD and c_LBD."""
+
+    def __init__(self, hc: tuple[Tensor, Tensor]):
+        self.hc = hc
+        self.length = 0

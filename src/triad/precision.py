@@ -1,0 +1,33 @@
+"""Numeric formats, by the names that Lightning gives them."""
+
+from typing import Literal
+
+import torch
+
+from triad.hardware import Measured
+
+
+def fixed(measured: Measured, name: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed"]) -> str:
+    """The named precision."""
+    return name
+
+
+def auto(measured: Measured) -> str:
+    """bf16-mixed where the device multiplies bf16 clearly faster than fp32, else 32-true.
+
+    Asked of the machine and not of its name: CPUs differ by an order of magnitude in bf16 in both directions.
+    """
+    device = measured.device
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if device.type != "cpu":
+        return "32-true"
+
+    def multiply(dtype: torch.dtype) -> None:
+        a, b = torch.ones(1024, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+        for _ in range(4):
+            a @ b.t()
+
+    question = {"32-true": lambda: multiply(torch.float32), "bf16-mixed": lambda: multiply(torch.bfloat16)}
+    return measured.fastest("matrix product 1024", question)
+

@@ -1,0 +1,41 @@
+"""Ranks that a launcher has started agree on one thing before anything else: which directory the run is."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def agreed(prepare: Callable[[], Path]) -> Path:
+    """Rank 0 prepares the run directory; every rank gets its path, or rank 0's reason why not.
+
+    Under SLURM the variables that torchrun would set are derived by Lightning later, so they are set here first.
+    """
+    from torch.distributed import rendezvous
+
+    _slurm_variables()
+    store, rank, _ = next(rendezvous("env://"))
+    if rank == 0:
+        try:
+            answer = str(prepare())
+        except ValueError as error:
+            store.set("triad/run", f"!{error}")
+            raise
+        store.set("triad/run", answer)
+    answer = store.get("triad/run").decode()
+    if answer.startswith("!"):
+        raise SystemExit(2)  # rank 0 has said why
+    return Path(answer)
+
+
+def _slurm_variables() -> None:
+    if "RANK" not in os.environ and "SLURM_PROCID" in os.environ:
+        from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+        slurm = SLURMEnvironment()
+        os.environ |= {
+            "RANK": str(slurm.global_rank()),
+            "LOCAL_RANK": str(slurm.local_rank()),
+            "WORLD_SIZE": str(slurm.world_size()),
+            "MASTER_ADDR": slurm.main_address,
+            "MASTER_PORT": str(slurm.main_port),
+        }

@@ -1,0 +1,87 @@
+"""A run is a directory: everything that says what was run, and everything that came of it.
+
+    outputs/<run_id>/
+        config.yaml     the resolved config              overrides.json  what was typed
+        run.json        command, versions, git commit     code.diff       uncommitted changes
+        tokenizer/      the vocabulary, to decode with    metrics.csv     every figure logged
+        checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
+        curve.png       loss over steps                   error.txt       the traceback, if it failed
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from hashlib import blake2b
+from importlib import metadata
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "sentencepiece", "wandb")
+
+
+def new_id(model: str) -> str:
+    """Sortable, readable, and distinct when two start in one second."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{model}-{os.urandom(2).hex()}"
+
+
+def sweep_id(overrides: list[str], config: dict) -> str:
+    """The same for the same job of the same sweep, so that a sweep started again finds its finished jobs."""
+    words = "-".join(o.lstrip("+~").split(".")[-1].replace("=", "-") for o in overrides)
+    clean = "".join(c if c.isalnum() or c in "-_." else "-" for c in words)[:60].strip("-")
+    return f"{clean}-{blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=4).hexdigest()}"
+
+
+def write(path: Path, value: dict | list) -> None:
+    """JSON, whole or not at all."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+
+
+def passport(directory: Path, overrides: list[str]) -> None:
+    """Record what was typed, on which code, with which versions; on a resumed run, add a line for this start."""
+    path = directory / "run.json"
+    starts = json.loads(path.read_text())["starts"] if path.exists() else []
+    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv})
+    write(directory / "overrides.json", overrides)
+    (directory / "code.diff").write_text(_git("diff", "HEAD") or "", encoding="utf-8")
+    write(
+        path,
+        {
+            "run_id": directory.name,
+            "starts": starts,
+            "git_commit": _git("rev-parse", "HEAD"),
+            "python": platform.python_version(),
+            "versions": {name: version for name in PACKAGES if (version := _version(name))},
+            "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        },
+    )
+
+
+def finish(directory: Path, result: dict) -> None:
+    """Write the result; from now on the run is finished."""
+    write(directory / "result.json", result)
+
+
+def result(directory: Path) -> dict | None:
+    """What a finished run came to, or None."""
+    path = directory / "result.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

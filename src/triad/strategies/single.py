@@ -1,0 +1,29 @@
+"""One process on one device: what every other layout must equal."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch import nn
+
+
+class Single(SingleDeviceStrategy):
+    """The whole model and the whole batch on one device."""
+
+    data_rank = 0
+    data_ranks = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @property
+    def root_device(self) -> torch.device:
+        return torch.device("cuda", 0) if isinstance(self.accelerator, CUDAAccelerator) else torch.device("cpu")
+
+    def parallelize(self, model: nn.Module) -> None:
+        """Nothing to split."""
+
+    def micro_batch(self, last: bool) -> AbstractContextManager:
+        """Nothing to synchronise."""
+        return nullcontext()

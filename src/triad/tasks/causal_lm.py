@@ -1,0 +1,136 @@
+"""Language modelling: predict each token from those before it.
+
+Shapes: B rows (sequences), T time, V vocabulary.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from triad.gradients import clip
+from triad.layers.cross_entropy import cross_entropy_sum
+from triad.optim.initialise import initialise
+from triad.optim.roles import decay_groups
+
+
+class CausalLM(LightningModule):
+    """Train a model to predict the next token. One Lightning batch is one optimizer step.
+
+        loss = sum_i -log p(x_i | x_<i) / (number of targets in the global batch)
+               + sum_rows auxiliary(row) / (number of rows in the global batch)
+
+    Both sums run over the micro-batches and processes of the step and are divided once, by the counts of the whole
+    step, so that micro-batching and layout do not change the mathematics. `bytes_per_token` turns nats per token
+    into bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., nn.Module],
+        optimizer: Callable[..., torch.optim.Optimizer],
+        schedule: Callable[[int], float],
+        hardware: Any,
+        vocab_size: int,
+        bytes_per_token: float,
+        seed: int,
+        clip_norm: float | None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.make_model, self.make_optimizer = partial(model, vocab_size=vocab_size), optimizer
+        self.schedule, self.hardware, self.seed, self.clip_norm = schedule, hardware, seed, clip_norm
+        self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
+        self.model: nn.Module = None  # type: ignore[assignment]
+        self.shares: dict[str, Tensor] = {}  # of the last step, to be summed over the data-parallel ranks
+        self.figures: dict[str, Any] = {}  # of the last step, equal on all ranks
+
+    def configure_model(self) -> None:
+        """Build without storage, let the hardware axis lay it out, then fill every weight from (seed, name, index)."""
+        if self.model is not None:
+            return
+        strategy = self.trainer.strategy
+        with torch.device("meta"):
+            model = self.make_model()
+        self.hardware.tune(model)
+        strategy.parallelize(model)
+        model.to_empty(device=strategy.root_device)
+        initialise(model, self.seed)
+        self.model = model
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One optimizer; its groups come from what each parameter is."""
+        weight_decay = self.make_optimizer.keywords.get("weight_decay", 0.0)  # type: ignore[attr-defined]
+        optimizer = self.make_optimizer(decay_groups(self.model, weight_decay))
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+        return optimizer
+
+    def training_step(self, batch: dict, _: int) -> None:
+        """Walk the micro-batches of this rank's rows, then update once."""
+        step, strategy = batch["step"], self.trainer.strategy
+        self._reseed(step)
+        optimizer = self.optimizers()
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * self.schedule(step)
+        tokens = batch["tokens_BT"].split(self.hardware.rows(batch["tokens_BT"]))
+        targets = batch["targets_BT"].split(self.hardware.rows(batch["targets_BT"]))
+        sums = torch.zeros(2, device=self.device)
+        for index, (x_BT, y_BT) in enumerate(zip(tokens, targets, strict=True)):
+            with strategy.micro_batch(last=index == len(tokens) - 1):
+                nll, auxiliary = self.losses(x_BT, y_BT)
+                loss, penalty = nll / batch["count"], auxiliary / batch["rows"]
+                # the strategy averages gradients over its ranks; what we want is their sum
+                self.manual_backward((loss + penalty) * strategy.data_ranks)
+            sums += torch.stack((loss.detach(), penalty.detach()))
+        norm = clip(self.model.parameters(), self.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        self.shares = {"train/loss": sums[0], "train/auxiliary": sums[1]}
+        self.figures = {"train/gradient_norm": norm, "train/lr": optimizer.param_groups[0]["lr"]}
+
+    def losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """The summed negative log likelihood of the targets, and the summed auxiliary loss of the rows."""
+        nll, routings = self.model(tokens_BT, readout=partial(cross_entropy_sum, targets_BT=targets_BT))
+        auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
+        self.loads = [routing.load_E for routing in routings]
+        return nll, auxiliary
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.trainer.global_step >= self.trainer.max_steps > 0:
+            self.trainer.should_stop = True  # so that Lightning validates after the last step, too
+
+    def on_validation_epoch_start(self) -> None:
+        self.total = torch.zeros(2, dtype=torch.float64, device=self.device)
+
+    def validation_step(self, batch: dict, _: int) -> None:
+        nll, _ = self.losses(batch["tokens_BT"], batch["targets_BT"])
+        self.total += torch.stack((nll.double(), torch.tensor(batch["count"], dtype=torch.float64)))
+
+    def on_validation_epoch_end(self) -> None:
+        """Divide once, by the global count."""
+        nll, count = self.trainer.strategy.reduce(self.total, reduce_op="sum").tolist()
+        loss = nll / max(count, 1)
+        figures = {"val/loss": loss, "val/perplexity": _exp(loss), "val/bits_per_byte": self.bits_per_byte(loss)}
+        self.log_dict(figures, logger=False, sync_dist=True)  # for early stopping; the metrics callback writes them
+
+    def bits_per_byte(self, nats_per_token: float) -> float:
+        """Comparable between vocabularies, and with a compressor."""
+        return nats_per_token * self.nats_to_bits_per_byte
+
+    def _reseed(self, step: int) -> None:
+        """Dropout depends on (seed, step, rank) only, so that no random state needs to be saved."""
+        words = f"{self.seed}/{step}/{self.trainer.global_rank}".encode()
+        seed = int.from_bytes(blake2b(words, digest_size=7).digest(), "big")
+        torch.default_generator.manual_seed(seed)  # 1 us; torch.manual_seed takes 130 us
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+
+def _exp(loss: float) -> float:
+    return math.exp(loss) if loss < 700 else math.inf

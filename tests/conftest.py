@@ -1,0 +1,45 @@
+"""What the tests share: running train.py as a user does, in a folder of its own, with one cache for all of them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of token files for all tests of a session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def environment(cache: Path) -> dict[str, str]:
+    """One thread per process, so that sums are taken in one order."""
+    return os.environ | {"TRIAD_CACHE": str(cache), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+
+
+@pytest.fixture
+def train(tmp_path: Path, environment: dict[str, str]) -> Run:
+    """Run `python train.py` with some words; its runs are written to <tmp_path>/outputs."""
+
+    def run(*words: str, code: int | None = 0, script: str = "train.py", timeout: int = 240) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(REPOSITORY / script), *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout)
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A small corpus that is quick to tokenise and has structure to learn."""
+    path = tmp_path / "corpus.txt"
+    path.write_text("".join(f"{n} squared is {n * n}; its half is {n // 2}.\n" for n in range(3000)))
+    return path

@@ -1,0 +1,137 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from triad.data.batches import TrainBatches, ValBatches
+from triad.data.order import window_of
+from triad.data.tokens import TokenFile
+
+
+def token_file(folder, n_tokens):
+    """Tokens that say their own position."""
+    np.arange(n_tokens, dtype=np.uint16).tofile(folder / "train.bin")
+    return TokenFile(folder, "train", "uint16", n_tokens)
+
+
+def eight_rows(step):
+    return 8
+
+
+def eight_before(step):
+    return 8 * step
+
+
+def growing_rows(step):
+    return 4 if step < 3 else 8
+
+
+def growing_before(step):
+    return 4 * step if step < 3 else 12 + 8 * (step - 3)
+
+
+def train(tokens, context=10, batch=eight_rows, first=eight_before, seed=0, start=0, rank=0, ranks=1):
+    return TrainBatches(tokens, context, batch, first, seed, start, rank, ranks)
+
+
+def take(batches, count, workers=0):
+    return list(islice(DataLoader(batches, batch_size=None, num_workers=workers), count))
+
+
+def same(one, other):
+    assert [batch["step"] for batch in one] == [batch["step"] for batch in other]
+    return all(
+        torch.equal(a[key], b[key])
+        for a, b in zip(one, other, strict=True)
+        for key in ("tokens_BT", "targets_BT")
+    )
+
+
+def test_rows_are_the_windows_of_the_order_with_targets_one_further(tmp_path):
+    batches = take(train(token_file(tmp_path, 1001), seed=5), 3)
+    for step, batch in enumerate(batches):
+        starts = torch.from_numpy(window_of(np.arange(8 * step, 8 * step + 8), 100, 5) * 10)
+        assert torch.equal(batch["tokens_BT"], starts[:, None] + torch.arange(10))
+        assert torch.equal(batch["targets_BT"], batch["tokens_BT"] + 1)
+        assert batch["tokens_BT"].dtype == batch["targets_BT"].dtype == torch.int64
+        assert (batch["step"], batch["rows"], batch["count"]) == (step, 8, 80)
+
+
+def test_an_epoch_predicts_every_token_of_its_windows_once(tmp_path):
+    batches = take(train(token_file(tmp_path, 1005)), 25)  # 200 rows: two epochs of 100 windows
+    targets = torch.cat([batch["targets_BT"].flatten() for batch in batches])
+    assert torch.equal(torch.bincount(targets), torch.tensor([0] + [2] * 1000))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_the_ranks_together_have_the_batch_of_one(tmp_path, ranks):
+    tokens = token_file(tmp_path, 1001)
+    shares = [take(train(tokens, rank=rank, ranks=ranks), 4) for rank in range(ranks)]
+    for whole, *parts in zip(take(train(tokens), 4), *shares, strict=True):
+        for key in ("tokens_BT", "targets_BT"):
+            assert torch.equal(whole[key], torch.cat([part[key] for part in parts]))
+        assert {part["count"] for part in parts} == {whole["count"]}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_change_the_sequence(tmp_path, workers):
+    tokens = token_file(tmp_path, 1001)
+    assert same(take(train(tokens, start=3), 7, workers), take(train(tokens, start=3), 7))
+
+
+def test_starting_at_step_k_is_continuing_from_it(tmp_path):
+    tokens = token_file(tmp_path, 501)
+    sizes = {"batch": growing_rows, "first": growing_before}
+    assert same(take(train(tokens, **sizes), 20)[5:], take(train(tokens, start=5, **sizes), 15))
+
+
+def test_a_growing_batch_leaves_no_row_out(tmp_path):
+    batches = take(train(token_file(tmp_path, 601), batch=growing_rows, first=growing_before), 9)
+    assert [batch["rows"] for batch in batches] == [4] * 3 + [8] * 6
+    firsts = torch.cat([batch["tokens_BT"][:, 0] for batch in batches])
+    assert sorted(firsts.tolist()) == list(range(0, 600, 10))
+
+
+def test_another_seed_gives_another_order(tmp_path):
+    tokens = token_file(tmp_path, 1001)
+    assert not same(take(train(tokens, seed=1), 1), take(train(tokens, seed=2), 1))
+
+
+def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="batch of 8 rows: does not divide among 3 ranks"):
+        train(token_file(tmp_path, 1001), ranks=3)
+
+
+def test_a_context_longer_than_the_corpus_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="context=10: longer than the corpus, whose 10 tokens"):
+        train(token_file(tmp_path, 10))
+
+
+@pytest.mark.parametrize("n_tokens", [2, 10, 11, 12, 101, 333])
+@pytest.mark.parametrize(("rows", "ranks"), [(1, 1), (4, 1), (1, 3), (2, 2), (5, 4)])
+def test_every_validation_token_is_predicted_exactly_once(tmp_path, n_tokens, rows, ranks):
+    tokens = token_file(tmp_path, n_tokens)
+    shares = [take(ValBatches(tokens, 10, rows, rank, ranks, None), None) for rank in range(ranks)]
+    assert len({len(share) for share in shares}) == 1
+    seen = []
+    for batch in (batch for share in shares for batch in share):
+        real = batch["targets_BT"] != -100
+        assert batch["targets_BT"].shape == batch["tokens_BT"].shape == (rows, 10)
+        assert real.sum() == batch["count"]
+        assert torch.equal(batch["targets_BT"][real], batch["tokens_BT"][real] + 1)
+        seen += batch["targets_BT"][real].tolist()
+    assert sorted(seen) == list(range(1, n_tokens))
+
+
+def test_validation_is_the_same_for_any_number_of_workers_and_stops_at_its_limit(tmp_path):
+    batches = ValBatches(token_file(tmp_path, 333), 10, 2, 0, 2, None)
+    assert batches.batches == 9
+    assert same(take(batches, None), take(batches, None, workers=2))
+    assert len(take(ValBatches(token_file(tmp_path, 333), 10, 2, 0, 2, 4), None)) == 4
+
+
+def test_validation_without_a_token_to_predict_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="fewer than 2 tokens"):
+        ValBatches(token_file(tmp_path, 1), 10, 1, 0, 1, None)

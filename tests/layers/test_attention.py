@@ -1,0 +1,92 @@
+from functools import partial
+
+import pytest
+import torch
+
+from triad.layers.attention import Attention, KeyValueCache, flash, plain
+from triad.layers.norm import RMSNorm
+from triad.layers.position import Rotary
+
+
+def naive(q, k, v):
+    """softmax(q k^T / sqrt(H)) v over the past, one query at a time."""
+    y = torch.zeros_like(q)
+    past, group = k.shape[2] - q.shape[2], q.shape[1] // k.shape[1]
+    for b, n, t in [(b, n, t) for b in range(q.shape[0]) for n in range(q.shape[1]) for t in range(q.shape[2])]:
+        keys, values = k[b, n // group, : past + t + 1], v[b, n // group, : past + t + 1]
+        y[b, n, t] = (keys @ q[b, n, t] / q.shape[-1] ** 0.5).softmax(0) @ values
+    return y
+
+
+def layer(heads=4, kv_heads=None, **more):
+    torch.manual_seed(0)
+    arguments = {"bias": False, "dropout": 0.0, "rotary": None, "query_key_norm": None} | more
+    return Attention(32, heads, kv_heads, **arguments)
+
+
+@pytest.mark.parametrize("kernel", [flash, plain])
+@pytest.mark.parametrize(("heads", "kv_heads", "new", "total"), [(4, 4, 7, 7), (4, 2, 7, 7), (6, 2, 3, 8), (4, 4, 1, 5)])
+def test_both_kernels_are_the_equation(kernel, heads, kv_heads, new, total):
+    q = torch.randn(2, heads, new, 8, dtype=torch.float64)
+    k, v = torch.randn(2, 2, kv_heads, total, 8, dtype=torch.float64)
+    torch.testing.assert_close(kernel(q, k, v), naive(q, k, v))
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_the_kernels_have_equal_gradients(kv_heads):
+    inputs = [torch.randn(2, n, 16, 8, requires_grad=True) for n in (4, kv_heads, kv_heads)]
+    one, two = (torch.autograd.grad(kernel(*inputs).square().sum(), inputs) for kernel in (flash, plain))
+    torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("kernel", [flash, plain])
+def test_bfloat16_error_is_within_three_times_the_reference(kernel):
+    q, k, v = torch.randn(3, 2, 4, 64, 32, dtype=torch.float64)
+    exact = naive(q, k, v)
+    low = [t.bfloat16() for t in (q, k, v)]
+    reference = torch.nn.functional.scaled_dot_product_attention(*low, is_causal=True)
+    assert (kernel(*low) - exact).norm() <= 3 * (reference - exact).norm()
+
+
+def test_grouped_heads_are_ordinary_heads_with_repeated_keys():
+    grouped, full = layer(4, 2), layer(4, 4)
+    full.load_state_dict(grouped.state_dict() | {
+        f"{n}.weight": getattr(grouped, n).weight.unflatten(0, (2, 8)).repeat_interleave(2, 0).flatten(0, 1) for n in "kv"
+    })
+    x = torch.randn(2, 9, 32)
+    torch.testing.assert_close(grouped(x), full(x))
+
+
+@pytest.mark.parametrize("kernel", [flash, plain])
+def test_a_cache_changes_nothing_whatever_the_pieces(kernel):
+    attention = layer(4, 2, rotary=partial(Rotary, base=100.0), query_key_norm=partial(RMSNorm, eps=1e-5))
+    attention.kernel = kernel
+    x, cache = torch.randn(2, 9, 32), KeyValueCache(2, 10)
+    with torch.no_grad():
+        pieces = [attention(piece, cache) for piece in x.split([4, 1, 3, 1], dim=1)]
+        torch.testing.assert_close(torch.cat(pieces, 1), attention(x))
+
+
+def test_a_full_cache_says_so():
+    cache = KeyValueCache(1, 4)
+    with pytest.raises(ValueError, match=r"context=4.*5 tokens"):
+        cache.extend(*torch.randn(2, 1, 2, 5, 8))
+
+
+@pytest.mark.parametrize("kernel", [flash, plain])
+def test_dropout_falls_in_training_only(kernel):
+    attention = layer(dropout=0.5)
+    attention.kernel = kernel
+    x = torch.randn(2, 9, 32)
+    assert not torch.equal(attention(x), attention(x))
+    attention.eval()
+    assert torch.equal(attention(x), attention(x))
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "message"),
+    [(5, None, "heads=5 does not divide width=32; try heads=4 or 8"), (8, 3, "kv_heads=3 .* heads=8; try kv_heads=2 or 4")],
+)
+def test_heads_that_do_not_divide_are_refused_with_a_remedy(heads, kv_heads, message):
+    with pytest.raises(ValueError, match=message):
+        layer(heads, kv_heads)

@@ -1,0 +1,90 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from triad.layers.cross_entropy import cross_entropy_sum
+
+
+def example(n=23, width=8, vocabulary=11, dtype=torch.float32):
+    torch.manual_seed(0)
+    hidden = torch.randn(1, n, width, dtype=dtype, requires_grad=True)
+    weight = torch.randn(vocabulary, width, dtype=dtype, requires_grad=True)
+    targets = torch.randint(vocabulary, (1, n))
+    targets[0, ::5] = -100
+    return hidden, weight, targets
+
+
+def reference(hidden, weight, targets):
+    return F.cross_entropy(F.linear(hidden, weight).float().flatten(0, 1), targets.flatten(), reduction="sum")
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 7, 23, 100])
+def test_loss_and_gradients_equal_torchs(chunk):
+    hidden, weight, targets = example()
+    loss, expected = cross_entropy_sum(hidden, weight, targets, chunk), reference(hidden, weight, targets)
+    torch.testing.assert_close(loss, expected)
+    gradients, exact = (torch.autograd.grad(3 * value, (hidden, weight)) for value in (loss, expected))
+    torch.testing.assert_close(gradients, exact)
+
+
+def test_gradients_pass_a_check_in_double_precision():
+    hidden, weight, targets = example(dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda h, w: cross_entropy_sum(h, w, targets, 7), (hidden, weight))
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_either_input_may_be_frozen(frozen):
+    *inputs, targets = example()
+    inputs[frozen].requires_grad_(False)
+    cross_entropy_sum(*inputs, targets, 7).backward()
+    assert inputs[frozen].grad is None
+    assert inputs[1 - frozen].grad is not None
+
+
+def test_without_gradients_only_the_loss_is_made():
+    hidden, weight, targets = example()
+    with torch.no_grad():
+        loss = cross_entropy_sum(hidden, weight, targets, 7)
+    torch.testing.assert_close(loss, reference(hidden, weight, targets).detach())
+    assert not loss.requires_grad
+
+
+def test_targets_all_ignored_make_a_zero():
+    hidden, weight, targets = example()
+    loss = cross_entropy_sum(hidden, weight, targets.fill_(-100))
+    loss.backward()
+    assert loss == 0
+    assert not hidden.grad.any()
+    assert not weight.grad.any()
+
+
+@pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16])
+def test_under_bfloat16_autocast_the_error_is_within_three_times_torchs(weight_dtype):
+    hidden, weight, targets = example(512, 64, 300)
+    weight = weight.detach().mul(0.2).to(weight_dtype).requires_grad_()
+    exact = torch.autograd.grad(value := reference(hidden, weight.float(), targets), (hidden, weight))
+    with torch.autocast("cpu", torch.bfloat16):
+        pairs = cross_entropy_sum(hidden, weight, targets, 64), reference(hidden, weight, targets)
+    assert pairs[0].dtype == torch.float32
+    assert (pairs[0] - value).abs() <= 3 * (pairs[1] - value).abs() + 1e-3 * value
+    ours, theirs = (torch.autograd.grad(loss, (hidden, weight)) for loss in pairs)
+    for got, low, truth in zip(ours, theirs, exact, strict=True):
+        assert got.dtype == truth.dtype
+        assert (got - truth).norm() <= 3 * (low - truth).norm()
+
+
+def test_the_logits_of_the_whole_batch_are_never_held():
+    from torch.profiler import ProfilerActivity, profile
+
+    def peak(function):
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            function(*example(4096, 8, 4096)).backward()
+        held = highest = 0
+        for event in profiler.profiler.kineto_results.events():
+            if event.name() == "[memory]":
+                held += event.nbytes()
+                highest = max(highest, held)
+        return highest
+
+    logits = 4096 * 4096 * 4
+    assert peak(cross_entropy_sum) < logits / 2 < logits < peak(reference)

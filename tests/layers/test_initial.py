@@ -1,0 +1,25 @@
+import pytest
+
+from triad.layers.initial import fan_in, normal
+
+
+def test_gpt2_makes_residual_outputs_smaller():
+    assert normal("matrix", "blocks.0.attention.q.weight", (8, 8), 8, 0.02) == 0.02
+    assert normal("embedding", "embedding.weight", (8, 8), 8, 0.02) == 0.02
+    for name in ("attention.out.weight", "feedforward.down.weight", "feedforward.experts.down_EFD"):
+        assert normal("matrix", f"blocks.0.{name}", (8, 8), 8, 0.02) == 0.005
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "shape", "std"),
+    [
+        ("matrix", "q.weight", (8, 16), 0.25),
+        ("expert", "experts.up_EDF", (2, 16, 8), 0.25),
+        ("matrix", "attention.out.weight", (8, 16), 0.0),
+        ("expert", "experts.down_EFD", (2, 16, 8), 0.0),
+        ("embedding", "embedding.weight", (8, 16), 0.7),
+        ("head", "head.weight", (8, 16), 0.0),
+    ],
+)
+def test_fan_in_keeps_sizes_and_starts_outputs_at_zero(role, name, shape, std):
+    assert fan_in(role, name, shape, 8, embedding=0.7, head="zero") == std

@@ -1,0 +1,112 @@
+import pytest
+import torch
+
+from triad.layers import moe
+from triad.layers.moe import MixtureOfExperts
+
+
+def layer(dtype=torch.float64, **changes):
+    torch.manual_seed(1)
+    arguments = {"experts": 4, "top_k": 2, "shared": 0, "normalize": True, "balance": 0.1, "z": 0.01} | changes
+    model = MixtureOfExperts(8, 16, **arguments).to(dtype)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.5)
+    return model
+
+
+def naive(model, x):
+    """Token by token, choice by choice."""
+    y = torch.zeros_like(x)
+    e = model.experts
+    for b, t in [(b, t) for b in range(x.shape[0]) for t in range(x.shape[1])]:
+        weight, choice = (model.router.weight @ x[b, t]).softmax(0).topk(model.top_k)
+        weight = weight / weight.sum() if model.normalize else weight
+        for w, i in zip(weight, choice, strict=True):
+            gate = torch.nn.functional.silu(x[b, t] @ e.gate_EDF[i])
+            y[b, t] += w * ((gate * (x[b, t] @ e.up_EDF[i])) @ e.down_EFD[i])
+    return y + (model.shared(x) if model.shared else 0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"top_k": 1}, {"top_k": 4}, {"normalize": False}, {"shared": 2}])
+def test_experts_are_the_equation_token_by_token(changes):
+    model, x = layer(**changes), torch.randn(2, 9, 8, dtype=torch.float64)
+    torch.testing.assert_close(model(x)[0], naive(model, x))
+
+
+def test_gradients_are_those_of_the_token_by_token_form():
+    model, x = layer(), torch.randn(2, 9, 8, dtype=torch.float64, requires_grad=True)
+    inputs = [x, *model.parameters()]
+    ours, theirs = (torch.autograd.grad(y.sin().sum(), inputs) for y in (model(x)[0], naive(model, x)))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_the_grouped_product_and_the_loop_agree(monkeypatch, bfloat16):
+    model, x = layer(torch.float32), torch.randn(2, 32, 8)
+    results = []
+    for on_cpu in (True, False):
+        monkeypatch.setattr(moe, "_on_cpu", lambda _, answer=on_cpu: answer)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            y = model(x)[0]
+        results.append((y, *torch.autograd.grad(y.float().sum(), model.parameters())))
+    tolerance = {"rtol": 0.05, "atol": 0.05} if bfloat16 else {}
+    torch.testing.assert_close(*results, **tolerance)
+
+
+def test_an_expert_without_tokens_is_no_obstacle():
+    model = layer()
+    with torch.no_grad():
+        model.router.weight[3] = -100 * model.router.weight[:3].abs().sum()
+    x = torch.rand(1, 5, 8, dtype=torch.float64)
+    y, routing = model(x)
+    y.sum().backward()
+    assert routing.load_E[3] == 0
+    assert not model.experts.up_EDF.grad[3].any()
+
+
+def test_the_balance_loss_is_its_coefficient_when_perfectly_uniform():
+    model = layer(balance=0.3, z=0.0, experts=4, top_k=4)
+    torch.nn.init.zeros_(model.router.weight)
+    torch.testing.assert_close(model(torch.randn(3, 8, 8).double())[1].auxiliary_B, torch.full((3,), 0.3).double())
+
+
+def test_the_auxiliary_loss_is_the_equation_for_each_sequence_alone():
+    model, x = layer(), torch.randn(3, 9, 8, dtype=torch.float64)
+    routing = model(x)[1]
+    for sequence, got in zip(x, routing.auxiliary_B, strict=True):
+        logits = sequence @ model.router.weight.mT
+        p = logits.softmax(-1)
+        f = torch.nn.functional.one_hot(p.topk(2).indices, 4).sum((0, 1)) / (9 * 2)
+        expected = 0.1 * 4 * (f * p.mean(0)).sum() + 0.01 * logits.exp().sum(-1).log().square().mean()
+        torch.testing.assert_close(got, expected)
+    parts = [model(part)[1] for part in x.split([1, 2])]
+    torch.testing.assert_close(torch.cat([part.auxiliary_B for part in parts]), routing.auxiliary_B)
+    assert routing.load_E.sum() == 3 * 9 * 2
+    assert not routing.load_E.requires_grad
+
+
+def test_the_router_stays_in_fp32_under_autocast():
+    model, x = layer(torch.float32), torch.randn(2, 9, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = model(x)[1]
+    torch.testing.assert_close(low.auxiliary_B, model(x)[1].auxiliary_B)
+
+
+def test_bfloat16_error_is_within_three_times_that_of_one_dense_expert():
+    model, x = layer(torch.float32, experts=2, top_k=2), torch.randn(4, 64, 8)
+    e, exact = model.experts, naive(model, x)
+
+    def dense(i):
+        return (torch.nn.functional.silu(x @ e.gate_EDF[i]) * (x @ e.up_EDF[i])) @ e.down_EFD[i]
+
+    with torch.autocast("cpu", torch.bfloat16):
+        weight = (x.float() @ model.router.weight.mT).softmax(-1)
+        reference = weight[..., :1] * dense(0) + weight[..., 1:] * dense(1)
+        ours = model(x)[0]
+    assert (ours - exact).norm() <= 3 * (reference - exact).norm()
+
+
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_more_choices_than_experts_are_refused(top_k):
+    with pytest.raises(ValueError, match=f"top_k={top_k} must lie between 1 and experts=4"):
+        layer(top_k=top_k)

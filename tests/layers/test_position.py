@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from triad.layers.position import Learned, Rotary
+
+
+def naive(x, offset, base):
+    """Complex numbers x_j + i x_{j+H/2}, turned by m base^(-2j/H)."""
+    half = x.shape[-1] // 2
+    theta = base ** (-2 * torch.arange(half, dtype=torch.float64) / x.shape[-1])
+    angle = torch.arange(offset, offset + x.shape[-2], dtype=torch.float64)[:, None] * theta
+    turned = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([turned.real, turned.imag], -1)
+
+
+@pytest.mark.parametrize("offset", [0, 5])
+def test_rotary_is_the_equation(offset):
+    q, k = torch.randn(2, 3, 4, 7, 8, dtype=torch.float64)
+    for got, x in zip(Rotary(8, 100.0)(q, k, offset), (q, k), strict=True):
+        torch.testing.assert_close(got, naive(x, offset, 100.0))
+
+
+def test_rotary_gradients_are_right_and_its_result_contiguous():
+    q = torch.randn(1, 5, 2, 4, dtype=torch.float64).transpose(1, 2).requires_grad_()
+    rotary = Rotary(4, 10.0)
+    assert rotary(q, q, 3)[0].is_contiguous()
+    assert torch.autograd.gradcheck(lambda x: rotary(x, x, 3)[0], q)
+
+
+def test_rotary_products_depend_on_distance_only():
+    q, k = torch.randn(2, 1, 1, 1, 16)
+    rotary = Rotary(16, 10000.0)
+    near, far = ((rotary(q, q, t)[0] * rotary(k, k, t + 3)[0]).sum() for t in (0, 50))
+    torch.testing.assert_close(near, far)
+
+
+def test_rotary_in_bfloat16_errs_at_most_three_times_llama():
+    x = torch.randn(2, 4, 512, 64, dtype=torch.float64)
+    exact, low = naive(x, 0, 10000.0), x.bfloat16()
+    cos, sin = Rotary(64, 10000.0).tables(0, 512, low)
+    llama = low * cos + torch.cat([-low[..., 32:], low[..., :32]], -1) * sin
+    assert (Rotary(64, 10000.0)(low, low)[0] - exact).norm() <= 3 * (llama - exact).norm()
+
+
+def test_an_odd_head_is_refused():
+    with pytest.raises(ValueError, match="head_size=7"):
+        Rotary(7, 10000.0)
+
+
+def test_learned_positions_start_where_the_cache_ends():
+    learned, x = Learned(10, 4), torch.randn(2, 3, 4)
+    torch.testing.assert_close(learned(x, 5), x + learned.weight[5:8])

@@ -1,0 +1,95 @@
+"""The laws of the house that can be read off the source."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "triad"
+FILES = sorted(SOURCE.rglob("*.py"))
+DOORS = {"door.py"}
+UNSAYING = {"utils", "common", "base", "helpers", "misc", "core"}
+
+# Which parts of the house may import which: arrows point down only.
+ARROWS = {
+    "layers": {"layers"},
+    "models": {"layers", "models"},
+    "optim": {"layers", "models", "optim"},
+    "schedules": set(),
+    "gradients": set(),
+    "strategies": {"strategies", "layers", "models"},
+    "data": {"data"},
+    "loggers": {"loggers"},
+    "tasks": {"tasks", "layers", "models", "optim", "gradients"},
+    "launch": set(),
+    "signature": set(),
+}
+MAINS = {"__main__.py"}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_hydra_stops_at_the_door(path: Path) -> None:
+    if path.name not in DOORS:
+        assert not [name for name in imports(path) if name.split(".")[0] in ("hydra", "omegaconf")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if part not in ARROWS or path.name in MAINS:
+        return
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("triad.")}
+    assert ours <= ARROWS[part]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name in ("layers", "models")], ids=lambda p: p.name)
+def test_layers_and_models_import_torch_and_each_other_only(path: Path) -> None:
+    allowed = {"torch", "triad", "math", "collections", "typing", "functools", "itertools", "__future__"}
+    assert {name.split(".")[0] for name in imports(path)} <= allowed
+    assert not [name for name in imports(path) if "distributed" in name]
+
+
+def test_packages_are_empty_and_names_say_something() -> None:
+    for path in FILES:
+        if path.name == "__init__.py":
+            assert path.read_text() == "", path
+        assert not UNSAYING & {part.removesuffix(".py") for part in path.relative_to(SOURCE).parts}, path
+
+
+def test_what_the_parent_process_imports_brings_no_torch() -> None:
+    code = "import sys, triad.door; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
+    import subprocess
+    import sys
+
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_module_says_what_it_is() -> None:
+    for path in FILES:
+        if path.name != "__init__.py":
+            assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_nothing_in_the_product_names_an_absolute_path_of_a_machine() -> None:
+    leak = re.compile(r"(?<![\w./-])/(?:root|home|work|opt)/[\w.]", re.IGNORECASE)
+    for path in (*FILES, *SOURCE.parents[1].glob("conf/**/*.yaml"), *SOURCE.parents[1].glob("*.*")):
+        if path.is_file() and path.suffix in (".py", ".yaml", ".md", ".toml", ".txt"):
+            assert not leak.search(path.read_text()), path
+
+
+def test_every_module_can_be_imported() -> None:
+    for path in FILES:
+        if path.name not in MAINS:
+            importlib.import_module(".".join(("triad", *path.relative_to(SOURCE).with_suffix("").parts)))

@@ -1,0 +1,98 @@
+"""The hardware axis never changes the mathematics: real processes over gloo against one process."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from triad.door import _prepare, compose
+from triad.launch import launch
+from triad.loggers.csv import read
+
+HERE = Path(__file__).parent
+STEPS = 6
+TOLERANCE = 2e-6  # of losses near 5, in fp32 on sums taken in another order
+
+COMMON = (
+    "debug=tiny",
+    f"trainer.max_steps={STEPS}",
+    "trainer.val_check_interval=3",
+    "trainer.accelerator=cpu",
+    "precision=fp32",
+    "hardware.attention=flash",
+    "batch.size=12",
+    "model.width=48",
+    "optimizer.lr=1e-2",
+    "scheduler=constant",
+)
+MODELS = {"decoder": ["model=decoder"], "moe": ["model=moe"], "lstm": ["model=lstm"]}
+
+Curves = dict[str, list[dict[str, float]]]
+
+
+@pytest.fixture(scope="module")
+def curves(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Curves:
+    """Train every model in every layout with 1, 2 and 3 micro-batches; one launch for each world size."""
+    folder = tmp_path_factory.mktemp("layouts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIAD_CACHE", str(cache))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        for ranks, strategies in ((1, ["single"]), (2, ["ddp", "fsdp"])):
+            names = [
+                _written(folder, model, strategy, ranks, parts)
+                for model in MODELS
+                for strategy in strategies
+                for parts in (1, 2, 3)
+            ]
+            command = [sys.executable, str(HERE / "train_many.py"), *names]
+            assert launch(command, ranks, threads=1) == 0
+    return {path.name: read(path / "metrics.csv") for path in folder.iterdir()}
+
+
+def _written(folder: Path, model: str, strategy: str, ranks: int, parts: int) -> str:
+    """A prepared run directory in which each process walks `parts` micro-batches a step, the last one partial."""
+    rows = -(-12 // ranks // parts)
+    words = [
+        *COMMON,
+        *MODELS[model],
+        f"strategy={strategy}",
+        f"trainer.devices={ranks}",
+        f"hardware.micro_batch_size={rows}",
+        f"run_id={model}-{strategy}-{parts}",
+        f"output_dir={folder}",
+    ]
+    return str(_prepare(compose(words), words, words, sweep=False))
+
+
+def values(rows: list[dict[str, float]], key: str) -> list[float]:
+    return [row[key] for row in rows if key in row]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("model", MODELS)
+def test_two_processes_and_any_micro_batches_equal_one_process(
+    curves: Curves, model: str, strategy: str, parts: int
+) -> None:
+    one, two = curves[f"{model}-single-1"], curves[f"{model}-{strategy}-{parts}"]
+    assert len(values(two, "train/loss")) == STEPS
+    for key in ("train/loss", "train/auxiliary", "train/gradient_norm", "val/loss"):
+        assert values(two, key) == pytest.approx(values(one, key), rel=TOLERANCE, abs=TOLERANCE), key
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("model", MODELS)
+def test_micro_batches_do_not_change_one_process(curves: Curves, model: str, parts: int) -> None:
+    one, split = curves[f"{model}-single-1"], curves[f"{model}-single-{parts}"]
+    for key in ("train/loss", "train/auxiliary", "train/gradient_norm", "val/loss"):
+        assert values(split, key) == pytest.approx(values(one, key), rel=TOLERANCE, abs=TOLERANCE), key
+
+
+def test_the_models_do_learn_so_that_the_comparison_has_power(curves: Curves) -> None:
+    for model in MODELS:
+        losses = values(curves[f"{model}-single-1"], "train/loss")
+        assert losses[-1] < losses[0] - 0.5
+    auxiliary = values(curves["moe-single-1"], "train/auxiliary")
+    assert min(auxiliary) > 1e-4
+
+

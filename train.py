@@ -1,0 +1,45 @@
+"""Triad: `python train.py model=moe strategy=fsdp`. Hydra composes, Lightning runs, PyTorch computes."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from triad.door import build, command, supply
+
+
+def train(run: Path, seed: int, context: int, tags: list[str], **nodes: Any) -> None:
+    """Build the parts that conf/ names, fit, validate. Every process of the run calls this with the same words."""
+    from triad import hardware  # torch is imported from here on: the configuration is known to be sound
+    from triad.data.cache import home
+    from triad.data.module import Windows
+    from triad.data.tokens import prepare
+
+    part = SimpleNamespace(**build(nodes))
+    tokenizer = part.tokenizer(source=part.data, cache=home())
+    tokens = prepare(part.data, tokenizer, home())
+    data = Windows(tokens, context, part.batch, seed)
+    measured = hardware.Measured(home(), run, hardware.device(nodes["trainer"]["accelerator"]))
+    precision = part.precision(measured)
+    part.hardware.settle(measured, part.model, data.batch_rows(0), context, precision)
+    task = part.task(
+        model=part.model,
+        optimizer=part.optimizer,
+        schedule=part.scheduler,
+        hardware=part.hardware,
+        vocab_size=tokenizer.vocab_size,
+        bytes_per_token=tokens.val.bytes_per_token,
+        seed=seed,
+    )
+    offers = {"run": run, "tags": tags, "tokenizer": tokenizer, "tokens": tokens, "context": context, "config": nodes}
+    trainer = part.trainer(
+        strategy=part.strategy,
+        precision=precision,
+        logger=[logger for node in part.logger.values() if (logger := supply(node, offers))],
+        callbacks=[supply(node, offers) for node in part.callbacks.values()],
+        default_root_dir=run,
+    )
+    trainer.fit(task, data)
+
+
+if __name__ == "__main__":
+    command(train)
