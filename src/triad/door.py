@@ -161,6 +161,8 @@ def rank(work: Callable, directory: Path) -> int:
 
 def quieten() -> None:
     """Keep Lightning's and torch's remarks about our own choices off the screen; real warnings stay."""
+    import lightning.pytorch  # noqa: F401 (it sets its log levels on import)
+
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in EXPECTED:

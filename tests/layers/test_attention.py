@@ -12,7 +12,9 @@ def naive(q, k, v):
     """softmax(q k^T / sqrt(H)) v over the past, one query at a time."""
     y = torch.zeros_like(q)
     past, group = k.shape[2] - q.shape[2], q.shape[1] // k.shape[1]
-    for b, n, t in [(b, n, t) for b in range(q.shape[0]) for n in range(q.shape[1]) for t in range(q.shape[2])]:
+    for b, n, t in [
+        (b, n, t) for b in range(q.shape[0]) for n in range(q.shape[1]) for t in range(q.shape[2])
+    ]:
         keys, values = k[b, n // group, : past + t + 1], v[b, n // group, : past + t + 1]
         y[b, n, t] = (keys @ q[b, n, t] / q.shape[-1] ** 0.5).softmax(0) @ values
     return y
@@ -25,7 +27,9 @@ def layer(heads=4, kv_heads=None, **more):
 
 
 @pytest.mark.parametrize("kernel", [flash, plain])
-@pytest.mark.parametrize(("heads", "kv_heads", "new", "total"), [(4, 4, 7, 7), (4, 2, 7, 7), (6, 2, 3, 8), (4, 4, 1, 5)])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "new", "total"), [(4, 4, 7, 7), (4, 2, 7, 7), (6, 2, 3, 8), (4, 4, 1, 5)]
+)
 def test_both_kernels_are_the_equation(kernel, heads, kv_heads, new, total):
     q = torch.randn(2, heads, new, 8, dtype=torch.float64)
     k, v = torch.randn(2, 2, kv_heads, total, 8, dtype=torch.float64)
@@ -50,9 +54,16 @@ def test_bfloat16_error_is_within_three_times_the_reference(kernel):
 
 def test_grouped_heads_are_ordinary_heads_with_repeated_keys():
     grouped, full = layer(4, 2), layer(4, 4)
-    full.load_state_dict(grouped.state_dict() | {
-        f"{n}.weight": getattr(grouped, n).weight.unflatten(0, (2, 8)).repeat_interleave(2, 0).flatten(0, 1) for n in "kv"
-    })
+    full.load_state_dict(
+        grouped.state_dict()
+        | {
+            f"{n}.weight": getattr(grouped, n)
+            .weight.unflatten(0, (2, 8))
+            .repeat_interleave(2, 0)
+            .flatten(0, 1)
+            for n in "kv"
+        }
+    )
     x = torch.randn(2, 9, 32)
     torch.testing.assert_close(grouped(x), full(x))
 
@@ -85,7 +96,10 @@ def test_dropout_falls_in_training_only(kernel):
 
 @pytest.mark.parametrize(
     ("heads", "kv_heads", "message"),
-    [(5, None, "heads=5 does not divide width=32; try heads=4 or 8"), (8, 3, "kv_heads=3 .* heads=8; try kv_heads=2 or 4")],
+    [
+        (5, None, "heads=5 does not divide width=32; try heads=4 or 8"),
+        (8, 3, "kv_heads=3 .* heads=8; try kv_heads=2 or 4"),
+    ],
 )
 def test_heads_that_do_not_divide_are_refused_with_a_remedy(heads, kv_heads, message):
     with pytest.raises(ValueError, match=message):

@@ -7,7 +7,14 @@ from triad.layers.moe import MixtureOfExperts
 
 def layer(dtype=torch.float64, **changes):
     torch.manual_seed(1)
-    arguments = {"experts": 4, "top_k": 2, "shared": 0, "normalize": True, "balance": 0.1, "z": 0.01} | changes
+    arguments = {
+        "experts": 4,
+        "top_k": 2,
+        "shared": 0,
+        "normalize": True,
+        "balance": 0.1,
+        "z": 0.01,
+    } | changes
     model = MixtureOfExperts(8, 16, **arguments).to(dtype)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0, 0.5)
@@ -67,7 +74,9 @@ def test_an_expert_without_tokens_is_no_obstacle():
 def test_the_balance_loss_is_its_coefficient_when_perfectly_uniform():
     model = layer(balance=0.3, z=0.0, experts=4, top_k=4)
     torch.nn.init.zeros_(model.router.weight)
-    torch.testing.assert_close(model(torch.randn(3, 8, 8).double())[1].auxiliary_B, torch.full((3,), 0.3).double())
+    torch.testing.assert_close(
+        model(torch.randn(3, 8, 8).double())[1].auxiliary_B, torch.full((3,), 0.3).double()
+    )
 
 
 def test_the_auxiliary_loss_is_the_equation_for_each_sequence_alone():

@@ -48,7 +48,7 @@ class Screens(Callback):
         strategy, hardware = trainer.strategy, task.hardware
         device = describe(strategy.root_device)
         return {
-            "model": f"{type(task.model).__name__}, {total:,} parameters"
+            "model": f"{type(task.model).__name__.removeprefix('FSDP')}, {total:,} parameters"
             + (f", {active:,} active per token" if active != total else ""),
             "data": f"{len(train.tokens):,} tokens to train on, {len(val.tokens):,} to validate, vocabulary"
             f" {self.tokenizer.vocab_size:,} ({val.bytes_per_token:.2f} bytes per token)",

@@ -15,10 +15,10 @@ class Attention(nn.Module):
         softmax(q k^T / sqrt(H)) v, in N heads      Vaswani et al. 2017, arXiv:1706.03762, eq. 1
         N / K heads share one key and value         Ainslie et al. 2023, arXiv:2305.13245
 
-    x_BTD (and the cache of earlier tokens) -> y_BTD. `kv_heads` null: as many as heads. `dropout` falls on the weights and
-    on the output, as in GPT-2. `rotary(head_size=H)` and `query_key_norm(H)` make the parts applied to q and k.
-    The attribute `kernel` (flash or plain below) may be replaced from outside: same result, another speed.
-    Raises ValueError if heads do not divide.
+    x_BTD (and the cache of earlier tokens) -> y_BTD. `kv_heads` null: as many as heads. `dropout` falls on
+    the weights and on the output, as in GPT-2. `rotary(head_size=H)` and `query_key_norm(H)` make the parts
+    applied to q and k. The attribute `kernel` (flash or plain below) may be replaced from outside: same
+    result, another speed. Raises ValueError if heads do not divide.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class Attention(nn.Module):
 class KeyValueCache:
     """Keys and values of the tokens seen so far, in room kept for `context` of them; grows in place.
 
-    The room is taken at the first `extend`: only then are the dtype and the heads that live on this device known.
+    The room is taken at the first `extend`: only then are the dtype and the heads that live on this device
+    known.
     """
 
     def __init__(self, batch: int, context: int):
@@ -82,7 +83,8 @@ class KeyValueCache:
         end = self.length + new
         if batch != self.batch or end > self.context:
             raise ValueError(
-                f"the cache holds batch={self.batch} context={self.context}; got batch={batch} and {end} tokens"
+                f"the cache holds batch={self.batch} context={self.context}; got batch={batch} and {end}
+                tokens"
             )
         if self.k is None or self.v is None:
             self.k = k_BKTH.new_empty(batch, heads, self.context, size)
@@ -96,7 +98,8 @@ class KeyValueCache:
 def flash(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0) -> Tensor:
     """Causal attention by torch's fused kernel, which never writes the T x S weights down."""
     new, past = q_BNTH.shape[2], k_BKSH.shape[2] - q_BNTH.shape[2]
-    # torch's is_causal counts from the first key; with earlier tokens in the cache we must count from the last
+    # torch's is_causal counts from the first key; with earlier tokens in the cache we must count from the
+    # last
     mask_TS = _visible(new, past, q_BNTH.device) if past and new > 1 else None
     grouped = q_BNTH.shape[1] != k_BKSH.shape[1]
     return F.scaled_dot_product_attention(
@@ -133,6 +136,7 @@ def _check_heads(width: int, heads: int, kv_heads: int, head_size: int | None) -
 
 
 def _nearest(wanted: int, whole: int) -> str:
-    """The two divisors of `whole` nearest to the wanted one."""
-    divisors = [n for n in range(1, whole + 1) if whole % n == 0]
-    return " or ".join(map(str, sorted(sorted(divisors, key=lambda n: abs(n - wanted))[:2])))
+    """The divisors of `whole` next below and above the wanted number."""
+    below = [n for n in range(1, wanted) if whole % n == 0][-1:]
+    above = [n for n in range(wanted, whole + 1) if whole % n == 0][:1]
+    return " or ".join(map(str, below + above))

@@ -12,16 +12,19 @@ def cross_entropy_sum(
 ) -> Tensor:
     """Sum of -log softmax(W h)_target over the targets that are not -100, as a scalar of fp32.
 
-    The logits of the whole batch are never held: `chunk` tokens at a time they are made (in autocast's dtype), turned
-    into the loss (in fp32) and, where gradients are wanted, into dW and dh at once, since the gradient of a sum is known
-    without what follows; backward only scales. dW is accumulated in fp32. `chunk` null: 8 MiB of fp32 logits, but 512 tokens
-    at least, lest adding to dW costs more than its product (4,096 tokens of width 256, bf16, against the whole at once:
-    V = 4,096 107 ms instead of 181; V = 257 9 and 9; 1,024 of width 768, V = 50,257 1,160 and 1,090).
-    After Wijmans et al. 2024, arXiv:2411.09009 (the same saving by recomputation).
+    The logits of the whole batch are never held: `chunk` tokens at a time they are made (in autocast's
+    dtype), turned into the loss (in fp32) and, where gradients are wanted, into dW and dh at once, since the
+    gradient of a sum is known without what follows; backward only scales. dW is accumulated in fp32. `chunk`
+    null: 8 MiB of fp32 logits, but 512 tokens at least, lest adding to dW costs more than its product (4,096
+    tokens of width 256, bf16, against the whole at once: V = 4,096 107 ms instead of 181; V = 257 9 and 9;
+    1,024 of width 768, V = 50,257 1,160 and 1,090). After Wijmans et al. 2024, arXiv:2411.09009 (the same
+    saving by recomputation).
     """
     device = hidden_BTD.device.type
     lower = device != "meta" and torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if lower else torch.promote_types(hidden_BTD.dtype, weight_VD.dtype)
+    dtype = (
+        torch.get_autocast_dtype(device) if lower else torch.promote_types(hidden_BTD.dtype, weight_VD.dtype)
+    )
     chunk = chunk or max(512, 2**21 // weight_VD.shape[0])
     # inside a Function gradients are always off, so it must be told
     arguments = targets_BT.flatten(), chunk, dtype, torch.is_grad_enabled()
@@ -53,12 +56,18 @@ class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        return *(None if d is None else d * grad.to(d.dtype) for d in ctx.saved_tensors), None, None, None, None
+        return (
+            *(None if d is None else d * grad.to(d.dtype) for d in ctx.saved_tensors),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _loss(logits_CV: Tensor, targets_C: Tensor, gradient: bool) -> tuple[Tensor, Tensor]:
-    """The summed loss of some rows and, if wanted, its gradient with respect to their logits, in their dtype."""
-    dtype = logits_CV.dtype
+    """The summed loss of some rows and, if wanted, its gradient with respect to their logits, in their
+    dtype.""" dtype = logits_CV.dtype
     kept_C = targets_C != IGNORED
     index_C1 = targets_C.where(kept_C, 0)[:, None]
     log_p_CV = logits_CV.log_softmax(-1, dtype=torch.promote_types(dtype, torch.float32))

@@ -35,7 +35,8 @@ class SwiGLU(nn.Module):
 
         y = W_2 (silu(W x) * V x)      Shazeer 2020, arXiv:2002.05202, eq. 6
 
-    x_BTD -> y_BTD. `hidden` null: 8/3 of the width, rounded up to 64 (as many parameters as 4 times without a gate).
+    x_BTD -> y_BTD. `hidden` null: 8/3 of the width, rounded up to 64 (as many parameters as 4 times without a
+    gate).
     """
 
     def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):

@@ -12,7 +12,8 @@ from triad.layers.feedforward import SwiGLU
 
 
 class Routing(NamedTuple):
-    """What one layer's router did: its auxiliary loss per sequence, already weighted, and the tokens each expert got."""
+    """What one layer's router did: its auxiliary loss per sequence, already weighted, and the tokens each
+    expert got."""
 
     auxiliary_B: Tensor
     load_E: Tensor
@@ -22,15 +23,17 @@ class MixtureOfExperts(nn.Module):
     """Send each token to its k best experts and add their answers, weighted.
 
         p = softmax(W_r x),   y = sum_{e in top-k(p)} w_e E_e(x),   w = p_e / sum_top-k p      Jiang et al. 2024 (Mixtral),
-                                                                                            arXiv:2401.04088, section 2.1
+                                                                                            arXiv:2401.04088,
+                                                                                            section 2.1
         auxiliary = balance E sum_e f_e P_e + z mean_t (log sum_e exp (W_r x_t)_e)^2
 
-    f_e is the share of a sequence's choices that went to expert e and P_e its mean probability there (the sequence as
-    GShard's group, arXiv:2006.16668; DeepSeek-V3, arXiv:2412.19437, eq. 17-20; balance x 1 when uniform); z as in ST-MoE,
-    arXiv:2202.08906, eq. 5. Per sequence, so that the sum over a batch does not depend on how the batch was cut.
+    f_e is the share of a sequence's choices that went to expert e and P_e its mean probability there (the
+    sequence as GShard's group, arXiv:2006.16668; DeepSeek-V3, arXiv:2412.19437, eq. 17-20; balance x 1 when
+    uniform); z as in ST-MoE, arXiv:2202.08906, eq. 5. Per sequence, so that the sum over a batch does not
+    depend on how the batch was cut.
 
-    x_BTD -> y_BTD and the Routing of these tokens. `shared`: so many hidden sizes of always-on SwiGLU are added
-    (DeepSeekMoE, arXiv:2401.06066). `normalize: false` keeps w = p_e. The router works in fp32.
+    x_BTD -> y_BTD and the Routing of these tokens. `shared`: so many hidden sizes of always-on SwiGLU are
+    added (DeepSeekMoE, arXiv:2401.06066). `normalize: false` keeps w = p_e. The router works in fp32.
     Deviates: dropless, no capacity factor. Raises ValueError unless 1 <= top_k <= experts.
     """
 
@@ -68,8 +71,8 @@ class MixtureOfExperts(nn.Module):
         return y_BTD, self._routing(logits_BTE, probability_BTE, choice_BTk)
 
     def _routed(self, x_ND: Tensor, weight_R: Tensor, choice_R: Tensor) -> Tensor:
-        """Rows sorted by expert, through the experts, and back: gathers only, so no atomic additions in any order."""
-        sorted_R, order_R = choice_R.sort(stable=True)
+        """Rows sorted by expert, through the experts, and back: gathers only, so no atomic additions in any
+        order.""" sorted_R, order_R = choice_R.sort(stable=True)
         back_R = order_R.argsort()
         experts_E = torch.arange(self.experts.gate_EDF.shape[0], device=x_ND.device)
         end_E = torch.searchsorted(sorted_R, experts_E, right=True, out_int32=True)
@@ -89,7 +92,8 @@ class MixtureOfExperts(nn.Module):
 
 
 class Experts(nn.Module):
-    """E SwiGLU networks, their weights stacked; row r of x goes through the expert whose share of the rows it lies in.
+    """E SwiGLU networks, their weights stacked; row r of x goes through the expert whose share of the rows it
+    lies in.
 
     x_RD sorted by expert and end_E (the row after each expert's last) -> y_RD.
     """
@@ -119,8 +123,8 @@ def loop(x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD
 
 
 def _on_cpu(x: Tensor) -> bool:
-    """Real numbers, on a CPU, not being compiled: then the loop is the faster way (figures: docs of `loop`)."""
-    return type(x) is Tensor and x.is_cpu and not torch.compiler.is_compiling()
+    """Real numbers, on a CPU, not being compiled: then the loop is the faster way (figures: docs of
+    `loop`).""" return type(x) is Tensor and x.is_cpu and not torch.compiler.is_compiling()
 
 
 class _Dispatch(torch.autograd.Function):

@@ -11,9 +11,9 @@ class RMSNorm(nn.RMSNorm):
 
         y_i = g_i a_i / sqrt(1/n sum_j a_j^2 + eps)      Zhang and Sennrich 2019, arXiv:1910.07467, eq. 4
 
-    x_...D -> y_...D in the dtype of x. Same as torch's, which on a CPU is a chain of seven operations and warns when
-    weights and activations differ in dtype; there our own function takes 1.8 ms instead of 4.6 (forward and backward,
-    16 x 256 x 256 fp32, 2 threads; bf16 1.3 instead of 3.8).
+    x_...D -> y_...D in the dtype of x. Same as torch's, which on a CPU is a chain of seven operations and
+    warns when weights and activations differ in dtype; there our own function takes 1.8 ms instead of 4.6
+    (forward and backward, 16 x 256 x 256 fp32, 2 threads; bf16 1.3 instead of 3.8).
     """
 
     def __init__(self, width: int, eps: float):
@@ -21,7 +21,8 @@ class RMSNorm(nn.RMSNorm):
         self.weight: nn.Parameter
 
     def forward(self, x: Tensor) -> Tensor:
-        # distributed, fake and meta tensors take torch's way: a plain CPU tensor is the only case it is slow in
+        # distributed, fake and meta tensors take torch's way: a plain CPU tensor is the only case it is slow
+        # in
         if type(x) is Tensor and x.is_cpu:
             return _RootMeanSquare.apply(x, self.weight, self.eps)
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)

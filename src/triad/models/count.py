@@ -26,7 +26,8 @@ def flops_per_token(model: nn.Module, context: int) -> int:
 
         6 N + 12 L D T      Chowdhery et al. 2022, arXiv:2204.02311, appendix B
 
-    N active parameters that multiply (a table that is only looked up does not), L D the widths of all attentions' heads.
+    N active parameters that multiply (a table that is only looked up does not), L D the widths of all
+    attentions' heads.
     """
     lookups = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
     products = count(model).active - lookups + (model.embedding.weight.numel() if model.head is None else 0)

@@ -1,0 +1,44 @@
+import torch
+
+from triad.layers.moe import MixtureOfExperts
+from triad.models.lstm import LSTM
+from triad.optim.roles import decay_groups, roles
+
+
+def zero(**_):
+    return 0.0
+
+
+def test_each_parameter_has_its_role():
+    layer = MixtureOfExperts(8, 16, experts=4, top_k=2, shared=1, normalize=True, balance=0.0, z=0.0)
+    assert roles(torch.nn.Sequential(layer)) == {
+        "0.router.weight": "router",
+        "0.experts.gate_EDF": "expert",
+        "0.experts.up_EDF": "expert",
+        "0.experts.down_EFD": "expert",
+        "0.shared.gate.weight": "matrix",
+        "0.shared.up.weight": "matrix",
+        "0.shared.down.weight": "matrix",
+    }
+
+
+def test_recurrent_biases_are_vectors_and_the_head_is_the_head():
+    kind = roles(LSTM(11, 8, depth=1, dropout=0.0, tied=False, initial=zero))
+    assert kind == {
+        "embedding.weight": "embedding",
+        "recurrent.weight_ih_l0": "matrix",
+        "recurrent.weight_hh_l0": "matrix",
+        "recurrent.bias_ih_l0": "vector",
+        "recurrent.bias_hh_l0": "vector",
+        "head.weight": "head",
+    }
+
+
+def test_vectors_do_not_decay_and_all_else_does():
+    model = torch.nn.ModuleDict({"embedding": torch.nn.Embedding(5, 4), "q": torch.nn.Linear(4, 4)})
+    model["norm"] = torch.nn.LayerNorm(4).requires_grad_(False)
+    decaying, still = decay_groups(model, 0.1)
+    assert decaying["weight_decay"] == 0.1
+    assert still["weight_decay"] == 0.0
+    assert [p.shape for p in decaying["params"]] == [(5, 4), (4, 4)]
+    assert [p.shape for p in still["params"]] == [(4,)]
