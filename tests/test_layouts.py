@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from triad.door import _prepare, compose
+from triad.door import compose, prepare
 from triad.launch import launch
 from triad.loggers.csv import read
 
@@ -61,7 +61,7 @@ def _written(folder: Path, model: str, strategy: str, ranks: int, parts: int) ->
         f"run_id={model}-{strategy}-{parts}",
         f"output_dir={folder}",
     ]
-    return str(_prepare(compose(words), words, words, sweep=False))
+    return str(prepare(compose(words), words))
 
 
 def values(rows: list[dict[str, float]], key: str) -> list[float]:

@@ -20,7 +20,7 @@ def table(directories: list[Path], states: dict[Path, str] | None = None) -> Non
         state = (states or {}).get(directory) or ("finished" if result else "unfinished")
         cells = ["" if (value := result.get(key)) is None else f"{value:.5g}" for key in COLUMNS]
         shown.add_row(directory.name, state, *cells)
-    Console(soft_wrap=True).print(shown)
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import partial
 from inspect import Parameter, getdoc
 from inspect import signature as own_signature
@@ -95,7 +96,7 @@ def validated(composed: DictConfig) -> dict:
             config[key], fault = fits(config[key], DIALS[key])
             if fault:
                 raise Refusal(f"{key}={config[key]}: {fault}")
-    for fault in check(config):
+    for fault in check({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
         raise Refusal(fault)
     resolve_devices(config)
     for fault in refusals(config):
@@ -182,13 +183,22 @@ def continued(words: list[str]) -> list[str]:
     return [*old, *new, f"run_id={directory.name}", f"output_dir={directory.parent}"]
 
 
-def changed_mathematics(old: dict, new: dict, path: str = "") -> list[str]:
+def changed_mathematics(old: Any, new: Any, path: str = "") -> list[str]:
     """Keys outside the hardware and logging axes in which two configurations differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [key for key in {**old, **new} if path or key not in SYSTEM]
         found = [changed_mathematics(old.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
         return sum(found, [])
     return [] if old == new else [path]
+
+
+def references(node: Any, path: str = "") -> set[str]:
+    """Keys whose value is a reference to another key: they change when that one does."""
+    found = set()
+    for key in node if OmegaConf.is_dict(node) else ():
+        inner = f"{path}.{key}".lstrip(".")
+        found |= {inner} if OmegaConf.is_interpolation(node, key) else references(node._get_node(key), inner)
+    return found
 
 
 def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) -> tuple[Path, int]:
@@ -199,45 +209,54 @@ def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) ->
     try:
         config = validated(composed)
         if sweep:
-            config["run_id"] = run.sweep_id(overrides, config)
+            config["run_id"] = run.sweep_id([word for word in overrides if word not in asked], config)
         elif not config["run_id"]:
             config["run_id"] = run.new_id(HydraConfig.get().runtime.choices["model"])
-        return Path(config["output_dir"], config["run_id"]), _start(config, work, overrides, asked, sweep)
+        directory = Path(config["output_dir"], config["run_id"])
+        if sweep and run.result(directory):
+            print(f"{directory}: finished before, skipped", flush=True)
+            return directory, 0
+
+        def write() -> Path:
+            if not sweep:
+                _check_free(directory, config, asked, references(composed))
+            return prepare(config, overrides)
+
+        return directory, _start(config, work, write)
     except Refusal as error:
         if not sweep:
             raise
         return Path(" ".join(overrides)), _answer(error)
 
 
-def _start(config: dict, work: Callable, overrides: list[str], asked: list[str], sweep: bool) -> int:
+def _start(config: dict, work: Callable, write: Callable[[], Path]) -> int:
     if ranks_are_here():
         from triad.rendezvous import agreed
 
-        return rank(work, agreed(lambda: _prepare(config, overrides, asked, sweep)))
-    directory = _prepare(config, overrides, asked, sweep)
-    if sweep and run.result(directory):
-        print(f"{directory}: finished before, skipped")
-        return 0
-    ranks = ranks_here(config)
+        return rank(work, agreed(write))
+    directory, ranks = write(), ranks_here(config)
     threads = config["hardware"]["threads"] or max(1, (os.cpu_count() or 1) // ranks)
     return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, threads)
 
 
-def _prepare(config: dict, overrides: list[str], asked: list[str], sweep: bool) -> Path:
-    """Write the run directory, or find it and see that the mathematics is the same."""
-    directory = Path(config["output_dir"]) / config["run_id"]
-    written = directory / "config.yaml"
-    resumed = any(word.startswith("resume=") for word in asked)
-    if written.exists() and resumed:
-        named = {_key(word) for word in asked}
-        for key in changed_mathematics(read_config(directory), config):
-            fixed = key.partition(".")[0] in ("model", "tokenizer", "data", "context", "seed")
-            if fixed or not any(key.startswith(name) for name in named):
-                raise Refusal(f"resume={directory}: {key} is not what the run was started with; start a new run")
-    elif written.exists() and not sweep:
-        raise Refusal(f"run_id={config['run_id']}: {directory} exists; resume={directory} continues it")
+def _check_free(directory: Path, config: dict, asked: list[str], derived: set[str]) -> None:
+    """A run's name is given once; resuming it needs the same mathematics, but for what is asked for by name."""
+    if not (directory / "config.yaml").exists():
+        return
+    if not any(word.startswith("resume=") for word in asked):
+        raise Refusal(f"run_id={directory.name}: {directory} exists; resume={directory} continues it")
+    named = {_key(word) for word in asked}
+    for key in changed_mathematics(read_config(directory), config):
+        fixed = key.partition(".")[0] in ("model", "tokenizer", "data", "context", "seed")
+        if key not in derived and (fixed or not any(key.startswith(name) for name in named)):
+            raise Refusal(f"resume={directory}: {key} is not what the run was started with; start a new run")
+
+
+def prepare(config: dict, overrides: list[str]) -> Path:
+    """Write the run directory."""
+    directory = Path(config["output_dir"], config["run_id"])
     directory.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(config), written)
+    OmegaConf.save(OmegaConf.create(config), directory / "config.yaml")
     run.passport(directory, overrides)
     (directory / "error.txt").unlink(missing_ok=True)
     return directory
@@ -258,7 +277,8 @@ def _answer(error: Exception) -> int:
         sentence = _one_line(error)
     else:
         raise error
-    print(f"error: {sentence}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun every rank finds the same mistake
+        print(f"error: {sentence}", file=sys.stderr)
     return MISTAKE
 
 
@@ -269,10 +289,10 @@ def _unknown_key(cause: OmegaConfBaseException) -> str:
         node = node._get_parent()
     known = [name for name in _keys(node) if not name.startswith("hydra.")] if node is not None else []
     leaf = str(key).rpartition(".")[2]
-    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
-    if same_leaf:
-        return f"{key} does not exist; did you mean {' or '.join(same_leaf[:3])}?"
-    return f"{key} does not exist{suggestion(str(key), known)}"
+    near = get_close_matches(str(key), known, 2, cutoff=0.75)
+    leaves = get_close_matches(leaf, {name.rpartition(".")[2] for name in known}, 1)
+    near += [name for name in known if name.rpartition(".")[2] in leaves and name not in near]
+    return f"{key} does not exist" + (f"; did you mean {' or '.join(near[:3])}?" if near else "")
 
 
 def _unknown_group(sentence: str) -> str:

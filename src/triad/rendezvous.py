@@ -2,7 +2,10 @@
 
 import os
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+
+questions = count()  # a sweep asks once a job
 
 
 def agreed(prepare: Callable[[], Path]) -> Path:
@@ -14,14 +17,15 @@ def agreed(prepare: Callable[[], Path]) -> Path:
 
     _slurm_variables()
     store, rank, _ = next(rendezvous("env://"))
+    question = f"triad/run/{next(questions)}"
     if rank == 0:
         try:
             answer = str(prepare())
         except ValueError as error:
-            store.set("triad/run", f"!{error}")
+            store.set(question, f"!{error}")
             raise
-        store.set("triad/run", answer)
-    answer = store.get("triad/run").decode()
+        store.set(question, answer)
+    answer = store.get(question).decode()
     if answer.startswith("!"):
         raise SystemExit(2)  # rank 0 has said why
     return Path(answer)

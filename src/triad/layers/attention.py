@@ -1,4 +1,7 @@
-"""Attention. Shapes: B batch, T new tokens, S all tokens so far, D width, N heads, K key-value heads, H head size."""
+"""Attention.
+
+Shapes: B batch, T new tokens, S all tokens so far, D width, N heads, K key-value heads, H head size.
+"""
 
 from collections.abc import Callable
 
@@ -83,8 +86,8 @@ class KeyValueCache:
         end = self.length + new
         if batch != self.batch or end > self.context:
             raise ValueError(
-                f"the cache holds batch={self.batch} context={self.context}; got batch={batch} and {end}
-                tokens"
+                f"the cache holds batch={self.batch} context={self.context}; "
+                f"got batch={batch} and {end} tokens"
             )
         if self.k is None or self.v is None:
             self.k = k_BKTH.new_empty(batch, heads, self.context, size)
@@ -98,8 +101,7 @@ class KeyValueCache:
 def flash(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0) -> Tensor:
     """Causal attention by torch's fused kernel, which never writes the T x S weights down."""
     new, past = q_BNTH.shape[2], k_BKSH.shape[2] - q_BNTH.shape[2]
-    # torch's is_causal counts from the first key; with earlier tokens in the cache we must count from the
-    # last
+    # torch's is_causal counts from the first key; behind a cache we must count from the last
     mask_TS = _visible(new, past, q_BNTH.device) if past and new > 1 else None
     grouped = q_BNTH.shape[1] != k_BKSH.shape[1]
     return F.scaled_dot_product_attention(

@@ -24,5 +24,6 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
 
 
 def autocast_off(x: Tensor) -> AbstractContextManager:
-    """A stretch of code in which nothing is cast on this tensor's device (meta has no autocast to switch
-    off).""" return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
+    """A stretch of code in which nothing is cast on this tensor's device."""
+    # meta has no autocast to switch off, and says so by raising
+    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)

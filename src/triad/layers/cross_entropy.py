@@ -1,8 +1,13 @@
-"""The output layer and its loss in one, a slice of tokens at a time. Shapes: B batch, T time, N = B T, D width, V vocabulary."""
+"""The output layer and its loss in one, a slice of tokens at a time.
+
+Shapes: B batch, T time, N = B T tokens, C tokens of a chunk, D width, V vocabulary.
+"""
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from triad.layers.autocast import autocast_dtype, autocast_off
 
 IGNORED = -100
 
@@ -20,15 +25,11 @@ def cross_entropy_sum(
     1,024 of width 768, V = 50,257 1,160 and 1,090). After Wijmans et al. 2024, arXiv:2411.09009 (the same
     saving by recomputation).
     """
-    device = hidden_BTD.device.type
-    lower = device != "meta" and torch.is_autocast_enabled(device)
-    dtype = (
-        torch.get_autocast_dtype(device) if lower else torch.promote_types(hidden_BTD.dtype, weight_VD.dtype)
-    )
+    dtype = autocast_dtype(hidden_BTD) or torch.promote_types(hidden_BTD.dtype, weight_VD.dtype)
     chunk = chunk or max(512, 2**21 // weight_VD.shape[0])
     # inside a Function gradients are always off, so it must be told
     arguments = targets_BT.flatten(), chunk, dtype, torch.is_grad_enabled()
-    with torch.autocast(device, enabled=False):
+    with autocast_off(hidden_BTD):
         return _CrossEntropySum.apply(hidden_BTD.flatten(0, -2), weight_VD, *arguments)
 
 
@@ -56,18 +57,13 @@ class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        return (
-            *(None if d is None else d * grad.to(d.dtype) for d in ctx.saved_tensors),
-            None,
-            None,
-            None,
-            None,
-        )
+        scaled = [None if d is None else d * grad.to(d.dtype) for d in ctx.saved_tensors]
+        return *scaled, None, None, None, None
 
 
 def _loss(logits_CV: Tensor, targets_C: Tensor, gradient: bool) -> tuple[Tensor, Tensor]:
-    """The summed loss of some rows and, if wanted, its gradient with respect to their logits, in their
-    dtype.""" dtype = logits_CV.dtype
+    """The summed loss of some rows and, if wanted, its gradient with respect to their logits."""
+    dtype = logits_CV.dtype
     kept_C = targets_C != IGNORED
     index_C1 = targets_C.where(kept_C, 0)[:, None]
     log_p_CV = logits_CV.log_softmax(-1, dtype=torch.promote_types(dtype, torch.float32))

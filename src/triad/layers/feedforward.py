@@ -11,7 +11,7 @@ from triad.layers.autocast import lowered
 class GELU(nn.Module):
     """Two layers with a Gaussian error linear unit between.
 
-        y = W_2 gelu(W_1 x)      Hendrycks and Gimpel 2016, arXiv:1606.08415; sizes of Radford et al. 2019 (GPT-2)
+        y = W_2 gelu(W_1 x)      Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2
 
     x_BTD -> y_BTD. `hidden` null: 4 times the width. GPT-2 takes `approximate: tanh`.
     """

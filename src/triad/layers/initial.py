@@ -1,4 +1,4 @@
-"""What a weight is drawn from: rules, pure functions of what the parameter is, giving a standard deviation."""
+"""Rules for initial weights: pure functions of what a parameter is, giving a standard deviation."""
 
 from typing import Literal
 
@@ -19,8 +19,7 @@ def fan_in(
     embedding: float,
     head: Literal["zero", "fan_in"],
 ) -> float:
-    """N(0, 1 / fan-in), so that each product keeps its input's size; outputs to the residual stream start at
-    zero.
+    """N(0, 1 / fan-in), so that products keep their input's size; residual outputs start at zero.
 
     1 / sqrt(fan_in)      LeCun et al. 1998, Efficient BackProp, eq. 16
     zero outputs          Zhang et al. 2019 (Fixup), arXiv:1901.09321, rule 1

@@ -1,4 +1,8 @@
-"""Sparse experts. Shapes: B batch, T time, D width, F hidden, E experts, k experts per token, R = B T k routed rows."""
+"""Sparse experts.
+
+Shapes: B batch, T time, N = B T tokens, D width, F hidden, E experts,
+k choices per token, R = N k rows, C = T k.
+"""
 
 from typing import NamedTuple
 
@@ -7,13 +11,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from triad.layers.autocast import lowered
+from triad.layers.autocast import autocast_off, lowered
 from triad.layers.feedforward import SwiGLU
 
 
 class Routing(NamedTuple):
-    """What one layer's router did: its auxiliary loss per sequence, already weighted, and the tokens each
-    expert got."""
+    """What one layer's router did: its loss per sequence, already weighted, and the tokens of each expert."""
 
     auxiliary_B: Tensor
     load_E: Tensor
@@ -22,9 +25,9 @@ class Routing(NamedTuple):
 class MixtureOfExperts(nn.Module):
     """Send each token to its k best experts and add their answers, weighted.
 
-        p = softmax(W_r x),   y = sum_{e in top-k(p)} w_e E_e(x),   w = p_e / sum_top-k p      Jiang et al. 2024 (Mixtral),
-                                                                                            arXiv:2401.04088,
-                                                                                            section 2.1
+        p = softmax(W_r x),   y = sum_{e in top-k(p)} w_e E_e(x),   w_e = p_e / sum_{top-k} p
+        Jiang et al. 2024 (Mixtral), arXiv:2401.04088, section 2.1
+
         auxiliary = balance E sum_e f_e P_e + z mean_t (log sum_e exp (W_r x_t)_e)^2
 
     f_e is the share of a sequence's choices that went to expert e and P_e its mean probability there (the
@@ -57,7 +60,7 @@ class MixtureOfExperts(nn.Module):
         self.shared = SwiGLU(width, shared * hidden, bias=False, dropout=0.0) if shared else None
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
-        with torch.autocast(x_BTD.device.type, enabled=False):
+        with autocast_off(x_BTD):
             exact = torch.promote_types(x_BTD.dtype, torch.float32)
             logits_BTE = F.linear(x_BTD.to(exact), self.router.weight.to(exact))
         probability_BTE = logits_BTE.softmax(-1)
@@ -71,8 +74,8 @@ class MixtureOfExperts(nn.Module):
         return y_BTD, self._routing(logits_BTE, probability_BTE, choice_BTk)
 
     def _routed(self, x_ND: Tensor, weight_R: Tensor, choice_R: Tensor) -> Tensor:
-        """Rows sorted by expert, through the experts, and back: gathers only, so no atomic additions in any
-        order.""" sorted_R, order_R = choice_R.sort(stable=True)
+        """Sort rows by expert, apply, sort back: gathers only, so no sum depends on the order of threads."""
+        sorted_R, order_R = choice_R.sort(stable=True)
         back_R = order_R.argsort()
         experts_E = torch.arange(self.experts.gate_EDF.shape[0], device=x_ND.device)
         end_E = torch.searchsorted(sorted_R, experts_E, right=True, out_int32=True)
@@ -111,20 +114,33 @@ class Experts(nn.Module):
 
 def grouped(x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor) -> Tensor:
     """All experts in one call of torch's grouped product."""
-    hidden_RF = F.silu(F.grouped_mm(x_RD, gate_EDF, offs=end_E)) * F.grouped_mm(x_RD, up_EDF, offs=end_E)
-    return F.grouped_mm(hidden_RF, down_EFD, offs=end_E)
+    hidden_RF = F.silu(_product(x_RD, gate_EDF, end_E)) * _product(x_RD, up_EDF, end_E)
+    return _product(hidden_RF, down_EFD, end_E)
 
 
+@torch.compiler.disable
 def loop(x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor) -> Tensor:
-    """One expert after another; needs the counts on the host, which is free on a CPU and a wait on a GPU."""
+    """One expert after another; needs the counts on the host, which is free on a CPU and a wait on a GPU.
+
+    Forward and backward of a layer, width 256, 8 experts of 352, top 2, 4,096 tokens, EPYC, 2 threads
+    (grouped in brackets): fp32 100 ms (119), bf16 autocast 66 ms (70).
+    """
     counts = end_E.diff(prepend=end_E.new_zeros(1)).tolist()
     rows = zip(x_RD.split(counts), gate_EDF.unbind(), up_EDF.unbind(), down_EFD.unbind(), strict=True)
     return torch.cat([(F.silu(x @ gate) * (x @ up)) @ down for x, gate, up, down in rows])
 
 
 def _on_cpu(x: Tensor) -> bool:
-    """Real numbers, on a CPU, not being compiled: then the loop is the faster way (figures: docs of
-    `loop`).""" return type(x) is Tensor and x.is_cpu and not torch.compiler.is_compiling()
+    """Real numbers on a CPU, not the shapes alone (meta, fake): then the loop is the faster way."""
+    return type(x) is Tensor and x.is_cpu
+
+
+def _product(x_RD: Tensor, weight_EDF: Tensor, end_E: Tensor) -> Tensor:
+    # torch 2.13 infers the shape of a grouped product in bf16 only; where there are no numbers, none are lost
+    hollow = x_RD.is_meta or (x_RD.is_cpu and type(x_RD) is not Tensor)
+    if hollow and x_RD.dtype != torch.bfloat16:
+        return F.grouped_mm(x_RD.bfloat16(), weight_EDF.bfloat16(), offs=end_E).to(x_RD.dtype)
+    return F.grouped_mm(x_RD, weight_EDF, offs=end_E)
 
 
 class _Dispatch(torch.autograd.Function):

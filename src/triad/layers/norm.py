@@ -21,8 +21,7 @@ class RMSNorm(nn.RMSNorm):
         self.weight: nn.Parameter
 
     def forward(self, x: Tensor) -> Tensor:
-        # distributed, fake and meta tensors take torch's way: a plain CPU tensor is the only case it is slow
-        # in
+        # distributed, fake and meta tensors take torch's way: it is slow on plain CPU tensors only
         if type(x) is Tensor and x.is_cpu:
             return _RootMeanSquare.apply(x, self.weight, self.eps)
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)

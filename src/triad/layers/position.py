@@ -6,9 +6,9 @@ from torch.autograd.function import once_differentiable
 
 
 class Rotary(nn.Module):
-    """Rotate pairs of query and key components by an angle that grows with position.
+    """Rotate pairs of query and key components by an angle that grows with position (Su et al. 2021).
 
-        (x_j, x_{j+H/2}) -> rotation by m theta_j,   theta_j = base^(-2j/H)      Su et al. 2021, arXiv:2104.09864, eq. 15
+        (x_j, x_{j+H/2}) -> rotation by m theta_j,   theta_j = base^(-2j/H)      arXiv:2104.09864, eq. 15
 
     q_BNTH, k_BKTH and the position of their first token -> the same shapes, contiguous. Angles are fp32;
     their cosines are rounded to the dtype of x. Deviates: pairs j with j + H/2 as Llama's published weights
@@ -27,8 +27,8 @@ class Rotary(nn.Module):
         return _Rotate.apply(q_BNTH, cos_TH, sin_TH), _Rotate.apply(k_BKTH, cos_TH, sin_TH)
 
     def tables(self, offset: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin of m theta_j, H wide (both halves alike), made anew: nothing to keep, shard or
-        materialise.""" exact = torch.promote_types(like.dtype, torch.float32)
+        """cos and sin of m theta_j, H wide (both halves alike), made anew: no buffer to shard or fill."""
+        exact = torch.promote_types(like.dtype, torch.float32)
         index_H = torch.arange(self.head_size, device=like.device) % (self.head_size // 2)
         theta_H = self.base ** (index_H.to(exact) * (-2 / self.head_size))
         position_T = torch.arange(offset, offset + length, device=like.device, dtype=exact)

@@ -15,8 +15,8 @@ Cache = list[KeyValueCache]
 class Decoder(nn.Module):
     """Predict the next token from those before it.
 
-        x = embed(tokens) + position;   x = x + attention(norm(x)),  x = x + feedforward(norm(x)),  `depth` times;
-        logits = W norm(x)      Radford et al. 2018-2019 (GPT, GPT-2); Touvron et al. 2023, arXiv:2302.13971 (Llama)
+        x = embed(tokens) + position;   x += attention(norm(x)),  x += feedforward(norm(x)),  `depth` times;
+        logits = W norm(x)      Radford et al. 2019 (GPT-2); Touvron et al. 2023, arXiv:2302.13971 (Llama)
 
     tokens_BT -> (logits_BTV, one Routing per layer of experts). With `readout` the first is
     readout(hidden_BTD, weight_VD), called inside so that a sharded head is there when it is used. With
@@ -65,8 +65,8 @@ class Decoder(nn.Module):
         return (readout or F.linear)(self.norm(x_BTD), weight_VD), tuple(routings)
 
     def empty_cache(self, batch: int) -> Cache:
-        """Room for the keys and values of `batch` sequences of `context` tokens; forward fills it in
-        place.""" return [KeyValueCache(batch, self.context) for _ in self.blocks]
+        """Room for keys and values of `batch` sequences of `context` tokens; forward fills it in place."""
+        return [KeyValueCache(batch, self.context) for _ in self.blocks]
 
     def _embed(self, tokens_BT: Tensor, offset: int) -> Tensor:
         end = offset + tokens_BT.shape[1]

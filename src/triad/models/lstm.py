@@ -10,9 +10,8 @@ from torch.nn import functional as F
 class LSTM(nn.Module):
     """Predict the next token from a state that is carried along.
 
-        i, f, o = sigmoid(W x_t + U h_{t-1} + b),   c_t = f c_{t-1} + i tanh(W_c x_t + U_c h_{t-1} + b_c),   h_t = o tanh(c_t)
-                Hochreiter and Schmidhuber 1997; stacked, with dropout between layers: Zaremba et al. 2014,
-                arXiv:1409.2329
+        i, f, o = sigmoid(W x_t + U h_{t-1} + b),   c_t = f c_{t-1} + i tanh(W_c x_t + U_c h_{t-1} + b_c)
+        h_t = o tanh(c_t)      Hochreiter and Schmidhuber 1997; stacked: Zaremba et al. 2014, arXiv:1409.2329
 
     tokens_BT -> (logits_BTV, ()), or readout(hidden_BTD, weight_VD) in the first place. With `cache` the
     tokens follow those already seen. `tied`: the embedding is the head (Press and Wolf 2017,

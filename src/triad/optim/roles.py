@@ -8,8 +8,8 @@ Role = Literal["matrix", "embedding", "head", "vector", "router", "expert"]
 
 
 def roles(model: nn.Module) -> dict[str, Role]:
-    """The role of every parameter, by name, in the order of `named_parameters` (one shared twice is named
-    once).""" owners = dict(model.named_modules(remove_duplicate=False))
+    """The role of every parameter, by name, in the order of `named_parameters`."""
+    owners = dict(model.named_modules(remove_duplicate=False))
     return {name: _role(name, owners[name.rpartition(".")[0]], p) for name, p in model.named_parameters()}
 
 

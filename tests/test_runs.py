@@ -1,0 +1,187 @@
+"""Runs as a user starts them: training, resuming after kill -9, sweeps, torchrun, sampling."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from triad.callbacks.checkpoint import complete
+from triad.loggers.csv import read
+
+TINY = ("debug=tiny", "precision=fp32", "hardware.attention=flash", "trainer.accelerator=cpu")
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {row["step"]: row["train/loss"] for row in read(run / "metrics.csv") if "train/loss" in row}
+
+
+def validations(run: Path) -> dict[int, float]:
+    return {row["step"]: row["val/loss"] for row in read(run / "metrics.csv") if "val/loss" in row}
+
+
+def test_a_run_leaves_a_directory_that_says_everything(train, tmp_path: Path) -> None:
+    done = train(*TINY, "run_id=a", "callbacks=[default,early_stopping]")
+    run = tmp_path / "outputs" / "a"
+    for name in ("config.yaml", "overrides.json", "run.json", "metrics.csv", "result.json", "curve.png", "samples.txt"):
+        assert (run / name).stat().st_size > 0, name
+    assert json.loads((run / "overrides.json").read_text())[0] == "debug=tiny"
+    assert json.loads((run / "run.json").read_text())["versions"]["torch"]
+    assert [path.name for path in complete(run / "checkpoints")] == ["step-00000005", "step-00000010"]
+    assert losses(run).keys() == set(range(1, 11))
+    assert validations(run).keys() == {5, 10}
+    assert json.loads((run / "result.json").read_text())["val/loss"] == pytest.approx(min(validations(run).values()))
+    for word in ("model", "data", "batch", "layout", "best", "xz -9e", "curve", "sample", "resume", "compare"):
+        assert f"\n{word} " in f"\n{done.stdout}"
+    assert "Warning" not in done.stderr
+
+
+def test_the_name_of_a_run_is_not_given_twice(train) -> None:
+    train(*TINY, "run_id=a", "trainer.max_steps=1")
+    assert "resume=outputs/a continues it" in train(*TINY, "run_id=a", code=2).stderr
+
+
+@pytest.mark.parametrize("layout", [(), ("strategy=fsdp", "trainer.devices=2")], ids=["single", "fsdp"])
+def test_five_steps_kill_9_resume_five_steps_are_ten_steps_bit_for_bit(
+    train, tmp_path: Path, environment: dict[str, str], layout: tuple[str, ...]
+) -> None:
+    words = (*TINY, *layout, "model.dropout=0.1", "callbacks.checkpoint.every_steps=5", "trainer.val_check_interval=4")
+    train(*words, "run_id=straight")
+    killed = tmp_path / "outputs" / "killed"
+    _train_until_killed(tmp_path, environment, at_step=7, words=[*words, "run_id=killed"])
+    assert not (killed / "result.json").exists()
+    assert [path.name for path in complete(killed / "checkpoints")] == ["step-00000005"]
+    train(f"resume={killed}")
+    straight = tmp_path / "outputs" / "straight"
+    assert losses(killed) == losses(straight)
+    assert validations(killed) == validations(straight)
+
+
+def test_a_torn_checkpoint_is_passed_over_and_said_so(train, tmp_path: Path) -> None:
+    train(*TINY, "run_id=a")
+    torn = tmp_path / "outputs" / "a" / "checkpoints" / "step-00000010" / "__0_0.distcp"
+    torn.write_bytes(torn.read_bytes()[:-100])
+    done = train("resume=outputs/a", "trainer.max_steps=12")
+    assert "step-00000010: __0_0.distcp is not what was written" in done.stderr
+    assert "at step 5" in done.stdout
+    assert losses(tmp_path / "outputs" / "a").keys() == set(range(1, 13))
+
+
+def test_resuming_with_another_model_is_refused_and_with_another_strategy_is_not(train, tmp_path: Path) -> None:
+    train(*TINY, "run_id=a", "trainer.max_steps=4", "scheduler=constant")
+    refused = train("resume=outputs/a", "model.depth=3", code=2).stderr
+    assert "model.depth is not what the run was started with" in refused
+    train("resume=outputs/a", "strategy=ddp", "trainer.devices=2", "trainer.max_steps=6")
+    assert losses(tmp_path / "outputs" / "a").keys() == set(range(1, 7))
+
+
+def test_a_sweep_runs_each_job_skips_the_finished_and_goes_on_after_a_failure(train, tmp_path: Path) -> None:
+    words = ("-m", *TINY, "strategy=ddp", "trainer.devices=2", "trainer.max_steps=2", "seed=0,1")
+    first = train(*words, "model.attention.heads=4,7", code=2)
+    assert first.stdout.count("finished") == 2
+    assert first.stdout.count("failed (2)") == 2
+    assert "heads=7 does not divide" in first.stderr
+    runs = [path for path in (tmp_path / "outputs").iterdir() if (path / "result.json").exists()]
+    assert len(runs) == 2
+    stamps = {path: (path / "result.json").stat().st_mtime_ns for path in runs}
+    again = train(*words, "model.attention.heads=4,7", code=2)
+    assert again.stdout.count("finished before, skipped") == 2
+    assert stamps == {path: (path / "result.json").stat().st_mtime_ns for path in runs}
+
+
+def test_torchrun_starts_the_ranks_and_they_agree_on_one_directory(tmp_path: Path, environment: dict[str, str]) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={_free_port()}"]
+    command = [*torchrun, str(REPOSITORY / "train.py"), *TINY, "strategy=fsdp"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    runs = [path for path in (tmp_path / "outputs").iterdir()]
+    assert len(runs) == 1
+    assert losses(runs[0]).keys() == set(range(1, 11))
+
+
+def test_torchrun_answers_a_mistake_once(tmp_path: Path, environment: dict[str, str]) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={_free_port()}"]
+    command = [*torchrun, str(REPOSITORY / "train.py"), "strategy=fsdp", "model.widht=3"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode != 0
+    assert done.stderr.count("did you mean model.width") == 1
+
+
+@pytest.mark.parametrize("model", ["decoder", "lstm"])
+def test_a_trained_model_continues_a_prompt(train, tmp_path: Path, environment: dict[str, str], model: str) -> None:
+    train(*TINY, f"model={model}", "run_id=a")
+    command = [sys.executable, "-m", "triad.generate", "run=outputs/a", 'prompt=def f(x): # "\'', "tokens=50"]
+    texts = [
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert texts[0].startswith('def f(x): # "\'')
+    assert len(texts[0]) > 40
+    assert texts[0] == texts[1]
+
+
+def test_a_batch_can_be_looked_at(tmp_path: Path, environment: dict[str, str], text: Path) -> None:
+    command = [sys.executable, "-m", "triad.data", "show=3", "tokenizer=byte", "data=text", f"data.path={text}"]
+    wide = environment | {"COLUMNS": "160"}
+    done = subprocess.run(command, cwd=tmp_path, env=wide, capture_output=True, text=True, check=True)
+    assert done.stdout.count("corpus.txt") == 16
+    assert "squared" in done.stdout
+
+
+def test_learning_one_batch_by_heart_brings_the_loss_to_nearly_nothing(train, tmp_path: Path) -> None:
+    train("debug=overfit", "run_id=a", "model.width=128", "model.depth=2", "precision=fp32")
+    curve = losses(tmp_path / "outputs" / "a")
+    assert curve[max(curve)] < 0.1
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path: Path) -> None:
+    stop = ("callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1", "optimizer.lr=0.0")
+    train(*TINY, *stop, "run_id=a", "trainer.max_steps=100")
+    assert max(losses(tmp_path / "outputs" / "a")) == 10
+
+
+def test_wandb_offline_keeps_one_run_with_its_config(train, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    train(*TINY, "logger=wandb", "run_id=a", "trainer.max_steps=2")
+    folders = list((tmp_path / "outputs" / "a" / "wandb").glob("offline-run-*-a"))
+    assert len(folders) == 1
+    assert list(folders[0].glob("run-a.wandb"))
+
+
+def _train_until_killed(folder: Path, environment: dict[str, str], at_step: int, words: list[str]) -> None:
+    """Like train.py, but the process of rank 0 kills itself with signal 9 at the end of a step."""
+    script = folder / "killed.py"
+    script.write_text(KILLED.format(repository=str(REPOSITORY), at_step=at_step))
+    done = subprocess.run([sys.executable, str(script), *words], cwd=folder, env=environment, capture_output=True)
+    assert done.returncode == 128 + signal.SIGKILL
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {repository!r})
+from train import train
+from triad.door import command
+
+def work(run, **config):
+    from triad.callbacks.metrics import Metrics
+    end = Metrics.on_train_batch_end
+    def killed(self, trainer, *arguments):
+        end(self, trainer, *arguments)
+        if trainer.global_step == {at_step} and trainer.is_global_zero:
+            os.kill(os.getpid(), signal.SIGKILL)
+    Metrics.on_train_batch_end = killed
+    train(run, **config)
+
+command(work)
+"""
+
+
+def _free_port() -> int:
+    from triad.launch import _free_port
+
+    return _free_port()
+
+
