@@ -8,7 +8,7 @@ from triad.door import build, command, supply
 
 
 def train(run: Path, seed: int, context: int, tags: list[str], **nodes: Any) -> None:
-    """Build the parts that conf/ names, fit, validate. Every process of the run calls this with the same words."""
+    """Build the parts that conf/ names, fit, validate. Every process of the run calls this alike."""
     from triad import hardware  # torch is imported from here on: the configuration is known to be sound
     from triad.data.cache import home
     from triad.data.module import Windows
@@ -30,7 +30,15 @@ def train(run: Path, seed: int, context: int, tags: list[str], **nodes: Any) -> 
         bytes_per_token=tokens.val.bytes_per_token,
         seed=seed,
     )
-    offers = {"run": run, "tags": tags, "tokenizer": tokenizer, "tokens": tokens, "context": context, "config": nodes}
+    config = nodes | {"seed": seed, "context": context}
+    offers = {
+        "run": run,
+        "tags": tags,
+        "config": config,
+        "tokenizer": tokenizer,
+        "tokens": tokens,
+        "context": context,
+    }
     trainer = part.trainer(
         strategy=part.strategy,
         precision=precision,

@@ -1,4 +1,4 @@
-"""What the tests share: running train.py as a user does, in a folder of its own, with one cache for all of them."""
+"""What the tests share: running train.py as a user does, in a folder of its own, with one cache."""
 
 import os
 import subprocess
@@ -28,9 +28,13 @@ def environment(cache: Path) -> dict[str, str]:
 def train(tmp_path: Path, environment: dict[str, str]) -> Run:
     """Run `python train.py` with some words; its runs are written to <tmp_path>/outputs."""
 
-    def run(*words: str, code: int | None = 0, script: str = "train.py", timeout: int = 240) -> subprocess.CompletedProcess:
+    def run(
+        *words: str, code: int | None = 0, script: str = "train.py", timeout: int = 240
+    ) -> subprocess.CompletedProcess:
         command = [sys.executable, str(REPOSITORY / script), *words]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout
+        )
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
 

@@ -60,7 +60,9 @@ def test_the_signature_read_from_source_is_the_one_python_has(path: Path) -> Non
         read = signature(node["_target_"])
         assert list(read.parameters) == list(named)
         assert read.open == any(p.kind == p.VAR_KEYWORD for p in real.values())
-        assert {n: p.required for n, p in read.parameters.items()} == {n: p.default is p.empty for n, p in named.items()}
+        assert {n: p.required for n, p in read.parameters.items()} == {
+            n: p.default is p.empty for n, p in named.items()
+        }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -73,7 +75,13 @@ def test_no_value_is_defaulted_both_in_yaml_and_in_python(path: Path) -> None:
 
 
 def test_a_call_outside_the_allowed_packages_is_refused() -> None:
-    for target in ("os.system", "builtins.eval", "torch.load", "triad.run.subprocess.run", "triad.signature.ast.parse"):
+    for target in (
+        "os.system",
+        "builtins.eval",
+        "torch.load",
+        "triad.run.subprocess.run",
+        "triad.signature.ast.parse",
+    ):
         faults = list(check({"model": {"_target_": target}}))
         assert len(faults) == 1, target
         assert "model._target_" in faults[0]
@@ -97,7 +105,9 @@ def test_numbers_are_converted_as_the_signature_asks_and_truth_values_are_not_nu
 
 def test_targets_read_from_source_are_what_they_say() -> None:
     tree = ast.parse(Path(inspect.getfile(check)).read_text())
-    assert not [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("eval", "exec")]
+    assert not [
+        n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("eval", "exec")
+    ]
 
 
 def test_the_resolved_configuration_is_plain_data() -> None:

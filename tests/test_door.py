@@ -1,4 +1,4 @@
-"""What a user types: a mistake gets one sentence with a remedy and exit code 2, quickly, before torch is imported."""
+"""What a user types: a mistake gets one sentence with a remedy and exit code 2, before torch is imported."""
 
 import json
 import re
@@ -48,10 +48,15 @@ def test_a_mistake_is_answered_with_one_sentence(train, tmp_path: Path, word: st
     ("words", "sentence"),
     [
         (["strategy=ddp", "trainer.devices=3", "batch.size=16"], "the nearest that does is 15"),
-        (["strategy=ddp", "trainer.devices=99", "trainer.accelerator=gpu", "batch.size=99"], "trainer.accelerator=cpu"),
+        (
+            ["strategy=ddp", "trainer.devices=99", "trainer.accelerator=gpu", "batch.size=99"],
+            "trainer.accelerator=cpu",
+        ),
     ],
 )
-def test_an_impossible_layout_is_refused_with_the_nearest_that_works(train, words: list[str], sentence: str) -> None:
+def test_an_impossible_layout_is_refused_with_the_nearest_that_works(
+    train, words: list[str], sentence: str
+) -> None:
     assert sentence in train(*words, code=2).stderr
 
 
@@ -66,7 +71,9 @@ def test_an_impossible_layout_is_refused_with_the_nearest_that_works(train, word
         (["model=moe", "model.feedforward.top_k=9"], "top_k=9"),
     ],
 )
-def test_a_mistake_found_while_building_is_one_sentence_too(train, tmp_path: Path, words, sentence: str) -> None:
+def test_a_mistake_found_while_building_is_one_sentence_too(
+    train, tmp_path: Path, words, sentence: str
+) -> None:
     files = {"empty": b"", "latin": b"abc\xff", "short": b"a short text\n" * 40}
     for name, content in files.items():
         (tmp_path / f"{name}.txt").write_bytes(content)
@@ -97,8 +104,18 @@ def test_resume_takes_up_the_words_of_the_run_and_lets_new_ones_win(tmp_path: Pa
 
 
 def test_the_hardware_axis_is_not_mathematics_and_the_rest_is() -> None:
-    old = {"strategy": {"a": 1}, "hardware": {"m": 1}, "model": {"width": 1}, "trainer": {"devices": 1, "max_steps": 5}}
-    new = {"strategy": {"a": 2}, "hardware": {"m": 2}, "model": {"width": 2}, "trainer": {"devices": 2, "max_steps": 5}}
+    old = {
+        "strategy": {"a": 1},
+        "hardware": {"m": 1},
+        "model": {"width": 1},
+        "trainer": {"devices": 1, "max_steps": 5},
+    }
+    new = {
+        "strategy": {"a": 2},
+        "hardware": {"m": 2},
+        "model": {"width": 2},
+        "trainer": {"devices": 2, "max_steps": 5},
+    }
     assert changed_mathematics(old, new) == ["model.width"]
 
 

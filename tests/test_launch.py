@@ -34,7 +34,9 @@ def test_a_killed_rank_gives_128_plus_the_signal() -> None:
     assert launch(python(code), ranks=2, threads=1) == 128 + signal.SIGKILL
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
 def test_no_rank_outlives_its_parent(tmp_path: Path, number: int, code: int) -> None:
     child = f"open(r'{tmp_path}/' + str(os.getpid()), 'w').close(); time.sleep(60)"
     parent = f"from triad.launch import launch; import sys; sys.exit(launch({python(child)!r}, 2, 1))"

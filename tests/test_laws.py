@@ -54,7 +54,9 @@ def test_imports_follow_the_arrows(path: Path) -> None:
     assert ours <= ARROWS[part]
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name in ("layers", "models")], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent.name in ("layers", "models")], ids=lambda p: p.name
+)
 def test_layers_and_models_import_torch_and_each_other_only(path: Path) -> None:
     allowed = {"torch", "triad", "math", "collections", "typing", "functools", "itertools", "__future__"}
     assert {name.split(".")[0] for name in imports(path)} <= allowed

@@ -50,7 +50,7 @@ def curves(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Curves:
 
 
 def _written(folder: Path, model: str, strategy: str, ranks: int, parts: int) -> str:
-    """A prepared run directory in which each process walks `parts` micro-batches a step, the last one partial."""
+    """A prepared run directory whose processes walk `parts` micro-batches a step, the last one partial."""
     rows = -(-12 // ranks // parts)
     words = [
         *COMMON,
@@ -94,5 +94,3 @@ def test_the_models_do_learn_so_that_the_comparison_has_power(curves: Curves) ->
         assert losses[-1] < losses[0] - 0.5
     auxiliary = values(curves["moe-single-1"], "train/auxiliary")
     assert min(auxiliary) > 1e-4
-
-

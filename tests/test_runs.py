@@ -26,15 +26,36 @@ def validations(run: Path) -> dict[int, float]:
 def test_a_run_leaves_a_directory_that_says_everything(train, tmp_path: Path) -> None:
     done = train(*TINY, "run_id=a", "callbacks=[default,early_stopping]")
     run = tmp_path / "outputs" / "a"
-    for name in ("config.yaml", "overrides.json", "run.json", "metrics.csv", "result.json", "curve.png", "samples.txt"):
+    for name in (
+        "config.yaml",
+        "overrides.json",
+        "run.json",
+        "metrics.csv",
+        "result.json",
+        "curve.png",
+        "samples.txt",
+    ):
         assert (run / name).stat().st_size > 0, name
     assert json.loads((run / "overrides.json").read_text())[0] == "debug=tiny"
     assert json.loads((run / "run.json").read_text())["versions"]["torch"]
     assert [path.name for path in complete(run / "checkpoints")] == ["step-00000005", "step-00000010"]
     assert losses(run).keys() == set(range(1, 11))
     assert validations(run).keys() == {5, 10}
-    assert json.loads((run / "result.json").read_text())["val/loss"] == pytest.approx(min(validations(run).values()))
-    for word in ("model", "data", "batch", "layout", "best", "xz -9e", "curve", "sample", "resume", "compare"):
+    assert json.loads((run / "result.json").read_text())["val/loss"] == pytest.approx(
+        min(validations(run).values())
+    )
+    for word in (
+        "model",
+        "data",
+        "batch",
+        "layout",
+        "best",
+        "xz -9e",
+        "curve",
+        "sample",
+        "resume",
+        "compare",
+    ):
         assert f"\n{word} " in f"\n{done.stdout}"
     assert "Warning" not in done.stderr
 
@@ -48,7 +69,13 @@ def test_the_name_of_a_run_is_not_given_twice(train) -> None:
 def test_five_steps_kill_9_resume_five_steps_are_ten_steps_bit_for_bit(
     train, tmp_path: Path, environment: dict[str, str], layout: tuple[str, ...]
 ) -> None:
-    words = (*TINY, *layout, "model.dropout=0.1", "callbacks.checkpoint.every_steps=5", "trainer.val_check_interval=4")
+    words = (
+        *TINY,
+        *layout,
+        "model.dropout=0.1",
+        "callbacks.checkpoint.every_steps=5",
+        "trainer.val_check_interval=4",
+    )
     train(*words, "run_id=straight")
     killed = tmp_path / "outputs" / "killed"
     _train_until_killed(tmp_path, environment, at_step=7, words=[*words, "run_id=killed"])
@@ -70,7 +97,9 @@ def test_a_torn_checkpoint_is_passed_over_and_said_so(train, tmp_path: Path) -> 
     assert losses(tmp_path / "outputs" / "a").keys() == set(range(1, 13))
 
 
-def test_resuming_with_another_model_is_refused_and_with_another_strategy_is_not(train, tmp_path: Path) -> None:
+def test_resuming_with_another_model_is_refused_and_with_another_strategy_is_not(
+    train, tmp_path: Path
+) -> None:
     train(*TINY, "run_id=a", "trainer.max_steps=4", "scheduler=constant")
     refused = train("resume=outputs/a", "model.depth=3", code=2).stderr
     assert "model.depth is not what the run was started with" in refused
@@ -92,18 +121,32 @@ def test_a_sweep_runs_each_job_skips_the_finished_and_goes_on_after_a_failure(tr
     assert stamps == {path: (path / "result.json").stat().st_mtime_ns for path in runs}
 
 
-def test_torchrun_starts_the_ranks_and_they_agree_on_one_directory(tmp_path: Path, environment: dict[str, str]) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={_free_port()}"]
+def test_torchrun_starts_the_ranks_and_they_agree_on_one_directory(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        f"--master-port={_free_port()}",
+    ]
     command = [*torchrun, str(REPOSITORY / "train.py"), *TINY, "strategy=fsdp"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    runs = [path for path in (tmp_path / "outputs").iterdir()]
+    runs = list((tmp_path / "outputs").iterdir())
     assert len(runs) == 1
     assert losses(runs[0]).keys() == set(range(1, 11))
 
 
 def test_torchrun_answers_a_mistake_once(tmp_path: Path, environment: dict[str, str]) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={_free_port()}"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        f"--master-port={_free_port()}",
+    ]
     command = [*torchrun, str(REPOSITORY / "train.py"), "strategy=fsdp", "model.widht=3"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
@@ -111,20 +154,32 @@ def test_torchrun_answers_a_mistake_once(tmp_path: Path, environment: dict[str, 
 
 
 @pytest.mark.parametrize("model", ["decoder", "lstm"])
-def test_a_trained_model_continues_a_prompt(train, tmp_path: Path, environment: dict[str, str], model: str) -> None:
+def test_a_trained_model_continues_a_prompt(
+    train, tmp_path: Path, environment: dict[str, str], model: str
+) -> None:
     train(*TINY, f"model={model}", "run_id=a")
-    command = [sys.executable, "-m", "triad.generate", "run=outputs/a", 'prompt=def f(x): # "\'', "tokens=50"]
+    command = [sys.executable, "-m", "triad.generate", "run=outputs/a", "prompt=def f(x): # \"'", "tokens=50"]
     texts = [
-        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
         for _ in range(2)
     ]
-    assert texts[0].startswith('def f(x): # "\'')
+    assert texts[0].startswith("def f(x): # \"'")
     assert len(texts[0]) > 40
     assert texts[0] == texts[1]
 
 
 def test_a_batch_can_be_looked_at(tmp_path: Path, environment: dict[str, str], text: Path) -> None:
-    command = [sys.executable, "-m", "triad.data", "show=3", "tokenizer=byte", "data=text", f"data.path={text}"]
+    command = [
+        sys.executable,
+        "-m",
+        "triad.data",
+        "show=3",
+        "tokenizer=byte",
+        "data=text",
+        f"data.path={text}",
+    ]
     wide = environment | {"COLUMNS": "160"}
     done = subprocess.run(command, cwd=tmp_path, env=wide, capture_output=True, text=True, check=True)
     assert done.stdout.count("corpus.txt") == 16
@@ -155,7 +210,9 @@ def _train_until_killed(folder: Path, environment: dict[str, str], at_step: int,
     """Like train.py, but the process of rank 0 kills itself with signal 9 at the end of a step."""
     script = folder / "killed.py"
     script.write_text(KILLED.format(repository=str(REPOSITORY), at_step=at_step))
-    done = subprocess.run([sys.executable, str(script), *words], cwd=folder, env=environment, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, str(script), *words], cwd=folder, env=environment, capture_output=True
+    )
     assert done.returncode == 128 + signal.SIGKILL
 
 
@@ -183,5 +240,3 @@ def _free_port() -> int:
     from triad.launch import _free_port
 
     return _free_port()
-
-

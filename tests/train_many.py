@@ -1,4 +1,4 @@
-"""One process per rank trains several prepared runs, so that a matrix of layouts pays for its start-up once."""
+"""One process per rank trains several prepared runs: a matrix of layouts pays for its start-up once."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from train import train
-
 from triad.door import rank
 
 if __name__ == "__main__":

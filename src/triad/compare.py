@@ -12,7 +12,7 @@ COLUMNS = ("val/loss", "val/bits_per_byte", "perf/tokens_per_s", "steps", "secon
 
 
 def table(directories: list[Path], states: dict[Path, str] | None = None) -> None:
-    """Print the result of each run, sorted by validation loss; runs without one come last, with their state."""
+    """Print the result of each run, best validation loss first; runs without one come last."""
     shown = Table("run", "state", *COLUMNS)
     results = {directory: runs.result(directory) for directory in directories}
     for directory in sorted(directories, key=lambda d: (results[d] or {}).get("val/loss", float("inf"))):

@@ -1,8 +1,9 @@
 """Where Hydra stops: from the command line to a checked, plain configuration, and from that to objects.
 
-`command` is the door of `train.py`: Hydra composes and everything is validated once, in a parent that imports no
-torch and writes the run directory; then one process per rank is started on that directory. `verb` is the door of
-`python -m triad.<verb>`. A mistake is answered with one sentence and exit code 2. Nothing else imports hydra.
+`command` is the door of `train.py`: Hydra composes and everything is validated once, in a parent that imports
+no torch and writes the run directory; then one process per rank is started on that directory. `verb` is the
+door of `python -m triad.<verb>`. A mistake is answered with one sentence and exit code 2. Nothing else
+imports hydra.
 """
 
 import json
@@ -17,16 +18,16 @@ from functools import partial
 from inspect import Parameter, getdoc
 from inspect import signature as own_signature
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from triad import run
-from triad.impossible import refusals
 from triad.compare import table
-from triad.layout import ranks_here, resolve_devices
+from triad.impossible import refusals
 from triad.launch import launch, ranks_are_here
+from triad.layout import ranks_here, resolve_devices
 from triad.signature import check, fits, suggestion
 
 CONF = run.REPOSITORY / "conf"
@@ -37,7 +38,17 @@ EXPECTED = (
     ".*torch.distributed is disabled, unavailable or uninitialized.*",  # one process, as asked
 )
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
-SYSTEM = ("strategy", "precision", "hardware", "trainer", "callbacks", "logger", "tags", "output_dir", "run_id")
+SYSTEM = (
+    "strategy",
+    "precision",
+    "hardware",
+    "trainer",
+    "callbacks",
+    "logger",
+    "tags",
+    "output_dir",
+    "run_id",
+)
 
 
 class Refusal(ValueError):
@@ -58,7 +69,7 @@ def build(node: Any, **arguments: Any) -> Any:
 
 
 def supply(part: Any, offers: dict[str, Any]) -> Any:
-    """Call a factory with those of the offers that it has arguments for; anything else is finished already."""
+    """Call a factory with those of the offers that it has arguments for; others are finished already."""
     if not isinstance(part, partial):
         return part
     asked = own_signature(part.func).parameters
@@ -79,13 +90,13 @@ def read_config(directory: Path) -> dict:
     if not path.is_file():
         runs = sorted(found.parent.name for found in directory.parent.glob("*/config.yaml"))
         raise FileNotFoundError(f"{directory}: no run is there{suggestion(directory.name, runs)}")
-    return OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[return-value]
+    return cast(dict, OmegaConf.to_container(OmegaConf.load(path)))
 
 
 def validated(composed: DictConfig) -> dict:
     """Resolve, check the dials and every node against its signature, refuse the impossible."""
     try:
-        config: dict = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # type: ignore
+        config = cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise Refusal(f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}") from None
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -136,7 +147,7 @@ def command(work: Callable) -> None:
 
 
 def verb(function: Callable) -> None:
-    """The door of `python -m triad.<verb>`: key=value words become arguments, the rest are config overrides."""
+    """The door of `python -m triad.<verb>`: key=value words become arguments, the rest overrides."""
     if {"-h", "--help"} & {*sys.argv[1:]}:
         print(getdoc(function), "\n\n", _usage(function), sep="")
         return
@@ -148,14 +159,18 @@ def verb(function: Callable) -> None:
 
 def rank(work: Callable, directory: Path) -> int:
     """One rank's whole life: read the run's configuration, do the work, keep the traceback if it fails."""
-    config = {key: value for key, value in read_config(directory).items() if key not in ("run_id", "output_dir")}
+    config = {
+        key: value for key, value in read_config(directory).items() if key not in ("run_id", "output_dir")
+    }
     quieten()
     try:
         work(directory, **config)
     except (ValueError, OSError, LookupError) as error:
         if os.environ.get("RANK", "0") == "0":
             (directory / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            print(f"error: {_one_line(error)}  (traceback: {directory}/error.txt)", file=sys.stderr, flush=True)
+            print(
+                f"error: {_one_line(error)}  (traceback: {directory}/error.txt)", file=sys.stderr, flush=True
+            )
         return MISTAKE
     return 0
 
@@ -188,7 +203,7 @@ def changed_mathematics(old: Any, new: Any, path: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [key for key in {**old, **new} if path or key not in SYSTEM]
         found = [changed_mathematics(old.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
-        return sum(found, [])
+        return [key for keys in found for key in keys]
     return [] if old == new else [path]
 
 
@@ -202,10 +217,12 @@ def references(node: Any, path: str = "") -> set[str]:
 
 
 def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) -> tuple[Path, int]:
-    """One job of Hydra's: its directory and exit code. In a sweep a mistake is reported and does not stop the rest."""
+    """One job of Hydra's: its directory and exit code. In a sweep a mistake does not stop the rest."""
     from hydra.core.hydra_config import HydraConfig
 
-    overrides = [word for word in HydraConfig.get().overrides.task if _key(word) not in ("run_id", "output_dir")]
+    overrides = [
+        word for word in HydraConfig.get().overrides.task if _key(word) not in ("run_id", "output_dir")
+    ]
     try:
         config = validated(composed)
         if sweep:
@@ -240,7 +257,7 @@ def _start(config: dict, work: Callable, write: Callable[[], Path]) -> int:
 
 
 def _check_free(directory: Path, config: dict, asked: list[str], derived: set[str]) -> None:
-    """A run's name is given once; resuming it needs the same mathematics, but for what is asked for by name."""
+    """A run's name is given once; resuming needs the same mathematics, but for what is asked by name."""
     if not (directory / "config.yaml").exists():
         return
     if not any(word.startswith("resume=") for word in asked):
@@ -269,7 +286,9 @@ def _answer(error: Exception) -> int:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         sentence = f"{group}={name} does not exist{suggestion(name, list(error.options))}"
-    elif isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
+    elif isinstance(error, ConfigCompositionException) and isinstance(
+        error.__cause__, OmegaConfBaseException
+    ):
         sentence = _unknown_key(error.__cause__)
     elif isinstance(error, HydraException | OmegaConfBaseException):
         sentence = _unknown_group(_one_line(error))
@@ -344,6 +363,9 @@ def _words(function: Callable, words: list[str]) -> dict[str, Any]:
 
 
 def _usage(function: Callable) -> str:
-    shown = [f"{p.name}={'...' if p.default is Parameter.empty else p.default}"
-             for p in own_signature(function).parameters.values() if p.name != "overrides"]
+    shown = [
+        f"{p.name}={'...' if p.default is Parameter.empty else p.default}"
+        for p in own_signature(function).parameters.values()
+        if p.name != "overrides"
+    ]
     return f"usage: python -m {function.__module__} " + " ".join(shown)

@@ -11,11 +11,17 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def continuation(
-    model: nn.Module, prompt: list[int], tokens: int, context: int, temperature: float, top_k: int | None, seed: int
+    model: nn.Module,
+    prompt: list[int],
+    tokens: int,
+    context: int,
+    temperature: float,
+    top_k: int | None,
+    seed: int,
 ) -> Iterator[int]:
     """Sample up to `tokens` further tokens, one at a time, with a key-value cache (an LSTM: its state).
 
-        x_t ~ softmax(logits_t / temperature), over the `top_k` most likely;  temperature 0 takes the likeliest
+        x_t ~ softmax(logits_t / temperature), over the `top_k` likeliest;  temperature 0 takes the likeliest
 
     When the cache is full, the newer half of the text is read again and sampling goes on from there.
     """
@@ -62,9 +68,9 @@ def generate(
     model = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
     _fill(model, directory / "checkpoints", step)
     words = tokenizer.encode(prompt).tolist()
-    if not words and tokenizer.separator is None:
+    start = words if tokenizer.separator is None else words or [tokenizer.separator]
+    if not start:
         raise ValueError('prompt="": this vocabulary has no separator to start from; give a prompt')
-    start = words or [tokenizer.separator]
     sys.stdout.write(prompt)
     stream = continuation(model, start, tokens, config["context"], temperature, top_k, seed)
     for piece in _pieces(tokenizer, stream, words):
@@ -78,7 +84,9 @@ def _fill(model: nn.Module, checkpoints: Path, step: int | None) -> None:
 
     path = newest(checkpoints) if step is None else checkpoints / f"step-{step:08d}"
     if path is None or path not in complete(checkpoints):
-        raise FileNotFoundError(f"{checkpoints}: no checkpoint {'' if step is None else f'of step {step} '}is there")
+        raise FileNotFoundError(
+            f"{checkpoints}: no checkpoint {'' if step is None else f'of step {step} '}is there"
+        )
     load_model(path, model)
 
 

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 def clip(parameters: Iterable[Tensor], largest: float | None) -> Tensor:
     """Scale the gradient so that its norm is at most `largest`; return the norm before.
 
-        g <- g min(1, c / |g|),   |g| = sqrt(sum over all parameters of |g_p|^2)     Pascanu et al. 2013, algorithm 1
+        g <- g min(1, c / |g|),   |g| = sqrt(sum over all parameters of |g_p|^2)     Pascanu et al. 2013
 
     Sharded gradients (DTensors) contribute their global norm, so that one process and many agree.
     """

@@ -35,9 +35,9 @@ PEAK_FLOPS = {
 class Hardware:
     """Micro-batch size, attention kernel and compilation of one process.
 
-    `micro_batch_size` rows at a time go through the model (null: all rows of this process at once); `attention` is a
-    kernel by name, or `auto`: whichever is faster here for the shape that is trained, measured once per machine and
-    shape, kept in the cache folder and recorded in the run.
+    `micro_batch_size` rows at a time go through the model (null: all rows of this process at once);
+    `attention` is a kernel by name, or `auto`: whichever is faster here for the shape that is trained,
+    measured once per machine and shape, kept in the cache folder and recorded in the run.
     """
 
     def __init__(
@@ -48,7 +48,9 @@ class Hardware:
         compile: bool,
     ) -> None:
         if micro_batch_size is not None and micro_batch_size < 1:
-            raise ValueError(f"hardware.micro_batch_size={micro_batch_size}: at least one row, or null for all")
+            raise ValueError(
+                f"hardware.micro_batch_size={micro_batch_size}: at least one row, or null for all"
+            )
         self.micro_batch_size, self.threads = micro_batch_size, threads
         self.attention, self.compile = attention, compile
 
@@ -69,7 +71,10 @@ class Hardware:
         shape = (min(self.micro_batch_size or rows, rows), context, layers[0].q.out_features // size, size)
         self.attention = measured.fastest(
             f"attention {'x'.join(map(str, shape))} {dtype}",
-            {name: partial(_attend, kernel, shape, measured.device, dtype) for name, kernel in KERNELS.items()},
+            {
+                name: partial(_attend, kernel, shape, measured.device, dtype)
+                for name, kernel in KERNELS.items()
+            },
         )
 
     def tune(self, model: nn.Module) -> None:
@@ -86,8 +91,8 @@ class Hardware:
 class Measured:
     """Answers to 'which is faster here?', measured once per machine, kept in a file, and fixed for a run.
 
-    Rank 0 of each machine measures; the others wait for its answer, so that all ranks choose alike. What a run has
-    recorded is taken on resume, so that a resumed run computes what the uninterrupted one would have.
+    Rank 0 of each machine measures; the others wait for its answer, so that all ranks choose alike. What a
+    run has recorded is taken on resume, so that a resumed run computes what the uninterrupted one would have.
     """
 
     def __init__(self, cache: Path, run: Path, device: torch.device) -> None:
@@ -104,7 +109,10 @@ class Measured:
                     if question not in known:
                         known[question] = {name: _best_ms(run) for name, run in candidates.items()}
                         write(self.cache, known)
-                recorded[question] = {"ms": known[question], "choice": min(known[question], key=known[question].get)}
+                recorded[question] = {
+                    "ms": known[question],
+                    "choice": min(known[question], key=known[question].get),
+                }
                 write(self.record, recorded)
         return recorded[question]["choice"]
 
@@ -138,7 +146,9 @@ def describe(device: torch.device) -> str:
 
 def _attend(kernel: Callable, shape_BTNH: tuple, device: torch.device, dtype: torch.dtype) -> None:
     """Forward and backward once."""
-    q, k, v = (torch.randn(shape_BTNH, device=device, dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3))
+    q, k, v = (
+        torch.randn(shape_BTNH, device=device, dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3)
+    )
     kernel(q, k, v).sum().backward()
     if device.type == "cuda":
         torch.cuda.synchronize()

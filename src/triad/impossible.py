@@ -23,12 +23,14 @@ TABLE = [
     Impossible(
         "more GPU processes than GPUs",
         lambda c: c["trainer"]["accelerator"] in ("gpu", "cuda") and ranks_here(c) > gpus(),
-        "trainer.devices={devices} but this machine shows {gpus} GPUs: lower it or use trainer.accelerator=cpu",
+        "trainer.devices={devices} but this machine shows {gpus} GPUs: lower it or use "
+        "trainer.accelerator=cpu",
     ),
     Impossible(
         "every data-parallel rank needs the same number of rows",
         lambda c: "size" in c["batch"] and c["batch"]["size"] % world_size(c) != 0,
-        "batch.size={batch[size]} does not divide over {world} processes: the nearest that does is {near_batch}",
+        "batch.size={batch[size]} does not divide over {world} processes: the nearest that does is "
+        "{near_batch}",
     ),
     Impossible(
         "a step without rows",

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 GRACE_S = 10.0  # between asking a rank to end and killing it
 PR_SET_PDEATHSIG = 1
@@ -69,9 +70,13 @@ def _supervise(processes: list[subprocess.Popen], caught: list[int]) -> int:
     while any(process.poll() is None for process in processes):
         failed = next((rank for rank, process in enumerate(processes) if process.poll()), None)
         if deadline is None and (failed is not None or caught):
-            code = 128 + caught[0] if caught else _honest(processes[failed].returncode)
+            code = _honest(processes[failed].returncode) if failed is not None else 128 + caught[0]
             if len(processes) > 1 and not caught:
-                print(f"rank {failed} ended with code {code}; ending the other ranks", file=sys.stderr, flush=True)
+                print(
+                    f"rank {failed} ended with code {code}; ending the other ranks",
+                    file=sys.stderr,
+                    flush=True,
+                )
             deadline = time.monotonic() + GRACE_S
             for process in processes:
                 _signal(process, signal.SIGTERM)
@@ -89,7 +94,5 @@ def _honest(code: int) -> int:
 
 def _signal(process: subprocess.Popen, number: int) -> None:
     if process.poll() is None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        except ProcessLookupError:
-            pass

@@ -30,4 +30,3 @@ def auto(measured: Measured) -> str:
 
     question = {"32-true": lambda: multiply(torch.float32), "bf16-mixed": lambda: multiply(torch.bfloat16)}
     return measured.fastest("matrix product 1024", question)
-

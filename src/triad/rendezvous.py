@@ -11,7 +11,8 @@ questions = count()  # a sweep asks once a job
 def agreed(prepare: Callable[[], Path]) -> Path:
     """Rank 0 prepares the run directory; every rank gets its path, or rank 0's reason why not.
 
-    Under SLURM the variables that torchrun would set are derived by Lightning later, so they are set here first.
+    Under SLURM the variables that torchrun would set are derived by Lightning later, so they are set here
+    first.
     """
     from torch.distributed import rendezvous
 

@@ -1,11 +1,11 @@
 """A run is a directory: everything that says what was run, and everything that came of it.
 
-    outputs/<run_id>/
-        config.yaml     the resolved config              overrides.json  what was typed
-        run.json        command, versions, git commit     code.diff       uncommitted changes
-        tokenizer/      the vocabulary, to decode with    metrics.csv     every figure logged
-        checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
-        curve.png       loss over steps                   error.txt       the traceback, if it failed
+outputs/<run_id>/
+    config.yaml     the resolved config              overrides.json  what was typed
+    run.json        command, versions, git commit     code.diff       uncommitted changes
+    tokenizer/      the vocabulary, to decode with    metrics.csv     every figure logged
+    checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
+    curve.png       loss over steps                   error.txt       the traceback, if it failed
 """
 
 import json
@@ -42,7 +42,7 @@ def write(path: Path, value: dict | list) -> None:
 
 
 def passport(directory: Path, overrides: list[str]) -> None:
-    """Record what was typed, on which code, with which versions; on a resumed run, add a line for this start."""
+    """Record what was typed, on which code, with which versions; each start of the run adds a line."""
     path = directory / "run.json"
     starts = json.loads(path.read_text())["starts"] if path.exists() else []
     starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv})

@@ -1,9 +1,9 @@
 """Learning-rate schedules and batch sizes as pure functions of the step.
 
-Each takes the step k = 0, 1, ... (updates already made) and the number of steps of the run, and returns a multiplier
-of the optimizer's learning rate. Nothing is remembered, so resuming needs nothing. During warm-up, update k uses
-(k + 1) / warmup, so that no update has rate zero and the full rate is reached at k = warmup - 1. `warmup` is a number
-of steps, or below 1 a fraction of the run.
+Each takes the step k = 0, 1, ... (updates already made) and the number of steps of the run, and returns a
+multiplier of the optimizer's learning rate. Nothing is remembered, so resuming needs nothing. During warm-up,
+update k uses (k + 1) / warmup, so that no update has rate zero and the full rate is reached at k = warmup -
+1. `warmup` is a number of steps, or below 1 a fraction of the run.
 """
 
 import math
@@ -15,14 +15,14 @@ def constant(step: int, steps: int, warmup: float) -> float:
 
 
 def linear(step: int, steps: int, warmup: float, final: float) -> float:
-    """Warm up, then fall on a straight line from 1 to `final` at the last step (Devlin et al. 2018, appendix A.2)."""
+    """Warm up, then fall on a straight line from 1 to `final` (Devlin et al. 2018, appendix A.2)."""
     return _warm(step, warmup, steps) * (1 - (1 - final) * _progress(step, _length(warmup, steps), steps))
 
 
 def cosine(step: int, steps: int, warmup: float, final: float) -> float:
     """Warm up, then follow half a cosine from 1 to `final`.
 
-    final + (1 - final) (1 + cos(pi t)) / 2,  t = progress      Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5
+    final + (1 - final) (1 + cos(pi t)) / 2,  t = progress      Loshchilov & Hutter 2017, eq. 5
     """
     t = _progress(step, _length(warmup, steps), steps)
     return _warm(step, warmup, steps) * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * t)))
@@ -42,8 +42,8 @@ def inverse_sqrt(step: int, steps: int, warmup: float) -> float:
 def wsd(step: int, steps: int, warmup: float, decay: float, final: float) -> float:
     """Warm up, stay at 1, and fall on a straight line to `final` over the last `decay` fraction of the run.
 
-    Warmup-Stable-Decay: Hu et al. 2024, arXiv:2404.06395, section 4. Deviates: a linear last phase (Haegele et al.
-    2024, arXiv:2405.18392) in place of an exponential one.
+    Warmup-Stable-Decay: Hu et al. 2024, arXiv:2404.06395, section 4. Deviates: a linear last phase (Haegele
+    et al. 2024, arXiv:2405.18392) in place of an exponential one.
     """
     t = _progress(step, steps - round(decay * steps), steps)
     return _warm(step, warmup, steps) * (1 - (1 - final) * t)

@@ -1,9 +1,9 @@
 """What a configuration may call and with which arguments, read from source without importing it.
 
-A `_target_` names a function or class; its signature is its schema. Importing torch to find a spelling mistake
-would take seconds, so names and annotations are read from the syntax tree of the file that defines the target.
-Only files of the allowed packages are ever looked at: a configuration from a stranger's run cannot reach `os.system`,
-not even through a module that imports `os`.
+A `_target_` names a function or class; its signature is its schema. Importing torch to find a spelling
+mistake would take seconds, so names and annotations are read from the syntax tree of the file that defines
+the target. Only files of the allowed packages are ever looked at: a configuration from a stranger's run
+cannot reach `os.system`, not even through a module that imports `os`.
 """
 
 import ast
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, Literal, NamedTuple, Union
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -46,7 +47,7 @@ def signature(target: str) -> Signature:
 
 
 def check(node: Any, path: str = "") -> Iterator[str]:
-    """Yield one sentence for each fault in a tree of named calls, converting values in place (1e3 -> 1000)."""
+    """Yield one sentence for each fault in a tree of named calls; convert values in place (1e3 -> 1000)."""
     if isinstance(node, list):
         for index, item in enumerate(node):
             yield from check(item, f"{path}[{index}]")
@@ -63,7 +64,9 @@ def fits(value: Any, annotation: Any) -> tuple[Any, str | None]:
     if isinstance(value, bool) and annotation is not Any and bool not in _members(annotation):
         return value, "is a truth value"
     try:
-        return TypeAdapter(annotation, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(value), None
+        return TypeAdapter(annotation, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(
+            value
+        ), None
     except ValidationError as error:
         return value, error.errors()[0]["msg"].lower()
 
@@ -143,7 +146,9 @@ def _imports(module: ast.Module, name: str, package: str) -> Iterator[str]:
     """Dotted names under which `from x import name` (or `import *`) says that the name is defined."""
     for statement in module.body:
         if isinstance(statement, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - statement.level + 1] if statement.level else []
+            above = (
+                package.split(".")[: len(package.split(".")) - statement.level + 1] if statement.level else []
+            )
             source = ".".join([*above, statement.module or ""]).rstrip(".")
             for alias in statement.names:
                 if alias.name == "*" or (alias.asname or alias.name) == name:
@@ -190,18 +195,20 @@ def _type(node: ast.expr | None) -> Any:
 
 def _generic(name: str, inner: list[ast.expr]) -> Any:
     if name == "Literal":
-        return Literal[tuple(ast.literal_eval(item) for item in inner)]
+        return Literal.__getitem__(tuple(ast.literal_eval(item) for item in inner))
     if name == "Optional":
         return _union(*inner, ast.Constant(None))
     if name == "Union":
         return _union(*inner)
     types = tuple(_type(item) for item in inner)
     if name == "list":
-        return list[types[0]]
-    return dict[types] if name == "dict" else Any
+        return GenericAlias(list, types)
+    return GenericAlias(dict, types) if name == "dict" else Any
 
 
 def _union(*members: ast.expr) -> Any:
     """A union, without the tensors that a YAML file cannot spell."""
-    spelled = [_type(member) for member in members if not (isinstance(member, ast.Name) and member.id == "Tensor")]
+    spelled = [
+        _type(member) for member in members if not (isinstance(member, ast.Name) and member.id == "Tensor")
+    ]
     return Union[tuple(spelled)]  # noqa: UP007 (built at run time)

@@ -1,11 +1,12 @@
 """Checkpoints: one portable format, written atomically, verified before it is loaded.
 
     checkpoints/step-00000500/
-        __0_0.distcp ...   tensors, sharded, keyed by the single-device model's names (torch.distributed.checkpoint)
+        __0_0.distcp ...   tensors, sharded, under single-device names (torch.distributed.checkpoint)
         .metadata          which file holds what
         manifest.json      step, metric, callbacks' memory, and a checksum of every file; written last
 
-A directory is a checkpoint exactly when its manifest is there: it is written beside, flushed and then renamed.
+A directory is a checkpoint exactly when its manifest is there: it is written beside, flushed and then
+renamed.
 """
 
 import json
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -35,20 +36,22 @@ OPTIONS = StateDictOptions(full_state_dict=False, flatten_optimizer_state_dict=T
 
 
 class Checkpoint(Callback):
-    """Save every `every_steps` steps and at the end; keep the last `keep` and the best; resume where a run stopped.
+    """Save every `every_steps` steps and at the end; keep the last `keep` and the best; resume from them.
 
-    A save falls due after the validation of its step, if there is one. When the run directory holds checkpoints, the
-    newest whole one is loaded before training: that is all that resuming is.
+    A save falls due after the validation of its step, if there is one. When the run directory holds
+    checkpoints, the newest whole one is loaded before training: that is all that resuming is.
     """
 
     def __init__(self, run: Path, every_steps: int, keep: int, monitor: str) -> None:
         if every_steps < 1 or keep < 1:
-            raise ValueError(f"callbacks.checkpoint: every_steps={every_steps} and keep={keep} must be at least 1")
+            raise ValueError(
+                f"callbacks.checkpoint: every_steps={every_steps} and keep={keep} must be at least 1"
+            )
         self.folder = run / "checkpoints"
         self.every_steps, self.keep, self.monitor = every_steps, keep, monitor
         self.saved_step = 0
 
-    def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, task: Any) -> None:
         """Load the newest whole checkpoint, if there is one."""
         path = trainer.strategy.broadcast(newest(self.folder) if trainer.is_global_zero else None)
         if path is None:
@@ -62,16 +65,16 @@ class Checkpoint(Callback):
         if trainer.is_global_zero:
             print(f"resuming {path.parent.parent} at step {manifest['step']}", flush=True)
 
-    def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, task: Any, *_: Any) -> None:
         step = trainer.global_step
         if step % self.every_steps == 0 and step > self.saved_step:
             self.save(trainer, task)
 
-    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, task: Any) -> None:
         if trainer.global_step > self.saved_step:
             self.save(trainer, task)
 
-    def save(self, trainer: Trainer, task: LightningModule) -> None:
+    def save(self, trainer: Trainer, task: Any) -> None:
         """Write beside, flush, rename, and only then forget older ones."""
         step = self.saved_step = trainer.global_step
         path = self.folder / f"step-{step:08d}"
@@ -117,7 +120,9 @@ class Checkpoint(Callback):
     def _rotate(self) -> None:
         whole = complete(self.folder)
         metrics = {path: json.loads((path / "manifest.json").read_text())["metric"] for path in whole}
-        best = min((path for path in whole if metrics[path] is not None), key=metrics.__getitem__, default=None)
+        best = min(
+            (path for path in whole if metrics[path] is not None), key=metrics.__getitem__, default=None
+        )
         for path in whole[: -self.keep]:
             if path != best:
                 shutil.rmtree(path)
@@ -125,7 +130,9 @@ class Checkpoint(Callback):
 
 def complete(folder: Path) -> list[Path]:
     """Checkpoints that have a manifest, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if not path.suffix and (path / "manifest.json").is_file())
+    return sorted(
+        path for path in folder.glob("step-*") if not path.suffix and (path / "manifest.json").is_file()
+    )
 
 
 def newest(folder: Path) -> Path | None:
@@ -159,7 +166,7 @@ def damage(path: Path) -> str | None:
 
 
 def load(path: Path, tensors: dict[str, Any]) -> None:
-    """Fill tensors in place from a checkpoint, whatever layout wrote it. Raises ValueError for another model's."""
+    """Fill tensors in place, whatever layout wrote the checkpoint. Raises ValueError for another model's."""
     try:
         dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
     except BaseException as error:  # torch's CheckpointException is not an Exception
@@ -184,7 +191,7 @@ def checksum(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _tensors(task: LightningModule, trainer: Trainer) -> dict[str, Any]:
+def _tensors(task: Any, trainer: Trainer) -> dict[str, Any]:
     model, optimizer = task.model, trainer.optimizers[0]
     return {
         "model": get_model_state_dict(model, options=OPTIONS),

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,9 +18,9 @@ from triad.models.count import flops_per_token
 
 
 class Metrics(Callback):
-    """Log loss, perplexity, bits per byte, gradient norm, rate, tokens and speed; show them on a bar or as lines.
+    """Log loss, perplexity, bits per byte, gradient norm, rate and speed; show them on a bar or as lines.
 
-        mfu = tokens/s * FLOPs per token / (devices * peak FLOP/s)      Chowdhery et al. 2022, arXiv:2204.02311, sec. 4.1
+    mfu = tokens/s * FLOPs per token / (devices * peak FLOP/s)      Chowdhery et al. 2022, arXiv:2204.02311
     """
 
     def __init__(self, every_steps: int, context: int) -> None:
@@ -37,39 +37,49 @@ class Metrics(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seen = state_dict["seen"]
 
-    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, task: Any) -> None:
         self.flops_per_token = flops_per_token(task.model, self.context)
         self.since = time.perf_counter()
         if trainer.is_global_zero and sys.stdout.isatty():
-            columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            columns = (
+                TextColumn("step"),
+                MofNCompleteColumn(),
+                BarColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+            )
             self.bar = Progress(*columns, console=self.console)
             self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
             self.bar.start()
 
-    def on_train_batch_end(self, trainer: Trainer, task: LightningModule, outputs: Any, batch: dict, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, task: Any, outputs: Any, batch: dict, *_: Any) -> None:
         self.tokens += batch["count"]
         self.seen += batch["count"]
         if trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps:
             self._report(trainer, task)
 
-    def on_validation_start(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, task: Any) -> None:
         self.paused = time.perf_counter()
 
-    def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, task: Any) -> None:
         self.idle_s += time.perf_counter() - self.paused
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+        metrics = {
+            key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")
+        }
         self._log(trainer, metrics)
 
-    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, task: Any) -> None:
         if self.bar:
             self.bar.stop()
 
-    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, task: Any, exception: BaseException) -> None:
         self.on_train_end(trainer, task)
 
-    def _report(self, trainer: Trainer, task: LightningModule) -> None:
+    def _report(self, trainer: Trainer, task: Any) -> None:
         shares = torch.stack([*task.shares.values()])
-        shares = dict(zip(task.shares, trainer.strategy.reduce(shares, reduce_op="sum").tolist(), strict=True))
+        shares = dict(
+            zip(task.shares, trainer.strategy.reduce(shares, reduce_op="sum").tolist(), strict=True)
+        )
         now = time.perf_counter()
         speed = self.tokens / max(now - self.since - self.idle_s, 1e-9)
         self.tokens, self.since, self.idle_s = 0, now, 0.0
@@ -91,7 +101,15 @@ class Metrics(Callback):
             return
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
-        shown = ("train/loss", "train/gradient_norm", "train/lr", "perf/tokens_per_s", "perf/mfu", "val/loss", "val/bits_per_byte")
+        shown = (
+            "train/loss",
+            "train/gradient_norm",
+            "train/lr",
+            "perf/tokens_per_s",
+            "perf/mfu",
+            "val/loss",
+            "val/bits_per_byte",
+        )
         words = "  ".join(f"{key.partition('/')[2]} {metrics[key]:.4g}" for key in shown if key in metrics)
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, description=words)

@@ -1,7 +1,11 @@
 """What the model writes by now."""
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from pathlib import Path
+from typing import Any
 
+from lightning.pytorch import Callback, Trainer
+
+from triad.data.tokenizers import Tokenizer
 from triad.generate import continuation
 
 
@@ -11,15 +15,19 @@ class Sample(Callback):
     Every rank takes part, because the weights may be spread over them; all draw the same numbers.
     """
 
-    def __init__(self, run, tokenizer, context: int, prompt: str, length: int, temperature: float) -> None:
+    def __init__(
+        self, run: Path, tokenizer: Tokenizer, context: int, prompt: str, length: int, temperature: float
+    ) -> None:
         self.path, self.tokenizer, self.context = run / "samples.txt", tokenizer, context
         self.prompt, self.length, self.temperature = prompt, length, temperature
         known = [character for character in prompt if _encodes(tokenizer, character)]
         self.start = tokenizer.encode("".join(known)).tolist() or [tokenizer.separator or 0]
 
-    def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, task: Any) -> None:
         with trainer.precision_plugin.val_step_context():
-            words = [*continuation(task.model, self.start, self.length, self.context, self.temperature, 50, seed=0)]
+            words = [
+                *continuation(task.model, self.start, self.length, self.context, self.temperature, 50, seed=0)
+            ]
         if trainer.is_global_zero:
             text = self.tokenizer.decode(self.start + words)
             with self.path.open("a", encoding="utf-8") as file:
@@ -28,7 +36,7 @@ class Sample(Callback):
             print(indented, flush=True)
 
 
-def _encodes(tokenizer, character: str) -> bool:
+def _encodes(tokenizer: Tokenizer, character: str) -> bool:
     try:
         tokenizer.encode(character)
     except ValueError:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 
 from triad import run as runs
 from triad.data.tokenizers import Tokenizer
@@ -16,7 +16,7 @@ from triad.models.count import count
 
 
 class Screens(Callback):
-    """Print what will be trained on what, and what came of it; write result.json, which says that the run is finished.
+    """Print what will be trained on what, and what came of it; write result.json: the run is finished.
 
     Stands last among the callbacks, so that the result is written after the last checkpoint.
     """
@@ -24,24 +24,27 @@ class Screens(Callback):
     def __init__(self, run: Path, tokenizer: Tokenizer, tokens: Tokens, context: int) -> None:
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
 
-    def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, task: Any) -> None:
         self.since = time.perf_counter()
         if trainer.is_global_zero:
             if not (self.run / "tokenizer").exists():
                 self.tokenizer.save(self.run / "tokenizer")
             _show(self._opening(trainer, task))
 
-    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, task: Any) -> None:
         if trainer.is_global_zero:
             rows = read(self.run / "metrics.csv")
-            result = figures(rows) | {"steps": trainer.global_step, "seconds": time.perf_counter() - self.since}
+            result = figures(rows) | {
+                "steps": trainer.global_step,
+                "seconds": time.perf_counter() - self.since,
+            }
             curve(self.run / "curve.png", rows)
             if xz := self.tokens.xz_bits_per_byte:
                 result["xz/bits_per_byte"] = xz
             runs.finish(self.run, result)
             _show(self._closing(result))
 
-    def _opening(self, trainer: Trainer, task: LightningModule) -> dict[str, str]:
+    def _opening(self, trainer: Trainer, task: Any) -> dict[str, str]:
         total, active = count(task.model)
         rows = trainer.datamodule.batch_rows(trainer.global_step)
         train, val = self.tokens.train, self.tokens.val
@@ -52,15 +55,22 @@ class Screens(Callback):
             + (f", {active:,} active per token" if active != total else ""),
             "data": f"{len(train.tokens):,} tokens to train on, {len(val.tokens):,} to validate, vocabulary"
             f" {self.tokenizer.vocab_size:,} ({val.bytes_per_token:.2f} bytes per token)",
-            "batch": f"{rows} sequences x {self.context} tokens, {hardware.micro_batch_size or 'all'} at a time;"
-            f" {trainer.max_steps:,} steps, {trainer.max_steps * rows * self.context:,} tokens",
+            "batch": f"{rows} sequences x {self.context} tokens, {hardware.micro_batch_size or 'all'} at a"
+            f" time; {trainer.max_steps:,} steps, {trainer.max_steps * rows * self.context:,} tokens",
             "layout": f"{type(strategy).__name__} on {trainer.world_size} x {device}; {trainer.precision},"
             f" attention {hardware.attention}" + (", compiled" if hardware.compile else ""),
             "run": str(self.run),
         }
 
     def _closing(self, result: dict[str, Any]) -> dict[str, str]:
-        shown = ("val/loss", "val/perplexity", "val/bits_per_byte", "perf/tokens_per_s", "perf/mfu", "seconds")
+        shown = (
+            "val/loss",
+            "val/perplexity",
+            "val/bits_per_byte",
+            "perf/tokens_per_s",
+            "perf/mfu",
+            "seconds",
+        )
         facts = {"best": "  ".join(f"{key} {result[key]:.4g}" for key in shown if key in result)}
         if xz := self.tokens.xz_bits_per_byte:
             facts["xz -9e"] = f"{xz:.4g} bits per byte of the same validation text"
@@ -90,9 +100,9 @@ def curve(path: Path, rows: list[dict[str, float]]) -> None:
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for key, style in (("train/loss", {"alpha": 0.5}), ("val/loss", {"marker": "o"})):
-        if points := [(row["step"], row[key]) for row in rows if key in row]:
-            axes.plot(*zip(*points, strict=True), label=key, **style)
+    for key, marker in (("train/loss", ""), ("val/loss", "o")):
+        points = [(row["step"], row[key]) for row in rows if key in row]
+        axes.plot([step for step, _ in points], [loss for _, loss in points], label=key, marker=marker)
     axes.set(xlabel="step", ylabel="loss (nats per token)", title=path.parent.name)
     axes.legend()
     figure.savefig(path, dpi=120)

@@ -12,8 +12,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 class CSV(Logger):
     """Write metrics.csv in the run directory: a row per step, a column per metric, empty where not measured.
 
-    A resumed run drops the rows at or after the step it continues from, so that the file reads like that of an
-    uninterrupted run. Rows are flushed as they are written: a killed run keeps them.
+    A resumed run drops the rows at or after the step it continues from, so that the file reads like that of
+    an uninterrupted run. Rows are flushed as they are written: a killed run keeps them.
     """
 
     def __init__(self, run: Path) -> None:
@@ -36,27 +36,22 @@ class CSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        row = {"step": step} | {key: value for key, value in metrics.items() if key != "epoch"}
+        assert step is not None
+        row: dict[str, Any] = {"step": step, **metrics}
+        row.pop("epoch", None)  # Lightning's own addition
+        fresh = self.rows is None
         if self.rows is None:
             self.rows = [old for old in read(self.path) if old["step"] < step]
-            self._widen(key for old in self.rows for key in old)
-            self._widen(row)
-            self._rewrite([*self.rows, row])
-        elif self.rows and self.rows[-1]["step"] == step:
-            self._widen(row)
+        if merged := bool(self.rows) and self.rows[-1]["step"] == step:
             self.rows[-1] |= row
+        else:
+            self.rows.append(row)
+        new = [key for old in (self.rows if fresh else [row]) for key in old if key not in self.columns]
+        self.columns += dict.fromkeys(new)
+        if fresh or merged or new:
             self._rewrite(self.rows)
-            return
-        elif self._widen(row):
-            self._rewrite([*self.rows, row])
         else:
             self._append(row)
-        self.rows.append(row)
-
-    def _widen(self, keys: Any) -> bool:
-        new = [key for key in dict.fromkeys(keys) if key not in self.columns]
-        self.columns += new
-        return bool(new)
 
     def _append(self, row: dict[str, Any]) -> None:
         with self.path.open("a", newline="", encoding="utf-8") as file:

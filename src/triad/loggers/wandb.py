@@ -2,20 +2,26 @@
 
 import importlib.util
 import os
-import warnings
 from pathlib import Path
 from typing import Literal
 
 from lightning.pytorch.loggers import Logger
 
 
-def wandb(run: Path, project: str, mode: Literal["auto", "online", "offline"], group: str | None) -> Logger | None:
+def wandb(
+    run: Path,
+    config: dict,
+    tags: list[str],
+    project: str,
+    mode: Literal["auto", "online", "offline"],
+    group: str | None,
+) -> Logger | None:
     """One W&B run for one run id, resumed and not duplicated; offline when nobody is logged in.
 
     Without the wandb package the run goes on with metrics.csv alone, and says so.
     """
     if importlib.util.find_spec("wandb") is None:
-        warnings.warn("wandb is not installed: figures go to metrics.csv only (pip install wandb, or logger=csv)", stacklevel=2)
+        print("wandb is not installed: figures go to metrics.csv only (pip install wandb, or logger=csv)")
         return None
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else one DNS request even offline
     import wandb as library
@@ -30,6 +36,8 @@ def wandb(run: Path, project: str, mode: Literal["auto", "online", "offline"], g
         id=run.name,
         name=run.name,
         group=group,
+        tags=tags,
+        config=config,
         resume="allow",
         log_model=False,
         settings=quiet,

@@ -1,15 +1,18 @@
 """Data parallelism with a whole model in every process."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 class DDP(DDPStrategy):
-    """Each process takes its rows of the batch; gradients are averaged while the last micro-batch runs backward.
+    """Each process takes its rows; gradients are averaged while the last micro-batch runs backward.
 
-    Li et al. 2020, arXiv:2006.15704. The average over R ranks is why the task multiplies its share of the loss by R.
+    Li et al. 2020, arXiv:2006.15704. The average over R ranks is why the task multiplies its share of the
+    loss by R.
     """
 
     def __init__(self) -> None:
@@ -28,4 +31,5 @@ class DDP(DDPStrategy):
 
     def micro_batch(self, last: bool) -> AbstractContextManager:
         """Gradients accumulate locally until the last micro-batch sends them."""
-        return nullcontext() if last else self.model.no_sync()  # type: ignore[union-attr]
+        model = cast(DistributedDataParallel, self.model)
+        return nullcontext() if last else model.no_sync()

@@ -8,10 +8,10 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 
 class FSDP(ModelParallelStrategy):
-    """Each block is gathered just before it runs and sharded again after; gradients are reduced to their owners.
+    """Each block is gathered just before it runs and sharded again after; gradients go to their owners.
 
-    Zhao et al. 2023, arXiv:2304.11277; Rajbhandari et al. 2020, arXiv:1910.02054 (ZeRO stage 3). What is sharded
-    together is keyed by structure, not by model: each child of a ModuleList, then the rest.
+    Zhao et al. 2023, arXiv:2304.11277; Rajbhandari et al. 2020, arXiv:1910.02054 (ZeRO stage 3). What is
+    sharded together is keyed by structure, not by model: each child of a ModuleList, then the rest.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,8 @@ class FSDP(ModelParallelStrategy):
 
     def micro_batch(self, last: bool) -> AbstractContextManager:
         """Gradients accumulate unreduced until the last micro-batch reduces them."""
-        for module in self.model.modules():  # type: ignore[union-attr]
+        assert self.model is not None
+        for module in self.model.modules():
             if isinstance(module, FSDPModule):
                 module.set_requires_gradient_sync(last, recurse=False)
         return nullcontext()

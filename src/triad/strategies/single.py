@@ -19,7 +19,9 @@ class Single(SingleDeviceStrategy):
 
     @property
     def root_device(self) -> torch.device:
-        return torch.device("cuda", 0) if isinstance(self.accelerator, CUDAAccelerator) else torch.device("cpu")
+        return (
+            torch.device("cuda", 0) if isinstance(self.accelerator, CUDAAccelerator) else torch.device("cpu")
+        )
 
     def parallelize(self, model: nn.Module) -> None:
         """Nothing to split."""

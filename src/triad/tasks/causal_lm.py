@@ -25,9 +25,9 @@ class CausalLM(LightningModule):
         loss = sum_i -log p(x_i | x_<i) / (number of targets in the global batch)
                + sum_rows auxiliary(row) / (number of rows in the global batch)
 
-    Both sums run over the micro-batches and processes of the step and are divided once, by the counts of the whole
-    step, so that micro-batching and layout do not change the mathematics. `bytes_per_token` turns nats per token
-    into bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
+    Both sums run over the micro-batches and processes of the step and are divided once, by the counts of the
+    whole step, so that micro-batching and layout do not change the mathematics. `bytes_per_token` turns nats
+    per token into bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class CausalLM(LightningModule):
         self.make_model, self.make_optimizer = partial(model, vocab_size=vocab_size), optimizer
         self.schedule, self.hardware, self.seed, self.clip_norm = schedule, hardware, seed, clip_norm
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
-        self.model: nn.Module = None  # type: ignore[assignment]
+        self.model: Any = None  # until configure_model
         self.shares: dict[str, Tensor] = {}  # of the last step, to be summed over the data-parallel ranks
         self.figures: dict[str, Any] = {}  # of the last step, equal on all ranks
 
     def configure_model(self) -> None:
-        """Build without storage, let the hardware axis lay it out, then fill every weight from (seed, name, index)."""
+        """Build without storage, let the hardware axis lay it out, then fill the weights."""
         if self.model is not None:
             return
         strategy = self.trainer.strategy
@@ -98,7 +98,6 @@ class CausalLM(LightningModule):
         """The summed negative log likelihood of the targets, and the summed auxiliary loss of the rows."""
         nll, routings = self.model(tokens_BT, readout=partial(cross_entropy_sum, targets_BT=targets_BT))
         auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
-        self.loads = [routing.load_E for routing in routings]
         return nll, auxiliary
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -106,18 +105,24 @@ class CausalLM(LightningModule):
             self.trainer.should_stop = True  # so that Lightning validates after the last step, too
 
     def on_validation_epoch_start(self) -> None:
-        self.total = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: dict, _: int) -> None:
-        nll, _ = self.losses(batch["tokens_BT"], batch["targets_BT"])
-        self.total += torch.stack((nll.double(), torch.tensor(batch["count"], dtype=torch.float64)))
+        nll, _auxiliary = self.losses(batch["tokens_BT"], batch["targets_BT"])
+        self.sums += torch.stack((nll.double(), self.sums.new_tensor(batch["count"])))
 
     def on_validation_epoch_end(self) -> None:
         """Divide once, by the global count."""
-        nll, count = self.trainer.strategy.reduce(self.total, reduce_op="sum").tolist()
+        nll, count = self.trainer.strategy.reduce(self.sums, reduce_op="sum").tolist()
         loss = nll / max(count, 1)
-        figures = {"val/loss": loss, "val/perplexity": _exp(loss), "val/bits_per_byte": self.bits_per_byte(loss)}
-        self.log_dict(figures, logger=False, sync_dist=True)  # for early stopping; the metrics callback writes them
+        figures = {
+            "val/loss": loss,
+            "val/perplexity": _exp(loss),
+            "val/bits_per_byte": self.bits_per_byte(loss),
+        }
+        self.log_dict(
+            figures, logger=False, sync_dist=True
+        )  # for early stopping; the metrics callback writes them
 
     def bits_per_byte(self, nats_per_token: float) -> float:
         """Comparable between vocabularies, and with a compressor."""
