@@ -9,7 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from triad.door import CONF, DIALS, validated
+from triad.door import DIALS, validated
+from triad.sentences import CONF
 from triad.signature import check, signature
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml"))

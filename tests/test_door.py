@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from triad.door import changed_mathematics, continued
+from triad.resume import changed_mathematics, continued
 from triad.run import sweep_id
 
 MISTAKES = {

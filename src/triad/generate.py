@@ -60,7 +60,8 @@ def generate(
 ) -> None:
     """Stream a continuation of `prompt` from a run's newest checkpoint, or from the one of a given `step`."""
     from triad.data.tokenizers import load
-    from triad.door import build, read_config
+    from triad.door import build
+    from triad.run import read_config
 
     directory = Path(run)
     config = read_config(directory)
@@ -104,6 +105,6 @@ def _pieces(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]
 
 
 if __name__ == "__main__":
-    from triad.door import verb
+    from triad.verbs import verb
 
     verb(generate)

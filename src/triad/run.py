@@ -18,6 +18,10 @@ from hashlib import blake2b
 from importlib import metadata
 from pathlib import Path
 
+import yaml
+
+from triad.signature import suggestion
+
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "sentencepiece", "wandb")
 
@@ -59,6 +63,20 @@ def passport(directory: Path, overrides: list[str]) -> None:
             "machine": {"system": platform.platform(), "cores": os.cpu_count()},
         },
     )
+
+
+def write_config(directory: Path, config: dict) -> None:
+    """The resolved configuration, as YAML for people and for the ranks."""
+    (directory / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+def read_config(directory: Path) -> dict:
+    """The resolved configuration of a run. Raises FileNotFoundError, naming runs that are there."""
+    path = directory / "config.yaml"
+    if not path.is_file():
+        runs = sorted(found.parent.name for found in directory.parent.glob("*/config.yaml"))
+        raise FileNotFoundError(f"{directory}: no run is there{suggestion(directory.name, runs)}")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def finish(directory: Path, result: dict) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from triad.data.order import count_windows, window_of
+from triad.data.order import count_windows, start_of, window_of
 
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 31, 97, 100, 101, 127, 128, 1009, 4096, 65_537]
 
@@ -77,3 +77,17 @@ def test_a_context_longer_than_the_corpus_is_refused_with_both_numbers():
     for n_tokens in (1, 8):
         with pytest.raises(ValueError, match=rf"context=8: longer than the corpus, whose {n_tokens} tokens"):
             count_windows(n_tokens, 8)
+
+
+def test_a_window_starts_inside_the_corpus_and_each_epoch_cuts_it_at_another_phase():
+    n_tokens, context = 1003, 10
+    windows = count_windows(n_tokens, context)
+    phases = set()
+    for epoch in range(40):
+        starts = start_of(np.arange(epoch * windows, (epoch + 1) * windows), n_tokens, context, seed=3)
+        assert starts.min() >= 0
+        assert starts.max() + context + 1 <= n_tokens
+        first, *inner = np.sort(starts)
+        phases.add(int(first))
+        assert np.diff([first, *inner])[:-1].tolist() == [context] * (windows - 2)
+    assert phases == set(range(context))

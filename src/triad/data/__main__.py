@@ -3,7 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from triad.door import build, compose, verb
+from triad.door import build, compose
+from triad.verbs import verb
 
 
 def show(show: int, overrides: list[str]) -> None:

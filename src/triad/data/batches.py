@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from triad.data.order import count_windows, window_of
+from triad.data.order import count_windows, start_of
 from triad.data.tokens import TokenFile
 
 IGNORED = -100  # the target that cross entropy leaves out
@@ -35,7 +35,7 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
         self.tokens, self.context, self.seed, self.start = tokens, context, seed, start
         self.batch_rows, self.first_row = batch_rows, first_row
         self.rank, self.ranks = rank, ranks
-        self.windows = count_windows(len(tokens.tokens), context)
+        count_windows(len(tokens.tokens), context)  # or say that the corpus is too short
         _share(batch_rows(start), ranks)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -50,8 +50,10 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
         rows = self.batch_rows(step)
         share = _share(rows, self.ranks)
         first = self.first_row(step) + self.rank * share
-        windows = window_of(np.arange(first, first + share), self.windows, self.seed)
-        ids_BT = _gather(self.tokens.tokens, windows, self.context)
+        tokens = self.tokens.tokens
+        starts = start_of(np.arange(first, first + share), len(tokens), self.context, self.seed)
+        # a view of every possible window, so that each row is copied in one piece
+        ids_BT = np.lib.stride_tricks.sliding_window_view(tokens, self.context + 1)[starts]
         return {
             "tokens_BT": torch.from_numpy(ids_BT[:, :-1].astype(np.int64)),
             "targets_BT": torch.from_numpy(ids_BT[:, 1:].astype(np.int64)),
@@ -100,16 +102,6 @@ class ValBatches(IterableDataset[dict[str, Any]]):
             "rows": self.rows_per_batch * self.ranks,
             "count": count,
         }
-
-
-def _gather(tokens: np.ndarray, windows: np.ndarray, context: int) -> np.ndarray:
-    """Window w holds the tokens from w * context to (w + 1) * context, both included."""
-    stride = tokens.strides[0]
-    shape = (count_windows(len(tokens), context), context + 1)
-    # a view in which windows overlap by one token, so that each is copied in one piece
-    return np.lib.stride_tricks.as_strided(tokens, shape, (context * stride, stride), writeable=False)[
-        windows
-    ]
 
 
 def _share(rows: int, ranks: int) -> int:

@@ -1,7 +1,8 @@
 """The order of training: which window of the corpus each row reads, a pure function of seed and row.
 
 Row i of the infinite sequence belongs to epoch e = i // N, where N is the number of windows, and reads window
-permutation_{seed,e}(i mod N). No state is kept: any row of any epoch is found in O(1) time and memory.
+permutation_{seed,e}(i mod N). Each epoch cuts the corpus at another phase, so that a second epoch does not
+meet the same windows again. No state is kept: any row of any epoch is found in O(1) time and memory.
 """
 
 import math
@@ -24,12 +25,29 @@ def count_windows(n_tokens: int, context: int) -> int:
     return windows
 
 
+def start_of(rows: np.ndarray, n_tokens: int, context: int, seed: int) -> np.ndarray:
+    """The position of each row's first token.
+
+        start = min(window * context + phase, n_tokens - context - 1)
+
+    The phase, 0 .. context - 1, depends on seed and epoch; so the last window of an epoch may overlap the one
+    before it, and the first `phase` tokens wait for another epoch.
+    """
+    windows = count_windows(n_tokens, context)
+    epoch_key = _epoch_key(np.asarray(rows).astype(np.uint64), windows, seed)
+    phase = (_scrambled(epoch_key) % context).astype(np.int64)
+    return np.minimum(window_of(rows, windows, seed) * context + phase, n_tokens - context - 1)
+
+
 def window_of(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
     """The window each row reads: shuffled, and each exactly once in every epoch."""
     rows = np.asarray(rows).astype(np.uint64)
+    return _permuted(rows % windows, windows, _epoch_key(rows, windows, seed)).astype(np.int64)
+
+
+def _epoch_key(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
     seed_key = _scrambled(np.array([seed % 2**64], np.uint64))
-    epoch_key = _scrambled(rows // windows + seed_key)
-    return _permuted(rows % windows, windows, epoch_key).astype(np.int64)
+    return _scrambled(rows // windows + seed_key)
 
 
 def _permuted(x: np.ndarray, n: int, key: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triad.data.order import count_windows, window_of
+from triad.data.order import start_of
 from triad.data.tokenizers import Tokenizer
 from triad.data.tokens import TokenFile
 
@@ -32,10 +32,10 @@ def describe(
 ) -> list[Row]:
     """The rows of the batch of `step`, over all ranks."""
     rows = np.arange(first_row(step), first_row(step) + batch_rows(step))
-    windows = window_of(rows, count_windows(len(tokens.tokens), context), seed)
+    starts = start_of(rows, len(tokens.tokens), context, seed)
     return [
-        _row(tokens, tokenizer, row, window * context, min(preview_tokens, context))
-        for row, window in zip(rows.tolist(), windows.tolist(), strict=True)
+        _row(tokens, tokenizer, row, start, min(preview_tokens, context))
+        for row, start in zip(rows.tolist(), starts.tolist(), strict=True)
     ]
 
 

@@ -1,0 +1,76 @@
+"""Errors as one sentence: what hydra.main, OmegaConf and our own parts raise at a user's mistake."""
+
+import os
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from triad.signature import suggestion
+
+CONF = Path(__file__).parents[2] / "conf"
+MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
+
+
+class Refusal(ValueError):
+    """A user's mistake, in one sentence that names the key and a remedy."""
+
+
+def answer(error: Exception) -> int:
+    """Print one sentence for a user's mistake and return the exit code; anything else keeps its traceback."""
+    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        sentence = f"{group}={name} does not exist{suggestion(name, list(error.options))}"
+    elif isinstance(error, ConfigCompositionException) and isinstance(
+        error.__cause__, OmegaConfBaseException
+    ):
+        sentence = _unknown_key(error.__cause__)
+    elif isinstance(error, HydraException | OmegaConfBaseException):
+        sentence = _unknown_group(one_line(error))
+    elif isinstance(error, ValueError | OSError):
+        sentence = one_line(error)
+    else:
+        raise error
+    if os.environ.get("RANK", "0") == "0":  # under torchrun every rank finds the same mistake
+        print(f"error: {sentence}", file=sys.stderr)
+    return MISTAKE
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _unknown_key(cause: OmegaConfBaseException) -> str:
+    """Hydra says where the lookup stopped; name the whole key and the nearest that exist."""
+    key, node = cause.full_key or cause.key, cause.parent_node
+    while node is not None and node._get_parent() is not None:
+        node = node._get_parent()
+    known = [name for name in _keys(node) if not name.startswith("hydra.")] if node is not None else []
+    leaf = str(key).rpartition(".")[2]
+    near = get_close_matches(str(key), known, 2, cutoff=0.75)
+    leaves = get_close_matches(leaf, {name.rpartition(".")[2] for name in known}, 1)
+    near = near or [name for name in known if name.rpartition(".")[2] in leaves]
+    return f"{key} does not exist" + (f"; did you mean {' or '.join(near[:3])}?" if near else "")
+
+
+def _unknown_group(sentence: str) -> str:
+    """Hydra's 'Could not override X. No match in the defaults list' with the nearest group."""
+    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+    word = sentence.partition("'")[2].partition("'")[0].partition("=")[0]
+    return sentence + (suggestion(word, groups) if "Could not override" in sentence else "")
+
+
+def _keys(node: Any, prefix: str = "") -> list[str]:
+    found = []
+    for key in node if OmegaConf.is_dict(node) else ():
+        found.append(f"{prefix}{key}")
+        child = node._get_node(key)
+        if OmegaConf.is_dict(child) and not child._is_none() and not child._is_interpolation():
+            found += _keys(child, f"{prefix}{key}.")
+    return found

@@ -1,0 +1,45 @@
+"""The record of truth."""
+
+from pathlib import Path
+
+from triad.loggers.csv import CSV, read
+
+
+def test_what_is_logged_is_read_back_with_columns_that_come_later(tmp_path: Path) -> None:
+    logger = CSV(tmp_path)
+    logger.log_metrics({"a": 1.5}, step=1)
+    logger.log_metrics({"a": 2.5, "epoch": 0}, step=2)
+    logger.log_metrics({"b": 3.0}, step=2)
+    logger.log_metrics({"a": 4.0}, step=3)
+    rows = [{"step": 1, "a": 1.5}, {"step": 2, "a": 2.5, "b": 3.0}, {"step": 3, "a": 4.0}]
+    assert read(tmp_path / "metrics.csv") == rows
+
+
+def test_a_resumed_run_writes_its_steps_anew_and_keeps_the_earlier_ones(tmp_path: Path) -> None:
+    first = CSV(tmp_path)
+    for step in (1, 2, 3, 4):
+        first.log_metrics({"loss": step * 1.0, "val": 0.5}, step=step)
+    resumed = CSV(tmp_path)
+    resumed.log_metrics({"loss": 30.0}, step=3)
+    resumed.log_metrics({"loss": 40.0}, step=4)
+    rows = read(tmp_path / "metrics.csv")
+    assert [row["loss"] for row in rows] == [1.0, 2.0, 30.0, 40.0]
+    assert rows[0]["val"] == 0.5
+
+
+def test_a_line_cut_short_by_a_kill_does_not_hurt(tmp_path: Path) -> None:
+    logger = CSV(tmp_path)
+    logger.log_metrics({"a": 1.0, "b": 2.0}, step=1)
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("2,3.")
+    assert read(tmp_path / "metrics.csv")[0] == {"step": 1, "a": 1.0, "b": 2.0}
+    resumed = CSV(tmp_path)
+    resumed.log_metrics({"a": 9.0}, step=2)
+    assert read(tmp_path / "metrics.csv")[-1] == {"step": 2, "a": 9.0}
+
+
+def test_every_row_is_on_disk_when_it_is_logged(tmp_path: Path) -> None:
+    logger = CSV(tmp_path)
+    for step in range(1, 4):
+        logger.log_metrics({"a": 1.0}, step=step)
+        assert len(read(tmp_path / "metrics.csv")) == step
