@@ -2,7 +2,7 @@
 
 `command` is the door of `train.py`: Hydra composes and everything is validated once, in a parent that imports
 no torch and writes the run directory; then one process per rank is started on that directory. A mistake is
-answered with one sentence and exit code 2. Nothing else composes or instantiates.
+answered with one sentence and exit code 2. Nothing else composes or builds.
 """
 
 import logging
@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any, cast
@@ -36,17 +37,28 @@ EXPECTED = (
 )
 
 
-def build(node: Any, **arguments: Any) -> Any:
-    """Call what a checked configuration node names; nested nodes first. Raises the callee's own error."""
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
+def build(node: Any) -> Any:
+    """Call what a configuration names, inner calls first; `_partial_: true` makes a factory instead.
 
+    Every target is checked against the allowed packages and its signature before any is imported. Our own few
+    lines and not hydra.utils.instantiate: its factories check their target at every call, 0.1 ms (2026-11).
+    """
     for fault in check(node):
         raise Refusal(fault)
-    try:
-        return instantiate(node, **arguments, _convert_="all")
-    except InstantiationException as error:
-        raise (error.__cause__ or error) from None
+    return _built(node)
+
+
+def _built(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_built(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    parts = {key: _built(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    if "_target_" not in node:
+        return parts
+    module, _, name = node["_target_"].rpartition(".")
+    target = getattr(import_module(module), name)
+    return partial(target, **parts) if node.get("_partial_") else target(**parts)
 
 
 def supply(part: Any, offers: dict[str, Any]) -> Any:

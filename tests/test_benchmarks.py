@@ -1,0 +1,125 @@
+"""Each benchmark runs, and finds that its contestants did the same work."""
+
+import csv
+import importlib.util
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.five_minutes import bits_per_byte, rate
+from benchmarks.peers import copied
+from tests.conftest import REPOSITORY
+from triad.data.sources import text as source
+from triad.data.tokenizers import byte
+from triad.data.tokens import prepare
+from triad.door import build, compose
+from triad.optim.initialise import initialise
+
+SHAPE = ("depth=1", "width=32", "heads=2", "context=16", "batch=4", "threads=1")
+TINY_GPT2 = ("model=gpt2", "model.width=32", "model.depth=2", "model.attention.heads=2", "context=16")
+Benchmark = Callable[..., str]
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path, environment: dict[str, str]) -> Benchmark:
+    """What a benchmark prints."""
+
+    def run(name: str, *words: str) -> str:
+        command = [sys.executable, str(REPOSITORY / "benchmarks" / f"{name}.py"), *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def small(text: Path) -> tuple[str, ...]:
+    """Words for a small corpus."""
+    return "data=text", f"data.path={text}", "tokenizer=byte"
+
+
+def rows(printed: str, first: str) -> list[str]:
+    """The first cells of the table whose head starts with some cell."""
+    lines = printed[printed.index(f"| {first} |") :].split("\n\n")[0].splitlines()
+    return [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]]
+
+
+@pytest.mark.slow
+def test_the_trainer_and_a_bare_loop_do_the_same_work(benchmark: Benchmark) -> None:
+    words = ("rounds=1", "steps=2", "large_steps=1", "threads=1")
+    printed = benchmark("loop", *words, "hardware.micro_batch_size=2")
+    assert "the losses of all" in printed
+    assert rows(printed, "loop")[0] == "bare PyTorch loop"
+    assert "train.py: all its callbacks, CSV" in rows(printed, "loop")
+    assert "ms a step to a tiny model" in printed
+
+
+def test_triad_and_its_peers_reach_the_same_loss(benchmark: Benchmark, small: tuple[str, ...]) -> None:
+    printed = benchmark("peers", *SHAPE, *small, "rounds=3", "steps=2", "profile_steps=1")
+    assert "Same work" in printed
+    installed = all(importlib.util.find_spec(name) for name in ("transformers", "accelerate"))
+    assert ("transformers.Trainer" in rows(printed, "contestant")) == installed
+    assert ("pip install -e '.[peers]'" in printed) != installed
+    assert any(name.startswith("aten::") for name in rows(printed, "operation"))
+
+
+def test_five_minutes_writes_a_curve_for_each_learning_rate(
+    benchmark: Benchmark, small: tuple[str, ...], tmp_path: Path
+) -> None:
+    words = ("seconds=0.4", "evaluate_every_s=0.2", "lrs=1e-3,1e-2", "csv=curve.csv")
+    printed = benchmark("five_minutes", *SHAPE, *small, *words)
+    assert "best: " in printed
+    with (tmp_path / "curve.csv").open(newline="") as file:
+        points = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert {point["lr"] for point in points} == {1e-3, 1e-2}
+    for lr in (1e-3, 1e-2):
+        curve = [point for point in points if point["lr"] == lr]
+        assert len(curve) >= 2
+        assert curve[-1]["seconds"] >= 0.4
+        assert 0 < curve[-1]["bits_per_byte"] < 8
+
+
+def test_the_plain_model_computes_what_ours_does() -> None:
+    ours = build(compose([*TINY_GPT2])["model"])(vocab_size=50)
+    initialise(ours, seed=0)
+    for parameter in ours.parameters():  # biases and gains that are not all alike
+        torch.nn.init.normal_(parameter, std=0.1)
+    tokens_BT = torch.randint(50, (3, 16))
+    torch.testing.assert_close(copied(ours)(tokens_BT), ours(tokens_BT)[0])
+
+
+def test_transformers_computes_what_ours_does() -> None:
+    library = pytest.importorskip("transformers")
+    from benchmarks.peers import like
+
+    ours = build(compose([*TINY_GPT2])["model"])(vocab_size=50)
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    tokens_BT = torch.randint(50, (3, 16))
+    theirs = like(library, copied(ours)).eval()
+    torch.testing.assert_close(theirs(tokens_BT).logits, ours(tokens_BT)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_vocabulary(text: Path, tmp_path: Path) -> None:
+    corpus = source(path=str(text), field="text", val_fraction=0.1, val_path=None)
+    tokenizer = byte(source=corpus, cache=tmp_path)
+    tokens = prepare(corpus, tokenizer, tmp_path)
+
+    def nothing(tokens_BT: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(*tokens_BT.shape, tokenizer.vocab_size)
+
+    expected = math.log2(tokenizer.vocab_size) / tokens.val.bytes_per_token
+    assert bits_per_byte(nothing, tokens, context=16, rows=4) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_rate_follows_the_clock_up_and_down() -> None:
+    assert rate(0.0, warmup=0.1) > 0
+    assert rate(0.1, warmup=0.1) == pytest.approx(1)
+    assert rate(0.55, warmup=0.1) == pytest.approx(0.55)
+    assert rate(1.0, warmup=0.1) == rate(1.2, warmup=0.1) == pytest.approx(0.1)
