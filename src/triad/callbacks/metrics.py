@@ -27,15 +27,16 @@ class Metrics(Callback):
         self.every_steps, self.context = max(1, every_steps), context
         self.tokens = 0  # since the last report
         self.seen = 0  # since the run began
-        self.idle_s = 0.0  # validation and saving since the last report
+        self.idle_s = 0.0  # spent in validation since the last report
+        self.train_s = 0.0  # spent in training since the run began
         self.bar: Progress | None = None
         self.console = Console(soft_wrap=True, highlight=False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen}
+        return {"seen": self.seen, "train_s": self.train_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seen = state_dict["seen"]
+        self.seen, self.train_s = state_dict["seen"], state_dict["train_s"]
 
     def on_train_start(self, trainer: Trainer, task: Any) -> None:
         self.flops_per_token = flops_per_token(task.model, self.context)
@@ -81,7 +82,9 @@ class Metrics(Callback):
             zip(task.shares, trainer.strategy.reduce(shares, reduce_op="sum").tolist(), strict=True)
         )
         now = time.perf_counter()
-        speed = self.tokens / max(now - self.since - self.idle_s, 1e-9)
+        spent_s = max(now - self.since - self.idle_s, 1e-9)
+        speed = self.tokens / spent_s
+        self.train_s += spent_s
         self.tokens, self.since, self.idle_s = 0, now, 0.0
         loss = shares["train/loss"]
         metrics = {
@@ -91,6 +94,7 @@ class Metrics(Callback):
             **{key: float(value) for key, value in task.figures.items()},
             "train/tokens": self.seen,
             "perf/tokens_per_s": speed,
+            "perf/train_s": self.train_s,
         }
         if peak := peak_flops(trainer.strategy.root_device):
             metrics["perf/mfu"] = speed * self.flops_per_token / (peak * trainer.world_size)

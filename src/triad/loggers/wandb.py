@@ -3,7 +3,7 @@
 import importlib.util
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch.loggers import Logger
 
@@ -27,8 +27,11 @@ def wandb(
     import wandb as library
     from lightning.pytorch.loggers import WandbLogger
 
-    offline = mode == "offline" or (mode == "auto" and not library.api.api_key)
-    quiet = library.Settings(silent=True, console="off", x_disable_stats=offline, symlink=False)
+    chosen: Any = mode
+    if mode == "auto":
+        chosen = os.environ.get("WANDB_MODE") or ("online" if library.login(prompt=False) else "offline")
+    offline = chosen != "online"
+    quiet = library.Settings(mode=chosen, silent=True, console="off", x_disable_stats=offline, symlink=False)
     return WandbLogger(
         project=project,
         save_dir=str(run),
