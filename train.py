@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from triad.door import build, command, supply
+from triad.run import pin
 
 
 def train(run: Path, seed: int, context: int, tags: list[str], **nodes: Any) -> None:
@@ -17,6 +18,7 @@ def train(run: Path, seed: int, context: int, tags: list[str], **nodes: Any) -> 
     part = SimpleNamespace(**build(nodes))
     tokenizer = part.tokenizer(source=part.data, cache=home())
     tokens = prepare(part.data, tokenizer, home())
+    pin(run, {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint})
     data = Windows(tokens, context, part.batch, seed)
     measured = hardware.Measured(home(), run, hardware.device(nodes["trainer"]["accelerator"]))
     precision = part.precision(measured)

@@ -39,7 +39,14 @@ def test_a_killed_rank_gives_128_plus_the_signal() -> None:
 )
 def test_no_rank_outlives_its_parent(tmp_path: Path, number: int, code: int) -> None:
     child = f"open(r'{tmp_path}/' + str(os.getpid()), 'w').close(); time.sleep(60)"
-    parent = f"from triad.launch import launch; import sys; sys.exit(launch({python(child)!r}, 2, 1))"
+    parent = f"""
+import sys
+from triad.launch import Interrupted, launch
+try:
+    sys.exit(launch({python(child)!r}, 2, 1))
+except Interrupted as signal:
+    sys.exit(signal.args[0])
+"""
     process = subprocess.Popen([sys.executable, "-c", parent])
     deadline = time.monotonic() + 30
     while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:

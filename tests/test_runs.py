@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from triad.callbacks.checkpoint import complete
 from triad.loggers.csv import read
+from triad.run import held
 
 TINY = ("debug=tiny", "precision=fp32", "hardware.attention=flash", "trainer.accelerator=cpu")
 
@@ -190,6 +192,55 @@ def test_learning_one_batch_by_heart_brings_the_loss_to_nearly_nothing(train, tm
     train("debug=overfit", "run_id=a", "model.width=128", "model.depth=2", "precision=fp32")
     curve = losses(tmp_path / "outputs" / "a")
     assert curve[max(curve)] < 0.1
+
+
+def test_a_changed_optimizer_setting_holds_after_a_resume_and_early_stopping_remembers(
+    train, tmp_path: Path
+) -> None:
+    stop = ("callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=9")
+    train(*TINY, *stop, "run_id=a", "trainer.max_steps=5", "scheduler=constant", "scheduler.warmup=0")
+    train("resume=outputs/a", "optimizer.lr=1e-5", "trainer.max_steps=12")
+    rates = {row["step"]: row["train/lr"] for row in read(tmp_path / "outputs" / "a" / "metrics.csv")}
+    assert rates[5] == pytest.approx(4e-3)
+    assert rates[6] == rates[12] == pytest.approx(1e-5)
+    manifest = json.loads(
+        (complete(tmp_path / "outputs" / "a" / "checkpoints")[-1] / "manifest.json").read_text()
+    )
+    memory = next(value for key, value in manifest["callbacks"].items() if key.startswith("EarlyStopping"))
+    assert memory["best_score"]["tensor"] == pytest.approx(
+        min(validations(tmp_path / "outputs" / "a").values())
+    )
+
+
+def test_resuming_on_another_text_is_refused(train, text: Path) -> None:
+    words = ("data=text", f"data.path={text}", "run_id=a", "trainer.max_steps=2", "scheduler.warmup=0")
+    train(*TINY, *words)
+    text.write_text(text.read_text() + "One line more.\n")
+    assert "text or its tokenizer" in train("resume=outputs/a", "trainer.max_steps=4", code=2).stderr
+
+
+def test_a_signal_ends_a_whole_sweep(tmp_path: Path, environment: dict[str, str]) -> None:
+    command = [
+        sys.executable,
+        str(REPOSITORY / "train.py"),
+        "-m",
+        *TINY,
+        "trainer.max_steps=100000",
+        "seed=0,1,2",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "outputs").glob("*/metrics.csv")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+    assert len(list((tmp_path / "outputs").glob("*/config.yaml"))) == 1
+
+
+def test_two_processes_do_not_write_one_run(train, tmp_path: Path) -> None:
+    train(*TINY, "run_id=a", "trainer.max_steps=2", "scheduler.warmup=0")
+    with held(tmp_path / "outputs" / "a"):
+        assert "another process is running it" in train("resume=outputs/a", code=2).stderr
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path: Path) -> None:

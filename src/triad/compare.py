@@ -8,7 +8,7 @@ from rich.table import Table
 
 from triad import run as runs
 
-COLUMNS = ("val/loss", "val/bits_per_byte", "perf/tokens_per_s", "steps", "seconds")
+COLUMNS = ("val/loss", "val/bits_per_byte", "perf/tokens_per_s", "steps", "perf/train_s")
 
 
 def table(directories: list[Path], states: dict[Path, str] | None = None) -> None:

@@ -23,8 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 from triad import run
 from triad.compare import table
 from triad.impossible import refusals
-from triad.launch import launch, ranks_are_here
-from triad.layout import ranks_here, resolve_devices
+from triad.launch import Interrupted, launch, ranks_are_here
+from triad.layout import cores, ranks_here, resolve_devices
 from triad.resume import check_free, continued, key_of
 from triad.sentences import CONF, MISTAKE, Refusal, answer, one_line
 from triad.signature import check, fits, suggestion
@@ -114,6 +114,8 @@ def command(work: Callable) -> None:
     def main(composed: DictConfig) -> None:
         try:
             jobs.append(_job(composed, work, asked, sweep=multirun))
+        except Interrupted as signal:
+            raise SystemExit(signal.args[0]) from None  # Hydra would start the next job of a sweep
         except Exception as error:  # out of Hydra's hands, which would print a line of its own
             raised.append(error)
 
@@ -132,20 +134,30 @@ def command(work: Callable) -> None:
 
 def rank(work: Callable, directory: Path) -> int:
     """One rank's whole life: read the run's configuration, do the work, keep the traceback if it fails."""
-    config = {
-        key: value for key, value in run.read_config(directory).items() if key not in ("run_id", "output_dir")
-    }
+    config = run.read_config(directory)
+    del config["run_id"], config["output_dir"]  # the door's own
     quieten()
     try:
         work(directory, **config)
-    except (ValueError, OSError, LookupError) as error:
-        if os.environ.get("RANK", "0") == "0":
-            (directory / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            print(
-                f"error: {one_line(error)}  (traceback: {directory}/error.txt)", file=sys.stderr, flush=True
-            )
+    except Exception as error:
+        first = _keep_traceback(directory)
+        if not isinstance(error, ValueError | OSError | LookupError):
+            raise
+        if first:
+            sentence = f"error: {one_line(error)}  (traceback: {directory}/error.txt)"
+            print(sentence, file=sys.stderr, flush=True)
         return MISTAKE
     return 0
+
+
+def _keep_traceback(directory: Path) -> bool:
+    """Write error.txt, unless another rank has already said what went wrong."""
+    try:
+        with (directory / "error.txt").open("x", encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+    except OSError:
+        return not (directory / "error.txt").exists()
+    return True
 
 
 def quieten() -> None:
@@ -190,21 +202,23 @@ def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) ->
                 check_free(directory, config, asked, references(composed))
             return prepare(config, overrides)
 
-        return directory, _start(config, work, write)
+        return directory, _start(config, work, directory, write)
     except Refusal as error:
         if not sweep:
             raise
-        return Path(" ".join(overrides)), answer(error)
+        return Path(" ".join(overrides).replace("/", "|")), answer(error)
 
 
-def _start(config: dict, work: Callable, write: Callable[[], Path]) -> int:
+def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Path]) -> int:
     if ranks_are_here():
         from triad.rendezvous import agreed
 
         return rank(work, agreed(write))
-    directory, ranks = write(), ranks_here(config)
-    threads = config["hardware"]["threads"] or max(1, (os.cpu_count() or 1) // ranks)
-    return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, threads)
+    ranks = ranks_here(config)
+    threads = config["hardware"]["threads"] or max(1, cores() // ranks)
+    with run.held(directory):
+        write()
+        return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, threads)
 
 
 def prepare(config: dict, overrides: list[str]) -> Path:

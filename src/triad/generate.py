@@ -65,6 +65,8 @@ def generate(
 
     directory = Path(run)
     config = read_config(directory)
+    if temperature < 0 or (top_k is not None and top_k < 1):
+        raise ValueError(f"temperature={temperature} top_k={top_k}: at least 0 and 1")
     tokenizer = load(directory / "tokenizer")
     model = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
     _fill(model, directory / "checkpoints", step)

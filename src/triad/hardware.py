@@ -14,14 +14,17 @@ from torch import Tensor, nn
 
 from triad.data.cache import locked
 from triad.layers.attention import Attention, flash, plain
+from triad.layout import cores
 from triad.run import write
 
+PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it only flash is thinkable
 KERNELS = {"flash": flash, "plain": plain}
 
 # Dense bf16 (fp16 on V100) matrix FLOP/s without sparsity, from the vendors' data sheets.
 PEAK_FLOPS = {
     "H200": 989e12,
     "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
     "H100": 989e12,
     "A100": 312e12,
     "A10G": 70e12,
@@ -53,6 +56,8 @@ class Hardware:
             )
         self.micro_batch_size, self.threads = micro_batch_size, threads
         self.attention, self.compile = attention, compile
+        if threads is not None:
+            torch.set_num_threads(threads)  # torchrun sets its own number
 
     def rows(self, tokens_BT: Tensor) -> int:
         """Rows of a micro-batch."""
@@ -69,6 +74,9 @@ class Hardware:
             return
         size, dtype = layers[0].head_size, compute_dtype(precision)
         shape = (min(self.micro_batch_size or rows, rows), context, layers[0].q.out_features // size, size)
+        if shape[0] * shape[1] ** 2 * shape[2] * dtype.itemsize > PLAIN_LIMIT_BYTES:
+            self.attention = "flash"  # which does not keep the scores
+            return
         self.attention = measured.fastest(
             f"attention {'x'.join(map(str, shape))} {dtype}",
             {
@@ -91,8 +99,8 @@ class Hardware:
 class Measured:
     """Answers to 'which is faster here?', measured once per machine, kept in a file, and fixed for a run.
 
-    Rank 0 of each machine measures; the others wait for its answer, so that all ranks choose alike. What a
-    run has recorded is taken on resume, so that a resumed run computes what the uninterrupted one would have.
+    One rank of each machine measures while the others wait, so that all choose alike. What a run has recorded
+    is taken on resume, so that a resumed run computes what the uninterrupted one would have.
     """
 
     def __init__(self, cache: Path, run: Path, device: torch.device) -> None:
@@ -118,23 +126,28 @@ class Measured:
 
 
 def device(accelerator: str) -> torch.device:
-    """The device of this process."""
-    if accelerator in ("gpu", "cuda"):
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device(accelerator)
+    """The device of this process. Raises ValueError where there is a GPU that this torch cannot use."""
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"trainer.accelerator={accelerator}: torch {torch.__version__} cannot use a GPU here; install a"
+            " CUDA build of torch that fits the driver, or use trainer.accelerator=cpu"
+        )
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def compute_dtype(precision: str) -> torch.dtype:
     """The format that matrix products run in."""
-    return {"32-true": torch.float32, "16-mixed": torch.float16}.get(precision, torch.bfloat16)
+    return torch.float32 if precision == "32-true" else torch.bfloat16
 
 
 def peak_flops(device: torch.device) -> float | None:
     """Peak FLOP/s of a device, or None where it is not known (MFU is not reported then)."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((flops for known, flops in PEAK_FLOPS.items() if known in name), None)
+    words = torch.cuda.get_device_name(device).replace("-", " ").split()
+    return next((flops for known, flops in PEAK_FLOPS.items() if set(known.split()) <= set(words)), None)
 
 
 def describe(device: torch.device) -> str:
@@ -151,7 +164,7 @@ def _attend(kernel: Callable, shape_BTNH: tuple, device: torch.device, dtype: to
     )
     kernel(q, k, v).sum().backward()
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
 
 
 def _best_ms(run: Callable[[], None], repeats: int = 5) -> float:
@@ -173,7 +186,7 @@ def _processor() -> str:
 
 
 def _machine(device: torch.device) -> str:
-    words = f"{describe(device)} {os.cpu_count()} torch {torch.__version__}"
+    words = f"{describe(device)} {cores()} torch {torch.__version__}"
     return "".join(c if c.isalnum() else "-" for c in words)
 
 

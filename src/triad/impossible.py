@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from triad.launch import ranks_are_here
 from triad.layout import gpus, ranks_here, world_size
 
 
@@ -15,6 +16,31 @@ class Impossible(NamedTuple):
 
 
 TABLE = [
+    Impossible(
+        "a device is counted, not named",
+        lambda c: not str(c["trainer"]["devices"]).isdigit() or int(c["trainer"]["devices"]) < 1,
+        "trainer.devices={devices}: give a number of processes or auto; CUDA_VISIBLE_DEVICES says which GPUs",
+    ),
+    Impossible(
+        "only CPUs and NVIDIA GPUs are known",
+        lambda c: c["trainer"]["accelerator"] not in ("cpu", "gpu", "cuda"),
+        "trainer.accelerator={trainer[accelerator]} is not supported: use cpu or gpu",
+    ),
+    Impossible(
+        "schedules need to know how long the run is",
+        lambda c: c["trainer"]["max_steps"] < 1,
+        "trainer.max_steps={trainer[max_steps]}: a run needs a number of steps",
+    ),
+    Impossible(
+        "an epoch of Lightning's would start the data again",
+        lambda c: "limit_train_batches" in c["trainer"],
+        "trainer.limit_train_batches is not supported: use trainer.max_steps",
+    ),
+    Impossible(
+        "python train.py starts processes on its own machine only",
+        lambda c: c["trainer"]["num_nodes"] > 1 and not ranks_are_here(),
+        "trainer.num_nodes={trainer[num_nodes]} needs torchrun or srun on every machine, see docs/running.md",
+    ),
     Impossible(
         "one process cannot use several devices",
         lambda c: c["strategy"]["_target_"].endswith(".Single") and world_size(c) > 1,
@@ -51,15 +77,15 @@ TABLE = [
 
 
 def refusals(config: dict) -> Iterator[str]:
-    """One sentence for each row of the table that a configuration falls under."""
-    world = world_size(config)
-    size = config["batch"].get("size", 1)
-    facts = {
-        "world": world,
-        "devices": config["trainer"]["devices"],
-        "gpus": gpus(),
-        "near_batch": max(1, round(size / world)) * world,
-    }
+    """One sentence for each row of the table that a configuration falls under, in the table's order."""
     for row in TABLE:
         if row.holds(config):
-            yield row.sentence.format(**config, **facts)
+            yield row.sentence.format(**config, **_facts(config))
+
+
+def _facts(config: dict) -> dict:
+    facts = {"devices": config["trainer"]["devices"], "gpus": gpus()}
+    if str(facts["devices"]).isdigit() and int(facts["devices"]):
+        world, size = world_size(config), config["batch"].get("size", 1)
+        facts |= {"world": world, "near_batch": max(1, round(size / world)) * world}
+    return facts

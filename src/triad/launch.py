@@ -19,17 +19,28 @@ PR_SET_PDEATHSIG = 1
 
 def ranks_are_here() -> bool:
     """Whether torchrun or srun has already started one process per rank."""
-    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+
+
+class Interrupted(Exception):
+    """This parent was asked to end: nothing else may be started. Holds the exit code, 128 + the signal."""
 
 
 def launch(command: list[str], ranks: int, threads: int) -> int:
-    """Run `command` once per rank on this machine, `threads` compute threads each; return the exit code."""
+    """Run `command` once per rank on this machine, `threads` compute threads each; return the exit code.
+
+    Raises Interrupted, after the ranks have ended, when a signal asked this process to end.
+    """
+    assert ranks > 0
     caught: list[int] = []
     previous = {s: signal.signal(s, lambda s, _: caught.append(s)) for s in (signal.SIGINT, signal.SIGTERM)}
     processes: list[subprocess.Popen] = []
     try:
         processes += [_start(command, environment) for environment in _environments(ranks, threads)]
-        return _supervise(processes, caught)
+        code = _supervise(processes, caught)
+        if caught:
+            raise Interrupted(code)
+        return code
     finally:
         for process in processes:
             _signal(process, signal.SIGKILL)
@@ -38,7 +49,8 @@ def launch(command: list[str], ranks: int, threads: int) -> int:
 
 
 def _environments(ranks: int, threads: int) -> list[dict[str, str]]:
-    shared = os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    shared = inherited | {  # without SLURM's words, which would give every rank the batch script's number
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(ranks),
@@ -70,7 +82,7 @@ def _supervise(processes: list[subprocess.Popen], caught: list[int]) -> int:
     while any(process.poll() is None for process in processes):
         failed = next((rank for rank, process in enumerate(processes) if process.poll()), None)
         if deadline is None and (failed is not None or caught):
-            code = _honest(processes[failed].returncode) if failed is not None else 128 + caught[0]
+            code = 128 + caught[0] if caught or failed is None else _honest(processes[failed].returncode)
             if len(processes) > 1 and not caught:
                 print(
                     f"rank {failed} ended with code {code}; ending the other ranks",

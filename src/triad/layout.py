@@ -12,23 +12,27 @@ def resolve_devices(config: dict) -> None:
     if "LOCAL_WORLD_SIZE" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun
         trainer["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
         trainer["num_nodes"] = int(os.environ["WORLD_SIZE"]) // trainer["devices"]
-    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-        trainer["num_nodes"] = int(os.environ.get("SLURM_NNODES", "1"))
-        trainer["devices"] = int(os.environ["SLURM_NTASKS"]) // trainer["num_nodes"]
-    if trainer["devices"] == "auto":
+    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # srun, not merely a job's allocation
+        trainer["num_nodes"] = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+        trainer["devices"] = int(os.environ["SLURM_STEP_NUM_TASKS"]) // trainer["num_nodes"]
+    if trainer["devices"] in ("auto", -1, "-1"):  # -1 is Lightning's word for all
         alone = config["strategy"]["_target_"].endswith(".Single") or trainer["accelerator"] != "gpu"
         trainer["devices"] = 1 if alone else gpus()
 
 
 def ranks_here(config: dict) -> int:
     """Processes of this run on this machine."""
-    devices = config["trainer"]["devices"]
-    return len(devices) if isinstance(devices, list) else int(devices)
+    return int(config["trainer"]["devices"])
 
 
 def world_size(config: dict) -> int:
     """Processes of this run on all machines."""
     return ranks_here(config) * config["trainer"]["num_nodes"]
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> int:

@@ -7,7 +7,7 @@ import torch
 from triad.hardware import Measured
 
 
-def fixed(measured: Measured, name: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed"]) -> str:
+def fixed(measured: Measured, name: Literal["32-true", "bf16-mixed"]) -> str:
     """The named precision."""
     return name
 

@@ -6,28 +6,27 @@ from itertools import count
 from pathlib import Path
 
 questions = count()  # a sweep asks once a job
+stores = []  # rank 0 may host the store, which must outlive the question
 
 
 def agreed(prepare: Callable[[], Path]) -> Path:
-    """Rank 0 prepares the run directory; every rank gets its path, or rank 0's reason why not.
+    """Rank 0 prepares the run directory; every rank gets its path, or ends when rank 0 could not.
 
-    Under SLURM the variables that torchrun would set are derived by Lightning later, so they are set here
-    first.
+    Under SLURM the variables that torchrun would set are derived by Lightning later, so they are set here first.
     """
     from torch.distributed import rendezvous
 
-    _slurm_variables()
-    store, rank, _ = next(rendezvous("env://"))
-    question = f"triad/run/{next(questions)}"
+    if not stores:
+        _slurm_variables()
+        stores.append(next(rendezvous("env://")))
+    (store, rank, _), question = stores[0], f"triad/run/{next(questions)}"
     if rank == 0:
         try:
-            answer = str(prepare())
-        except ValueError as error:
-            store.set(question, f"!{error}")
+            store.set(question, str(prepare()))
+        except BaseException:
+            store.set(question, "")
             raise
-        store.set(question, answer)
-    answer = store.get(question).decode()
-    if answer.startswith("!"):
+    if not (answer := store.get(question).decode()):
         raise SystemExit(2)  # rank 0 has said why
     return Path(answer)
 

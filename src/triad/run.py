@@ -3,16 +3,20 @@
 outputs/<run_id>/
     config.yaml     the resolved config              overrides.json  what was typed
     run.json        command, versions, git commit     code.diff       uncommitted changes
+    data.json       fingerprints of text and words    machine.json    what was measured and chosen
     tokenizer/      the vocabulary, to decode with    metrics.csv     every figure logged
     checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
     curve.png       loss over steps                   error.txt       the traceback, if it failed
 """
 
+import fcntl
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib import metadata
@@ -40,7 +44,7 @@ def sweep_id(overrides: list[str], config: dict) -> str:
 
 def write(path: Path, value: dict | list) -> None:
     """JSON, whole or not at all."""
-    beside = path.with_suffix(".tmp")
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # several ranks may write alike
     beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     os.replace(beside, path)
 
@@ -77,6 +81,30 @@ def read_config(directory: Path) -> dict:
         runs = sorted(found.parent.name for found in directory.parent.glob("*/config.yaml"))
         raise FileNotFoundError(f"{directory}: no run is there{suggestion(directory.name, runs)}")
     return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def held(directory: Path) -> Generator[None]:
+    """Keep a second process from writing into a run's directory. Raises ValueError if one is at it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"{directory}: another process is running it; wait for it or end it") from None
+        yield
+
+
+def pin(directory: Path, facts: dict) -> None:
+    """Keep the fingerprints of what a run is trained on. Raises ValueError if a resumed run has others."""
+    path = directory / "data.json"
+    if not path.exists():
+        write(path, facts)
+    elif json.loads(path.read_text()) != facts:
+        raise ValueError(
+            f"resume={directory}: the text or its tokenizer is not what the run was started with;"
+            " start a new run"
+        )
 
 
 def finish(directory: Path, result: dict) -> None:

@@ -17,7 +17,16 @@ from typing import Any, Literal, NamedTuple, Union
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-ALLOWED = ("triad", "torch.nn", "torch.optim", "lightning.pytorch", "torchmetrics")
+# Parts that a configuration is made of. Not `triad` as a whole: a stranger's must not reach the launcher.
+PARTS = "layers models tasks optim schedules precision hardware strategies callbacks loggers data"
+ALLOWED = (
+    *(f"triad.{part}" for part in PARTS.split()),
+    "torch.nn",
+    "torch.optim",
+    "lightning.pytorch.Trainer",
+    "lightning.pytorch.callbacks",
+    "torchmetrics",
+)
 
 SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
 
@@ -39,6 +48,8 @@ class Signature(NamedTuple):
 @cache
 def signature(target: str) -> Signature:
     """Read the signature of a dotted name. Raises LookupError if the name is not there or not allowed."""
+    if not any(target == allowed or target.startswith(f"{allowed}.") for allowed in ALLOWED):
+        raise LookupError(f"{target} is not allowed; a config may call {', '.join(ALLOWED)}")
     module, definition = _definition(target)
     if isinstance(definition, ast.ClassDef):
         initial = _initialiser(module, definition)
@@ -110,16 +121,14 @@ def _members(annotation: Any) -> tuple:
 
 
 def _definition(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
-    if not any(target.startswith(f"{package}.") for package in ALLOWED):
-        raise LookupError(f"{target} is not allowed; a config may call {', '.join(ALLOWED)}")
     module, package = _module(target.rpartition(".")[0])
     name = target.rpartition(".")[2]
     for statement in module.body:
         if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
             return module, statement
     for origin in _imports(module, name, package):
-        if origin == target:
-            continue
+        if origin == target or origin.partition(".")[0] != target.partition(".")[0]:
+            continue  # a name that a module has from another package is not that module's to offer
         try:
             return _definition(origin)
         except LookupError:

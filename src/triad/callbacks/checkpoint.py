@@ -56,10 +56,14 @@ class Checkpoint(Callback):
         path = trainer.strategy.broadcast(newest(self.folder) if trainer.is_global_zero else None)
         if path is None:
             return
+        groups = trainer.optimizers[0].param_groups
+        asked = [{key: value for key, value in group.items() if key != "params"} for group in groups]
         tensors = _tensors(task, trainer)
         load(path, tensors)
         set_model_state_dict(task.model, tensors["model"], options=OPTIONS)
         set_optimizer_state_dict(task.model, trainer.optimizers[0], tensors["optimizer"], options=OPTIONS)
+        for group, settings in zip(trainer.optimizers[0].param_groups, asked, strict=True):
+            group.update(settings)  # the configuration's, which may have been changed by name
         manifest = json.loads((path / "manifest.json").read_text())
         self._restore(trainer, manifest)
         if trainer.is_global_zero:
@@ -115,17 +119,22 @@ class Checkpoint(Callback):
         epoch._batches_that_stepped = step
         for callback in trainer.callbacks:
             if callback.state_key in manifest["callbacks"]:
-                callback.load_state_dict(manifest["callbacks"][callback.state_key])
+                callback.load_state_dict(_tensored(manifest["callbacks"][callback.state_key]))
 
     def _rotate(self) -> None:
         whole = complete(self.folder)
-        metrics = {path: json.loads((path / "manifest.json").read_text())["metric"] for path in whole}
-        best = min(
-            (path for path in whole if metrics[path] is not None), key=metrics.__getitem__, default=None
-        )
+        metrics = {path: metric for path in whole if (metric := _metric(path)) is not None}
+        best = min(metrics, key=metrics.__getitem__, default=None)
         for path in whole[: -self.keep]:
             if path != best:
                 shutil.rmtree(path)
+
+
+def _metric(path: Path) -> float | None:
+    try:
+        return json.loads((path / "manifest.json").read_text())["metric"]
+    except (ValueError, KeyError):  # torn: it cannot be the best
+        return None
 
 
 def complete(folder: Path) -> list[Path]:
@@ -200,12 +209,22 @@ def _tensors(task: Any, trainer: Trainer) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Callbacks' memory as JSON: tensors become numbers."""
+    """Callbacks' memory as JSON; tensors are marked, to become tensors again."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return value.tolist() if isinstance(value, torch.Tensor) else value
+    return {"tensor": value.tolist()} if isinstance(value, torch.Tensor) else value
+
+
+def _tensored(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_tensored(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"tensor"}:
+        return torch.tensor(value["tensor"])
+    return {key: _tensored(item) for key, item in value.items()}
 
 
 def _flush(path: Path) -> None:

@@ -1,6 +1,5 @@
 """What a person sees of a run: one screen when it opens, one when it closes."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ class Screens(Callback):
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
 
     def on_fit_start(self, trainer: Trainer, task: Any) -> None:
-        self.since = time.perf_counter()
         if trainer.is_global_zero:
+            (self.run / "result.json").unlink(missing_ok=True)  # no longer finished, when it is made longer
             if not (self.run / "tokenizer").exists():
                 self.tokenizer.save(self.run / "tokenizer")
             _show(self._opening(trainer, task))
@@ -34,14 +33,11 @@ class Screens(Callback):
     def on_train_end(self, trainer: Trainer, task: Any) -> None:
         if trainer.is_global_zero:
             rows = read(self.run / "metrics.csv")
-            result = figures(rows) | {
-                "steps": trainer.global_step,
-                "seconds": time.perf_counter() - self.since,
-            }
-            curve(self.run / "curve.png", rows)
+            result: dict[str, Any] = figures(rows) | {"steps": trainer.global_step}
             if xz := self.tokens.xz_bits_per_byte:
                 result["xz/bits_per_byte"] = xz
             runs.finish(self.run, result)
+            curve(self.run / "curve.png", rows)
             _show(self._closing(result))
 
     def _opening(self, trainer: Trainer, task: Any) -> dict[str, str]:
@@ -91,12 +87,18 @@ def figures(rows: list[dict[str, float]]) -> dict[str, float]:
     for key in ("perf/tokens_per_s", "perf/mfu"):
         if measured := [row[key] for row in rows if key in row]:
             found[key] = float(torch.tensor(measured).median())
+    if spent := [row["perf/train_s"] for row in rows if "perf/train_s" in row]:
+        found["perf/train_s"] = spent[-1]
     return found
 
 
 def curve(path: Path, rows: list[dict[str, float]]) -> None:
     """Draw training and validation loss over the steps."""
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("matplotlib is not installed: no picture of the curve (pip install matplotlib)")
+        return
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

@@ -16,7 +16,7 @@ Facts = dict[str, Any]
 
 
 def home() -> Path:
-    """Where downloads are kept: $TRIAD_CACHE, else triad in the user's cache folder."""
+    """Tokens, tokenizers, downloads, measurements: $TRIAD_CACHE, or triad in the user's cache folder."""
     chosen = os.environ.get("TRIAD_CACHE")
     return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "triad").expanduser()
 

@@ -29,7 +29,8 @@ def wandb(
 
     chosen: Any = mode
     if mode == "auto":
-        chosen = os.environ.get("WANDB_MODE") or ("online" if library.login(prompt=False) else "offline")
+        asked: Any = os.environ.get("WANDB_MODE")
+        chosen = asked or ("online" if library.login(prompt=False) else "offline")
     offline = chosen != "online"
     quiet = library.Settings(mode=chosen, silent=True, console="off", x_disable_stats=offline, symlink=False)
     return WandbLogger(

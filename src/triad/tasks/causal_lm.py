@@ -78,8 +78,8 @@ class CausalLM(LightningModule):
         optimizer = self.optimizers()
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * self.schedule(step)
-        tokens = batch["tokens_BT"].split(self.hardware.rows(batch["tokens_BT"]))
-        targets = batch["targets_BT"].split(self.hardware.rows(batch["targets_BT"]))
+        rows = self.hardware.rows(batch["tokens_BT"])
+        tokens, targets = batch["tokens_BT"].split(rows), batch["targets_BT"].split(rows)
         sums = torch.zeros(2, device=self.device)
         for index, (x_BT, y_BT) in enumerate(zip(tokens, targets, strict=True)):
             with strategy.micro_batch(last=index == len(tokens) - 1):
@@ -108,8 +108,11 @@ class CausalLM(LightningModule):
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: dict, _: int) -> None:
-        nll, _auxiliary = self.losses(batch["tokens_BT"], batch["targets_BT"])
-        self.sums += torch.stack((nll.double(), self.sums.new_tensor(batch["count"])))
+        rows = self.hardware.rows(batch["tokens_BT"])
+        for x_BT, y_BT in zip(batch["tokens_BT"].split(rows), batch["targets_BT"].split(rows), strict=True):
+            nll, _auxiliary = self.losses(x_BT, y_BT)
+            self.sums[0] += nll.double()
+        self.sums[1] += batch["count"]
 
     def on_validation_epoch_end(self) -> None:
         """Divide once, by the global count."""

@@ -1,0 +1,38 @@
+"""On a GPU the same words train, and agree with the CPU."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from triad.loggers.csv import read
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+TINY = ("debug=tiny", "precision=fp32", "hardware.attention=flash")
+
+
+@pytest.mark.parametrize("strategy", ["single", "ddp", "fsdp"])
+@pytest.mark.parametrize("model", ["decoder", "lstm"])
+def test_a_gpu_trains_to_the_losses_of_the_cpu(train, tmp_path: Path, strategy: str, model: str) -> None:
+    train(*TINY, f"model={model}", "trainer.accelerator=cpu", "run_id=cpu")
+    train(
+        *TINY,
+        f"model={model}",
+        f"strategy={strategy}",
+        "trainer.accelerator=gpu",
+        "trainer.devices=1",
+        "run_id=gpu",
+    )
+    curves = {
+        name: [row["train/loss"] for row in read(tmp_path / "outputs" / name / "metrics.csv")]
+        for name in ("cpu", "gpu")
+    }
+    assert curves["gpu"] == pytest.approx(curves["cpu"], rel=1e-3)
+
+
+def test_the_default_run_works_in_bf16(train, tmp_path: Path) -> None:
+    train("debug=tiny", "trainer.accelerator=gpu", "trainer.devices=1", "run_id=gpu")
+    assert "perf/tokens_per_s" in (tmp_path / "outputs" / "gpu" / "metrics.csv").read_text()

@@ -1,0 +1,48 @@
+"""The README's commands are understood: every word of theirs composes, every file it links is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from triad.door import compose
+from triad.layout import gpus
+from triad.resume import key_of
+
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ")]
+TRAINS = [command for command in COMMANDS if "train.py" in command and "resume=" not in command]
+
+
+@pytest.mark.parametrize("command", TRAINS)
+def test_every_training_command_composes(command: str) -> None:
+    words = shlex.split(command, comments=True)
+    words = [word for word in words[words.index("train.py") + 1 :] if not word.startswith("-")]
+    words = [word.partition(",")[0] if key_of(word) in ("model", "seed") else word for word in words]
+    assert compose([*words, "trainer.accelerator=cpu"])
+
+
+def test_every_linked_page_and_listed_choice_is_there() -> None:
+    for page in re.findall(r"\]\(((?:docs/|[A-Z]+\.md)[^)]*)\)", README):
+        assert (REPOSITORY / page).is_file(), page
+    for group, choices in re.findall(r"\| `(\w+)` \| ((?:`[\w.-]+`[^`|]*)+)\|", README):
+        files = {path.stem for path in (REPOSITORY / "conf" / group).glob("*.yaml")}
+        named = {word for word in re.findall(r"`([\w.-]+)`", choices) if "=" not in word}
+        if group not in ("hardware", "trainer", "callbacks"):
+            assert named == files, group
+
+
+def test_make_has_the_two_commands() -> None:
+    targets = re.findall(r"^([a-z-]+):.*## ", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert {"train", "test", "test-slow", "lint", "help"} <= set(targets)
+    assert isinstance(gpus(), int)
+
+
+def test_the_table_of_impossible_pairs_is_the_one_in_the_docs() -> None:
+    from triad.impossible import TABLE
+
+    page = Path(REPOSITORY / "docs" / "configuration.md").read_text()
+    for row in TABLE:
+        assert row.why in page, row.why
