@@ -6,13 +6,13 @@ from itertools import count
 from pathlib import Path
 
 questions = count()  # a sweep asks once a job
-stores = []  # rank 0 may host the store, which must outlive the question
+stores = []  # rank 0 may host the store: it must outlive the question
 
 
 def agreed(prepare: Callable[[], Path]) -> Path:
     """Rank 0 prepares the run directory; every rank gets its path, or ends when rank 0 could not.
 
-    Under SLURM the variables that torchrun would set are derived by Lightning later, so they are set here first.
+    Under SLURM the variables that torchrun would set come from Lightning later, so they are set here first.
     """
     from torch.distributed import rendezvous
 
