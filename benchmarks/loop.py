@@ -49,7 +49,7 @@ COMMON = (
     "logger.wandb.mode=offline",
 )
 TINY = ("context=16", "batch.size=4", "model.width=32", "model.depth=1", "model.attention.heads=2")
-LARGE = ("context=128", "batch.size=8", "model.width=192", "model.depth=3", "model.attention.heads=3")
+LARGE = ("context=128", "batch.size=4", "model.width=192", "model.depth=3", "model.attention.heads=3")
 
 
 class Contestant(Protocol):
