@@ -10,19 +10,20 @@ from triad.launch import launch
 from triad.loggers.csv import read
 
 HERE = Path(__file__).parent
-STEPS = 6
+STEPS = 8
 TOLERANCE = 2e-6  # of losses near 5, in fp32 on sums taken in another order
 
 COMMON = (
     "debug=tiny",
     f"trainer.max_steps={STEPS}",
-    "trainer.val_check_interval=3",
+    "trainer.val_check_interval=4",
     "trainer.accelerator=cpu",
     "precision=fp32",
     "hardware.attention=flash",
     "batch.size=12",
     "model.width=48",
-    "optimizer.lr=1e-2",
+    "optimizer.lr=3e-3",
+    "optimizer.eps=1e-4",  # Adam turns a rounding error in a gradient near zero into a step of full size
     "scheduler=constant",
 )
 MODELS = {"decoder": ["model=decoder"], "moe": ["model=moe"], "lstm": ["model=lstm"]}

@@ -184,12 +184,12 @@ def test_a_batch_can_be_looked_at(tmp_path: Path, environment: dict[str, str], t
     ]
     wide = environment | {"COLUMNS": "160"}
     done = subprocess.run(command, cwd=tmp_path, env=wide, capture_output=True, text=True, check=True)
-    assert done.stdout.count("corpus.txt") == 16
+    assert done.stdout.count("corpus.txt") == 8
     assert "squared" in done.stdout
 
 
 def test_learning_one_batch_by_heart_brings_the_loss_to_nearly_nothing(train, tmp_path: Path) -> None:
-    train("debug=overfit", "run_id=a", "model.width=128", "model.depth=2", "precision=fp32")
+    train("debug=overfit", "run_id=a", "model.width=192", "model.depth=2", "precision=fp32")
     curve = losses(tmp_path / "outputs" / "a")
     assert curve[max(curve)] < 0.1
 
