@@ -11,7 +11,9 @@ from triad.loggers.csv import read
 
 HERE = Path(__file__).parent
 STEPS = 8
-TOLERANCE = 2e-6  # of losses near 5, in fp32 on sums taken in another order
+# What fp32 leaves of equality when sums are taken in another order: losses are means, a norm is the root of a sum
+# of 10^5 squares. Breaking a law moves them by 1e-3 and more.
+TOLERANCE = {"train/loss": 2e-6, "train/auxiliary": 2e-6, "train/gradient_norm": 1e-5, "val/loss": 2e-6}
 
 COMMON = (
     "debug=tiny",
@@ -77,16 +79,16 @@ def test_two_processes_and_any_micro_batches_equal_one_process(
 ) -> None:
     one, two = curves[f"{model}-single-1"], curves[f"{model}-{strategy}-{parts}"]
     assert len(values(two, "train/loss")) == STEPS
-    for key in ("train/loss", "train/auxiliary", "train/gradient_norm", "val/loss"):
-        assert values(two, key) == pytest.approx(values(one, key), rel=TOLERANCE, abs=TOLERANCE), key
+    for key, tolerance in TOLERANCE.items():
+        assert values(two, key) == pytest.approx(values(one, key), rel=tolerance, abs=tolerance), key
 
 
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("model", MODELS)
 def test_micro_batches_do_not_change_one_process(curves: Curves, model: str, parts: int) -> None:
     one, split = curves[f"{model}-single-1"], curves[f"{model}-single-{parts}"]
-    for key in ("train/loss", "train/auxiliary", "train/gradient_norm", "val/loss"):
-        assert values(split, key) == pytest.approx(values(one, key), rel=TOLERANCE, abs=TOLERANCE), key
+    for key, tolerance in TOLERANCE.items():
+        assert values(split, key) == pytest.approx(values(one, key), rel=tolerance, abs=tolerance), key
 
 
 def test_the_models_do_learn_so_that_the_comparison_has_power(curves: Curves) -> None:
