@@ -23,6 +23,7 @@ ARROWS = {
     "data": {"data"},
     "loggers": {"loggers"},
     "tasks": {"tasks", "layers", "models", "optim", "gradients"},
+    "sampling": set(),
     "launch": set(),
     "signature": set(),
 }

@@ -5,48 +5,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-
-@torch.no_grad()
-def continuation(
-    model: nn.Module,
-    prompt: list[int],
-    tokens: int,
-    context: int,
-    temperature: float,
-    top_k: int | None,
-    seed: int,
-) -> Iterator[int]:
-    """Sample up to `tokens` further tokens, one at a time, with a key-value cache (an LSTM: its state).
-
-        x_t ~ softmax(logits_t / temperature), over the `top_k` likeliest;  temperature 0 takes the likeliest
-
-    When the cache is full, the newer half of the text is read again and sampling goes on from there.
-    """
-    device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    text, fresh = list(prompt), prompt[-context:]
-    cache = model.empty_cache(1)
-    held = 0
-    for _ in range(tokens):
-        if held + len(fresh) > context:
-            fresh, cache, held = text[-max(1, context // 2) :], model.empty_cache(1), 0
-        logits_BTV, _ = model(torch.tensor([fresh], device=device), cache=cache)
-        held += len(fresh)
-        chosen = _choose(logits_BTV[0, -1].float().cpu(), temperature, top_k, generator)
-        text.append(chosen)
-        fresh = [chosen]
-        yield chosen
-
-
-def _choose(logits_V: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> int:
-    if temperature == 0:
-        return int(logits_V.argmax())
-    if top_k is not None and top_k < len(logits_V):
-        logits_V = logits_V.masked_fill(logits_V < logits_V.topk(top_k).values[-1], -torch.inf)
-    return int(torch.multinomial((logits_V / temperature).softmax(-1), 1, generator=generator))
+from triad.sampling import continuation
 
 
 def generate(

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import warnings
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from triad.data.cache import checksum, sync
 from triad.run import write
 
 OPTIONS = StateDictOptions(full_state_dict=False, flatten_optimizer_state_dict=True)
@@ -91,10 +91,10 @@ class Checkpoint(Callback):
         if trainer.is_global_zero:
             write(beside / "manifest.json", self._manifest(trainer, beside, step))
             for file in beside.iterdir():
-                _flush(file)
+                sync(file)
             shutil.rmtree(path, ignore_errors=True)
             os.replace(beside, path)
-            _flush(self.folder)
+            sync(self.folder)
             self._rotate()
         trainer.strategy.barrier()
 
@@ -191,15 +191,6 @@ def load_model(path: Path, model: nn.Module) -> None:
     set_model_state_dict(model, tensors["model"], options=OPTIONS)
 
 
-def checksum(file: Path) -> str:
-    """blake2b of a file's bytes."""
-    digest = blake2b(digest_size=16)
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _tensors(task: Any, trainer: Trainer) -> dict[str, Any]:
     model, optimizer = task.model, trainer.optimizers[0]
     return {
@@ -225,12 +216,3 @@ def _tensored(value: Any) -> Any:
     if value.keys() == {"tensor"}:
         return torch.tensor(value["tensor"])
     return {key: _tensored(item) for key, item in value.items()}
-
-
-def _flush(path: Path) -> None:
-    """Ask the disk to have it, before a rename says that it is there."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from triad.data.tokenizers import Tokenizer
-from triad.generate import continuation
+from triad.sampling import continuation
 
 
 class Sample(Callback):

@@ -65,7 +65,7 @@ class Screens(Callback):
             "val/bits_per_byte",
             "perf/tokens_per_s",
             "perf/mfu",
-            "seconds",
+            "perf/train_s",
         )
         facts = {"best": "  ".join(f"{key} {result[key]:.4g}" for key in shown if key in result)}
         if xz := self.tokens.xz_bits_per_byte:

@@ -60,7 +60,7 @@ def _build(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
     if folder.exists():  # a rename cannot replace a folder that holds files
         os.replace(folder, damaged)
     os.replace(partial, folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(damaged, ignore_errors=True)
     return facts
 
@@ -69,14 +69,14 @@ def _write_manifest(folder: Path, facts: Facts) -> None:
     """Describe every file, with the manifest last, all on disk."""
     files = {}
     for path in sorted(folder.iterdir()):
-        _sync(path)
-        files[path.name] = {"bytes": path.stat().st_size, "blake2b": _checksum(path)}
+        sync(path)
+        files[path.name] = {"bytes": path.stat().st_size, "blake2b": checksum(path)}
     manifest = {"facts": facts, "files": files}
     manifest["checksum"] = fingerprint(facts, files)
     path = folder / "manifest.json"
     path.write_text(json.dumps(manifest, indent=1))
-    _sync(path)
-    _sync(folder)
+    sync(path)
+    sync(folder)
 
 
 def _verify(folder: Path) -> tuple[Facts | None, str]:
@@ -101,17 +101,18 @@ def _damage(path: Path, entry: dict[str, Any]) -> str:
     size = path.stat().st_size
     if size != entry["bytes"]:
         return f"{path.name} has {size} bytes instead of {entry['bytes']}"
-    if size < FULL_CHECK_BYTES and _checksum(path) != entry["blake2b"]:
+    if size < FULL_CHECK_BYTES and checksum(path) != entry["blake2b"]:
         return f"{path.name} has a wrong checksum"
     return ""
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """blake2b of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Force a file or a folder to disk, so that the rename never gets there before the contents."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

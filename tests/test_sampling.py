@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from triad.door import build, compose
-from triad.generate import continuation
+from triad.sampling import continuation
 
 CONTEXT, VOCAB = 16, 11
 
