@@ -126,14 +126,7 @@ def test_a_sweep_runs_each_job_skips_the_finished_and_goes_on_after_a_failure(tr
 def test_torchrun_starts_the_ranks_and_they_agree_on_one_directory(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node=2",
-        f"--master-port={_free_port()}",
-    ]
-    command = [*torchrun, str(REPOSITORY / "train.py"), *TINY, "strategy=fsdp"]
+    command = [*_torchrun(), *TINY, "strategy=fsdp"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     runs = list((tmp_path / "outputs").iterdir())
@@ -142,14 +135,7 @@ def test_torchrun_starts_the_ranks_and_they_agree_on_one_directory(
 
 
 def test_torchrun_answers_a_mistake_once(tmp_path: Path, environment: dict[str, str]) -> None:
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node=2",
-        f"--master-port={_free_port()}",
-    ]
-    command = [*torchrun, str(REPOSITORY / "train.py"), "strategy=fsdp", "model.widht=3"]
+    command = [*_torchrun(), "strategy=fsdp", "model.widht=3"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
     assert done.stderr.count("did you mean model.width") == 1
@@ -285,6 +271,12 @@ def work(run, **config):
 
 command(work)
 """
+
+
+def _torchrun() -> list[str]:
+    """torchrun with two processes of train.py, on a port of its own."""
+    module = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    return [*module, f"--master-port={_free_port()}", str(REPOSITORY / "train.py")]
 
 
 def _free_port() -> int:
