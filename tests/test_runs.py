@@ -134,8 +134,12 @@ def test_torchrun_starts_the_ranks_and_they_agree_on_one_directory(
     assert losses(runs[0]).keys() == set(range(1, 11))
 
 
-def test_torchrun_answers_a_mistake_once(tmp_path: Path, environment: dict[str, str]) -> None:
-    command = [*_torchrun(), "strategy=fsdp", "model.widht=3"]
+def test_torchrun_answers_a_mistake_once_however_slow_rank_0_is(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text(SLOW_FIRST_RANK.format(script=str(REPOSITORY / "train.py")))
+    command = [*_torchrun(slow), "strategy=fsdp", "model.widht=3"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
     assert done.stderr.count("did you mean model.width") == 1
@@ -273,10 +277,17 @@ command(work)
 """
 
 
-def _torchrun() -> list[str]:
-    """torchrun with two processes of train.py, on a port of its own."""
+SLOW_FIRST_RANK = """
+import os, runpy, time
+time.sleep(2 if os.environ["RANK"] == "0" else 0)
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+def _torchrun(script: Path = REPOSITORY / "train.py") -> list[str]:
+    """torchrun with two processes of a script, on a port of its own."""
     module = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    return [*module, f"--master-port={_free_port()}", str(REPOSITORY / "train.py")]
+    return [*module, f"--master-port={_free_port()}", str(script)]
 
 
 def _free_port() -> int:

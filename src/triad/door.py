@@ -26,7 +26,7 @@ from triad.impossible import refusals
 from triad.launch import Interrupted, launch, ranks_are_here
 from triad.layout import cores, ranks_here, resolve_devices
 from triad.resume import check_free, continued, key_of
-from triad.sentences import CONF, MISTAKE, Refusal, answer, one_line
+from triad.sentences import CONF, MISTAKE, Refusal, answer, one_line, wait_to_be_ended
 from triad.signature import check, fits, suggestion
 
 DIALS = {"seed": int, "context": int, "tags": list[str], "run_id": str | None, "output_dir": str}
@@ -140,12 +140,12 @@ def rank(work: Callable, directory: Path) -> int:
     try:
         work(directory, **config)
     except Exception as error:
-        first = _keep_traceback(directory)
+        if not _keep_traceback(directory):
+            wait_to_be_ended()
         if not isinstance(error, ValueError | OSError | LookupError):
             raise
-        if first:
-            sentence = f"error: {one_line(error)}  (traceback: {directory}/error.txt)"
-            print(sentence, file=sys.stderr, flush=True)
+        sentence = f"error: {one_line(error)}  (traceback: {directory}/error.txt)"
+        print(sentence, file=sys.stderr, flush=True)
         return MISTAKE
     return 0
 

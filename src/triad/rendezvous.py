@@ -5,6 +5,8 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+from triad.sentences import MISTAKE, wait_to_be_ended
+
 questions = count()  # a sweep asks once a job
 stores = []  # rank 0 may host the store: it must outlive the question
 
@@ -27,7 +29,8 @@ def agreed(prepare: Callable[[], Path]) -> Path:
             store.set(question, "")
             raise
     if not (answer := store.get(question).decode()):
-        raise SystemExit(2)  # rank 0 has said why
+        wait_to_be_ended()  # by rank 0, which says why
+        raise SystemExit(MISTAKE)
     return Path(answer)
 
 

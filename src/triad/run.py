@@ -24,6 +24,7 @@ from pathlib import Path
 
 import yaml
 
+from triad.sentences import Refusal
 from triad.signature import suggestion
 
 REPOSITORY = Path(__file__).parents[2]
@@ -85,13 +86,13 @@ def read_config(directory: Path) -> dict:
 
 @contextmanager
 def held(directory: Path) -> Generator[None]:
-    """Keep a second process from writing into a run's directory. Raises ValueError if one is at it."""
+    """Keep a second process from writing into a run's directory. Raises Refusal if one is at it."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ValueError(f"{directory}: another process is running it; wait for it or end it") from None
+            raise Refusal(f"{directory}: another process is running it; wait for it or end it") from None
         yield
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from triad.signature import suggestion
 
 CONF = Path(__file__).parents[2] / "conf"
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
+PATIENCE_S = 30.0  # of the other ranks, while one says what is wrong
 
 
 class Refusal(ValueError):
@@ -36,9 +38,19 @@ def answer(error: Exception) -> int:
         sentence = one_line(error)
     else:
         raise error
-    if os.environ.get("RANK", "0") == "0":  # under torchrun every rank finds the same mistake
-        print(f"error: {sentence}", file=sys.stderr)
+    if os.environ.get("RANK", "0") != "0":  # under torchrun every rank finds the same mistake
+        wait_to_be_ended()
+    print(f"error: {sentence}", file=sys.stderr)
     return MISTAKE
+
+
+def wait_to_be_ended() -> None:
+    """Let another rank say what is wrong first: its end ends this one.
+
+    The first rank to exit has the others killed, so whoever is not to speak must not be the first, lest the
+    speaker be cut off. A rank that is still there after a while met a mistake of its own.
+    """
+    time.sleep(PATIENCE_S)
 
 
 def one_line(error: BaseException) -> str:
