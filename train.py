@@ -14,6 +14,7 @@ def train(run: Path, seed: int, context: int, tags: list[str], **nodes: Any) -> 
     from triad.data.cache import home
     from triad.data.module import Windows
     from triad.data.tokens import prepare
+    from triad.precision import for_trainer
 
     part = SimpleNamespace(**build(nodes))
     tokenizer = part.tokenizer(source=part.data, cache=home())
@@ -43,7 +44,7 @@ def train(run: Path, seed: int, context: int, tags: list[str], **nodes: Any) -> 
     }
     trainer = part.trainer(
         strategy=part.strategy,
-        precision=precision,
+        **for_trainer(precision),
         logger=[logger for node in part.logger.values() if (logger := supply(node, offers))],
         callbacks=[supply(node, offers) for node in part.callbacks.values()],
         default_root_dir=run,

@@ -153,7 +153,7 @@ class Bare:
         micro_batches = zip(batch["tokens_BT"].split(rows), batch["targets_BT"].split(rows), strict=True)
         for x_BT, y_BT in micro_batches:
             with torch.autocast("cpu", compute_dtype(self.precision), enabled=self.precision != "32-true"):
-                nll, _ = self.model(x_BT, readout=partial(cross_entropy_sum, targets_BT=y_BT))
+                nll, _ = self.model(x_BT, loss=partial(cross_entropy_sum, targets_BT=y_BT))
             loss = nll / batch["count"]
             loss.backward()
             total += loss.detach()

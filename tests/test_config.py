@@ -15,7 +15,8 @@ from triad.signature import check, signature
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml"))
 GROUPS = sorted({path.parent.name for path in FILES} - {"callbacks", "experiment", "debug", "logger"})
-EXTRA = {"text": ["data.path=somewhere"]}
+TWO = ["trainer.devices=2", "trainer.accelerator=cpu"]
+EXTRA = {"text": ["data.path=somewhere"], "hsdp": TWO}
 
 
 def composed(*overrides: str) -> dict:

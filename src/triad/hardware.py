@@ -139,7 +139,7 @@ def device(accelerator: str) -> torch.device:
 
 def compute_dtype(precision: str) -> torch.dtype:
     """The format that matrix products run in."""
-    return torch.float32 if precision == "32-true" else torch.bfloat16
+    return {"64-true": torch.float64, "32-true": torch.float32}.get(precision, torch.bfloat16)
 
 
 def peak_flops(device: torch.device) -> float | None:

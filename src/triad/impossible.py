@@ -1,10 +1,11 @@
 """The table of impossible combinations: data, tested, and refused before any process starts."""
 
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import NamedTuple
 
 from triad.launch import ranks_are_here
-from triad.layout import gpus, ranks_here, world_size
+from triad.layout import AXES, data_ranks, gpus, ranks_here, world_size
 
 
 class Impossible(NamedTuple):
@@ -53,10 +54,16 @@ TABLE = [
         "trainer.accelerator=cpu",
     ),
     Impossible(
+        "the degrees of a mesh multiply to the number of processes",
+        lambda c: "data_shard" in c["strategy"] and not _whole(c),
+        "strategy: {degrees} do not multiply to the {world} processes of trainer.devices={devices}; change "
+        "one of them, or let one be -1 to take what is left",
+    ),
+    Impossible(
         "every data-parallel rank needs the same number of rows",
-        lambda c: "size" in c["batch"] and c["batch"]["size"] % world_size(c) != 0,
-        "batch.size={batch[size]} does not divide over {world} processes: the nearest that does is "
-        "{near_batch}",
+        lambda c: "size" in c["batch"] and c["batch"]["size"] % data_ranks(c) != 0,
+        "batch.size={batch[size]} does not divide over {data_ranks} data-parallel processes: the nearest "
+        "that does is {near_batch}",
     ),
     Impossible(
         "a step without rows",
@@ -83,9 +90,17 @@ def refusals(config: dict) -> Iterator[str]:
             yield row.sentence.format(**config, **_facts(config))
 
 
+def _whole(config: dict) -> bool:
+    degrees = [config["strategy"][axis] for axis in AXES]
+    return min(degrees) > 0 and prod(degrees) == world_size(config)
+
+
 def _facts(config: dict) -> dict:
     facts = {"devices": config["trainer"]["devices"], "gpus": gpus()}
+    strategy = config["strategy"]
+    facts["degrees"] = " ".join(f"{axis}={strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1)
     if str(facts["devices"]).isdigit() and int(facts["devices"]):
-        world, size = world_size(config), config["batch"].get("size", 1)
-        facts |= {"world": world, "near_batch": max(1, round(size / world)) * world}
+        ranks, size = max(1, data_ranks(config)), config["batch"].get("size", 1)
+        facts |= {"world": world_size(config), "data_ranks": ranks}
+        facts |= {"near_batch": max(1, round(size / ranks)) * ranks}
     return facts

@@ -1,7 +1,11 @@
 """How many processes a run has, decided before torch is imported."""
 
 import os
+from math import prod
 from pathlib import Path
+
+AXES = ("data_replicate", "data_shard", "context", "expert", "tensor", "pipeline")  # of a mesh
+DEALT = ("data_replicate", "data_shard", "expert")  # whose processes read different rows
 
 
 def resolve_devices(config: dict) -> None:
@@ -18,6 +22,29 @@ def resolve_devices(config: dict) -> None:
     if trainer["devices"] in ("auto", -1, "-1"):  # -1 is Lightning's word for all
         alone = config["strategy"]["_target_"].endswith(".Single") or trainer["accelerator"] != "gpu"
         trainer["devices"] = 1 if alone else gpus()
+    _resolve_degrees(config)
+
+
+def _resolve_degrees(config: dict) -> None:
+    """Replace the one -1 among a mesh's degrees by what the others leave of the world, if that is whole."""
+    strategy = config["strategy"]
+    free = [axis for axis in AXES if strategy.get(axis) == -1]
+    if len(free) == 1 and str(config["trainer"]["devices"]).isdigit():
+        taken = prod(strategy[axis] for axis in AXES if axis != free[0])
+        if taken > 0 and world_size(config) % taken == 0:
+            strategy[free[0]] = world_size(config) // taken
+
+
+def degree(config: dict, axis: str) -> int:
+    """Processes along one axis of the mesh; 1 for strategies that have no mesh."""
+    return config["strategy"].get(axis, 1)
+
+
+def data_ranks(config: dict) -> int:
+    """Processes that read different rows."""
+    if "data_shard" not in config["strategy"]:
+        return world_size(config)
+    return prod(degree(config, axis) for axis in DEALT)
 
 
 def ranks_here(config: dict) -> int:

@@ -1,13 +1,14 @@
 """Numeric formats, by the names that Lightning gives them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from lightning.pytorch.plugins import DoublePrecision
 
 from triad.hardware import Measured
 
 
-def fixed(measured: Measured, name: Literal["32-true", "bf16-mixed"]) -> str:
+def fixed(measured: Measured, name: Literal["64-true", "32-true", "bf16-mixed", "bf16-true"]) -> str:
     """The named precision."""
     return name
 
@@ -30,3 +31,8 @@ def auto(measured: Measured) -> str:
 
     question = {"32-true": lambda: multiply(torch.float32), "bf16-mixed": lambda: multiply(torch.bfloat16)}
     return measured.fastest("matrix product 1024", question)
+
+
+def for_trainer(name: str) -> dict[str, Any]:
+    """The argument of Lightning's Trainer for a precision; by name it refuses 64-true for some strategies."""
+    return {"plugins": [DoublePrecision()]} if name == "64-true" else {"precision": name}

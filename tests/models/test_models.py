@@ -71,7 +71,7 @@ def test_one_batch_can_be_learned_by_heart(name, bfloat16):
     for _ in range(200 if name == "lstm" else 80):
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss, routings = model(
-                x[:, :-1], lambda hidden, weight: cross_entropy_sum(hidden, weight, x[:, 1:])
+                x[:, :-1], lambda hidden, weight, vocabulary: cross_entropy_sum(hidden, weight, x[:, 1:])
             )
         loss = loss / 48
         (loss + sum(r.auxiliary_B.mean() for r in routings)).backward()
@@ -84,7 +84,7 @@ def test_one_batch_can_be_learned_by_heart(name, bfloat16):
 @every_model
 def test_every_parameter_learns_and_the_readout_sees_hidden_states_and_the_head(name):
     model, x = small(name), tokens()
-    result, routings = model(x, lambda hidden, weight: (hidden @ weight.mT, hidden.shape))
+    result, routings = model(x, lambda hidden, weight, vocabulary: (hidden @ weight.mT, hidden.shape))
     assert result[1] == (2, 12, 32)
     torch.testing.assert_close(result[0], model(x)[0])
     assert len(routings) == (2 if name == "moe" else 0)
@@ -143,7 +143,7 @@ def test_checkpointing_changes_no_gradient(name):
 def test_published_models_have_their_published_size(name, vocab_size, changes, total, active):
     with torch.device("meta"):
         model = build(name, vocab_size, context=1024, **changes)
-    assert count(model) == (total, active or total)
+    assert count(model)[:2] == (total, active or total)
 
 
 def test_an_expert_model_is_in_use_as_large_as_the_dense_one():

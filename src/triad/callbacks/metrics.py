@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from triad.hardware import peak_flops
-from triad.models.count import flops_per_token
 
 
 class Metrics(Callback):
@@ -39,7 +38,7 @@ class Metrics(Callback):
         self.seen, self.train_s = state_dict["seen"], state_dict["train_s"]
 
     def on_train_start(self, trainer: Trainer, task: Any) -> None:
-        self.flops_per_token = flops_per_token(task.model, self.context)
+        self.flops_per_token = task.count.flops_per_token(self.context)
         self.since = time.perf_counter()
         if trainer.is_global_zero and sys.stdout.isatty():
             columns = (
@@ -78,9 +77,7 @@ class Metrics(Callback):
 
     def _report(self, trainer: Trainer, task: Any) -> None:
         shares = torch.stack([*task.shares.values()])
-        shares = dict(
-            zip(task.shares, trainer.strategy.reduce(shares, reduce_op="sum").tolist(), strict=True)
-        )
+        shares = dict(zip(task.shares, trainer.strategy.total(shares).tolist(), strict=True))
         now = time.perf_counter()
         spent_s = max(now - self.since - self.idle_s, 1e-9)
         speed = self.tokens / spent_s

@@ -24,9 +24,10 @@ class Sample(Callback):
         self.start = tokenizer.encode("".join(known)).tolist() or [tokenizer.separator or 0]
 
     def on_validation_epoch_end(self, trainer: Trainer, task: Any) -> None:
+        model = trainer.strategy.whole(task.model)
         with trainer.precision_plugin.val_step_context():
             words = [
-                *continuation(task.model, self.start, self.length, self.context, self.temperature, 50, seed=0)
+                *continuation(model, self.start, self.length, self.context, self.temperature, 50, seed=0)
             ]
         if trainer.is_global_zero:
             text = self.tokenizer.decode(self.start + words)

@@ -11,7 +11,6 @@ from triad.data.tokenizers import Tokenizer
 from triad.data.tokens import Tokens
 from triad.hardware import describe
 from triad.loggers.csv import read
-from triad.models.count import count
 
 
 class Screens(Callback):
@@ -41,7 +40,7 @@ class Screens(Callback):
             _show(self._closing(result))
 
     def _opening(self, trainer: Trainer, task: Any) -> dict[str, str]:
-        total, active = count(task.model)
+        total, active = task.count[:2]
         rows = trainer.datamodule.batch_rows(trainer.global_step)
         train, val = self.tokens.train, self.tokens.val
         strategy, hardware = trainer.strategy, task.hardware

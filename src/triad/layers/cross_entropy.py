@@ -3,6 +3,9 @@
 Shapes: B batch, T time, N = B T tokens, C tokens of a chunk, D width, V vocabulary.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -12,8 +15,31 @@ from triad.layers.autocast import autocast_dtype, autocast_off
 IGNORED = -100
 
 
+def _itself(x: Tensor) -> Tensor:
+    return x
+
+
+class Vocabulary(NamedTuple):
+    """Which rows of the output layer the weight at hand holds, and how slices of one vocabulary agree.
+
+    Row 0 is word `start`; `add` and `largest` combine a tensor with those of the other slices, without
+    gradients.
+    """
+
+    start: int = 0
+    add: Callable[[Tensor], Tensor] = _itself
+    largest: Callable[[Tensor], Tensor] = _itself
+
+
+WHOLE = Vocabulary()
+
+
 def cross_entropy_sum(
-    hidden_BTD: Tensor, weight_VD: Tensor, targets_BT: Tensor, chunk: int | None = None
+    hidden_BTD: Tensor,
+    weight_VD: Tensor,
+    targets_BT: Tensor,
+    chunk: int | None = None,
+    vocabulary: Vocabulary = WHOLE,
 ) -> Tensor:
     """Sum of -log softmax(W h)_target over the targets that are not -100, as a scalar of fp32.
 

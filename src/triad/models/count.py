@@ -9,30 +9,33 @@ from triad.layers.moe import MixtureOfExperts
 
 
 class Count(NamedTuple):
-    """All parameters, and those that work on each token: everything but the experts it is not sent to."""
+    """All parameters, and those that work on each token: everything but the experts it is not sent to.
+
+    `multiplying` are the active ones that multiply (a table that is only looked up does not), `attending` the
+    widths of all attentions' heads.
+    """
 
     total: int
     active: int
+    multiplying: int
+    attending: int
+
+    def flops_per_token(self, context: int) -> int:
+        """Floating-point operations of one token's forward and backward pass.
+
+        6 N + 12 L D T      Chowdhery et al. 2022, arXiv:2204.02311, appendix B
+        """
+        return 6 * self.multiplying + 12 * self.attending * context
 
 
 def count(model: nn.Module) -> Count:
-    """Count exactly; a weight used twice counts once. Works on the meta device and on sharded models."""
+    """Count exactly; a weight used twice counts once. Works on the meta device; ask before it is cut up."""
     total = sum(parameter.numel() for parameter in model.parameters())
-    return Count(total, total - sum(map(_idle, model.modules())))
-
-
-def flops_per_token(model: nn.Module, context: int) -> int:
-    """Floating-point operations of one token's forward and backward pass.
-
-        6 N + 12 L D T      Chowdhery et al. 2022, arXiv:2204.02311, appendix B
-
-    N active parameters that multiply (a table that is only looked up does not), L D the widths of all
-    attentions' heads.
-    """
+    active = total - sum(map(_idle, model.modules()))
     lookups = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
-    products = count(model).active - lookups + (model.embedding.weight.numel() if model.head is None else 0)
+    tied = model.embedding.weight.numel() if model.head is None else 0
     heads = sum(m.q.out_features for m in model.modules() if isinstance(m, Attention))
-    return 6 * products + 12 * heads * context
+    return Count(total, active, active - lookups + tied, heads)
 
 
 def _idle(module: nn.Module) -> int:

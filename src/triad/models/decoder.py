@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from triad.layers.attention import KeyValueCache
 from triad.layers.moe import Routing
+from triad.layers.readout import Readout
 
 Cache = list[KeyValueCache]
 
@@ -18,9 +18,9 @@ class Decoder(nn.Module):
         x = embed(tokens) + position;   x += attention(norm(x)),  x += feedforward(norm(x)),  `depth` times;
         logits = W norm(x)      Radford et al. 2019 (GPT-2); Touvron et al. 2023, arXiv:2302.13971 (Llama)
 
-    tokens_BT -> (logits_BTV, one Routing per layer of experts). With `readout` the first is
-    readout(hidden_BTD, weight_VD), called inside so that a sharded head is there when it is used. With
-    `cache` the tokens follow those already in it. `norm(D)`, `attention(D)`, `feedforward(D)`,
+    tokens_BT -> (logits_BTV, one Routing per layer of experts). With `loss` the first is
+    loss(hidden_BTD, weight_VD, vocabulary=), called inside so that a sharded head is there when it is used.
+    With `cache` the tokens follow those already in it. `norm(D)`, `attention(D)`, `feedforward(D)`,
     `position(context, D)` make the parts; `tied` uses the embedding as head; `initial` says what weights
     start as. Raises ValueError for more tokens than `context`.
     """
@@ -50,30 +50,36 @@ class Decoder(nn.Module):
         )
         self.norm = norm(width)
         self.head = None if tied else nn.Linear(width, vocab_size, bias=False)
+        self.readout = Readout()
 
     def forward(
-        self, tokens_BT: Tensor, readout: Callable | None = None, cache: Cache | None = None
+        self, tokens_BT: Tensor, loss: Callable | None = None, cache: Cache | None = None
     ) -> tuple[Any, tuple[Routing, ...]]:
-        x_BTD = self._embed(tokens_BT, cache[0].length if cache else 0)
+        x_BTD = self.embed(tokens_BT, cache[0].length if cache else 0)
         routings = []
         for block, past in zip(self.blocks, cache or [None] * self.depth, strict=True):
             x_BTD, routing = block(x_BTD, past)
             if routing is not None:
                 routings.append(routing)
-        # a weight used twice, never one Parameter in two modules: materialising a meta model would part them
-        weight_VD = self.embedding.weight if self.head is None else self.head.weight
-        return (readout or F.linear)(self.norm(x_BTD), weight_VD), tuple(routings)
+        return self.read(x_BTD, loss), tuple(routings)
 
     def empty_cache(self, batch: int) -> Cache:
         """Room for keys and values of `batch` sequences of `context` tokens; forward fills it in place."""
         return [KeyValueCache(batch, self.context) for _ in self.blocks]
 
-    def _embed(self, tokens_BT: Tensor, offset: int) -> Tensor:
+    def embed(self, tokens_BT: Tensor, offset: int = 0) -> Tensor:
+        """What stands before the blocks: tokens_BT, the first of them at `offset`, -> x_BTD."""
         end = offset + tokens_BT.shape[1]
         if end > self.context:
             raise ValueError(f"{end} tokens do not fit into context={self.context}")
         x_BTD = self.embedding(tokens_BT)
         return self.dropout(x_BTD if self.position is None else self.position(x_BTD, offset))
+
+    def read(self, x_BTD: Tensor, loss: Callable | None = None) -> Any:
+        """What stands behind the blocks: x_BTD -> logits_BTV, or what `loss` gives."""
+        # a weight used twice, never one Parameter in two modules: materialising a meta model would part them
+        weight_VD = self.embedding.weight if self.head is None else self.head.weight
+        return self.readout(self.norm(x_BTD), weight_VD, loss)
 
 
 class Block(nn.Module):

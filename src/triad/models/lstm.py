@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from triad.layers.readout import Readout
 
 
 class LSTM(nn.Module):
@@ -13,8 +14,8 @@ class LSTM(nn.Module):
         i, f, o = sigmoid(W x_t + U h_{t-1} + b),   c_t = f c_{t-1} + i tanh(W_c x_t + U_c h_{t-1} + b_c)
         h_t = o tanh(c_t)      Hochreiter and Schmidhuber 1997; stacked: Zaremba et al. 2014, arXiv:1409.2329
 
-    tokens_BT -> (logits_BTV, ()), or readout(hidden_BTD, weight_VD) in the first place. With `cache` the
-    tokens follow those already seen. `tied`: the embedding is the head (Press and Wolf 2017,
+    tokens_BT -> (logits_BTV, ()), or loss(hidden_BTD, weight_VD, vocabulary=) in the first place. With
+    `cache` the tokens follow those already seen. `tied`: the embedding is the head (Press and Wolf 2017,
     arXiv:1608.05859).
     """
 
@@ -29,9 +30,10 @@ class LSTM(nn.Module):
         # torch warns of dropout between the layers when there is only one
         self.recurrent = nn.LSTM(width, width, depth, batch_first=True, dropout=dropout if depth > 1 else 0.0)
         self.head = None if tied else nn.Linear(width, vocab_size, bias=False)
+        self.readout = Readout()
 
     def forward(
-        self, tokens_BT: Tensor, readout: Callable | None = None, cache: "State | None" = None
+        self, tokens_BT: Tensor, loss: Callable | None = None, cache: "State | None" = None
     ) -> tuple[Any, tuple]:
         x_BTD = self.dropout(self.embedding(tokens_BT))
         hidden_BTD, hc = self.recurrent(x_BTD, cache.hc if cache is not None else None)
@@ -39,7 +41,7 @@ class LSTM(nn.Module):
             cache.hc = hc
             cache.length += tokens_BT.shape[1]
         weight_VD = self.embedding.weight if self.head is None else self.head.weight
-        return (readout or F.linear)(self.dropout(hidden_BTD), weight_VD), ()
+        return self.readout(self.dropout(hidden_BTD), weight_VD, loss), ()
 
     def empty_cache(self, batch: int) -> "State":
         """The state before the first token; forward replaces its content."""

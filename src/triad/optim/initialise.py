@@ -26,11 +26,11 @@ def initialise(model: nn.Module, seed: int) -> None:
 def initial_value(model: Any, seed: int, name: str, role: Role, shape: torch.Size) -> Tensor:
     """The whole fp32 tensor that one parameter starts from."""
     if role == "vector":
-        return torch.full(shape, 1.0 if name.endswith("weight") else 0.0)
+        return torch.full(shape, 1.0 if name.endswith("weight") else 0.0, dtype=torch.float32)
     std = model.initial(role=role, name=name, shape=tuple(shape), depth=model.depth)
     key = blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(key, "little", signed=True))
-    return torch.empty(shape).normal_(0.0, std, generator=generator)
+    return torch.empty(shape, dtype=torch.float32).normal_(0.0, std, generator=generator)
 
 
 def _copy(parameter: nn.Parameter, full: Tensor) -> None:

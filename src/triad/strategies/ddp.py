@@ -4,19 +4,22 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 from lightning.pytorch.strategies import DDPStrategy
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from triad.gradients import clip
 
 
 class DDP(DDPStrategy):
     """Each process takes its rows; gradients are averaged while the last micro-batch runs backward.
 
-    Li et al. 2020, arXiv:2006.15704. The average over R ranks is why the task multiplies its share of the
-    loss by R.
+    Li et al. 2020, arXiv:2006.15704. `gradient_scale` undoes the average: what is wanted is the sum.
     """
 
+    pipeline = None
+
     def __init__(self) -> None:
-        super().__init__(gradient_as_bucket_view=True, broadcast_buffers=False)
+        super().__init__(gradient_as_bucket_view=True)
 
     @property
     def data_rank(self) -> int:
@@ -26,6 +29,10 @@ class DDP(DDPStrategy):
     def data_ranks(self) -> int:
         return self.world_size
 
+    @property
+    def gradient_scale(self) -> int:
+        return self.world_size
+
     def parallelize(self, model: nn.Module) -> None:
         """Nothing to split: Lightning wraps the task in DistributedDataParallel."""
 
@@ -33,3 +40,15 @@ class DDP(DDPStrategy):
         """Gradients accumulate locally until the last micro-batch sends them."""
         model = cast(DistributedDataParallel, self.model)
         return nullcontext() if last else model.no_sync()
+
+    def clip(self, model: nn.Module, largest: float | None) -> Tensor:
+        """Clip the gradient, whole in every process; return its norm before."""
+        return clip(model.parameters(), largest)
+
+    def total(self, share: Tensor) -> Tensor:
+        """The sum of all processes' shares."""
+        return self.reduce(share, reduce_op="sum")
+
+    def whole(self, model: nn.Module) -> nn.Module:
+        """The model, to be called with all tokens of a text."""
+        return model

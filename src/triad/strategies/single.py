@@ -5,7 +5,9 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from torch import nn
+from torch import Tensor, nn
+
+from triad.gradients import clip
 
 
 class Single(SingleDeviceStrategy):
@@ -13,6 +15,8 @@ class Single(SingleDeviceStrategy):
 
     data_rank = 0
     data_ranks = 1
+    gradient_scale = 1
+    pipeline = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,3 +33,15 @@ class Single(SingleDeviceStrategy):
     def micro_batch(self, last: bool) -> AbstractContextManager:
         """Nothing to synchronise."""
         return nullcontext()
+
+    def clip(self, model: nn.Module, largest: float | None) -> Tensor:
+        """Clip the gradient; return its norm before."""
+        return clip(model.parameters(), largest)
+
+    def total(self, share: Tensor) -> Tensor:
+        """One share is all there is."""
+        return share
+
+    def whole(self, model: nn.Module) -> nn.Module:
+        """The model, to be called with all tokens of a text."""
+        return model

@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from triad.gradients import clip
-from triad.layers.cross_entropy import cross_entropy_sum
+from triad.layers.cross_entropy import IGNORED, cross_entropy_sum
+from triad.models.count import count
 from triad.optim.initialise import initialise
 from triad.optim.roles import decay_groups
 
@@ -47,6 +47,7 @@ class CausalLM(LightningModule):
         self.schedule, self.hardware, self.seed, self.clip_norm = schedule, hardware, seed, clip_norm
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
         self.model: Any = None  # until configure_model
+        self.network: Any = None  # what is called: the model, unless a strategy puts an engine around it
         self.shares: dict[str, Tensor] = {}  # of the last step, to be summed over the data-parallel ranks
         self.figures: dict[str, Any] = {}  # of the last step, equal on all ranks
 
@@ -57,11 +58,12 @@ class CausalLM(LightningModule):
         strategy = self.trainer.strategy
         with torch.device("meta"):
             model = self.make_model()
+        self.count = count(model)
         self.hardware.tune(model)
         strategy.parallelize(model)
         model.to_empty(device=strategy.root_device)
         initialise(model, self.seed)
-        self.model = model
+        self.model, self.network = model, model.__call__
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer; its groups come from what each parameter is."""
@@ -72,33 +74,49 @@ class CausalLM(LightningModule):
         return optimizer
 
     def training_step(self, batch: dict, _: int) -> None:
-        """Walk the micro-batches of this rank's rows, then update once."""
-        step, strategy = batch["step"], self.trainer.strategy
+        """Forward and backward over this rank's rows, then update once."""
+        step = batch["step"]
         self._reseed(step)
         optimizer = self.optimizers()
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * self.schedule(step)
-        rows = self.hardware.rows(batch["tokens_BT"])
-        tokens, targets = batch["tokens_BT"].split(rows), batch["targets_BT"].split(rows)
-        sums = torch.zeros(2, device=self.device)
-        for index, (x_BT, y_BT) in enumerate(zip(tokens, targets, strict=True)):
-            with strategy.micro_batch(last=index == len(tokens) - 1):
-                nll, auxiliary = self.losses(x_BT, y_BT)
-                loss, penalty = nll / batch["count"], auxiliary / batch["rows"]
-                # the strategy averages gradients over its ranks; what we want is their sum
-                self.manual_backward((loss + penalty) * strategy.data_ranks)
-            sums += torch.stack((loss.detach(), penalty.detach()))
-        norm = clip(self.model.parameters(), self.clip_norm)
+        walk = self.trainer.strategy.pipeline or self.walk  # a pipeline has an order of its own
+        loss, auxiliary, load_LE = walk(batch)
         optimizer.step()
         optimizer.zero_grad()
-        self.shares = {"train/loss": sums[0], "train/auxiliary": sums[1]}
-        self.figures = {"train/gradient_norm": norm, "train/lr": optimizer.param_groups[0]["lr"]}
+        self.shares = {"train/loss": loss, "train/auxiliary": auxiliary}
+        self.load_LE = load_LE
+        self.figures = {"train/gradient_norm": self.norm, "train/lr": optimizer.param_groups[0]["lr"]}
 
-    def losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """The summed negative log likelihood of the targets, and the summed auxiliary loss of the rows."""
-        nll, routings = self.model(tokens_BT, readout=partial(cross_entropy_sum, targets_BT=targets_BT))
+    def walk(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
+        """Backward over each micro-batch: this rank's share of the step's loss, auxiliary loss and load."""
+        strategy = self.trainer.strategy
+        rows = self.hardware.rows(batch["tokens_BT"])
+        tokens, targets = batch["tokens_BT"].split(rows), batch["targets_BT"].split(rows)
+        sums, loads = torch.zeros(2, device=self.device), []
+        for index, (x_BT, y_BT) in enumerate(zip(tokens, targets, strict=True)):
+            with strategy.micro_batch(last=index == len(tokens) - 1):
+                nll, auxiliary, load_LE = self.losses(x_BT, y_BT)
+                loss, penalty = nll / batch["count"], auxiliary / batch["rows"]
+                self.manual_backward((loss + penalty) * strategy.gradient_scale)
+            sums += torch.stack((loss.detach(), penalty.detach()))
+            loads.append(load_LE)
+        return sums[0], sums[1], sum(loads[1:], loads[0])
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Lightning calls this when gradients are whole and unscaled."""
+        self.norm = self.trainer.strategy.clip(self.model, self.clip_norm)
+
+    def losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Summed negative log likelihood of the targets, summed auxiliary loss of the rows, experts' load."""
+        nll, routings = self.network(tokens_BT, loss=self.objective(targets_BT))
         auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
-        return nll, auxiliary
+        loads = [routing.load_E for routing in routings]
+        return nll, auxiliary, torch.stack(loads) if loads else nll.new_zeros(0, 0)
+
+    def objective(self, targets_BT: Tensor) -> Callable:
+        """What the model's readout is asked for."""
+        return partial(cross_entropy_sum, targets_BT=targets_BT)
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.trainer.global_step >= self.trainer.max_steps > 0:
@@ -110,13 +128,13 @@ class CausalLM(LightningModule):
     def validation_step(self, batch: dict, _: int) -> None:
         rows = self.hardware.rows(batch["tokens_BT"])
         for x_BT, y_BT in zip(batch["tokens_BT"].split(rows), batch["targets_BT"].split(rows), strict=True):
-            nll, _auxiliary = self.losses(x_BT, y_BT)
+            nll = self.losses(x_BT, y_BT)[0]
             self.sums[0] += nll.double()
-        self.sums[1] += batch["count"]
+        self.sums[1] += (batch["targets_BT"] != IGNORED).sum()
 
     def on_validation_epoch_end(self) -> None:
         """Divide once, by the global count."""
-        nll, count = self.trainer.strategy.reduce(self.sums, reduce_op="sum").tolist()
+        nll, count = self.trainer.strategy.total(self.sums).tolist()
         loss = nll / max(count, 1)
         figures = {
             "val/loss": loss,
@@ -132,8 +150,8 @@ class CausalLM(LightningModule):
         return nats_per_token * self.nats_to_bits_per_byte
 
     def _reseed(self, step: int) -> None:
-        """Dropout depends on (seed, step, rank) only, so that no random state needs to be saved."""
-        words = f"{self.seed}/{step}/{self.trainer.global_rank}".encode()
+        """Dropout depends on (seed, step, data rank) only: processes that share rows draw the same masks."""
+        words = f"{self.seed}/{step}/{self.trainer.strategy.data_rank}".encode()
         seed = int.from_bytes(blake2b(words, digest_size=7).digest(), "big")
         torch.default_generator.manual_seed(seed)  # 1 us; torch.manual_seed takes 130 us
         if self.device.type == "cuda":

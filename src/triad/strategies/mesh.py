@@ -1,0 +1,120 @@
+"""Any product of parallelisms over one mesh of processes.
+
+Axes, outermost first: pipeline, data_replicate, data_shard, context, expert, tensor. Neighbouring ranks
+differ in the last, whose messages are the largest.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from math import prod
+from typing import Any
+
+import torch.distributed as dist
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule
+
+from triad.gradients import clip
+from triad.layout import DEALT
+from triad.strategies.shard import shard
+from triad.strategies.unofficial import flattened, product
+
+AXES = ("pipeline", "data_replicate", "data_shard", "context", "expert", "tensor")
+
+
+class Mesh(ModelParallelStrategy):
+    """Split rows over data_replicate x data_shard x expert, time over context, and the model over the rest.
+
+    `data_replicate` processes hold copies, `data_shard` processes hold slices of everything (FSDP2),
+    `expert` processes hold different experts, `context` processes different stretches of every sequence,
+    `tensor` processes slices of every matrix and `pipeline` processes different blocks. Whatever holds the
+    same parameters with other tokens (context, expert) also shards them. The world is the product of all.
+    """
+
+    def __init__(
+        self,
+        data_replicate: int,
+        data_shard: int,
+        context: int,
+        expert: int,
+        tensor: int,
+        pipeline: int,
+        sequence_parallel: bool,
+        schedule: str,
+    ) -> None:
+        super().__init__()
+        self.degrees = {
+            "pipeline": pipeline,
+            "data_replicate": data_replicate,
+            "data_shard": data_shard,
+            "context": context,
+            "expert": expert,
+            "tensor": tensor,
+        }
+        self.sequence_parallel, self.schedule = sequence_parallel, schedule
+        self.meshes: dict[str, DeviceMesh] = {}  # until setup_environment
+        self.pipeline: Any = None  # until parallelize
+
+    def setup_environment(self) -> None:
+        """Start the process group and lay out the mesh."""
+        self._setup_distributed()
+        self.meshes = laid_out(self.root_device.type, self.degrees)
+        self._device_mesh = self.meshes["world"]  # Lightning's name for it
+
+    @property
+    def data_rank(self) -> int:
+        rank = 0
+        for axis in DEALT:
+            rank = rank * self.degrees[axis] + self.meshes[axis].get_local_rank()
+        return rank
+
+    @property
+    def data_ranks(self) -> int:
+        return prod(self.degrees[axis] for axis in DEALT)
+
+    gradient_scale = 1  # gradients are summed
+
+    def parallelize(self, model: nn.Module) -> None:
+        """Cut a model that has no storage yet."""
+        shard(model, self.meshes)
+
+    def micro_batch(self, last: bool) -> AbstractContextManager:
+        """Gradients accumulate unreduced until the last micro-batch reduces them."""
+        assert self.model is not None
+        for module in self.model.modules():
+            if isinstance(module, FSDPModule):
+                module.set_requires_gradient_sync(last, recurse=False)
+        return nullcontext()
+
+    def clip(self, model: nn.Module, largest: float | None) -> Tensor:
+        """Clip the gradient, wherever its parts are; return its norm before."""
+        return clip(model.parameters(), largest)
+
+    def total(self, share: Tensor) -> Tensor:
+        """The sum over all processes that hold different tokens or blocks."""
+        share = share.clone()
+        dist.all_reduce(share, group=self.meshes["share"].get_group())
+        return share
+
+    def whole(self, model: nn.Module) -> nn.Module:
+        """The model, to be called with all tokens of a text."""
+        return model
+
+
+def laid_out(device: str, degrees: dict[str, int]) -> dict[str, DeviceMesh]:
+    """The mesh by axis, and the products of axes that something is summed or sharded over.
+
+    `dense` and `sparse` shard all parameters and those of experts (with copies: over them, too); `share` adds
+    losses; `world` is the whole.
+    """
+    mesh = init_device_mesh(device, tuple(degrees[axis] for axis in AXES), mesh_dim_names=AXES)
+    found = {"world": mesh} | {axis: mesh[axis] for axis in AXES}
+    found["dense"] = flattened(mesh, ("data_shard", "context", "expert"), "dense")
+    found["sparse"] = flattened(mesh, ("data_shard", "context"), "sparse")
+    found["share"] = flattened(
+        mesh, ("pipeline", "data_replicate", "data_shard", "context", "expert"), "share"
+    )
+    if degrees["data_replicate"] > 1:
+        for name in ("dense", "sparse"):
+            found[name] = product(mesh["data_replicate"], found[name])
+    return found
