@@ -8,7 +8,7 @@ from triad.door import build, command, supply
 from triad.run import pin
 
 
-def train(run: Path, seed: int, context: int, tags: list[str], **nodes: Any) -> None:
+def train(run: Path, seed: int, context: int, packed: bool, tags: list[str], **nodes: Any) -> None:
     """Build the parts that conf/ names, fit, validate. Every process of the run calls this alike."""
     from triad import hardware  # torch is imported from here on: the configuration is known to be sound
     from triad.data.cache import home
@@ -20,7 +20,7 @@ def train(run: Path, seed: int, context: int, tags: list[str], **nodes: Any) -> 
     tokenizer = part.tokenizer(source=part.data, cache=home())
     tokens = prepare(part.data, tokenizer, home())
     pin(run, {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint})
-    data = Windows(tokens, context, part.batch, seed)
+    data = Windows(tokens, context, part.batch, seed, packed)
     measured = hardware.Measured(home(), run, hardware.device(nodes["trainer"]["accelerator"]))
     precision = part.precision(measured)
     part.hardware.settle(measured, part.model, data.batch_rows(0), context, precision)
@@ -33,7 +33,7 @@ def train(run: Path, seed: int, context: int, tags: list[str], **nodes: Any) -> 
         bytes_per_token=tokens.val.bytes_per_token,
         seed=seed,
     )
-    config = nodes | {"seed": seed, "context": context}
+    config = nodes | {"seed": seed, "context": context, "packed": packed}
     offers = {
         "run": run,
         "tags": tags,

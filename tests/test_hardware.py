@@ -59,8 +59,8 @@ def test_automatic_precision_is_one_that_lightning_knows(tmp_path: Path) -> None
 
 def test_a_micro_batch_is_never_larger_than_the_batch() -> None:
     rows = torch.zeros(5, 3)
-    assert Hardware(None, None, "flash", False).rows(rows) == 5
-    assert Hardware(2, None, "flash", False).rows(rows) == 2
-    assert Hardware(9, None, "flash", False).rows(rows) == 5
+    assert Hardware(None, None, "flash", False, False).rows(rows) == 5
+    assert Hardware(2, None, "flash", False, False).rows(rows) == 2
+    assert Hardware(9, None, "flash", False, False).rows(rows) == 5
     with pytest.raises(ValueError, match="micro_batch_size=0"):
-        Hardware(0, None, "flash", False)
+        Hardware(0, None, "flash", False, False)

@@ -29,7 +29,14 @@ from triad.resume import check_free, continued, key_of
 from triad.sentences import CONF, MISTAKE, Refusal, answer, one_line, wait_to_be_ended
 from triad.signature import check, fits, suggestion
 
-DIALS = {"seed": int, "context": int, "tags": list[str], "run_id": str | None, "output_dir": str}
+DIALS = {
+    "seed": int,
+    "context": int,
+    "packed": bool,
+    "tags": list[str],
+    "run_id": str | None,
+    "output_dir": str,
+}
 EXPECTED = (
     ".*does not have many workers.*",  # the windows are memory-mapped: workers would only cost
     ".*isinstance.treespec, LeafSpec.*",  # lightning on a newer torch

@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from triad.data.cache import locked
 from triad.layers.attention import Attention, flash, plain
@@ -40,7 +41,9 @@ class Hardware:
 
     `micro_batch_size` rows at a time go through the model (null: all rows of this process at once);
     `attention` is a kernel by name, or `auto`: whichever is faster here for the shape that is trained,
-    measured once per machine and shape, kept in the cache folder and recorded in the run.
+    measured once per machine and shape, kept in the cache folder and recorded in the run. `checkpointing`
+    keeps only the input of each block and computes the rest again for the backward pass (Chen et al. 2016,
+    arXiv:1604.06174).
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Hardware:
         micro_batch_size: int | None,
         threads: int | None,
         attention: Literal["auto", "flash", "plain"],
+        checkpointing: bool,
         compile: bool,
     ) -> None:
         if micro_batch_size is not None and micro_batch_size < 1:
@@ -55,7 +59,7 @@ class Hardware:
                 f"hardware.micro_batch_size={micro_batch_size}: at least one row, or null for all"
             )
         self.micro_batch_size, self.threads = micro_batch_size, threads
-        self.attention, self.compile = attention, compile
+        self.attention, self.checkpointing, self.compile = attention, checkpointing, compile
         if threads is not None:
             torch.set_num_threads(threads)  # torchrun sets its own number
 
@@ -86,13 +90,15 @@ class Hardware:
         )
 
     def tune(self, model: nn.Module) -> None:
-        """Set the kernels and compile each block in place (parameter names stay)."""
+        """Set the kernels, checkpoint and compile each block in place (parameter names stay)."""
         for module in model.modules():
             if isinstance(module, Attention):
                 module.kernel = KERNELS[self.attention]
-        if self.compile:
-            for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
-                for block in stack:
+        for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
+            for block in stack:
+                if self.checkpointing:
+                    block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+                if self.compile:
                     block.compile()
 
 

@@ -18,7 +18,7 @@ SYSTEM = (
     "output_dir",
     "run_id",
 )
-FIXED = ("model", "tokenizer", "data", "context", "seed")
+FIXED = ("model", "tokenizer", "data", "context", "packed", "seed")
 
 
 def continued(words: list[str]) -> list[str]:

@@ -32,6 +32,13 @@ def growing_before(step):
     return 4 * step if step < 3 else 12 + 8 * (step - 3)
 
 
+def documents_file(folder, lengths):
+    """Documents of the given lengths, made of tokens that say their own position."""
+    firsts = np.cumsum([0, *lengths[:-1]])
+    np.stack([firsts, np.zeros_like(firsts)], 1).astype(np.int64).tofile(folder / "train.documents.bin")
+    return token_file(folder, sum(lengths))
+
+
 def train(tokens, context=10, batch=eight_rows, first=eight_before, seed=0, start=0, rank=0, ranks=1):
     return TrainBatches(tokens, context, batch, first, seed, start, rank, ranks)
 
@@ -138,3 +145,28 @@ def test_validation_is_the_same_for_any_number_of_workers_and_stops_at_its_limit
 def test_validation_without_a_token_to_predict_is_refused(tmp_path):
     with pytest.raises(ValueError, match="fewer than 2 tokens"):
         ValBatches(token_file(tmp_path, 1), 10, 1, 0, 1, None)
+
+
+def test_a_row_that_is_not_packed_is_one_document_cut_at_the_context_and_padded(tmp_path):
+    lengths = [3, 14, 1, 8, 11]
+    batch = TrainBatches(
+        documents_file(tmp_path, lengths), 10, lambda _: 5, lambda k: 5 * k, 0, 0, 0, 1, packed=False
+    ).batch(0)
+    firsts = np.cumsum([0, *lengths[:-1]])
+    kept = (batch["targets_BT"] != -100).sum(1)
+    assert sorted(kept.tolist()) == [0, 2, 7, 10, 10]
+    assert batch["count"] == kept.sum() == 29
+    for tokens, targets, n in zip(batch["tokens_BT"], batch["targets_BT"], kept, strict=True):
+        assert n == 0 or tokens[0] in firsts
+        assert torch.equal(targets[:n], tokens[:n] + 1)
+        assert (targets[n:] == -100).all()
+
+
+def test_padded_rows_are_dealt_to_ranks_with_the_count_of_the_whole_batch(tmp_path):
+    tokens = documents_file(tmp_path, [3, 14, 2, 8, 11, 5])
+    step = [
+        TrainBatches(tokens, 10, lambda _: 4, lambda k: 4 * k, 3, 0, r, n, packed=False).batch(2)
+        for r, n in ((0, 1), (0, 2), (1, 2))
+    ]
+    assert torch.equal(step[0]["targets_BT"], torch.cat([step[1]["targets_BT"], step[2]["targets_BT"]]))
+    assert len({batch["count"] for batch in step}) == 1

@@ -21,9 +21,11 @@ def show(show: int, overrides: list[str]) -> None:
     source = build(config["data"])
     tokenizer = build(config["tokenizer"])(source=source, cache=home())
     tokens = prepare(source, tokenizer, home())
-    data = Windows(tokens, config["context"], build(config["batch"]), config["seed"])
+    data = Windows(tokens, config["context"], build(config["batch"]), config["seed"], config["packed"])
     table = Table("row", "document", "token", "byte", "text")
-    rows = describe(tokens.train, tokenizer, data.context, data.batch_rows, data.first_row, data.seed, show)
+    rows = describe(
+        tokens.train, tokenizer, data.context, data.batch_rows, data.first_row, data.seed, show, data.packed
+    )
     for row in rows:
         table.add_row(
             str(row.row), row.document, str(row.token_offset), str(row.byte_offset), repr(row.preview)

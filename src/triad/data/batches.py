@@ -1,24 +1,47 @@
 """Batches of tokens for a DataLoader with batch_size=None. B rows, T context."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from triad.data.order import count_windows, start_of
+from triad.data.order import count_windows, start_of, window_of
 from triad.data.tokens import TokenFile
 
 IGNORED = -100  # the target that cross entropy leaves out
 
 
+class Spans(NamedTuple):
+    """For each row the position of its first token, and how many tokens it predicts."""
+
+    starts: np.ndarray
+    targets: np.ndarray
+
+
+def spans(tokens: TokenFile, rows: np.ndarray, context: int, seed: int, packed: bool) -> Spans:
+    """What some rows of the infinite order read: windows of the corpus, or one document each.
+
+    Packed rows run on over the ends of documents and are always full. Otherwise row i is a document, cut off
+    after `context` targets; each document comes once in an epoch, shuffled like the windows.
+    """
+    if packed:
+        starts = start_of(rows, len(tokens.tokens), context, seed)
+        return Spans(starts, np.full(len(rows), context))
+    firsts = tokens.documents[:, 0]
+    chosen = window_of(rows, len(firsts), seed)
+    ends = np.append(firsts[1:], len(tokens.tokens))[chosen]
+    return Spans(firsts[chosen], np.clip(ends - firsts[chosen] - 1, 0, context))
+
+
 class TrainBatches(IterableDataset[dict[str, Any]]):
     """Batch k = rows first_row(k) ... first_row(k) + batch_rows(k) - 1 of the order, k = start, start + 1 ...
 
-    Each rank yields its even share: tokens_BT, targets_BT and step; rows and count (of targets) are those of
-    the whole batch. There is no end: epoch follows epoch, each shuffled anew. The batch depends on (tokens,
-    context, seed, k) alone, neither on the ranks nor on the DataLoader's workers.
+    Each rank yields its even share: tokens_BT, targets_BT (-100 behind the end of a document that is not
+    packed) and step; rows and count (of targets) are those of the whole batch. There is no end: epoch follows
+    epoch, each shuffled anew. The batch depends on (tokens, context, seed, k) alone, neither on the ranks nor
+    on the DataLoader's workers.
     """
 
     def __init__(
@@ -31,8 +54,9 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
         start: int,
         rank: int,
         ranks: int,
+        packed: bool = True,
     ) -> None:
-        self.tokens, self.context, self.seed, self.start = tokens, context, seed, start
+        self.tokens, self.context, self.seed, self.start, self.packed = tokens, context, seed, start, packed
         self.batch_rows, self.first_row = batch_rows, first_row
         self.rank, self.ranks = rank, ranks
         count_windows(len(tokens.tokens), context)  # or say that the corpus is too short
@@ -47,20 +71,31 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
 
     def batch(self, step: int) -> dict[str, Any]:
         """This rank's share of the batch of `step`."""
-        rows = self.batch_rows(step)
+        rows, first = self.batch_rows(step), self.first_row(step)
         share = _share(rows, self.ranks)
-        first = self.first_row(step) + self.rank * share
-        tokens = self.tokens.tokens
-        starts = start_of(np.arange(first, first + share), len(tokens), self.context, self.seed)
-        # a view of every possible window, so that each row is copied in one piece
-        ids_BT = np.lib.stride_tricks.sliding_window_view(tokens, self.context + 1)[starts]
+        every = spans(self.tokens, np.arange(first, first + rows), self.context, self.seed, self.packed)
+        mine = slice(self.rank * share, (self.rank + 1) * share)
+        tokens_BT, targets_BT = self._read(every.starts[mine], every.targets[mine])
         return {
-            "tokens_BT": torch.from_numpy(ids_BT[:, :-1].astype(np.int64)),
-            "targets_BT": torch.from_numpy(ids_BT[:, 1:].astype(np.int64)),
+            "tokens_BT": torch.from_numpy(tokens_BT),
+            "targets_BT": torch.from_numpy(targets_BT),
             "step": step,
             "rows": rows,
-            "count": rows * self.context,
+            "count": int(every.targets.sum()),
         }
+
+    def _read(self, starts_B: np.ndarray, lengths_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        tokens = self.tokens.tokens
+        if self.packed:
+            # a view of every possible window, so that each row is copied in one piece
+            ids_BT = np.lib.stride_tricks.sliding_window_view(tokens, self.context + 1)[starts_B]
+            return ids_BT[:, :-1].astype(np.int64), ids_BT[:, 1:].astype(np.int64)
+        shape = (len(starts_B), self.context)
+        tokens_BT, targets_BT = np.zeros(shape, np.int64), np.full(shape, IGNORED)
+        for row, (start, length) in enumerate(zip(starts_B, lengths_B, strict=True)):
+            tokens_BT[row, :length] = tokens[start : start + length]
+            targets_BT[row, :length] = tokens[start + 1 : start + length + 1]
+        return tokens_BT, targets_BT
 
 
 class ValBatches(IterableDataset[dict[str, Any]]):

@@ -10,14 +10,17 @@ from triad.data.tokens import Tokens
 
 
 class Windows(LightningDataModule):
-    """Windows of `context` tokens; `first_row(k)` rows have been consumed when step k begins.
+    """Rows of `context` tokens; `first_row(k)` rows have been consumed when step k begins.
 
     There is no length and no sampler: a resumed run starts at its step, on any number of processes.
     """
 
-    def __init__(self, tokens: Tokens, context: int, first_row: Callable[[int], int], seed: int) -> None:
+    def __init__(
+        self, tokens: Tokens, context: int, first_row: Callable[[int], int], seed: int, packed: bool
+    ) -> None:
         super().__init__()
-        self.tokens, self.context, self.first_row, self.seed = tokens, context, first_row, seed
+        self.tokens, self.context, self.first_row = tokens, context, first_row
+        self.seed, self.packed = seed, packed
 
     def batch_rows(self, step: int) -> int:
         """Sequences in the global batch of a step."""
@@ -34,6 +37,7 @@ class Windows(LightningDataModule):
             start=self.trainer.global_step,
             rank=strategy.data_rank,
             ranks=strategy.data_ranks,
+            packed=self.packed,
         )
         return DataLoader(batches, batch_size=None)
 

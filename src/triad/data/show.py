@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triad.data.order import start_of
+from triad.data.batches import spans
 from triad.data.tokenizers import Tokenizer
 from triad.data.tokens import TokenFile
 
@@ -28,11 +28,12 @@ def describe(
     first_row: Callable[[int], int],
     seed: int,
     step: int,
+    packed: bool = True,
     preview_tokens: int = 24,
 ) -> list[Row]:
     """The rows of the batch of `step`, over all ranks."""
     rows = np.arange(first_row(step), first_row(step) + batch_rows(step))
-    starts = start_of(rows, len(tokens.tokens), context, seed)
+    starts = spans(tokens, rows, context, seed, packed).starts
     return [
         _row(tokens, tokenizer, row, start, min(preview_tokens, context))
         for row, start in zip(rows.tolist(), starts.tolist(), strict=True)

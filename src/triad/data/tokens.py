@@ -48,6 +48,11 @@ class TokenFile:
     def tokens(self) -> np.ndarray:
         return np.memmap(self.folder / f"{self.split}.bin", self.dtype, mode="r")
 
+    @cached_property
+    def documents(self) -> np.ndarray:
+        """For each document its first token and the place of its name."""
+        return np.memmap(self.folder / f"{self.split}.documents.bin", np.int64, mode="r").reshape(-1, 2)
+
     @property
     def bytes_per_token(self) -> float:
         """UTF-8 bytes of text for each token, separators counted among the tokens."""
@@ -57,15 +62,14 @@ class TokenFile:
         """The document that the token at `position` belongs to."""
         if not 0 <= position < len(self.tokens):
             raise ValueError(f"position={position}: the {self.split} split has {len(self.tokens)} tokens")
-        index = np.memmap(self.folder / f"{self.split}.documents.bin", np.int64, mode="r").reshape(-1, 2)
-        first, name_at = index[bisect_right(index[:, 0], position) - 1].tolist()
+        first, name_at = self.documents[bisect_right(self.documents[:, 0], position) - 1].tolist()
         with (self.folder / f"{self.split}.names.jsonl").open("rb") as names:
             names.seek(name_at)
             return Place(json.loads(names.readline()), first, position - first)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the map, which would travel to a DataLoader's worker as a copy of the whole file."""
-        return {key: value for key, value in self.__dict__.items() if key != "tokens"}
+        """Without the maps, which would travel to a DataLoader's worker as copies of the whole files."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("tokens", "documents")}
 
 
 @dataclass(frozen=True)
