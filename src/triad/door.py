@@ -139,7 +139,7 @@ def command(work: Callable) -> None:
     sys.exit(next((code for _, code in jobs if code), 0))
 
 
-def rank(work: Callable, directory: Path) -> int:
+def rank(work: Callable[..., None], directory: Path) -> int:
     """One rank's whole life: read the run's configuration, do the work, keep the traceback if it fails."""
     config = run.read_config(directory)
     del config["run_id"], config["output_dir"]  # the door's own

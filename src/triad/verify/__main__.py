@@ -1,0 +1,52 @@
+"""`python -m triad.verify`: the hardware axis does not change the mathematics, shown by machine.
+
+python -m triad.verify                                  every model in every layout, other choices in turn
+python -m triad.verify all=true                         the whole product (hours)
+python -m triad.verify layouts=tensor models=moe        some of it
+python -m triad.verify model=moe strategy=expert trainer.devices=2        your own configuration
+"""
+
+from pathlib import Path
+
+from triad.verbs import verb
+
+
+def verify(
+    overrides: list[str],
+    layouts: str = "",
+    models: str = "",
+    all: bool = False,
+    markdown: str = "",
+    keep: str = "",
+) -> None:
+    """Train in every layout and hold losses, gradients and weights against one process in float64.
+
+    Without further words: the layouts and models of triad.verify.matrix (`layouts=`, `models=` choose some by
+    name, `all=true` takes every combination of micro-batches, padding, checkpointing and compilation). With
+    words of train.py: that configuration, made small by debug=tiny unless it says debug=null. `markdown=`
+    writes the table to a file, `keep=` the runs to a folder. The exit code is 1 if anything departs.
+    """
+    from tempfile import TemporaryDirectory
+
+    from triad.verify import matrix
+    from triad.verify.report import show
+    from triad.verify.trial import own, trials
+
+    with TemporaryDirectory() as scratch:
+        folder = Path(keep or scratch)
+        if overrides:
+            results = own(overrides, folder)
+        else:
+            cases = matrix.everything() if all else matrix.covering()
+            chosen = [c for c in cases if _named(c.layout.name, layouts) and _named(c.model, models)]
+            results = trials(chosen, folder)
+        wrong = show(results, Path(markdown) if markdown else None)
+    raise SystemExit(1 if wrong else 0)
+
+
+def _named(name: str, asked: str) -> bool:
+    return not asked or name in asked.split(",")
+
+
+if __name__ == "__main__":
+    verb(verify)

@@ -1,0 +1,88 @@
+"""Two runs held against each other: losses, loads, norms, every gradient and every weight."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from triad.loggers.csv import read
+
+FIGURES = {
+    "loss": "train/loss",
+    "auxiliary": "train/auxiliary",
+    "norm": "train/gradient_norm",
+    "val": "val/loss",
+}
+
+
+class Difference(NamedTuple):
+    """How far two runs are apart, by kind and relative; and the first thing that departs, or None."""
+
+    worst: dict[str, float]
+    first: str | None
+
+
+def difference(run: Path, reference: Path, tolerance: float) -> Difference:
+    """Compare what every process of `run` recorded with the one process of `reference`."""
+    worst: dict[str, float] = {}
+    first = None
+    for kind, what, apart in _apart(run, reference):
+        worst[kind] = max(worst.get(kind, 0.0), apart)
+        if not apart <= tolerance and first is None:
+            first = f"{what} is {apart:.1e} off"
+    return Difference(worst, first)
+
+
+def _apart(run: Path, reference: Path) -> Iterator[tuple[str, str, float]]:
+    """Everything in the order in which it is computed: kind, what it is, how far it is off."""
+    yield from _figures(read(run / "metrics.csv"), read(reference / "metrics.csv"))
+    (one,) = _records(reference)
+    many = _records(run)
+    for step, load_LE in enumerate(one["loads"]):
+        if load_LE.numel():
+            worst = max(_distance(record["loads"][step], load_LE, 0.0) for record in many)
+            yield "load", f"the experts' load of step {step + 1}", worst
+    for step, gradients in enumerate(one["gradients"]):
+        yield from _tensors(
+            "gradient", f" of step {step + 1}", gradients, [r["gradients"][step] for r in many]
+        )
+    yield from _tensors("weight", "", one["weights"], [record["weights"] for record in many])
+
+
+def _figures(many: list[dict], one: list[dict]) -> Iterator[tuple[str, str, float]]:
+    if len(many) != len(one):
+        yield "loss", f"the number of steps ({len(many)} for {len(one)})", math.inf
+    for ours, theirs in zip(many, one, strict=False):
+        for kind, key in FIGURES.items():
+            if key in theirs:
+                apart = abs(ours.get(key, math.nan) - theirs[key]) / (abs(theirs[key]) + 1e-12)
+                yield kind, f"{key} of step {theirs['step']}", apart if math.isfinite(apart) else math.inf
+
+
+def _tensors(
+    kind: str, when: str, one: dict[str, Tensor], many: list[dict[str, Tensor]]
+) -> Iterator[tuple[str, str, float]]:
+    # a gradient that is zero in truth is compared with the largest of its kind, not with itself
+    floor = 1e-6 * max(float(tensor.abs().max()) for tensor in one.values())
+    for name, tensor in one.items():
+        held = [tensors[name] for tensors in many if name in tensors]
+        apart = max((_distance(ours, tensor, floor) for ours in held), default=math.inf)
+        yield kind, f"the {kind} of {name}{when}", apart
+    for name in {name for tensors in many for name in tensors} - one.keys():
+        yield kind, f"{name}, which one process does not have,", math.inf
+
+
+def _distance(ours: Tensor, theirs: Tensor, floor: float) -> float:
+    if ours.shape != theirs.shape:
+        return math.inf
+    apart = float(
+        (ours.double() - theirs.double()).abs().max() / (theirs.abs().max().double() + floor + 1e-30)
+    )
+    return apart if math.isfinite(apart) else math.inf
+
+
+def _records(run: Path) -> list[dict[str, Any]]:
+    return [torch.load(path, weights_only=True) for path in sorted((run / "record").glob("rank-*.pt"))]

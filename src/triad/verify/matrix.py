@@ -1,0 +1,100 @@
+"""Which layouts are held against one process, and with which other choices that must not matter."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+from triad.sentences import CONF
+
+ROWS = 52  # 2, 3 and 7 micro-batches leave a smaller last one, on 1, 2 and 4 data-parallel processes
+STEPS = 4
+
+
+class Layout(NamedTuple):
+    """A choice on the hardware axis, and how many processes it takes."""
+
+    name: str
+    ranks: int
+    words: str
+
+
+LAYOUTS = [
+    Layout("single", 1, "strategy=single"),
+    Layout("ddp", 2, "strategy=ddp"),
+    Layout("fsdp", 2, "strategy=fsdp"),
+    Layout("hsdp", 4, "strategy=hsdp"),
+    Layout("tensor", 2, "strategy=tensor"),
+    Layout("tensor, sequence", 2, "strategy=tensor strategy.sequence_parallel=true"),
+    Layout("expert", 2, "strategy=expert"),
+    Layout("context", 2, "strategy=context"),
+    Layout("gpipe", 2, "strategy=pipeline strategy.schedule=gpipe"),
+    Layout("1f1b", 2, "strategy=pipeline strategy.schedule=1f1b"),
+    Layout("interleaved", 2, "strategy=pipeline strategy.schedule=interleaved"),
+    Layout("zero_bubble", 2, "strategy=pipeline strategy.schedule=zero_bubble"),
+    Layout("zbv", 2, "strategy=pipeline strategy.schedule=zbv"),
+    Layout("dualpipev", 2, "strategy=pipeline strategy.schedule=dualpipev"),
+    Layout("shard 2 x tensor 2", 4, "strategy=mesh strategy.data_shard=2 strategy.tensor=2"),
+    Layout("shard 2 x expert 2", 4, "strategy=mesh strategy.data_shard=2 strategy.expert=2"),
+    Layout("shard 2 x context 2", 4, "strategy=mesh strategy.data_shard=2 strategy.context=2"),
+    Layout("context 2 x tensor 2", 4, "strategy=mesh strategy.context=2 strategy.tensor=2"),
+    Layout("pipeline 2 x shard 2", 4, "strategy=mesh strategy.pipeline=2 strategy.data_shard=2"),
+    Layout("pipeline 2 x tensor 2", 4, "strategy=mesh strategy.pipeline=2 strategy.tensor=2"),
+    Layout("zero 1", 2, "strategy=deepspeed strategy.stage=1"),
+    Layout("zero 2", 2, "strategy=deepspeed strategy.stage=2"),
+    Layout("zero 3", 2, "strategy=deepspeed strategy.stage=3"),
+]
+
+
+class Case(NamedTuple):
+    """One run: a model in a layout, its step cut into `parts`, and the other choices that must not matter."""
+
+    layout: Layout
+    model: str
+    parts: int
+    packed: bool
+    checkpointing: bool
+    compile: bool
+
+    @property
+    def name(self) -> str:
+        switches = "".join(
+            word
+            for word, on in (
+                ("-padded", not self.packed),
+                ("-checkpointing", self.checkpointing),
+                ("-compile", self.compile),
+            )
+            if on
+        )
+        layout = "-".join(self.layout.name.replace(",", "").split())
+        return f"{self.model}-{layout}-{self.parts}{switches}"
+
+    @property
+    def reference(self) -> "Case":
+        """The same model and rows in one process, in one piece."""
+        return Case(LAYOUTS[0], self.model, 1, self.packed, False, False)
+
+
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+PARTS = (1, 2, 3, 7)
+
+
+def everything() -> Iterator[Case]:
+    """The whole product."""
+    switch = (False, True)
+    for layout, model, parts in product(LAYOUTS, MODELS, PARTS):
+        for packed, checkpointing, compile in product(switch, switch, switch):
+            yield Case(layout, model, parts, packed, checkpointing, compile)
+
+
+def covering() -> Iterator[Case]:
+    """Each model in each layout once, each layout with every level of every other choice where models allow.
+
+    Compilation takes longer than all the rest of a run, so it is tried where it meets something new: hooks of
+    FSDP, replaced forwards of tensor parallelism.
+    """
+    for at, layout in enumerate(LAYOUTS):
+        for turn, model in enumerate(MODELS):
+            step = at + turn
+            compile = model == "decoder" and layout.name in ("fsdp", "tensor")
+            yield Case(layout, model, PARTS[step % 4], step % 2 == 0, step // 2 % 2 == 1, compile)

@@ -1,0 +1,53 @@
+"""The table of a verification: green where a layout equals one process, red where it departs, and how far."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+KINDS = ("loss", "auxiliary", "load", "norm", "gradient", "weight", "val")
+
+
+def show(results: list, markdown: Path | None) -> int:
+    """Print a row for each comparison, write it as markdown if asked; return how many are wrong."""
+    table = Table("layout", "model", "micro", "rows", "also", *KINDS, "verdict")
+    for result in results:
+        table.add_row(*_row(result), style="red" if result.wrong else None)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    compared = [result for result in results if result.apart]
+    wrong = sum(result.wrong for result in results)
+    refused = len(results) - len(compared) - sum(r.wrong and not r.apart for r in results)
+    print(f"{len(compared)} compared, {wrong} depart or failed, {refused} refused as impossible")
+    if markdown:
+        markdown.write_text(as_markdown(results), encoding="utf-8")
+    return wrong
+
+
+def as_markdown(results: list) -> str:
+    """One row for each layout, one column for each model: the largest difference of any kind."""
+    models = list(dict.fromkeys(result.case.model for result in results))
+    lines = ["| layout | " + " | ".join(models) + " |", "|---|" + "---|" * len(models)]
+    for layout in dict.fromkeys(result.case.layout.name for result in results):
+        cells = []
+        for model in models:
+            here = [r for r in results if (r.case.layout.name, r.case.model) == (layout, model)]
+            cells.append(_cell(here))
+        lines.append(f"| {layout} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(results: list) -> str:
+    if any(result.wrong for result in results):
+        return "**departs**"
+    worst = [max(result.apart.worst.values()) for result in results if result.apart]
+    return f"{max(worst):.0e}" if worst else "-"
+
+
+def _row(result) -> list[str]:
+    case = result.case
+    worst = result.apart.worst if result.apart else {}
+    figures = [f"{worst[kind]:.0e}" if kind in worst else "" for kind in KINDS]
+    switches = [name for name in ("checkpointing", "compile") if getattr(case, name)]
+    rows = "packed" if case.packed else "padded"
+    return [case.layout.name, case.model, str(case.parts), rows, " ".join(switches), *figures, result.said]

@@ -1,0 +1,159 @@
+"""Training the cases of a matrix, one launch for each world size, and comparing each with its reference."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from triad import run as runs
+from triad.door import compose, prepare
+from triad.launch import launch
+from triad.layout import data_ranks, ranks_here
+from triad.resume import key_of
+from triad.sentences import Refusal
+from triad.verify.compare import Difference, difference
+from triad.verify.matrix import ROWS, STEPS, Case, Layout
+
+COMMAND = [sys.executable, "-m", "triad.verify.many"]
+# float64 leaves room to tell a wrong factor from another order of summation by ten digits; DeepSpeed keeps
+# fp32 master weights, so there both sides run in fp32.
+TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4}
+SMALL = (
+    "debug=tiny",
+    "data=text",
+    "context=16",
+    "model.width=48",
+    f"batch.size={ROWS}",
+    f"trainer.max_steps={STEPS}",
+    f"trainer.val_check_interval={STEPS}",
+    "trainer.limit_val_batches=null",
+    "callbacks.sample.length=2",
+    "scheduler=constant",
+    "scheduler.warmup=0",
+    "optimizer.lr=1e-2",
+    "optimizer.eps=1e-4",  # Adam divides by what may be nothing but rounding
+)
+PROOF = (
+    "callbacks=[default,record]",
+    "hardware.attention=flash",
+    "trainer.accelerator=cpu",
+    "logger=csv",
+)
+
+
+class Result(NamedTuple):
+    """What came of a case: refused or failed with a sentence, or compared."""
+
+    case: Case
+    said: str
+    apart: Difference | None
+
+    @property
+    def wrong(self) -> bool:
+        """Neither equal nor impossible."""
+        return self.apart.first is not None if self.apart else not self.said.startswith("refused")
+
+
+def trials(cases: Iterable[Case], folder: Path, command: list[str] = COMMAND) -> list[Result]:
+    """Train each case and its reference, and compare."""
+    cases = list(cases)
+    corpus = write_corpus(folder)
+    refused: dict[Case, str] = {}
+    prepared: dict[int, list[str]] = {}
+    for case in dict.fromkeys([*(case.reference for case in cases), *cases]):
+        try:
+            ranks, run = prepare_case(case, folder, corpus)
+            prepared.setdefault(ranks, []).append(str(run))
+        except Refusal as error:
+            refused[case] = f"refused: {error}"
+    failed = {
+        run: said for ranks in sorted(prepared) for run, said in _train(prepared[ranks], ranks, command)
+    }
+    return [_result(case, folder, refused, failed) for case in cases]
+
+
+def own(words: list[str], folder: Path) -> list[Result]:
+    """A configuration of the user's against the same in one process."""
+    numbers = "fp32" if "strategy=deepspeed" in words else "fp64"
+    small = [] if any(key_of(word) == "debug" for word in words) else ["debug=tiny"]
+    ours = [*PROOF, f"precision={numbers}", f"output_dir={folder}"]
+    kept = [word for word in words if not key_of(word).startswith(("precision", "callbacks"))]
+    same = [word for word in kept if not key_of(word).startswith(("strategy", "hardware", "trainer.devices"))]
+    for run in ("one", "many"):
+        alone = [*same, "strategy=single", "trainer.devices=1"]
+        asked = [*small, *ours, *(alone if run == "one" else kept), f"run_id={run}"]
+        config = compose(asked)
+        for _, said in _train([str(_fresh(config, asked))], ranks_here(config), COMMAND):
+            raise Refusal(f"{run} process: {said}")
+    apart = difference(folder / "many", folder / "one", TOLERANCE[numbers])
+    case = Case(Layout(" ".join(words), ranks_here(config), ""), "yours", 0, config["packed"], False, False)
+    return [Result(case, apart.first or "equal", apart)]
+
+
+def _fresh(config: dict, words: list[str]) -> Path:
+    """A new run directory, also where there was one."""
+    shutil.rmtree(Path(config["output_dir"], config["run_id"]), ignore_errors=True)
+    return prepare(config, words)
+
+
+def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
+    """Write the run directory of a case; return how many processes it takes, too."""
+    words = [*SMALL, *PROOF, *case.layout.words.split(), f"trainer.devices={case.layout.ranks}"]
+    words += [f"model={case.model}", f"data.path={corpus}", f"precision={precision(case)}"]
+    words += [f"packed={case.packed}", f"hardware.checkpointing={case.checkpointing}"]
+    words += [f"hardware.compile={case.compile}", f"run_id={case_id(case)}", f"output_dir={folder}"]
+    rows = -(-ROWS // data_ranks(compose(words)) // case.parts)
+    words.append(f"hardware.micro_batch_size={rows}")
+    return case.layout.ranks, _fresh(compose(words), words)
+
+
+def precision(case: Case) -> str:
+    """What both sides of a comparison run in."""
+    return "fp32" if "strategy=deepspeed" in case.layout.words else "fp64"
+
+
+def case_id(case: Case, numbers: str = "") -> str:
+    """The name of a case's run; a reference may be asked for in the precision of another."""
+    return f"{case.name}-{numbers or precision(case)}"
+
+
+def _train(directories: list[str], ranks: int, command: list[str]) -> list[tuple[str, str]]:
+    """Train all, starting again behind one that fails; return those with what they said."""
+    failed = []
+    left = directories
+    while left:
+        code = launch([*command, *left], ranks, threads=1)
+        unfinished = [run for run in left if not runs.result(Path(run))]
+        if not unfinished:
+            break
+        failed.append((unfinished[0], _last_words(Path(unfinished[0]), code)))
+        left = unfinished[1:]
+    return failed
+
+
+def _last_words(run: Path, code: int) -> str:
+    path = run / "error.txt"
+    lines = path.read_text(encoding="utf-8").strip().splitlines() if path.exists() else []
+    return f"failed: {lines[-1] if lines else f'exit code {code}'}"
+
+
+def _result(case: Case, folder: Path, refused: dict[Case, str], failed: dict[str, str]) -> Result:
+    for one in (case, case.reference):
+        if said := refused.get(one) or failed.get(str(folder / case_id(one))):
+            return Result(case, said, None)
+    numbers = precision(case)
+    apart = difference(folder / case_id(case), folder / case_id(case.reference, numbers), TOLERANCE[numbers])
+    return Result(case, apart.first or "equal", apart)
+
+
+def write_corpus(folder: Path) -> Path:
+    """Short documents of uneven length, so that padding and the number of targets differ from row to row."""
+    path = folder / "corpus.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for n in range(2000):
+            text = "".join(f"{k} squared is {k * k}. " for k in range(n, n + n % 3 + 1))[: 5 + n % 37]
+            file.write(json.dumps({"text": text}) + "\n")
+    return path

@@ -1,0 +1,141 @@
+"""Eight mistakes that training programs have really made, each put into a process for one run.
+
+`python mutants.py BUG/RUN...` is triad.verify.many with one law broken in each run.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.utils.checkpoint
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from triad import gradients
+from triad.data.batches import IGNORED, ValBatches
+from triad.layers.moe import MixtureOfExperts
+from triad.tasks import causal_lm
+from triad.tasks.causal_lm import CausalLM
+from triad.verify.many import main
+
+Patch = pytest.MonkeyPatch
+
+
+def auxiliary_loss_divided_by_the_data_parallel_size(patch: Patch) -> None:
+    _after_losses(
+        patch, lambda task, batch, x, nll, auxiliary: (nll, auxiliary / task.trainer.strategy.data_ranks)
+    )
+
+
+def auxiliary_coefficient_ignored_under_accumulation(patch: Patch) -> None:
+    def ignored(task: Any, batch: dict, x: Tensor, nll: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
+        return nll, auxiliary if len(x) == len(batch["tokens_BT"]) else auxiliary / 0.01
+
+    _after_losses(patch, ignored)
+
+
+def mean_of_the_means_of_micro_batches(patch: Patch) -> None:
+    def mean(task: Any, batch: dict, x: Tensor, nll: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
+        here = batch["targets_BT"]
+        rows = here.split(task.hardware.rows(here))
+        mine = next(part for part in task.left if part.shape == x.shape)
+        task.left = [part for part in task.left if part is not mine]
+        shares = len(rows) * task.trainer.strategy.data_ranks
+        return nll / (mine != IGNORED).sum() / shares * batch["count"], auxiliary
+
+    _after_losses(patch, mean)
+
+
+def norm_of_a_shard_taken_for_the_whole(patch: Patch) -> None:
+    def local(found: list) -> Tensor:
+        return torch.nn.utils.get_total_norm([g.to_local() if isinstance(g, DTensor) else g for g in found])
+
+    patch.setattr(gradients, "_norm", local)
+
+
+def last_partial_micro_batch_dropped(patch: Patch) -> None:
+    walk = CausalLM.walk
+
+    def dropping(self: Any, batch: dict) -> Any:
+        rows = self.hardware.rows(batch["tokens_BT"])
+        whole = len(batch["tokens_BT"]) // rows * rows
+        return walk(self, batch | {key: batch[key][:whole] for key in ("tokens_BT", "targets_BT")})
+
+    patch.setattr(CausalLM, "walk", dropping)
+
+
+def initial_weights_that_differ_between_processes(patch: Patch) -> None:
+    initialise = causal_lm.initialise
+    rank = int(os.environ["RANK"])
+    patch.setattr(causal_lm, "initialise", lambda model, seed: initialise(model, seed + rank))
+
+
+def validation_rows_counted_twice(patch: Patch) -> None:
+    """What a sampler does that fills the last batch up with rows of the beginning."""
+    batch = ValBatches.batch
+
+    def filled(self: ValBatches, step: int) -> dict:
+        found = batch(self, step)
+        if self.ranks > 1:
+            first = batch(self, 0)
+            empty = found["targets_BT"] == IGNORED
+            for key in ("tokens_BT", "targets_BT"):
+                found[key] = torch.where(empty, first[key], found[key])
+        return found
+
+    patch.setattr(ValBatches, "batch", filled)
+
+
+def loss_counted_twice_under_recomputation(patch: Patch) -> None:
+    """Auxiliary losses left in a ledger by the layers: computing a block again writes them again."""
+    ledger: list[Tensor] = []
+    routing = MixtureOfExperts._routing
+
+    def noted(self: Any, *arguments: Any) -> Any:
+        found = routing(self, *arguments)
+        ledger.append(found.auxiliary_B.sum())
+        return found
+
+    def read(task: Any, batch: dict, x: Tensor, nll: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
+        layers = sum(isinstance(module, MixtureOfExperts) for module in task.model.modules())
+        again, fresh = ledger[:-layers], ledger[-layers:]
+        ledger.clear()
+        return nll, sum(fresh) + sum(entry.detach() for entry in again)
+
+    patch.setattr(MixtureOfExperts, "_routing", noted)
+    # torch stops computing again at the last tensor that backward needs, which hides what comes after it
+    patch.setattr(torch.utils.checkpoint, "_enable_checkpoint_early_stop", False)
+    _after_losses(patch, read)
+
+
+def _after_losses(patch: Patch, change: Callable) -> None:
+    """Have the losses of each micro-batch of training changed."""
+    losses, walk = CausalLM.losses, CausalLM.walk
+
+    def walking(self: Any, batch: dict) -> Any:
+        self.batch = batch
+        self.left = list(batch["targets_BT"].split(self.hardware.rows(batch["targets_BT"])))
+        try:
+            return walk(self, batch)
+        finally:
+            self.batch = None
+
+    def changed(self: Any, x: Tensor, y: Tensor) -> Any:
+        nll, auxiliary, load = losses(self, x, y)
+        if getattr(self, "batch", None) is not None:
+            nll, auxiliary = change(self, self.batch, x, nll, auxiliary)
+        return nll, auxiliary, load
+
+    patch.setattr(CausalLM, "losses", changed)
+    patch.setattr(CausalLM, "walk", walking)
+
+
+if __name__ == "__main__":
+    for run in map(Path, sys.argv[1:]):
+        with pytest.MonkeyPatch.context() as patch:
+            globals()[run.parent.name](patch)
+            main([run])

@@ -1,0 +1,45 @@
+"""The hardware axis never changes the mathematics: real processes over gloo against one process."""
+
+from pathlib import Path
+
+import pytest
+
+from triad.verify.matrix import LAYOUTS, MODELS, PARTS, Case, covering, everything
+from triad.verify.trial import Result, trials
+
+COVERING = list(covering())
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[Case, Result]:
+    """The covering slice, one launch for each world size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIAD_CACHE", str(cache))
+        return {result.case: result for result in trials(COVERING, tmp_path_factory.mktemp("matrix"))}
+
+
+@pytest.mark.timeout(900)  # the first test trains them all
+@pytest.mark.parametrize("case", COVERING, ids=lambda case: case.name)
+def test_a_layout_computes_what_one_process_computes(results: dict[Case, Result], case: Case) -> None:
+    result = results[case]
+    if result.said.startswith("refused"):
+        pytest.skip(result.said)
+    assert not result.wrong, result.said
+
+
+def test_the_slice_covers_every_layout_with_every_model_and_every_other_choice() -> None:
+    assert {(case.layout, case.model) for case in COVERING} == {(lay, m) for lay in LAYOUTS for m in MODELS}
+    for layout in LAYOUTS:
+        mine = [case for case in COVERING if case.layout is layout]
+        assert {case.parts for case in mine} == set(PARTS)
+        assert {case.packed for case in mine} == {case.checkpointing for case in mine} == {False, True}
+    assert len(set(everything())) == len(LAYOUTS) * len(MODELS) * len(PARTS) * 8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(6 * 3600)
+def test_every_combination_computes_what_one_process_computes(tmp_path: Path) -> None:
+    wrong = [
+        f"{result.case.name}: {result.said}" for result in trials(everything(), tmp_path) if result.wrong
+    ]
+    assert wrong == []

@@ -1,0 +1,45 @@
+"""The matrix turns red on each of eight historical bugs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from triad.launch import launch
+from triad.verify.compare import Difference, difference
+from triad.verify.matrix import LAYOUTS, Case
+from triad.verify.trial import TOLERANCE, case_id, prepare_case, trials, write_corpus
+
+SCRIPT = Path(__file__).with_name("mutants.py")
+FSDP = next(layout for layout in LAYOUTS if layout.name == "fsdp")
+CASE = Case(FSDP, "moe", 3, packed=False, checkpointing=True, compile=False)
+# the bug, and the kind of figure that must show it
+BUGS = {
+    "auxiliary_loss_divided_by_the_data_parallel_size": "auxiliary",
+    "auxiliary_coefficient_ignored_under_accumulation": "auxiliary",
+    "mean_of_the_means_of_micro_batches": "loss",
+    "norm_of_a_shard_taken_for_the_whole": "norm",
+    "last_partial_micro_batch_dropped": "loss",
+    "initial_weights_that_differ_between_processes": "loss",
+    "validation_rows_counted_twice": "val",
+    "loss_counted_twice_under_recomputation": "auxiliary",
+}
+
+
+@pytest.fixture(scope="module")
+def differences(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Difference]:
+    """Each bug's run against one unbroken process; one launch for them all."""
+    folder = tmp_path_factory.mktemp("mutants")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIAD_CACHE", str(cache))
+        assert not trials([CASE], folder)[0].wrong  # unbroken, the same case is green
+        runs = [prepare_case(CASE, folder / bug, write_corpus(folder))[1] for bug in BUGS]
+        assert launch([sys.executable, str(SCRIPT), *map(str, runs)], FSDP.ranks, threads=1) == 0
+    reference = folder / case_id(CASE.reference)
+    return {run.parent.name: difference(run, reference, TOLERANCE["fp64"]) for run in runs}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_matrix_turns_red_on(differences: dict[str, Difference], bug: str) -> None:
+    assert differences[bug].first is not None
+    assert differences[bug].worst[BUGS[bug]] > 1e-4
