@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from triad.data.cache import locked
+from triad.fp8 import to_fp8
 from triad.layers.attention import Attention, flash, plain
 from triad.layout import cores
 from triad.run import write
@@ -60,6 +61,7 @@ class Hardware:
             )
         self.micro_batch_size, self.threads = micro_batch_size, threads
         self.attention, self.checkpointing, self.compile = attention, checkpointing, compile
+        self.fp8 = False  # until settle
         if threads is not None:
             torch.set_num_threads(threads)  # torchrun sets its own number
 
@@ -69,6 +71,7 @@ class Hardware:
 
     def settle(self, measured: "Measured", model: Callable, rows: int, context: int, precision: str) -> None:
         """Choose the attention kernel for the shape that will run, before any weight exists."""
+        self.fp8 = precision == "fp8"
         if self.attention != "auto":
             return
         with torch.device("meta"):
@@ -91,6 +94,8 @@ class Hardware:
 
     def tune(self, model: nn.Module) -> None:
         """Set the kernels, checkpoint and compile each block in place (parameter names stay)."""
+        if self.fp8:
+            to_fp8(model)
         for module in model.modules():
             if isinstance(module, Attention):
                 module.kernel = KERNELS[self.attention]
@@ -145,7 +150,8 @@ def device(accelerator: str) -> torch.device:
 
 def compute_dtype(precision: str) -> torch.dtype:
     """The format that matrix products run in."""
-    return {"64-true": torch.float64, "32-true": torch.float32}.get(precision, torch.bfloat16)
+    exact = {"64-true": torch.float64, "32-true": torch.float32, "16-mixed": torch.float16}
+    return exact.get(precision, torch.bfloat16)
 
 
 def peak_flops(device: torch.device) -> float | None:

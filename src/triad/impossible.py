@@ -1,11 +1,12 @@
 """The table of impossible combinations: data, tested, and refused before any process starts."""
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from math import prod
 from typing import NamedTuple
 
 from triad.launch import ranks_are_here
-from triad.layout import AXES, data_ranks, gpus, ranks_here, world_size
+from triad.layout import AXES, data_ranks, degree, gpus, ranks_here, world_size
 
 
 class Impossible(NamedTuple):
@@ -74,6 +75,33 @@ TABLE = [
         "a context without tokens",
         lambda c: c["context"] < 1,
         "context={context}: a sequence needs at least one token",
+    ),
+    Impossible(
+        "fp16 needs the units of a GPU",
+        lambda c: c["precision"].get("name") == "16-mixed" and c["trainer"]["accelerator"] == "cpu",
+        "precision=fp16-mixed needs a GPU: use precision=bf16-mixed or fp32 on a CPU",
+    ),
+    Impossible(
+        "a loss scaler sees only the shards of its own process",
+        lambda c: c["precision"].get("name") == "16-mixed" and "data_shard" in c["strategy"],
+        "precision=fp16-mixed needs whole gradients in every process: use strategy=single or ddp, or "
+        "precision=bf16-mixed, which needs no scaler",
+    ),
+    Impossible(
+        "fp8 needs a GPU that has it",
+        lambda c: c["precision"].get("name") == "fp8" and c["trainer"]["accelerator"] == "cpu",
+        "precision=fp8 needs a GPU with fp8 units (compute capability 8.9, H100 for one): use "
+        "precision=bf16-mixed here",
+    ),
+    Impossible(
+        "fp8 products come from torchao",
+        lambda c: c["precision"].get("name") == "fp8" and find_spec("torchao") is None,
+        "precision=fp8 needs the package torchao: pip install torchao",
+    ),
+    Impossible(
+        "fp8 products and split matrices",
+        lambda c: c["precision"].get("name") == "fp8" and degree(c, "tensor") > 1,
+        "precision=fp8 does not go with strategy.tensor={strategy[tensor]}: use precision=bf16-mixed",
     ),
     Impossible(
         "a warm-up longer than the run",
