@@ -10,7 +10,7 @@ from torch import nn
 from triad.launch import launch
 from triad.layers.attention import Attention
 from triad.layers.feedforward import GELU
-from triad.strategies.tensor import _check
+from triad.strategies.tensor import check
 
 
 def test_a_cut_model_holds_halves_sends_two_messages_a_block_and_gives_the_whole_models_logits() -> None:
@@ -29,4 +29,4 @@ def test_a_cut_model_holds_halves_sends_two_messages_a_block_and_gives_the_whole
 )
 def test_what_cannot_be_cut_is_refused_by_name(layer, words: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=words):
-        _check(nn.ModuleDict({"layer": layer()}), 2)
+        check(nn.ModuleDict({"layer": layer()}), 2)

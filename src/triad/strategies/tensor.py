@@ -36,19 +36,40 @@ def split(model: nn.Module, mesh: DeviceMesh, over_time: bool) -> list[tuple[nn.
     sum over the mesh: those of whole copies that meet some heads or a stretch of time only. Deviates: dropout
     draws the same mask for each slice of heads or time. Raises ValueError for what cannot be cut.
     """
-    _check(model, mesh.size())
-    alike = {
-        child for layer in model.modules() if isinstance(layer, MixtureOfExperts) for child in layer.modules()
-    }
-    for layer in list(model.modules()):
+    check(model, mesh.size())
+    copies, stretches = Border(mesh, over_time=False), Border(mesh, over_time)
+    mixtures = [layer for layer in model.modules() if isinstance(layer, MixtureOfExperts)]
+    # inside them every process has all tokens
+    inside = {layer for mixture in mixtures for part in mixture.children() for layer in part.modules()}
+    for layer in model.modules():
         if cut := PLAN.get(type(layer)):
-            cut(
-                layer,
-                mesh,
-                Border(mesh, over_time and (layer not in alike or isinstance(layer, MixtureOfExperts))),
+            cut(layer, mesh, copies if layer in inside else stretches)
+    _cut_head(model, mesh, stretches)
+    return _partial(model, inside, over_time)
+
+
+def check(model: nn.Module, size: int) -> None:
+    """Raise ValueError, naming layer and number, for a model that cannot be cut into so many slices."""
+    for name, layer in model.named_modules():
+        if not isinstance(layer, KNOWN) and next(layer.parameters(recurse=False), None) is not None:
+            raise ValueError(
+                f"strategy.tensor={size}: {name} is a {type(layer).__name__}, which cannot be cut"
             )
-    _cut_head(model, mesh, Border(mesh, over_time))
-    return _partial(model, alike, over_time)
+        for key, number in _divided(layer).items():
+            if number % size:
+                raise ValueError(f"strategy.tensor={size} does not divide {key}={number} of {name}")
+        words = layer.num_embeddings if type(layer) is nn.Embedding else size
+        if words <= -(-words // size) * (size - 1):
+            raise ValueError(f"strategy.tensor={size}: {words} words leave a process without any")
+
+
+def _divided(layer: nn.Module) -> dict[str, int]:
+    if isinstance(layer, Attention):
+        size = layer.head_size
+        return {"heads": layer.q.out_features // size, "kv_heads": layer.k.out_features // size}
+    if isinstance(layer, Experts):
+        return {"hidden": layer.gate_EDF.shape[-1]}
+    return {"hidden": layer.down.in_features} if isinstance(layer, GELU | SwiGLU | ReLUSquared) else {}
 
 
 def _attention(layer: Attention, mesh: DeviceMesh, border: Border) -> None:
@@ -193,7 +214,7 @@ def _local(parameter: Tensor) -> Tensor:
     return parameter.to_local()
 
 
-def _partial(model: nn.Module, alike: set[nn.Module], over_time: bool) -> list[tuple[nn.Module, str]]:
+def _partial(model: nn.Module, inside: set[nn.Module], over_time: bool) -> list[tuple[nn.Module, str]]:
     attentions = [layer for layer in model.modules() if isinstance(layer, Attention)]
     of_heads = {
         norm for layer in attentions for part in (layer.q_norm, layer.k_norm) for norm in part.modules()
@@ -202,32 +223,5 @@ def _partial(model: nn.Module, alike: set[nn.Module], over_time: bool) -> list[t
         (module, name)
         for module in model.modules()
         for name, parameter in module.named_parameters(recurse=False)
-        if not isinstance(parameter, DTensor) and (module in of_heads or (over_time and module not in alike))
+        if not isinstance(parameter, DTensor) and (module in of_heads or (over_time and module not in inside))
     ]
-
-
-def _check(model: nn.Module, size: int) -> None:
-    for name, layer in model.named_modules():
-        if not isinstance(layer, KNOWN) and next(layer.parameters(recurse=False), None) is not None:
-            raise ValueError(
-                f"strategy.tensor={size}: {name} is a {type(layer).__name__}, which cannot be cut"
-            )
-        for key, number in _divided(layer).items():
-            if number % size:
-                raise ValueError(f"strategy.tensor={size} does not divide {key}={number} of {name}")
-        if (
-            type(layer) is nn.Embedding
-            and -(-layer.num_embeddings // size) * (size - 1) >= layer.num_embeddings
-        ):
-            raise ValueError(
-                f"strategy.tensor={size}: {layer.num_embeddings} words leave a process without any"
-            )
-
-
-def _divided(layer: nn.Module) -> dict[str, int]:
-    if isinstance(layer, Attention):
-        size = layer.head_size
-        return {"heads": layer.q.out_features // size, "kv_heads": layer.k.out_features // size}
-    if isinstance(layer, Experts):
-        return {"hidden": layer.gate_EDF.shape[-1]}
-    return {"hidden": layer.down.in_features} if isinstance(layer, GELU | SwiGLU | ReLUSquared) else {}
