@@ -1,10 +1,12 @@
-"""The norm of the whole gradient: one function for every layout."""
+"""The whole gradient and its norm: one function for every layout."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 
@@ -33,3 +35,21 @@ def clip(parameters: Iterable[Tensor], largest: float | None) -> Tensor:
 def _norm(gradients: list[Tensor]) -> Tensor:
     norm = torch.nn.utils.get_total_norm(gradients)
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+@torch.no_grad()
+def complete(partial: Iterable[tuple[nn.Module, str, DeviceMesh]]) -> None:
+    """Sum gradients of which each process of a mesh holds a part: one message for each mesh and dtype.
+
+    A parameter is named by its module: sharding replaces the object.
+    """
+    messages = defaultdict(list)
+    for module, name, mesh in partial:
+        if (gradient := module.get_parameter(name).grad) is not None:
+            local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+            messages[mesh, local.dtype].append(local)
+    for (mesh, _), gradients in messages.items():
+        whole = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(whole, group=mesh.get_group())
+        for gradient, total in zip(gradients, whole.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))

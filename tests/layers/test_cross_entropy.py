@@ -1,8 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from triad.layers.cross_entropy import cross_entropy_sum
+from triad.layers.cross_entropy import Vocabulary, cross_entropy_sum
 
 
 def example(n=23, width=8, vocabulary=11, dtype=torch.float32):
@@ -88,3 +91,43 @@ def test_the_logits_of_the_whole_batch_are_never_held():
 
     logits = 4096 * 4096 * 4
     assert peak(cross_entropy_sum) < logits / 2 < logits < peak(reference)
+
+
+def sliced(hidden, weight, targets, slices, chunk):
+    """The loss and gradients by as many threads, each with some rows of the weight."""
+    barrier, parts = Barrier(slices), [None] * slices
+    rows = weight.detach().chunk(slices)
+
+    def work(index):
+        def combined(operation):
+            def combine(x):
+                parts[index] = x
+                barrier.wait()
+                whole = operation(torch.stack(parts))
+                barrier.wait()
+                return whole
+
+            return combine
+
+        add, largest = combined(lambda x: x.sum(0)), combined(lambda x: x.amax(0))
+        vocabulary = Vocabulary(index * len(rows[0]), len(rows[0]), add, largest)
+        h, w = hidden.detach().requires_grad_(), rows[index].clone().requires_grad_()
+        loss = cross_entropy_sum(h, w, targets, chunk, vocabulary)
+        return loss.detach(), *torch.autograd.grad(3 * loss, (h, w))
+
+    with ThreadPoolExecutor(slices) as pool:
+        losses, d_hidden, d_weight = zip(*pool.map(work, range(slices)), strict=True)
+    return losses, sum(d_hidden), torch.cat(d_weight)
+
+
+@pytest.mark.parametrize("chunk", [None, 7])
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_slices_of_a_vocabulary_agree_on_the_loss_and_their_gradients_are_the_wholes(slices, chunk):
+    hidden, weight, targets = example(dtype=torch.float64)
+    losses, *gradients = sliced(hidden, weight, targets, slices, chunk)
+    logits = F.linear(hidden, weight).flatten(0, 1)
+    expected = F.cross_entropy(logits, targets.flatten(), reduction="sum")
+    for loss in losses:
+        torch.testing.assert_close(loss, expected.detach(), rtol=1e-13, atol=0)
+    exact = torch.autograd.grad(3 * expected, (hidden, weight))
+    torch.testing.assert_close(gradients, list(exact), rtol=1e-12, atol=1e-13)

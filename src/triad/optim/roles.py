@@ -14,17 +14,20 @@ def roles(model: nn.Module) -> dict[str, Role]:
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two groups for a torch optimizer: weights of two and more dimensions decay, vectors do not.
+    """Groups for a torch optimizer: weights of two and more dimensions decay, vectors do not.
 
-    So nanoGPT, after Radford et al. 2019; norm gains and biases have no scale that decay should shrink.
+    So nanoGPT, after Radford et al. 2019; norm gains and biases have no scale that decay should shrink. Each
+    group holds one class of tensor: fused updates do not take whole and sliced ones (DTensor) together.
     """
     kind = roles(model)
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for name, p in named if kind[name] != "vector"], "weight_decay": weight_decay},
-        {"params": [p for name, p in named if kind[name] == "vector"], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+    groups: dict[tuple, dict] = {}
+    for decays, decay in ((True, weight_decay), (False, 0.0)):
+        for name, p in model.named_parameters():
+            if p.requires_grad and (kind[name] != "vector") == decays:
+                groups.setdefault((decays, type(p)), {"params": [], "weight_decay": decay})["params"].append(
+                    p
+                )
+    return list(groups.values())
 
 
 def _role(name: str, owner: nn.Module, parameter: nn.Parameter) -> Role:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 
-from triad.gradients import clip
+from triad.gradients import clip, complete
 from triad.layout import DEALT
+from triad.strategies import tensor
 from triad.strategies.shard import shard
 from triad.strategies.unofficial import flattened, product
 
@@ -54,6 +55,7 @@ class Mesh(ModelParallelStrategy):
         self.sequence_parallel, self.schedule = sequence_parallel, schedule
         self.meshes: dict[str, DeviceMesh] = {}  # until setup_environment
         self.pipeline: Any = None  # until parallelize
+        self.partial: list[tuple[nn.Module, str, DeviceMesh]] = []  # gradients to sum over a mesh
 
     def setup_environment(self) -> None:
         """Start the process group and lay out the mesh."""
@@ -76,6 +78,10 @@ class Mesh(ModelParallelStrategy):
 
     def parallelize(self, model: nn.Module) -> None:
         """Cut a model that has no storage yet."""
+        if self.degrees["tensor"] > 1:
+            mesh = self.meshes["tensor"]
+            parts = tensor.split(model, mesh, self.sequence_parallel)
+            self.partial += [(module, name, mesh) for module, name in parts]
         shard(model, self.meshes)
 
     def micro_batch(self, last: bool) -> AbstractContextManager:
@@ -88,6 +94,7 @@ class Mesh(ModelParallelStrategy):
 
     def clip(self, model: nn.Module, largest: float | None) -> Tensor:
         """Clip the gradient, wherever its parts are; return its norm before."""
+        complete(self.partial)
         return clip(model.parameters(), largest)
 
     def total(self, share: Tensor) -> Tensor:

@@ -1,9 +1,17 @@
 """What torch has but does not promise to keep, in one place. Seen to work in torch 2.13."""
 
+from typing import Literal
+
 import torch
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
-NEEDED = {DeviceMesh: ("_flatten", "_concatenate")}
+_exchange = torch.ops._c10d_functional  # unlike torch.distributed's own, these can be compiled
+
+NEEDED = {
+    DeviceMesh: ("_flatten", "_concatenate"),
+    _exchange: ("all_reduce", "all_gather_into_tensor", "reduce_scatter_tensor", "wait_tensor"),
+}
 for owner, names in NEEDED.items():
     if absent := [name for name in names if not hasattr(owner, name)]:
         raise ImportError(
@@ -20,3 +28,18 @@ def flattened(mesh: DeviceMesh, axes: tuple[str, ...], name: str) -> DeviceMesh:
 def product(first: DeviceMesh, second: DeviceMesh) -> DeviceMesh:
     """The mesh whose axes are those of two parts of one mesh."""
     return DeviceMesh._concatenate([first, second])
+
+
+def reduced(x: Tensor, operation: Literal["sum", "max"], group: str) -> Tensor:
+    """The sum, or the largest, of a group's tensors, element by element."""
+    return _exchange.wait_tensor(_exchange.all_reduce(x.contiguous(), operation, group))
+
+
+def gathered(x: Tensor, size: int, group: str) -> Tensor:
+    """A group's tensors, one after the other in the first dimension."""
+    return _exchange.wait_tensor(_exchange.all_gather_into_tensor(x.contiguous(), size, group))
+
+
+def scattered(x: Tensor, size: int, group: str) -> Tensor:
+    """The sum of a group's tensors, of which each process gets its slice of the first dimension."""
+    return _exchange.wait_tensor(_exchange.reduce_scatter_tensor(x.contiguous(), "sum", size, group))

@@ -1,0 +1,77 @@
+"""One of two processes: a model cut over them against the whole model."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.debug import CommDebugMode
+
+from triad.layers.attention import Attention
+from triad.layers.feedforward import SwiGLU
+from triad.layers.norm import RMSNorm
+from triad.models.decoder import Decoder
+from triad.optim.initialise import initialise
+from triad.strategies.tensor import split
+
+WORDS = 19  # does not divide
+
+
+def attention(width: int) -> Attention:
+    norm = lambda size: RMSNorm(size, 1e-5)  # noqa: E731
+    return Attention(width, 4, None, bias=True, dropout=0.0, rotary=None, query_key_norm=norm)
+
+
+def feedforward(width: int) -> SwiGLU:
+    return SwiGLU(width, 24, bias=True, dropout=0.0)
+
+
+def decoder(over_time: bool | None) -> Decoder:
+    """Small, in double precision, cut unless `over_time` is None; its weights depend on names only."""
+    with torch.device("meta"):
+        norm = lambda width: RMSNorm(width, 1e-5)  # noqa: E731
+        initial = lambda **_: 0.2  # noqa: E731
+        model = Decoder(WORDS, 8, 16, 1, True, 0.0, norm, attention, feedforward, None, initial).double()
+    if over_time is not None:
+        split(model, init_device_mesh("cpu", (2,)), over_time)
+    model.to_empty(device="cpu")
+    initialise(model, seed=0)
+    return model
+
+
+def half_of_each_matrix_is_here(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, DTensor):
+            assert parameter.to_local().numel() <= (parameter.numel() + 16) // 2, name
+        else:
+            assert "norm" in name or name.endswith(("out.bias", "down.bias")), name
+
+
+def a_block_sends_two_messages_each_way(model: Decoder, over_time: bool) -> None:
+    x_BTD = torch.randn(2, 4, 16, dtype=torch.float64, requires_grad=True)
+    with CommDebugMode() as there:
+        y_BTD = model.blocks[0](x_BTD)[0]
+    with CommDebugMode() as back:
+        y_BTD.sum().backward()
+    for messages in (there, back):
+        assert messages.get_total_counts() == (4 if over_time else 2), messages.get_comm_counts()
+
+
+def logits_are_the_whole_models_with_and_without_cache(model: Decoder, whole: Decoder) -> None:
+    tokens_BT = torch.arange(5)[None]
+    with torch.no_grad():
+        expected_BTV = whole(tokens_BT)[0]
+        torch.testing.assert_close(model(tokens_BT)[0], expected_BTV)
+        cache = model.empty_cache(1)
+        steps = [model(token_B1, cache=cache)[0] for token_B1 in tokens_BT.split(1, dim=1)]
+    torch.testing.assert_close(torch.cat(steps, 1), expected_BTV)
+
+
+if __name__ == "__main__":
+    dist.init_process_group("gloo")
+    for over_time in (False, True):
+        model = decoder(over_time)
+        half_of_each_matrix_is_here(model)
+        a_block_sends_two_messages_each_way(model, over_time)
+        logits_are_the_whole_models_with_and_without_cache(model, decoder(None))
+    dist.destroy_process_group()

@@ -1,0 +1,32 @@
+"""What a parity of training runs cannot see of tensor parallelism."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from triad.launch import launch
+from triad.layers.attention import Attention
+from triad.layers.feedforward import GELU
+from triad.strategies.tensor import check
+
+
+def test_a_cut_model_holds_halves_sends_two_messages_a_block_and_gives_the_whole_models_logits() -> None:
+    assert launch([sys.executable, str(Path(__file__).parent / "sliced.py")], ranks=2, threads=1) == 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (lambda: Attention(12, 3, None, False, 0.0, None, None), "heads=3"),
+        (lambda: Attention(16, 4, 1, False, 0.0, None, None), "kv_heads=1"),
+        (lambda: GELU(8, 9, True, 0.0, "none"), "hidden=9"),
+        (lambda: nn.LSTM(4, 4), "LSTM"),
+        (lambda: nn.Embedding(1, 4), "1 words"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused_by_name(layer, words: str) -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match=words):
+        check(nn.ModuleDict({"layer": layer()}), 2)
