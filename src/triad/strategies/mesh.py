@@ -76,7 +76,26 @@ class Mesh(ModelParallelStrategy):
 
     def parallelize(self, model: nn.Module) -> None:
         """Cut a model that has no storage yet."""
-        shard(model, self.meshes)
+        parts = [model]
+        if self.degrees["pipeline"] > 1:
+            parts = self._cut(model)
+        for part in parts:
+            shard(part, self.meshes)
+
+    def _cut(self, model: nn.Module) -> list[nn.Module]:
+        # imported late: most layouts have no stages
+        from triad.strategies.pipeline import Pipeline
+
+        task: Any = self.lightning_module
+        self.pipeline = Pipeline(
+            model,
+            self.meshes["pipeline"],
+            self.schedule,
+            self.root_device,
+            task.objective,
+            task.hardware.micro_batch_size,
+        )
+        return list(self.pipeline.stages.values())
 
     def micro_batch(self, last: bool) -> AbstractContextManager:
         """Gradients accumulate unreduced until the last micro-batch reduces them."""
@@ -88,7 +107,11 @@ class Mesh(ModelParallelStrategy):
 
     def clip(self, model: nn.Module, largest: float | None) -> Tensor:
         """Clip the gradient, wherever its parts are; return its norm before."""
-        return clip(model.parameters(), largest)
+        if self.pipeline is None:
+            return clip(model.parameters(), largest)
+        self.pipeline.add_tied()
+        stages = self.meshes["pipeline"].get_group()
+        return clip(model.parameters(), largest, stages, self.pipeline.copies)
 
     def total(self, share: Tensor) -> Tensor:
         """The sum over all processes that hold different tokens or blocks."""
