@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.pipelining import (
     PipelineStage,
@@ -88,7 +88,7 @@ class Pipeline:
         self.stages = {stage: Stage(model, units[stage], objective) for stage in mine}
         self.first, self.last = 0 in mine, len(units) - 1 in mine
         cut(model, list(self.stages.values()))
-        self.tied: nn.Module | None = model.embedding if tied else None  # two processes hold it
+        self.tied: Any = model.embedding if tied else None  # held by two processes
         model.forward = Relay(self.stages, self.places, self.group, device)
         self.plan: tuple[tuple[int, ...], Any] = (), None
 
