@@ -76,11 +76,15 @@ class Mesh(ModelParallelStrategy):
 
     def parallelize(self, model: nn.Module) -> None:
         """Cut a model that has no storage yet."""
-        parts = [model]
-        if self.degrees["pipeline"] > 1:
-            parts = self._cut(model)
-        for part in parts:
-            shard(part, self.meshes)
+        if self.degrees["pipeline"] == 1:
+            shard(model, self.meshes)
+            return
+        for stage in self._cut(model):
+            shard(stage, self.meshes)
+            if isinstance(stage, FSDPModule):
+                # gathered once a step: gradients of weights that are taken apart from those of inputs
+                # (zero_bubble, zbv, dualpipev) are lost when the weights they belong to have been freed
+                stage.set_reshard_after_forward(False)
 
     def _cut(self, model: nn.Module) -> list[nn.Module]:
         # imported late: most layouts have no stages
