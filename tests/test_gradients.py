@@ -37,3 +37,10 @@ def test_a_small_gradient_is_left_alone() -> None:
 def test_parameters_without_gradient_do_not_count() -> None:
     parameters = [*gradients((4,)), torch.nn.Parameter(torch.ones(3))]
     assert clip(parameters, None) == pytest.approx(parameters[0].grad.norm().item())
+
+
+def test_a_copy_is_scaled_with_the_others_but_not_counted() -> None:
+    parameters, before = gradients((3, 4), (5,)), gradients((3, 4), (5,))
+    norm = clip(parameters, 0.5, copies=[parameters[1]])
+    assert norm == pytest.approx(before[0].grad.norm().item())
+    torch.testing.assert_close(parameters[1].grad * norm / 0.5, before[1].grad, rtol=1e-4, atol=1e-6)

@@ -1,7 +1,7 @@
 """The whole gradient and its norm: one function for every layout."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 import torch.distributed as dist
@@ -11,30 +11,48 @@ from torch.distributed.tensor import DTensor
 
 
 @torch.no_grad()
-def clip(parameters: Iterable[Tensor], largest: float | None) -> Tensor:
+def clip(
+    parameters: Iterable[Tensor],
+    largest: float | None,
+    stages: dist.ProcessGroup | None = None,
+    copies: Collection[Tensor] = (),
+) -> Tensor:
     """Scale the gradient so that its norm is at most `largest`; return the norm before.
 
         g <- g min(1, c / |g|),   |g| = sqrt(sum over all parameters of |g_p|^2)     Pascanu et al. 2013
 
     Sharded gradients (DTensors) contribute their global norm, so that one process and many agree.
+    Processes of `stages` hold different parameters; `copies` are scaled, but another process counts them.
     """
-    layouts = defaultdict(list)
+    layouts, uncounted = defaultdict(list), {id(parameter) for parameter in copies}
+    scaled = []
     for parameter in parameters:
         if (gradient := parameter.grad) is not None:
             sharded = isinstance(gradient, DTensor)
+            scaled.append(gradient.to_local() if sharded else gradient)
+            if id(parameter) in uncounted:
+                continue
             layouts[(gradient.device_mesh, gradient.placements) if sharded else None].append(gradient)
     norms = [_norm(gradients) for gradients in layouts.values()]
     norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+    if stages is not None:
+        norm = _across(norm, stages)
     if largest is not None:
         scale = (largest / (norm + 1e-6)).clamp(max=1.0)
-        for gradients in layouts.values():
-            torch._foreach_mul_([g.to_local() if isinstance(g, DTensor) else g for g in gradients], scale)
+        torch._foreach_mul_(scaled, scale)
     return norm
 
 
 def _norm(gradients: list[Tensor]) -> Tensor:
     norm = torch.nn.utils.get_total_norm(gradients)
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+def _across(norm: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """|g| = sqrt(sum over processes of |g_process|^2)."""
+    square = norm.square()
+    dist.all_reduce(square, group=group)
+    return square.sqrt()
 
 
 @torch.no_grad()

@@ -67,7 +67,7 @@ def test_an_expert_without_tokens_is_no_obstacle():
     x = torch.rand(1, 5, 8, dtype=torch.float64)
     y, routing = model(x)
     y.sum().backward()
-    assert routing.load_E[3] == 0
+    assert routing.load_BE.sum(0)[3] == 0
     assert not model.experts.up_EDF.grad[3].any()
 
 
@@ -90,8 +90,8 @@ def test_the_auxiliary_loss_is_the_equation_for_each_sequence_alone():
         torch.testing.assert_close(got, expected)
     parts = [model(part)[1] for part in x.split([1, 2])]
     torch.testing.assert_close(torch.cat([part.auxiliary_B for part in parts]), routing.auxiliary_B)
-    assert routing.load_E.sum() == 3 * 9 * 2
-    assert not routing.load_E.requires_grad
+    assert routing.load_BE.sum() == 3 * 9 * 2
+    assert not routing.load_BE.requires_grad
 
 
 def test_the_router_stays_in_fp32_under_autocast():

@@ -16,10 +16,10 @@ from triad.layers.feedforward import SwiGLU
 
 
 class Routing(NamedTuple):
-    """What one layer's router did: its loss per sequence, already weighted, and the tokens of each expert."""
+    """What one layer's router did: its loss, already weighted, and the tokens of each expert, by sequence."""
 
     auxiliary_B: Tensor
-    load_E: Tensor
+    load_BE: Tensor
 
 
 class MixtureOfExperts(nn.Module):
@@ -91,7 +91,7 @@ class MixtureOfExperts(nn.Module):
         share_BE = count_BE / choice_BC.shape[1]
         balance_B = (share_BE * probability_BTE.mean(1)).sum(-1) * logits_BTE.shape[-1]
         z_B = logits_BTE.logsumexp(-1).square().mean(1)
-        return Routing(self.balance * balance_B + self.z * z_B, count_BE.detach().sum(0))
+        return Routing(self.balance * balance_B + self.z * z_B, count_BE.detach())
 
 
 class Experts(nn.Module):

@@ -82,7 +82,30 @@ class Mesh(ModelParallelStrategy):
             mesh = self.meshes["tensor"]
             parts = tensor.split(model, mesh, self.sequence_parallel)
             self.partial += [(module, name, mesh) for module, name in parts]
-        shard(model, self.meshes)
+        if self.degrees["pipeline"] == 1:
+            shard(model, self.meshes)
+            return
+        for stage in self._cut(model):
+            shard(stage, self.meshes)
+            if isinstance(stage, FSDPModule):
+                # gathered once a step: gradients of weights that are taken apart from those of inputs
+                # (zero_bubble, zbv, dualpipev) are lost when the weights they belong to have been freed
+                stage.set_reshard_after_forward(False)
+
+    def _cut(self, model: nn.Module) -> list[nn.Module]:
+        # imported late: most layouts have no stages
+        from triad.strategies.pipeline import Pipeline
+
+        task: Any = self.lightning_module
+        self.pipeline = Pipeline(
+            model,
+            self.meshes["pipeline"],
+            self.schedule,
+            self.root_device,
+            task.objective,
+            task.hardware.micro_batch_size,
+        )
+        return list(self.pipeline.stages.values())
 
     def micro_batch(self, last: bool) -> AbstractContextManager:
         """Gradients accumulate unreduced until the last micro-batch reduces them."""
@@ -95,7 +118,11 @@ class Mesh(ModelParallelStrategy):
     def clip(self, model: nn.Module, largest: float | None) -> Tensor:
         """Clip the gradient, wherever its parts are; return its norm before."""
         complete(self.partial)
-        return clip(model.parameters(), largest)
+        if self.pipeline is None:
+            return clip(model.parameters(), largest)
+        self.pipeline.add_tied()
+        stages = self.meshes["pipeline"].get_group()
+        return clip(model.parameters(), largest, stages, self.pipeline.copies)
 
     def total(self, share: Tensor) -> Tensor:
         """The sum over all processes that hold different tokens or blocks."""

@@ -111,7 +111,7 @@ class CausalLM(LightningModule):
         """Summed negative log likelihood of the targets, summed auxiliary loss of the rows, experts' load."""
         nll, routings = self.network(tokens_BT, loss=self.objective(targets_BT))
         auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
-        loads = [routing.load_E for routing in routings]
+        loads = [routing.load_BE.sum(0) for routing in routings]
         return nll, auxiliary, torch.stack(loads) if loads else nll.new_zeros(0, 0)
 
     def objective(self, targets_BT: Tensor) -> Callable:
@@ -130,7 +130,9 @@ class CausalLM(LightningModule):
         for x_BT, y_BT in zip(batch["tokens_BT"].split(rows), batch["targets_BT"].split(rows), strict=True):
             nll = self.losses(x_BT, y_BT)[0]
             self.sums[0] += nll.double()
-        self.sums[1] += (batch["targets_BT"] != IGNORED).sum()
+        pipeline = self.trainer.strategy.pipeline
+        if pipeline is None or pipeline.last:  # the stages before see the targets, but not their loss
+            self.sums[1] += (batch["targets_BT"] != IGNORED).sum()
 
     def on_validation_epoch_end(self) -> None:
         """Divide once, by the global count."""

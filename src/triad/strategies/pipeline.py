@@ -1,0 +1,194 @@
+"""Pipeline parallelism: different processes hold different blocks and pass micro-batches along.
+
+Shapes: B rows (sequences) of a micro-batch, T time, L layers of experts, E experts.
+
+The fraction of a step in which a process waits, with P processes and n micro-batches, F and W forward and
+backward to weights as long as backward to inputs:
+
+    gpipe, 1f1b    (P-1) / (n + P-1); 1f1b keeps P micro-batches alive, not n      Huang et al. 2019,
+                   arXiv:1811.06965; Narayanan et al. 2019, PipeDream, SOSP; 2021, arXiv:2006.09503
+    interleaved    (P-1) / (v n + P-1), v = 2 stages in a process      Narayanan et al. 2021, arXiv:2104.04473
+    zero_bubble    (P-1) / (3 v n + P-1): gradients of weights fill the gaps; interleaved as above
+                   Qi et al. 2023, arXiv:2401.10241
+    zbv            0 for n >= 2P      Qi et al. 2024, arXiv:2405.15362
+    dualpipev      (P-1) / (6 n + P-1), and forwards beside backwards      DeepSeek-AI 2024, arXiv:2412.19437
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.pipelining import (
+    PipelineStage,
+    Schedule1F1B,
+    ScheduleDualPipeV,
+    ScheduleGPipe,
+    ScheduleInterleaved1F1B,
+    ScheduleInterleavedZeroBubble,
+    ScheduleZBVZeroBubble,
+)
+from torch.distributed.tensor import DTensor
+from torch.nn import functional as F
+
+from triad.layers.cross_entropy import IGNORED
+from triad.layers.moe import MixtureOfExperts
+from triad.strategies.relay import Relay
+from triad.strategies.stage import Stage, check, cut, spread
+
+
+class Order(NamedTuple):
+    """In which order a process works through its stages, and what that asks for."""
+
+    schedule: Callable[..., Any]
+    stages: int  # of each process
+    folded: bool = False  # process r holds stages r and 2P-1-r, instead of r and r + P
+    filled: bool = True  # needs as many micro-batches as stages
+
+
+ORDERS = {
+    "gpipe": Order(ScheduleGPipe, 1, filled=False),
+    "1f1b": Order(Schedule1F1B, 1),
+    "interleaved": Order(ScheduleInterleaved1F1B, 2),
+    "zero_bubble": Order(ScheduleInterleavedZeroBubble, 2),
+    "zbv": Order(ScheduleZBVZeroBubble, 2, folded=True, filled=False),
+    "dualpipev": Order(ScheduleDualPipeV, 2, folded=True),
+}
+
+
+class Pipeline:
+    """Run an optimizer step's forward and backward over the stages, in the order of a schedule.
+
+    Cuts `model` down to what this process holds and replaces its forward by a Relay. `objective(targets_BT)`
+    is what the last stage asks of its readout; at most `largest` rows go through a stage at once. Raises
+    ValueError for an unknown schedule and for a model that cannot be cut into so many stages.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        mesh: DeviceMesh,
+        schedule: str,
+        device: torch.device,
+        objective: Callable,
+        largest: int | None,
+    ) -> None:
+        if schedule not in ORDERS:
+            raise ValueError(f"strategy.schedule={schedule} is not known: use one of {', '.join(ORDERS)}")
+        self.order, self.largest, self.device = ORDERS[schedule], largest, device
+        self.group, self.processes = mesh.get_group(), mesh.size()
+        self.places = placed(self.order, self.processes)
+        check(model, len(self.places))
+        self.expert_layers, self.experts = _experts(model)
+        tied = model.head is None and self.places[0] != self.places[-1]
+        units = spread(len(model.blocks) + 2, len(self.places))
+        mine = [stage for stage, place in enumerate(self.places) if place == mesh.get_local_rank()]
+        self.stages = {stage: Stage(model, units[stage], objective) for stage in mine}
+        self.first, self.last = 0 in mine, len(units) - 1 in mine
+        cut(model, list(self.stages.values()))
+        self.tied: Any = model.embedding if tied else None  # held by two processes
+        model.forward = Relay(self.stages, self.places, self.group, device)
+        self.plan: tuple[tuple[int, ...], Any] = (), None
+
+    def __call__(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
+        """This process's share of the step's loss, auxiliary loss and experts' load; gradients are left.
+
+        Rows that do not fill the micro-batches are made up by ghosts, whose targets and weight are nothing.
+        """
+        tokens_BT, targets_BT = batch["tokens_BT"], batch["targets_BT"]
+        number, size = micro_batches(self.order, len(tokens_BT), self.largest, self.processes)
+        ghosts = number * size - len(tokens_BT)
+        self._planned(number, size, tokens_BT.shape[1]).step(
+            F.pad(tokens_BT, (0, 0, 0, ghosts)),
+            targets_BT=F.pad(targets_BT, (0, 0, 0, ghosts), value=IGNORED),
+            real_B=F.pad(torch.ones(len(tokens_BT), device=self.device), (0, ghosts)),
+            target=tokens_BT.new_zeros(number),  # the schedule wants one; ours travel beside the tokens
+            loss_kwargs={"count": batch["count"], "rows": batch["rows"]},
+            return_outputs=False,
+        )
+        sums, load_LE = self._seen(number)
+        return sums[0] / batch["count"], sums[1] / batch["rows"], load_LE
+
+    def add_tied(self) -> None:
+        """Sum the gradients of an embedding that two processes hold, so that both update it alike."""
+        if self.tied is None:
+            return
+        gradient = self.tied.weight.grad
+        mine = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+        theirs, other = torch.empty_like(mine), self.places[0 if self.last else -1]
+        exchange = [
+            dist.P2POp(dist.isend, mine.contiguous(), group=self.group, group_peer=other),
+            dist.P2POp(dist.irecv, theirs, group=self.group, group_peer=other),
+        ]
+        for work in dist.batch_isend_irecv(exchange):
+            work.wait()
+        mine.add_(theirs)
+
+    @property
+    def copies(self) -> list[Tensor]:
+        """Parameters here that another process holds, too, and counts."""
+        return [self.tied.weight] if self.tied is not None and self.last else []
+
+    def _planned(self, number: int, size: int, time: int) -> Any:
+        """The schedule for micro-batches of one shape; only the latest is kept, as it holds buffers."""
+        shape = number, size, time
+        if self.plan[0] != shape:
+            stages = [
+                PipelineStage(stage, index, len(self.places), self.device, group=self.group)
+                for index, stage in self.stages.items()
+            ]
+            given = stages if self.order.stages > 1 else stages[0]
+            self.plan = shape, self.order.schedule(given, number, loss_fn=_loss, scale_grads=False)
+        return self.plan[1]
+
+    def _seen(self, number: int) -> tuple[Tensor, Tensor]:
+        sums = torch.zeros(2, device=self.device)
+        load_LE = torch.zeros(len(self.expert_layers), self.experts, device=self.device)
+        for stage in self.stages.values():
+            # in the first step of a shape torch sends one more micro-batch ahead, to learn the shapes
+            for figures, loads in stage.seen[-number:]:
+                if figures is not None:
+                    sums += figures
+                for layer, load_E in loads.items():
+                    load_LE[self.expert_layers.index(layer)] += load_E
+            stage.seen.clear()
+        return sums, load_LE
+
+
+def placed(order: Order, processes: int) -> list[int]:
+    """The process of each stage."""
+    forth = list(range(processes))
+    if order.stages == 1:
+        return forth
+    return forth + forth[::-1] if order.folded else forth * order.stages
+
+
+def micro_batches(order: Order, rows: int, largest: int | None, processes: int) -> tuple[int, int]:
+    """Into how many micro-batches `rows` are cut, and the rows of each; their product may exceed `rows`.
+
+    As many as stages fill the pipeline, if there are rows enough; with several stages a process takes
+    micro-batches P at a time.
+    """
+    stages = processes * order.stages
+    number = max(stages if order.filled else min(stages, rows), -(-rows // (largest or rows)))
+    if order.stages > 1 and not order.folded:
+        number = -(-number // processes) * processes
+    return number, -(-rows // number)
+
+
+def _loss(output: tuple[Tensor, Tensor], _: Tensor, count: int, rows: int) -> Tensor:
+    nll, auxiliary = output
+    return nll / count + auxiliary / rows
+
+
+def _experts(model: Any) -> tuple[list[int], int]:
+    """Which blocks hold layers of experts, and how many experts these have."""
+    found = {
+        index: module.router.out_features
+        for index, block in enumerate(model.blocks)
+        for module in block.modules()
+        if isinstance(module, MixtureOfExperts)
+    }
+    return list(found), max(found.values(), default=0)

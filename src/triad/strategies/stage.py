@@ -1,0 +1,112 @@
+"""A stage: some neighbouring units of [embed, block 0, block 1, ... read], cut out of a whole model.
+
+Shapes: B rows (sequences), T time, D width, E experts.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from triad.layers.attention import KeyValueCache
+
+BEFORE, BEHIND = ("embedding", "position"), ("norm", "head")  # the parts that `embed` and `read` use
+
+
+class Stage(nn.Module):
+    """Units `start` to `stop` of a model that offers embed, blocks and read; unit i + 1 is block i.
+
+    The parts stay those of the model, which keeps their names. (tokens_BT) of the first stage, else (x_BTD,
+    auxiliary_B) -> (x_BTD, auxiliary_B), of the last (what its readout is asked for, summed auxiliary loss).
+    With `real_B` (1, or 0 for a ghost, which nothing counts) the loss of `targets_BT` is asked for and what
+    was seen is kept in `seen`: the last stage's two sums, and each layer's load.
+    """
+
+    def __init__(self, model: Any, units: range, objective: Callable) -> None:
+        super().__init__()
+        end = len(model.blocks) + 1
+        first, last = 0 in units, end in units
+        self.layers = [unit - 1 for unit in units if 0 < unit < end]
+        self.blocks = nn.ModuleList(model.blocks[layer] for layer in self.layers)
+        names = (BEFORE if first else ()) + (BEHIND if last else ())
+        if last and model.head is None:
+            names += ("embedding",)
+        parts = {name: getattr(model, name) for name in names}
+        self.ends = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
+        self.embed = model.embed if first else None  # bound methods: the model itself is no part of a stage
+        self.read = model.read if last else None
+        self.objective = objective
+        self.seen: list[tuple[Tensor | None, dict[int, Tensor]]] = []
+
+    def forward(
+        self,
+        x: Tensor,
+        auxiliary_B: Tensor | None = None,
+        targets_BT: Tensor | None = None,
+        real_B: Tensor | None = None,
+        loss: Callable | None = None,
+        cache: list[KeyValueCache] | None = None,
+    ) -> tuple[Any, Tensor]:
+        x_BTD = self.embed(x, cache[0].length if cache else 0) if self.embed else x
+        if auxiliary_B is None:
+            exact = torch.promote_types(x_BTD.dtype, torch.float32)
+            auxiliary_B = x_BTD.new_zeros(len(x_BTD), dtype=exact)
+        loads = {}
+        for layer, block in zip(self.layers, self.blocks, strict=True):
+            x_BTD, routing = block(x_BTD, cache[layer] if cache else None)
+            if routing is not None:
+                auxiliary_B = auxiliary_B + routing.auxiliary_B
+                loads[layer] = routing.load_BE
+        if real_B is None:
+            return (self.read(x_BTD, loss) if self.read else x_BTD), auxiliary_B
+        return self._count(x_BTD, auxiliary_B, loads, targets_BT, real_B)
+
+    def _count(
+        self, x_BTD: Tensor, auxiliary_B: Tensor, loads: dict, targets_BT: Tensor | None, real_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        load = {layer: load_BE.mul(real_B[:, None]).sum(0) for layer, load_BE in loads.items()}
+        if self.read is None:
+            self.seen.append((None, load))
+            return x_BTD, auxiliary_B
+        nll, auxiliary = self.read(x_BTD, self.objective(targets_BT)), (auxiliary_B * real_B).sum()
+        self.seen.append((torch.stack((nll.detach(), auxiliary.detach())), load))
+        return nll, auxiliary
+
+
+def check(model: Any, stages: int) -> None:
+    """Raise ValueError for a model that cannot be cut into so many stages."""
+    missing = [name for name in ("embed", "blocks", "read") if not hasattr(model, name)]
+    if missing:
+        raise ValueError(
+            f"pipeline: {type(model).__name__} has no `{missing[0]}` and cannot be cut into stages; "
+            "use a Transformer, or strategy=ddp"
+        )
+    if (units := len(model.blocks) + 2) < stages:
+        raise ValueError(
+            f"pipeline: {stages} stages, but the embedding, {len(model.blocks)} blocks and the readout are "
+            f"{units} units; set model.depth={stages - 2} or more, or a lower strategy.pipeline"
+        )
+    named = {name.partition(".")[0] for name, _ in model.named_parameters()}
+    assert named <= {*BEFORE, "blocks", *BEHIND}, named  # or a parameter would belong to no stage
+
+
+def spread(units: int, stages: int) -> list[range]:
+    """Units in `stages` runs of neighbours; the ends, whose embedding and readout are light, get more."""
+    sizes = [units // stages] * stages
+    for extra in range(units % stages):
+        sizes[-1 if extra == 1 else extra - (extra > 1)] += 1
+    starts = [sum(sizes[:stage]) for stage in range(stages)]
+    return [range(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+
+
+def cut(model: Any, stages: list[Stage]) -> None:
+    """Take out of a model what no stage here holds; what is left keeps its names."""
+    layers = {layer for stage in stages for layer in stage.layers}
+    for layer in range(len(model.blocks)):
+        if layer not in layers:
+            model.blocks[layer] = nn.Identity()
+    parts = {name for stage in stages for name in stage.ends}
+    for name in (*BEFORE, *BEHIND):
+        if name not in parts:
+            setattr(model, name, None)
