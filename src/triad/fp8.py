@@ -9,7 +9,7 @@ from torch import nn
 def to_fp8(model: nn.Module) -> None:
     """Have the products of linear layers run in fp8, scaled by tensor.
 
-    Micikevicius et al. 2022, arXiv:2209.05433. Raises ValueError on a GPU without fp8 units. Layers whose sides
+    Micikevicius et al. 2022, arXiv:2209.05433. Raises ValueError without fp8 units. Layers whose sides
     do not divide by 16, and the head, which the loss reads directly, stay in bf16.
     """
     major, minor = torch.cuda.get_device_capability()
