@@ -16,6 +16,8 @@ from torch.distributed.fsdp import FSDPModule
 
 from triad.gradients import clip
 from triad.layout import DEALT
+from triad.strategies import context, expert
+from triad.strategies.context import Zigzag
 from triad.strategies.shard import shard
 from triad.strategies.unofficial import flattened, product
 
@@ -54,6 +56,7 @@ class Mesh(ModelParallelStrategy):
         self.sequence_parallel, self.schedule = sequence_parallel, schedule
         self.meshes: dict[str, DeviceMesh] = {}  # until setup_environment
         self.pipeline: Any = None  # until parallelize
+        self.zigzag: Zigzag | None = None  # where sequences are split over time
 
     def setup_environment(self) -> None:
         """Start the process group and lay out the mesh."""
@@ -76,7 +79,19 @@ class Mesh(ModelParallelStrategy):
 
     def parallelize(self, model: nn.Module) -> None:
         """Cut a model that has no storage yet."""
+        if self.degrees["expert"] > 1:
+            expert.split(model, self.meshes["expert"])
+        if self.degrees["context"] > 1:
+            self.zigzag = context.split(model, self.meshes["context"])
         shard(model, self.meshes)
+
+    def batch_to_device(self, batch: dict, device: Any = None, dataloader_idx: int = 0) -> dict:
+        """Bring a batch here; of its sequences the stretches of time that this process holds."""
+        batch = super().batch_to_device(batch, device, dataloader_idx)
+        if self.zigzag:
+            self.zigzag.on = True
+            batch = batch | {name: self.zigzag.part(batch[name]) for name in ("tokens_BT", "targets_BT")}
+        return batch
 
     def micro_batch(self, last: bool) -> AbstractContextManager:
         """Gradients accumulate unreduced until the last micro-batch reduces them."""
@@ -98,6 +113,8 @@ class Mesh(ModelParallelStrategy):
 
     def whole(self, model: nn.Module) -> nn.Module:
         """The model, to be called with all tokens of a text."""
+        if self.zigzag:
+            self.zigzag.on = False  # until the next batch
         return model
 
 
