@@ -33,7 +33,7 @@ def decoder(over_time: bool | None) -> Decoder:
         initial = lambda **_: 0.2  # noqa: E731
         model = Decoder(WORDS, 8, 16, 1, True, 0.0, norm, attention, feedforward, None, initial).double()
     if over_time is not None:
-        split(model, init_device_mesh("cpu", (2,)), over_time)
+        split(model, init_device_mesh("cpu", (2,)), over_time, experts=True)
     model.to_empty(device="cpu")
     initialise(model, seed=0)
     return model

@@ -4,6 +4,7 @@ Shapes: B batch, T time, N = B T tokens, D width, F hidden, E experts,
 k choices per token, R = N k rows, C = T k.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,8 @@ class MixtureOfExperts(nn.Module):
     f_e is the share of a sequence's choices that went to expert e and P_e its mean probability there (the
     sequence as GShard's group, arXiv:2006.16668; DeepSeek-V3, arXiv:2412.19437, eq. 17-20; balance x 1 when
     uniform); z as in ST-MoE, arXiv:2202.08906, eq. 5. Per sequence, so that the sum over a batch does not
-    depend on how the batch was cut.
+    depend on how the batch was cut; the attribute `whole_sequence` may be replaced from outside, when x_BTD
+    holds a part of each sequence's time: it turns the part's three means into the sequence's.
 
     x_BTD -> y_BTD and the Routing of these tokens. `shared`: so many hidden sizes of always-on SwiGLU are
     added (DeepSeekMoE, arXiv:2401.06066). `normalize: false` keeps w = p_e. The router works in fp32.
@@ -58,6 +60,7 @@ class MixtureOfExperts(nn.Module):
         self.router = nn.Linear(width, experts, bias=False)
         self.experts = Experts(width, hidden, experts)
         self.shared = SwiGLU(width, shared * hidden, bias=False, dropout=0.0) if shared else None
+        self.whole_sequence: Callable[..., tuple[Tensor, ...]] = _themselves
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
         with autocast_off(x_BTD):
@@ -88,10 +91,15 @@ class MixtureOfExperts(nn.Module):
         count_BE = torch.zeros_like(probability_BTE[:, 0]).scatter_add_(
             1, choice_BC, torch.ones_like(choice_BC, dtype=probability_BTE.dtype)
         )
-        share_BE = count_BE / choice_BC.shape[1]
-        balance_B = (share_BE * probability_BTE.mean(1)).sum(-1) * logits_BTE.shape[-1]
-        z_B = logits_BTE.logsumexp(-1).square().mean(1)
+        share_BE, mean_BE, z_B = self.whole_sequence(
+            count_BE / choice_BC.shape[1], probability_BTE.mean(1), logits_BTE.logsumexp(-1).square().mean(1)
+        )
+        balance_B = (share_BE * mean_BE).sum(-1) * logits_BTE.shape[-1]
         return Routing(self.balance * balance_B + self.z * z_B, count_BE.detach())
+
+
+def _themselves(*means: Tensor) -> tuple[Tensor, ...]:
+    return means
 
 
 class Experts(nn.Module):
@@ -108,8 +116,15 @@ class Experts(nn.Module):
         self.down_EFD = nn.Parameter(torch.empty(experts, hidden, width))
 
     def forward(self, x_RD: Tensor, end_E: Tensor) -> Tensor:
-        weights = lowered(self.gate_EDF), lowered(self.up_EDF), lowered(self.down_EFD)
-        return (loop if _on_cpu(x_RD) else grouped)(x_RD, end_E, *weights)
+        return each_through_its_expert(x_RD, end_E, self.gate_EDF, self.up_EDF, self.down_EFD)
+
+
+def each_through_its_expert(
+    x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor
+) -> Tensor:
+    """What a layer of experts computes, with all of its weights or those of some experts."""
+    weights = lowered(gate_EDF), lowered(up_EDF), lowered(down_EFD)
+    return (loop if _on_cpu(x_RD) else grouped)(x_RD, end_E, *weights)
 
 
 def grouped(x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from torch.distributed.fsdp import FSDPModule
 
 from triad.gradients import clip, complete
 from triad.layout import DEALT
-from triad.strategies import tensor
+from triad.strategies import context, expert, tensor
+from triad.strategies.context import Zigzag
 from triad.strategies.shard import shard
 from triad.strategies.unofficial import flattened, product
 
@@ -56,6 +57,7 @@ class Mesh(ModelParallelStrategy):
         self.meshes: dict[str, DeviceMesh] = {}  # until setup_environment
         self.pipeline: Any = None  # until parallelize
         self.partial: list[tuple[nn.Module, str, DeviceMesh]] = []  # gradients to sum over a mesh
+        self.zigzag: Zigzag | None = None  # where sequences are split over time
 
     def setup_environment(self) -> None:
         """Start the process group and lay out the mesh."""
@@ -80,8 +82,12 @@ class Mesh(ModelParallelStrategy):
         """Cut a model that has no storage yet."""
         if self.degrees["tensor"] > 1:
             mesh = self.meshes["tensor"]
-            parts = tensor.split(model, mesh, self.sequence_parallel)
+            parts = tensor.split(model, mesh, self.sequence_parallel, self.degrees["expert"] == 1)
             self.partial += [(module, name, mesh) for module, name in parts]
+        if self.degrees["expert"] > 1:
+            expert.split(model, self.meshes["expert"])
+        if self.degrees["context"] > 1:
+            self.zigzag = context.split(model, self.meshes["context"])
         if self.degrees["pipeline"] == 1:
             shard(model, self.meshes)
             return
@@ -106,6 +112,14 @@ class Mesh(ModelParallelStrategy):
             task.hardware.micro_batch_size,
         )
         return list(self.pipeline.stages.values())
+
+    def batch_to_device(self, batch: dict, device: Any = None, dataloader_idx: int = 0) -> dict:
+        """Bring a batch here; of its sequences the stretches of time that this process holds."""
+        batch = super().batch_to_device(batch, device, dataloader_idx)
+        if self.zigzag:
+            self.zigzag.on = True
+            batch = batch | {name: self.zigzag.part(batch[name]) for name in ("tokens_BT", "targets_BT")}
+        return batch
 
     def micro_batch(self, last: bool) -> AbstractContextManager:
         """Gradients accumulate unreduced until the last micro-batch reduces them."""
@@ -132,6 +146,8 @@ class Mesh(ModelParallelStrategy):
 
     def whole(self, model: nn.Module) -> nn.Module:
         """The model, to be called with all tokens of a text."""
+        if self.zigzag:
+            self.zigzag.on = False  # until the next batch
         return model
 
 

@@ -7,6 +7,8 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
+from triad.layers.moe import Experts
+
 
 def shard(model: nn.Module, meshes: dict[str, DeviceMesh]) -> None:
     """Gather each block just before it runs and shard it again after; send gradients to their owners.
@@ -18,19 +20,45 @@ def shard(model: nn.Module, meshes: dict[str, DeviceMesh]) -> None:
     over = meshes["dense"]
     if over.size() == 1:
         return
-    placement = partial(_placement, over.size(over.ndim - 1))
+    apart = _shard_experts(model, meshes) if meshes["expert"].size() > 1 else set()
+    placement = partial(beside, ranks=over.size(-1))
     for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
         for block in stack:
-            fully_shard(block, mesh=over, shard_placement_fn=placement)
-    fully_shard(model, mesh=over, shard_placement_fn=placement)
+            fully_shard(block, mesh=over, ignored_params=apart, shard_placement_fn=placement)
+    fully_shard(model, mesh=over, ignored_params=apart, shard_placement_fn=placement)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo cannot scale while it sums
 
 
-def _placement(size: int, parameter: nn.Parameter) -> Shard | None:
-    """The first dimension, or the second where tensor parallelism has cut the first: slices stay plain."""
-    if not isinstance(parameter, DTensor) or parameter.ndim < 2 or not parameter.placements[-1].is_shard(0):
+def _shard_experts(model: nn.Module, meshes: dict[str, DeviceMesh]) -> set[nn.Parameter]:
+    """Shard experts over the processes that hold the same ones; return what nobody else may shard.
+
+    Where each expert is held once there is nothing to share: its gradient is whole as it arrives.
+    """
+    layers = [module for module in model.modules() if isinstance(module, Experts)]
+    over = meshes["sparse"]
+    if over.size() == 1:
+        return {parameter for layer in layers for parameter in layer.parameters()}
+    for layer in layers:
+        fully_shard(layer, mesh=over, shard_placement_fn=partial(beside, ranks=over.size(-1)))
+    return set()
+
+
+def beside(parameter: nn.Parameter, ranks: int) -> Shard | None:
+    """The dimension to shard a parameter along over `ranks` processes: one that nothing has cut before.
+
+    A dimension cut twice would hold its slices in an order of its own (strided). None, which is the first
+    dimension, where no other divides.
+    """
+    cut = {place.dim for place in _placements(parameter) if isinstance(place, Shard)}
+    if 0 not in cut:
         return None
-    return Shard(1) if parameter.shape[1] % size == 0 else None
+    free = (dim for dim in range(parameter.ndim) if dim not in cut and parameter.shape[dim] % ranks == 0)
+    dim = next(free, None)
+    return None if dim is None else Shard(dim)
+
+
+def _placements(parameter: nn.Parameter) -> tuple:
+    return parameter.placements if isinstance(parameter, DTensor) else ()

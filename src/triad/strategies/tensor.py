@@ -26,15 +26,16 @@ from triad.strategies.borders import Border
 KNOWN = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm, Experts)
 
 
-def split(model: nn.Module, mesh: DeviceMesh, over_time: bool) -> list[tuple[nn.Module, str]]:
+def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) -> list[tuple[nn.Module, str]]:
     """Cut heads, hidden units and vocabulary over the processes of `mesh`, by the type of each layer.
 
     Of two matrices in a row the first is cut by its outputs and the second by its inputs, so that a layer
     costs one sum forward and one backward (Shoeybi et al. 2019, arXiv:1909.08053, section 3). `over_time`:
-    what lies between is cut over time (Korthikanti et al. 2022, arXiv:2205.05198). Parameters become
-    DTensors; products are of local tensors. Returns the parameters, by module and name, whose gradient is the
-    sum over the mesh: those of whole copies that meet some heads or a stretch of time only. Deviates: dropout
-    draws the same mask for each slice of heads or time. Raises ValueError for what cannot be cut.
+    what lies between is cut over time (Korthikanti et al. 2022, arXiv:2205.05198). `experts` false: they are
+    shared out in another way, and left whole here. Parameters become DTensors; products are of local tensors.
+    Returns the parameters, by module and name, whose gradient is the sum over the mesh: those of whole copies
+    that meet some heads or a stretch of time only. Deviates: dropout draws the same mask for each slice of
+    heads or time. Raises ValueError for what cannot be cut.
     """
     check(model, mesh.size())
     copies, stretches = Border(mesh, over_time=False), Border(mesh, over_time)
@@ -42,7 +43,7 @@ def split(model: nn.Module, mesh: DeviceMesh, over_time: bool) -> list[tuple[nn.
     # inside them every process has all tokens
     inside = {layer for mixture in mixtures for part in mixture.children() for layer in part.modules()}
     for layer in model.modules():
-        if cut := PLAN.get(type(layer)):
+        if (cut := PLAN.get(type(layer))) and (experts or not isinstance(layer, Experts)):
             cut(layer, mesh, copies if layer in inside else stretches)
     _cut_head(model, mesh, stretches)
     return _partial(model, inside, over_time)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
@@ -18,6 +19,10 @@ for owner, names in NEEDED.items():
             f"torch {torch.__version__} has no {owner.__name__}.{absent[0]}: strategies over a mesh need"
             " torch 2.11 to 2.13; use strategy=ddp or another torch"
         )
+
+# torch 2.13 renamed these two and warns of the old names
+all_gather_single = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+reduce_scatter_single = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
 def flattened(mesh: DeviceMesh, axes: tuple[str, ...], name: str) -> DeviceMesh:

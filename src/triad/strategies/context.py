@@ -1,0 +1,158 @@
+"""Context parallelism: each process holds some of every sequence's time.
+
+Shapes: B batch, T time held here, S time of the whole sequence, N heads, K key-value heads, H head size,
+D width, E experts; C processes of the group.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.distributed.device_mesh import DeviceMesh
+
+from triad.layers.attention import Attention
+from triad.layers.moe import MixtureOfExperts, Routing
+from triad.layers.position import Learned, Rotary
+from triad.strategies.unofficial import all_gather_single, reduce_scatter_single
+
+
+class Zigzag:
+    """Of 2 C chunks of a sequence process r holds chunks r and 2 C - 1 - r, so that all see as many keys.
+
+    Dubey et al. 2024 (Llama 3), arXiv:2407.21783, section 3.3.2. `on` says whether sequences are split just
+    now: they are while a loss is computed, and not while a text is sampled.
+    """
+
+    def __init__(self, mesh: DeviceMesh) -> None:
+        self.group, self.rank, self.ranks = mesh.get_group(), mesh.get_local_rank(), mesh.size()
+        self.chunks = self.rank, 2 * self.ranks - 1 - self.rank
+        self.on = False
+
+    def part(self, x_BS: Tensor) -> Tensor:
+        """This process's chunks of a batch, x_BT."""
+        assert x_BS.shape[1] % (2 * self.ranks) == 0
+        parts_B = x_BS.chunk(2 * self.ranks, dim=1)
+        return torch.cat([parts_B[chunk] for chunk in self.chunks], dim=1)
+
+    def starts(self, length: int) -> list[int]:
+        """Where in the sequence each chunk begins, when `length` of its tokens are here."""
+        return [chunk * (length // 2) for chunk in self.chunks]
+
+
+def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
+    """Make every layer that looks along time see the whole of it, while `on` says that it is split."""
+    zigzag = Zigzag(mesh)
+    for layer in model.modules():
+        if isinstance(layer, Attention):
+            layer.kernel = partial(_attend, zigzag, layer.kernel)
+        elif isinstance(layer, Rotary):
+            layer.tables = partial(_tables, zigzag, layer.tables)
+        elif isinstance(layer, Learned):
+            layer.forward = partial(_learned, zigzag, layer.forward)
+        elif isinstance(layer, MixtureOfExperts):
+            layer.whole_sequence = partial(_whole_sequence, zigzag)
+            layer.forward = partial(_part_of_auxiliary, zigzag, layer.forward)
+    return zigzag
+
+
+def _attend(
+    zigzag: Zigzag, kernel: Callable, q_BNTH: Tensor, k_BKTH: Tensor, v_BKTH: Tensor, dropout: float = 0.0
+) -> Tensor:
+    """Own queries against all keys before them: to the kernel each chunk is new tokens behind a cache."""
+    if not zigzag.on:
+        return kernel(q_BNTH, k_BKTH, v_BKTH, dropout)
+    k_BKSH, v_BKSH = _whole(zigzag, torch.stack((k_BKTH, v_BKTH)))
+    chunks = q_BNTH.chunk(2, dim=2)
+    length = chunks[0].shape[2]
+    ends = [start + length for start in zigzag.starts(2 * length)]
+    parts = [
+        kernel(q, k_BKSH[:, :, :end], v_BKSH[:, :, :end], dropout)
+        for q, end in zip(chunks, ends, strict=True)
+    ]
+    return torch.cat(parts, dim=2)
+
+
+def _whole(zigzag: Zigzag, kv_BKTH: Tensor) -> Tensor:
+    """Keys and values of the whole sequence, in order: those of the first half from rank 0 up, then down."""
+    gathered = _Gather.apply(kv_BKTH, zigzag.group)  # C first
+    up, down = gathered.chunk(2, dim=-2)
+    return torch.cat((up, down.flip(0))).movedim(0, -3).flatten(-3, -2)
+
+
+def _tables(
+    zigzag: Zigzag, tables: Callable, offset: int, length: int, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The angles of the positions that are here."""
+    if not zigzag.on:
+        return tables(offset, length, like)
+    cos, sin = zip(*(tables(start, length // 2, like) for start in zigzag.starts(length)), strict=True)
+    return torch.cat(cos), torch.cat(sin)
+
+
+def _learned(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int = 0) -> Tensor:
+    """The vectors of the positions that are here."""
+    if not zigzag.on:
+        return forward(x_BTD, offset)
+    starts = zigzag.starts(x_BTD.shape[1])
+    return torch.cat([forward(x, start) for x, start in zip(x_BTD.chunk(2, 1), starts, strict=True)], 1)
+
+
+def _part_of_auxiliary(zigzag: Zigzag, forward: Callable, x_BTD: Tensor) -> tuple[Tensor, Routing]:
+    """A sequence has one auxiliary loss: each process adds its C-th part of it to the sum over processes."""
+    y_BTD, routing = forward(x_BTD)
+    if zigzag.on:
+        routing = routing._replace(auxiliary_B=routing.auxiliary_B / zigzag.ranks)
+    return y_BTD, routing
+
+
+def _whole_sequence(zigzag: Zigzag, *means: Tensor) -> tuple[Tensor, ...]:
+    """Means over the time that is here -> means over the sequence, all in one message."""
+    if not zigzag.on:
+        return means
+    columns = [mean.reshape(len(mean), -1) for mean in means]
+    widths = [column.shape[1] for column in columns]
+    whole = _Mean.apply(torch.cat(columns, 1), zigzag.group).split(widths, 1)
+    return tuple(part.view_as(mean) for part, mean in zip(whole, means, strict=True))
+
+
+class _Gather(torch.autograd.Function):
+    """x of every process, stacked. Backward: each process gets the sum of all gradients of its own x."""
+
+    @staticmethod
+    @torch.compiler.disable
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+        ctx.group = group
+        gathered = x.new_empty(group.size() * len(x), *x.shape[1:])  # what gloo wants to fill
+        all_gather_single(gathered, x.contiguous(), group=group)
+        return gathered.unflatten(0, (group.size(), -1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        own = grad.new_empty(grad.shape[1:])
+        reduce_scatter_single(own, grad.flatten(0, 1).contiguous(), group=ctx.group)
+        return own, None
+
+
+class _Mean(torch.autograd.Function):
+    """The mean over processes, which is its own transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+        ctx.group = group
+        return _mean(x, group)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _mean(grad, ctx.group), None
+
+
+def _mean(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    x = x.clone()
+    dist.all_reduce(x, group=group)
+    return x / group.size()

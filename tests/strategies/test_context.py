@@ -1,0 +1,109 @@
+"""Sequences on two processes against the same layers on one."""
+
+import os
+import sys
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+
+from triad.launch import launch
+from triad.layers.attention import Attention, KeyValueCache, flash, plain
+from triad.layers.moe import MixtureOfExperts
+from triad.layers.position import Learned, Rotary
+from triad.strategies import context
+
+B, S, D = 2, 12, 16
+
+
+@pytest.mark.parametrize("kind", ["layers", "sampling"])
+def test_two_processes_see_the_sequences_of_one(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert launch([sys.executable, "-W", "error::FutureWarning", __file__, kind], 2, threads=1) == 0
+
+
+class Mesh:
+    """What a Zigzag asks of a mesh, without processes."""
+
+    def __init__(self, rank: int, ranks: int) -> None:
+        self.get_group, self.get_local_rank, self.size = (lambda: None), (lambda: rank), (lambda: ranks)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_the_zigzag_deals_every_token_once_and_as_many_pairs_to_each(ranks: int) -> None:
+    time_BS = torch.arange(4 * ranks)[None]
+    parts = [context.Zigzag(Mesh(rank, ranks)).part(time_BS)[0] for rank in range(ranks)]
+    assert torch.cat(parts).sort().values.tolist() == time_BS[0].tolist()
+    assert len({int((part + 1).sum()) for part in parts}) == 1
+
+
+def made(layer: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    for weight in layer.parameters():
+        nn.init.normal_(weight)
+    return layer.double()
+
+
+def attention(kernel=flash) -> nn.Module:
+    made_here = made(Attention(D, 4, 2, False, 0.0, lambda head_size: Rotary(head_size, 100.0), None))
+    made_here.kernel = kernel
+    return made_here
+
+
+def experts() -> nn.Module:
+    return made(MixtureOfExperts(D, 8, 4, 2, 0, True, 0.5, 0.1))
+
+
+def auxiliary(routing) -> torch.Tensor:
+    return routing.auxiliary_B.sin().sum()
+
+
+def layers() -> None:
+    """Outputs and, summed over processes, gradients."""
+    whole, mesh = torch.randn(B, S, D, dtype=torch.float64), init_device_mesh("cpu", (2,))
+    for make in (attention, lambda: attention(plain), lambda: made(Learned(S, D)), experts):
+        one, two = make(), make()
+        zigzag = context.split(two, mesh)
+        zigzag.on = True
+        x_BSD, x_BTD = whole.clone().requires_grad_(), zigzag.part(whole).requires_grad_()
+        expected, found = one(x_BSD), two(x_BTD)
+        loss, share = expected, found
+        if isinstance(one, MixtureOfExperts):
+            (expected, routing), (found, part) = expected, found
+            torch.testing.assert_close(part.auxiliary_B * 2, routing.auxiliary_B)
+            torch.testing.assert_close(summed(part.load_E), routing.load_E)
+            # linear, so that shares add up
+            (expected.sin().sum() + 3 * routing.auxiliary_B.sum()).backward()
+            (found.sin().sum() + 3 * part.auxiliary_B.sum()).backward()
+        else:
+            loss.sin().sum().backward()
+            share.sin().sum().backward()
+        torch.testing.assert_close(found, zigzag.part(expected))
+        torch.testing.assert_close(x_BTD.grad, zigzag.part(x_BSD.grad))
+        for ours, theirs in zip(two.parameters(), one.parameters(), strict=True):
+            torch.testing.assert_close(summed(ours.grad), theirs.grad)
+
+
+def summed(x: torch.Tensor) -> torch.Tensor:
+    total = x.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def sampling() -> None:
+    """Switched off, nothing is split: a text goes through the cache as on one process."""
+    one, two = attention(), attention()
+    zigzag = context.split(two, init_device_mesh("cpu", (2,)))
+    caches = KeyValueCache(1, S), KeyValueCache(1, S)
+    assert not zigzag.on
+    for x_BTD in torch.randn(1, S, D, dtype=torch.float64).split([5, 1, 6], 1):
+        torch.testing.assert_close(two(x_BTD, caches[1]), one(x_BTD, caches[0]), rtol=0, atol=0)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(1)
+    dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
+    {"layers": layers, "sampling": sampling}[sys.argv[1]]()
+    dist.destroy_process_group()

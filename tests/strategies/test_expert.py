@@ -1,0 +1,80 @@
+"""Experts on two processes against the same layer on one: loads that a training run does not meet."""
+
+import os
+import sys
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard
+
+from triad.launch import launch
+from triad.layers.moe import Experts, MixtureOfExperts
+from triad.strategies import expert
+from triad.strategies.shard import beside
+
+EXPERTS, WIDTH, HIDDEN = 4, 6, 10
+LOADS = {  # rows of each expert, by process: experts 0 and 1 live on process 0
+    "uneven": [[5, 0, 2, 1], [1, 3, 0, 7]],
+    "nothing for process 0": [[0, 0, 4, 2], [0, 0, 0, 3]],
+    "nothing from process 1": [[2, 1, 3, 0], [0, 0, 0, 0]],
+    "one expert": [[0, 6, 0, 0], [0, 6, 0, 0]],
+}
+
+
+@pytest.mark.parametrize("kind", ["loads", "shapes"])
+def test_two_processes_hold_the_experts_of_one(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert launch([sys.executable, "-W", "error::FutureWarning", __file__, kind], 2, threads=1) == 0
+
+
+def layer(experts: int = EXPERTS) -> Experts:
+    made = Experts(WIDTH, HIDDEN, experts).double()
+    torch.manual_seed(0)
+    for weight in made.parameters():
+        torch.nn.init.normal_(weight)
+    return made
+
+
+def loads() -> None:
+    """Outputs and the gradients of rows and weights, whatever travels."""
+    rank, mesh = dist.get_rank(), init_device_mesh("cpu", (2,))
+    torch.manual_seed(1)
+    for name, load in LOADS.items():
+        rows = [torch.randn(sum(counts), WIDTH, dtype=torch.float64) for counts in load]
+        ends = [torch.tensor(counts).cumsum(0).int() for counts in load]
+        one, two = layer(), layer()
+        expert.split(two, mesh)
+        whole = [x.clone().requires_grad_() for x in rows]
+        answers = [one(x, end) for x, end in zip(whole, ends, strict=True)]
+        sum(y.sin().sum() for y in answers).backward()
+        mine = rows[rank].clone().requires_grad_()
+        y_RD = two(mine, ends[rank])
+        y_RD.sin().sum().backward()
+        torch.testing.assert_close(y_RD, answers[rank], msg=name)
+        torch.testing.assert_close(mine.grad, whole[rank].grad, msg=name)
+        for weight, split in zip(one.parameters(), two.parameters(), strict=True):
+            assert split.grad.placements == (Shard(0),)
+            torch.testing.assert_close(split.grad.to_local(), weight.grad.chunk(2)[rank], msg=name)
+
+
+def shapes() -> None:
+    """What is split, what is refused, and where FSDP may cut what is split."""
+    mesh = init_device_mesh("cpu", (2,))
+    model = MixtureOfExperts(WIDTH, HIDDEN, EXPERTS, 2, 0, True, 0.0, 0.0)
+    expert.split(model, mesh)
+    gate = model.experts.gate_EDF
+    assert gate.shape == (4, 6, 10)
+    assert gate.to_local().shape == (2, 6, 10)
+    assert not hasattr(model.router.weight, "placements")
+    assert [beside(gate, ranks) for ranks in (2, 5, 7)] == [Shard(1), Shard(2), None]
+    assert beside(model.router.weight, 2) is None
+    with pytest.raises(ValueError, match=r"strategy.expert=2 does not divide the layer's 3 experts"):
+        expert.split(layer(experts=3), mesh)
+
+
+if __name__ == "__main__":
+    dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
+    {"loads": loads, "shapes": shapes}[sys.argv[1]]()
+    dist.destroy_process_group()
