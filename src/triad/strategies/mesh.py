@@ -16,6 +16,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from triad.gradients import clip
 from triad.layout import DEALT
+from triad.strategies.portable import restore, tensors
 from triad.strategies.shard import shard
 from triad.strategies.unofficial import flattened, product
 
@@ -73,6 +74,7 @@ class Mesh(ModelParallelStrategy):
         return prod(self.degrees[axis] for axis in DEALT)
 
     gradient_scale = 1  # gradients are summed
+    tensors, restore = staticmethod(tensors), staticmethod(restore)  # of a checkpoint
 
     def parallelize(self, model: nn.Module) -> None:
         """Cut a model that has no storage yet."""
