@@ -21,6 +21,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from lightning.pytorch import Callback, Trainer
 from torch import nn
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 
 from triad.data.cache import checksum, sync
@@ -156,6 +157,14 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
+def find(folder: Path, step: int | None) -> Path:
+    """The newest whole checkpoint, or the one of a step. Raises FileNotFoundError if it is not there."""
+    path = newest(folder) if step is None else folder / f"step-{step:08d}"
+    if path is None or path not in complete(folder):
+        raise FileNotFoundError(f"{folder}: no checkpoint {'' if step is None else f'of step {step} '}is there")
+    return path
+
+
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
@@ -173,7 +182,9 @@ def damage(path: Path) -> str | None:
 def load(path: Path, tensors: dict[str, Any]) -> None:
     """Fill tensors in place, whatever layout wrote the checkpoint. Raises ValueError for another model's."""
     try:
-        dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")  # one process, as asked
+            dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
     except BaseException as error:  # torch's CheckpointException is not an Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
@@ -185,6 +196,16 @@ def load_model(path: Path, model: nn.Module) -> None:
     tensors = {"model": get_model_state_dict(model, options=OPTIONS)}
     load(path, tensors)
     set_model_state_dict(model, tensors["model"], options=OPTIONS)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    """Room for the weights that a checkpoint holds, in fp32, by name."""
+    held = dcp.FileSystemReader(path).read_metadata().state_dict_metadata
+    return {
+        name.removeprefix("model."): torch.empty(entry.size)
+        for name, entry in held.items()
+        if name.startswith("model.") and isinstance(entry, TensorStorageMetadata)
+    }
 
 
 def _plain(value: Any) -> Any:
