@@ -161,7 +161,9 @@ def find(folder: Path, step: int | None) -> Path:
     """The newest whole checkpoint, or the one of a step. Raises FileNotFoundError if it is not there."""
     path = newest(folder) if step is None else folder / f"step-{step:08d}"
     if path is None or path not in complete(folder):
-        raise FileNotFoundError(f"{folder}: no checkpoint {'' if step is None else f'of step {step} '}is there")
+        raise FileNotFoundError(
+            f"{folder}: no checkpoint {'' if step is None else f'of step {step} '}is there"
+        )
     return path
 
 

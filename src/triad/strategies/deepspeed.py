@@ -8,6 +8,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -157,9 +158,9 @@ def imported(device: torch.device, processes: int) -> ModuleType:
     """The package, told what it runs on, and kept from compiling a C++ extension that gloo can do without."""
     if device.type == "cpu":
         os.environ |= {"DS_ACCELERATOR": "cpu", "LOCAL_SIZE": str(processes)}
-    warnings.filterwarnings("ignore", "`torch.distributed.(all_gather_into|reduce_scatter)_tensor` is deprecated")
-    import deepspeed
-
+    for name in ("all_gather_into_tensor", "reduce_scatter_tensor"):  # DeepSpeed's calls, on a newer torch
+        warnings.filterwarnings("ignore", f"`torch.distributed.{name}` is deprecated")
+    deepspeed: Any = import_module("deepspeed")
     deepspeed.logger.setLevel("ERROR")
     if device.type == "cpu":
         deepspeed.ops.__compatible_ops__ = {}  # asked for, it would call compilers to find out

@@ -1,7 +1,7 @@
 """Where DeepSpeed 0.19 keeps its parts of weights and optimizer state, and how they become whole tensors.
 
-Stages 1 and 2 lay all weights of a parameter group end to end and give each process one stretch of it, so that a
-weight may lie in several processes; stage 3 cuts every weight by itself, padded, one part for each process.
+Stages 1 and 2 lay all weights of a parameter group end to end and give each process one stretch of it, so that
+a weight may lie in several processes; stage 3 cuts every weight by itself, padded, one part for each process.
 DeepSpeed's `safe_get_full_optimizer_state` knows only the first of several parameter groups (0.19.8).
 """
 
@@ -33,6 +33,7 @@ def groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]
     return {name: index[id(parameter)] for name, parameter in model.named_parameters()}
 
 
+@torch.no_grad()
 def tensors(model: nn.Module, zero: Any, groups: dict[str, int]) -> Tensors:
     """What triad.strategies.portable.tensors would give for one process; every process gathers all of it."""
     awaken(zero)
@@ -82,12 +83,13 @@ def part_of(zero: Any, parameter: nn.Parameter, group: int) -> Part:
 
 
 def whole(parameter: nn.Parameter, part: Part, kept: Tensor) -> Tensor:
-    """All processes' parts of what is kept for a weight, put together in every process."""
+    """All processes' parts of what is kept for a weight, put together in the host's memory of each."""
     shape = getattr(parameter, "ds_shape", parameter.shape)
-    full = torch.zeros(shape.numel(), dtype=kept.dtype, device=parameter.device)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"  # parts may have been offloaded
+    full = torch.zeros(shape.numel(), dtype=kept.dtype, device=device)
     full.narrow(0, part.start, part.numel).copy_(part.of(kept))
     dist.all_reduce(full)
-    return full.view(shape)
+    return full.view(shape).cpu()
 
 
 def put(part: Part, kept: Tensor, full: Tensor) -> None:
