@@ -7,8 +7,8 @@ from pathlib import Path
 def consolidate(run: str, step: int | None = None) -> None:
     """Write the weights of a run's newest checkpoint, or of a given `step`, to <run>/model.pt.
 
-    A dict of fp32 tensors by name, for torch.load(..., weights_only=True), whatever layout and precision the run
-    had.
+    A dict of fp32 tensors by name, for torch.load(..., weights_only=True), whatever layout and precision the
+    run had.
     """
     import torch
 

@@ -24,8 +24,8 @@ from triad.strategies.portable import Tensors
 class DeepSpeed(DDPStrategy):
     """Stage 1 keeps optimizer state in parts, stage 2 gradients too, stage 3 weights too.
 
-    Rajbhandari et al. 2020, arXiv:1910.02054; offloading: Ren et al. 2021, arXiv:2101.06840. Weights, gradients
-    and their sums are fp32, and precision=bf16-mixed means autocast as everywhere. Not Lightning's
+    Rajbhandari et al. 2020, arXiv:1910.02054; offloading: Ren et al. 2021, arXiv:2101.06840. Weights,
+    gradients and their sums are fp32, and precision=bf16-mixed means autocast as everywhere. Not Lightning's
     DeepSpeedStrategy, which refuses CPUs and takes bf16-mixed for bf16 weights. Every process makes the whole
     model once before stage 3 takes its part, and holds it whole again while a checkpoint is written. Where a
     gradient is not finite, DeepSpeed leaves out the update; the norm logged is then inf.

@@ -1,7 +1,7 @@
 """Where DeepSpeed 0.19 keeps its parts of weights and optimizer state, and how they become whole tensors.
 
-Stages 1 and 2 lay all weights of a parameter group end to end and give each process one stretch of it, so that
-a weight may lie in several processes; stage 3 cuts every weight by itself, padded, one part for each process.
+Stages 1 and 2 lay all weights of a parameter group end to end and give each process one stretch of it, so
+that a weight may lie in several processes; stage 3 cuts every weight by itself, padded, one part for each.
 DeepSpeed's `safe_get_full_optimizer_state` knows only the first of several parameter groups (0.19.8).
 """
 
