@@ -5,8 +5,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from torch import nn
-
 from triad.sampling import continuation
 
 
@@ -20,6 +18,7 @@ def generate(
     step: int | None = None,
 ) -> None:
     """Stream a continuation of `prompt` from a run's newest checkpoint, or from the one of a given `step`."""
+    from triad.callbacks.checkpoint import find, load_model
     from triad.data.tokenizers import load
     from triad.door import build
     from triad.run import read_config
@@ -30,7 +29,7 @@ def generate(
         raise ValueError(f"temperature={temperature} top_k={top_k}: at least 0 and 1")
     tokenizer = load(directory / "tokenizer")
     model = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
-    _fill(model, directory / "checkpoints", step)
+    load_model(find(directory / "checkpoints", step), model)
     words = tokenizer.encode(prompt).tolist()
     start = words if tokenizer.separator is None else words or [tokenizer.separator]
     if not start:
@@ -41,17 +40,6 @@ def generate(
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
-
-
-def _fill(model: nn.Module, checkpoints: Path, step: int | None) -> None:
-    from triad.callbacks.checkpoint import complete, load_model, newest
-
-    path = newest(checkpoints) if step is None else checkpoints / f"step-{step:08d}"
-    if path is None or path not in complete(checkpoints):
-        raise FileNotFoundError(
-            f"{checkpoints}: no checkpoint {'' if step is None else f'of step {step} '}is there"
-        )
-    load_model(path, model)
 
 
 def _pieces(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]:

@@ -74,10 +74,7 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_sentence(tmp_path: Path
     path = tmp_path / "step-00000001"
     with pytest.warns(UserWarning, match="single process"):
         dcp.save({"model": torch.nn.Linear(3, 4).state_dict()}, checkpoint_id=str(path), no_dist=True)
-    with (
-        pytest.warns(UserWarning, match="single process"),
-        pytest.raises(ValueError, match="does not fit this model"),
-    ):
+    with pytest.raises(ValueError, match="does not fit this model"):
         load_model(path, torch.nn.Linear(3, 5))
 
 

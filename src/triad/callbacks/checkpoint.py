@@ -21,18 +21,12 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from lightning.pytorch import Callback, Trainer
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 
 from triad.data.cache import checksum, sync
 from triad.run import write
-
-OPTIONS = StateDictOptions(full_state_dict=False, flatten_optimizer_state_dict=True)
+from triad.strategies.portable import OPTIONS
 
 
 class Checkpoint(Callback):
@@ -56,13 +50,14 @@ class Checkpoint(Callback):
         path = trainer.strategy.broadcast(newest(self.folder) if trainer.is_global_zero else None)
         if path is None:
             return
-        groups = trainer.optimizers[0].param_groups
+        strategy: Any = trainer.strategy
+        optimizer = trainer.optimizers[0]
+        groups = optimizer.param_groups
         asked = [{key: value for key, value in group.items() if key != "params"} for group in groups]
-        tensors = _tensors(task, trainer)
+        tensors = strategy.tensors(task.model, optimizer)
         load(path, tensors)
-        set_model_state_dict(task.model, tensors["model"], options=OPTIONS)
-        set_optimizer_state_dict(task.model, trainer.optimizers[0], tensors["optimizer"], options=OPTIONS)
-        for group, settings in zip(trainer.optimizers[0].param_groups, asked, strict=True):
+        strategy.restore(task.model, optimizer, tensors)
+        for group, settings in zip(optimizer.param_groups, asked, strict=True):
             group.update(settings)  # the configuration's, which may have been changed by name
         manifest = json.loads((path / "manifest.json").read_text())
         self._restore(trainer, manifest)
@@ -87,7 +82,9 @@ class Checkpoint(Callback):
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
         trainer.strategy.barrier()
-        dcp.save(_tensors(task, trainer), checkpoint_id=str(beside), no_dist=not dist.is_initialized())
+        strategy: Any = trainer.strategy
+        tensors = strategy.tensors(task.model, trainer.optimizers[0])
+        dcp.save(tensors, checkpoint_id=str(beside), no_dist=not dist.is_initialized())
         if trainer.is_global_zero:
             write(beside / "manifest.json", self._manifest(trainer, beside, step))
             for file in beside.iterdir():
@@ -160,6 +157,16 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
+def find(folder: Path, step: int | None) -> Path:
+    """The newest whole checkpoint, or the one of a step. Raises FileNotFoundError if it is not there."""
+    path = newest(folder) if step is None else folder / f"step-{step:08d}"
+    if path is None or path not in complete(folder):
+        raise FileNotFoundError(
+            f"{folder}: no checkpoint {'' if step is None else f'of step {step} '}is there"
+        )
+    return path
+
+
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
@@ -177,7 +184,9 @@ def damage(path: Path) -> str | None:
 def load(path: Path, tensors: dict[str, Any]) -> None:
     """Fill tensors in place, whatever layout wrote the checkpoint. Raises ValueError for another model's."""
     try:
-        dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")  # one process, as asked
+            dcp.load(tensors, checkpoint_id=str(path), no_dist=not dist.is_initialized())
     except BaseException as error:  # torch's CheckpointException is not an Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
@@ -191,11 +200,13 @@ def load_model(path: Path, model: nn.Module) -> None:
     set_model_state_dict(model, tensors["model"], options=OPTIONS)
 
 
-def _tensors(task: Any, trainer: Trainer) -> dict[str, Any]:
-    model, optimizer = task.model, trainer.optimizers[0]
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    """Room for the weights that a checkpoint holds, in fp32, by name."""
+    held = dcp.FileSystemReader(path).read_metadata().state_dict_metadata
     return {
-        "model": get_model_state_dict(model, options=OPTIONS),
-        "optimizer": get_optimizer_state_dict(model, optimizer, options=OPTIONS),
+        name.removeprefix("model."): torch.empty(entry.size)
+        for name, entry in held.items()
+        if name.startswith("model.") and isinstance(entry, TensorStorageMetadata)
     }
 
 

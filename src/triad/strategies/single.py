@@ -8,6 +8,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
 from triad.gradients import clip
+from triad.strategies.portable import restore, tensors
 
 
 class Single(SingleDeviceStrategy):
@@ -17,6 +18,7 @@ class Single(SingleDeviceStrategy):
     data_ranks = 1
     gradient_scale = 1
     pipeline = None
+    tensors, restore = staticmethod(tensors), staticmethod(restore)  # of a checkpoint
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,0 +1,167 @@
+"""DeepSpeed ZeRO on CPUs (gloo) and NVIDIA GPUs (nccl).
+
+`deepspeed` is imported when the kind of device is known: it decides on its import what it will run on.
+"""
+
+import os
+import warnings
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from triad.strategies import zero
+from triad.strategies.portable import Tensors
+
+
+class DeepSpeed(DDPStrategy):
+    """Stage 1 keeps optimizer state in parts, stage 2 gradients too, stage 3 weights too.
+
+    Rajbhandari et al. 2020, arXiv:1910.02054; offloading: Ren et al. 2021, arXiv:2101.06840. Weights,
+    gradients and their sums are fp32, and precision=bf16-mixed means autocast as everywhere. Not Lightning's
+    DeepSpeedStrategy, which refuses CPUs and takes bf16-mixed for bf16 weights. Every process makes the whole
+    model once before stage 3 takes its part, and holds it whole again while a checkpoint is written. Where a
+    gradient is not finite, DeepSpeed leaves out the update; the norm logged is then inf.
+    """
+
+    pipeline = None
+
+    def __init__(self, stage: int, offload_optimizer: bool, offload_parameters: bool) -> None:
+        if stage not in (1, 2, 3):
+            raise ValueError(f"strategy.stage={stage}: 1, 2 or 3")
+        super().__init__()
+        self.settings = settings(stage, offload_optimizer, offload_parameters)
+        self.engine: Any = None  # until setup
+        self.clip_norm: float | None = None
+
+    @property
+    def data_rank(self) -> int:
+        return self.global_rank
+
+    @property
+    def data_ranks(self) -> int:
+        return self.world_size
+
+    @property
+    def gradient_scale(self) -> int:
+        return self.world_size  # DeepSpeed averages, what is wanted is the sum
+
+    def setup_distributed(self) -> None:
+        super().setup_distributed()
+        imported(self.root_device, self.num_processes).init_distributed(
+            self._get_process_group_backend(), auto_mpi_discovery=False, verbose=False
+        )
+
+    def configure_ddp(self) -> None:
+        """Gradients are DeepSpeed's to reduce."""
+
+    def setup(self, trainer: Trainer) -> None:
+        """Put DeepSpeed's engine around the model and its optimizer around ours."""
+        super().setup(trainer)
+        task: Any = self.lightning_module
+        self.clip_norm = task.clip_norm
+        self.groups = zero.groups(task.model, self.optimizers[0])
+        deepspeed = imported(self.root_device, self.num_processes)
+        self.engine, optimizer, _, _ = deepspeed.initialize(
+            args=Namespace(device_rank=self.root_device.index or 0),
+            model=task.model,
+            optimizer=self.optimizers[0],
+            config=self.settings
+            | {"gradient_clipping": self.clip_norm or 0.0}
+            | {"torch_autocast": autocast(str(self.precision_plugin.precision))},
+            dist_init_required=False,
+        )
+        self.optimizers = [optimizer]
+        task.network = self.run
+
+    def run(self, *arguments: Any, **keywords: Any) -> Any:
+        """The model: through the engine where a backward pass follows."""
+        model = self.engine if torch.is_grad_enabled() else self.engine.module
+        return model(*arguments, **keywords)
+
+    def backward(self, closure_loss: Tensor, *_: Any, **__: Any) -> Tensor:
+        self.engine.backward(closure_loss)
+        return closure_loss
+
+    def optimizer_step(
+        self, optimizer: Any, closure: Callable, model: LightningModule | None = None, **_: Any
+    ) -> None:
+        """Lightning's hooks, where `clip` is called, and then DeepSpeed's step, which finds the norm."""
+        assert isinstance(self.lightning_module, LightningModule)
+        self.precision_plugin._wrap_closure(self.lightning_module, optimizer, closure)
+        self.engine.step()
+        self.norm.fill_(float(self.engine.get_global_grad_norm()))
+
+    def parallelize(self, model: nn.Module) -> None:
+        """Nothing to split yet: DeepSpeed takes its parts when the optimizer is there."""
+
+    def micro_batch(self, last: bool) -> AbstractContextManager:
+        """The last micro-batch completes the gradient."""
+        self.engine.set_gradient_accumulation_boundary(last)
+        return nullcontext()
+
+    def clip(self, model: nn.Module, largest: float | None) -> Tensor:
+        """The norm before clipping, known once DeepSpeed has made its step and clipped in it."""
+        assert largest == self.clip_norm
+        self.norm = torch.zeros((), device=self.root_device)
+        return self.norm
+
+    def total(self, share: Tensor) -> Tensor:
+        """The sum of all processes' shares."""
+        return self.reduce(share, reduce_op="sum")
+
+    def whole(self, model: nn.Module) -> nn.Module:
+        """The model, to be called with all tokens of a text: stage 3 gathers each layer as it is used."""
+        return model
+
+    def tensors(self, model: nn.Module, optimizer: Any) -> Tensors:
+        """What a checkpoint holds."""
+        return zero.tensors(model, optimizer, self.groups)
+
+    def restore(self, model: nn.Module, optimizer: Any, found: Tensors) -> None:
+        """Take over what a checkpoint held."""
+        zero.restore(model, optimizer, found, self.groups)
+
+
+def settings(stage: int, offload_optimizer: bool, offload_parameters: bool) -> dict[str, Any]:
+    """DeepSpeed's own configuration."""
+    partition: dict[str, Any] = {"stage": stage}
+    if offload_optimizer:
+        partition["offload_optimizer"] = {"device": "cpu"}
+    if offload_parameters:
+        partition["offload_param"] = {"device": "cpu"}
+    return {
+        "train_micro_batch_size_per_gpu": 1,  # for DeepSpeed's figures, which nobody reads
+        "zero_optimization": partition,
+        "zero_allow_untested_optimizer": True,  # any that updates each number by itself
+        "zero_force_ds_cpu_optimizer": False,  # theirs would be compiled; torch's fused one is as good
+        "steps_per_print": None,
+    }
+
+
+def autocast(precision: str) -> dict[str, Any]:
+    """Autocast as torch does it; weights are gathered and gradients summed in fp32."""
+    if precision not in ("32-true", "bf16-mixed"):
+        raise ValueError(f"precision {precision}: strategy=deepspeed works in fp32 and bf16-mixed")
+    mixed = precision == "bf16-mixed"
+    return {"enabled": mixed, "dtype": "bfloat16", "lower_precision_safe_modules": []}
+
+
+def imported(device: torch.device, processes: int) -> ModuleType:
+    """The package, told what it runs on, and kept from compiling a C++ extension that gloo can do without."""
+    if device.type == "cpu":
+        os.environ |= {"DS_ACCELERATOR": "cpu", "LOCAL_SIZE": str(processes)}
+    for name in ("all_gather_into_tensor", "reduce_scatter_tensor"):  # DeepSpeed's calls, on a newer torch
+        warnings.filterwarnings("ignore", f"`torch.distributed.{name}` is deprecated")
+    deepspeed: Any = import_module("deepspeed")
+    deepspeed.logger.setLevel("ERROR")
+    if device.type == "cpu":
+        deepspeed.ops.__compatible_ops__ = {}  # asked for, it would call compilers to find out
+    return deepspeed
