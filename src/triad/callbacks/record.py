@@ -29,7 +29,8 @@ class Record(Callback):
         self.loads.append(trainer.strategy.total(task.load_LE.double()).cpu())
 
     def on_train_end(self, trainer: Trainer, task: Any) -> None:
-        weights = {name: whole(p.detach()) for name, p in task.model.named_parameters()}
+        held = trainer.strategy.tensors(task.model, trainer.optimizers[0])["model"]
+        weights = {name: whole(weight) for name, weight in held.items()}
         self.folder.mkdir(exist_ok=True)
         record = {"gradients": self.gradients, "loads": self.loads, "weights": weights}
         torch.save(record, self.folder / f"rank-{trainer.global_rank}.pt")

@@ -14,27 +14,12 @@ from triad.layout import data_ranks, ranks_here
 from triad.resume import key_of
 from triad.sentences import Refusal
 from triad.verify.compare import Difference, difference
-from triad.verify.matrix import ROWS, STEPS, Case, Layout
+from triad.verify.matrix import ROWS, SMALL, Case, Layout
 
 COMMAND = [sys.executable, "-m", "triad.verify.many"]
 # float64 leaves room to tell a wrong factor from another order of summation by ten digits; DeepSpeed keeps
 # fp32 master weights, so there both sides run in fp32.
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4}
-SMALL = (
-    "debug=tiny",
-    "data=text",
-    "context=16",
-    "model.width=48",
-    f"batch.size={ROWS}",
-    f"trainer.max_steps={STEPS}",
-    f"trainer.val_check_interval={STEPS}",
-    "trainer.limit_val_batches=null",
-    "callbacks.sample.length=2",
-    "scheduler=constant",
-    "scheduler.warmup=0",
-    "optimizer.lr=1e-2",
-    "optimizer.eps=1e-4",  # Adam divides by what may be nothing but rounding
-)
 PROOF = (
     "callbacks=[default,record]",
     "hardware.attention=flash",
@@ -101,7 +86,7 @@ def _fresh(config: dict, words: list[str]) -> Path:
 def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
     """Write the run directory of a case; return how many processes it takes, too."""
     words = [*SMALL, *PROOF, *case.layout.words.split(), f"trainer.devices={case.layout.ranks}"]
-    words += [f"model={case.model}", f"data.path={corpus}", f"precision={precision(case)}"]
+    words += [f"model={case.model}", "data=text", f"data.path={corpus}", f"precision={precision(case)}"]
     words += [f"packed={case.packed}", f"hardware.checkpointing={case.checkpointing}"]
     words += [f"hardware.compile={case.compile}", f"run_id={case_id(case)}", f"output_dir={folder}"]
     rows = -(-ROWS // data_ranks(compose(words)) // case.parts)
