@@ -2,11 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from math import prod
 from typing import NamedTuple
 
+from triad.facts import (
+    BY_ELEMENT,
+    STAGES,
+    experts,
+    facts,
+    fills_the_world,
+    heads,
+    hidden,
+    is_deepspeed,
+    is_transformer,
+    kv_heads,
+    stages,
+)
 from triad.launch import ranks_are_here
-from triad.layout import AXES, data_ranks, degree, gpus, ranks_here, world_size
+from triad.layout import data_ranks, degree, gpus, ranks_here, world_size
 
 
 class Impossible(NamedTuple):
@@ -56,9 +68,120 @@ TABLE = [
     ),
     Impossible(
         "the degrees of a mesh multiply to the number of processes",
-        lambda c: "data_shard" in c["strategy"] and not _whole(c),
+        lambda c: "data_shard" in c["strategy"] and not fills_the_world(c),
         "strategy: {degrees} do not multiply to the {world} processes of trainer.devices={devices}; change "
         "one of them, or let one be -1 to take what is left",
+    ),
+    Impossible(
+        "only attention and feed-forward layers can be cut into slices",
+        lambda c: degree(c, "tensor") > 1 and not is_transformer(c),
+        "model={model_name} cannot be cut into slices by strategy.tensor={tensor}: use strategy=fsdp, or a "
+        "Transformer such as model=decoder",
+    ),
+    Impossible(
+        "each slice of attention holds whole heads",
+        lambda c: bool(heads(c) % degree(c, "tensor")),
+        "strategy.tensor={tensor} does not divide model.attention.heads={heads}: the nearest that does is "
+        "strategy.tensor={near_tensor}",
+    ),
+    Impossible(
+        "each slice of attention holds whole key-value heads",
+        lambda c: bool(kv_heads(c) % degree(c, "tensor")),
+        "strategy.tensor={tensor} does not divide model.attention.kv_heads={kv_heads}: the nearest that does "
+        "is strategy.tensor={near_tensor}",
+    ),
+    Impossible(
+        "each slice of a feed-forward layer holds as many hidden units",
+        lambda c: bool(hidden(c) % degree(c, "tensor")),
+        "strategy.tensor={tensor} does not divide model.feedforward.hidden={hidden}: the nearest that does "
+        "is strategy.tensor={near_tensor}",
+    ),
+    Impossible(
+        "sequence parallelism lies between slices of matrices",
+        lambda c: c["strategy"].get("sequence_parallel") and degree(c, "tensor") == 1,
+        "strategy.sequence_parallel=true needs strategy.tensor above 1",
+    ),
+    Impossible(
+        "time is cut once",
+        lambda c: c["strategy"].get("sequence_parallel") and degree(c, "context") > 1,
+        "strategy.sequence_parallel=true and strategy.context={context_degree} both cut sequences: use one",
+    ),
+    Impossible(
+        "stretches of time are of one length",
+        lambda c: c["strategy"].get("sequence_parallel") and bool(c["context"] % degree(c, "tensor")),
+        "strategy.tensor={tensor} with sequence_parallel does not divide context={context}: the nearest that "
+        "works is context={near_stretches}",
+    ),
+    Impossible(
+        "experts are spread where there are experts",
+        lambda c: degree(c, "expert") > 1 and not experts(c),
+        "strategy.expert={expert} but model={model_name} has no experts: use model=moe, or strategy=fsdp",
+    ),
+    Impossible(
+        "each process holds as many experts",
+        lambda c: bool(experts(c) % degree(c, "expert")),
+        "strategy.expert={expert} does not divide model.feedforward.experts={experts}: the nearest that does "
+        "is strategy.expert={near_expert}",
+    ),
+    Impossible(
+        "a recurrent model reads a sequence from its beginning",
+        lambda c: degree(c, "context") > 1 and not is_transformer(c),
+        "model={model_name} cannot split sequences over strategy.context={context_degree}: use strategy=ddp, "
+        "or a Transformer such as model=decoder",
+    ),
+    Impossible(
+        "each process holds two chunks of a sequence",
+        lambda c: degree(c, "context") > 1 and bool(c["context"] % (2 * degree(c, "context"))),
+        "context={context} does not divide into 2 x strategy.context={context_degree} chunks: the nearest "
+        "that does is context={near_chunks}",
+    ),
+    Impossible(
+        "a pipeline needs blocks to spread",
+        lambda c: degree(c, "pipeline") > 1 and not is_transformer(c),
+        "model={model_name} has no blocks to spread over strategy.pipeline={pipeline}: use strategy=ddp, or "
+        "a Transformer such as model=decoder",
+    ),
+    Impossible(
+        "a schedule has a name",
+        lambda c: c["strategy"].get("schedule", "1f1b") not in STAGES,
+        "strategy.schedule={strategy[schedule]} is not known: use one of {schedules}",
+    ),
+    Impossible(
+        "each stage of a pipeline has something to do",
+        lambda c: degree(c, "pipeline") > 1 and is_transformer(c) and c["model"]["depth"] + 2 < stages(c),
+        "strategy.pipeline={pipeline} with schedule={strategy[schedule]} has {stages} stages, but embedding, "
+        "blocks and head are {units}: use model.depth={near_depth}, or strategy.pipeline={near_pipeline}",
+    ),
+    Impossible(
+        "DeepSpeed is a package of its own",
+        lambda c: is_deepspeed(c) and find_spec("deepspeed") is None,
+        "strategy=deepspeed needs the package deepspeed: pip install 'triad[deepspeed]'",
+    ),
+    Impossible(
+        "ZeRO has three stages",
+        lambda c: is_deepspeed(c) and c["strategy"]["stage"] not in (1, 2, 3),
+        "strategy.stage={strategy[stage]}: use 1, 2 or 3",
+    ),
+    Impossible(
+        "ZeRO keeps fp32 weights",
+        lambda c: is_deepspeed(c) and c["precision"].get("name", "32-true") not in ("32-true", "bf16-mixed"),
+        "strategy=deepspeed keeps fp32 weights: use precision=fp32 or bf16-mixed",
+    ),
+    Impossible(
+        "ZeRO updates flat slices of weights",
+        lambda c: is_deepspeed(c) and c["optimizer"]["_target_"].rpartition(".")[2] not in BY_ELEMENT,
+        "strategy=deepspeed updates flat slices of weights: use optimizer=adamw, adam or sgd, or "
+        "strategy=fsdp",
+    ),
+    Impossible(
+        "weights leave the GPU when they are kept in parts",
+        lambda c: is_deepspeed(c) and c["strategy"]["offload_parameters"] and c["strategy"]["stage"] != 3,
+        "strategy.offload_parameters=true needs strategy.stage=3",
+    ),
+    Impossible(
+        "the hooks of ZeRO 3 cannot be compiled",
+        lambda c: is_deepspeed(c) and c["strategy"]["stage"] == 3 and c["hardware"]["compile"],
+        "hardware.compile=true does not go with strategy.stage=3: use strategy.stage=2 or strategy=fsdp",
     ),
     Impossible(
         "every data-parallel rank needs the same number of rows",
@@ -115,20 +238,4 @@ def refusals(config: dict) -> Iterator[str]:
     """One sentence for each row of the table that a configuration falls under, in the table's order."""
     for row in TABLE:
         if row.holds(config):
-            yield row.sentence.format(**config, **_facts(config))
-
-
-def _whole(config: dict) -> bool:
-    degrees = [config["strategy"][axis] for axis in AXES]
-    return min(degrees) > 0 and prod(degrees) == world_size(config)
-
-
-def _facts(config: dict) -> dict:
-    facts = {"devices": config["trainer"]["devices"], "gpus": gpus()}
-    strategy = config["strategy"]
-    facts["degrees"] = " ".join(f"{axis}={strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1)
-    if str(facts["devices"]).isdigit() and int(facts["devices"]):
-        ranks, size = max(1, data_ranks(config)), config["batch"].get("size", 1)
-        facts |= {"world": world_size(config), "data_ranks": ranks}
-        facts |= {"near_batch": max(1, round(size / ranks)) * ranks}
-    return facts
+            yield row.sentence.format(**(config | facts(config)))

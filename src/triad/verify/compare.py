@@ -46,6 +46,8 @@ def _apart(run: Path, reference: Path) -> Iterator[tuple[str, str, float]]:
             worst = max(_distance(record["loads"][step], load_LE, 0.0) for record in many)
             yield "load", f"the experts' load of step {step + 1}", worst
     for step, gradients in enumerate(one["gradients"]):
+        if not any(record["gradients"][step] for record in many):
+            continue  # DeepSpeed's
         yield from _tensors(
             "gradient", f" of step {step + 1}", gradients, [r["gradients"][step] for r in many]
         )

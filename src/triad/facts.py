@@ -1,0 +1,79 @@
+"""What a configuration says of its model and layout, without building either: what refusals speak of."""
+
+from math import prod
+
+from triad.layout import AXES, data_ranks, degree, gpus, world_size
+
+STAGES = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero_bubble": 2, "zbv": 2, "dualpipev": 2}  # of a process
+BY_ELEMENT = ("AdamW", "Adam", "SGD")  # update each number by itself
+
+
+def fills_the_world(config: dict) -> bool:
+    degrees = [config["strategy"][axis] for axis in AXES]
+    return min(degrees) > 0 and prod(degrees) == world_size(config)
+
+
+def is_deepspeed(config: dict) -> bool:
+    return config["strategy"]["_target_"].endswith(".DeepSpeed")
+
+
+def is_transformer(config: dict) -> bool:
+    return isinstance(config["model"].get("attention"), dict)
+
+
+def heads(config: dict) -> int:
+    return config["model"]["attention"]["heads"] if is_transformer(config) else 0
+
+
+def kv_heads(config: dict) -> int:
+    return config["model"]["attention"].get("kv_heads") or heads(config) if is_transformer(config) else 0
+
+
+def hidden(config: dict) -> int:
+    """Hidden units, or 0 where the layer chooses: a number that powers of two divide."""
+    return config["model"]["feedforward"].get("hidden") or 0 if is_transformer(config) else 0
+
+
+def experts(config: dict) -> int:
+    return config["model"]["feedforward"].get("experts", 0) if is_transformer(config) else 0
+
+
+def stages(config: dict) -> int:
+    return degree(config, "pipeline") * STAGES.get(config["strategy"].get("schedule", "1f1b"), 1)
+
+
+def _of_the_mesh(c: dict) -> dict:
+    axes = {axis: degree(c, axis) for axis in AXES if axis != "context"} | {
+        "context_degree": degree(c, "context")
+    }
+    tensor, chunks = axes["tensor"], 2 * axes["context_degree"]
+    divided = [n for n in (heads(c), kv_heads(c), hidden(c)) if n]
+    units = c["model"].get("depth", 0) + 2
+    return axes | {
+        "model_name": c["model"]["_target_"].rpartition(".")[2].lower(),
+        "heads": heads(c),
+        "kv_heads": kv_heads(c),
+        "hidden": hidden(c),
+        "experts": experts(c),
+        "near_tensor": max(n for n in range(1, max(tensor, 1) + 1) if not any(d % n for d in divided)),
+        "near_expert": max(n for n in range(1, max(axes["expert"], 1) + 1) if experts(c) % n == 0),
+        "near_stretches": max(1, round(c["context"] / max(tensor, 1))) * max(tensor, 1),
+        "near_chunks": max(1, round(c["context"] / max(chunks, 1))) * max(chunks, 1),
+        "schedules": ", ".join(STAGES),
+        "stages": stages(c),
+        "units": units,
+        "near_depth": stages(c) - 2,
+        "near_pipeline": max(1, units * axes["pipeline"] // max(stages(c), 1)),
+    }
+
+
+def facts(config: dict) -> dict:
+    found = {"devices": config["trainer"]["devices"], "gpus": gpus()}
+    strategy = config["strategy"]
+    found |= _of_the_mesh(config)
+    found["degrees"] = " ".join(f"{axis}={strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1)
+    if str(found["devices"]).isdigit() and int(found["devices"]):
+        ranks, size = max(1, data_ranks(config)), config["batch"].get("size", 1)
+        found |= {"world": world_size(config), "data_ranks": ranks}
+        found |= {"near_batch": max(1, round(size / ranks)) * ranks}
+    return found
