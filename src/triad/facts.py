@@ -5,6 +5,8 @@ from math import prod
 from triad.layout import AXES, data_ranks, degree, gpus, world_size
 
 STAGES = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero_bubble": 2, "zbv": 2, "dualpipev": 2}  # of a process
+SPLIT = ("zero_bubble", "zbv", "dualpipev")  # gradients of weights apart from those of inputs
+FOLDED = ("zbv", "dualpipev")  # the last stage is with the first
 BY_ELEMENT = ("AdamW", "Adam", "SGD")  # update each number by itself
 
 

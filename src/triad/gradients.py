@@ -28,12 +28,10 @@ def clip(
     scaled = []
     for parameter in parameters:
         if (gradient := parameter.grad) is not None:
-            sharded = isinstance(gradient, DTensor)
-            scaled.append(gradient.to_local() if sharded else gradient)
-            if id(parameter) in uncounted:
-                continue
-            layouts[(gradient.device_mesh, gradient.placements) if sharded else None].append(gradient)
-    norms = [_norm(gradients) for gradients in layouts.values()]
+            scaled.append(gradient.to_local() if isinstance(gradient, DTensor) else gradient)
+            if id(parameter) not in uncounted:
+                layouts[_spread(gradient)].append(scaled[-1])
+    norms = [_norm(gradients, spread) for spread, gradients in layouts.items()]
     norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
     if stages is not None:
         norm = _across(norm, stages)
@@ -43,9 +41,20 @@ def clip(
     return norm
 
 
-def _norm(gradients: list[Tensor]) -> Tensor:
+def _spread(gradient: Tensor) -> tuple[tuple[DeviceMesh, int], ...]:
+    """The axes of a mesh whose processes hold different slices of a gradient."""
+    if not isinstance(gradient, DTensor):
+        return ()
+    axes = enumerate(gradient.placements)
+    return tuple((gradient.device_mesh, axis) for axis, place in axes if not place.is_replicate())
+
+
+def _norm(gradients: list[Tensor], spread: tuple[tuple[DeviceMesh, int], ...]) -> Tensor:
+    """The norm of some gradients together, whose slices are spread alike."""
     norm = torch.nn.utils.get_total_norm(gradients)
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+    for mesh, axis in spread:
+        norm = _across(norm, mesh.get_group(axis))
+    return norm
 
 
 def _across(norm: Tensor, group: dist.ProcessGroup) -> Tensor:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from triad.facts import (
     BY_ELEMENT,
+    FOLDED,
+    SPLIT,
     STAGES,
     experts,
     facts,
@@ -151,6 +153,25 @@ TABLE = [
         lambda c: degree(c, "pipeline") > 1 and is_transformer(c) and c["model"]["depth"] + 2 < stages(c),
         "strategy.pipeline={pipeline} with schedule={strategy[schedule]} has {stages} stages, but embedding, "
         "blocks and head are {units}: use model.depth={near_depth}, or strategy.pipeline={near_pipeline}",
+    ),
+    Impossible(
+        "a backward pass in two halves cannot be compiled",
+        lambda c: (
+            degree(c, "pipeline") > 1 and c["hardware"]["compile"] and c["strategy"]["schedule"] in SPLIT
+        ),
+        "hardware.compile=true does not go with strategy.schedule={strategy[schedule]}, whose backward pass "
+        "is split: use schedule=1f1b, gpipe or interleaved",
+    ),
+    Impossible(
+        "a tied embedding is sharded once",
+        lambda c: (
+            degree(c, "pipeline") > 1
+            and c["strategy"]["schedule"] in FOLDED
+            and c["model"].get("tied")
+            and degree(c, "tensor") * degree(c, "pipeline") < world_size(c)
+        ),
+        "strategy.schedule={strategy[schedule]} puts both ends of model.tied=true into one process, where "
+        "they cannot be sharded: use schedule=1f1b, or model.tied=false",
     ),
     Impossible(
         "DeepSpeed is a package of its own",

@@ -30,8 +30,11 @@ def continued(words: list[str]) -> list[str]:
     read_config(directory)  # or say that no run is there
     new = [word for word in words if not word.startswith("resume=")]
     named = {key_of(word) for word in new}
+    # another choice of a group leaves the keys of the old choice behind
     old = [
-        word for word in json.loads((directory / "overrides.json").read_text()) if key_of(word) not in named
+        word
+        for word in json.loads((directory / "overrides.json").read_text())
+        if not {key_of(word), key_of(word).partition(".")[0]} & named
     ]
     return [*old, *new, f"run_id={directory.name}", f"output_dir={directory.parent}"]
 

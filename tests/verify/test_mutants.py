@@ -8,11 +8,11 @@ import pytest
 from triad.launch import launch
 from triad.verify.compare import Difference, difference
 from triad.verify.matrix import LAYOUTS, Case
-from triad.verify.trial import TOLERANCE, case_id, prepare_case, trials, write_corpus
+from triad.verify.trial import TOLERANCE, prepare_case, trials, write_corpus
 
 SCRIPT = Path(__file__).with_name("mutants.py")
 FSDP = next(layout for layout in LAYOUTS if layout.name == "fsdp")
-CASE = Case(FSDP, "moe", 3, packed=False, checkpointing=True, compile=False)
+CASE = Case(FSDP, "moe", 3, packed=False, checkpointing=True, compile=False, precision="fp64")
 # the bug, and the kind of figure that must show it
 BUGS = {
     "auxiliary_loss_divided_by_the_data_parallel_size": "auxiliary",
@@ -35,7 +35,7 @@ def differences(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[s
         assert not trials([CASE], folder)[0].wrong  # unbroken, the same case is green
         runs = [prepare_case(CASE, folder / bug, write_corpus(folder))[1] for bug in BUGS]
         assert launch([sys.executable, str(SCRIPT), *map(str, runs)], FSDP.ranks, threads=1) == 0
-    reference = folder / case_id(CASE.reference)
+    reference = folder / CASE.reference.name
     return {run.parent.name: difference(run, reference, TOLERANCE["fp64"]) for run in runs}
 
 

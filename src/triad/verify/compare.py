@@ -29,14 +29,14 @@ def difference(run: Path, reference: Path, tolerance: float) -> Difference:
     """Compare what every process of `run` recorded with the one process of `reference`."""
     worst: dict[str, float] = {}
     first = None
-    for kind, what, apart in _apart(run, reference):
+    for kind, what, apart in _apart(run, reference, floor=10 * tolerance):
         worst[kind] = max(worst.get(kind, 0.0), apart)
         if not apart <= tolerance and first is None:
             first = f"{what} is {apart:.1e} off"
     return Difference(worst, first)
 
 
-def _apart(run: Path, reference: Path) -> Iterator[tuple[str, str, float]]:
+def _apart(run: Path, reference: Path, floor: float) -> Iterator[tuple[str, str, float]]:
     """Everything in the order in which it is computed: kind, what it is, how far it is off."""
     yield from _figures(read(run / "metrics.csv"), read(reference / "metrics.csv"))
     (one,) = _records(reference)
@@ -65,10 +65,10 @@ def _figures(many: list[dict], one: list[dict]) -> Iterator[tuple[str, str, floa
 
 
 def _tensors(
-    kind: str, when: str, one: dict[str, Tensor], many: list[dict[str, Tensor]]
+    kind: str, when: str, one: dict[str, Tensor], many: list[dict[str, Tensor]], floor: float
 ) -> Iterator[tuple[str, str, float]]:
-    # a gradient that is zero in truth is compared with the largest of its kind, not with itself
-    floor = 1e-6 * max(float(tensor.abs().max()) for tensor in one.values())
+    # what is zero in truth, like the gradient of a bias of keys, is nothing but rounding
+    floor *= max(float(tensor.abs().max()) for tensor in one.values())
     for name, tensor in one.items():
         held = [tensors[name] for tensors in many if name in tensors]
         apart = max((_distance(ours, tensor, floor) for ours in held), default=math.inf)

@@ -19,6 +19,11 @@ class Layout(NamedTuple):
     ranks: int
     words: str
 
+    @property
+    def precision(self) -> str:
+        """float64 tells a wrong factor from another order of sums; DeepSpeed keeps fp32 weights."""
+        return "fp32" if "deepspeed" in self.words else "fp64"
+
 
 LAYOUTS = [
     Layout("single", 1, "strategy=single"),
@@ -61,9 +66,11 @@ class Case(NamedTuple):
     packed: bool
     checkpointing: bool
     compile: bool
+    precision: str
 
     @property
     def name(self) -> str:
+        """What its run is called."""
         switches = "".join(
             word
             for word, on in (
@@ -74,12 +81,12 @@ class Case(NamedTuple):
             if on
         )
         layout = "-".join(self.layout.name.replace(",", "").split())
-        return f"{self.model}-{layout}-{self.parts}{switches}"
+        return f"{self.model}-{layout}-{self.parts}{switches}-{self.precision}"
 
     @property
     def reference(self) -> "Case":
         """The same model and rows in one process, in one piece."""
-        return Case(LAYOUTS[0], self.model, 1, self.packed, False, False)
+        return Case(LAYOUTS[0], self.model, 1, self.packed, False, False, self.precision)
 
 
 PARTS = (1, 2, 3, 7)
@@ -124,7 +131,7 @@ def everything() -> Iterator[Case]:
     switch = (False, True)
     for layout, model, parts in product(LAYOUTS, models(), PARTS):
         for packed, checkpointing, compile in product(switch, switch, switch):
-            yield Case(layout, model, parts, packed, checkpointing, compile)
+            yield Case(layout, model, parts, packed, checkpointing, compile, layout.precision)
 
 
 def covering() -> Iterator[Case]:
@@ -137,4 +144,5 @@ def covering() -> Iterator[Case]:
         for turn, model in enumerate(models()):
             step = at + turn
             compile = model == "decoder" and layout.name in ("fsdp", "tensor")
-            yield Case(layout, model, PARTS[step % 4], step % 2 == 0, step // 2 % 2 == 1, compile)
+            rows = step % 2 == 0, step // 2 % 2 == 1
+            yield Case(layout, model, PARTS[step % 4], *rows, compile, layout.precision)

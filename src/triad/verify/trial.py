@@ -17,8 +17,6 @@ from triad.verify.compare import Difference, difference
 from triad.verify.matrix import ROWS, SMALL, Case, Layout
 
 COMMAND = [sys.executable, "-m", "triad.verify.many"]
-# float64 leaves room to tell a wrong factor from another order of summation by ten digits; DeepSpeed keeps
-# fp32 master weights, so there both sides run in fp32.
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4}
 PROOF = (
     "callbacks=[default,record]",
@@ -73,7 +71,8 @@ def own(words: list[str], folder: Path) -> list[Result]:
         for _, said in _train([str(_fresh(config, asked))], ranks_here(config), COMMAND):
             raise Refusal(f"{run} process: {said}")
     apart = difference(folder / "many", folder / "one", TOLERANCE[numbers])
-    case = Case(Layout(" ".join(words), ranks_here(config), ""), "yours", 0, config["packed"], False, False)
+    layout = Layout(" ".join(words), ranks_here(config), "")
+    case = Case(layout, "yours", 0, config["packed"], False, False, numbers)
     return [Result(case, apart.first or "equal", apart)]
 
 
@@ -86,22 +85,12 @@ def _fresh(config: dict, words: list[str]) -> Path:
 def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
     """Write the run directory of a case; return how many processes it takes, too."""
     words = [*SMALL, *PROOF, *case.layout.words.split(), f"trainer.devices={case.layout.ranks}"]
-    words += [f"model={case.model}", "data=text", f"data.path={corpus}", f"precision={precision(case)}"]
+    words += [f"model={case.model}", "data=text", f"data.path={corpus}", f"precision={case.precision}"]
     words += [f"packed={case.packed}", f"hardware.checkpointing={case.checkpointing}"]
-    words += [f"hardware.compile={case.compile}", f"run_id={case_id(case)}", f"output_dir={folder}"]
+    words += [f"hardware.compile={case.compile}", f"run_id={case.name}", f"output_dir={folder}"]
     rows = -(-ROWS // data_ranks(compose(words)) // case.parts)
     words.append(f"hardware.micro_batch_size={rows}")
     return case.layout.ranks, _fresh(compose(words), words)
-
-
-def precision(case: Case) -> str:
-    """What both sides of a comparison run in."""
-    return "fp32" if "strategy=deepspeed" in case.layout.words else "fp64"
-
-
-def case_id(case: Case, numbers: str = "") -> str:
-    """The name of a case's run; a reference may be asked for in the precision of another."""
-    return f"{case.name}-{numbers or precision(case)}"
 
 
 def _train(directories: list[str], ranks: int, command: list[str]) -> list[tuple[str, str]]:
@@ -126,10 +115,9 @@ def _last_words(run: Path, code: int) -> str:
 
 def _result(case: Case, folder: Path, refused: dict[Case, str], failed: dict[str, str]) -> Result:
     for one in (case, case.reference):
-        if said := refused.get(one) or failed.get(str(folder / case_id(one))):
+        if said := refused.get(one) or failed.get(str(folder / one.name)):
             return Result(case, said, None)
-    numbers = precision(case)
-    apart = difference(folder / case_id(case), folder / case_id(case.reference, numbers), TOLERANCE[numbers])
+    apart = difference(folder / case.name, folder / case.reference.name, TOLERANCE[case.precision])
     return Result(case, apart.first or "equal", apart)
 
 
