@@ -48,10 +48,9 @@ def _apart(run: Path, reference: Path, floor: float) -> Iterator[tuple[str, str,
     for step, gradients in enumerate(one["gradients"]):
         if not any(record["gradients"][step] for record in many):
             continue  # DeepSpeed's
-        yield from _tensors(
-            "gradient", f" of step {step + 1}", gradients, [r["gradients"][step] for r in many]
-        )
-    yield from _tensors("weight", "", one["weights"], [record["weights"] for record in many])
+        held = [record["gradients"][step] for record in many]
+        yield from _tensors("gradient", f" of step {step + 1}", gradients, held, floor)
+    yield from _tensors("weight", "", one["weights"], [record["weights"] for record in many], floor)
 
 
 def _figures(many: list[dict], one: list[dict]) -> Iterator[tuple[str, str, float]]:
