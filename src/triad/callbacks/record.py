@@ -10,9 +10,11 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from triad.verify.traffic import Traffic, held
+
 
 class Record(Callback):
-    """Keep the gradients (as clipped) of each step, the experts' loads, and the weights at the end.
+    """Keep the gradients (as clipped) of each step, the experts' loads, the weights at the end, and bytes.
 
     Every process writes <run>/record/rank-<r>.pt with all that it holds, made whole: copies that have drifted
     apart are seen, too. DeepSpeed keeps gradients to itself. For small models: everything is in memory.
@@ -22,28 +24,49 @@ class Record(Callback):
         self.folder = run / "record"
         self.gradients: list[dict[str, Tensor]] = []
         self.loads: list[Tensor] = []
+        self.traffic: dict[str, dict[str, int]] = {}
+        self.counting: Traffic | None = None
+        self.gradient_bytes = 0
 
     def on_train_start(self, trainer: Trainer, task: Any) -> None:
         strategy: Any = trainer.strategy
-        strategy.clip = partial(
-            self._clip, strategy.clip
-        )  # no hook of Lightning's lies between it and the step
+        # no hook of Lightning's lies between clipping and the step
+        strategy.clip = partial(self._clip, strategy.clip)
+
+    def on_train_batch_start(self, trainer: Trainer, task: Any, batch: dict, batch_idx: int) -> None:
+        if batch_idx == 1:  # the first step makes buffers and learns shapes
+            self.counting = Traffic()
+            self.counting.__enter__()
 
     def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
         self.loads.append(trainer.strategy.total(task.load_LE.double()).cpu())
 
     def on_train_end(self, trainer: Trainer, task: Any) -> None:
-        held = trainer.strategy.tensors(task.model, trainer.optimizers[0])["model"]
-        weights = {name: whole(weight) for name, weight in held.items()}
+        found = trainer.strategy.tensors(task.model, trainer.optimizers[0])["model"]
+        weights = {name: whole(weight) for name, weight in found.items()}
         self.folder.mkdir(exist_ok=True)
-        record = {"gradients": self.gradients, "loads": self.loads, "weights": weights}
+        record: dict[str, Any] = {"gradients": self.gradients, "loads": self.loads, "weights": weights}
+        record |= {"held": self._held(trainer, task), "traffic": self.traffic}
         torch.save(record, self.folder / f"rank-{trainer.global_rank}.pt")
 
     def _clip(self, clip: Callable, model: nn.Module, largest: float | None) -> Tensor:
+        if self.counting:
+            self.counting.__exit__(None, None, None)
+            self.traffic = {"messages": dict(self.counting.messages), "bytes": dict(self.counting.bytes)}
+            self.counting = None
         norm = clip(model, largest)
+        self.gradient_bytes = held(p.grad for p in model.parameters())
         named = [(name, p.grad) for name, p in model.named_parameters()]
         self.gradients.append({name: whole(g) for name, g in named if g is not None})
         return norm
+
+    def _held(self, trainer: Trainer, task: Any) -> dict[str, int]:
+        states = [state.values() for state in trainer.optimizers[0].state.values()]
+        return {
+            "parameters": held(task.model.parameters()),
+            "gradients": self.gradient_bytes,
+            "optimizer": sum(map(held, states)),
+        }
 
 
 def whole(x: Tensor) -> Tensor:

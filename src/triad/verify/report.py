@@ -11,7 +11,7 @@ KINDS = ("loss", "auxiliary", "load", "norm", "gradient", "weight", "val")
 
 def show(results: list, markdown: Path | None) -> int:
     """Print a row for each comparison, write it as markdown if asked; return how many are wrong."""
-    table = Table("layout", "model", "micro", "rows", "also", *KINDS, "verdict")
+    table = Table("layout", "model", "micro", "rows", "also", *KINDS, "bytes", "verdict")
     for result in results:
         table.add_row(*_row(result), style="red" if result.wrong else None)
     Console(width=None if sys.stdout.isatty() else 200).print(table)
@@ -50,4 +50,13 @@ def _row(result) -> list[str]:
     figures = [f"{worst[kind]:.0e}" if kind in worst else "" for kind in KINDS]
     switches = [name for name in ("checkpointing", "compile") if getattr(case, name)]
     rows = "packed" if case.packed else "padded"
-    return [case.layout.name, case.model, str(case.parts), rows, " ".join(switches), *figures, result.said]
+    return [
+        case.layout.name,
+        case.model,
+        str(case.parts),
+        rows,
+        " ".join(switches),
+        *figures,
+        result.account,
+        result.said,
+    ]

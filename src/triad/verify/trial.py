@@ -13,6 +13,7 @@ from triad.launch import launch
 from triad.layout import data_ranks, ranks_here
 from triad.resume import key_of
 from triad.sentences import Refusal
+from triad.verify.account import ALL, HELD, NONE, account
 from triad.verify.compare import Difference, difference
 from triad.verify.matrix import ROWS, SMALL, Case, Layout
 
@@ -32,11 +33,12 @@ class Result(NamedTuple):
     case: Case
     said: str
     apart: Difference | None
+    account: str = ""  # of bytes and messages
 
     @property
     def wrong(self) -> bool:
         """Neither equal nor impossible."""
-        return self.apart.first is not None if self.apart else not self.said.startswith("refused")
+        return not self.said.startswith("refused") if self.apart is None else self.said != "equal"
 
 
 def trials(cases: Iterable[Case], folder: Path, command: list[str] = COMMAND) -> list[Result]:
@@ -118,7 +120,9 @@ def _result(case: Case, folder: Path, refused: dict[Case, str], failed: dict[str
         if said := refused.get(one) or failed.get(str(folder / one.name)):
             return Result(case, said, None)
     apart = difference(folder / case.name, folder / case.reference.name, TOLERANCE[case.precision])
-    return Result(case, apart.first or "equal", apart)
+    books = account(folder / case.name, case.parts)
+    said = apart.first or ("equal" if books in (ALL, HELD, NONE) else books)
+    return Result(case, said, apart, books)
 
 
 def write_corpus(folder: Path) -> Path:

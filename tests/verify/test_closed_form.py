@@ -1,0 +1,33 @@
+"""Every process holds and sends what the formulas say, for every strategy whose messages have one."""
+
+from pathlib import Path
+
+import pytest
+
+from triad.verify.matrix import LAYOUTS, Case
+from triad.verify.trial import Result, trials
+
+FOUR = ("hsdp", "shard 2 x tensor 2")
+CASES = [
+    Case(layout, model, parts, packed=True, checkpointing=False, compile=False, precision="fp64")
+    for layout in LAYOUTS
+    if layout.precision == "fp64" and (layout.ranks <= 2 or layout.name in FOUR)
+    for model, parts in (("moe", 2) if layout.name == "expert" else ("decoder", 3),)
+]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[Case, Result]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIAD_CACHE", str(cache))
+        return {result.case: result for result in trials(CASES, tmp_path_factory.mktemp("closed-form"))}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bytes_held_and_messages_sent_are_those_of_the_formula(
+    results: dict[Case, Result], case: Case
+) -> None:
+    assert results[case].said == "equal"
+    folded = case.layout.name in ("interleaved", "zero_bubble", "zbv", "dualpipev")
+    assert results[case].account == ("held by formula" if folded else "as by formula")
