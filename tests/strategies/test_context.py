@@ -73,7 +73,7 @@ def layers() -> None:
         if isinstance(one, MixtureOfExperts):
             (expected, routing), (found, part) = expected, found
             torch.testing.assert_close(part.auxiliary_B * 2, routing.auxiliary_B)
-            torch.testing.assert_close(summed(part.load_E), routing.load_E)
+            torch.testing.assert_close(summed(part.load_BE), routing.load_BE)
             # linear, so that shares add up
             (expected.sin().sum() + 3 * routing.auxiliary_B.sum()).backward()
             (found.sin().sum() + 3 * part.auxiliary_B.sum()).backward()
