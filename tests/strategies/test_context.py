@@ -106,4 +106,5 @@ if __name__ == "__main__":
     torch.manual_seed(1)
     dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     {"layers": layers, "sampling": sampling}[sys.argv[1]]()
+    dist.barrier()  # gloo may not let go of the last tensors while the interpreter ends
     dist.destroy_process_group()
