@@ -109,7 +109,9 @@ def validated(composed: DictConfig) -> dict:
 def command(work: Callable) -> None:
     """The door of train.py: compose, validate, write the run directory, start the ranks, tell the truth."""
     if sys.argv[1:2] == ["--run"]:
-        sys.exit(rank(work, Path(sys.argv[2])))
+        code = rank(work, Path(sys.argv[2]))
+        depart(code)
+        sys.exit(code)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who make a sentence of them
     import hydra
 
@@ -136,7 +138,24 @@ def command(work: Callable) -> None:
         sys.exit(answer(raised[0]))
     if multirun:
         table([path for path, _ in jobs], {path: f"failed ({code})" for path, code in jobs if code})
-    sys.exit(next((code for _, code in jobs if code), 0))
+    code = next((code for _, code in jobs if code), 0)
+    if ranks_are_here():
+        depart(code)
+    sys.exit(code)
+
+
+def depart(code: int) -> None:
+    """Let go of the other ranks before the interpreter ends, if all went well.
+
+    gloo may still hold the last tensor then, and aborts the process when it frees it (seen in torch 2.13).
+    """
+    if code:
+        return
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def rank(work: Callable[..., None], directory: Path) -> int:

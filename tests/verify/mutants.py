@@ -16,6 +16,7 @@ from torch import Tensor
 
 from triad import gradients
 from triad.data.batches import IGNORED, ValBatches
+from triad.door import depart
 from triad.layers.moe import MixtureOfExperts
 from triad.tasks import causal_lm
 from triad.tasks.causal_lm import CausalLM
@@ -135,3 +136,4 @@ if __name__ == "__main__":
         with pytest.MonkeyPatch.context() as patch:
             globals()[run.parent.name](patch)
             main([run])
+    depart(0)

@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-from triad.door import rank
+from triad.door import depart, rank
 from triad.sentences import CONF
 
 
@@ -38,3 +38,4 @@ def main(directories: list[Path]) -> None:
 
 if __name__ == "__main__":
     main([Path(word) for word in sys.argv[1:]])
+    depart(0)
