@@ -174,6 +174,15 @@ TABLE = [
         "they cannot be sharded: use schedule=1f1b, or model.tied=false",
     ),
     Impossible(
+        "torch's fused SGD knows whole weights only",
+        lambda c: (
+            "data_shard" in c["strategy"]
+            and c["optimizer"]["_target_"].endswith(".SGD")
+            and c["optimizer"].get("fused")
+        ),
+        "optimizer.fused=true of sgd does not know split weights: use optimizer.fused=false here",
+    ),
+    Impossible(
         "DeepSpeed is a package of its own",
         lambda c: is_deepspeed(c) and find_spec("deepspeed") is None,
         "strategy=deepspeed needs the package deepspeed: pip install 'triad[deepspeed]'",

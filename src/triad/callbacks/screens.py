@@ -52,7 +52,7 @@ class Screens(Callback):
             f" {self.tokenizer.vocab_size:,} ({val.bytes_per_token:.2f} bytes per token)",
             "batch": f"{rows} sequences x {self.context} tokens, {hardware.micro_batch_size or 'all'} at a"
             f" time; {trainer.max_steps:,} steps, {trainer.max_steps * rows * self.context:,} tokens",
-            "layout": f"{type(strategy).__name__} on {trainer.world_size} x {device}; {trainer.precision},"
+            "layout": f"{_layout(strategy)} on {trainer.world_size} x {device}; {trainer.precision},"
             f" attention {hardware.attention}" + (", compiled" if hardware.compile else ""),
             "run": str(self.run),
         }
@@ -75,6 +75,13 @@ class Screens(Callback):
             "resume": f"python train.py resume={self.run} trainer.max_steps={2 * result['steps']}",
             "compare": f"python -m triad.compare {self.run.parent}/*",
         }
+
+
+def _layout(strategy: Any) -> str:
+    """A strategy by name, a mesh with the axes that are split."""
+    degrees = getattr(strategy, "degrees", {})
+    split = ", ".join(f"{axis} {degree}" for axis, degree in degrees.items() if degree > 1)
+    return f"{type(strategy).__name__} ({split})" if split else type(strategy).__name__
 
 
 def figures(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -17,32 +17,65 @@ from collections import Counter
 from math import prod
 from typing import Any, NamedTuple
 
-from triad.facts import is_transformer, stages
-from triad.layout import data_ranks, degree
+from triad.facts import experts, is_transformer, stages
+from triad.layout import data_ranks, degree, world_size
 
 ITEM = {"64-true": 8, "32-true": 4}
 STEP_BYTES = 4  # Adam's count of steps, of each weight
+ORDER = ("pipeline", "data_replicate", "data_shard", "context", "expert", "tensor")  # outermost first
+SHARDED = ("data_shard", "context", "expert")  # what FSDP shards over; experts over the first two
 COLUMNS = ("q", "k", "v", "gate", "up")  # cut by their outputs, and rows by their inputs
 ROWS = ("out", "down")
 
 
 class Sent(NamedTuple):
-    """Messages of a step's forward and backward pass in process 0, and their bytes."""
+    """Messages of a step's forward and backward pass in process 0, and their bytes, as far as formulas go.
+
+    DDP's number of messages depends on its buckets, the bytes that travel to experts on the data.
+    """
 
     messages: dict[str, int]
     bytes: dict[str, int]
 
 
-def held(shapes: dict[str, tuple[int, ...]], config: dict) -> dict[str, int]:
-    """Bytes of parameters, gradients and Adam's state in process 0."""
+def held(shapes: dict[str, tuple[int, ...]], config: dict, rank: int) -> dict[str, int]:
+    """Bytes of parameters, gradients and Adam's state in one process."""
     item = ITEM[config["precision"]["name"]]
-    mine = {name: prod(_local(name, shape, config)) for name, shape in shapes.items() if _here(name, config)}
+    if "stage" in config["strategy"]:
+        return _held_by_zero(shapes, config)
+    at = _place(config, rank)
+    mine = {n: prod(_local(n, shape, config, at)) for n, shape in shapes.items() if _here(n, config, at)}
     elements = sum(mine.values()) * item
     return {
         "parameters": elements,
         "gradients": elements,
         "optimizer": 2 * elements + STEP_BYTES * len(mine),
     }
+
+
+def _held_by_zero(shapes: dict[str, tuple[int, ...]], config: dict) -> dict[str, int]:
+    """ZeRO lays decayed and other weights end to end (stage 3: each by itself) and keeps a part of the state.
+
+    The forward pass has whole weights: at stage 3 those of fewer than 10^5 numbers, which these all are.
+    Gradients are DeepSpeed's own.
+    """
+    processes, item = world_size(config), 4
+    sizes = [[prod(s) for s in shapes.values() if (len(s) > 1) == decayed] for decayed in (True, False)]
+    if config["strategy"]["stage"] == 3:
+        parts = [sum(-(-size // processes) for size in group) for group in sizes]
+    else:  # padded so that each process begins at an even number
+        parts = [-(-sum(group) // (2 * processes)) * 2 for group in sizes]
+    optimizer = 2 * item * sum(parts) + STEP_BYTES * len(parts)
+    return {"parameters": item * sum(map(sum, sizes)), "gradients": 0, "optimizer": optimizer}
+
+
+def _place(config: dict, rank: int) -> dict[str, int]:
+    """Where a process stands on each axis of the mesh."""
+    at = {}
+    for axis in reversed(ORDER):
+        at[axis] = rank % degree(config, axis)
+        rank //= degree(config, axis)
+    return at
 
 
 def sent(shapes: dict[str, tuple[int, ...]], config: dict, parts: int) -> Sent:
@@ -60,7 +93,6 @@ def sent(shapes: dict[str, tuple[int, ...]], config: dict, parts: int) -> Sent:
         volume[kind] += times * size
 
     if config["strategy"]["_target_"].endswith(".DDP"):
-        messages["all_reduce"] += 1  # one bucket holds so small a model
         volume["all_reduce"] += sum(prod(shape) for shape in shapes.values()) * item
         return Sent(dict(messages), dict(volume))
     _add_fsdp(shapes, config, parts, messages, volume)
@@ -86,15 +118,35 @@ def sent(shapes: dict[str, tuple[int, ...]], config: dict, parts: int) -> Sent:
     return Sent(dict(messages), dict(volume))
 
 
+def known(config: dict) -> bool:
+    """Whether there is a formula for the messages: not for experts that other axes cross, too.
+
+    Nor for recomputed blocks, DeepSpeed, folded pipelines and pipelines that other axes cross.
+    """
+    if config["hardware"]["checkpointing"] or "stage" in config["strategy"]:
+        return False
+    others = [axis for axis in ORDER if axis != "expert" and degree(config, axis) > 1]
+    if degree(config, "pipeline") > 1:
+        return (
+            len(others) == 1
+            and degree(config, "expert") == 1
+            and stages(config) == degree(config, "pipeline")
+        )
+    if degree(config, "expert") > 1:
+        return not others
+    return not experts(config) or not {"tensor", "context"} & {*others}
+
+
 def _add_fsdp(shapes: dict, config: dict, parts: int, messages: Counter, volume: Counter) -> None:
     over, item = _dense(config), ITEM[config["precision"]["name"]]
     if over * degree(config, "data_replicate") == 1:
         return
     sizes: Counter[str] = Counter()
+    first = _place(config, 0)  # whose slice is the largest: the others' are padded to it
     for name, shape in shapes.items():
         if not (degree(config, "expert") > 1 and name.rpartition(".")[2].endswith(("EDF", "EFD"))):
             group = ".".join(name.split(".")[:2]) if name.startswith("blocks.") else "rest"
-            sizes[group] += prod(_local(name, shape, config)) * over * item
+            sizes[group] += prod(_local(name, shape, config, first)) * over * item
     for group, size in sizes.items():
         gathers = parts * (1 if group == "rest" else 2)
         messages["all_gather"] += gathers
@@ -106,21 +158,29 @@ def _add_fsdp(shapes: dict, config: dict, parts: int, messages: Counter, volume:
             volume["all_reduce"] += size // over
 
 
-def _local(name: str, shape: tuple[int, ...], config: dict) -> tuple[int, ...]:
-    """The shape of process 0's slice: it has the larger ones."""
+def _local(name: str, shape: tuple[int, ...], config: dict, at: dict[str, int]) -> tuple[int, ...]:
+    """The shape of one process's slice, in sizes of torch.chunk."""
     sides, cut = list(shape), set()
     if (dim := _cut_by_tensor(name, config)) is not None:
-        sides[dim] = -(-sides[dim] // degree(config, "tensor"))
+        sides[dim] = _chunk(sides[dim], degree(config, "tensor"), at["tensor"])
         cut.add(dim)
-    expert = name.rpartition(".")[2].endswith(("EDF", "EFD")) and degree(config, "expert") > 1
-    if expert:
+    apart = name.rpartition(".")[2].endswith(("EDF", "EFD")) and degree(config, "expert") > 1
+    if apart:
         sides[0] //= degree(config, "expert")
         cut.add(0)
-    over = _sparse(config) if expert else _dense(config)
-    free = [dim for dim in range(len(sides)) if dim not in cut and sides[dim] % over == 0]
+    over = SHARDED[:2] if apart else SHARDED
+    processes, index = 1, 0
+    for axis in over:
+        processes, index = processes * degree(config, axis), index * degree(config, axis) + at[axis]
+    free = [dim for dim in range(len(sides)) if dim not in cut and shape[dim] % processes == 0]
     dim = 0 if 0 not in cut or not free else free[0]
-    sides[dim] = -(-sides[dim] // over)
+    sides[dim] = _chunk(sides[dim], processes, index)
     return tuple(sides)
+
+
+def _chunk(side: int, processes: int, index: int) -> int:
+    most = -(-side // processes)
+    return max(0, min(most, side - index * most))
 
 
 def _cut_by_tensor(name: str, config: dict) -> int | None:
@@ -134,8 +194,8 @@ def _cut_by_tensor(name: str, config: dict) -> int | None:
     return 1 if layer in ROWS and kind == "weight" else None
 
 
-def _here(name: str, config: dict) -> bool:
-    """Whether process 0 holds any of it: its stages are the first, and in folded schedules the last."""
+def _here(name: str, config: dict, at: dict[str, int]) -> bool:
+    """Whether a process's stages hold it."""
     if degree(config, "pipeline") == 1:
         return True
     from triad.strategies.pipeline import ORDERS, placed
@@ -143,7 +203,9 @@ def _here(name: str, config: dict) -> bool:
 
     places = placed(ORDERS[config["strategy"]["schedule"]], degree(config, "pipeline"))
     units = spread(config["model"]["depth"] + 2, stages(config))
-    mine = {unit for place, units in zip(places, units, strict=True) if place == 0 for unit in units}
+    mine = {
+        unit for place, units in zip(places, units, strict=True) if place == at["pipeline"] for unit in units
+    }
     end = config["model"]["depth"] + 1
     if name.startswith("blocks."):
         return int(name.split(".")[1]) + 1 in mine
@@ -160,8 +222,4 @@ def _over_time(config: dict) -> Any:
 
 
 def _dense(config: dict) -> int:
-    return prod(degree(config, axis) for axis in ("data_shard", "context", "expert"))
-
-
-def _sparse(config: dict) -> int:
-    return degree(config, "data_shard") * degree(config, "context")
+    return prod(degree(config, axis) for axis in SHARDED)

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-KINDS = ("loss", "auxiliary", "load", "norm", "gradient", "weight", "val")
+KINDS = ("loss", "auxiliary", "load", "norm", "gradient", "weight", "val", "sample")
 
 
 def show(results: list, markdown: Path | None) -> int:

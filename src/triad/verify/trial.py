@@ -13,7 +13,7 @@ from triad.launch import launch
 from triad.layout import data_ranks, ranks_here
 from triad.resume import key_of
 from triad.sentences import Refusal
-from triad.verify.account import ALL, HELD, NONE, account
+from triad.verify.account import ALL, HELD, account
 from triad.verify.compare import Difference, difference
 from triad.verify.matrix import ROWS, SMALL, Case, Layout
 
@@ -121,7 +121,7 @@ def _result(case: Case, folder: Path, refused: dict[Case, str], failed: dict[str
             return Result(case, said, None)
     apart = difference(folder / case.name, folder / case.reference.name, TOLERANCE[case.precision])
     books = account(folder / case.name, case.parts)
-    said = apart.first or ("equal" if books in (ALL, HELD, NONE) else books)
+    said = apart.first or ("equal" if books in (ALL, HELD) else books)
     return Result(case, said, apart, books)
 
 
