@@ -187,7 +187,8 @@ def _product(linear: nn.Linear, x: Tensor) -> Tensor:
 
 def _summed_product(linear: nn.Linear, border: Border, x: Tensor) -> Tensor:
     y = border.leave(F.linear(x, _local(linear.weight)))
-    return y if linear.bias is None else y + linear.bias.to(y.dtype)  # once, not once per slice
+    # once, not once per slice; in the bias's own dtype, since bf16 would lose a young bias beside y
+    return y if linear.bias is None else y + linear.bias
 
 
 def _enter(layer: nn.Module, border: Border) -> None:
