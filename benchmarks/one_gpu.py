@@ -35,15 +35,16 @@ from triad.optim.initialise import initialise
 from triad.optim.roles import decay_groups
 
 COMMON = (
-    *("data=stdlib", "tokenizer=bpe", "tokenizer.vocab_size=50304", "scheduler=constant", "optimizer=adamw"),
     *("precision=bf16-mixed", "hardware.compile=true", "hardware.attention=flash", "trainer.devices=1"),
-    *("trainer.limit_val_batches=0", f"trainer.val_check_interval={NEVER}", "optimizer.lr=3e-4"),
+    *("scheduler=constant", "optimizer=adamw", "optimizer.lr=3e-4"),
+    *("trainer.limit_val_batches=0", f"trainer.val_check_interval={NEVER}"),
 )
+TOKENS = ("data=stdlib", "tokenizer=bpe", "tokenizer.vocab_size=50304")  # GPT-2's 50,257, rounded up to 64
 MODELS = {
-    "GPT-2 124M": ("model=gpt2", "context=1024", "batch.size=32", "hardware.micro_batch_size=16"),
+    "GPT-2 124M": ("model=gpt2", *TOKENS, "context=1024", "batch.size=32", "hardware.micro_batch_size=16"),
     "decoder 1B": (
-        *("model=decoder", "model.width=2048", "model.depth=16", "model.attention.heads=16", "context=2048"),
-        *("batch.size=8", "hardware.micro_batch_size=4"),
+        *("model=decoder", *TOKENS, "model.width=2048", "model.depth=16", "model.attention.heads=16"),
+        *("context=2048", "batch.size=8", "hardware.micro_batch_size=4"),
     ),
 }
 BARE = "bare loop"
@@ -61,21 +62,23 @@ class Turn(NamedTuple):
 
 
 class Clock(Callback):
-    """Time the steps of a Trainer behind those that warm up, and keep every loss."""
+    """Time the steps of a Trainer behind those that warm up, and keep every loss.
 
-    def __init__(self, device: torch.device, warm_up: int) -> None:
-        self.device, self.warm_up = device, warm_up
-        self.since = self.until = 0.0
+    From the start of a step to the start of the step after the last, so that as many batches are fetched as
+    there are steps.
+    """
+
+    def __init__(self, device: torch.device, warm_up: int, steps: int) -> None:
+        self.device, self.ends = device, (warm_up, warm_up + steps)
+        self.times_s: list[float] = []
         self.losses: list[Tensor] = []
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == self.warm_up:
-            self.since = now(self.device)
+        if trainer.global_step in self.ends:
+            self.times_s.append(now(self.device))
 
     def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
-        self.losses.append(task.shares["train/loss"].detach())
-        if trainer.global_step == trainer.max_steps:
-            self.until = now(self.device)
+        self.losses.append(task.shares["train/loss"])
 
 
 class Bare:
@@ -144,11 +147,12 @@ def bare_turn(config: dict, _: Path, device: torch.device, steps: int, warm_up: 
 
 def our_turn(config: dict, run: Path, device: torch.device, steps: int, warm_up: int) -> Turn:
     """Train by train.py."""
-    clock = Clock(device, warm_up)
+    clock = Clock(device, warm_up, steps)
     fit(config, run, [clock])
     if dist.is_initialized():
         dist.destroy_process_group()
-    return Turn((clock.until - clock.since) / steps, peak_bytes(device), clock.losses)
+    since, until = clock.times_s
+    return Turn((until - since) / steps, peak_bytes(device), clock.losses[: warm_up + steps])
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -175,7 +179,7 @@ def compare(overrides: list[str], device: torch.device, rounds: int, steps: int,
             turns: dict[str, list[Turn]] = {who: [] for who in CONTESTANTS}
             for number in range(rounds):
                 for who, strategy in CONTESTANTS.items():
-                    config = _config((*words, strategy, *overrides), device, warm_up + steps)
+                    config = _config((*words, strategy, *overrides), device, warm_up + steps + 1)
                     forget(device)
                     train: Callable[..., Turn] = bare_turn if who == BARE else our_turn
                     turns[who].append(train(config, Path(folder, f"{number}-{who}"), device, steps, warm_up))
