@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks.five_minutes import bits_per_byte, rate
+from benchmarks.one_gpu import BARE, MODELS, compare
 from benchmarks.peers import copied
 from tests.conftest import REPOSITORY
 from triad.data.sources import text as source
@@ -67,6 +68,43 @@ def test_triad_and_its_peers_reach_the_same_loss(benchmark: Benchmark, small: tu
     assert ("transformers.Trainer" in rows(printed, "contestant")) == installed
     assert ("pip install -e '.[peers]'" in printed) != installed
     assert any(name.startswith("aten::") for name in rows(printed, "operation"))
+
+
+def test_layouts_are_timed_against_one_process_that_does_half_the_work(benchmark: Benchmark) -> None:
+    shape = ("context=16", "model.width=32", "model.depth=1", "model.attention.heads=2")
+    words = ("device=cpu", "layouts=two alone,ddp,context", "rounds=1", "steps=2", "warm_up=1", "batch=4")
+    printed = benchmark("strategies", *words, *shape)
+    assert rows(printed, "layout, 2 processes") == ["two alone", "ddp", "context"]
+    assert "Same work" in printed
+
+
+def test_a_layout_that_nobody_knows_and_a_gpu_that_is_not_there_are_refused(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "strategies.py")]
+    for words, remedy in (
+        (("device=cpu", "layouts=fdsp"), "use some of two alone, ddp"),
+        (("device=gpu",), "use trainer.accelerator=cpu"),
+    ):
+        hidden = environment | {"CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run([*command, *words], cwd=tmp_path, env=hidden, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert remedy in done.stderr
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_train_py_and_the_bare_loop_of_the_gpu_half_do_the_same_work(
+    model: str, text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRIAD_CACHE", str(text.parent / "cache"))
+    monkeypatch.setattr("benchmarks.one_gpu.MODELS", {model: MODELS[model][:1]})
+    monkeypatch.setattr(
+        "benchmarks.one_gpu.CONTESTANTS", {BARE: "strategy=single", "single": "strategy=single"}
+    )
+    small = ["data=text", f"data.path={text}", "tokenizer=byte", "hardware.compile=false", "context=16"]
+    small += ["model.width=32", "model.depth=1", "model.attention.heads=2", "batch.size=4"]
+    compare([*small, "hardware.micro_batch_size=2"], torch.device("cpu"), rounds=1, steps=2, warm_up=1)
+    assert rows(capsys.readouterr().out, "contestant") == [BARE, "single"]
 
 
 def test_five_minutes_writes_a_curve_for_each_learning_rate(
