@@ -105,7 +105,7 @@ def sent(shapes: dict[str, tuple[int, ...]], config: dict, parts: int) -> Sent:
         add("all_reduce", 1, 2 * tokens * item)
     if degree(config, "context") > 1:
         attention = config["model"]["attention"]
-        heads = attention.get("kv_heads") or attention["heads"]
+        heads = (attention.get("kv_heads") or attention["heads"]) // degree(config, "tensor")
         both = 2 * heads * (width // attention["heads"]) * tokens * degree(config, "context") * item
         add("all_gather", blocks, both)
         add("reduce_scatter", blocks, both)
