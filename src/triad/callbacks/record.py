@@ -17,7 +17,7 @@ class Record(Callback):
     """Keep the gradients (as clipped) of each step, the experts' loads, the weights at the end, and bytes.
 
     Every process writes <run>/record/rank-<r>.pt with all that it holds, made whole: copies that have drifted
-    apart are seen, too. DeepSpeed keeps gradients to itself. For small models: everything is in memory.
+    apart are seen, too. For small models: everything is in memory.
     """
 
     def __init__(self, run: Path) -> None:
@@ -32,6 +32,7 @@ class Record(Callback):
         strategy: Any = trainer.strategy
         # no hook of Lightning's lies between clipping and the step
         strategy.clip = partial(self._clip, strategy.clip)
+        self.find = getattr(strategy, "gradients", _gradients)
 
     def on_train_batch_start(self, trainer: Trainer, task: Any, batch: dict, batch_idx: int) -> None:
         if batch_idx == 1:  # the first step makes buffers and learns shapes
@@ -39,6 +40,9 @@ class Record(Callback):
             self.counting.__enter__()
 
     def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
+        if self.find is not _gradients:  # DeepSpeed's, which it has clipped since
+            scale = (task.clip_norm / (task.norm.cpu() + 1e-6)).clamp(max=1.0) if task.clip_norm else 1.0
+            self.gradients[-1] = {name: gradient * scale for name, gradient in self.gradients[-1].items()}
         self.loads.append(trainer.strategy.total(task.load_LE.double()).cpu())
 
     def on_train_end(self, trainer: Trainer, task: Any) -> None:
@@ -56,7 +60,7 @@ class Record(Callback):
             self.counting = None
         norm = clip(model, largest)
         self.gradient_bytes = held(p.grad for p in model.parameters())
-        named = [(name, p.grad) for name, p in model.named_parameters()]
+        named = self.find(model)
         self.gradients.append({name: whole(g) for name, g in named if g is not None})
         return norm
 
@@ -67,6 +71,10 @@ class Record(Callback):
             "gradients": self.gradient_bytes,
             "optimizer": sum(map(held, states)),
         }
+
+
+def _gradients(model: nn.Module) -> list[tuple[str, Tensor | None]]:
+    return [(name, parameter.grad) for name, parameter in model.named_parameters()]
 
 
 def whole(x: Tensor) -> Tensor:

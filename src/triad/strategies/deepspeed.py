@@ -113,6 +113,11 @@ class DeepSpeed(DDPStrategy):
         self.norm = torch.zeros((), device=self.root_device)
         return self.norm
 
+    def gradients(self, model: nn.Module) -> list[tuple[str, Tensor | None]]:
+        """The whole gradient of each weight, before clipping; every process must ask."""
+        found = import_module("deepspeed.utils").safe_get_full_grad
+        return [(name, found(parameter)) for name, parameter in model.named_parameters()]
+
     def total(self, share: Tensor) -> Tensor:
         """The sum of all processes' shares."""
         return self.reduce(share, reduce_op="sum")

@@ -2,16 +2,17 @@
 
 Shapes: B rows (sequences) of a micro-batch, T time, L layers of experts, E experts.
 
-The fraction of a step in which a process waits, with P processes and n micro-batches, F and W forward and
-backward to weights as long as backward to inputs:
+The fraction of a step in which a process waits, with P processes, n micro-batches, and as much time for a
+forward pass as for a backward pass to inputs or to weights:
 
     gpipe, 1f1b    (P-1) / (n + P-1); 1f1b keeps P micro-batches alive, not n      Huang et al. 2019,
                    arXiv:1811.06965; Narayanan et al. 2019, PipeDream, SOSP; 2021, arXiv:2006.09503
-    interleaved    (P-1) / (v n + P-1), v = 2 stages in a process      Narayanan et al. 2021, arXiv:2104.04473
-    zero_bubble    (P-1) / (3 v n + P-1): gradients of weights fill the gaps; interleaved as above
-                   Qi et al. 2023, arXiv:2401.10241
-    zbv            0 for n >= 2P      Qi et al. 2024, arXiv:2405.15362
-    dualpipev      (P-1) / (6 n + P-1), and forwards beside backwards      DeepSeek-AI 2024, arXiv:2412.19437
+    interleaved    (P-1) / (2n + P-1), with 2 stages in a process      Narayanan et al. 2021, arXiv:2104.04473
+    zero_bubble, zbv, dualpipev      (P-1) / (6n + P-1), for n >= 2P: gradients of weights fill the gaps
+                   Qi et al. 2023, arXiv:2401.10241; 2024, arXiv:2405.15362 (zbv: no bubble in theory);
+                   DeepSeek-AI 2024, arXiv:2412.19437, section 3.2.1 (dualpipev, forward beside backward)
+
+All but 1f1b's were counted by walking torch's schedules with these times.
 """
 
 from collections.abc import Callable

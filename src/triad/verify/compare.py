@@ -49,8 +49,6 @@ def _apart(run: Path, reference: Path, floor: float) -> Iterator[tuple[str, str,
             worst = max(_distance(record["loads"][step], load_LE, 0.0) for record in many)
             yield "load", f"the experts' load of step {step + 1}", worst
     for step, gradients in enumerate(one["gradients"]):
-        if not any(record["gradients"][step] for record in many):
-            continue  # DeepSpeed's
         held = [record["gradients"][step] for record in many]
         yield from _tensors("gradient", f" of step {step + 1}", gradients, held, floor)
     yield from _tensors("weight", "", one["weights"], [record["weights"] for record in many], floor)
