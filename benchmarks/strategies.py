@@ -103,15 +103,14 @@ class Course(NamedTuple):
         return prepare(config, words)
 
 
-def worker(words: list[str]) -> int:
-    """One process: go through the runs; sit still through those that are another's alone."""
+def worker(one: Path, both: Path) -> int:
+    """One process: the first trains alone while the other sits still, then both train."""
     number = os.environ["RANK"]
-    for word in words:
-        here, only_first = Path(word), word.endswith("-one")
-        own = here if number == "0" or not (here / "twin").exists() else (here / "twin").resolve()
-        if only_first and number != "0":
-            _wait_for(here / "done")
-            continue
+    if number != "0":
+        _wait_for(one / "done")
+    for run in (one, both) if number == "0" else (both,):
+        twin = run / "twin"  # of a process that shares nothing with the other
+        own = twin.resolve() if number != "0" and twin.exists() else run
         with (own / f"output-{number}.txt").open("w") as file, redirect_stdout(file):
             if code := rank(train, own):
                 return code
@@ -127,23 +126,26 @@ def _wait_for(path: Path) -> None:
 
 def one_round(course: Course, names: Iterable[str], number: int) -> dict[str, Pair]:
     """Each layout once, behind one process that does half its work."""
-    runs: dict[str, tuple[Path, Path]] = {}
-    for place, name in enumerate(names):
-        layout, title = LAYOUTS[name], f"{number}-{place}"
-        one = course.prepared(ALONE._replace(model=layout.model), f"{title}-one", 1)
-        both = course.prepared(layout, f"{title}-both", 2)
-        if not layout.shared:
-            twin = course.prepared(layout, f"{title}-twin", 1)
-            (both / "twin").symlink_to(twin)
-        runs[name] = one, both
-    directories = [str(run) for pair in runs.values() for run in pair]
-    if launch([sys.executable, __file__, WORKER, *directories], ranks=2, threads=1):
-        raise Refusal(_last_words(course.folder))
+    runs = {name: turn(course, LAYOUTS[name], f"{number}-{place}") for place, name in enumerate(names)}
     _assert_same_work({name: both for name, (_, both) in runs.items() if LAYOUTS[name].shared})
     return {
         name: Pair(step_ms(both, course.warm_up), step_ms(one, course.warm_up))
         for name, (one, both) in runs.items()
     }
+
+
+def turn(course: Course, layout: Layout, title: str) -> tuple[Path, Path]:
+    """Run one process alone and then a layout, in two processes of their own.
+
+    New ones each time: what a layout leaves behind (gloo's threads wake 100 times a second) slows the next.
+    """
+    one = course.prepared(ALONE._replace(model=layout.model), f"{title}-one", 1)
+    both = course.prepared(layout, f"{title}-both", 2)
+    if not layout.shared:
+        (both / "twin").symlink_to(course.prepared(layout, f"{title}-twin", 1))
+    if launch([sys.executable, __file__, WORKER, str(one), str(both)], ranks=2, threads=1):
+        raise Refusal(_last_words(course.folder))
+    return one, both
 
 
 def step_ms(run: Path, warm_up: int) -> float:
@@ -244,5 +246,5 @@ def strategies(
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [WORKER]:
-        sys.exit(worker(sys.argv[2:]))
+        sys.exit(worker(*map(Path, sys.argv[2:])))
     verb(strategies)
