@@ -63,6 +63,7 @@ def own(words: list[str], folder: Path) -> list[Result]:
     """A configuration of the user's against the same in one process."""
     numbers = "fp32" if "strategy=deepspeed" in words else "fp64"
     small = [] if any(key_of(word) == "debug" for word in words) else ["debug=tiny"]
+    words = [word for word in words if word != "debug=null"]  # ours: Hydra does not take it
     ours = [*PROOF, f"precision={numbers}", f"output_dir={folder}"]
     kept = [word for word in words if not key_of(word).startswith(("precision", "callbacks"))]
     same = [word for word in kept if not key_of(word).startswith(("strategy", "hardware", "trainer.devices"))]
