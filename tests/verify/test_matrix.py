@@ -1,5 +1,7 @@
 """The hardware axis never changes the mathematics: real processes over gloo against one process."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,13 @@ def test_every_combination_computes_what_one_process_computes(tmp_path: Path) ->
         f"{result.case.name}: {result.said}" for result in trials(everything(), tmp_path) if result.wrong
     ]
     assert wrong == []
+
+
+def test_verify_takes_a_configuration_of_ones_own(
+    tmp_path: Path, environment: dict[str, str], text: Path
+) -> None:
+    words = ["model=lstm", "strategy=fsdp", "trainer.devices=2", "data=text", f"data.path={text}"]
+    command = [sys.executable, "-m", "triad.verify", *words]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 compared, 0 depart" in done.stdout

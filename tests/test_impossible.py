@@ -1,0 +1,89 @@
+"""Every row of the table of impossible combinations refuses what it names, in a sentence that can be formed."""
+
+import pytest
+
+from triad.door import compose
+from triad.impossible import TABLE
+
+TWO = "trainer.devices=2 trainer.accelerator=cpu"
+MESH = f"strategy=mesh {TWO}"
+EXAMPLES = {
+    "a device is counted, not named": "trainer.devices=[1]",
+    "only CPUs and NVIDIA GPUs are known": "trainer.accelerator=tpu",
+    "schedules need to know how long the run is": "trainer.max_steps=-1",
+    "an epoch of Lightning's would start the data again": "+trainer.limit_train_batches=3",
+    "python train.py starts processes on its own machine only": "trainer.num_nodes=2",
+    "one process cannot use several devices": "trainer.devices=2",
+    "more GPU processes than GPUs": "strategy=ddp trainer.accelerator=gpu trainer.devices=99",
+    "the degrees of a mesh multiply to the number of processes": f"{MESH} strategy.tensor=3",
+    "only attention and feed-forward layers can be cut into slices": f"strategy=tensor model=lstm {TWO}",
+    "each slice of attention holds whole heads": "strategy=tensor trainer.devices=3",
+    "each slice of attention holds whole key-value heads": (
+        "strategy=tensor trainer.devices=4 model.attention.kv_heads=2"
+    ),
+    "each slice of a feed-forward layer holds as many hidden units": (
+        f"strategy=tensor {TWO} model.feedforward.hidden=511"
+    ),
+    "sequence parallelism lies between slices of matrices": "strategy=mesh strategy.sequence_parallel=true",
+    "time is cut once": (
+        "strategy=mesh strategy.sequence_parallel=true strategy.context=2 strategy.tensor=2 trainer.devices=4"
+    ),
+    "stretches of time are of one length": (
+        f"strategy=tensor strategy.sequence_parallel=true context=31 {TWO}"
+    ),
+    "experts are spread where there are experts": f"strategy=expert {TWO}",
+    "each process holds as many experts": "strategy=expert model=moe trainer.devices=3",
+    "a recurrent model reads a sequence from its beginning": f"strategy=context model=lstm {TWO}",
+    "each process holds two chunks of a sequence": f"strategy=context context=30 {TWO}",
+    "a pipeline needs blocks to spread": f"strategy=pipeline model=lstm {TWO}",
+    "a schedule has a name": f"strategy=pipeline strategy.schedule=foo {TWO}",
+    "each stage of a pipeline has something to do": "strategy=pipeline trainer.devices=8",
+    "a backward pass in two halves cannot be compiled": (
+        f"strategy=pipeline strategy.schedule=zbv hardware.compile=true {TWO}"
+    ),
+    "a tied embedding is sharded once": (
+        "strategy=mesh strategy.pipeline=2 strategy.schedule=zbv model=gpt2 trainer.devices=4"
+    ),
+    "torch's fused SGD knows whole weights only": f"strategy=fsdp optimizer=sgd {TWO}",
+    "DeepSpeed is a package of its own": f"strategy=deepspeed {TWO}",
+    "ZeRO has three stages": f"strategy=deepspeed strategy.stage=4 {TWO}",
+    "ZeRO keeps fp32 weights": f"strategy=deepspeed precision=bf16-true {TWO}",
+    "ZeRO updates flat slices of weights": f"strategy=deepspeed optimizer=adagrad {TWO}",
+    "weights leave the GPU when they are kept in parts": (
+        f"strategy=deepspeed strategy.offload_parameters=true {TWO}"
+    ),
+    "the hooks of ZeRO 3 cannot be compiled": (
+        f"strategy=deepspeed strategy.stage=3 hardware.compile=true {TWO}"
+    ),
+    "every data-parallel rank needs the same number of rows": "strategy=ddp trainer.devices=3",
+    "a step without rows": "batch.size=0",
+    "a context without tokens": "context=0",
+    "fp16 needs the units of a GPU": "precision=fp16-mixed trainer.accelerator=cpu",
+    "a loss scaler sees only the shards of its own process": "strategy=fsdp precision=fp16-mixed",
+    "fp8 needs a GPU that has it": "precision=fp8 trainer.accelerator=cpu",
+    "fp8 products come from torchao": "precision=fp8",
+    "fp8 products and split matrices": f"strategy=tensor precision=fp8 {TWO}",
+    "a warm-up longer than the run": "scheduler.warmup=5000",
+}
+
+
+def test_every_row_has_an_example() -> None:
+    assert {row.why for row in TABLE} == EXAMPLES.keys()
+
+
+@pytest.mark.parametrize("why", EXAMPLES)
+def test_what_is_impossible_is_refused_with_a_sentence(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triad.impossible import refusals
+
+    monkeypatch.setattr("triad.door.refusals", lambda _: [])
+    monkeypatch.setattr("triad.impossible.find_spec", lambda _: None)  # no optional package is installed
+    config = compose(EXAMPLES[why].split())
+    row = next(row for row in TABLE if row.why == why)
+    assert row.holds(config)
+    sentences = []
+    for sentence in refusals(config):
+        sentences.append(sentence)
+        if sentence.startswith(row.sentence.partition("{")[0]):
+            break
+    assert sentences[-1].startswith(row.sentence.partition("{")[0])
+    assert "{" not in sentences[-1]
