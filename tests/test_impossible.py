@@ -1,4 +1,4 @@
-"""Every row of the table of impossible combinations refuses what it names, in a sentence that can be formed."""
+"""Every row of the table of impossible combinations refuses what it names, in a sentence."""
 
 import pytest
 
