@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import one_gpu
 from benchmarks.loop import COMMON, spread
 from train import train
-from triad.door import compose, prepare, rank
+from triad.door import compose, depart, prepare, rank
 from triad.hardware import describe
 from triad.hardware import device as device_of
 from triad.launch import launch
@@ -116,6 +116,7 @@ def worker(one: Path, both: Path) -> int:
                 return code
         (own / "done").touch()
         gc.collect()
+    depart(0)
     return 0
 
 
