@@ -23,10 +23,10 @@ train: .venv/ready  ## train the default model on the default data (about five m
 	$(BIN)/python train.py
 
 test: .venv/ready lint  ## run the tests and the linters (under 15 minutes on two cores)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/ready  ## run the tests that take longer than a minute, too
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow or not slow'
 
 lint: .venv/ready  ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -8,9 +8,12 @@ from triad.door import build, command, supply
 from triad.run import pin
 
 
-def train(run: Path, seed: int, context: int, packed: bool, tags: list[str], **nodes: Any) -> None:
+def train(
+    run: Path, seed: int, context: int, packed: bool, tags: list[str], weights: str | None, **nodes: Any
+) -> None:
     """Build the parts that conf/ names, fit, validate. Every process of the run calls this alike."""
     from triad import hardware  # torch is imported from here on: the configuration is known to be sound
+    from triad.checkpoints.folder import complete
     from triad.data.cache import home
     from triad.data.module import Windows
     from triad.data.tokens import prepare
@@ -32,8 +35,9 @@ def train(run: Path, seed: int, context: int, packed: bool, tags: list[str], **n
         vocab_size=tokenizer.vocab_size,
         bytes_per_token=tokens.val.bytes_per_token,
         seed=seed,
+        weights=None if complete(run / "checkpoints") else weights,  # a resumed run has its own
     )
-    config = nodes | {"seed": seed, "context": context, "packed": packed}
+    config = nodes | {"seed": seed, "context": context, "packed": packed, "weights": weights}
     offers = {
         "run": run,
         "tags": tags,

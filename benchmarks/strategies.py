@@ -116,7 +116,6 @@ def worker(one: Path, both: Path) -> int:
                 return code
         (own / "done").touch()
         gc.collect()
-    depart(0)
     return 0
 
 
@@ -247,5 +246,5 @@ def strategies(
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [WORKER]:
-        sys.exit(worker(*map(Path, sys.argv[2:])))
+        depart(worker(*map(Path, sys.argv[2:])))
     verb(strategies)

@@ -14,8 +14,9 @@ Run = Callable[..., subprocess.CompletedProcess]
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache of token files for all tests of a session."""
-    return tmp_path_factory.mktemp("cache")
+    """One cache of token files for all tests of a session, in whichever worker they run."""
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    return tmp_path_factory.mktemp("cache") if alone else tmp_path_factory.getbasetemp().parent / "cache"
 
 
 @pytest.fixture

@@ -78,6 +78,12 @@ def test_layouts_are_timed_against_one_process_that_does_half_the_work(benchmark
     assert "Same work" in printed
 
 
+@pytest.mark.slow
+def test_checkpoints_are_timed_in_every_layout(benchmark: Benchmark) -> None:
+    words = ("saves=1", "layouts=single,fsdp", "model.width=32", "model.attention.heads=2", "model.depth=1")
+    assert rows(benchmark("checkpoints", *words), "layout") == ["single", "fsdp"]
+
+
 def test_a_layout_that_nobody_knows_and_a_gpu_that_is_not_there_are_refused(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

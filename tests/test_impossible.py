@@ -55,6 +55,9 @@ EXAMPLES = {
     "the hooks of ZeRO 3 cannot be compiled": (
         f"strategy=deepspeed strategy.stage=3 hardware.compile=true {TWO}"
     ),
+    "ZeRO 3 shows nobody whole weights": (
+        f"strategy=deepspeed strategy.stage=3 callbacks=[default,ema] {TWO}"
+    ),
     "every data-parallel rank needs the same number of rows": "strategy=ddp trainer.devices=3",
     "a step without rows": "batch.size=0",
     "a context without tokens": "context=0",

@@ -16,9 +16,14 @@ def generate(
     top_k: int | None = 50,
     seed: int = 0,
     step: int | None = None,
+    weights: str = "model",
 ) -> None:
-    """Stream a continuation of `prompt` from a run's newest checkpoint, or from the one of a given `step`."""
-    from triad.callbacks.checkpoint import find, load_model
+    """Stream a continuation of `prompt` from a run's newest checkpoint, or from the one of a given `step`.
+
+    `weights` is model, or ema where an average was kept.
+    """
+    from triad.checkpoints.folder import find
+    from triad.checkpoints.tensors import load_model
     from triad.data.tokenizers import load
     from triad.door import build
     from triad.run import read_config
@@ -29,7 +34,7 @@ def generate(
         raise ValueError(f"temperature={temperature} top_k={top_k}: at least 0 and 1")
     tokenizer = load(directory / "tokenizer")
     model = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
-    load_model(find(directory / "checkpoints", step), model)
+    load_model(find(directory, step), model, weights)
     words = tokenizer.encode(prompt).tolist()
     start = words if tokenizer.separator is None else words or [tokenizer.separator]
     if not start:

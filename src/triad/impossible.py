@@ -214,6 +214,11 @@ TABLE = [
         "hardware.compile=true does not go with strategy.stage=3: use strategy.stage=2 or strategy=fsdp",
     ),
     Impossible(
+        "ZeRO 3 shows nobody whole weights",
+        lambda c: c["strategy"].get("stage") == 3 and "ema" in c["callbacks"],
+        "callbacks.ema cannot see the weights of strategy.stage=3: use strategy=fsdp, or strategy.stage=2",
+    ),
+    Impossible(
         "every data-parallel rank needs the same number of rows",
         lambda c: "size" in c["batch"] and c["batch"]["size"] % data_ranks(c) != 0,
         "batch.size={batch[size]} does not divide over {data_ranks} data-parallel processes: the nearest "

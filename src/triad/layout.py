@@ -57,6 +57,16 @@ def world_size(config: dict) -> int:
     return ranks_here(config) * config["trainer"]["num_nodes"]
 
 
+def described(layout: dict) -> str:
+    """A layout as a checkpoint remembers it, in words: processes, strategy, the axes that are split."""
+    strategy, processes = layout["strategy"], layout["processes"]
+    split = [f"{axis} {strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1]
+    split += [f"stage {strategy['stage']}"] if "stage" in strategy else []
+    name = strategy["_target_"].rpartition(".")[2]
+    words = f"{processes} process{'es' if processes > 1 else ''} of {name}"
+    return f"{words} ({', '.join(split)})" if split else words
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from triad.checkpoints.folder import find
 from triad.run import read_config
 from triad.sentences import Refusal
+from triad.signature import fits
 
 SYSTEM = (
     "strategy",
@@ -18,25 +20,65 @@ SYSTEM = (
     "output_dir",
     "run_id",
 )
-FIXED = ("model", "tokenizer", "data", "context", "packed", "seed")
+FIXED = ("model", "tokenizer", "data", "context", "packed", "seed", "weights")
 
 
 def continued(words: list[str]) -> list[str]:
-    """`resume=outputs/<run_id>` stands for what that run was started with; words beside it come on top."""
-    found = [word.partition("=")[2] for word in words if word.startswith("resume=")]
-    if not found or found[-1] in ("", "null"):
+    """`resume=outputs/<run_id>` stands for what that run was started with; words beside it come on top.
+
+    With resume.weights_only=true a new run is started like that, from the weights that run came to.
+    """
+    if (directory := resumed(words)) is None:
         return words
-    directory = Path(found[-1])
     read_config(directory)  # or say that no run is there
-    new = [word for word in words if not word.startswith("resume=")]
+    new = [word for word in words if key_of(word) not in ("resume", "resume.weights_only")]
     named = {key_of(word) for word in new}
+    if anew(words):
+        named |= {"weights"}
+        new += [f"weights={directory}"] + (
+            [] if "output_dir" in named else [f"output_dir={directory.parent}"]
+        )
     # another choice of a group leaves the keys of the old choice behind
     old = [
         word
         for word in json.loads((directory / "overrides.json").read_text())
         if not {key_of(word), key_of(word).partition(".")[0]} & named
     ]
-    return [*old, *new, f"run_id={directory.name}", f"output_dir={directory.parent}"]
+    return (
+        [*old, *new]
+        if anew(words)
+        else [*old, *new, f"run_id={directory.name}", f"output_dir={directory.parent}"]
+    )
+
+
+def resumed(words: list[str]) -> Path | None:
+    """The run that `resume=` names, if any."""
+    found = [word.partition("=")[2] for word in words if key_of(word) == "resume"]
+    if found and found[-1] not in ("", "null"):
+        return Path(found[-1])
+    if any(key_of(word) == "resume.weights_only" for word in words):
+        raise Refusal("resume.weights_only needs a run to take the weights of: resume=outputs/<run_id>")
+    return None
+
+
+def anew(words: list[str]) -> bool:
+    """Whether `resume.weights_only=true` asks for a new run from a run's weights."""
+    found = [word.partition("=")[2] for word in words if key_of(word) == "resume.weights_only"]
+    value, fault = fits(found[-1] if found else False, bool)
+    if fault:
+        raise Refusal(f"resume.weights_only={found[-1]}: {fault}")
+    return value
+
+
+def started_from(directory: Path, config: dict, words: list[str]) -> list[str]:
+    """Let `weights` of a new run, and the words that a resume repeats, name one checkpoint that is whole.
+
+    So a run that is resumed before its first checkpoint starts from the same weights again.
+    """
+    if config["weights"] is None or (directory / "config.yaml").exists():
+        return words
+    config["weights"] = str(find(Path(config["weights"])))
+    return [f"weights={config['weights']}" if key_of(word) == "weights" else word for word in words]
 
 
 def changed_mathematics(old: Any, new: Any, path: str = "") -> list[str]:
@@ -52,7 +94,7 @@ def check_free(directory: Path, config: dict, asked: list[str], derived: set[str
     """A run's name is given once; resuming needs the same mathematics, but for what is asked by name."""
     if not (directory / "config.yaml").exists():
         return
-    if not any(word.startswith("resume=") for word in asked):
+    if resumed(asked) is None or anew(asked):
         raise Refusal(f"run_id={directory.name}: {directory} exists; resume={directory} continues it")
     named = {key_of(word) for word in asked}
     for key in changed_mathematics(read_config(directory), config):

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from triad.data.cache import cached, fingerprint
+from triad.data.cache import cached
+from triad.manifest import fingerprint
 
 SLOW_BUILD = """
 import sys, time

@@ -7,6 +7,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.debug import CommDebugMode
 
+from triad.door import depart
 from triad.layers.attention import Attention
 from triad.layers.feedforward import SwiGLU
 from triad.layers.norm import RMSNorm
@@ -74,4 +75,4 @@ if __name__ == "__main__":
         half_of_each_matrix_is_here(model)
         a_block_sends_two_messages_each_way(model, over_time)
         logits_are_the_whole_models_with_and_without_cache(model, decoder(None))
-    dist.destroy_process_group()
+    depart(0)

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
+from triad.door import depart
 from triad.launch import launch
 from triad.layers.attention import Attention, KeyValueCache, flash, plain
 from triad.layers.moe import MixtureOfExperts
@@ -106,5 +107,4 @@ if __name__ == "__main__":
     torch.manual_seed(1)
     dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     {"layers": layers, "sampling": sampling}[sys.argv[1]]()
-    dist.barrier()  # gloo may not let go of the last tensors while the interpreter ends
-    dist.destroy_process_group()
+    depart(0)

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard
 
+from triad.door import depart
 from triad.launch import launch
 from triad.layers.moe import Experts, MixtureOfExperts
 from triad.strategies import expert
@@ -77,5 +78,4 @@ def shapes() -> None:
 if __name__ == "__main__":
     dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     {"loads": loads, "shapes": shapes}[sys.argv[1]]()
-    dist.barrier()  # gloo may not let go of the last tensors while the interpreter ends
-    dist.destroy_process_group()
+    depart(0)

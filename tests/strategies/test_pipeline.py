@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from triad.door import depart
 from triad.gradients import clip
 from triad.launch import launch
 from triad.layers.attention import Attention
@@ -146,7 +147,7 @@ def _in_each_process(folder: Path) -> None:
         gradient = model.embedding.weight.grad if model.embedding else None
         figures = {"text": text, "nll": nll.item(), "norm": norm.item(), "embedding": gradient}
         torch.save(figures, folder / f"{name}-{dist.get_rank()}.pt")
-    dist.destroy_process_group()
+    depart(0)
 
 
 if __name__ == "__main__":

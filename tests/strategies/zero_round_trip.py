@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from triad.door import depart
 from triad.strategies import portable, zero
 from triad.strategies.deepspeed import autocast, imported, settings
 
@@ -98,4 +99,4 @@ if __name__ == "__main__":
     for word in sys.argv[1:]:
         rule, stage, offload = word.split("-")
         round_trip(rule, int(stage), offload == "offloaded")
-    dist.destroy_process_group()
+    depart(0)

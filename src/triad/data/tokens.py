@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from triad.data.cache import Facts, cached, fingerprint
+from triad.data.cache import cached
 from triad.data.sources import Document, Source, Split
 from triad.data.tokenizers import Tokenizer
+from triad.manifest import Facts, fingerprint
 
 FORMAT = 1
 XZ_LIMIT_BYTES = 16 << 20  # a longer validation text would keep xz busy for minutes

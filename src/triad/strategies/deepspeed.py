@@ -32,6 +32,7 @@ class DeepSpeed(DDPStrategy):
     """
 
     pipeline = None
+    gathers = True  # what `tensors` gives are copies, whole in every process
 
     def __init__(self, stage: int, offload_optimizer: bool, offload_parameters: bool) -> None:
         if stage not in (1, 2, 3):

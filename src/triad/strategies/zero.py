@@ -38,7 +38,8 @@ def tensors(model: nn.Module, zero: Any, groups: dict[str, int]) -> Tensors:
     """What triad.strategies.portable.tensors would give for one process; every process gathers all of it."""
     awaken(zero)
     parameters = dict(model.named_parameters())
-    weights = {name: value for name, value in model.state_dict().items() if name not in parameters}
+    buffers = {name: value for name, value in model.state_dict().items() if name not in parameters}
+    weights = {name: value.clone() for name, value in buffers.items()}
     state: dict[str, Any] = {}
     for name, parameter in parameters.items():
         part = part_of(zero, parameter, groups[name])

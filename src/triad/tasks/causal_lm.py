@@ -7,12 +7,14 @@ import math
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from triad.checkpoints.tensors import start_from
 from triad.layers.cross_entropy import IGNORED, cross_entropy_sum
 from triad.models.count import count
 from triad.optim.initialise import initialise
@@ -40,11 +42,13 @@ class CausalLM(LightningModule):
         bytes_per_token: float,
         seed: int,
         clip_norm: float | None,
+        weights: str | None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.make_model, self.make_optimizer = partial(model, vocab_size=vocab_size), optimizer
         self.schedule, self.hardware, self.seed, self.clip_norm = schedule, hardware, seed, clip_norm
+        self.weights = weights
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
         self.model: Any = None  # until configure_model
         self.network: Any = None  # what is called: the model, unless a strategy puts an engine around it
@@ -52,18 +56,27 @@ class CausalLM(LightningModule):
         self.figures: dict[str, Any] = {}  # of the last step, equal on all ranks
 
     def configure_model(self) -> None:
-        """Build without storage, let the hardware axis lay it out, then fill the weights."""
+        """Build without storage, let the hardware axis lay it out, then fill the weights.
+
+        They follow from the seed or are a checkpoint's. Raises ValueError if that is of another model.
+        """
         if self.model is not None:
             return
         strategy = self.trainer.strategy
-        with torch.device("meta"):
-            model = self.make_model()
+        model = self.bare()
         self.count = count(model)
         self.hardware.tune(model)
         strategy.parallelize(model)
         model.to_empty(device=strategy.root_device)
         initialise(model, self.seed)
+        if self.weights:
+            start_from(Path(self.weights), model, self.bare())
         self.model, self.network = model, model.__call__
+
+    def bare(self) -> nn.Module:
+        """The model of a single device, without storage."""
+        with torch.device("meta"):
+            return self.make_model()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer; its groups come from what each parameter is."""

@@ -54,7 +54,7 @@ def trials(cases: Iterable[Case], folder: Path, command: list[str] = COMMAND) ->
         except Refusal as error:
             refused[case] = f"refused: {error}"
     failed = {
-        run: said for ranks in sorted(prepared) for run, said in _train(prepared[ranks], ranks, command)
+        run: said for ranks in sorted(prepared) for run, said in train_all(prepared[ranks], ranks, command)
     }
     return [_result(case, folder, refused, failed) for case in cases]
 
@@ -71,7 +71,7 @@ def own(words: list[str], folder: Path) -> list[Result]:
         alone = [*same, "strategy=single", "trainer.devices=1"]
         asked = [*small, *ours, *(alone if run == "one" else kept), f"run_id={run}"]
         config = compose(asked)
-        for _, said in _train([str(_fresh(config, asked))], ranks_here(config), COMMAND):
+        for _, said in train_all([str(fresh(config, asked))], ranks_here(config), COMMAND):
             raise Refusal(f"{run} process: {said}")
     apart = difference(folder / "many", folder / "one", TOLERANCE[numbers])
     layout = Layout(" ".join(words), ranks_here(config), "")
@@ -79,7 +79,7 @@ def own(words: list[str], folder: Path) -> list[Result]:
     return [Result(case, apart.first or "equal", apart)]
 
 
-def _fresh(config: dict, words: list[str]) -> Path:
+def fresh(config: dict, words: list[str]) -> Path:
     """A new run directory, also where there was one."""
     shutil.rmtree(Path(config["output_dir"], config["run_id"]), ignore_errors=True)
     return prepare(config, words)
@@ -93,10 +93,10 @@ def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
     words += [f"hardware.compile={case.compile}", f"run_id={case.name}", f"output_dir={folder}"]
     rows = -(-ROWS // data_ranks(compose(words)) // case.parts)
     words.append(f"hardware.micro_batch_size={rows}")
-    return case.layout.ranks, _fresh(compose(words), words)
+    return case.layout.ranks, fresh(compose(words), words)
 
 
-def _train(directories: list[str], ranks: int, command: list[str]) -> list[tuple[str, str]]:
+def train_all(directories: list[str], ranks: int, command: list[str] = COMMAND) -> list[tuple[str, str]]:
     """Train all, starting again behind one that fails; return those with what they said."""
     failed = []
     left = directories

@@ -1,0 +1,66 @@
+"""The mean of several checkpoints: `python -m triad.average checkpoints=outputs/<run_id> last=5`."""
+
+import shutil
+from pathlib import Path
+
+
+def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str = "model") -> None:
+    """Write the mean of the weights of some checkpoints as a run of its own, ready for generate and export.
+
+        w = (w_1 + ... + w_n) / n        Vaswani et al. 2017, arXiv:1706.03762, section 6.1: the last 5 or 20
+
+    `checkpoints` is a run, whose `last` ones are taken (callbacks.checkpoint.keep says how many it keeps), or
+    several checkpoints or runs with commas between. Sums are in float64, the result in the first one's type.
+    `to` is the folder of the new run: the first one's name and -average, unless said otherwise.
+    """
+    from triad.checkpoints.folder import complete, facts, find
+    from triad.checkpoints.saving import Saver
+    from triad.checkpoints.tensors import entries, load
+    from triad.sentences import Refusal
+
+    places = [Path(word) for word in checkpoints.split(",")]
+    if len(places) == 1 and (kept := complete(places[0] / "checkpoints")):
+        if last < 1 or last > len(kept):
+            raise Refusal(
+                f"last={last}: {places[0]} keeps {len(kept)} checkpoints; a run with"
+                f" callbacks.checkpoint.keep={max(last, 1)} keeps more"
+            )
+        places = kept[-last:]
+    paths = [find(place) for place in places]
+    run = paths[0].parent.parent
+    target = Path(to) if to else run.with_name(f"{run.name}-average")
+    if target.exists():
+        raise Refusal(f"to={target}: it exists; remove it or choose another")
+    import torch
+
+    held = entries(paths[0], weights)
+    for path in paths[1:]:
+        if differing := held.items() ^ entries(path, weights).items():
+            name = min(name for name, _ in differing)
+            raise Refusal(f"{path}: its {name} is not like that of {paths[0]}")
+    mean = {}
+    for name, (shape, dtype) in held.items():
+        total = torch.zeros(shape, dtype=torch.float64)
+        for path in paths:
+            read = torch.empty(shape, dtype=dtype)
+            load(path, {weights: {name: read}})
+            total += read
+        mean[name] = (total / len(paths)).to(dtype)
+    said = facts(paths[-1]) | {"metric": None, "callbacks": {}, "averaged": [str(path) for path in paths]}
+    saver = Saver(keep=1)
+    saver.save(target / "checkpoints" / paths[-1].name, lambda: ({}, {"model": mean}), said)
+    saver.wait()
+    if saver.failures:
+        raise OSError(saver.failures[0])
+    for name in ("config.yaml", "overrides.json", "data.json"):
+        if (run / name).exists():
+            shutil.copy(run / name, target)
+    if (run / "tokenizer").is_dir():
+        shutil.copytree(run / "tokenizer", target / "tokenizer")
+    print(f"{target}: the mean of {', '.join(path.name for path in paths)}")
+
+
+if __name__ == "__main__":
+    from triad.verbs import verb
+
+    verb(average)

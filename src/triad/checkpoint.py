@@ -1,0 +1,45 @@
+"""What a checkpoint holds: `python -m triad.checkpoint show=outputs/<run_id>`."""
+
+from pathlib import Path
+
+from triad.checkpoints.folder import complete, facts, fault
+from triad.layout import described
+from triad.manifest import MANIFEST, Facts
+
+
+def checkpoint(show: str) -> None:
+    """List the checkpoints of a run: step, layout, tensors, bytes, and whether every checksum is right.
+
+    `show` is a run, or one of its checkpoints, whose tensors are then listed, too. The exit code is 2 if any
+    is damaged.
+    """
+    where = Path(show)
+    alone = (where / MANIFEST).is_file()
+    paths = [where] if alone else complete(where / "checkpoints")
+    if not paths:
+        raise FileNotFoundError(f"show={show}: no checkpoint is there")
+    wrong = {path: said for path in paths if (said := fault(path))}
+    for path in paths:
+        print(f"{path.name}  {f'damaged: {wrong[path]}' if path in wrong else _line(facts(path))}")
+    if alone and not wrong:
+        for name, entry in facts(where)["tensors"].items():
+            print(f"  {name}  {' x '.join(map(str, entry['shape'])) or 'scalar'}  {entry['dtype']}")
+    if wrong:
+        raise ValueError(f"{show}: {len(wrong)} of {len(paths)} checkpoints are damaged")
+
+
+def _line(said: Facts) -> str:
+    sets = [name.partition(".")[0] for name in said["tensors"]]
+    counts = ", ".join(f"{sets.count(name)} of {name}" for name in dict.fromkeys(sets))
+    speed = said["bytes"] / said["saved_s"] / 1e6
+    metric = "" if said["metric"] is None else f"{said['metric']:.4g}, "
+    return (
+        f"{metric}{described(said['layout'])}; tensors: {counts}; {said['bytes']:,} bytes, checksums right;"
+        f" training waited {1e3 * said['blocked_s']:.0f} ms of {said['saved_s']:.2f} s ({speed:.0f} MB/s)"
+    )
+
+
+if __name__ == "__main__":
+    from triad.verbs import verb
+
+    verb(checkpoint)

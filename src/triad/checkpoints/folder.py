@@ -1,0 +1,146 @@
+"""The checkpoints of a run, as folders; nothing here needs torch.
+
+    checkpoints/step-00000500/
+        __0_0.distcp ...   tensors, sharded, under single-device names (torch.distributed.checkpoint)
+        .metadata          which file holds what
+        manifest.json      facts, and a checksum of every file; written last
+
+A folder is a checkpoint exactly when its manifest is there: it is written beside, as step-00000500.tmp,
+flushed and then renamed. The facts:
+
+    step, metric                  optimizer steps made, and the figure that tells the best
+    position                      rows of the data consumed; with the seed it tells all that follow
+    random                        the whole random state: numbers are drawn from (seed, step, data rank)
+    layout                        the strategy's node of the configuration, and the number of processes
+    tensors                       shape and type by name
+    callbacks                     their memory
+    config                        the resolved configuration
+    bytes, blocked_s, saved_s     size; how long training waited; how long all of it took
+"""
+
+import fcntl
+import shutil
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from triad.manifest import MANIFEST, Facts, damage, opened
+
+INDEX = ".metadata"
+FACTS = {"step", "metric", "position", "random", "layout", "tensors", "callbacks", "config"}
+
+
+def place(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step:08d}"
+
+
+def complete(folder: Path) -> list[Path]:
+    """Checkpoints that have a manifest, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if not path.suffix and (path / MANIFEST).is_file())
+
+
+def facts(path: Path) -> Facts:
+    """What the manifest of a checkpoint says. Raises ValueError if it cannot be believed."""
+    return _read(path)[0]
+
+
+def fault(path: Path) -> str:
+    """What is wrong with a checkpoint, every byte of it looked at, or ""."""
+    try:
+        return damage(path, _read(path)[1])
+    except ValueError as error:
+        return str(error)
+
+
+def _read(path: Path) -> tuple[Facts, dict]:
+    found, files = opened(path)
+    if missing := FACTS - found.keys():
+        raise ValueError(f"{MANIFEST} says nothing of {min(missing)}")
+    if INDEX not in files:
+        raise ValueError(f"{MANIFEST} does not list {INDEX}")
+    if path.name != place(path.parent, found["step"]).name:
+        raise ValueError(f"{MANIFEST} is of step {found['step']}")
+    return found, files
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest whole checkpoint; torn ones are passed over with a warning.
+
+    Raises ValueError when there are checkpoints and none is whole.
+    """
+    return chosen(folder, fault)
+
+
+def chosen(folder: Path, wrong: Callable[[Path], str]) -> Path | None:
+    """The newest checkpoint of which nothing is `wrong`; the others are passed over with a warning.
+
+    Raises ValueError when there are checkpoints and none will do.
+    """
+    found = complete(folder)
+    for path in reversed(found):
+        if not (said := wrong(path)):
+            return path
+        warnings.warn(f"{path}: {said}; trying the checkpoint before it", stacklevel=2)
+    if found:
+        raise ValueError(f"{folder}: none of its checkpoints will do; remove the folder to start again")
+    return None
+
+
+def find(where: Path, step: int | None = None) -> Path:
+    """A checkpoint by its own folder or by its run's: the newest whole one, or the one of a step.
+
+    Raises FileNotFoundError if it is not there, ValueError if it is not whole.
+    """
+    if (where / MANIFEST).is_file():
+        path = where
+    elif step is not None:
+        path = place(where / "checkpoints", step)
+    elif found := newest(where / "checkpoints"):
+        return found
+    else:
+        raise FileNotFoundError(f"{where}: no checkpoint is there")
+    if not (path / MANIFEST).is_file():
+        kept = ", ".join(str(facts(other)["step"]) for other in complete(where / "checkpoints"))
+        raise FileNotFoundError(f"{where}: no checkpoint of step {step} is there (kept: {kept or 'none'})")
+    if said := fault(path):
+        raise ValueError(f"{path}: {said}")
+    return path
+
+
+@contextmanager
+def used(path: Path) -> Generator[None]:
+    """Keep a checkpoint from being forgotten while it is read."""
+    with (path / MANIFEST).open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def rotate(folder: Path, keep: int) -> None:
+    """Forget all but the last `keep` and the best. Torn ones count as neither; nor is one removed in use."""
+    metrics = {path: metric for path in complete(folder) if (metric := _metric(path)) != "torn"}
+    measured = {path: metric for path, metric in metrics.items() if metric is not None}
+    best = min(measured, key=measured.__getitem__, default=None)
+    for path in list(metrics)[:-keep]:
+        if path != best:
+            _forget(path)
+
+
+def _metric(path: Path) -> float | Literal["torn"] | None:
+    try:
+        found, files = _read(path)
+    except ValueError:
+        return "torn"
+    return "torn" if damage(path, files, full_check_bytes=0) else found["metric"]
+
+
+def _forget(path: Path) -> None:
+    with (path / MANIFEST).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # someone reads it: it goes the next time
+            return
+        (path / MANIFEST).unlink()  # first: what is left of it by a kill is no checkpoint
+        shutil.rmtree(path)

@@ -1,0 +1,146 @@
+"""Reading the tensors of a checkpoint, whatever layout wrote it and without executing anything it holds."""
+
+import io
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+
+from triad.checkpoints.folder import INDEX, used
+from triad.sentences import one_line
+from triad.strategies.portable import OPTIONS
+
+Shapes = Mapping[str, tuple[int, ...]]
+Entry = tuple[tuple[int, ...], torch.dtype]  # shape and type
+
+# All that a .metadata file is made of: dataclasses and enums of these modules, and what describes a tensor
+PLAIN = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
+NAMES = {
+    "Metadata",
+    "MetadataIndex",
+    "TensorStorageMetadata",
+    "BytesStorageMetadata",
+    "ChunkStorageMetadata",
+    "TensorProperties",
+    "StorageMeta",
+    "_MEM_FORMAT_ENCODING",
+    "_StorageInfo",
+}
+DESCRIBING = {
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+    ("collections", "OrderedDict"),
+}
+
+
+class Index(pickle.Unpickler):
+    """Unpickle a .metadata file, and nothing that could do anything but describe tensors."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = (module in PLAIN and name in NAMES) or (module, name) in DESCRIBING
+        if known or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
+            return super().find_class(module, name)
+        if module.startswith("pathlib"):  # where it was written
+            return PurePosixPath
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint needs")
+
+
+class Reader(dcp.FileSystemReader):
+    """torch's reader, which loads tensors as weights only, with an index that is read as safely."""
+
+    def read_metadata(self, *_: Any, **__: Any) -> Metadata:
+        metadata = Index(io.BytesIO(Path(self.path, INDEX).read_bytes())).load()
+        metadata.storage_meta = metadata.storage_meta or StorageMeta()
+        metadata.storage_meta.load_id = self.load_id
+        return metadata
+
+
+def load(path: Path, tensors: dict[str, Any]) -> None:
+    """Fill tensors in place; each process reads what it holds. Raises ValueError if some are not there."""
+    try:
+        with used(path), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")  # one process, as asked
+            dcp.load(tensors, storage_reader=Reader(path), no_dist=not dist.is_initialized())
+    except BaseException as error:  # torch's CheckpointException is not an Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise ValueError(f"{path} cannot be loaded: {str(error).splitlines()[-1].strip()}") from error
+
+
+def load_model(path: Path, model: nn.Module, weights: str = "model") -> None:
+    """Fill a model with the weights of a checkpoint, or with another of its sets of them, such as `ema`."""
+    found = get_model_state_dict(model, options=OPTIONS)
+    load(path, {weights: found})
+    set_model_state_dict(model, found, options=OPTIONS)
+
+
+def shapes(model: nn.Module) -> Shapes:
+    """What a single-device model holds, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def misfit(path: Path, model: Shapes) -> str:
+    """Why the weights of a checkpoint are not those of a single-device model, or ""."""
+    try:
+        held = {name: shape for name, (shape, _) in _entries(path, "model").items()}
+    except ValueError as error:
+        return str(error)
+    for name in sorted(held.keys() | model.keys()):
+        if held.get(name) != model.get(name):
+            there, here = held.get(name, "nothing"), model.get(name, "none")
+            return f"it is of another model ({name} is {there} there, {here} here)"
+    return ""
+
+
+def start_from(path: Path, model: nn.Module, bare: nn.Module) -> None:
+    """Fill a model, in whatever layout. Raises ValueError for weights other than those of the `bare` one."""
+    if wrong := misfit(path, shapes(bare)):
+        raise ValueError(f"weights={path}: {wrong}")
+    load_model(path, model)
+
+
+def weights(path: Path, kind: str = "model") -> dict[str, Tensor]:
+    """One set of a checkpoint's weights, whole, by name. Raises ValueError if it holds no such set."""
+    model = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in entries(path, kind).items()}
+    load(path, {kind: model})
+    return model
+
+
+def entries(path: Path, kind: str = "model") -> dict[str, Entry]:
+    """Shape and type of one set of a checkpoint's weights, by name. Raises ValueError if it is not there."""
+    try:
+        return _entries(path, kind)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _entries(path: Path, kind: str) -> dict[str, Entry]:
+    held = index(path)
+    found = {
+        name.removeprefix(f"{kind}."): entry for name, entry in held.items() if name.startswith(f"{kind}.")
+    }
+    if not found:
+        sets = sorted({name.partition(".")[0] for name in held} - {"optimizer"})
+        raise ValueError(f"it holds no weights={kind}, only {', '.join(sets)}")
+    return found
+
+
+def index(path: Path) -> dict[str, Entry]:
+    """Shape and type of all that a checkpoint holds, by name. Raises ValueError if its index is not sound."""
+    try:
+        held = Reader(path).read_metadata().state_dict_metadata
+        return {
+            name: (tuple(entry.size), entry.properties.dtype)
+            for name, entry in held.items()
+            if isinstance(entry, TensorStorageMetadata)
+        }
+    except Exception as error:  # whatever a damaged pickle may bring about
+        raise ValueError(f"{INDEX} cannot be read ({one_line(error)})") from error

@@ -1,0 +1,96 @@
+"""Checkpoints: whole or not there, verified, and rotated without losing the best."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.checkpoints.written import written
+from triad.checkpoints.folder import complete, facts, find, newest, rotate, used
+from triad.checkpoints.tensors import load_model, misfit, shapes
+
+
+def tear(path: Path) -> Path:
+    """Cut a shard short, as a machine does that loses its power."""
+    file = path / "__0_0.distcp"
+    file.write_bytes(file.read_bytes()[:-1])
+    return path
+
+
+def test_a_folder_without_manifest_and_one_still_being_written_are_no_checkpoints(tmp_path: Path) -> None:
+    whole = written(tmp_path, 1)
+    (written(tmp_path, 2) / "manifest.json").unlink()
+    written(tmp_path, 3).rename(tmp_path / "checkpoints" / "step-00000003.tmp")
+    assert complete(tmp_path / "checkpoints") == [whole]
+
+
+def test_the_newest_whole_one_is_found_by_its_run_by_its_step_and_by_its_folder(tmp_path: Path) -> None:
+    assert newest(tmp_path / "checkpoints") is None
+    earlier, later = written(tmp_path, 5), written(tmp_path, 10)
+    assert newest(tmp_path / "checkpoints") == find(tmp_path) == find(tmp_path, 10) == find(later) == later
+    assert find(tmp_path, 5) == earlier
+
+
+def test_a_step_that_was_not_kept_is_refused_with_those_that_were(tmp_path: Path) -> None:
+    written(tmp_path, 5)
+    with pytest.raises(FileNotFoundError, match=r"step 3 is there \(kept: 5\)"):
+        find(tmp_path, 3)
+    with pytest.raises(FileNotFoundError, match="no checkpoint is there"):
+        find(tmp_path / "elsewhere")
+
+
+def test_when_none_is_whole_nothing_is_loaded_silently(tmp_path: Path) -> None:
+    (written(tmp_path, 5) / "__0_0.distcp").unlink()
+    with (
+        pytest.warns(UserWarning, match="__0_0.distcp is missing"),
+        pytest.raises(ValueError, match="none of its checkpoints will do"),
+    ):
+        newest(tmp_path / "checkpoints")
+
+
+def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
+    for step, metric in ((1, 3.0), (2, 1.0), (3, 2.0), (4, None), (5, 2.5)):
+        written(tmp_path, step, metric, keep=2)
+    assert [facts(path)["step"] for path in complete(tmp_path / "checkpoints")] == [2, 4, 5]
+
+
+def test_a_torn_one_is_neither_among_the_last_nor_the_best(tmp_path: Path) -> None:
+    for step, metric in ((1, 3.0), (2, 2.0), (3, 4.0), (4, 5.0)):
+        written(tmp_path, step, metric)
+    tear(tmp_path / "checkpoints" / "step-00000004")
+    (tmp_path / "checkpoints" / "step-00000003" / "manifest.json").write_text("{")
+    rotate(tmp_path / "checkpoints", keep=1)
+    with pytest.warns(UserWarning, match="trying the checkpoint before it"):
+        assert newest(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "step-00000002"
+
+
+def test_what_is_being_read_is_not_forgotten(tmp_path: Path) -> None:
+    read, later = written(tmp_path, 1), written(tmp_path, 2)
+    with used(read):
+        rotate(tmp_path / "checkpoints", keep=1)
+        assert complete(tmp_path / "checkpoints") == [read, later]
+    rotate(tmp_path / "checkpoints", keep=1)
+    assert complete(tmp_path / "checkpoints") == [later]
+
+
+def test_a_checkpoint_of_another_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = written(tmp_path, 1, weights=dict(torch.nn.Linear(3, 4).state_dict()))
+    assert misfit(path, shapes(torch.nn.Linear(3, 4))) == ""
+    assert misfit(path, shapes(torch.nn.Linear(3, 5))) == (
+        "it is of another model (bias is (4,) there, (5,) here)"
+    )
+    assert misfit(path, shapes(torch.nn.Linear(3, 4, bias=False))) == (
+        "it is of another model (bias is (4,) there, none here)"
+    )
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load_model(path, torch.nn.Linear(3, 5))
+
+
+def test_the_manifest_says_what_is_in_the_folder(tmp_path: Path) -> None:
+    path = written(tmp_path, 7)
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert set(manifest["files"]) == {file.name for file in path.iterdir()} - {"manifest.json"}
+    tensors = manifest["facts"]["tensors"]
+    assert tensors["model.a"] == {"shape": [30, 20], "dtype": "float32"}
+    assert manifest["facts"]["bytes"] == sum(entry["bytes"] for entry in manifest["files"].values())

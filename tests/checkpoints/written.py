@@ -1,0 +1,43 @@
+"""Small checkpoints, written as a run writes them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from triad.checkpoints.folder import place
+from triad.checkpoints.saving import Saver
+
+SINGLE = {"strategy": {"_target_": "triad.strategies.single.Single"}, "processes": 1}
+
+
+def said(step: int, metric: float | None = None) -> dict[str, Any]:
+    """The facts of a checkpoint of nothing in particular."""
+    return {
+        "step": step,
+        "metric": metric,
+        "position": {"rows": 4 * step},
+        "random": {"seed": 0, "step": step},
+        "layout": SINGLE,
+        "callbacks": {},
+        "config": {"seed": 0},
+    }
+
+
+def written(
+    run: Path,
+    step: int,
+    metric: float | None = None,
+    weights: dict | None = None,
+    keep: int = 99,
+    **sets: dict,
+) -> Path:
+    """Write a checkpoint of a run and return its folder."""
+    model = {"a": torch.full((30, 20), float(step)), "b.weight": torch.full((4,), -float(step))}
+    path = place(run / "checkpoints", step)
+    saver = Saver(keep)
+    tensors = {"model": weights or model, "optimizer": {"state.a.step": torch.tensor(float(step))}, **sets}
+    saver.save(path, lambda: (tensors, {}), said(step, metric))
+    saver.wait()
+    assert not saver.failures
+    return path
