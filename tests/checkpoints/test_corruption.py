@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
 
 from tests.checkpoints.written import written
 from triad.checkpoints.folder import INDEX, find, newest
@@ -108,6 +111,17 @@ def torch_bomb(run: Path) -> bytes:
     return (run / "bomb.pt").read_bytes()
 
 
+def smuggled(path: Path) -> None:
+    """An index that takes a tensor for an object, which torch would unpickle."""
+    index = pickle.loads((path / INDEX).read_bytes())
+    content = torch_bomb(path.parents[1])
+    (path / "__1_0.distcp").write_bytes(content)
+    index.state_dict_metadata["model.a"] = BytesStorageMetadata()
+    index.storage_data = {key: value for key, value in index.storage_data.items() if key.fqn != "model.a"}
+    index.storage_data[MetadataIndex("model.a")] = _StorageInfo("__1_0.distcp", 0, len(content))
+    resealed(INDEX, lambda _: pickle.dumps(index))(path)
+
+
 HARMS = (
     {
         f"{name} cut at {part}": truncated(name, part)
@@ -133,6 +147,7 @@ HARMS = (
         for call in (os.mkdir, os.system, eval)
     }
     | {
+        f"{INDEX} lets a bomb through": smuggled,
         f"{SHARD} a bomb": resealed(SHARD, bomb(os.mkdir)),
         f"{SHARD} a torch bomb": resealed(SHARD, torch_bomb),
     }
@@ -184,4 +199,9 @@ def test_the_checkpoint_before_it_is_taken_and_that_is_said(tmp_path: Path, harm
 def test_a_bomb_goes_off_where_nobody_is_careful(tmp_path: Path) -> None:
     """The bombs above are real."""
     pickle.loads(pickle.dumps(Bomb(tmp_path / "exploded")))
+    assert (tmp_path / "exploded").exists()
+    (tmp_path / "exploded").rmdir()
+    path = written(tmp_path, 1)
+    smuggled(path)
+    dcp.load({"model": {"a": torch.zeros(30, 20)}}, checkpoint_id=path, no_dist=True)
     assert (tmp_path / "exploded").exists()

@@ -21,13 +21,13 @@ from triad.strategies.portable import OPTIONS
 Shapes = Mapping[str, tuple[int, ...]]
 Entry = tuple[tuple[int, ...], torch.dtype]  # shape and type
 
-# All that a .metadata file is made of: dataclasses and enums of these modules, and what describes a tensor
+# All that a .metadata file is made of: dataclasses and enums of these modules, and what describes a tensor.
+# Not BytesStorageMetadata, which would have torch unpickle whatever lies there: ours are tensors only.
 PLAIN = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
 NAMES = {
     "Metadata",
     "MetadataIndex",
     "TensorStorageMetadata",
-    "BytesStorageMetadata",
     "ChunkStorageMetadata",
     "TensorProperties",
     "StorageMeta",
