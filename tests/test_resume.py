@@ -81,6 +81,15 @@ def test_a_changed_optimizer_setting_holds_after_a_resume_and_early_stopping_rem
     )
 
 
+def test_a_run_killed_behind_its_last_checkpoint_is_finished_by_resuming_it(train, tmp_path: Path) -> None:
+    train(*TINY, "run_id=a", "trainer.max_steps=2", "scheduler.warmup=0")
+    result = tmp_path / "outputs" / "a" / "result.json"
+    before = result.read_text()
+    result.unlink()
+    train("resume=outputs/a")
+    assert result.read_text() == before
+
+
 def test_resuming_on_another_text_is_refused(train, text: Path) -> None:
     words = ("data=text", f"data.path={text}", "run_id=a", "trainer.max_steps=2", "scheduler.warmup=0")
     train(*TINY, *words)

@@ -16,7 +16,8 @@ from triad.loggers.csv import read
 class Screens(Callback):
     """Print what will be trained on what, and what came of it; write result.json: the run is finished.
 
-    Stands last among the callbacks, so that the result is written after the last checkpoint.
+    The result is written when all is done, after the last checkpoint; also by a run that was killed between
+    these two and is resumed, though it has no step left to train.
     """
 
     def __init__(self, run: Path, tokenizer: Tokenizer, tokens: Tokens, context: int) -> None:
@@ -29,7 +30,7 @@ class Screens(Callback):
                 self.tokenizer.save(self.run / "tokenizer")
             _show(self._opening(trainer, task))
 
-    def on_train_end(self, trainer: Trainer, task: Any) -> None:
+    def on_fit_end(self, trainer: Trainer, task: Any) -> None:
         if trainer.is_global_zero:
             rows = read(self.run / "metrics.csv")
             result: dict[str, Any] = figures(rows) | {"steps": trainer.global_step}
