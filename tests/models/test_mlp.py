@@ -17,7 +17,7 @@ def small(*words: str, vocab_size: int = 17) -> MLP:
     model = build(compose(["model=mlp", *SMALL, *words])["model"])(vocab_size=vocab_size)
     initialise(model, 0)
     with torch.no_grad():
-        for bias in (model.head.bias, *(block.bias for block in model.blocks)):
+        for bias in (model.head.bias, *(block.matrix.bias for block in model.blocks)):
             bias.uniform_(-1, 1)  # a bias of zero would hide a mistake
     return model.eval()
 
@@ -31,7 +31,8 @@ def transcribed(model: MLP, words: list[int]) -> torch.Tensor:
     zeros = torch.zeros(model.width)
     recent = [model.embedding.weight[word] for word in reversed(words)] + [zeros] * model.order
     x = torch.cat(recent[: model.order - 1])
-    h = torch.tanh(model.blocks[0].bias + model.blocks[0].weight @ x)
+    H = model.blocks[0].matrix
+    h = torch.tanh(H.bias + H.weight @ x)
     U, W = model.head.weight[:, : len(h)], model.head.weight[:, len(h) :]
     return model.head.bias + U @ h + (W @ x if model.direct else 0)
 
@@ -132,5 +133,5 @@ def test_a_model_of_no_words_or_no_layer_is_refused(words: str) -> None:
 
 @pytest.mark.parametrize("strategy", ["tensor", "context", "pipeline", "expert"])
 def test_what_needs_attention_is_refused_in_a_sentence(strategy: str) -> None:
-    with pytest.raises(ValueError, match="model=mlp .*use (strategy|model)="):
+    with pytest.raises(ValueError, match=r"model=mlp .*use (strategy|model)="):
         compose(["model=mlp", f"strategy={strategy}", "trainer.devices=2", "trainer.accelerator=cpu"])

@@ -19,10 +19,10 @@ class MLP(nn.Module):
         x = (C(w_{t-1}), ..., C(w_{t-n+1})),   y = b + W x + U tanh(d + H x)
         P(w_t | w_{t-1}, ..., w_{t-n+1}) = softmax(y)      Bengio et al. 2003, JMLR 3:1137-1155, eq. 1
 
-    tokens_BT -> (logits_BTV, ()), or loss(features_BTF, weight_VF, vocabulary=) in the first place: U, W and b
+    tokens_BT -> (logits_BTV, ()), or loss(features_BTF, weight_VF, vocabulary=) in the first place: U, W, b
     are columns of one matrix, and a feature of ones goes with b. With `cache` the tokens follow those already
     seen. `width` is of C (their m), `hidden` of H (their h), `order` their n; without `direct` there is no W.
-    In the place of words before the first stand vectors of zeros. Deviates: `depth` hidden layers (theirs: 1).
+    In the place of words before the first stand vectors of zeros. Deviates: `depth` hidden layers, theirs 1.
     Raises ValueError for an order below 2 or no hidden layer.
     """
 
@@ -44,8 +44,9 @@ class MLP(nn.Module):
         self.direct, self.initial = direct, initial
         window = (order - 1) * width
         self.embedding = nn.Embedding(vocab_size, width)
-        self.blocks = nn.ModuleList(nn.Linear(hidden if n else window, hidden) for n in range(depth))
-        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            Hidden(hidden if layer else window, hidden, dropout) for layer in range(depth)
+        )
         self.head = nn.Linear(hidden + direct * window, vocab_size)
         self.readout = Readout()
 
@@ -56,7 +57,7 @@ class MLP(nn.Module):
         x_BTX = window.extend(self.embedding(tokens_BT))
         h_BTF = x_BTX
         for block in self.blocks:
-            h_BTF = self.dropout(block(h_BTF).tanh())
+            h_BTF = block(h_BTF)
         features_BTF = torch.cat((h_BTF, x_BTX), -1) if self.direct else h_BTF
         weight_VF = torch.cat((self.head.weight, self.head.bias[:, None]), 1)
         return self.readout(F.pad(features_BTF, (0, 1), value=1.0), weight_VF, loss), ()
@@ -64,6 +65,18 @@ class MLP(nn.Module):
     def empty_cache(self, batch: int) -> "Window":
         """The zeros before the first token; forward replaces its content."""
         return Window(self.embedding.weight.new_zeros(batch, self.order - 2, self.width))
+
+
+class Hidden(nn.Module):
+    """h = tanh(d + H x), and dropout."""
+
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.matrix = nn.Linear(width, hidden)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.matrix(x).tanh())
 
 
 class Window:
