@@ -13,7 +13,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
 
     Interpolated modified Kneser-Ney (Chen and Goodman 1999), on the tokens that train.py would train on with
     the same words for `data=` and `tokenizer=`, and evaluated on the ones it validates on: all but the first,
-    each with the `order` - 1 before it. Counting takes some 200 bytes of memory a token; of a longer text the
+    each with the `order` - 1 before it. Counting takes some 120 bytes of memory a token; of a longer text the
     first `tokens` count. Writes a run of its own: `python -m triad.compare` shows it beside trained models.
     """
     from triad import run as runs
