@@ -97,7 +97,7 @@ def test_our_models_and_those_of_transformers_do_the_same_work(benchmark: Benchm
     assert [pair.split(" against ")[0] for pair in pairs] == ["gpt2", "decoder", "moe", "lstm", "moe"]
     assert rows(printed, "model") == ["gpt2", "decoder", "moe"]
     assert "Same work" in printed
-    assert "Same tokens from both" in printed
+    assert ("Same tokens from both" in printed) == (dtype == "fp32")
 
 
 @pytest.mark.slow
