@@ -223,15 +223,15 @@ def models(
     if len(chosen) < len(asked):
         print("transformers is not installed: pip install -e '.[peers]' adds it to the comparison\n")
     course = partial(compared, shape=shape, rounds=rounds, steps=steps, dtype=dtype)
-    print(HEAD)
+    print(HEAD, flush=True)
     for name, pair in chosen.items():
         model = ours(name, pair.words, shape, dtype)
-        print(course(f"{name} against {pair.peer}", model, own_loss(model), *_other(pair, model)))
+        print(course(f"{name} against {pair.peer}", model, own_loss(model), *_other(pair, model)), flush=True)
     if "moe" in asked:
         sparse, dense = (ours(name, (), shape, dtype) for name in ("moe", "decoder"))
         course = partial(course, same=False)  # different models: their losses are their own
         title = "moe against a decoder as large in use"
-        print(course(title, sparse, own_loss(sparse), dense, own_loss(dense)))
+        print(course(title, sparse, own_loss(sparse), dense, own_loss(dense)), flush=True)
     print("\nSame work: the losses of all pairs of one architecture agree.")
     written = {name: pair for name, pair in chosen.items() if name != "lstm"}
     if generated and written:
