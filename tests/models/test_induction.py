@@ -1,4 +1,4 @@
-"""Copying from context: two layers of attention find it, one cannot (Olsson et al. 2022, arXiv:2209.11895)."""
+"""Copying from context: two layers of attention can, one cannot (Olsson et al. 2022, arXiv:2209.11895)."""
 
 from functools import partial
 
