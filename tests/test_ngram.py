@@ -141,7 +141,14 @@ def test_the_verb_writes_a_run_that_is_shown_beside_others(
     assert result["val/loss"] == pytest.approx(min(row["val/loss"] for row in rows))
     assert 0.2 < result["val/bits_per_byte"] < 2.5
     assert "counted" in call("compare", "outputs").stdout
-    for wrong in (["model.width=3"], []):
+    refusals = {
+        ("model.width=3",): "order=, tokens=",
+        (): "exists; choose another name",
+        ("order=0", "run_id=other"): "at least 1 each",
+    }
+    for wrong, remedy in refusals.items():
         refused = call("ngram", *words, *wrong)
         assert refused.returncode == 2
-        assert "order=, tokens=" in refused.stderr or "exists; choose another name" in refused.stderr
+        assert remedy in refused.stderr
+    assert call("generate", "run=outputs/counted").returncode == 2
+    assert not (tmp_path / "outputs" / "other").exists()

@@ -1,5 +1,7 @@
 """The n-gram yardstick, counted in seconds: `python -m triad.ngram data=stdlib order=5`."""
 
+import csv
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     for word in overrides:
         if key_of(word).split(".")[0] not in ROOTS:
             raise Refusal(f"{word}: counting n-grams takes order=, tokens= and words of {', '.join(ROOTS)}")
+    if order < 1 or tokens < 1:
+        raise Refusal(f"order={order} tokens={tokens}: at least 1 each")
     config = compose(overrides)
     directory = Path(config["output_dir"], config["run_id"] or runs.new_id("ngram"))
     kept = {"order": order, "tokens": tokens, "data": config["data"], "tokenizer": config["tokenizer"]}
@@ -66,15 +70,11 @@ def count(run: Path, order: int, most: int, source: Any, make_tokenizer: Any) ->
 
 
 def _figures(loss: float, bytes_per_token: float) -> dict[str, float]:
-    import math
-
     bits = loss / (math.log(2) * bytes_per_token)
     return {"val/loss": loss, "val/perplexity": math.exp(loss), "val/bits_per_byte": bits}
 
 
 def _write(path: Path, rows: list[dict[str, float]]) -> None:
-    import csv
-
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["step", "order", *rows[0]])
         writer.writeheader()
