@@ -15,8 +15,8 @@ from triad.layers.position import Learned
 from triad.models.decoder import Decoder
 from triad.optim.initialise import initialise
 
-P, SHARE, ROWS = 97, 0.3, 512
-STEPS = 2000
+P, SHARE, ROWS = 97, 0.3, 512  # a third is enough to understand, and too little to guess
+STEPS = 2500  # learned by heart after 200, understood after 1,600
 
 
 def pairs() -> tuple[Tensor, Tensor]:
@@ -75,4 +75,4 @@ def test_sums_modulo_97_are_understood_with_weight_decay_and_only_learned_by_hea
     assert understood > 0.9
     learned, understood = accuracy(weight_decay=0.0)
     assert learned > 0.99
-    assert understood < 0.5
+    assert understood < 0.4
