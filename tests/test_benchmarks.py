@@ -78,6 +78,28 @@ def test_layouts_are_timed_against_one_process_that_does_half_the_work(benchmark
     assert "Same work" in printed
 
 
+ROWS = ("rounds=1", "steps=2", "vocab_size=64", "generated=8")
+
+
+def test_our_lstm_and_a_plain_loop_of_torch_s_do_the_same_work(benchmark: Benchmark) -> None:
+    printed = benchmark("models", "models=lstm", *SHAPE, *ROWS)
+    assert rows(printed, "pair") == ["lstm against torch.nn.LSTM, a plain loop"]
+    assert "Same work" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_our_models_and_those_of_transformers_do_the_same_work(benchmark: Benchmark, dtype: str) -> None:
+    pytest.importorskip("transformers")
+    shape = ["context=32" if word.startswith("context") else word for word in SHAPE]
+    printed = benchmark("models", *shape, *ROWS, f"dtype={dtype}")
+    pairs = rows(printed, "pair")
+    assert [pair.split(" against ")[0] for pair in pairs] == ["gpt2", "decoder", "moe", "lstm", "moe"]
+    assert rows(printed, "model") == ["gpt2", "decoder", "moe"]
+    assert "Same work" in printed
+    assert ("Same tokens from both" in printed) == (dtype == "fp32")
+
+
 @pytest.mark.slow
 def test_checkpoints_are_timed_in_every_layout(benchmark: Benchmark) -> None:
     words = ("saves=1", "layouts=single,fsdp", "model.width=32", "model.attention.heads=2", "model.depth=1")

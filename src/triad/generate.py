@@ -32,9 +32,10 @@ def generate(
     config = read_config(directory)
     if temperature < 0 or (top_k is not None and top_k < 1):
         raise ValueError(f"temperature={temperature} top_k={top_k}: at least 0 and 1")
+    checkpoint = find(directory, step)  # or say that there is none
     tokenizer = load(directory / "tokenizer")
     model = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
-    load_model(find(directory, step), model, weights)
+    load_model(checkpoint, model, weights)
     words = tokenizer.encode(prompt).tolist()
     start = words if tokenizer.separator is None else words or [tokenizer.separator]
     if not start:

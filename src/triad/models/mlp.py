@@ -1,0 +1,95 @@
+"""Neural n-gram language models.
+
+Shapes: B batch, T time, S words kept, D width, F features of the head, V vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from triad.layers.readout import Readout
+
+
+class MLP(nn.Module):
+    """Predict the next token from the vectors of the `order` - 1 tokens before it.
+
+        x = (C(w_{t-1}), ..., C(w_{t-n+1})),   y = b + W x + U tanh(d + H x)
+        P(w_t | w_{t-1}, ..., w_{t-n+1}) = softmax(y)      Bengio et al. 2003, JMLR 3:1137-1155, eq. 1
+
+    tokens_BT -> (logits_BTV, ()), or loss(features_BTF, weight_VF, vocabulary=) in the first place: U, W, b
+    are columns of one matrix, and a feature of ones goes with b. With `cache` the tokens follow those already
+    seen. `width` is of C (their m), `hidden` of H (their h), `order` their n; without `direct` there is no W.
+    In the place of words before the first stand vectors of zeros. Deviates: `depth` hidden layers, theirs 1.
+    Raises ValueError for an order below 2 or no hidden layer.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        order: int,
+        width: int,
+        hidden: int,
+        depth: int,
+        direct: bool,
+        dropout: float,
+        initial: Callable,
+    ):
+        super().__init__()
+        if order < 2 or depth < 1:
+            raise ValueError(f"order={order} depth={depth}: at least order=2, one word before, and depth=1")
+        self.vocab_size, self.order, self.width, self.depth = vocab_size, order, width, depth
+        self.direct, self.initial = direct, initial
+        window = (order - 1) * width
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.blocks = nn.ModuleList(
+            Hidden(hidden if layer else window, hidden, dropout) for layer in range(depth)
+        )
+        self.head = nn.Linear(hidden + direct * window, vocab_size)
+        self.readout = Readout()
+
+    def forward(
+        self, tokens_BT: Tensor, loss: Callable | None = None, cache: "Window | None" = None
+    ) -> tuple[Any, tuple]:
+        window = self.empty_cache(len(tokens_BT)) if cache is None else cache
+        x_BTX = window.extend(self.embedding(tokens_BT))
+        h_BTF = x_BTX
+        for block in self.blocks:
+            h_BTF = block(h_BTF)
+        features_BTF = torch.cat((h_BTF, x_BTX), -1) if self.direct else h_BTF
+        weight_VF = torch.cat((self.head.weight, self.head.bias[:, None]), 1)
+        return self.readout(F.pad(features_BTF, (0, 1), value=1.0), weight_VF, loss), ()
+
+    def empty_cache(self, batch: int) -> "Window":
+        """The zeros before the first token; forward replaces its content."""
+        return Window(self.embedding.weight.new_zeros(batch, self.order - 2, self.width))
+
+
+class Hidden(nn.Module):
+    """h = tanh(d + H x), and dropout."""
+
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.matrix = nn.Linear(width, hidden)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.matrix(x).tanh())
+
+
+class Window:
+    """The vectors of the last words of a text of `length`: recent_BSD, newest last."""
+
+    def __init__(self, recent_BSD: Tensor):
+        self.recent_BSD = recent_BSD
+        self.length = 0
+
+    def extend(self, x_BTD: Tensor) -> Tensor:
+        """Append new words; for each of them its own vector and those of the S before it, newest first."""
+        (kept, new), recent_BSD = (self.recent_BSD.shape[1], x_BTD.shape[1]), self.recent_BSD
+        every_BSD = torch.cat((recent_BSD.to(x_BTD.dtype), x_BTD), 1)
+        self.recent_BSD = every_BSD[:, new:]
+        self.length += new
+        return torch.cat([every_BSD[:, back : back + new] for back in range(kept, -1, -1)], -1)

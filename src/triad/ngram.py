@@ -1,0 +1,97 @@
+"""The n-gram yardstick, counted in seconds: `python -m triad.ngram data=stdlib order=5`."""
+
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+ROOTS = ("data", "tokenizer", "run_id", "output_dir")  # what of train.py's configuration means something here
+LARGEST = 50_000_000  # tokens to count
+
+
+def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
+    """Count the n-grams of the training tokens, and print what each order makes of the validation tokens.
+
+    Interpolated modified Kneser-Ney (Chen and Goodman 1999), on the tokens that train.py would train on with
+    the same words for `data=` and `tokenizer=`, and evaluated on the ones it validates on: all but the first,
+    each with the `order` - 1 before it. Counting takes some 120 bytes of memory a token; of a longer text the
+    first `tokens` count. Writes a run of its own: `python -m triad.compare` shows it beside trained models.
+    """
+    from triad import run as runs
+    from triad.door import build, compose
+    from triad.resume import key_of
+    from triad.sentences import Refusal
+
+    for word in overrides:
+        if key_of(word).split(".")[0] not in ROOTS:
+            raise Refusal(f"{word}: counting n-grams takes order=, tokens= and words of {', '.join(ROOTS)}")
+    if order < 1 or tokens < 1:
+        raise Refusal(f"order={order} tokens={tokens}: at least 1 each")
+    config = compose(overrides)
+    directory = Path(config["output_dir"], config["run_id"] or runs.new_id("ngram"))
+    kept = {"order": order, "tokens": tokens, "data": config["data"], "tokenizer": config["tokenizer"]}
+    if directory.exists():
+        raise Refusal(f"run_id={directory.name}: {directory} exists; choose another name or remove it")
+    with runs.held(directory):
+        runs.write_config(directory, kept)
+        runs.passport(directory, overrides)
+        count(directory, order, tokens, build(config["data"]), build(config["tokenizer"]))
+
+
+def count(run: Path, order: int, most: int, source: Any, make_tokenizer: Any) -> None:
+    """Count, evaluate, and write down what came of it."""
+    from triad.data.cache import home
+    from triad.data.tokens import prepare
+    from triad.kneser_ney import KneserNey
+    from triad.run import finish, pin
+
+    tokenizer = make_tokenizer(source=source, cache=home())
+    tokens = prepare(source, tokenizer, home())
+    pin(run, {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint})
+    tokenizer.save(run / "tokenizer")
+    counted = tokens.train.tokens[:most]
+    print(f"{len(counted):,} of {len(tokens.train.tokens):,} tokens, vocabulary {tokenizer.vocab_size:,}")
+    since = time.perf_counter()
+    model = KneserNey(counted, order, tokenizer.vocab_size)
+    counted_s = time.perf_counter() - since
+    losses = model.nats(tokens.val.tokens) / (len(tokens.val.tokens) - 1)
+    print(f"counted in {counted_s:.1f} s, evaluated in {time.perf_counter() - since - counted_s:.1f} s")
+    rows = [_figures(loss, tokens.val.bytes_per_token) for loss in losses.tolist()]
+    speed = {"perf/train_s": counted_s, "perf/tokens_per_s": len(counted) / counted_s}
+    best = min(rows, key=lambda row: row["val/loss"])
+    xz = {"xz/bits_per_byte": tokens.xz_bits_per_byte} if tokens.xz_bits_per_byte else {}
+    _write(run / "metrics.csv", rows)
+    finish(run, best | speed | {"order": order, "steps": 0} | xz)
+    _show(model, rows)
+    if xz:
+        print(f"xz -9e   {tokens.xz_bits_per_byte:.4g} bits per byte of the same validation text")
+    print(f"run      {run}")
+
+
+def _figures(loss: float, bytes_per_token: float) -> dict[str, float]:
+    bits = loss / (math.log(2) * bytes_per_token)
+    return {"val/loss": loss, "val/perplexity": math.exp(loss), "val/bits_per_byte": bits}
+
+
+def _write(path: Path, rows: list[dict[str, float]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["step", "order", *rows[0]])
+        writer.writeheader()
+        writer.writerows({"step": 0, "order": order, **row} for order, row in enumerate(rows, 1))
+
+
+def _show(model: Any, rows: list[dict[str, float]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("order", "n-grams", *rows[0])
+    for order, (level, row) in enumerate(zip(model.levels, rows, strict=True), 1):
+        table.add_row(str(order), f"{len(level.keys):,}", *(f"{value:.5g}" for value in row.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    from triad.verbs import verb
+
+    verb(ngram)
