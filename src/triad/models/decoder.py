@@ -22,9 +22,9 @@ class Decoder(nn.Module):
     loss(hidden_BTD, weight_VD, vocabulary=), called inside so that a sharded head is there when it is used.
     With `cache` the tokens follow those already in it. `norm(D)`, `attention(D)`, `feedforward(D)` make the
     parts and `block(norm, attention, norm, feedforward)` puts them together; `pattern(layer)` gives a layer
-    other ones; `position(context, D)` follows the embedding. A block whose result is normalised needs no norm
-    behind the last. `tied` uses the embedding as head; `initial` says what weights start as. Raises ValueError
-    for more tokens than `context`.
+    other ones; `position(context, D)` follows the embedding. Blocks whose result is normalised need no norm
+    behind them. `tied` uses the embedding as head; `initial` says what weights start as.
+    Raises ValueError for more tokens than `context`.
     """
 
     def __init__(

@@ -16,8 +16,8 @@ class Pattern:
         unknown = sorted({*leading, *repeated} - parts.keys())
         if unknown or not repeated:
             raise ValueError(
-                f"pattern.leading={leading} repeated={repeated}: name at least one layer to repeat, and kinds "
-                f"of pattern.parts, {sorted(parts)}"
+                f"pattern.leading={leading} repeated={repeated}: name at least one layer to repeat, and only "
+                f"kinds of pattern.parts, {sorted(parts)}"
             )
         self.leading, self.repeated, self.parts = leading, repeated, parts
 

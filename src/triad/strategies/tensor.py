@@ -17,13 +17,15 @@ from torch.nn import functional as F
 from triad.layers.attention import Attention
 from triad.layers.autocast import lowered
 from triad.layers.cross_entropy import Vocabulary
-from triad.layers.feedforward import GELU, ReLUSquared, SwiGLU
+from triad.layers.feedforward import GELU, ReLU, ReLUSquared, SwiGLU
+from triad.layers.mask import ALiBi
 from triad.layers.moe import Experts, MixtureOfExperts
-from triad.layers.position import Learned
+from triad.layers.position import Learned, LearnedBehindPadding
 from triad.strategies.borders import Border
 
 # What holds parameters and is either cut below or works on each token alone.
 KNOWN = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm, Experts)
+FEEDFORWARD = (GELU, ReLU, ReLUSquared, SwiGLU)
 
 
 def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) -> list[tuple[nn.Module, str]]:
@@ -70,17 +72,19 @@ def _divided(layer: nn.Module) -> dict[str, int]:
         return {"heads": layer.q.out_features // size, "kv_heads": layer.k.out_features // size}
     if isinstance(layer, Experts):
         return {"hidden": layer.gate_EDF.shape[-1]}
-    return {"hidden": layer.down.in_features} if isinstance(layer, GELU | SwiGLU | ReLUSquared) else {}
+    return {"hidden": layer.down.in_features} if isinstance(layer, FEEDFORWARD) else {}
 
 
 def _attention(layer: Attention, mesh: DeviceMesh, border: Border) -> None:
     for linear in (layer.q, layer.k, layer.v):
         _by_outputs(linear, mesh)
     _by_inputs(layer.out, mesh, border)
+    if isinstance(layer.mask, ALiBi):
+        layer.mask.first = mesh.get_local_rank() * layer.mask.heads // mesh.size()
     _enter(layer, border)
 
 
-def _feedforward(layer: GELU | SwiGLU | ReLUSquared, mesh: DeviceMesh, border: Border) -> None:
+def _feedforward(layer: Any, mesh: DeviceMesh, border: Border) -> None:
     for linear in layer.children():
         if isinstance(linear, nn.Linear) and linear is not layer.down:
             _by_outputs(linear, mesh)
@@ -124,7 +128,7 @@ def _look_up(layer: nn.Embedding, border: Border, tokens_BT: Tensor) -> Tensor:
     return border.leave(x_BTD * here_BT[..., None])
 
 
-def _position(layer: Learned, mesh: DeviceMesh, border: Border) -> None:
+def _position(layer: nn.Module, mesh: DeviceMesh, border: Border) -> None:
     _call(layer, partial(_stand, layer.forward, border))
 
 
@@ -136,11 +140,13 @@ PLAN: dict[type, Callable[[Any, DeviceMesh, Border], None]] = {
     Attention: _attention,
     GELU: _feedforward,
     SwiGLU: _feedforward,
+    ReLU: _feedforward,
     ReLUSquared: _feedforward,
     Experts: _experts,
     MixtureOfExperts: _mixture,
     nn.Embedding: _embedding,
     Learned: _position,
+    LearnedBehindPadding: _position,
 }
 
 
