@@ -10,7 +10,9 @@ from torch.distributed.tensor.debug import CommDebugMode
 from triad.door import depart
 from triad.layers.attention import Attention
 from triad.layers.feedforward import SwiGLU
+from triad.layers.mask import ALiBi
 from triad.layers.norm import RMSNorm
+from triad.layers.residual import PreNorm
 from triad.models.decoder import Decoder
 from triad.optim.initialise import initialise
 from triad.strategies.tensor import split
@@ -20,7 +22,10 @@ WORDS = 19  # does not divide
 
 def attention(width: int) -> Attention:
     norm = lambda size: RMSNorm(size, 1e-5)  # noqa: E731
-    return Attention(width, 4, None, bias=True, dropout=0.0, rotary=None, query_key_norm=norm)
+    mask = lambda: ALiBi(4)  # noqa: E731  (each head has a slope of its own)
+    return Attention(
+        width, 4, None, None, bias=True, dropout=0.0, mask=mask, rotary=None, query_key_norm=norm
+    )
 
 
 def feedforward(width: int) -> SwiGLU:
@@ -32,7 +37,8 @@ def decoder(over_time: bool | None) -> Decoder:
     with torch.device("meta"):
         norm = lambda width: RMSNorm(width, 1e-5)  # noqa: E731
         initial = lambda **_: 0.2  # noqa: E731
-        model = Decoder(WORDS, 8, 16, 1, True, 0.0, norm, attention, feedforward, None, initial).double()
+        parts = PreNorm, norm, attention, feedforward
+        model = Decoder(WORDS, 8, 16, 1, True, 0.0, *parts, None, None, initial).double()
     if over_time is not None:
         split(model, init_device_mesh("cpu", (2,)), over_time, experts=True)
     model.to_empty(device="cpu")

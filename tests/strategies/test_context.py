@@ -48,7 +48,9 @@ def made(layer: nn.Module) -> nn.Module:
 
 
 def attention(kernel=flash) -> nn.Module:
-    made_here = made(Attention(D, 4, 2, False, 0.0, lambda head_size: Rotary(head_size, 100.0), None))
+    made_here = made(
+        Attention(D, 4, 2, None, False, 0.0, None, lambda head_size: Rotary(head_size, 100.0), None)
+    )
     made_here.kernel = kernel
     return made_here
 

@@ -20,8 +20,8 @@ def test_a_cut_model_holds_halves_sends_two_messages_a_block_and_gives_the_whole
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        (lambda: Attention(12, 3, None, False, 0.0, None, None), "heads=3"),
-        (lambda: Attention(16, 4, 1, False, 0.0, None, None), "kv_heads=1"),
+        (lambda: Attention(12, 3, None, None, False, 0.0, None, None, None), "heads=3"),
+        (lambda: Attention(16, 4, 1, None, False, 0.0, None, None, None), "kv_heads=1"),
         (lambda: GELU(8, 9, True, 0.0, "none"), "hidden=9"),
         (lambda: nn.LSTM(4, 4), "LSTM"),
         (lambda: nn.Embedding(1, 4), "1 words"),
