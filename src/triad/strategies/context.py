@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh
 
 from triad.layers.attention import Attention
+from triad.layers.latent_attention import LatentAttention
 from triad.layers.moe import MixtureOfExperts, Routing
 from triad.layers.position import Learned, LearnedBehindPadding, Rotary
 from triad.strategies.unofficial import all_gather_single, reduce_scatter_single
@@ -44,11 +45,16 @@ class Zigzag:
 
 
 def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
-    """Make every layer that looks along time see the whole of it, while `on` says that it is split."""
+    """Make every layer that looks along time see the whole of it, while `on` says that it is split.
+
+    Raises ValueError for latent attention, whose keys and values differ in size.
+    """
     zigzag = Zigzag(mesh)
     for layer in model.modules():
         if isinstance(layer, Attention):
             layer.kernel = partial(_attend, zigzag, layer.kernel)
+        elif isinstance(layer, LatentAttention):
+            raise ValueError(f"strategy.context={zigzag.ranks} cannot split the time of latent attention")
         elif isinstance(layer, Rotary):
             layer.tables = partial(_tables, zigzag, layer.tables)
         elif isinstance(layer, Learned | LearnedBehindPadding):

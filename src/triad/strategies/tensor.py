@@ -18,6 +18,7 @@ from triad.layers.attention import Attention
 from triad.layers.autocast import lowered
 from triad.layers.cross_entropy import Vocabulary
 from triad.layers.feedforward import GELU, ReLU, ReLUSquared, SwiGLU
+from triad.layers.latent_attention import LatentAttention
 from triad.layers.mask import ALiBi
 from triad.layers.moe import Experts, MixtureOfExperts
 from triad.layers.position import Learned, LearnedBehindPadding
@@ -54,6 +55,8 @@ def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) ->
 def check(model: nn.Module, size: int) -> None:
     """Raise ValueError, naming layer and number, for a model that cannot be cut into so many slices."""
     for name, layer in model.named_modules():
+        if isinstance(layer, LatentAttention):
+            raise ValueError(f"strategy.tensor={size}: {name} is latent attention, which cannot be cut")
         if not isinstance(layer, KNOWN) and next(layer.parameters(recurse=False), None) is not None:
             raise ValueError(
                 f"strategy.tensor={size}: {name} is a {type(layer).__name__}, which cannot be cut"
