@@ -12,6 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from triad.door import depart
 from triad.launch import launch
 from triad.layers.attention import Attention, KeyValueCache, flash, plain
+from triad.layers.latent_attention import LatentAttention
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.position import Learned, Rotary
 from triad.strategies import context
@@ -38,6 +39,12 @@ def test_the_zigzag_deals_every_token_once_and_as_many_pairs_to_each(ranks: int)
     parts = [context.Zigzag(Mesh(rank, ranks)).part(time_BS)[0] for rank in range(ranks)]
     assert torch.cat(parts).sort().values.tolist() == time_BS[0].tolist()
     assert len({int((part + 1).sum()) for part in parts}) == 1
+
+
+def test_latent_attention_is_refused() -> None:
+    layer = LatentAttention(8, 2, None, 4, 4, 2, 4, 0.0, nn.RMSNorm, nn.Identity)
+    with pytest.raises(ValueError, match=r"strategy\.context=2 .* latent attention"):
+        context.split(nn.ModuleList([layer]), Mesh(0, 2))  # type: ignore[arg-type]
 
 
 def made(layer: nn.Module) -> nn.Module:

@@ -112,15 +112,14 @@ def flash(
     """Attention by torch's fused kernel, which never writes the T x S weights down; causal without a mask."""
     new, total = q_BNTH.shape[2], k_BKSH.shape[2]
     past = total - new
-    if mask is not None:
-        mask_TS = mask(q_BNTH, total)
-    else:
+    mask_TS = mask(q_BNTH, total) if mask else None
+    causal = mask_TS is None
+    if causal and past and new > 1:
         # torch's is_causal counts from the first key; behind a cache we must count from the last
-        mask_TS = _visible(new, past, q_BNTH.device) if past and new > 1 else None
+        mask_TS = _visible(new, past, q_BNTH.device)
     grouped = q_BNTH.shape[1] != k_BKSH.shape[1]
-    causal = mask is None and not past
     return F.scaled_dot_product_attention(
-        q_BNTH, k_BKSH, v_BKSH, mask_TS, dropout, is_causal=causal, enable_gqa=grouped
+        q_BNTH, k_BKSH, v_BKSH, mask_TS, dropout, is_causal=causal and not past, enable_gqa=grouped
     )
 
 
@@ -133,7 +132,9 @@ def plain(
     """
     (batch, heads, new, size), (kv_heads, total) = q_BNTH.shape, k_BKSH.shape[1:3]
     group = heads // kv_heads
-    mask_TS = mask(q_BNTH, total) if mask else _causal(q_BNTH, total)
+    mask_TS = mask(q_BNTH, total) if mask else None
+    if mask_TS is None:
+        mask_TS = _causal(q_BNTH, total)
     if mask_TS.ndim == 2:
         stacked = mask_TS.repeat(group, 1)
     else:

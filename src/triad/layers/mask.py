@@ -1,9 +1,10 @@
 """Which keys a query sees, and how they are weighed by distance, where that is more than causality.
 
 A mask is called as mask(q_BNTH, keys), the last of so many keys being those of the T queries, and gives what
-is added to their products: shape (T, S) or (N, T, S), -inf for what is not seen. The attribute `mask` of
-attention hands it to the kernels, so that it holds behind a cache too. Shapes: B batch, N heads, T queries,
-S keys, H head size.
+is added to their products: shape (T, S) or (N, T, S), -inf for what is not seen; or None where that is
+causality and no more. Attention hands its `mask` to the kernels, so that it holds behind a cache too.
+
+Shapes: B batch, N heads, T queries, S keys, H head size.
 """
 
 import torch
@@ -16,8 +17,8 @@ class Window(nn.Module):
         visible iff 0 <= i - j < size      Beltagy et al. 2020, arXiv:2004.05150, section 3.1; Jiang et al.
                                            2023 (Mistral), arXiv:2310.06825, section 2
 
-    q_BNTH and the number of keys -> mask_TS. Deviates: a cache keeps the keys behind the window. Raises
-    ValueError for a window without room for the token itself.
+    q_BNTH and the number of keys -> mask_TS, or None while all keys fit. Deviates: a cache keeps the keys
+    behind the window. Raises ValueError for a window without room for the token itself.
     """
 
     def __init__(self, size: int):
@@ -26,7 +27,9 @@ class Window(nn.Module):
             raise ValueError(f"window size={size}: a token sees at least itself, so 1 or more")
         self.size = size
 
-    def forward(self, q_BNTH: Tensor, keys: int) -> Tensor:
+    def forward(self, q_BNTH: Tensor, keys: int) -> Tensor | None:
+        if keys <= self.size:
+            return None  # and the kernel may take its causal way, which is faster
         distance_TS = _distance(q_BNTH, keys)
         hidden_TS = (distance_TS < 0) | (distance_TS >= self.size)
         return q_BNTH.new_zeros(distance_TS.shape).masked_fill_(hidden_TS, float("-inf"))
