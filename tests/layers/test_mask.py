@@ -65,8 +65,8 @@ def test_a_window_as_long_as_the_text_hides_nothing():
 
 
 def test_slopes_are_the_papers():
-    assert slopes(8) == [2.0**-n for n in range(1, 9)]
-    assert slopes(6) == [0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125]
+    assert slopes(8).tolist() == [2.0**-n for n in range(1, 9)]
+    assert slopes(6).tolist() == [0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125]
 
 
 def test_some_of_the_heads_have_their_own_slopes():

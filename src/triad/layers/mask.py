@@ -54,18 +54,18 @@ class ALiBi(nn.Module):
     def forward(self, q_BNTH: Tensor, keys: int) -> Tensor:
         exact = torch.promote_types(q_BNTH.dtype, torch.float32)
         distance_TS = _distance(q_BNTH, keys)
-        here = slopes(self.heads)[self.first : self.first + q_BNTH.shape[1]]
-        slope_N = torch.tensor(here, dtype=exact, device=q_BNTH.device)
+        here = slice(self.first, self.first + q_BNTH.shape[1])
+        slope_N = slopes(self.heads, q_BNTH.device)[here].to(exact)
         mask_NTS = -slope_N[:, None, None] * distance_TS
         return mask_NTS.masked_fill_(distance_TS < 0, float("-inf")).to(q_BNTH.dtype)
 
 
-def slopes(heads: int) -> list[float]:
+def slopes(heads: int, device: torch.device | None = None) -> Tensor:
     """m_n of every head."""
     lower = 1 << (heads.bit_length() - 1)
-    own = [2 ** (-8 * n / lower) for n in range(1, lower + 1)]
-    between = [2 ** (-4 * n / lower) for n in range(1, 2 * (heads - lower), 2)]
-    return own + between
+    own = torch.arange(1, lower + 1, device=device) * (-8 / lower)
+    between = (2 * torch.arange(heads - lower, device=device) + 1) * (-4 / lower)
+    return torch.cat((own, between)).exp2()
 
 
 def _distance(q_BNTH: Tensor, keys: int) -> Tensor:
