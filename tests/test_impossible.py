@@ -7,12 +7,6 @@ from triad.impossible import TABLE
 
 TWO = "trainer.devices=2 trainer.accelerator=cpu"
 MESH = f"strategy=mesh {TWO}"
-# latent attention in place of the model's own
-LATENT = (
-    "~model.attention +model.attention={_target_:triad.layers.latent_attention.LatentAttention,"
-    "_partial_:true,heads:4,query_rank:null,key_value_rank:16,content_size:8,rotary_size:4,value_size:8,"
-    "dropout:0.0,norm:${model.norm},rotary:{_target_:triad.layers.position.Rotary,_partial_:true,base:1e4}}"
-)
 ALL_HEADS = "model.attention.query_key_norm._target_=triad.layers.norm.AllHeadsRMSNorm"
 EXAMPLES = {
     "a device is counted, not named": "trainer.devices=[1]",
@@ -31,7 +25,6 @@ EXAMPLES = {
     "a norm over all heads needs all of them": (
         f"strategy=tensor {ALL_HEADS} +model.attention.query_key_norm.heads=4 {TWO}"
     ),
-    "latent attention is not cut into slices": f"strategy=tensor {LATENT} {TWO}",
     "each slice of a feed-forward layer holds as many hidden units": (
         f"strategy=tensor {TWO} model.feedforward.hidden=511"
     ),
@@ -45,7 +38,6 @@ EXAMPLES = {
     "experts are spread where there are experts": f"strategy=expert {TWO}",
     "each process holds as many experts": "strategy=expert model=moe trainer.devices=3",
     "a recurrent model reads a sequence from its beginning": f"strategy=context model=lstm {TWO}",
-    "latents are not exchanged along time": f"strategy=context {LATENT} {TWO}",
     "each process holds two chunks of a sequence": f"strategy=context context=30 {TWO}",
     "a pipeline needs blocks to spread": f"strategy=pipeline model=lstm {TWO}",
     "a schedule has a name": f"strategy=pipeline strategy.schedule=foo {TWO}",

@@ -31,10 +31,6 @@ def kv_heads(config: dict) -> int:
     return config["model"]["attention"].get("kv_heads") or heads(config) if is_transformer(config) else 0
 
 
-def is_latent(config: dict) -> bool:
-    return is_transformer(config) and config["model"]["attention"]["_target_"].endswith(".LatentAttention")
-
-
 def joins_heads(config: dict) -> bool:
     norm = config["model"]["attention"].get("query_key_norm") if is_transformer(config) else None
     return bool(norm) and norm["_target_"].endswith(".AllHeadsRMSNorm")

@@ -15,7 +15,6 @@ from triad.facts import (
     heads,
     hidden,
     is_deepspeed,
-    is_latent,
     is_transformer,
     joins_heads,
     kv_heads,
@@ -101,12 +100,6 @@ TABLE = [
         "use strategy=fsdp, or triad.layers.norm.RMSNorm, which takes each by itself",
     ),
     Impossible(
-        "latent attention is not cut into slices",
-        lambda c: degree(c, "tensor") > 1 and is_latent(c),
-        "strategy.tensor={tensor} cannot cut latent attention, whose heads share one latent: use "
-        "strategy=fsdp or strategy=expert",
-    ),
-    Impossible(
         "each slice of a feed-forward layer holds as many hidden units",
         lambda c: bool(hidden(c) % degree(c, "tensor")),
         "strategy.tensor={tensor} does not divide model.feedforward.hidden={hidden}: the nearest that does "
@@ -144,12 +137,6 @@ TABLE = [
         lambda c: degree(c, "context") > 1 and not is_transformer(c),
         "model={model_name} cannot split sequences over strategy.context={context_degree}: use strategy=ddp, "
         "or a Transformer such as model=decoder",
-    ),
-    Impossible(
-        "latents are not exchanged along time",
-        lambda c: degree(c, "context") > 1 and is_latent(c),
-        "strategy.context={context_degree} exchanges keys and values, which latent attention does not keep: "
-        "use strategy=fsdp or strategy=pipeline",
     ),
     Impossible(
         "each process holds two chunks of a sequence",

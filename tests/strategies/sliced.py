@@ -1,5 +1,7 @@
 """One of two processes: a model cut over them against the whole model."""
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -10,8 +12,10 @@ from torch.distributed.tensor.debug import CommDebugMode
 from triad.door import depart
 from triad.layers.attention import Attention
 from triad.layers.feedforward import SwiGLU
+from triad.layers.latent_attention import LatentAttention
 from triad.layers.mask import ALiBi
 from triad.layers.norm import RMSNorm
+from triad.layers.position import Rotary
 from triad.layers.residual import PreNorm
 from triad.models.decoder import Decoder
 from triad.optim.initialise import initialise
@@ -28,11 +32,16 @@ def attention(width: int) -> Attention:
     )
 
 
+def latent(width: int) -> LatentAttention:
+    norm = lambda size: RMSNorm(size, 1e-5)  # noqa: E731
+    return LatentAttention(width, 4, 6, 8, 4, 2, 6, 0.0, norm, lambda head_size: Rotary(head_size, 100.0))
+
+
 def feedforward(width: int) -> SwiGLU:
     return SwiGLU(width, 24, bias=True, dropout=0.0)
 
 
-def decoder(over_time: bool | None) -> Decoder:
+def decoder(over_time: bool | None, attention: Callable = attention) -> Decoder:
     """Small, in double precision, cut unless `over_time` is None; its weights depend on names only."""
     with torch.device("meta"):
         norm = lambda width: RMSNorm(width, 1e-5)  # noqa: E731
@@ -81,4 +90,5 @@ if __name__ == "__main__":
         half_of_each_matrix_is_here(model)
         a_block_sends_two_messages_each_way(model, over_time)
         logits_are_the_whole_models_with_and_without_cache(model, decoder(None))
+        logits_are_the_whole_models_with_and_without_cache(decoder(over_time, latent), decoder(None, latent))
     depart(0)

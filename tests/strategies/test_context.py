@@ -15,7 +15,7 @@ from triad.layers.attention import Attention, KeyValueCache, flash, plain
 from triad.layers.latent_attention import LatentAttention
 from triad.layers.mask import ALiBi, Window
 from triad.layers.moe import MixtureOfExperts
-from triad.layers.position import Learned, LearnedBehindPadding, PartialRotary
+from triad.layers.position import Learned, LearnedBehindPadding, PartialRotary, Rotary
 from triad.strategies import context
 
 B, S, D = 2, 12, 16
@@ -42,12 +42,6 @@ def test_the_zigzag_deals_every_token_once_and_as_many_pairs_to_each(ranks: int)
     assert len({int((part + 1).sum()) for part in parts}) == 1
 
 
-def test_latent_attention_is_refused() -> None:
-    layer = LatentAttention(8, 2, None, 4, 4, 2, 4, 0.0, nn.RMSNorm, nn.Identity)
-    with pytest.raises(ValueError, match=r"strategy\.context=2 .* latent attention"):
-        context.split(nn.ModuleList([layer]), Mesh(0, 2))  # type: ignore[arg-type]
-
-
 def made(layer: nn.Module) -> nn.Module:
     torch.manual_seed(0)
     for weight in layer.parameters():
@@ -65,6 +59,11 @@ def attention(kernel=flash, mask=None) -> nn.Module:
     return made_here
 
 
+def latent() -> nn.Module:
+    norm = lambda width: nn.RMSNorm(width, 1e-5)  # noqa: E731
+    return made(LatentAttention(D, 4, 6, 8, 4, 2, 6, 0.0, norm, lambda head_size: Rotary(head_size, 100.0)))
+
+
 def experts() -> nn.Module:
     return made(MixtureOfExperts(D, 8, 4, 2, 0, True, 0.5, 0.1))
 
@@ -78,7 +77,7 @@ def layers() -> None:
     whole, mesh = torch.randn(B, S, D, dtype=torch.float64), init_device_mesh("cpu", (2,))
     weighed = (lambda: attention(mask=lambda: Window(5))), (lambda: attention(plain, lambda: ALiBi(4)))
     positions = (lambda: made(Learned(S, D))), (lambda: made(LearnedBehindPadding(S, D, 2)))
-    for make in (attention, lambda: attention(plain), *weighed, *positions, experts):
+    for make in (attention, lambda: attention(plain), *weighed, *positions, latent, experts):
         one, two = make(), make()
         zigzag = context.split(two, mesh)
         zigzag.on = True

@@ -24,8 +24,9 @@ class LatentAttention(nn.Module):
     x_BTD (and the cache of earlier tokens) -> y_BTD. `query_rank` null: queries without compression, as in
     DeepSeek-V2-Lite. `norm(n)` and `rotary(head_size=R)` make the parts. The cache holds c and r only. A
     single new token is compared with the latents themselves, W_UK and W_UV being absorbed into queries and
-    output (section 2.1.2), so that no old key is made again. `kernel` may be replaced from outside, as in
-    Attention. Deviates: rotates halves, not neighbours, see Rotary; no scaling of long contexts.
+    output (section 2.1.2), so that no old key is made again. Two attributes may be replaced from outside:
+    `kernel`, as in Attention, and `held`, which gives of a weight what is here. Deviates: rotates halves, not
+    neighbours, see Rotary; no scaling of long contexts.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class LatentAttention(nn.Module):
         self.rotary = rotary(head_size=rotary_size)
         self.dropout = nn.Dropout(dropout)
         self.kernel: Callable = flash
+        self.held: Callable[[Tensor], Tensor] = _whole
 
     @property
     def attending(self) -> int:
@@ -62,7 +64,9 @@ class LatentAttention(nn.Module):
 
     def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         x_BTD = lowered(x_BTD)
-        q_BNTH = self.q(self.q_norm(self.q_latent(x_BTD))).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        # the number of heads is inferred: under tensor parallelism only some of them live here
+        head = (-1, self.content_size + self.rotary_size)
+        q_BNTH = self.q(self.q_norm(self.q_latent(x_BTD))).unflatten(-1, head).transpose(1, 2)
         content_BNTP, turning_BNTR = q_BNTH.split((self.content_size, self.rotary_size), -1)
         c_BTC, r_BTR = self.kv_latent(x_BTD).split((self.rank, self.rotary_size), -1)
         c_B1SC, r_B1SR = self.kv_norm(c_BTC)[:, None], r_BTR[:, None]
@@ -76,14 +80,16 @@ class LatentAttention(nn.Module):
 
     def _expanded(self, content_BNTP: Tensor, turning_BNTR: Tensor, c_B1SC: Tensor, r_B1SR: Tensor) -> Tensor:
         """Every head with keys and values of its own."""
-        kv_BNSH = self.kv(c_B1SC[:, 0]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        head = (-1, self.content_size + self.value_size)
+        kv_BNSH = self.kv(c_B1SC[:, 0]).unflatten(-1, head).transpose(1, 2)
         k_BNSP, v_BNSV = kv_BNSH.split((self.content_size, self.value_size), -1)
-        k_BNSH = torch.cat((k_BNSP, r_B1SR.expand(-1, self.heads, -1, -1)), -1)
+        k_BNSH = torch.cat((k_BNSP, r_B1SR.expand(-1, k_BNSP.shape[1], -1, -1)), -1)
         return self._attend(torch.cat((content_BNTP, turning_BNTR), -1), k_BNSH, v_BNSV)
 
     def _absorbed(self, content_BNTP: Tensor, turning_BNTR: Tensor, c_B1SC: Tensor, r_B1SR: Tensor) -> Tensor:
         """All heads share one key, the latent: q^T W_UK c = (W_UK^T q)^T c."""
-        weight_NHC = self.kv.weight.unflatten(0, (self.heads, -1)).to(c_B1SC.dtype)
+        head = (-1, self.content_size + self.value_size)
+        weight_NHC = self.held(self.kv.weight).unflatten(0, head).to(c_B1SC.dtype)
         key_NPC, value_NVC = weight_NHC.split((self.content_size, self.value_size), 1)
         q_BNTH = torch.cat((content_BNTP @ key_NPC, turning_BNTR), -1)
         # the kernels divide by the root of the size they see
@@ -93,3 +99,7 @@ class LatentAttention(nn.Module):
 
     def _attend(self, q_BNTH: Tensor, k_BKSH: Tensor, v_BKSV: Tensor) -> Tensor:
         return self.kernel(q_BNTH, k_BKSH, v_BKSV, self.dropout.p if self.training else 0.0)
+
+
+def _whole(weight: Tensor) -> Tensor:
+    return weight

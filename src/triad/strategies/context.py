@@ -45,16 +45,11 @@ class Zigzag:
 
 
 def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
-    """Make every layer that looks along time see the whole of it, while `on` says that it is split.
-
-    Raises ValueError for latent attention, whose keys and values differ in size.
-    """
+    """Make every layer that looks along time see the whole of it, while `on` says that it is split."""
     zigzag = Zigzag(mesh)
     for layer in model.modules():
-        if isinstance(layer, Attention):
+        if isinstance(layer, Attention | LatentAttention):
             layer.kernel = partial(_attend, zigzag, layer.kernel)
-        elif isinstance(layer, LatentAttention):
-            raise ValueError(f"strategy.context={zigzag.ranks} cannot split the time of latent attention")
         elif isinstance(layer, Rotary):
             layer.tables = partial(_tables, zigzag, layer.tables)
         elif isinstance(layer, Learned | LearnedBehindPadding):
@@ -77,7 +72,9 @@ def _attend(
     """Own queries against all keys before them: to the kernel each chunk is new tokens behind a cache."""
     if not zigzag.on:
         return kernel(q_BNTH, k_BKTH, v_BKTH, dropout, mask)
-    k_BKSH, v_BKSH = _whole(zigzag, torch.stack((k_BKTH, v_BKTH)))
+    # side by side, in one message: those of latent attention differ in size
+    both_BKSH = _whole(zigzag, torch.cat((k_BKTH, v_BKTH), -1))
+    k_BKSH, v_BKSH = both_BKSH.split((k_BKTH.shape[-1], v_BKTH.shape[-1]), -1)
     chunks = q_BNTH.chunk(2, dim=2)
     length = chunks[0].shape[2]
     ends = [start + length for start in zigzag.starts(2 * length)]

@@ -55,12 +55,8 @@ def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) ->
 def check(model: nn.Module, size: int) -> None:
     """Raise ValueError, naming layer and number, for a model that cannot be cut into so many slices."""
     for name, layer in model.named_modules():
-        if isinstance(layer, LatentAttention):
-            raise ValueError(f"strategy.tensor={size}: {name} is latent attention, which cannot be cut")
         if not isinstance(layer, KNOWN) and next(layer.parameters(recurse=False), None) is not None:
-            raise ValueError(
-                f"strategy.tensor={size}: {name} is a {type(layer).__name__}, which cannot be cut"
-            )
+            raise ValueError(f"strategy.tensor={size} cannot cut {name}, a {type(layer).__name__}")
         for key, number in _divided(layer).items():
             if number % size:
                 raise ValueError(f"strategy.tensor={size} does not divide {key}={number} of {name}")
@@ -73,6 +69,8 @@ def _divided(layer: nn.Module) -> dict[str, int]:
     if isinstance(layer, Attention):
         size = layer.head_size
         return {"heads": layer.q.out_features // size, "kv_heads": layer.k.out_features // size}
+    if isinstance(layer, LatentAttention):
+        return {"heads": layer.heads}
     if isinstance(layer, Experts):
         return {"hidden": layer.gate_EDF.shape[-1]}
     return {"hidden": layer.down.in_features} if isinstance(layer, FEEDFORWARD) else {}
@@ -84,6 +82,15 @@ def _attention(layer: Attention, mesh: DeviceMesh, border: Border) -> None:
     _by_inputs(layer.out, mesh, border)
     if isinstance(layer.mask, ALiBi):
         layer.mask.first = mesh.get_local_rank() * layer.mask.heads // mesh.size()
+    _enter(layer, border)
+
+
+def _latent_attention(layer: LatentAttention, mesh: DeviceMesh, border: Border) -> None:
+    """The latents are small: every process computes them whole, for its own heads."""
+    _by_outputs(layer.q, mesh)
+    _by_outputs(layer.kv, mesh)
+    _by_inputs(layer.out, mesh, border)
+    layer.held = _local
     _enter(layer, border)
 
 
@@ -141,6 +148,7 @@ def _stand(forward: Callable, border: Border, x_BTD: Tensor, offset: int = 0) ->
 
 PLAN: dict[type, Callable[[Any, DeviceMesh, Border], None]] = {
     Attention: _attention,
+    LatentAttention: _latent_attention,
     GELU: _feedforward,
     SwiGLU: _feedforward,
     ReLU: _feedforward,
@@ -150,6 +158,12 @@ PLAN: dict[type, Callable[[Any, DeviceMesh, Border], None]] = {
     nn.Embedding: _embedding,
     Learned: _position,
     LearnedBehindPadding: _position,
+}
+
+# What each process has whole, of some layers, and uses for its own heads only.
+WHOLE: dict[type, tuple[str, ...]] = {
+    Attention: ("q_norm", "k_norm"),
+    LatentAttention: ("q_latent", "q_norm", "kv_latent", "kv_norm"),
 }
 
 
@@ -226,10 +240,8 @@ def _local(parameter: Tensor) -> Tensor:
 
 
 def _partial(model: nn.Module, inside: set[nn.Module], over_time: bool) -> list[tuple[nn.Module, str]]:
-    attentions = [layer for layer in model.modules() if isinstance(layer, Attention)]
-    of_heads = {
-        norm for layer in attentions for part in (layer.q_norm, layer.k_norm) for norm in part.modules()
-    }
+    parts = [getattr(layer, name) for layer in model.modules() for name in WHOLE.get(type(layer), ())]
+    of_heads = {module for part in parts for module in part.modules()}
     return [
         (module, name)
         for module in model.modules()
