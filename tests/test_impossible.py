@@ -7,6 +7,7 @@ from triad.impossible import TABLE
 
 TWO = "trainer.devices=2 trainer.accelerator=cpu"
 MESH = f"strategy=mesh {TWO}"
+ALL_HEADS = "model.attention.query_key_norm._target_=triad.layers.norm.AllHeadsRMSNorm"
 EXAMPLES = {
     "a device is counted, not named": "trainer.devices=[1]",
     "only CPUs and NVIDIA GPUs are known": "trainer.accelerator=tpu",
@@ -20,6 +21,9 @@ EXAMPLES = {
     "each slice of attention holds whole heads": "strategy=tensor trainer.devices=3",
     "each slice of attention holds whole key-value heads": (
         "strategy=tensor trainer.devices=4 model.attention.kv_heads=2"
+    ),
+    "a norm over all heads needs all of them": (
+        f"strategy=tensor {ALL_HEADS} +model.attention.query_key_norm.heads=4 {TWO}"
     ),
     "each slice of a feed-forward layer holds as many hidden units": (
         f"strategy=tensor {TWO} model.feedforward.hidden=511"

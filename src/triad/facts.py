@@ -31,6 +31,11 @@ def kv_heads(config: dict) -> int:
     return config["model"]["attention"].get("kv_heads") or heads(config) if is_transformer(config) else 0
 
 
+def joins_heads(config: dict) -> bool:
+    norm = config["model"]["attention"].get("query_key_norm") if is_transformer(config) else None
+    return bool(norm) and norm["_target_"].endswith(".AllHeadsRMSNorm")
+
+
 def hidden(config: dict) -> int:
     """Hidden units, or 0 where the layer chooses: a number that powers of two divide."""
     return config["model"]["feedforward"].get("hidden") or 0 if is_transformer(config) else 0

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from triad.data.cache import locked
 from triad.fp8 import to_fp8
 from triad.layers.attention import Attention, flash, plain
+from triad.layers.latent_attention import LatentAttention
 from triad.layout import cores
 from triad.run import write
 
@@ -97,7 +98,7 @@ class Hardware:
         if self.fp8:
             to_fp8(model)
         for module in model.modules():
-            if isinstance(module, Attention):
+            if isinstance(module, Attention | LatentAttention):
                 module.kernel = KERNELS[self.attention]
         for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
             for block in stack:

@@ -16,6 +16,7 @@ from triad.facts import (
     hidden,
     is_deepspeed,
     is_transformer,
+    joins_heads,
     kv_heads,
     stages,
 )
@@ -91,6 +92,12 @@ TABLE = [
         lambda c: bool(kv_heads(c) % degree(c, "tensor")),
         "strategy.tensor={tensor} does not divide model.attention.kv_heads={kv_heads}: the nearest that does "
         "is strategy.tensor={near_tensor}",
+    ),
+    Impossible(
+        "a norm over all heads needs all of them",
+        lambda c: degree(c, "tensor") > 1 and joins_heads(c),
+        "strategy.tensor={tensor} spreads the heads that model.attention.query_key_norm normalises together: "
+        "use strategy=fsdp, or triad.layers.norm.RMSNorm, which takes each by itself",
     ),
     Impossible(
         "each slice of a feed-forward layer holds as many hidden units",

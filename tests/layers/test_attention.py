@@ -22,7 +22,8 @@ def naive(q, k, v):
 
 def layer(heads=4, kv_heads=None, **more):
     torch.manual_seed(0)
-    arguments = {"bias": False, "dropout": 0.0, "rotary": None, "query_key_norm": None} | more
+    arguments = {"head_size": None, "bias": False, "dropout": 0.0, "mask": None} | more
+    arguments = {"rotary": None, "query_key_norm": None} | arguments
     return Attention(32, heads, kv_heads, **arguments)
 
 

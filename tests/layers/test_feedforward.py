@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from triad.layers.feedforward import GELU, ReLUSquared, SwiGLU
+from triad.layers.feedforward import GELU, ReLU, ReLUSquared, SwiGLU
 
 
 def test_swiglu_is_the_equation():
@@ -24,7 +24,14 @@ def test_relu_squared_is_the_equation():
     torch.testing.assert_close(layer(x), (x @ layer.up.weight.mT).clamp(min=0) ** 2 @ layer.down.weight.mT)
 
 
+def test_relu_is_the_equation():
+    layer, x = ReLU(8, 12, True, 0.0), torch.randn(2, 3, 8)
+    hidden = (x @ layer.up.weight.mT + layer.up.bias).clamp(min=0)
+    torch.testing.assert_close(layer(x), hidden @ layer.down.weight.mT + layer.down.bias)
+
+
 def test_hidden_sizes_left_out_follow_the_width():
     assert SwiGLU(256, None, False, 0.0).up.out_features == 704
     assert GELU(256, None, False, 0.0, "tanh").up.out_features == 1024
+    assert ReLU(256, None, False, 0.0).up.out_features == 1024
     assert ReLUSquared(256, None, False, 0.0).up.out_features == 1024

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from triad.layers.norm import RMSNorm
+from triad.layers.norm import AllHeadsRMSNorm, RMSNorm
 
 
 def naive(x, gain, eps):
@@ -38,3 +38,9 @@ def test_rms_norm_in_bfloat16_errs_at_most_three_times_torch(shape):
 
 def test_rms_norm_works_on_the_meta_device():
     assert norm(8).to("meta")(torch.empty(2, 8, device="meta")).shape == (2, 8)
+
+
+def test_one_norm_for_all_heads_sees_them_as_one_vector():
+    layer, x = AllHeadsRMSNorm(4, 3, 1e-5).double(), torch.randn(2, 5, 3, 4, dtype=torch.float64)
+    torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+    torch.testing.assert_close(layer(x), naive(x.flatten(-2), layer.weight, 1e-5).view_as(x))

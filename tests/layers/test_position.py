@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from triad.layers.position import Learned, Rotary
+from triad.layers.position import (
+    Learned,
+    LearnedBehindPadding,
+    Llama3Rotary,
+    Normalised,
+    PartialRotary,
+    Rotary,
+)
 
 
 def naive(x, offset, base):
@@ -50,3 +57,33 @@ def test_an_odd_head_is_refused():
 def test_learned_positions_start_where_the_cache_ends():
     learned, x = Learned(10, 4), torch.randn(2, 3, 4)
     torch.testing.assert_close(learned(x, 5), x + learned.weight[5:8])
+
+
+def test_a_part_of_each_head_is_rotated_and_the_rest_is_left():
+    q, k = torch.randn(2, 3, 4, 7, 16, dtype=torch.float64)
+    for got, x in zip(PartialRotary(16, 100.0, 0.25)(q, k, 5), (q, k), strict=True):
+        torch.testing.assert_close(got, torch.cat([naive(x[..., :4], 5, 100.0), x[..., 4:]], -1))
+
+
+def test_llama_3_slows_what_turns_slowly_and_leaves_what_turns_fast():
+    rotary, plain = Llama3Rotary(64, 1e4, 8.0, 1.0, 4.0, 512), Rotary(64, 1e4)
+    index = torch.arange(32, dtype=torch.float64)
+    ratio = rotary.rotary.frequencies(index) / plain.frequencies(index)
+    turns = 512 * plain.frequencies(index) / (2 * torch.pi)
+    torch.testing.assert_close(ratio[turns > 4], torch.ones_like(ratio[turns > 4]))
+    torch.testing.assert_close(ratio[turns < 1], torch.full_like(ratio[turns < 1], 1 / 8))
+    between = (turns > 1) & (turns < 4)
+    assert between.any()
+    assert (ratio[between] > 1 / 8).all()
+    assert (ratio[between] < 1).all()
+
+
+def test_reserved_rows_of_learned_positions_are_never_looked_up():
+    learned, x = LearnedBehindPadding(10, 4, 2), torch.randn(2, 3, 4)
+    torch.testing.assert_close(learned(x, 5), x + learned.weight[7:10])
+    assert learned(torch.zeros(1, 10, 4)).shape == (1, 10, 4)
+
+
+def test_a_norm_in_the_place_of_positions_does_not_know_where_it_is():
+    normalised, x = Normalised(10, 4, 1e-5), torch.randn(2, 3, 4)
+    torch.testing.assert_close(normalised(x, 5), torch.nn.functional.layer_norm(x, (4,)))

@@ -1,5 +1,7 @@
 """One of two processes: a model cut over them against the whole model."""
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -10,7 +12,11 @@ from torch.distributed.tensor.debug import CommDebugMode
 from triad.door import depart
 from triad.layers.attention import Attention
 from triad.layers.feedforward import SwiGLU
+from triad.layers.latent_attention import LatentAttention
+from triad.layers.mask import ALiBi
 from triad.layers.norm import RMSNorm
+from triad.layers.position import Rotary
+from triad.layers.residual import PreNorm
 from triad.models.decoder import Decoder
 from triad.optim.initialise import initialise
 from triad.strategies.tensor import split
@@ -20,19 +26,28 @@ WORDS = 19  # does not divide
 
 def attention(width: int) -> Attention:
     norm = lambda size: RMSNorm(size, 1e-5)  # noqa: E731
-    return Attention(width, 4, None, bias=True, dropout=0.0, rotary=None, query_key_norm=norm)
+    mask = lambda: ALiBi(4)  # noqa: E731  (each head has a slope of its own)
+    return Attention(
+        width, 4, None, None, bias=True, dropout=0.0, mask=mask, rotary=None, query_key_norm=norm
+    )
+
+
+def latent(width: int) -> LatentAttention:
+    norm = lambda size: RMSNorm(size, 1e-5)  # noqa: E731
+    return LatentAttention(width, 4, 6, 8, 4, 2, 6, 0.0, norm, lambda head_size: Rotary(head_size, 100.0))
 
 
 def feedforward(width: int) -> SwiGLU:
     return SwiGLU(width, 24, bias=True, dropout=0.0)
 
 
-def decoder(over_time: bool | None) -> Decoder:
+def decoder(over_time: bool | None, attention: Callable = attention) -> Decoder:
     """Small, in double precision, cut unless `over_time` is None; its weights depend on names only."""
     with torch.device("meta"):
         norm = lambda width: RMSNorm(width, 1e-5)  # noqa: E731
         initial = lambda **_: 0.2  # noqa: E731
-        model = Decoder(WORDS, 8, 16, 1, True, 0.0, norm, attention, feedforward, None, initial).double()
+        parts = PreNorm, norm, attention, feedforward
+        model = Decoder(WORDS, 8, 16, 1, True, 0.0, *parts, None, None, initial).double()
     if over_time is not None:
         split(model, init_device_mesh("cpu", (2,)), over_time, experts=True)
     model.to_empty(device="cpu")
@@ -75,4 +90,5 @@ if __name__ == "__main__":
         half_of_each_matrix_is_here(model)
         a_block_sends_two_messages_each_way(model, over_time)
         logits_are_the_whole_models_with_and_without_cache(model, decoder(None))
+        logits_are_the_whole_models_with_and_without_cache(decoder(over_time, latent), decoder(None, latent))
     depart(0)

@@ -12,8 +12,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from triad.door import depart
 from triad.launch import launch
 from triad.layers.attention import Attention, KeyValueCache, flash, plain
+from triad.layers.latent_attention import LatentAttention
+from triad.layers.mask import ALiBi, Window
 from triad.layers.moe import MixtureOfExperts
-from triad.layers.position import Learned, Rotary
+from triad.layers.position import Learned, LearnedBehindPadding, PartialRotary, Rotary
 from triad.strategies import context
 
 B, S, D = 2, 12, 16
@@ -47,10 +49,19 @@ def made(layer: nn.Module) -> nn.Module:
     return layer.double()
 
 
-def attention(kernel=flash) -> nn.Module:
-    made_here = made(Attention(D, 4, 2, False, 0.0, lambda head_size: Rotary(head_size, 100.0), None))
+def attention(kernel=flash, mask=None) -> nn.Module:
+    made_here = made(
+        Attention(
+            D, 4, 2, None, False, 0.0, mask, lambda head_size: PartialRotary(head_size, 100.0, 0.5), None
+        )
+    )
     made_here.kernel = kernel
     return made_here
+
+
+def latent() -> nn.Module:
+    norm = lambda width: nn.RMSNorm(width, 1e-5)  # noqa: E731
+    return made(LatentAttention(D, 4, 6, 8, 4, 2, 6, 0.0, norm, lambda head_size: Rotary(head_size, 100.0)))
 
 
 def experts() -> nn.Module:
@@ -64,7 +75,9 @@ def auxiliary(routing) -> torch.Tensor:
 def layers() -> None:
     """Outputs and, summed over processes, gradients."""
     whole, mesh = torch.randn(B, S, D, dtype=torch.float64), init_device_mesh("cpu", (2,))
-    for make in (attention, lambda: attention(plain), lambda: made(Learned(S, D)), experts):
+    weighed = (lambda: attention(mask=lambda: Window(5))), (lambda: attention(plain, lambda: ALiBi(4)))
+    positions = (lambda: made(Learned(S, D))), (lambda: made(LearnedBehindPadding(S, D, 2)))
+    for make in (attention, lambda: attention(plain), *weighed, *positions, latent, experts):
         one, two = make(), make()
         zigzag = context.split(two, mesh)
         zigzag.on = True

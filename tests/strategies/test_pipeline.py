@@ -16,6 +16,7 @@ from triad.launch import launch
 from triad.layers.attention import Attention
 from triad.layers.feedforward import SwiGLU
 from triad.layers.norm import RMSNorm
+from triad.layers.residual import PreNorm
 from triad.models.decoder import Decoder
 from triad.sampling import continuation
 from triad.strategies.pipeline import ORDERS, Pipeline, micro_batches, placed
@@ -31,12 +32,22 @@ def decoder(depth: int = 2, tied: bool = True) -> Decoder:
         depth=depth,
         tied=tied,
         dropout=0.0,
+        block=PreNorm,
         norm=partial(RMSNorm, eps=1e-6),
         attention=partial(
-            Attention, heads=2, kv_heads=None, bias=False, dropout=0.0, rotary=None, query_key_norm=None
+            Attention,
+            heads=2,
+            kv_heads=None,
+            head_size=None,
+            bias=False,
+            dropout=0.0,
+            mask=None,
+            rotary=None,
+            query_key_norm=None,
         ),
         feedforward=partial(SwiGLU, hidden=8, bias=False, dropout=0.0),
         position=None,
+        pattern=None,
         initial=lambda **_: 0.02,
     )
 

@@ -18,10 +18,11 @@ class Attention(nn.Module):
         softmax(q k^T / sqrt(H)) v, in N heads      Vaswani et al. 2017, arXiv:1706.03762, eq. 1
         N / K heads share one key and value         Ainslie et al. 2023, arXiv:2305.13245
 
-    x_BTD (and the cache of earlier tokens) -> y_BTD. `kv_heads` null: as many as heads. `dropout` falls on
-    the weights and on the output, as in GPT-2. `rotary(head_size=H)` and `query_key_norm(H)` make the parts
-    applied to q and k. The attribute `kernel` (flash or plain below) may be replaced from outside: same
-    result, another speed. Raises ValueError if heads do not divide.
+    x_BTD (and the cache of earlier tokens) -> y_BTD. `kv_heads` null: as many as heads; `head_size` null:
+    width / heads. `dropout` falls on the weights and on the output, as in GPT-2. `rotary(head_size=H)` and
+    `query_key_norm(H)` make the parts applied to q and k; `mask()` one of layers/mask.py. The attribute
+    `kernel` (flash or plain below) may be replaced from outside: same result, another speed. Raises
+    ValueError if heads do not divide.
     """
 
     def __init__(
@@ -29,11 +30,12 @@ class Attention(nn.Module):
         width: int,
         heads: int,
         kv_heads: int | None,
+        head_size: int | None,
         bias: bool,
         dropout: float,
+        mask: Callable | None,
         rotary: Callable | None,
         query_key_norm: Callable | None,
-        head_size: int | None = None,
     ):
         super().__init__()
         kv_heads = kv_heads or heads
@@ -46,6 +48,7 @@ class Attention(nn.Module):
         self.q_norm = query_key_norm(self.head_size) if query_key_norm else nn.Identity()
         self.k_norm = query_key_norm(self.head_size) if query_key_norm else nn.Identity()
         self.rotary = rotary(head_size=self.head_size) if rotary else None
+        self.mask = mask() if mask else None
         self.dropout = nn.Dropout(dropout)
         self.kernel: Callable = flash
 
@@ -58,8 +61,13 @@ class Attention(nn.Module):
             q_BNTH, k_BKSH = self.rotary(q_BNTH, k_BKSH, cache.length if cache else 0)
         if cache is not None:
             k_BKSH, v_BKSH = cache.extend(k_BKSH, v_BKSH)
-        y_BNTH = self.kernel(q_BNTH, k_BKSH, v_BKSH, self.dropout.p if self.training else 0.0)
+        y_BNTH = self.kernel(q_BNTH, k_BKSH, v_BKSH, self.dropout.p if self.training else 0.0, self.mask)
         return self.dropout(self.out(y_BNTH.transpose(1, 2).flatten(-2)))
+
+    @property
+    def attending(self) -> int:
+        """The width of all heads: what each token costs for each that it sees."""
+        return self.q.out_features
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
         # the number of heads is inferred: under tensor parallelism only some of them live here
@@ -70,7 +78,7 @@ class KeyValueCache:
     """Keys and values of the tokens seen so far, in room kept for `context` of them; grows in place.
 
     The room is taken at the first `extend`: only then are the dtype and the heads that live on this device
-    known.
+    known. Latent attention keeps its latents as k and its rotated keys as v, so the two differ in size.
     """
 
     def __init__(self, batch: int, context: int):
@@ -82,7 +90,7 @@ class KeyValueCache:
 
     def extend(self, k_BKTH: Tensor, v_BKTH: Tensor) -> tuple[Tensor, Tensor]:
         """Append new tokens; return all keys and values, k_BKSH and v_BKSH. ValueError if they do not fit."""
-        batch, heads, new, size = k_BKTH.shape
+        batch, heads, new, _ = k_BKTH.shape
         end = self.length + new
         if batch != self.batch or end > self.context:
             raise ValueError(
@@ -90,38 +98,56 @@ class KeyValueCache:
                 f"got batch={batch} and {end} tokens"
             )
         if self.k is None or self.v is None:
-            self.k = k_BKTH.new_empty(batch, heads, self.context, size)
-            self.v = torch.empty_like(self.k)
+            self.k = k_BKTH.new_empty(batch, heads, self.context, k_BKTH.shape[-1])
+            self.v = v_BKTH.new_empty(batch, heads, self.context, v_BKTH.shape[-1])
         self.k[:, :, self.length : end] = k_BKTH
         self.v[:, :, self.length : end] = v_BKTH
         self.length = end
         return self.k[:, :, :end], self.v[:, :, :end]
 
 
-def flash(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0) -> Tensor:
-    """Causal attention by torch's fused kernel, which never writes the T x S weights down."""
-    new, past = q_BNTH.shape[2], k_BKSH.shape[2] - q_BNTH.shape[2]
-    # torch's is_causal counts from the first key; behind a cache we must count from the last
-    mask_TS = _visible(new, past, q_BNTH.device) if past and new > 1 else None
+def flash(
+    q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0, mask: Callable | None = None
+) -> Tensor:
+    """Attention by torch's fused kernel, which never writes the T x S weights down; causal without a mask."""
+    new, total = q_BNTH.shape[2], k_BKSH.shape[2]
+    past = total - new
+    mask_TS = mask(q_BNTH, total) if mask else None
+    causal = mask_TS is None
+    if causal and past and new > 1:
+        # torch's is_causal counts from the first key; behind a cache we must count from the last
+        mask_TS = _visible(new, past, q_BNTH.device)
     grouped = q_BNTH.shape[1] != k_BKSH.shape[1]
     return F.scaled_dot_product_attention(
-        q_BNTH, k_BKSH, v_BKSH, mask_TS, dropout, is_causal=not past, enable_gqa=grouped
+        q_BNTH, k_BKSH, v_BKSH, mask_TS, dropout, is_causal=causal and not past, enable_gqa=grouped
     )
 
 
-def plain(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0) -> Tensor:
-    """Causal attention step by step: on CPUs twice as fast as flash in bf16 for contexts up to some 512.
+def plain(
+    q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0, mask: Callable | None = None
+) -> Tensor:
+    """Attention step by step: on CPUs twice as fast as flash in bf16 for contexts up to some 512.
 
     Heads that share keys are stacked along time, so one product serves grouped and ordinary attention.
     """
     (batch, heads, new, size), (kv_heads, total) = q_BNTH.shape, k_BKSH.shape[1:3]
     group = heads // kv_heads
-    hidden_TS = _visible(new, total - new, q_BNTH.device).logical_not_()
-    mask_TS = torch.zeros_like(hidden_TS, dtype=q_BNTH.dtype).masked_fill_(hidden_TS, float("-inf"))
+    mask_TS = mask(q_BNTH, total) if mask else None
+    if mask_TS is None:
+        mask_TS = _causal(q_BNTH, total)
+    if mask_TS.ndim == 2:
+        stacked = mask_TS.repeat(group, 1)
+    else:
+        stacked = mask_TS.reshape(kv_heads, group * new, total).repeat(batch, 1, 1)
     q = q_BNTH.reshape(batch * kv_heads, group * new, size)
-    scores = torch.baddbmm(mask_TS.repeat(group, 1), q, k_BKSH.flatten(0, 1).mT, alpha=size**-0.5)
+    scores = torch.baddbmm(stacked, q, k_BKSH.flatten(0, 1).mT, alpha=size**-0.5)
     weights = F.dropout(scores.softmax(-1), dropout) if dropout else scores.softmax(-1)
-    return torch.bmm(weights, v_BKSH.flatten(0, 1)).view(batch, heads, new, size)
+    return torch.bmm(weights, v_BKSH.flatten(0, 1)).view(batch, heads, new, v_BKSH.shape[-1])
+
+
+def _causal(q_BNTH: Tensor, total: int) -> Tensor:
+    hidden_TS = _visible(q_BNTH.shape[2], total - q_BNTH.shape[2], q_BNTH.device).logical_not_()
+    return torch.zeros_like(hidden_TS, dtype=q_BNTH.dtype).masked_fill_(hidden_TS, float("-inf"))
 
 
 def _visible(new: int, past: int, device: torch.device) -> Tensor:

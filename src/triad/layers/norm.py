@@ -27,6 +27,24 @@ class RMSNorm(nn.RMSNorm):
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
+class AllHeadsRMSNorm(nn.Module):
+    """RMSNorm over all heads together, for queries and keys before they are compared.
+
+    Muennighoff et al. 2024 (OLMoE), arXiv:2409.02060, section 2; one root mean square for all N heads.
+    x_...NH -> y_...NH; the gain is one vector of N H. Needs all heads in one place, and as many of keys as of
+    queries.
+    """
+
+    def __init__(self, head_size: int, heads: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(heads * head_size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = x.flatten(-2)
+        return F.rms_norm(whole, whole.shape[-1:], self.weight.to(x.dtype), self.eps).view_as(x)
+
+
 class _RootMeanSquare(torch.autograd.Function):
     """With r = 1 / rms(x) and u = g w:   dx = r (u - x r^2 mean(u x)),   dw = sum r x g."""
 

@@ -1,5 +1,9 @@
 """Where a token stands. Shapes: B batch, N heads, T time, H head size, D width."""
 
+import math
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -30,10 +34,61 @@ class Rotary(nn.Module):
         """cos and sin of m theta_j, H wide (both halves alike), made anew: no buffer to shard or fill."""
         exact = torch.promote_types(like.dtype, torch.float32)
         index_H = torch.arange(self.head_size, device=like.device) % (self.head_size // 2)
-        theta_H = self.base ** (index_H.to(exact) * (-2 / self.head_size))
+        theta_H = self.frequencies(index_H.to(exact))
         position_T = torch.arange(offset, offset + length, device=like.device, dtype=exact)
         angle_TH = position_T[:, None] * theta_H
         return angle_TH.cos().to(like.dtype), angle_TH.sin().to(like.dtype)
+
+    def frequencies(self, index_H: Tensor) -> Tensor:
+        """theta_j of pair j."""
+        return self.base ** (index_H * (-2 / self.head_size))
+
+
+class PartialRotary(nn.Module):
+    """Rotate the first `fraction` of each head and leave the rest without position.
+
+        Black et al. 2022 (GPT-NeoX), arXiv:2204.06745, section 2.1, after GPT-J
+
+    As Rotary. Raises ValueError where the fraction of the head is odd.
+    """
+
+    def __init__(self, head_size: int, base: float, fraction: float):
+        super().__init__()
+        self.size = int(head_size * fraction)
+        self.rotary = Rotary(self.size, base)
+
+    def forward(self, q_BNTH: Tensor, k_BKTH: Tensor, offset: int = 0) -> tuple[Tensor, Tensor]:
+        turned = self.rotary(q_BNTH[..., : self.size], k_BKTH[..., : self.size], offset)
+        rest = q_BNTH[..., self.size :], k_BKTH[..., self.size :]
+        q_BNTH, k_BKTH = (torch.cat(parts, -1) for parts in zip(turned, rest, strict=True))
+        return q_BNTH, k_BKTH
+
+
+class Llama3Rotary(nn.Module):
+    """Rotary positions for a longer context than the model grew up with: slow turns are slowed further.
+
+        theta' = theta / factor   where a turn takes more than context / low tokens,
+        theta' = theta            where it takes less than context / high,
+        between them s theta + (1 - s) theta / factor,   s = (context / turn - low) / (high - low)
+        Llama 3.1 as released, low = 1, high = 4; Grattafiori et al. 2024, arXiv:2407.21783, section 3.4.2
+
+    As Rotary. `original` is the context before it was lengthened.
+    """
+
+    def __init__(self, head_size: int, base: float, factor: float, low: float, high: float, original: int):
+        super().__init__()
+        self.factor, self.low, self.high, self.original = factor, low, high, original
+        self.rotary = Rotary(head_size, base)
+        self.rotary.frequencies = partial(self._slowed, self.rotary.frequencies)
+
+    def forward(self, q_BNTH: Tensor, k_BKTH: Tensor, offset: int = 0) -> tuple[Tensor, Tensor]:
+        return self.rotary(q_BNTH, k_BKTH, offset)
+
+    def _slowed(self, frequencies: Callable, index_H: Tensor) -> Tensor:
+        theta_H = frequencies(index_H)
+        turns_H = self.original * theta_H / (2 * math.pi)
+        kept_H = ((turns_H - self.low) / (self.high - self.low)).clamp(0, 1)
+        return theta_H * (kept_H + (1 - kept_H) / self.factor)
 
 
 class Learned(nn.Embedding):
@@ -48,6 +103,35 @@ class Learned(nn.Embedding):
 
     def forward(self, x_BTD: Tensor, offset: int = 0) -> Tensor:
         return x_BTD + self.weight[offset : offset + x_BTD.shape[1]]
+
+
+class LearnedBehindPadding(nn.Embedding):
+    """Learned positions in a table that keeps `reserved` rows before the first, once meant for padding.
+
+    Zhang et al. 2022 (OPT), arXiv:2205.01068, as released: 2 rows. x_BTD and the position of its first token
+    -> x_BTD + p_TD.
+    """
+
+    def __init__(self, context: int, width: int, reserved: int):
+        super().__init__(reserved + context, width)
+        self.reserved = reserved
+
+    def forward(self, x_BTD: Tensor, offset: int = 0) -> Tensor:
+        first = self.reserved + offset
+        return x_BTD + self.weight[first : first + x_BTD.shape[1]]
+
+
+class Normalised(nn.LayerNorm):
+    """No position: the embeddings are normalised, which steadies training.
+
+    Le Scao et al. 2022 (BLOOM), arXiv:2211.05100, section 3.2.3. x_BTD -> y_BTD, wherever it stands.
+    """
+
+    def __init__(self, context: int, width: int, eps: float):
+        super().__init__(width, eps=eps)
+
+    def forward(self, x_BTD: Tensor, offset: int = 0) -> Tensor:
+        return super().forward(x_BTD)
 
 
 class _Rotate(torch.autograd.Function):

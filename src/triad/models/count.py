@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torch import nn
 
 from triad.layers.attention import Attention
+from triad.layers.latent_attention import LatentAttention
 from triad.layers.moe import MixtureOfExperts
 
 
@@ -12,7 +13,7 @@ class Count(NamedTuple):
     """All parameters, and those that work on each token: everything but the experts it is not sent to.
 
     `multiplying` are the active ones that multiply (a table that is only looked up does not), `attending` the
-    widths of all attentions' heads.
+    widths of all attentions' heads (of latent attention the mean of those of keys and values).
     """
 
     total: int
@@ -34,7 +35,7 @@ def count(model: nn.Module) -> Count:
     active = total - sum(map(_idle, model.modules()))
     lookups = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
     tied = model.embedding.weight.numel() if model.head is None else 0
-    heads = sum(m.q.out_features for m in model.modules() if isinstance(m, Attention))
+    heads = sum(m.attending for m in model.modules() if isinstance(m, Attention | LatentAttention))
     return Count(total, active, active - lookups + tied, heads)
 
 

@@ -15,14 +15,16 @@ Cache = list[KeyValueCache]
 class Decoder(nn.Module):
     """Predict the next token from those before it.
 
-        x = embed(tokens) + position;   x += attention(norm(x)),  x += feedforward(norm(x)),  `depth` times;
-        logits = W norm(x)      Radford et al. 2019 (GPT-2); Touvron et al. 2023, arXiv:2302.13971 (Llama)
+        x = embed(tokens) + position;   x = block(x), `depth` times;   logits = W norm(x)
+        Radford et al. 2019 (GPT-2); Touvron et al. 2023, arXiv:2302.13971 (Llama)
 
     tokens_BT -> (logits_BTV, one Routing per layer of experts). With `loss` the first is
     loss(hidden_BTD, weight_VD, vocabulary=), called inside so that a sharded head is there when it is used.
-    With `cache` the tokens follow those already in it. `norm(D)`, `attention(D)`, `feedforward(D)`,
-    `position(context, D)` make the parts; `tied` uses the embedding as head; `initial` says what weights
-    start as. Raises ValueError for more tokens than `context`.
+    With `cache` the tokens follow those already in it. `norm(D)`, `attention(D)`, `feedforward(D)` make the
+    parts and `block(norm, attention, norm, feedforward)` puts them together; `pattern(layer)` gives a layer
+    other ones; `position(context, D)` follows the embedding. Blocks whose result is normalised need no norm
+    behind them. `tied` uses the embedding as head; `initial` says what weights start as.
+    Raises ValueError for more tokens than `context`.
     """
 
     def __init__(
@@ -33,10 +35,12 @@ class Decoder(nn.Module):
         depth: int,
         tied: bool,
         dropout: float,
+        block: Callable,
         norm: Callable,
         attention: Callable,
         feedforward: Callable,
         position: Callable | None,
+        pattern: Callable | None,
         initial: Callable,
     ):
         super().__init__()
@@ -45,10 +49,11 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(vocab_size, width)
         self.position = position(context, width) if position else None
         self.dropout = nn.Dropout(dropout)
+        parts = {"block": block, "norm": norm, "attention": attention, "feedforward": feedforward}
         self.blocks = nn.ModuleList(
-            Block(norm(width), attention(width), norm(width), feedforward(width)) for _ in range(depth)
+            _layer(width, **parts | (pattern(layer) if pattern else {})) for layer in range(depth)
         )
-        self.norm = norm(width)
+        self.norm = nn.Identity() if self.blocks[-1].normalised else norm(width)
         self.head = None if tied else nn.Linear(width, vocab_size, bias=False)
         self.readout = Readout()
 
@@ -82,29 +87,7 @@ class Decoder(nn.Module):
         return self.readout(self.norm(x_BTD), weight_VD, loss)
 
 
-class Block(nn.Module):
-    """Attention and feed-forward, each reading a normalised copy of the residual stream and adding to it.
-
-        Pre-norm: Xiong et al. 2020, arXiv:2002.04745, figure 1b
-
-    x_BTD -> x_BTD and the Routing of a layer of experts, else None.
-    """
-
-    def __init__(
-        self,
-        attention_norm: nn.Module,
-        attention: nn.Module,
-        feedforward_norm: nn.Module,
-        feedforward: nn.Module,
-    ):
-        super().__init__()
-        self.attention_norm = attention_norm
-        self.attention = attention
-        self.feedforward_norm = feedforward_norm
-        self.feedforward = feedforward
-
-    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Routing | None]:
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), cache)
-        y_BTD = self.feedforward(self.feedforward_norm(x_BTD))
-        y_BTD, routing = y_BTD if isinstance(y_BTD, tuple) else (y_BTD, None)
-        return x_BTD + y_BTD, routing
+def _layer(
+    width: int, block: Callable, norm: Callable, attention: Callable, feedforward: Callable
+) -> nn.Module:
+    return block(norm(width), attention(width), norm(width), feedforward(width))

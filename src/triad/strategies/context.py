@@ -15,8 +15,9 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh
 
 from triad.layers.attention import Attention
+from triad.layers.latent_attention import LatentAttention
 from triad.layers.moe import MixtureOfExperts, Routing
-from triad.layers.position import Learned, Rotary
+from triad.layers.position import Learned, LearnedBehindPadding, Rotary
 from triad.strategies.unofficial import all_gather_single, reduce_scatter_single
 
 
@@ -47,11 +48,11 @@ def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
     """Make every layer that looks along time see the whole of it, while `on` says that it is split."""
     zigzag = Zigzag(mesh)
     for layer in model.modules():
-        if isinstance(layer, Attention):
+        if isinstance(layer, Attention | LatentAttention):
             layer.kernel = partial(_attend, zigzag, layer.kernel)
         elif isinstance(layer, Rotary):
             layer.tables = partial(_tables, zigzag, layer.tables)
-        elif isinstance(layer, Learned):
+        elif isinstance(layer, Learned | LearnedBehindPadding):
             layer.forward = partial(_learned, zigzag, layer.forward)
         elif isinstance(layer, MixtureOfExperts):
             layer.whole_sequence = partial(_whole_sequence, zigzag)
@@ -60,17 +61,25 @@ def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
 
 
 def _attend(
-    zigzag: Zigzag, kernel: Callable, q_BNTH: Tensor, k_BKTH: Tensor, v_BKTH: Tensor, dropout: float = 0.0
+    zigzag: Zigzag,
+    kernel: Callable,
+    q_BNTH: Tensor,
+    k_BKTH: Tensor,
+    v_BKTH: Tensor,
+    dropout: float = 0.0,
+    mask: Callable | None = None,
 ) -> Tensor:
     """Own queries against all keys before them: to the kernel each chunk is new tokens behind a cache."""
     if not zigzag.on:
-        return kernel(q_BNTH, k_BKTH, v_BKTH, dropout)
-    k_BKSH, v_BKSH = _whole(zigzag, torch.stack((k_BKTH, v_BKTH)))
+        return kernel(q_BNTH, k_BKTH, v_BKTH, dropout, mask)
+    # side by side, in one message: those of latent attention differ in size
+    both_BKSH = _whole(zigzag, torch.cat((k_BKTH, v_BKTH), -1))
+    k_BKSH, v_BKSH = both_BKSH.split((k_BKTH.shape[-1], v_BKTH.shape[-1]), -1)
     chunks = q_BNTH.chunk(2, dim=2)
     length = chunks[0].shape[2]
     ends = [start + length for start in zigzag.starts(2 * length)]
     parts = [
-        kernel(q, k_BKSH[:, :, :end], v_BKSH[:, :, :end], dropout)
+        kernel(q, k_BKSH[:, :, :end], v_BKSH[:, :, :end], dropout, mask)
         for q, end in zip(chunks, ends, strict=True)
     ]
     return torch.cat(parts, dim=2)

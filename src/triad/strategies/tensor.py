@@ -17,13 +17,16 @@ from torch.nn import functional as F
 from triad.layers.attention import Attention
 from triad.layers.autocast import lowered
 from triad.layers.cross_entropy import Vocabulary
-from triad.layers.feedforward import GELU, ReLUSquared, SwiGLU
+from triad.layers.feedforward import GELU, ReLU, ReLUSquared, SwiGLU
+from triad.layers.latent_attention import LatentAttention
+from triad.layers.mask import ALiBi
 from triad.layers.moe import Experts, MixtureOfExperts
-from triad.layers.position import Learned
+from triad.layers.position import Learned, LearnedBehindPadding
 from triad.strategies.borders import Border
 
 # What holds parameters and is either cut below or works on each token alone.
 KNOWN = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm, Experts)
+FEEDFORWARD = (GELU, ReLU, ReLUSquared, SwiGLU)
 
 
 def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) -> list[tuple[nn.Module, str]]:
@@ -53,9 +56,7 @@ def check(model: nn.Module, size: int) -> None:
     """Raise ValueError, naming layer and number, for a model that cannot be cut into so many slices."""
     for name, layer in model.named_modules():
         if not isinstance(layer, KNOWN) and next(layer.parameters(recurse=False), None) is not None:
-            raise ValueError(
-                f"strategy.tensor={size}: {name} is a {type(layer).__name__}, which cannot be cut"
-            )
+            raise ValueError(f"strategy.tensor={size} cannot cut {name}, a {type(layer).__name__}")
         for key, number in _divided(layer).items():
             if number % size:
                 raise ValueError(f"strategy.tensor={size} does not divide {key}={number} of {name}")
@@ -68,19 +69,32 @@ def _divided(layer: nn.Module) -> dict[str, int]:
     if isinstance(layer, Attention):
         size = layer.head_size
         return {"heads": layer.q.out_features // size, "kv_heads": layer.k.out_features // size}
+    if isinstance(layer, LatentAttention):
+        return {"heads": layer.heads}
     if isinstance(layer, Experts):
         return {"hidden": layer.gate_EDF.shape[-1]}
-    return {"hidden": layer.down.in_features} if isinstance(layer, GELU | SwiGLU | ReLUSquared) else {}
+    return {"hidden": layer.down.in_features} if isinstance(layer, FEEDFORWARD) else {}
 
 
 def _attention(layer: Attention, mesh: DeviceMesh, border: Border) -> None:
     for linear in (layer.q, layer.k, layer.v):
         _by_outputs(linear, mesh)
     _by_inputs(layer.out, mesh, border)
+    if isinstance(layer.mask, ALiBi):
+        layer.mask.first = mesh.get_local_rank() * layer.mask.heads // mesh.size()
     _enter(layer, border)
 
 
-def _feedforward(layer: GELU | SwiGLU | ReLUSquared, mesh: DeviceMesh, border: Border) -> None:
+def _latent_attention(layer: LatentAttention, mesh: DeviceMesh, border: Border) -> None:
+    """The latents are small: every process computes them whole, for its own heads."""
+    _by_outputs(layer.q, mesh)
+    _by_outputs(layer.kv, mesh)
+    _by_inputs(layer.out, mesh, border)
+    layer.held = _local
+    _enter(layer, border)
+
+
+def _feedforward(layer: Any, mesh: DeviceMesh, border: Border) -> None:
     for linear in layer.children():
         if isinstance(linear, nn.Linear) and linear is not layer.down:
             _by_outputs(linear, mesh)
@@ -124,7 +138,7 @@ def _look_up(layer: nn.Embedding, border: Border, tokens_BT: Tensor) -> Tensor:
     return border.leave(x_BTD * here_BT[..., None])
 
 
-def _position(layer: Learned, mesh: DeviceMesh, border: Border) -> None:
+def _position(layer: nn.Module, mesh: DeviceMesh, border: Border) -> None:
     _call(layer, partial(_stand, layer.forward, border))
 
 
@@ -134,13 +148,22 @@ def _stand(forward: Callable, border: Border, x_BTD: Tensor, offset: int = 0) ->
 
 PLAN: dict[type, Callable[[Any, DeviceMesh, Border], None]] = {
     Attention: _attention,
+    LatentAttention: _latent_attention,
     GELU: _feedforward,
     SwiGLU: _feedforward,
+    ReLU: _feedforward,
     ReLUSquared: _feedforward,
     Experts: _experts,
     MixtureOfExperts: _mixture,
     nn.Embedding: _embedding,
     Learned: _position,
+    LearnedBehindPadding: _position,
+}
+
+# What each process has whole, of some layers, and uses for its own heads only.
+WHOLE: dict[type, tuple[str, ...]] = {
+    Attention: ("q_norm", "k_norm"),
+    LatentAttention: ("q_latent", "q_norm", "kv_latent", "kv_norm"),
 }
 
 
@@ -217,10 +240,8 @@ def _local(parameter: Tensor) -> Tensor:
 
 
 def _partial(model: nn.Module, inside: set[nn.Module], over_time: bool) -> list[tuple[nn.Module, str]]:
-    attentions = [layer for layer in model.modules() if isinstance(layer, Attention)]
-    of_heads = {
-        norm for layer in attentions for part in (layer.q_norm, layer.k_norm) for norm in part.modules()
-    }
+    parts = [getattr(layer, name) for layer in model.modules() for name in WHOLE.get(type(layer), ())]
+    of_heads = {module for part in parts for module in part.modules()}
     return [
         (module, name)
         for module in model.modules()

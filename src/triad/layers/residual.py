@@ -1,0 +1,92 @@
+"""How attention and feed-forward stand in the residual stream. Shapes: B batch, T time, D width.
+
+Each class is built from two norms and two parts, and maps x_BTD (and the cache of earlier tokens) to x_BTD
+and the Routing of a layer of experts, else None.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from triad.layers.attention import KeyValueCache
+
+
+class PreNorm(nn.Module):
+    """Each part reads a normalised copy of the residual stream and adds to it.
+
+    x += attention(norm(x)),   x += feedforward(norm(x))
+    Xiong et al. 2020, arXiv:2002.04745, figure 1b; Radford et al. 2019 (GPT-2), section 2.3
+    """
+
+    normalised = False  # what it gives; the model adds a norm at its end
+
+    def __init__(
+        self,
+        attention_norm: nn.Module,
+        attention: nn.Module,
+        feedforward_norm: nn.Module,
+        feedforward: nn.Module,
+    ):
+        super().__init__()
+        self.attention_norm, self.attention = attention_norm, attention
+        self.feedforward_norm, self.feedforward = feedforward_norm, feedforward
+
+    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Any]:
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), cache)
+        y_BTD, routing = with_routing(self.feedforward(self.feedforward_norm(x_BTD)))
+        return x_BTD + y_BTD, routing
+
+
+class PostNorm(nn.Module):
+    """The sum of stream and part is normalised.
+
+    x = norm(x + attention(x)),   x = norm(x + feedforward(x))
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.1; Radford et al. 2018 (GPT-1)
+    """
+
+    normalised = True
+
+    def __init__(
+        self,
+        attention_norm: nn.Module,
+        attention: nn.Module,
+        feedforward_norm: nn.Module,
+        feedforward: nn.Module,
+    ):
+        super().__init__()
+        self.attention_norm, self.attention = attention_norm, attention
+        self.feedforward_norm, self.feedforward = feedforward_norm, feedforward
+
+    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Any]:
+        x_BTD = self.attention_norm(x_BTD + self.attention(x_BTD, cache))
+        y_BTD, routing = with_routing(self.feedforward(x_BTD))
+        return self.feedforward_norm(x_BTD + y_BTD), routing
+
+
+class Parallel(nn.Module):
+    """Both parts read the same stream, each through its own norm, and both are added to it.
+
+    x += attention(norm_1(x)) + feedforward(norm_2(x))      Black et al. 2022, arXiv:2204.06745, section 2.1
+    """
+
+    normalised = False
+
+    def __init__(
+        self,
+        attention_norm: nn.Module,
+        attention: nn.Module,
+        feedforward_norm: nn.Module,
+        feedforward: nn.Module,
+    ):
+        super().__init__()
+        self.attention_norm, self.attention = attention_norm, attention
+        self.feedforward_norm, self.feedforward = feedforward_norm, feedforward
+
+    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Any]:
+        y_BTD, routing = with_routing(self.feedforward(self.feedforward_norm(x_BTD)))
+        return x_BTD + self.attention(self.attention_norm(x_BTD), cache) + y_BTD, routing
+
+
+def with_routing(y: Any) -> tuple[Tensor, Any]:
+    """What a feed-forward part gives, with None where it routes nothing."""
+    return y if isinstance(y, tuple) else (y, None)

@@ -1,0 +1,208 @@
+"""Our module names beside those of Hugging Face's transformers: data, for import, export and comparison.
+
+A family's table says for each module of ours ({} is the layer) where its weight and bias lie in theirs: under
+which name, in which rows of that matrix, and whether theirs is (in, out). Families are named by the
+`model_type` of their configurations.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Shape(NamedTuple):
+    """What the rows of a matrix depend on: the number of heads, and of each head's rotated components."""
+
+    heads: int
+    rotary: int = 0
+
+
+class At(NamedTuple):
+    """A module of theirs: `rows(n, shape)` are those of its n rows that are ours, in our order."""
+
+    name: str
+    rows: Callable[[int, Shape], Tensor] | None = None
+    transposed: bool = False
+
+
+def fused(name: str, by_head: bool, transposed: bool) -> dict[str, At]:
+    """Queries, keys and values in one matrix: one after the other, or head after head."""
+
+    def third(part: int) -> Callable[[int, Shape], Tensor]:
+        def rows(n: int, shape: Shape) -> Tensor:
+            groups = shape.heads if by_head else 1
+            return torch.arange(n).unflatten(0, (groups, 3, -1))[:, part].flatten()
+
+        return rows
+
+    return {
+        f"blocks.{{}}.attention.{ours}": At(name, third(part), transposed) for part, ours in enumerate("qkv")
+    }
+
+
+def turned_neighbours(n: int, shape: Shape) -> Tensor:
+    """They rotate neighbours in the last components of each head, we halves: even ones first, then odd."""
+    return _halves(torch.arange(n).unflatten(0, (shape.heads, -1)), shape.rotary)
+
+
+def turned_neighbours_once(n: int, shape: Shape) -> Tensor:
+    """The same where all heads share one key."""
+    return _halves(torch.arange(n)[None], shape.rotary)
+
+
+def _halves(rows_NH: Tensor, rotary: int) -> Tensor:
+    still, turned = rows_NH[:, :-rotary], rows_NH[:, -rotary:]
+    return torch.cat((still, turned[:, ::2], turned[:, 1::2]), 1).flatten()
+
+
+def block(prefix: str, **names: str) -> dict[str, At]:
+    """Modules of a layer; a double underscore stands for a point."""
+    return {
+        f"blocks.{{}}.{ours.replace('__', '.')}": At(f"{prefix}.{{}}.{name}") for ours, name in names.items()
+    }
+
+
+GPT1 = {
+    "embedding": At("transformer.tokens_embed"),
+    "position": At("transformer.positions_embed"),
+    **block("transformer.h", attention_norm="ln_1", feedforward_norm="ln_2"),
+    **fused("transformer.h.{}.attn.c_attn", by_head=False, transposed=True),
+    "blocks.{}.attention.out": At("transformer.h.{}.attn.c_proj", transposed=True),
+    "blocks.{}.feedforward.up": At("transformer.h.{}.mlp.c_fc", transposed=True),
+    "blocks.{}.feedforward.down": At("transformer.h.{}.mlp.c_proj", transposed=True),
+}
+
+GPT2 = GPT1 | {
+    "embedding": At("transformer.wte"),
+    "position": At("transformer.wpe"),
+    "norm": At("transformer.ln_f"),
+}
+
+OPT = {
+    "embedding": At("model.decoder.embed_tokens"),
+    "position": At("model.decoder.embed_positions"),
+    "norm": At("model.decoder.final_layer_norm"),
+    **block(
+        "model.decoder.layers",
+        attention_norm="self_attn_layer_norm",
+        attention__q="self_attn.q_proj",
+        attention__k="self_attn.k_proj",
+        attention__v="self_attn.v_proj",
+        attention__out="self_attn.out_proj",
+        feedforward_norm="final_layer_norm",
+        feedforward__up="fc1",
+        feedforward__down="fc2",
+    ),
+}
+
+MLP_OF_FOUR = {"feedforward__up": "mlp.dense_h_to_4h", "feedforward__down": "mlp.dense_4h_to_h"}
+TWO_NORMS = {"attention_norm": "input_layernorm", "feedforward_norm": "post_attention_layernorm"}
+
+GPT_NEOX = {
+    "embedding": At("gpt_neox.embed_in"),
+    "norm": At("gpt_neox.final_layer_norm"),
+    "head": At("lm_head"),  # embed_out in the published files
+    **block("gpt_neox.layers", attention__out="attention.dense", **TWO_NORMS, **MLP_OF_FOUR),
+    **fused("gpt_neox.layers.{}.attention.query_key_value", by_head=True, transposed=False),
+}
+
+BLOOM = {
+    "embedding": At("transformer.word_embeddings"),
+    "position": At("transformer.word_embeddings_layernorm"),
+    "norm": At("transformer.ln_f"),
+    **block("transformer.h", attention__out="self_attention.dense", **TWO_NORMS, **MLP_OF_FOUR),
+    **fused("transformer.h.{}.self_attention.query_key_value", by_head=True, transposed=False),
+}
+
+LLAMA = {
+    "embedding": At("model.embed_tokens"),
+    "norm": At("model.norm"),
+    "head": At("lm_head"),
+    **block(
+        "model.layers",
+        attention__q="self_attn.q_proj",
+        attention__k="self_attn.k_proj",
+        attention__v="self_attn.v_proj",
+        attention__q_norm="self_attn.q_norm",
+        attention__k_norm="self_attn.k_norm",
+        attention__out="self_attn.o_proj",
+        feedforward__gate="mlp.gate_proj",
+        feedforward__up="mlp.up_proj",
+        feedforward__down="mlp.down_proj",
+        **TWO_NORMS,
+    ),
+}
+
+DEEPSEEK_V3 = LLAMA | {
+    **block(
+        "model.layers",
+        attention__q_latent="self_attn.q_a_proj",
+        attention__q_norm="self_attn.q_a_layernorm",
+        attention__kv_norm="self_attn.kv_a_layernorm",
+        attention__kv="self_attn.kv_b_proj",
+    ),
+    "blocks.{}.attention.q": At("model.layers.{}.self_attn.q_b_proj", turned_neighbours),
+    "blocks.{}.attention.kv_latent": At(
+        "model.layers.{}.self_attn.kv_a_proj_with_mqa", turned_neighbours_once
+    ),
+}
+
+FAMILIES: dict[str, dict[str, At]] = {
+    "openai-gpt": GPT1,
+    "gpt2": GPT2,
+    "opt": OPT,
+    "gpt_neox": GPT_NEOX,
+    "bloom": BLOOM,
+    "llama": LLAMA,
+    "mistral": LLAMA,
+    "qwen3": LLAMA,
+    "deepseek_v3": DEEPSEEK_V3,
+}
+
+
+def imported(
+    table: Mapping[str, At], theirs: Mapping[str, Tensor], names: Iterable[str], shape: Shape
+) -> dict[str, Tensor]:
+    """Our parameters of these names, out of theirs. Raises ValueError for one that theirs does not hold."""
+    found = {}
+    for name in names:
+        at, key = _place(table, name)
+        if key not in theirs:
+            raise ValueError(f"{name} is {key} in their model, which is not there")
+        whole = _ours_way(theirs[key], at)
+        found[name] = whole if at.rows is None else whole[at.rows(len(whole), shape).to(whole.device)]
+    return found
+
+
+def exported(table: Mapping[str, At], ours: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
+    """Their parameters, put together from ours."""
+    parts: dict[str, list[tuple[At, Tensor]]] = {}
+    for name, tensor in ours.items():
+        at, key = _place(table, name)
+        parts.setdefault(key, []).append((at, tensor))
+    return {key: _assembled(pieces, shape) for key, pieces in parts.items()}
+
+
+def _assembled(pieces: list[tuple[At, Tensor]], shape: Shape) -> Tensor:
+    n = sum(len(tensor) for _, tensor in pieces)
+    whole = pieces[0][1].new_empty(n, *pieces[0][1].shape[1:])
+    for at, tensor in pieces:
+        rows = torch.arange(n) if at.rows is None else at.rows(n, shape)
+        whole[rows.to(whole.device)] = tensor
+    return _ours_way(whole, pieces[0][0]).contiguous()
+
+
+def _ours_way(tensor: Tensor, at: At) -> Tensor:
+    return tensor.mT if at.transposed and tensor.ndim == 2 else tensor
+
+
+def _place(table: Mapping[str, At], name: str) -> tuple[At, str]:
+    """Where one of our parameters lies: blocks.3.attention.q.weight is blocks.{}.attention.q and weight."""
+    *path, kind = name.split(".")
+    layer = path[1] if path[0] == "blocks" else ""
+    ours = ".".join(["blocks", "{}", *path[2:]] if layer else path)
+    if ours not in table:
+        raise ValueError(f"{name} has no place in their model")
+    return table[ours], f"{table[ours].name.format(layer)}.{kind}"

@@ -1,0 +1,137 @@
+"""Our models against transformers': the same random weights give the same logits."""
+
+import pytest
+import torch
+
+from triad.door import build, compose
+from triad.models.hugging_face import FAMILIES, Shape, exported, imported
+
+transformers = pytest.importorskip("transformers")
+
+SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16}
+LLAMA = {"intermediate_size": 48, "num_key_value_heads": 2, "rms_norm_eps": 1e-5}
+LATENT = {"q_lora_rank": 12, "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 6}
+STRETCHED = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, "low_freq_factor": 1.0} | {
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+HIDDEN = "model.feedforward.hidden=48"
+KV = "model.attention.kv_heads=2"
+NORM = {"_target_": "triad.layers.norm.RMSNorm", "_partial_": True, "eps": 1e-6}
+ROTARY = {"_target_": "triad.layers.position.Rotary", "_partial_": True, "base": 10000.0}
+MLA = {
+    "_target_": "triad.layers.latent_attention.LatentAttention",
+    "_partial_": True,
+    "heads": 4,
+    "query_rank": 12,
+    "key_value_rank": 8,
+    "content_size": 8,
+    "rotary_size": 4,
+    "value_size": 6,
+    "dropout": 0.0,
+    "norm": NORM,
+    "rotary": ROTARY,
+}
+
+# their model_type: their settings, our YAML, our changes
+CASES = {
+    "openai-gpt": (GPT, "gpt1", ""),
+    "gpt2": (GPT, "gpt2", ""),
+    "opt": (
+        SIZE | {"ffn_dim": 128, "word_embed_proj_dim": 32, "max_position_embeddings": 16},
+        "opt_6_7b",
+        "",
+    ),
+    "gpt_neox": (
+        SIZE
+        | {
+            "num_attention_heads": 2,
+            "intermediate_size": 128,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "partial_rotary_factor": 0.25,
+            },
+        },
+        "pythia_70m",
+        "model.attention.heads=2",
+    ),
+    "bloom": ({"hidden_size": 32, "n_layer": 2, "n_head": 4}, "bloom_7b1", ""),
+    "llama": (SIZE | LLAMA, "llama2_70b", f"{HIDDEN} {KV}"),
+    "llama, lengthened": (
+        SIZE | LLAMA | {"rope_parameters": STRETCHED, "tie_word_embeddings": True},
+        "llama3_2_1b",
+        f"{HIDDEN} {KV} model.attention.rotary.original=64",
+    ),
+    "mistral": (
+        SIZE | LLAMA | {"sliding_window": 5},
+        "mistral_7b",
+        f"{HIDDEN} {KV} model.attention.mask.size=5",
+    ),
+    "qwen3": (
+        SIZE
+        | LLAMA
+        | {
+            "head_dim": 16,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        },
+        "qwen3_8b",
+        f"{HIDDEN} {KV} model.attention.head_size=16",
+    ),
+    "deepseek_v3": (
+        SIZE | LLAMA | LATENT | {"num_key_value_heads": 4, "first_k_dense_replace": 2, "rms_norm_eps": 1e-6},
+        "llama_7b",
+        HIDDEN,
+    ),
+}
+
+
+def pair(case: str):
+    """Their model and ours, in double precision, with their weights."""
+    settings, name, changes = CASES[case]
+    family = case.partition(",")[0]
+    torch.manual_seed(0)
+    plain = {"vocab_size": 17, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
+    config = transformers.AutoConfig.for_model(family, **plain, **settings)
+    theirs = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    theirs = theirs.double().eval()
+    for parameter in theirs.parameters():  # gains and biases too: a part left out would not be seen otherwise
+        torch.nn.init.normal_(parameter, std=0.3)
+    words = ["context=16", "model.width=32", "model.depth=2", "model.attention.heads=4", *changes.split()]
+    model = compose([f"model={name}", *words])["model"]
+    if family == "deepseek_v3":
+        model["attention"] = MLA
+    ours = build(model)(vocab_size=17).double().eval()
+    shape = Shape(config.num_attention_heads, LATENT["qk_rope_head_dim"])
+    return theirs, ours, FAMILIES[family], shape
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_logits_are_hugging_faces(case: str) -> None:
+    theirs, ours, table, shape = pair(case)
+    names = [name for name, _ in ours.named_parameters()]
+    ours.load_state_dict(imported(table, dict(theirs.named_parameters()), names, shape))
+    tokens = torch.randint(17, (2, 14))
+    with torch.no_grad():
+        expected = theirs(tokens).logits
+        assert expected.std() > 0.1
+        torch.testing.assert_close(ours(tokens)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_that_went_to_ours_and_back_are_theirs_all_of_them(case: str) -> None:
+    theirs, ours, table, shape = pair(case)
+    before = dict(theirs.named_parameters())
+    names = [name for name, _ in ours.named_parameters()]
+    after = exported(table, imported(table, before, names, shape), shape)
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_a_parameter_without_a_place_in_their_model_is_named() -> None:
+    with pytest.raises(ValueError, match=r"blocks\.0\.attention\.q_norm\.weight has no place"):
+        imported(FAMILIES["gpt2"], {}, ["blocks.0.attention.q_norm.weight"], Shape(4))
+    with pytest.raises(ValueError, match=r"model\.norm\.weight in their model, which is not there"):
+        imported(FAMILIES["llama"], {}, ["norm.weight"], Shape(4))
