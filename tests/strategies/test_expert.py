@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.distributed.tensor import Shard
 from triad.door import depart
 from triad.launch import launch
 from triad.layers.moe import Experts, MixtureOfExperts
+from triad.layers.routers.top_k import TopK
 from triad.strategies import expert
 from triad.strategies.shard import beside
 
@@ -63,7 +65,9 @@ def loads() -> None:
 def shapes() -> None:
     """What is split, what is refused, and where FSDP may cut what is split."""
     mesh = init_device_mesh("cpu", (2,))
-    model = MixtureOfExperts(WIDTH, HIDDEN, EXPERTS, 2, 0, True, 0.0, 0.0)
+    model = MixtureOfExperts(
+        WIDTH, HIDDEN, EXPERTS, 0, partial(TopK, top_k=2, normalize=True, balance=0.0, z=0.0)
+    )
     expert.split(model, mesh)
     gate = model.experts.gate_EDF
     assert gate.shape == (4, 6, 10)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
-from triad.layers.moe import Routing
+from triad.layers.moe import MixtureOfExperts, Routing
 from triad.layers.readout import Readout
 
 Cache = list[KeyValueCache]
@@ -58,7 +58,7 @@ class Decoder(nn.Module):
         x_BTD = self.embed(tokens_BT, cache[0].length if cache else 0)
         routings = []
         for block, past in zip(self.blocks, cache or [None] * self.depth, strict=True):
-            x_BTD, routing = block(x_BTD, past)
+            x_BTD, routing = block(x_BTD, past, tokens_BT)
             if routing is not None:
                 routings.append(routing)
         return self.read(x_BTD, loss), tuple(routings)
@@ -87,7 +87,7 @@ class Block(nn.Module):
 
         Pre-norm: Xiong et al. 2020, arXiv:2002.04745, figure 1b
 
-    x_BTD -> x_BTD and the Routing of a layer of experts, else None.
+    x_BTD -> x_BTD and the Routing of a layer of experts, which may ask for the tokens_BT, else None.
     """
 
     def __init__(
@@ -103,8 +103,12 @@ class Block(nn.Module):
         self.feedforward_norm = feedforward_norm
         self.feedforward = feedforward
 
-    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Routing | None]:
+    def forward(
+        self, x_BTD: Tensor, cache: KeyValueCache | None = None, tokens_BT: Tensor | None = None
+    ) -> tuple[Tensor, Routing | None]:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), cache)
-        y_BTD = self.feedforward(self.feedforward_norm(x_BTD))
-        y_BTD, routing = y_BTD if isinstance(y_BTD, tuple) else (y_BTD, None)
-        return x_BTD + y_BTD, routing
+        y_BTD = self.feedforward_norm(x_BTD)
+        if isinstance(self.feedforward, MixtureOfExperts):
+            y_BTD, routing = self.feedforward(y_BTD, tokens_BT)
+            return x_BTD + y_BTD, routing
+        return x_BTD + self.feedforward(y_BTD), None
