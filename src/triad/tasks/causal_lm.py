@@ -19,6 +19,7 @@ from triad.layers.cross_entropy import IGNORED, cross_entropy_sum
 from triad.layers.routing import SEEN
 from triad.models.count import count
 from triad.optim.initialise import initialise
+from triad.optim.rebalance import Rebalance
 from triad.optim.roles import decay_groups
 
 
@@ -66,6 +67,7 @@ class CausalLM(LightningModule):
         strategy = self.trainer.strategy
         model = self.bare()
         self.count = count(model)
+        self.rebalance = Rebalance(model)
         self.hardware.tune(model)
         strategy.parallelize(model)
         model.to_empty(device=strategy.root_device)
@@ -100,6 +102,7 @@ class CausalLM(LightningModule):
         optimizer.zero_grad()
         self.shares = {"train/loss": loss, "train/auxiliary": auxiliary}
         self.load_LE = seen_LS[:, :-SEEN]
+        self.rebalance(self.load_LE, self.trainer.strategy.total)
         if len(seen_LS):
             entropy, dropped = seen_LS[:, -SEEN:].mean(0) / batch["rows"]
             self.shares |= {"train/router_entropy": entropy, "train/dropped": dropped}
