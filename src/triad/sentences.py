@@ -75,6 +75,8 @@ def _unknown_group(sentence: str) -> str:
     """Hydra's 'Could not override X. No match in the defaults list' with the nearest group."""
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
     word = sentence.partition("'")[2].partition("'")[0].partition("=")[0]
+    if word == "router" or word.startswith("router."):
+        return f"{word}= is for models that route tokens to experts by choice: use model=moe with it"
     return sentence + (suggestion(word, groups) if "Could not override" in sentence else "")
 
 

@@ -101,7 +101,7 @@ class CausalLM(LightningModule):
         optimizer.step()
         optimizer.zero_grad()
         self.shares = {"train/loss": loss, "train/auxiliary": auxiliary}
-        self.load_LE = seen_LS[:, :-SEEN]
+        self.load_LE = seen_LS[:, :-SEEN].contiguous()
         self.rebalance(self.load_LE, self.trainer.strategy.total)
         if len(seen_LS):
             entropy, dropped = seen_LS[:, -SEEN:].mean(0) / batch["rows"]
