@@ -13,7 +13,7 @@ from triad.run import sweep_id
 MISTAKES = {
     "modle=moe": "did you mean model?",
     "model=mo": "did you mean moe?",
-    "router=switch": "use model=moe with it",
+    "router=switch": "this model has no experts",
     "model.widht=3": "did you mean model.width",
     "widht=3": "did you mean model.width",
     "optimizer.lr=fast": "optimizer.lr=fast: input should be a valid number",

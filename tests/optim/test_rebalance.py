@@ -48,5 +48,6 @@ def test_the_bias_is_kept_and_is_no_weight():
     layers = model(BIASED)
     assert "0.router.bias" in layers.state_dict()
     assert "0.router.bias" not in roles(layers)
-    assert layers[0].router.bias.dtype == torch.float32
+    assert layers.bfloat16()[0].router.bias.dtype == torch.float32
+    assert layers.double()[0].router.bias.dtype == torch.float64
     assert _idle(layers[0]) == 3 * 3 * 4 * 4

@@ -40,8 +40,7 @@ class DeepSeekV3(nn.Module):
         self.top_k, self.groups, self.top_groups = top_k, groups, top_groups
         self.scale, self.speed, self.balance = scale, speed, balance
         self.weight = nn.Parameter(torch.empty(experts, width))
-        exact = torch.promote_types(torch.get_default_dtype(), torch.float32)  # a step would be lost in bf16
-        self.register_buffer("bias", torch.empty(experts, dtype=exact))
+        self.register_buffer("bias", torch.empty(experts))
         self.whole_sequence: Callable[..., tuple[Tensor, ...]] = themselves
 
     def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[TokensChoose, Routing]:
@@ -68,6 +67,12 @@ class DeepSeekV3(nn.Module):
     def rebalance(self, load_E: Tensor) -> None:
         """Make experts that had less than the mean load of a step more wanted, and the others less."""
         self.bias += (self.speed * (load_E.mean() - load_E).sign()).to(self.bias.dtype)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "DeepSeekV3":
+        """What `to` and `to_empty` call: the bias stays in fp32 or better, as its steps are lost in bf16."""
+        super()._apply(fn, recurse)
+        self.bias = self.bias.to(torch.promote_types(self.bias.dtype, torch.float32))
+        return self
 
     def _allowed(self, biased_BTE: Tensor) -> Tensor:
         """What stands in the best groups; the rest is out of reach."""
