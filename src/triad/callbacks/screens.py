@@ -67,7 +67,8 @@ class Screens(Callback):
             "perf/train_s",
         )
         facts = {"best": "  ".join(f"{key} {result[key]:.4g}" for key in shown if key in result)}
-        if xz := self.tokens.xz_bits_per_byte:
+        xz = self.tokens.xz_bits_per_byte
+        if xz and "val/bits_per_byte" in result:
             facts["xz -9e"] = f"{xz:.4g} bits per byte of the same validation text"
         return facts | {
             "curve": str(self.run / "curve.png"),

@@ -30,6 +30,25 @@ class GELU(nn.Module):
         return self.dropout(self.down(F.gelu(self.up(x_BTD), approximate=self.approximate)))
 
 
+class ReLU(nn.Module):
+    """Two layers with a rectifier between.
+
+        y = W_2 max(W_1 x + b_1, 0) + b_2      Vaswani et al. 2017, arXiv:1706.03762, eq. 2
+
+    x_BTD -> y_BTD. `hidden` null: 4 times the width.
+    """
+
+    def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
+        super().__init__()
+        hidden = hidden or 4 * width
+        self.up = nn.Linear(width, hidden, bias)
+        self.down = nn.Linear(hidden, width, bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.dropout(self.down(F.relu(self.up(x_BTD))))
+
+
 class SwiGLU(nn.Module):
     """A hidden layer multiplied by its own gate.
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torch import nn
 
 from triad.layers.attention import Attention
+from triad.layers.full_attention import FullAttention
 from triad.layers.moe import MixtureOfExperts
 
 
@@ -34,7 +35,7 @@ def count(model: nn.Module) -> Count:
     active = total - sum(map(_idle, model.modules()))
     lookups = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
     tied = model.embedding.weight.numel() if model.head is None else 0
-    heads = sum(m.q.out_features for m in model.modules() if isinstance(m, Attention))
+    heads = sum(m.q.out_features for m in model.modules() if isinstance(m, Attention | FullAttention))
     return Count(total, active, active - lookups + tied, heads)
 
 

@@ -173,7 +173,7 @@ class CausalLM(LightningModule):
         figures = {
             "val/loss": loss,
             "val/perplexity": _exp(loss),
-            "val/bits_per_byte": self.bits_per_byte(loss),
+            **self.code_length("val", loss),
         }
         self.log_dict(
             figures, logger=False, sync_dist=True
@@ -185,9 +185,9 @@ class CausalLM(LightningModule):
         """Words that show what has been learned: a continuation of `prompt`."""
         return [*prompt, *continuation(model, prompt, tokens, context, temperature, 50, seed=0)]
 
-    def bits_per_byte(self, nats_per_token: float) -> float:
+    def code_length(self, split: str, nats_per_token: float) -> dict[str, float]:
         """Comparable between vocabularies, and with a compressor."""
-        return nats_per_token * self.nats_to_bits_per_byte
+        return {f"{split}/bits_per_byte": nats_per_token * self.nats_to_bits_per_byte}
 
     def _reseed(self, step: int) -> None:
         """Dropout depends on (seed, step, data rank) only: processes that share rows draw the same masks."""
