@@ -93,7 +93,7 @@ TABLE = [
     Impossible(
         "hidden tokens are found from both sides",
         lambda c: learns(c, "MaskedLM") and not is_encoder(c),
-        "task=masked_lm needs a model that sees both sides of a token, which model={model_name} does not: use "
+        "task=masked_lm needs a model that sees both sides of a token; model={model_name} does not: use "
         "model=encoder, or task=causal_lm",
     ),
     Impossible(

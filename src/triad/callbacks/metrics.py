@@ -110,6 +110,7 @@ class Metrics(Callback):
             "perf/mfu",
             "val/loss",
             "val/bits_per_byte",
+            "val/exact_match",
         )
         words = "  ".join(f"{key.partition('/')[2]} {metrics[key]:.4g}" for key in shown if key in metrics)
         if self.bar:

@@ -27,9 +27,9 @@ class Sample(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, task: Any) -> None:
         model = trainer.strategy.whole(task.model)
         with trainer.precision_plugin.val_step_context():
-            words = task.sample(model, self.start, self.length, self.context, self.temperature)
+            lines = task.sample(model, self.start, self.length, self.context, self.temperature)
         if trainer.is_global_zero:
-            text = self.tokenizer.decode(words)
+            text = "\n".join(map(self.tokenizer.decode, lines))
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"--- step {trainer.global_step}\n{text}\n")
             indented = "\n".join("    | " + line for line in text.splitlines()[:12])

@@ -62,6 +62,7 @@ class Screens(Callback):
             "val/loss",
             "val/perplexity",
             "val/bits_per_byte",
+            "val/exact_match",
             "perf/tokens_per_s",
             "perf/mfu",
             "perf/train_s",

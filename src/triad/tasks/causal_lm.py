@@ -181,9 +181,9 @@ class CausalLM(LightningModule):
 
     def sample(
         self, model: nn.Module, prompt: list[int], tokens: int, context: int, temperature: float
-    ) -> list[int]:
-        """Words that show what has been learned: a continuation of `prompt`."""
-        return [*prompt, *continuation(model, prompt, tokens, context, temperature, 50, seed=0)]
+    ) -> list[list[int]]:
+        """Lines of words that show what has been learned: a continuation of `prompt`."""
+        return [[*prompt, *continuation(model, prompt, tokens, context, temperature, 50, seed=0)]]
 
     def code_length(self, split: str, nats_per_token: float) -> dict[str, float]:
         """Comparable between vocabularies, and with a compressor."""

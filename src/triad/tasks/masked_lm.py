@@ -87,14 +87,14 @@ class MaskedLM(CausalLM):
 
     def sample(
         self, model: nn.Module, prompt: list[int], tokens: int, context: int, temperature: float
-    ) -> list[int]:
+    ) -> list[list[int]]:
         """The beginning of the first row of validation, with the likeliest word wherever one was hidden."""
         assert self.shown is not None
         tokens_1T, targets_1T = self.shown
         logits_1TV, _ = model(tokens_1T)
         guess_1T = logits_1TV[..., : self.vocab_size].argmax(-1)
         words_1T = guess_1T.where(targets_1T != IGNORED, tokens_1T)
-        return [word for word in words_1T[0].tolist() if word >= 0][:tokens]
+        return [[word for word in words_1T[0].tolist() if word >= 0][:tokens]]
 
     def code_length(self, split: str, nats_per_token: float) -> dict[str, float]:
         """None: what is told of some tokens, given the others, codes no text."""
