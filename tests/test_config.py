@@ -15,7 +15,7 @@ from triad.signature import check, signature
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml"))
 GROUPS = sorted({path.parent.name for path in FILES} - {"callbacks", "experiment", "debug", "logger"})
-EXTRA = {"text": ["data.path=somewhere"]}
+EXTRA = {"text": ["data.path=somewhere"], "parallel": ["data.source=somewhere"]}
 
 
 def composed(*overrides: str) -> dict:

@@ -20,6 +20,9 @@ EXAMPLES = {
     "an encoder-decoder reads a source": "model=encoder_decoder",
     "hidden tokens are found from both sides": "task=masked_lm",
     "a source is read by an encoder and told by a decoder": "task=copy",
+    "a translation is of parallel text, and parallel text is for translation": (
+        "model=encoder_decoder task=translation"
+    ),
     "attention to both sides is not cut over processes": (
         f"model=encoder task=masked_lm strategy=tensor {TWO}"
     ),

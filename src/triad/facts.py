@@ -36,6 +36,18 @@ def learns(config: dict, task: str) -> bool:
     return config["task"]["_target_"].endswith(f".{task}")
 
 
+def learns_from_pairs(config: dict) -> bool:
+    """Whether sources and targets are in the data, not made of its rows."""
+    return task_name(config) == "translation"
+
+
+def task_name(config: dict) -> str:
+    """What conf/task calls it: sequences to sequences by the rule of their pairs."""
+    task = config["task"]
+    rule = task.get("pairs", {}).get("_target_", "").rpartition(".")[2]
+    return {"given": "translation"}.get(rule, rule) or task["_target_"].split(".")[-2]
+
+
 def beyond_rows(config: dict) -> str | None:
     """The axis over which something else than rows, copies or experts is spread, if there is one."""
     return next((axis for axis in ("tensor", "context", "pipeline") if degree(config, axis) > 1), None)
@@ -71,8 +83,9 @@ def _of_the_mesh(c: dict) -> dict:
     units = c["model"].get("depth", 0) + 2
     return axes | {
         "model_name": re.sub("(?<=[a-z])(?=[A-Z])", "_", c["model"]["_target_"].rpartition(".")[2]).lower(),
-        "task_name": c["task"]["_target_"].split(".")[-2],
+        "task_name": task_name(c),
         "beyond_rows": beyond_rows(c),
+        "data_name": c["data"]["_target_"].rpartition(".")[2],
         "heads": heads(c),
         "kv_heads": kv_heads(c),
         "hidden": hidden(c),

@@ -21,6 +21,7 @@ from triad.facts import (
     is_transformer,
     kv_heads,
     learns,
+    learns_from_pairs,
     stages,
 )
 from triad.launch import ranks_are_here
@@ -100,6 +101,12 @@ TABLE = [
         "a source is read by an encoder and told by a decoder",
         lambda c: learns(c, "SequenceToSequence") and not is_encoder_decoder(c),
         "model={model_name} reads no source: use model=encoder_decoder, or task=causal_lm",
+    ),
+    Impossible(
+        "a translation is of parallel text, and parallel text is for translation",
+        lambda c: learns_from_pairs(c) != c["data"]["_target_"].endswith(".parallel"),
+        "task={task_name} does not go with data={data_name}: task=translation needs data=parallel, and the "
+        "other tasks a text",
     ),
     Impossible(
         "attention to both sides is not cut over processes",

@@ -32,6 +32,11 @@ def sort(batch: dict) -> tuple[Tensor, Tensor]:
     return source_BT, sorted_BT.where(sorted_BT < last, PADDING)
 
 
+def given(batch: dict) -> tuple[Tensor, Tensor]:
+    """Those that the data has."""
+    return batch["source_BS"], batch["target_BU"]
+
+
 def _rows(batch: dict) -> Tensor:
     """The tokens of the rows, but for the last: a target has its end to tell, too."""
     return batch["tokens_BT"].where(batch["targets_BT"] != IGNORED, PADDING)[:, :-1]
