@@ -3,8 +3,8 @@ import torch
 
 from triad.layers.full_attention import FullAttention, Grown, Kept, biased, causal, visible
 from triad.layers.relative_bias import RelativeBias
-from triad.layers.residual import PostNorm, PreNorm
 from triad.layers.sinusoidal import Sinusoidal
+from triad.layers.sublayer import PostNorm, PreNorm
 
 
 def layer(**changes) -> FullAttention:

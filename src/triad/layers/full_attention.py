@@ -62,6 +62,11 @@ class FullAttention(nn.Module):
         memory_BSD = lowered(memory_BSD)
         return self._heads(self.k(memory_BSD)), self._heads(self.v(memory_BSD))
 
+    @property
+    def attending(self) -> int:
+        """The width of all heads: what each token costs for each that it sees."""
+        return self.q.out_features
+
     def _heads(self, x_BTD: Tensor) -> Tensor:
         return x_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 

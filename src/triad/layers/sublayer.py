@@ -1,4 +1,7 @@
-"""How a part of a block reads the residual stream and joins it. Shapes: B batch, T time, D width."""
+"""How one part of a block (a sub-layer) reads the residual stream and joins it.
+
+Shapes: B batch, T time, D width.
+"""
 
 from torch import Tensor, nn
 
