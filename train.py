@@ -16,6 +16,7 @@ def train(
     from triad.checkpoints.folder import complete
     from triad.data.cache import home
     from triad.data.module import Windows
+    from triad.data.pairs import Pairs
     from triad.data.tokens import prepare
     from triad.precision import for_trainer
 
@@ -23,7 +24,10 @@ def train(
     tokenizer = part.tokenizer(source=part.data, cache=home())
     tokens = prepare(part.data, tokenizer, home())
     pin(run, {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint})
-    data = Windows(tokens, context, part.batch, seed, packed)
+    if part.data.paired:
+        data = Pairs(tokens, context, part.batch, seed, tokenizer.separator)
+    else:
+        data = Windows(tokens, context, part.batch, seed, packed)
     measured = hardware.Measured(home(), run, hardware.device(nodes["trainer"]["accelerator"]))
     precision = part.precision(measured)
     part.hardware.settle(measured, part.model, data.batch_rows(0), context, precision)

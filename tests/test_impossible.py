@@ -17,6 +17,16 @@ EXAMPLES = {
     "one process cannot use several devices": "trainer.devices=2",
     "more GPU processes than GPUs": "strategy=ddp trainer.accelerator=gpu trainer.devices=99",
     "the degrees of a mesh multiply to the number of processes": f"{MESH} strategy.tensor=3",
+    "an encoder sees the tokens that follow": "model=encoder",
+    "an encoder-decoder reads a source": "model=encoder_decoder",
+    "hidden tokens are found from both sides": "task=masked_lm",
+    "a source is read by an encoder and told by a decoder": "task=copy",
+    "a translation is of parallel text, and parallel text is for translation": (
+        "model=encoder_decoder task=translation"
+    ),
+    "attention to both sides is not cut over processes": (
+        f"model=encoder task=masked_lm strategy=tensor {TWO}"
+    ),
     "only attention and feed-forward layers can be cut into slices": f"strategy=tensor model=lstm {TWO}",
     "each slice of attention holds whole heads": "strategy=tensor trainer.devices=3",
     "each slice of attention holds whole key-value heads": (

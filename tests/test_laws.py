@@ -24,7 +24,7 @@ ARROWS = {
     "checkpoints": {"checkpoints", "strategies", "manifest", "sentences"},
     "manifest": set(),
     "loggers": {"loggers"},
-    "tasks": {"tasks", "layers", "models", "optim", "checkpoints"},
+    "tasks": {"tasks", "layers", "models", "optim", "checkpoints", "sampling"},
     "sampling": set(),
     "launch": set(),
     "signature": set(),

@@ -1,5 +1,6 @@
 """What a configuration says of its model and layout, without building either: what refusals speak of."""
 
+import re
 from collections.abc import Iterator
 from math import prod
 
@@ -24,6 +25,35 @@ def is_deepspeed(config: dict) -> bool:
 
 def is_transformer(config: dict) -> bool:
     return isinstance(config["model"].get("attention"), dict)
+
+
+def is_encoder(config: dict) -> bool:
+    return config["model"]["_target_"].endswith(".Encoder")
+
+
+def is_encoder_decoder(config: dict) -> bool:
+    return config["model"]["_target_"].endswith(".EncoderDecoder")
+
+
+def learns(config: dict, task: str) -> bool:
+    return config["task"]["_target_"].endswith(f".{task}")
+
+
+def learns_from_pairs(config: dict) -> bool:
+    """Whether sources and targets are in the data, not made of its rows."""
+    return task_name(config) == "translation"
+
+
+def task_name(config: dict) -> str:
+    """What conf/task calls it: sequences to sequences by the rule of their pairs."""
+    task = config["task"]
+    rule = task.get("pairs", {}).get("_target_", "").rpartition(".")[2]
+    return {"given": "translation"}.get(rule, rule) or task["_target_"].split(".")[-2]
+
+
+def beyond_rows(config: dict) -> str | None:
+    """The axis over which something else than rows, copies or experts is spread, if there is one."""
+    return next((axis for axis in ("tensor", "context", "pipeline") if degree(config, axis) > 1), None)
 
 
 def heads(config: dict) -> int:
@@ -81,7 +111,10 @@ def _of_the_mesh(c: dict) -> dict:
     divided = [n for n in (heads(c), kv_heads(c), hidden(c)) if n]
     units = c["model"].get("depth", 0) + 2
     return axes | {
-        "model_name": c["model"]["_target_"].rpartition(".")[2].lower(),
+        "model_name": re.sub("(?<=[a-z])(?=[A-Z])", "_", c["model"]["_target_"].rpartition(".")[2]).lower(),
+        "task_name": task_name(c),
+        "beyond_rows": beyond_rows(c),
+        "data_name": c["data"]["_target_"].rpartition(".")[2],
         "heads": heads(c),
         "kv_heads": kv_heads(c),
         "hidden": hidden(c),

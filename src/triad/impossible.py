@@ -11,6 +11,7 @@ from triad.facts import (
     SEQUENCE_WIDE,
     SPLIT,
     STAGES,
+    beyond_rows,
     experts,
     facts,
     fills_the_world,
@@ -18,9 +19,13 @@ from triad.facts import (
     hidden,
     is_bidirectional,
     is_deepspeed,
+    is_encoder,
+    is_encoder_decoder,
     is_transformer,
     joins_heads,
     kv_heads,
+    learns,
+    learns_from_pairs,
     routers,
     stages,
 )
@@ -78,6 +83,41 @@ TABLE = [
         lambda c: "data_shard" in c["strategy"] and not fills_the_world(c),
         "strategy: {degrees} do not multiply to the {world} processes of trainer.devices={devices}; change "
         "one of them, or let one be -1 to take what is left",
+    ),
+    Impossible(
+        "an encoder sees the tokens that follow",
+        lambda c: is_encoder(c) and learns(c, "CausalLM"),
+        "model={model_name} sees the future that task=causal_lm asks it for: use task=masked_lm, or "
+        "model=decoder",
+    ),
+    Impossible(
+        "an encoder-decoder reads a source",
+        lambda c: is_encoder_decoder(c) and not learns(c, "SequenceToSequence"),
+        "model={model_name} turns a source into a target, which task={task_name} does not have: use "
+        "task=copy, reverse, sort or translation, or another model",
+    ),
+    Impossible(
+        "hidden tokens are found from both sides",
+        lambda c: learns(c, "MaskedLM") and not is_encoder(c),
+        "task=masked_lm needs a model that sees both sides of a token; model={model_name} does not: use "
+        "model=encoder, or task=causal_lm",
+    ),
+    Impossible(
+        "a source is read by an encoder and told by a decoder",
+        lambda c: learns(c, "SequenceToSequence") and not is_encoder_decoder(c),
+        "model={model_name} reads no source: use model=encoder_decoder, or task=causal_lm",
+    ),
+    Impossible(
+        "a translation is of parallel text, and parallel text is for translation",
+        lambda c: learns_from_pairs(c) != c["data"]["_target_"].endswith(".parallel"),
+        "task={task_name} does not go with data={data_name}: task=translation needs data=parallel, and the "
+        "other tasks a text",
+    ),
+    Impossible(
+        "attention to both sides is not cut over processes",
+        lambda c: (is_encoder(c) or is_encoder_decoder(c)) and beyond_rows(c) is not None,
+        "model={model_name} cannot be spread over strategy.{beyond_rows}: use strategy=fsdp, ddp, hsdp or "
+        "deepspeed",
     ),
     Impossible(
         "only attention and feed-forward layers can be cut into slices",

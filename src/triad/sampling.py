@@ -38,6 +38,22 @@ def continuation(
         yield chosen
 
 
+@torch.no_grad()
+def greedy(model: nn.Module, source_BS: Tensor, first: int, tokens: int) -> Tensor:
+    """Tell a target for each source, the likeliest word each time: words_BT, T `tokens`.
+
+    `first` begins every target. Nothing is asked of what is told, so that processes that share a model call
+    it equally often, and no device is waited for; a target's end is in it, and something behind it.
+    """
+    cache, words = model.empty_cache(len(source_BS)), []
+    fresh_B1 = source_BS.new_full((len(source_BS), 1), first)
+    for _ in range(tokens):
+        logits_BTV, _ = model(source_BS, fresh_B1, cache=cache)
+        fresh_B1 = logits_BTV[:, -1].argmax(-1, keepdim=True)
+        words.append(fresh_B1)
+    return torch.cat(words, 1)
+
+
 def _choose(logits_V: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> int:
     if temperature == 0:
         return int(logits_V.argmax())

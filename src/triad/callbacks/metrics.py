@@ -87,7 +87,7 @@ class Metrics(Callback):
         metrics = {
             **shares,
             "train/perplexity": math.exp(min(loss, 700)),
-            "train/bits_per_byte": task.bits_per_byte(loss),
+            **task.code_length("train", loss),
             **{key: float(value) for key, value in task.figures.items()},
             "train/tokens": self.seen,
             "perf/tokens_per_s": speed,
@@ -113,6 +113,7 @@ class Metrics(Callback):
             "perf/mfu",
             "val/loss",
             "val/bits_per_byte",
+            "val/exact_match",
         )
         words = "  ".join(f"{key.partition('/')[2]} {metrics[key]:.4g}" for key in shown if key in metrics)
         if self.bar:

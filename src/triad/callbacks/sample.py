@@ -6,11 +6,12 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from triad.data.tokenizers import Tokenizer
-from triad.sampling import continuation
 
 
 class Sample(Callback):
-    """Print a continuation of `prompt` after each validation, and keep it in the run's samples.txt.
+    """Print what the task shows after each validation, such as a continuation of `prompt`; keep it, too.
+
+    It is added to the run's samples.txt.
 
     Every rank takes part, because the weights may be spread over them; all draw the same numbers.
     """
@@ -26,11 +27,9 @@ class Sample(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, task: Any) -> None:
         model = trainer.strategy.whole(task.model)
         with trainer.precision_plugin.val_step_context():
-            words = [
-                *continuation(model, self.start, self.length, self.context, self.temperature, 50, seed=0)
-            ]
+            lines = task.sample(model, self.start, self.length, self.context, self.temperature)
         if trainer.is_global_zero:
-            text = self.tokenizer.decode(self.start + words)
+            text = "\n".join(map(self.tokenizer.decode, lines))
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"--- step {trainer.global_step}\n{text}\n")
             indented = "\n".join("    | " + line for line in text.splitlines()[:12])

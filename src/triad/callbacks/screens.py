@@ -63,16 +63,19 @@ class Screens(Callback):
             "val/loss",
             "val/perplexity",
             "val/bits_per_byte",
+            "val/exact_match",
             "perf/tokens_per_s",
             "perf/mfu",
             "perf/train_s",
         )
         facts = {"best": "  ".join(f"{key} {result[key]:.4g}" for key in shown if key in result)}
-        if xz := self.tokens.xz_bits_per_byte:
+        xz = self.tokens.xz_bits_per_byte
+        if xz and "val/bits_per_byte" in result:
             facts["xz -9e"] = f"{xz:.4g} bits per byte of the same validation text"
+        facts["curve"] = str(self.run / "curve.png")
+        if "val/bits_per_byte" in result:  # it codes a text, and can continue one
+            facts["sample"] = f'python -m triad.generate run={self.run} prompt="def "'
         return facts | {
-            "curve": str(self.run / "curve.png"),
-            "sample": f'python -m triad.generate run={self.run} prompt="def "',
             "resume": f"python train.py resume={self.run} trainer.max_steps={2 * result['steps']}",
             "compare": f"python -m triad.compare {self.run.parent}/*",
         }

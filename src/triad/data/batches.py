@@ -39,9 +39,9 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
     """Batch k = rows first_row(k) ... first_row(k) + batch_rows(k) - 1 of the order, k = start, start + 1 ...
 
     Each rank yields its even share: tokens_BT, targets_BT (-100 behind the end of a document that is not
-    packed) and step; rows and count (of targets) are those of the whole batch. There is no end: epoch follows
-    epoch, each shuffled anew. The batch depends on (tokens, context, seed, k) alone, neither on the ranks nor
-    on the DataLoader's workers.
+    packed) and step; rows, count (of targets) and lengths_R (targets of each row) are those of the whole
+    batch. There is no end: epoch follows epoch, each shuffled anew. The batch depends on (tokens, context,
+    seed, k) alone, neither on the ranks nor on the DataLoader's workers.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
             "step": step,
             "rows": rows,
             "count": int(every.targets.sum()),
+            "lengths_R": torch.from_numpy(every.targets),
         }
 
     def _read(self, starts_B: np.ndarray, lengths_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,10 +33,14 @@ class Contents(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Documents by split, read anew at every call, so that memory does not grow with the corpus."""
+    """Documents by split, read anew at every call, so that memory does not grow with the corpus.
+
+    `paired`: every other document is the translation of the one before it.
+    """
 
     name: str
     read: Callable[[Split], Iterator[Document]]
+    paired: bool = False
 
     def documents(self, split: Split) -> Iterator[Document]:
         """Stream the documents that have text; ValueError when there are none."""

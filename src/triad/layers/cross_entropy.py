@@ -42,6 +42,8 @@ def cross_entropy_sum(
     targets_BT: Tensor,
     chunk: int | None = None,
     vocabulary: Vocabulary = WHOLE,
+    bias_V: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Sum of -log softmax(W h)_target over the targets that are not -100, as a scalar of fp32.
 
@@ -55,35 +57,50 @@ def cross_entropy_sum(
 
     With a slice of the `vocabulary` the loss is of the whole, and dh is the part that comes of these rows:
     whoever hands a slice in adds the parts up. After Shoeybi et al. 2019, arXiv:1909.08053, section 3.
+
+    `bias_V` is added to the logits. With `smoothing` e each target is (1 - e) of itself and e / V of every
+    word (Szegedy et al. 2016, arXiv:1512.00567, section 7). Raises ValueError for either with a slice.
     """
+    if vocabulary != WHOLE and (smoothing or bias_V is not None):
+        raise ValueError(f"smoothing={smoothing} or a bias of words: the vocabulary must be in one piece")
     dtype = autocast_dtype(hidden_BTD) or torch.promote_types(hidden_BTD.dtype, weight_VD.dtype)
     chunk = chunk or max(512, 2**21 // (vocabulary.most or weight_VD.shape[0]))  # alike in all slices
     # inside a Function gradients are always off, so it must be told
-    arguments = targets_BT.flatten(), chunk, dtype, torch.is_grad_enabled(), vocabulary
+    arguments = targets_BT.flatten(), chunk, dtype, torch.is_grad_enabled(), _loss_by(vocabulary, smoothing)
     with autocast_off(hidden_BTD):
-        return _CrossEntropySum.apply(hidden_BTD.flatten(0, -2), weight_VD, *arguments)
+        return _CrossEntropySum.apply(hidden_BTD.flatten(0, -2), weight_VD, bias_V, *arguments)
+
+
+def _loss_by(vocabulary: Vocabulary, smoothing: float) -> Callable:
+    if smoothing:
+        return partial(_smoothed_loss, smoothing)
+    return _loss if vocabulary == WHOLE else partial(_loss_of_slice, vocabulary)
 
 
 class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden_ND, weight_VD, targets_N, chunk, dtype, gradient, vocabulary):
-        wanted = [gradient and needed for needed in ctx.needs_input_grad[:2]]
+    def forward(ctx, hidden_ND, weight_VD, bias_V, targets_N, chunk, dtype, gradient, loss_of):
+        wanted = [gradient and needed for needed in ctx.needs_input_grad[:3]]
         exact = torch.promote_types(dtype, torch.float32)
-        loss_of = _loss if vocabulary == WHOLE else partial(_loss_of_slice, vocabulary)
-        weight = weight_VD.to(dtype)
+        weight, bias = weight_VD.to(dtype), None if bias_V is None else bias_V.to(dtype)
         loss = torch.zeros((), dtype=exact, device=hidden_ND.device)
         d_hidden = torch.empty_like(hidden_ND) if wanted[0] else None
         d_weight = torch.zeros_like(weight_VD, dtype=exact) if wanted[1] else None
+        d_bias = torch.zeros_like(bias_V, dtype=exact) if wanted[2] else None
         for start in range(0, len(targets_N), chunk):
             rows = slice(start, start + chunk)
             hidden = hidden_ND[rows].to(dtype)
-            share, logits = loss_of(hidden @ weight.mT, targets_N[rows], any(wanted))
+            logits = hidden @ weight.mT if bias is None else torch.addmm(bias, hidden, weight.mT)
+            share, logits = loss_of(logits, targets_N[rows], any(wanted))
             loss += share
             if d_hidden is not None:
                 d_hidden[rows] = logits @ weight
             if d_weight is not None:
                 _accumulate(d_weight, logits, hidden)
-        ctx.save_for_backward(d_hidden, None if d_weight is None else d_weight.to(weight_VD.dtype))
+            if d_bias is not None:
+                d_bias += logits.sum(0, dtype=exact)
+        d_weight = None if d_weight is None else d_weight.to(weight_VD.dtype)
+        ctx.save_for_backward(d_hidden, d_weight, None if d_bias is None else d_bias.to(bias_V.dtype))
         return loss
 
     @staticmethod
@@ -104,6 +121,23 @@ def _loss(logits_CV: Tensor, targets_C: Tensor, gradient: bool) -> tuple[Tensor,
         return loss, logits_CV
     p_CV = log_p_CV.exp_()
     p_CV.scatter_add_(1, index_C1, torch.full_like(index_C1, -1, dtype=p_CV.dtype))
+    return loss, p_CV.mul_(kept_C[:, None]).to(dtype)
+
+
+def _smoothed_loss(
+    smoothing: float, logits_CV: Tensor, targets_C: Tensor, gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """The same with smoothed targets: -sum_v q_v log p_v, whose gradient is p - q."""
+    dtype, even = logits_CV.dtype, smoothing / logits_CV.shape[1]
+    kept_C = targets_C != IGNORED
+    index_C1 = targets_C.where(kept_C, 0)[:, None]
+    log_p_CV = logits_CV.log_softmax(-1, dtype=torch.promote_types(dtype, torch.float32))
+    target_C = log_p_CV.gather(1, index_C1)[:, 0]
+    loss = -((1 - smoothing) * target_C + even * log_p_CV.sum(-1)).where(kept_C, 0).sum()
+    if not gradient:
+        return loss, logits_CV
+    p_CV = log_p_CV.exp_().sub_(even)
+    p_CV.scatter_add_(1, index_C1, torch.full_like(index_C1, smoothing - 1, dtype=p_CV.dtype))
     return loss, p_CV.mul_(kept_C[:, None]).to(dtype)
 
 

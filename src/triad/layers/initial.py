@@ -11,6 +11,31 @@ def normal(role: str, name: str, shape: tuple[int, ...], depth: int, std: float)
     return std / (2 * depth) ** 0.5 if is_residual(name) else std
 
 
+def plain_normal(role: str, name: str, shape: tuple[int, ...], depth: int, std: float) -> float:
+    """N(0, std) for all      Devlin et al. 2018 (BERT), arXiv:1810.04805; deviates: not cut off at 2 std."""
+    return std
+
+
+def glorot(role: str, name: str, shape: tuple[int, ...], depth: int) -> float:
+    """N(0, 2 / (fan_in + fan_out)), and embeddings N(0, 1 / width).
+
+    Glorot and Bengio 2010, eq. 12, as normal; Vaswani et al. 2017, section 3.4 (which scales embeddings)
+    """
+    return shape[-1] ** -0.5 if role == "embedding" else (2 / sum(shape[-2:])) ** 0.5
+
+
+def t5(role: str, name: str, shape: tuple[int, ...], depth: int, head_size: int) -> float:
+    """N(0, 1 / fan-in); queries smaller, since attention is not scaled; embeddings N(0, 1).
+
+    Raffel et al. 2020 (T5), arXiv:1910.10683, as their published code has it. Relative biases N(0, 1 / width)
+    with heads x head_size for the width.
+    """
+    if role == "embedding":
+        return (shape[1] * head_size) ** -0.5 if "relative" in name else 1.0
+    scale = head_size**-0.5 if name.endswith("q.weight") else 1.0
+    return scale * shape[-1] ** -0.5
+
+
 def fan_in(
     role: str,
     name: str,

@@ -96,6 +96,6 @@ class Parallel(nn.Module):
 
 def through(feedforward: nn.Module, x_BTD: Tensor, tokens_BT: Tensor | None) -> tuple[Tensor, Any]:
     """What a feed-forward part gives, with None where it routes nothing."""
-    if isinstance(feedforward, MixtureOfExperts):
-        return feedforward(x_BTD, tokens_BT)
-    return feedforward(x_BTD), None
+    asks = isinstance(feedforward, MixtureOfExperts)
+    y = feedforward(x_BTD, tokens_BT) if asks else feedforward(x_BTD)
+    return y if isinstance(y, tuple) else (y, None)

@@ -5,8 +5,11 @@ from typing import NamedTuple
 from torch import nn
 
 from triad.layers.attention import Attention
+from triad.layers.full_attention import FullAttention
 from triad.layers.latent_attention import LatentAttention
 from triad.layers.moe import MixtureOfExperts
+
+ATTENTIONS = Attention | FullAttention | LatentAttention
 
 
 class Count(NamedTuple):
@@ -35,7 +38,7 @@ def count(model: nn.Module) -> Count:
     active = total - sum(map(_idle, model.modules()))
     lookups = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
     tied = model.embedding.weight.numel() if model.head is None else 0
-    heads = sum(m.attending for m in model.modules() if isinstance(m, Attention | LatentAttention))
+    heads = sum(m.attending for m in model.modules() if isinstance(m, ATTENTIONS))
     return Count(total, active, active - lookups + tied, heads)
 
 

@@ -21,6 +21,7 @@ from triad.models.count import count
 from triad.optim.initialise import initialise
 from triad.optim.rebalance import Rebalance
 from triad.optim.roles import decay_groups
+from triad.sampling import continuation
 
 
 class CausalLM(LightningModule):
@@ -32,7 +33,15 @@ class CausalLM(LightningModule):
     Both sums run over the micro-batches and processes of the step and are divided once, by the counts of the
     whole step, so that micro-batching and layout do not change the mathematics. `bytes_per_token` turns nats
     per token into bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
+
+    Another objective is another `prepared`: what the model reads and is to say, made of the rows of a batch.
     """
+
+    reads: tuple[str, ...] = (
+        "tokens_BT",
+        "targets_BT",
+    )  # of a batch: the model's arguments, then its targets
+    signs = 0  # words that the objective adds behind those of the tokenizer
 
     def __init__(
         self,
@@ -48,7 +57,8 @@ class CausalLM(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.make_model, self.make_optimizer = partial(model, vocab_size=vocab_size), optimizer
+        self.make_model, self.make_optimizer = partial(model, vocab_size=vocab_size + self.signs), optimizer
+        self.vocab_size = vocab_size
         self.schedule, self.hardware, self.seed, self.clip_norm = schedule, hardware, seed, clip_norm
         self.weights = weights
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
@@ -97,7 +107,7 @@ class CausalLM(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * self.schedule(step)
         walk = self.trainer.strategy.pipeline or self.walk  # a pipeline has an order of its own
-        loss, auxiliary, seen_LS = walk(batch)
+        loss, auxiliary, seen_LS = walk(self.prepared(batch))
         optimizer.step()
         optimizer.zero_grad()
         self.shares = {"train/loss": loss, "train/auxiliary": auxiliary}
@@ -111,12 +121,11 @@ class CausalLM(LightningModule):
     def walk(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
         """Backward over each micro-batch: this rank's share of the step's losses and routers' sums."""
         strategy = self.trainer.strategy
-        rows = self.hardware.rows(batch["tokens_BT"])
-        tokens, targets = batch["tokens_BT"].split(rows), batch["targets_BT"].split(rows)
+        parts = self.parts(batch)
         sums, seen = torch.zeros(2, device=self.device), []
-        for index, (x_BT, y_BT) in enumerate(zip(tokens, targets, strict=True)):
-            with strategy.micro_batch(last=index == len(tokens) - 1):
-                nll, auxiliary, seen_LS = self.losses(x_BT, y_BT)
+        for index, part in enumerate(parts):
+            with strategy.micro_batch(last=index == len(parts) - 1):
+                nll, auxiliary, seen_LS = self.losses(*part)
                 loss, penalty = nll / batch["count"], auxiliary / batch["rows"]
                 self.manual_backward((loss + penalty) * strategy.gradient_scale)
             sums += torch.stack((loss.detach(), penalty.detach()))
@@ -127,9 +136,19 @@ class CausalLM(LightningModule):
         """Lightning calls this when gradients are whole and unscaled."""
         self.norm = self.trainer.strategy.clip(self.model, self.clip_norm)
 
-    def losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def prepared(self, batch: dict) -> dict:
+        """What is read and predicted, out of the rows of a batch: here each token and the next."""
+        return batch
+
+    def parts(self, batch: dict) -> list[tuple[Tensor, ...]]:
+        """What the model reads and is to predict, one micro-batch after another."""
+        rows = self.hardware.rows(batch["tokens_BT"])
+        return list(zip(*(batch[name].split(rows) for name in self.reads), strict=True))
+
+    def losses(self, *part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sums: negative log likelihood of targets, auxiliary loss of rows, what each router saw."""
-        nll, routings = self.network(tokens_BT, loss=self.objective(targets_BT))
+        *given, targets_BT = part
+        nll, routings = self.network(*given, loss=self.objective(targets_BT))
         auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
         seen = [routing.seen_BS.sum(0) for routing in routings]
         return nll, auxiliary, torch.stack(seen) if seen else nll.new_zeros(0, SEEN)
@@ -146,9 +165,9 @@ class CausalLM(LightningModule):
         self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: dict, _: int) -> None:
-        rows = self.hardware.rows(batch["tokens_BT"])
-        for x_BT, y_BT in zip(batch["tokens_BT"].split(rows), batch["targets_BT"].split(rows), strict=True):
-            nll = self.losses(x_BT, y_BT)[0]
+        batch = self.prepared(batch)
+        for part in self.parts(batch):
+            nll = self.losses(*part)[0]
             self.sums[0] += nll.double()
         pipeline = self.trainer.strategy.pipeline
         if pipeline is None or pipeline.last:  # the stages before see the targets, but not their loss
@@ -161,15 +180,21 @@ class CausalLM(LightningModule):
         figures = {
             "val/loss": loss,
             "val/perplexity": _exp(loss),
-            "val/bits_per_byte": self.bits_per_byte(loss),
+            **self.code_length("val", loss),
         }
         self.log_dict(
             figures, logger=False, sync_dist=True
         )  # for early stopping; the metrics callback writes them
 
-    def bits_per_byte(self, nats_per_token: float) -> float:
+    def sample(
+        self, model: nn.Module, prompt: list[int], tokens: int, context: int, temperature: float
+    ) -> list[list[int]]:
+        """Lines of words that show what has been learned: a continuation of `prompt`."""
+        return [[*prompt, *continuation(model, prompt, tokens, context, temperature, 50, seed=0)]]
+
+    def code_length(self, split: str, nats_per_token: float) -> dict[str, float]:
         """Comparable between vocabularies, and with a compressor."""
-        return nats_per_token * self.nats_to_bits_per_byte
+        return {f"{split}/bits_per_byte": nats_per_token * self.nats_to_bits_per_byte}
 
     def _reseed(self, step: int) -> None:
         """Dropout depends on (seed, step, data rank) only: processes that share rows draw the same masks."""

@@ -109,7 +109,7 @@ LARGEST = 2_000_000  # parameters; what stays larger at this width is a publishe
 
 @cache
 def models() -> list[str]:
-    """Every model of conf/model that can be made this small."""
+    """Every model of conf/model that can be made this small and learns to predict the next token."""
     names = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
     return [name for name in names if _small(name)]
 
@@ -117,11 +117,11 @@ def models() -> list[str]:
 def _small(name: str) -> bool:
     import torch
 
-    node = compose([*SMALL, f"model={name}"])["model"]
     try:
+        node = compose([*SMALL, f"model={name}"])["model"]
         with torch.device("meta"):
             model = build(node)(vocab_size=257)
-    except ValueError:  # its heads do not divide this width
+    except ValueError:  # its heads do not divide this width, or it is refused with this task
         return False
     return sum(parameter.numel() for parameter in model.parameters()) <= LARGEST
 

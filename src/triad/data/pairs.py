@@ -1,0 +1,139 @@
+"""Batches of pairs, each of neighbouring lengths.
+
+B rows here, R rows of the batch, N pairs, S and U words of the longest source and target.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, IterableDataset
+
+from triad.data.order import window_of
+from triad.data.tokens import TokenFile, Tokens
+
+NOTHING = -1  # in the place of a word, where a row has ended
+JITTER = 0.2  # of a length: whose neighbour a pair is differs between epochs
+
+
+class PairFile:
+    """Documents 2 i and 2 i + 1 of a token file as pair i, without their separators.
+
+    Of each side at most context - 1 words are read: a target has its end to tell, too.
+    """
+
+    def __init__(self, tokens: TokenFile, context: int, separator: int | None) -> None:
+        self.tokens = tokens
+        firsts = tokens.documents[:, 0]
+        ends = np.append(firsts[1:], len(tokens.tokens)) - (separator is not None)
+        self.firsts_N2 = firsts.reshape(-1, 2)
+        self.lengths_N2 = np.minimum(ends - firsts, context - 1).reshape(-1, 2)
+
+    def batch(self, rows_R: np.ndarray, rank: int, ranks: int) -> dict[str, Any]:
+        """This rank's share of some pairs, as wide as the longest of all; a row of -1 is no pair."""
+        lengths_R2 = np.where(rows_R[:, None] >= 0, self.lengths_N2[rows_R], 0)
+        share = len(rows_R) // ranks
+        mine = slice(rank * share, (rank + 1) * share)
+        sides = [
+            self._side(side, rows_R[mine], lengths_R2[mine, side], int(lengths_R2[:, side].max()))
+            for side in (0, 1)
+        ]
+        return {
+            "source_BS": torch.from_numpy(sides[0]),
+            "target_BU": torch.from_numpy(sides[1]),
+            "rows": len(rows_R),
+            "count": int(lengths_R2.sum()),
+            "lengths_R": torch.from_numpy(lengths_R2[:, 1]),
+        }
+
+    def _side(self, side: int, rows_B: np.ndarray, lengths_B: np.ndarray, most: int) -> np.ndarray:
+        words = np.full((len(rows_B), max(most, 1)), NOTHING, np.int64)
+        for at, (row, length) in enumerate(zip(rows_B.tolist(), lengths_B.tolist(), strict=True)):
+            first = self.firsts_N2[row, side]
+            words[at, :length] = self.tokens.tokens[first : first + length]
+        return words
+
+
+class TrainPairs(IterableDataset[dict[str, Any]]):
+    """Batch k = R neighbours among the pairs in order of length, k = start, start + 1 ...
+
+    Each epoch orders anew, by length x (1 + a little noise), leaves out a remainder that fills no batch at
+    another place, and takes its batches in another order. A batch is a pure function of (pairs, seed, k).
+    """
+
+    def __init__(
+        self, pairs: PairFile, batch_rows: Callable[[int], int], seed: int, start: int, rank: int, ranks: int
+    ) -> None:
+        self.pairs, self.batch_rows, self.seed, self.start = pairs, batch_rows, seed, start
+        self.rank, self.ranks = rank, ranks
+        self.ordered: tuple[int, Any] = (-1, None)  # epoch, and its pairs in order of length
+        if batch_rows(start) > len(pairs.firsts_N2):
+            raise ValueError(f"batch.size={batch_rows(start)}: there are {len(pairs.firsts_N2)} pairs only")
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        step = self.start
+        while True:
+            yield self.batch(step)
+            step += 1
+
+    def batch(self, step: int) -> dict[str, Any]:
+        """This rank's share of the batch of `step`."""
+        rows, total = self.batch_rows(step), len(self.pairs.firsts_N2)
+        batches = total // rows
+        order_N, left = self._order(step // batches), total - batches * rows
+        first = int(window_of(np.array([step]), batches, self.seed)[0]) * rows
+        first += (step // batches) % (left + 1)
+        return self.pairs.batch(order_N[first : first + rows], self.rank, self.ranks) | {"step": step}
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self.ordered[0] != epoch:
+            noise_N = np.random.default_rng([self.seed, epoch]).random(len(self.pairs.lengths_N2))
+            longer_N = self.pairs.lengths_N2.max(1)
+            self.ordered = epoch, np.argsort(longer_N * (1 + JITTER * noise_N), kind="stable")
+        return self.ordered[1]
+
+
+class ValPairs(IterableDataset[dict[str, Any]]):
+    """The pairs of validation in their order, each exactly once; rows behind the last are nothing."""
+
+    def __init__(self, pairs: PairFile, rows: int, rank: int, ranks: int) -> None:
+        self.pairs, self.rows, self.rank, self.ranks = pairs, rows, rank, ranks
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        total = len(self.pairs.firsts_N2)
+        for step in range(-(-total // self.rows)):
+            rows_R = np.arange(step * self.rows, (step + 1) * self.rows)
+            batch = self.pairs.batch(np.where(rows_R < total, rows_R, -1), self.rank, self.ranks)
+            yield batch | {"step": step}
+
+
+class Pairs(LightningDataModule):
+    """Pairs for a Lightning trainer, as Windows are of one text; `context` bounds both sides."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        context: int,
+        first_row: Callable[[int], int],
+        seed: int,
+        separator: int | None,
+    ) -> None:
+        super().__init__()
+        self.first_row, self.seed = first_row, seed
+        self.train, self.val = (PairFile(file, context, separator) for file in (tokens.train, tokens.val))
+
+    def batch_rows(self, step: int) -> int:
+        """Pairs in the global batch of a step."""
+        return self.first_row(step + 1) - self.first_row(step)
+
+    def train_dataloader(self) -> DataLoader:
+        strategy, start = self.trainer.strategy, self.trainer.global_step
+        places = strategy.data_rank, strategy.data_ranks
+        return DataLoader(TrainPairs(self.train, self.batch_rows, self.seed, start, *places), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        strategy = self.trainer.strategy
+        places = strategy.data_rank, strategy.data_ranks
+        return DataLoader(ValPairs(self.val, self.batch_rows(0), *places), batch_size=None)

@@ -1,0 +1,117 @@
+"""Attention in which a mask says who sees whom: of a whole sequence, or of another one.
+
+Shapes: B batch, T tokens that look, S tokens that are looked at, D width, N heads, H head size, U value size.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from triad.layers.attention import KeyValueCache
+from triad.layers.autocast import lowered
+
+PADDING = -1  # a token of this kind, any below 0, is none: it stands where a row has ended
+
+
+class FullAttention(nn.Module):
+    """Let each token look at all tokens of a memory, its own sequence or another, that its mask shows.
+
+        softmax(q k^T / sqrt(H) + mask) v, in N heads      Vaswani et al. 2017, arXiv:1706.03762, eq. 1
+
+    x_BTD, memory_BSD, mask (true where visible, or a number to add; broadcast to BNTS) -> y_BTD. With `cache`
+    (Grown or Kept) the memory follows, or was read with, what is in it. `scale` null: 1 / sqrt(H). `dropout`
+    falls on the weights and on the output. `head_size` and `value_size` are the paper's d_k and d_v. Raises
+    ValueError if heads do not divide the width and no head size is given.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        bias: bool,
+        dropout: float,
+        scale: float | None,
+        head_size: int | None = None,
+        value_size: int | None = None,
+    ):
+        super().__init__()
+        if head_size is None and width % heads:
+            raise ValueError(f"heads={heads} does not divide width={width}: change one of them")
+        self.heads, self.scale = heads, scale
+        size = head_size or width // heads
+        self.q = nn.Linear(width, heads * size, bias)
+        self.k = nn.Linear(width, heads * size, bias)
+        self.v = nn.Linear(width, heads * (value_size or size), bias)
+        self.out = nn.Linear(heads * (value_size or size), width, bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x_BTD: Tensor, memory_BSD: Tensor, mask: Tensor | None, cache: "Grown | Kept | None" = None
+    ) -> Tensor:
+        x_BTD = lowered(x_BTD)
+        q_BNTH = self._heads(self.q(x_BTD))
+        k_BNSH, v_BNSU = cache.read(self, memory_BSD) if cache is not None else self.keys_values(memory_BSD)
+        if mask is not None and mask.is_floating_point():
+            mask = mask.to(q_BNTH.dtype)
+        dropout = self.dropout.p if self.training else 0.0
+        y_BNTU = F.scaled_dot_product_attention(q_BNTH, k_BNSH, v_BNSU, mask, dropout, scale=self.scale)
+        return self.dropout(self.out(y_BNTU.transpose(1, 2).flatten(-2)))
+
+    def keys_values(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """What the tokens of the memory offer: k_BNSH and v_BNSU."""
+        memory_BSD = lowered(memory_BSD)
+        return self._heads(self.k(memory_BSD)), self._heads(self.v(memory_BSD))
+
+    @property
+    def attending(self) -> int:
+        """The width of all heads: what each token costs for each that it sees."""
+        return self.q.out_features
+
+    def _heads(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class Grown(KeyValueCache):
+    """Keys and values of all tokens so far; what is read is added."""
+
+    def read(self, layer: FullAttention, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values, the memory's the last."""
+        return self.extend(*layer.keys_values(memory_BSD))
+
+    def extend(self, k_BKTH: Tensor, v_BKTH: Tensor) -> tuple[Tensor, Tensor]:
+        """Append new tokens, where values may be of another size than keys."""
+        if self.v is None and k_BKTH.shape != v_BKTH.shape:
+            self.k, self.v = (x.new_empty(*x.shape[:2], self.context, x.shape[3]) for x in (k_BKTH, v_BKTH))
+        return super().extend(k_BKTH, v_BKTH)
+
+
+class Kept:
+    """Keys and values of a memory that does not change: made at the first reading."""
+
+    def __init__(self) -> None:
+        self.found: tuple[Tensor, Tensor] | None = None
+
+    def read(self, layer: FullAttention, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """The memory's keys and values."""
+        if self.found is None:
+            self.found = layer.keys_values(memory_BSD)
+        return self.found
+
+
+def visible(tokens_BS: Tensor) -> Tensor:
+    """Where there are tokens: a mask_B11S, true throughout for a row that is all padding.
+
+    A softmax over nothing would be no number, and would spoil the gradients of other rows.
+    """
+    real_BS = tokens_BS >= 0
+    return (real_BS | ~real_BS.any(-1, keepdim=True))[:, None, None]
+
+
+def causal(new: int, past: int, device: torch.device) -> Tensor:
+    """What each of `new` tokens behind `past` others sees: itself and those before it, mask_TS."""
+    return torch.ones(new, past + new, dtype=torch.bool, device=device).tril(past)
+
+
+def biased(bias_NTS: Tensor | None, mask: Tensor) -> Tensor:
+    """A bias where the mask shows something, else minus infinity; without a bias the mask itself."""
+    return mask if bias_NTS is None else bias_NTS.where(mask, float("-inf"))

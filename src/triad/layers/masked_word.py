@@ -1,0 +1,64 @@
+"""What stands between an encoder's last block and its words.
+
+Shapes: B batch, T time, D width, V vocabulary.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from triad.layers.readout import Readout
+
+
+class Transform(nn.Module):
+    """One more layer before the words are told apart.
+
+        norm(gelu(W h + b))      Devlin et al. 2018 (BERT), arXiv:1810.04805; the head of its published code
+
+    hidden_BTD -> hidden_BTD. `norm(D)` makes the norm.
+    """
+
+    def __init__(self, width: int, norm: Callable):
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = norm(width)
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        return self.norm(F.gelu(self.dense(hidden_BTD)))
+
+
+class BiasedReadout(Readout):
+    """A readout with a bias for each word: logits = W h + b.
+
+    hidden_BTD, weight_VD -> logits_BTV, or with `loss` what loss(hidden_BTD, weight_VD, vocabulary=, bias_V=)
+    gives.
+    """
+
+    def __init__(self, vocab_size: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.empty(vocab_size))
+
+    def forward(self, hidden_BTD: Tensor, weight_VD: Tensor, loss: Callable | None) -> Any:
+        if loss is None:
+            return F.linear(hidden_BTD, weight_VD, self.bias)
+        return super().forward(hidden_BTD, weight_VD, partial(loss, bias_V=self.bias))
+
+
+class Pooler(nn.Module):
+    """One vector for a whole sequence, from its first token's: what a classifier reads.
+
+        tanh(W h_0 + b)      Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.1 (the vector C)
+
+    hidden_BTD -> pooled_BD.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        return self.dense(hidden_BTD[:, 0]).tanh()

@@ -1,0 +1,39 @@
+"""Positions as a bias on attention. Shapes: N heads, T tokens that look, S tokens that are looked at."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class RelativeBias(nn.Embedding):
+    """Add a learned number to each head's scores, by how far away the other token stands.
+
+        scores_{n,t,s} += b_{n, bucket(s - t)}      Raffel et al. 2020 (T5), arXiv:1910.10683, section 2.1
+
+    Half the buckets hold one distance each, the others ranges that grow as its logarithm up to `distance`;
+    all that is farther is in the last. `bidirectional`: half of the buckets are for tokens behind, half for
+    those ahead; else all are for tokens behind. T, S and the place of the first of T -> bias_NTS. One module
+    serves all layers of a stack.
+    """
+
+    def __init__(self, heads: int, buckets: int, distance: int, bidirectional: bool):
+        super().__init__(buckets, heads)
+        self.distance, self.bidirectional = distance, bidirectional
+
+    def forward(self, new: int, total: int, offset: int = 0) -> Tensor:
+        device = self.weight.device
+        here_T1 = torch.arange(offset, offset + new, device=device)[:, None]
+        ahead_TS = torch.arange(total, device=device) - here_T1
+        return F.embedding(self.bucket(ahead_TS), self.weight).permute(2, 0, 1)
+
+    def bucket(self, ahead_TS: Tensor) -> Tensor:
+        """The bucket of each relative position, s - t."""
+        buckets = self.num_embeddings // 2 if self.bidirectional else self.num_embeddings
+        first = (ahead_TS > 0) * buckets if self.bidirectional else torch.zeros_like(ahead_TS)
+        far_TS = ahead_TS.abs() if self.bidirectional else (-ahead_TS).clamp_min(0)
+        single = buckets // 2  # distances below it have a bucket each
+        ratio_TS = (far_TS.clamp_min(1) / single).log() / math.log(self.distance / single)
+        range_TS = single + (ratio_TS * (buckets - single)).long()
+        return first + far_TS.where(far_TS < single, range_TS.clamp_max(buckets - 1))

@@ -1,0 +1,28 @@
+"""Positions without parameters. Shapes: B batch, T time, D width."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Sinusoidal(nn.Module):
+    """Add a fixed vector of waves to each token's, by its position.
+
+        p_{t,2i} = sin(t / 10000^(2i/D)),   p_{t,2i+1} = cos(t / 10000^(2i/D))
+        Vaswani et al. 2017, arXiv:1706.03762, section 3.5
+
+    x_BTD and the position of its first token -> x_BTD + p_TD, made anew in fp32: no buffer to fill. `context`
+    bounds nothing here. Raises ValueError for an odd width.
+    """
+
+    def __init__(self, context: int, width: int):
+        super().__init__()
+        if width % 2:
+            raise ValueError(f"sinusoidal positions come in pairs: width={width} must be even")
+        self.width = width
+
+    def forward(self, x_BTD: Tensor, offset: int = 0) -> Tensor:
+        exact = torch.promote_types(x_BTD.dtype, torch.float32)
+        time_T = torch.arange(offset, offset + x_BTD.shape[1], device=x_BTD.device, dtype=exact)
+        pair_D = torch.arange(0, self.width, 2, device=x_BTD.device, dtype=exact)
+        angle_TD = time_T[:, None] * 10000.0 ** (-pair_D / self.width)
+        return x_BTD + torch.stack((angle_TD.sin(), angle_TD.cos()), -1).flatten(-2).to(x_BTD.dtype)

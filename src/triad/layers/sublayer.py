@@ -1,0 +1,48 @@
+"""How one part of a block (a sub-layer) reads the residual stream and joins it.
+
+Shapes: B batch, T time, D width.
+"""
+
+from torch import Tensor, nn
+
+
+class PreNorm(nn.Module):
+    """The part reads a normalised copy; its answer is added to the stream itself.
+
+        x + f(norm(x))      Xiong et al. 2020, arXiv:2002.04745, figure 1b
+
+    leave(x_BTD, f(enter(x_BTD))) -> x_BTD.
+    """
+
+    def __init__(self, norm: nn.Module):
+        super().__init__()
+        self.norm = norm
+
+    def enter(self, x_BTD: Tensor) -> Tensor:
+        """What the part reads."""
+        return self.norm(x_BTD)
+
+    def leave(self, x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+        """The stream with the part's answer."""
+        return x_BTD + y_BTD
+
+
+class PostNorm(nn.Module):
+    """The part reads the stream; the stream is normalised after its answer was added.
+
+        norm(x + f(x))      Vaswani et al. 2017, arXiv:1706.03762, section 3.1
+
+    leave(x_BTD, f(enter(x_BTD))) -> x_BTD.
+    """
+
+    def __init__(self, norm: nn.Module):
+        super().__init__()
+        self.norm = norm
+
+    def enter(self, x_BTD: Tensor) -> Tensor:
+        """What the part reads."""
+        return x_BTD
+
+    def leave(self, x_BTD: Tensor, y_BTD: Tensor) -> Tensor:
+        """The stream with the part's answer."""
+        return self.norm(x_BTD + y_BTD)

@@ -1,0 +1,124 @@
+"""Encoder-only Transformers. Shapes: B batch, T time, D width, V vocabulary."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from triad.layers.full_attention import visible
+from triad.layers.masked_word import BiasedReadout
+from triad.layers.moe import Routing
+from triad.layers.readout import Readout
+
+
+class Encoder(nn.Module):
+    """Tell each token from all others of its sequence, before and behind it.
+
+        x = norm(embed(tokens) + position + segment);   x = norm(x + attention(x)),
+        x = norm(x + feedforward(x)),  `depth` times;   logits = W transform(x) + b
+        Devlin et al. 2018 (BERT), arXiv:1810.04805, after its published code
+
+    tokens_BT -> (logits_BTV, one Routing per layer of experts). Tokens below 0 are padding, which no token
+    sees. With `loss` the first is loss(hidden_BTD, weight_VD, vocabulary=, bias_V=). segments_BT tells two
+    sentences apart (null: all of the first; `segments` 0: no such table). W is the embedding.
+    `residual(norm)` says where norms stand; `transform(D, norm)` null: logits = W x, as in a trunk for other
+    tasks; `pooler(D)` makes what `pooled` gives. `embedding_norm` and `last_norm` are norms before and behind
+    the blocks, or null. Raises ValueError for more tokens than `context`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        context: int,
+        width: int,
+        depth: int,
+        segments: int,
+        dropout: float,
+        norm: Callable,
+        residual: Callable,
+        attention: Callable,
+        feedforward: Callable,
+        position: Callable,
+        embedding_norm: Callable | None,
+        last_norm: Callable | None,
+        transform: Callable | None,
+        pooler: Callable | None,
+        initial: Callable,
+    ):
+        super().__init__()
+        self.vocab_size, self.context, self.width, self.depth = vocab_size, context, width, depth
+        self.initial = initial
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.position = position(context, width)
+        self.segment = nn.Embedding(segments, width) if segments else None
+        self.embedding_norm = embedding_norm(width) if embedding_norm else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            EncoderBlock(residual(norm(width)), attention(width), residual(norm(width)), feedforward(width))
+            for _ in range(depth)
+        )
+        self.last_norm = last_norm(width) if last_norm else nn.Identity()
+        self.transform = transform(width, norm) if transform else nn.Identity()
+        self.pooler = pooler(width) if pooler else None
+        self.head = None  # the embedding, used a second time
+        self.readout = BiasedReadout(vocab_size) if transform else Readout()
+
+    def forward(
+        self, tokens_BT: Tensor, loss: Callable | None = None, segments_BT: Tensor | None = None
+    ) -> tuple[Any, tuple[Routing, ...]]:
+        hidden_BTD, routings = self.encode(tokens_BT, segments_BT)
+        return self.readout(self.transform(hidden_BTD), self.embedding.weight, loss), routings
+
+    def pooled(self, tokens_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+        """One vector for each sequence, pooled_BD. Raises ValueError without a pooler."""
+        if self.pooler is None:
+            raise ValueError(
+                "model.pooler=null: give the encoder a pooler, as conf/model/bert_base.yaml says"
+            )
+        return self.pooler(self.encode(tokens_BT, segments_BT)[0])
+
+    def encode(self, tokens_BT: Tensor, segments_BT: Tensor | None) -> tuple[Tensor, tuple[Routing, ...]]:
+        """What the blocks make of the tokens, hidden_BTD."""
+        mask_B11S, routings = visible(tokens_BT), []
+        x_BTD = self.embed(tokens_BT, segments_BT)
+        for block in self.blocks:
+            x_BTD, routing = block(x_BTD, mask_B11S)
+            if routing is not None:
+                routings.append(routing)
+        return self.last_norm(x_BTD), tuple(routings)
+
+    def embed(self, tokens_BT: Tensor, segments_BT: Tensor | None) -> Tensor:
+        """What stands before the blocks, x_BTD."""
+        if tokens_BT.shape[1] > self.context:
+            raise ValueError(f"{tokens_BT.shape[1]} tokens do not fit into context={self.context}")
+        x_BTD = self.position(self.embedding(tokens_BT.clamp_min(0)))
+        if self.segment is not None:
+            x_BTD = x_BTD + (self.segment.weight[0] if segments_BT is None else self.segment(segments_BT))
+        return self.dropout(self.embedding_norm(x_BTD))
+
+
+class EncoderBlock(nn.Module):
+    """Attention to the whole sequence and feed-forward, each joined to the residual stream.
+
+    x_BTD and who is visible, mask_B11S -> x_BTD and the Routing of a layer of experts, else None.
+    """
+
+    def __init__(
+        self,
+        attention_residual: nn.Module,
+        attention: nn.Module,
+        feedforward_residual: nn.Module,
+        feedforward: nn.Module,
+    ):
+        super().__init__()
+        self.attention_residual = attention_residual
+        self.attention = attention
+        self.feedforward_residual = feedforward_residual
+        self.feedforward = feedforward
+
+    def forward(self, x_BTD: Tensor, mask: Tensor) -> tuple[Tensor, Routing | None]:
+        y_BTD = self.attention_residual.enter(x_BTD)
+        x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask))
+        y_BTD = self.feedforward(self.feedforward_residual.enter(x_BTD))
+        y_BTD, routing = y_BTD if isinstance(y_BTD, tuple) else (y_BTD, None)
+        return self.feedforward_residual.leave(x_BTD, y_BTD), routing

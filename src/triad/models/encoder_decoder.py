@@ -1,0 +1,215 @@
+"""Encoder-decoder Transformers. Shapes: B batch, S source time, T target time, D width, V vocabulary."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from triad.layers.full_attention import Grown, Kept, biased, causal, visible
+from triad.layers.moe import Routing
+from triad.layers.readout import Readout
+from triad.models.encoder import EncoderBlock
+
+
+class EncoderDecoder(nn.Module):
+    """Read a source from both sides, then tell the target, each word from those before it and the source.
+
+        m = encoder(embed(source));   y = embed(target),  then `depth` times
+        y = norm(y + attention(y)),   y = norm(y + attention(y, m)),   y = norm(y + feedforward(y))
+        logits = W y
+        Vaswani et al. 2017, arXiv:1706.03762, figure 1; Raffel et al. 2020 (T5), arXiv:1910.10683
+
+    source_BS, tokens_BT -> (logits_BTV, one Routing per layer of experts). Tokens below 0 are padding, which
+    no token sees. With `loss` the first is loss(hidden_BTD, weight_VD, vocabulary=). With `cache` the tokens
+    follow those already in it, and the source is read at the first call only. W is the embedding, for both
+    languages, `scaled` by sqrt(D) where it is read (the paper's section 3.4) or by its inverse where it
+    answers (T5). `residual(norm)` says where norms stand; `position(context, D)` and
+    `relative(heads=, bidirectional=)` are null or tell places, of each stack by a module of its own;
+    `last_norm` ends each stack, or null. Raises ValueError for more tokens than `context`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        context: int,
+        width: int,
+        depth: int,
+        scaled: Literal["input", "output"],
+        dropout: float,
+        norm: Callable,
+        residual: Callable,
+        attention: Callable,
+        feedforward: Callable,
+        position: Callable | None,
+        relative: Callable | None,
+        last_norm: Callable | None,
+        initial: Callable,
+    ):
+        super().__init__()
+        self.vocab_size, self.context, self.width, self.depth = vocab_size, context, width, depth
+        self.scaled, self.initial = scaled, initial
+        self.embedding = nn.Embedding(vocab_size, width)
+
+        def joint() -> nn.Module:
+            return residual(norm(width))
+
+        self.encoder = Stack(
+            [EncoderBlock(joint(), attention(width), joint(), feedforward(width)) for _ in range(depth)],
+            position(context, width) if position else None,
+            relative(bidirectional=True) if relative else None,
+            last_norm(width) if last_norm else nn.Identity(),
+            dropout,
+        )
+        self.decoder = Stack(
+            [
+                DecoderBlock(
+                    joint(), attention(width), joint(), attention(width), joint(), feedforward(width)
+                )
+                for _ in range(depth)
+            ],
+            position(context, width) if position else None,
+            relative(bidirectional=False) if relative else None,
+            last_norm(width) if last_norm else nn.Identity(),
+            dropout,
+        )
+        self.head = None  # the embedding, used a third time
+        self.readout = Readout()
+
+    def forward(
+        self,
+        source_BS: Tensor,
+        tokens_BT: Tensor,
+        loss: Callable | None = None,
+        cache: "Past | None" = None,
+    ) -> tuple[Any, tuple[Routing, ...]]:
+        routings: list[Routing] = []
+        memory_BSD = cache.memory_BSD if cache is not None else None
+        if memory_BSD is None:
+            memory_BSD = self.encode(source_BS, routings)
+        if cache is not None:
+            cache.memory_BSD = memory_BSD
+        hidden_BTD = self.decode(tokens_BT, memory_BSD, visible(source_BS), cache, routings)
+        if self.scaled == "output":
+            hidden_BTD = hidden_BTD * self.width**-0.5
+        return self.readout(hidden_BTD, self.embedding.weight, loss), tuple(routings)
+
+    def empty_cache(self, batch: int) -> "Past":
+        """Room for `batch` sources and as many targets of `context` tokens; forward fills it in place."""
+        return Past(batch, self.context, self.depth)
+
+    def encode(self, source_BS: Tensor, routings: list[Routing]) -> Tensor:
+        """What is known of the source, memory_BSD."""
+        x_BSD, bias_NSS = self.encoder.enter(self.embed(source_BS), 0)
+        mask = biased(bias_NSS, visible(source_BS))
+        for block in self.encoder.blocks:
+            x_BSD, routing = block(x_BSD, mask)
+            routings += [] if routing is None else [routing]
+        return self.encoder.leave(x_BSD)
+
+    def decode(
+        self,
+        tokens_BT: Tensor,
+        memory_BSD: Tensor,
+        mask_B11S: Tensor,
+        cache: "Past | None",
+        routings: list[Routing],
+    ) -> Tensor:
+        """What is known behind each token of the target, hidden_BTD."""
+        past = cache.length if cache is not None else 0
+        x_BTD, bias_NTT = self.decoder.enter(self.embed(tokens_BT, past), past)
+        mask = biased(bias_NTT, causal(tokens_BT.shape[1], past, tokens_BT.device))
+        for index, block in enumerate(self.decoder.blocks):
+            held = cache.layers[index] if cache is not None else (None, None)
+            x_BTD, routing = block(x_BTD, mask, memory_BSD, mask_B11S, *held)
+            routings += [] if routing is None else [routing]
+        return self.decoder.leave(x_BTD)
+
+    def embed(self, tokens_BT: Tensor, offset: int = 0) -> Tensor:
+        """The vectors of some words, the first of them at `offset`."""
+        end = offset + tokens_BT.shape[1]
+        if end > self.context:
+            raise ValueError(f"{end} tokens do not fit into context={self.context}")
+        x_BTD = self.embedding(tokens_BT.clamp_min(0))
+        return x_BTD * self.width**0.5 if self.scaled == "input" else x_BTD
+
+
+class Stack(nn.Module):
+    """Blocks, and what stands before and behind them: places and dropout, a last norm."""
+
+    def __init__(
+        self,
+        blocks: list[nn.Module],
+        position: nn.Module | None,
+        relative: nn.Module | None,
+        last_norm: nn.Module,
+        dropout: float,
+    ):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.position, self.relative, self.last_norm = position, relative, last_norm
+        self.dropout = nn.Dropout(dropout)
+
+    def enter(self, x_BTD: Tensor, offset: int) -> tuple[Tensor, Tensor | None]:
+        """Tell places to the words, x_BTD, and to attention, bias_NTS or None."""
+        total = offset + x_BTD.shape[1]
+        bias_NTS = None if self.relative is None else self.relative(x_BTD.shape[1], total, offset)
+        return self.dropout(x_BTD if self.position is None else self.position(x_BTD, offset)), bias_NTS
+
+    def leave(self, x_BTD: Tensor) -> Tensor:
+        """What the stack has found out."""
+        return self.last_norm(x_BTD)
+
+
+class DecoderBlock(nn.Module):
+    """Attention to the target so far, attention to the source, feed-forward, each joined to the stream.
+
+    x_BTD and its mask, memory_BSD and its mask (and the caches of both) -> x_BTD and the Routing of a layer
+    of experts, else None.
+    """
+
+    def __init__(
+        self,
+        attention_residual: nn.Module,
+        attention: nn.Module,
+        cross_residual: nn.Module,
+        cross: nn.Module,
+        feedforward_residual: nn.Module,
+        feedforward: nn.Module,
+    ):
+        super().__init__()
+        self.attention_residual = attention_residual
+        self.attention = attention
+        self.cross_residual = cross_residual
+        self.cross = cross
+        self.feedforward_residual = feedforward_residual
+        self.feedforward = feedforward
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        mask: Tensor,
+        memory_BSD: Tensor,
+        memory_mask: Tensor,
+        grown: Grown | None = None,
+        kept: Kept | None = None,
+    ) -> tuple[Tensor, Routing | None]:
+        y_BTD = self.attention_residual.enter(x_BTD)
+        x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask, grown))
+        y_BTD = self.cross(self.cross_residual.enter(x_BTD), memory_BSD, memory_mask, kept)
+        x_BTD = self.cross_residual.leave(x_BTD, y_BTD)
+        y_BTD = self.feedforward(self.feedforward_residual.enter(x_BTD))
+        y_BTD, routing = y_BTD if isinstance(y_BTD, tuple) else (y_BTD, None)
+        return self.feedforward_residual.leave(x_BTD, y_BTD), routing
+
+
+class Past:
+    """What is remembered of a source and of the target so far: of each layer, its keys and values."""
+
+    def __init__(self, batch: int, context: int, depth: int):
+        self.layers = [(Grown(batch, context), Kept()) for _ in range(depth)]
+        self.memory_BSD: Tensor | None = None  # until the source is read
+
+    @property
+    def length(self) -> int:
+        """Tokens of the target so far."""
+        return self.layers[0][0].length

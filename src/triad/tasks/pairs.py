@@ -1,0 +1,42 @@
+"""What a source and its target are, made of the rows of a batch. Shapes: B rows, T time.
+
+A row ends where padding (below 0) begins.
+"""
+
+import torch
+from torch import Tensor
+
+from triad.layers.cross_entropy import IGNORED
+from triad.layers.full_attention import PADDING
+
+
+def copy(batch: dict) -> tuple[Tensor, Tensor]:
+    """The source itself."""
+    source_BT = _rows(batch)
+    return source_BT, source_BT
+
+
+def reverse(batch: dict) -> tuple[Tensor, Tensor]:
+    """The source from its end to its beginning."""
+    source_BT = _rows(batch)
+    from_end_BT = (source_BT >= 0).sum(-1, keepdim=True) - 1 - torch.arange(source_BT.shape[1]).to(source_BT)
+    target_BT = source_BT.gather(1, from_end_BT.clamp_min(0))
+    return source_BT, target_BT.where(from_end_BT >= 0, PADDING)
+
+
+def sort(batch: dict) -> tuple[Tensor, Tensor]:
+    """The words of the source in ascending order."""
+    source_BT = _rows(batch)
+    last = torch.iinfo(source_BT.dtype).max
+    sorted_BT = source_BT.where(source_BT >= 0, last).sort(-1).values
+    return source_BT, sorted_BT.where(sorted_BT < last, PADDING)
+
+
+def given(batch: dict) -> tuple[Tensor, Tensor]:
+    """Those that the data has."""
+    return batch["source_BS"], batch["target_BU"]
+
+
+def _rows(batch: dict) -> Tensor:
+    """The tokens of the rows, but for the last: a target has its end to tell, too."""
+    return batch["tokens_BT"].where(batch["targets_BT"] != IGNORED, PADDING)[:, :-1]

@@ -1,0 +1,147 @@
+"""What is hidden from an encoder, and how: a pure function of seed, step and row."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from triad.layers.cross_entropy import IGNORED
+from triad.layers.full_attention import PADDING
+from triad.tasks.draws import draws
+from triad.tasks.masked_lm import MaskedLM, hidden
+
+WORDS = 50
+
+
+def task(rank: int = 0, **changes) -> MaskedLM:
+    options = {"share": 0.15, "masked": 0.8, "random": 0.1, "seed": 3} | changes
+    made = MaskedLM(
+        model=partial(torch.nn.Embedding, embedding_dim=4),
+        optimizer=partial(torch.optim.Adam),
+        schedule=lambda step: 1.0,
+        hardware=None,
+        vocab_size=WORDS,
+        bytes_per_token=1.0,
+        clip_norm=None,
+        weights=None,
+        **options,
+    )
+    made.kept = SimpleNamespace(strategy=SimpleNamespace(data_rank=rank))  # Lightning holds a weak one
+    made.trainer = made.kept
+    return made
+
+
+def batch(rows: int = 64, length: int = 40, step: int = 7, lengths=None) -> dict:
+    tokens = torch.randint(WORDS, (rows, length), generator=torch.Generator().manual_seed(0))
+    targets = tokens.roll(-1, 1)
+    lengths = torch.full((rows,), length) if lengths is None else torch.tensor(lengths)
+    targets[torch.arange(length) >= lengths[:, None]] = IGNORED
+    return {"tokens_BT": tokens, "targets_BT": targets, "step": step, "rows": rows, "lengths_R": lengths}
+
+
+def test_of_the_chosen_most_become_the_mask_some_any_word_and_the_others_stay() -> None:
+    rows = batch(2000)
+    found = task().prepared(rows)
+    chosen = found["targets_BT"] != IGNORED
+    assert (chosen.sum(-1) == 6).all()  # 0.15 of 40
+    assert found["count"] == chosen.sum()
+    assert torch.equal(found["targets_BT"][chosen], rows["tokens_BT"][chosen])
+    assert torch.equal(found["tokens_BT"][~chosen], rows["tokens_BT"][~chosen])
+    shown, was = found["tokens_BT"][chosen], rows["tokens_BT"][chosen]
+    assert (shown == WORDS).double().mean() == pytest.approx(0.8, abs=0.015)
+    assert (shown == was).double().mean() == pytest.approx(0.1 + 0.1 / WORDS, abs=0.01)
+    other = shown[(shown != WORDS) & (shown != was)]
+    assert len(other.unique()) == WORDS
+
+
+def test_every_place_is_chosen_as_often() -> None:
+    often = (task().prepared(batch(4000))["targets_BT"] != IGNORED).double().mean(0)
+    assert often.sub(0.15).abs().max() < 0.03
+
+
+def test_the_ends_of_rows_are_padding_and_are_never_chosen() -> None:
+    lengths = [40, 1, 0, 13] * 4
+    found = task().prepared(batch(16, lengths=lengths))
+    for row, length in enumerate(lengths):
+        assert (found["tokens_BT"][row, length:] == PADDING).all()
+        assert (found["targets_BT"][row, length:] == IGNORED).all()
+        assert (found["targets_BT"][row] != IGNORED).sum() == hidden(torch.tensor(length), 0.15)
+    assert hidden(torch.tensor([0, 1, 2, 10, 100]), 0.15).tolist() == [0, 1, 1, 2, 15]
+
+
+def test_processes_hide_what_one_process_hides() -> None:
+    whole = batch(8)
+    one = task().prepared(whole)
+    for rank in range(4):
+        share = {name: whole[name][2 * rank : 2 * rank + 2] for name in ("tokens_BT", "targets_BT")}
+        part = task(rank).prepared(whole | share)
+        assert part["count"] == one["count"]
+        for name in share:
+            assert torch.equal(part[name], one[name][2 * rank : 2 * rank + 2])
+
+
+def test_another_step_or_seed_hides_others_but_validation_always_the_same() -> None:
+    def chosen(which: MaskedLM, step: int = 7) -> torch.Tensor:
+        return which.prepared(batch(step=step))["targets_BT"]
+
+    assert torch.equal(chosen(task()), chosen(task()))
+    assert not torch.equal(chosen(task()), chosen(task(), step=8))
+    assert not torch.equal(chosen(task()), chosen(task(seed=4)))
+    assert torch.equal(chosen(task().eval()), chosen(task(seed=4).eval()))
+    assert not torch.equal(chosen(task().eval(), step=0), chosen(task().eval(), step=1))
+
+
+def test_rows_of_validation_keep_their_mask_when_batches_are_of_another_size() -> None:
+    wide = task().eval().prepared(batch(8, step=0))["targets_BT"] != IGNORED
+    narrow = [task().eval().prepared(batch(4, step=step))["targets_BT"] != IGNORED for step in (0, 1)]
+    assert torch.equal(wide, torch.cat(narrow))
+
+
+def test_fractions_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"masked=0.8 random=0.3"):
+        task(random=0.3)
+
+
+def test_draws_are_even_and_each_purpose_has_its_own() -> None:
+    rows = torch.arange(500)
+    one = draws("a", rows, 100)
+    assert one.min() >= 0
+    assert (one.double() / 2**63).mean() == pytest.approx(0.5, abs=0.01)
+    assert one.unique().numel() == one.numel()
+    assert not torch.equal(one, draws("b", rows, 100))
+    assert torch.equal(one[7:9, :10], draws("a", rows[7:9], 10))
+    bits = torch.stack([(one >> bit) & 1 for bit in range(63)]).double().mean((1, 2))
+    assert bits.sub(0.5).abs().max() < 0.02
+
+
+@pytest.mark.timeout(240)
+def test_an_encoder_learns_hidden_words(train, tmp_path, text) -> None:
+    from triad.loggers.csv import read
+
+    words = (
+        "model=encoder",
+        "task=masked_lm",
+        "debug=tiny",
+        "data=text",
+        f"data.path={text}",
+        "precision=fp32",
+    )
+    train(*words, "run_id=a", "trainer.accelerator=cpu")
+    train(*words, "run_id=b", "trainer.accelerator=cpu", "packed=false", "trainer.max_steps=3")
+    rows = read(tmp_path / "outputs" / "a" / "metrics.csv")
+    assert not any(key.endswith("bits_per_byte") and row[key] for row in rows for key in row)
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert losses[-1] < losses[0] - 1
+
+
+@pytest.mark.parametrize("words", ["strategy=ddp packed=false hardware.micro_batch_size=1", "strategy=fsdp"])
+def test_two_processes_compute_what_one_computes(tmp_path, environment, text, words) -> None:
+    import subprocess
+    import sys
+
+    asked = ["model=encoder", "model.width=48", "task=masked_lm", *words.split(), "trainer.devices=2"]
+    command = [sys.executable, "-m", "triad.verify", *asked, "data=text", f"data.path={text}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 compared, 0 depart" in done.stdout

@@ -1,0 +1,117 @@
+"""Sources, targets, and what is told of them."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from triad.layers.cross_entropy import IGNORED
+from triad.layers.full_attention import PADDING
+from triad.loggers.csv import read
+from triad.tasks.pairs import copy, reverse, sort
+from triad.tasks.sequence_to_sequence import SequenceToSequence
+
+WORDS = 9
+
+
+def task(pairs=copy, smoothing: float = 0.0) -> SequenceToSequence:
+    return SequenceToSequence(
+        model=partial(torch.nn.Embedding, embedding_dim=4),
+        optimizer=partial(torch.optim.Adam),
+        schedule=lambda step: 1.0,
+        hardware=None,
+        vocab_size=WORDS,
+        bytes_per_token=1.0,
+        seed=0,
+        clip_norm=None,
+        weights=None,
+        pairs=pairs,
+        smoothing=smoothing,
+        generated=1,
+    )
+
+
+def batch() -> dict:
+    tokens = torch.tensor([[3, 1, 2, 8], [7, 4, 0, 0], [0, 0, 0, 0]])
+    targets = torch.tensor([[1, 2, 8, 5], [4, 6, IGNORED, IGNORED], [IGNORED] * 4])
+    return {"tokens_BT": tokens, "targets_BT": targets, "lengths_R": torch.tensor([4, 2, 0]), "step": 0}
+
+
+@pytest.mark.parametrize(
+    ("rule", "first", "second"),
+    [(copy, [3, 1, 2], [7, 4]), (reverse, [2, 1, 3], [4, 7]), (sort, [1, 2, 3], [4, 7])],
+)
+def test_the_rules_do_what_they_are_called(rule, first, second) -> None:
+    source, target = rule(batch())
+    assert source.tolist() == [[3, 1, 2], [7, 4, PADDING], [PADDING] * 3]
+    assert target.tolist() == [first, [*second, PADDING], [PADDING] * 3]
+
+
+def test_a_target_begins_and_ends_with_a_word_of_its_own() -> None:
+    found = task().prepared(batch())
+    assert found["tokens_BT"].tolist() == [[9, 3, 1, 2], [9, 7, 4, -1], [9, -1, -1, -1]]
+    assert found["targets_BT"].tolist() == [[3, 1, 2, 9], [7, 4, 9, IGNORED], [IGNORED] * 4]
+    assert found["count"] == (found["targets_BT"] != IGNORED).sum() == 7
+
+
+def test_targets_are_smoothed_in_training_only() -> None:
+    made, hidden, weight = task(smoothing=0.1), torch.randn(1, 4, 8), torch.randn(10, 8)
+    targets = torch.tensor([[3, 1, IGNORED, 2]])
+    plain = torch.nn.functional.cross_entropy(
+        (hidden @ weight.mT)[0], targets[0], ignore_index=IGNORED, reduction="sum"
+    )
+    smooth = torch.nn.functional.cross_entropy(
+        (hidden @ weight.mT)[0], targets[0], ignore_index=IGNORED, reduction="sum", label_smoothing=0.1
+    )
+    torch.testing.assert_close(made.objective(targets)(hidden, weight), smooth)
+    torch.testing.assert_close(made.eval().objective(targets)(hidden, weight), plain)
+    with pytest.raises(ValueError, match="smoothing=1"):
+        task(smoothing=1.0)
+
+
+def test_what_is_told_is_right_when_all_words_and_the_end_are() -> None:
+    class Parrot(torch.nn.Module):
+        """Tell words 3 1 2 and the end, whatever is asked."""
+
+        def empty_cache(self, batch: int) -> list:
+            return []
+
+        def forward(self, source, tokens, cache):
+            cache.append(None)
+            answer = torch.tensor([3, 1, 2, 9])[len(cache) - 1]
+            return torch.nn.functional.one_hot(answer, 10).float().expand(len(tokens), 1, 10), ()
+
+    made = task()
+    made.model = Parrot()
+    made.kept = SimpleNamespace(strategy=SimpleNamespace(whole=lambda model: model))
+    made.trainer = made.kept
+    targets = torch.tensor([[3, 1, 2, 9], [3, 1, 9, IGNORED], [3, 1, IGNORED, IGNORED], [IGNORED] * 4])
+    assert made.told(torch.zeros(4, 3, dtype=torch.long), targets).tolist() == [2, 3]
+
+
+COPY = (
+    "model=encoder_decoder task=copy data=letters data.words=10 tokenizer=char debug=tiny context=8"
+    " model.width=64 batch.size=64 optimizer.lr=5e-3 trainer.max_steps=250 trainer.val_check_interval=250"
+    " precision=fp32 trainer.limit_val_batches=4 trainer.log_every_n_steps=50 trainer.accelerator=cpu"
+)
+
+
+@pytest.mark.timeout(240)
+def test_an_encoder_decoder_learns_to_copy_without_a_fault(train, tmp_path) -> None:
+    train(*COPY.split(), "run_id=copy")
+    rows = read(tmp_path / "outputs" / "copy" / "metrics.csv")
+    assert rows[-1]["val/exact_match"] > 0.98
+    source, told = (tmp_path / "outputs" / "copy" / "samples.txt").read_text().splitlines()[-2:]
+    assert source == told
+    assert len(source) == 7
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("rule", ["reverse", "sort"])
+def test_an_encoder_decoder_learns_to_reverse_and_to_sort(train, tmp_path, rule) -> None:
+    train(
+        *COPY.replace("task=copy", f"task={rule}").split(), "trainer.max_steps=1000", "run_id=a", timeout=600
+    )
+    assert read(tmp_path / "outputs" / "a" / "metrics.csv")[-1]["val/exact_match"] > 0.95
