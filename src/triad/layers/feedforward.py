@@ -33,7 +33,7 @@ class GELU(nn.Module):
 class ReLU(nn.Module):
     """Two layers with a rectifier between.
 
-        y = W_2 max(0, W_1 x)      Vaswani et al. 2017, arXiv:1706.03762, eq. 2
+        y = W_2 max(W_1 x + b_1, 0) + b_2      Vaswani et al. 2017, arXiv:1706.03762, eq. 2
 
     x_BTD -> y_BTD. `hidden` null: 4 times the width.
     """
