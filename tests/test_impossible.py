@@ -20,6 +20,9 @@ EXAMPLES = {
     "an encoder sees the tokens that follow": "model=encoder",
     "an encoder-decoder reads a source": "model=encoder_decoder",
     "hidden tokens are found from both sides": "task=masked_lm",
+    "a pooler has no part in finding hidden tokens": (
+        "model=encoder task=masked_lm model.pooler={_target_:triad.layers.masked_word.Pooler,_partial_:true}"
+    ),
     "a source is read by an encoder and told by a decoder": "task=copy",
     "a translation is of parallel text, and parallel text is for translation": (
         "model=encoder_decoder task=translation"

@@ -103,6 +103,12 @@ TABLE = [
         "model=encoder, or task=causal_lm",
     ),
     Impossible(
+        "a pooler has no part in finding hidden tokens",
+        lambda c: learns(c, "MaskedLM") and c["model"].get("pooler") is not None,
+        "task=masked_lm has no use for model.pooler, whose weights would get no gradient: use "
+        "model.pooler=null",
+    ),
+    Impossible(
         "a source is read by an encoder and told by a decoder",
         lambda c: learns(c, "SequenceToSequence") and not is_encoder_decoder(c),
         "model={model_name} reads no source: use model=encoder_decoder, or task=causal_lm",

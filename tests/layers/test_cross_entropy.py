@@ -30,6 +30,26 @@ def test_loss_and_gradients_equal_torchs(chunk):
     torch.testing.assert_close(gradients, exact)
 
 
+@pytest.mark.parametrize("chunk", [None, 7])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_bias_and_smoothed_targets_are_torchs(chunk, smoothing, biased):
+    hidden, weight, targets = example(dtype=torch.float64)
+    bias = torch.randn(11, dtype=torch.float64, requires_grad=True) if biased else None
+    loss = cross_entropy_sum(hidden, weight, targets, chunk, bias_V=bias, smoothing=smoothing)
+    logits = F.linear(hidden, weight, bias).flatten(0, 1)
+    expected = F.cross_entropy(logits, targets.flatten(), reduction="sum", label_smoothing=smoothing)
+    torch.testing.assert_close(loss, expected)
+    inputs = (hidden, weight, bias) if biased else (hidden, weight)
+    torch.testing.assert_close(torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs))
+
+
+def test_a_slice_of_the_vocabulary_takes_neither_a_bias_nor_smoothing():
+    hidden, weight, targets = example()
+    with pytest.raises(ValueError, match=r"smoothing=0.1 .* in one piece"):
+        cross_entropy_sum(hidden, weight, targets, vocabulary=Vocabulary(0, 11), smoothing=0.1)
+
+
 def test_gradients_pass_a_check_in_double_precision():
     hidden, weight, targets = example(dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda h, w: cross_entropy_sum(h, w, targets, 7), (hidden, weight))

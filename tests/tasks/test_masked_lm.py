@@ -1,5 +1,7 @@
 """What is hidden from an encoder, and how: a pure function of seed, step and row."""
 
+import subprocess
+import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -137,9 +139,6 @@ def test_an_encoder_learns_hidden_words(train, tmp_path, text) -> None:
 
 @pytest.mark.parametrize("words", ["strategy=ddp packed=false hardware.micro_batch_size=1", "strategy=fsdp"])
 def test_two_processes_compute_what_one_computes(tmp_path, environment, text, words) -> None:
-    import subprocess
-    import sys
-
     asked = ["model=encoder", "model.width=48", "task=masked_lm", *words.split(), "trainer.devices=2"]
     command = [sys.executable, "-m", "triad.verify", *asked, "data=text", f"data.path={text}"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)

@@ -1,5 +1,7 @@
 """Sources, targets, and what is told of them."""
 
+import subprocess
+import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -105,6 +107,17 @@ def test_an_encoder_decoder_learns_to_copy_without_a_fault(train, tmp_path) -> N
     source, told = (tmp_path / "outputs" / "copy" / "samples.txt").read_text().splitlines()[-2:]
     assert source == told
     assert len(source) == 7
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("words", ["strategy=ddp packed=false hardware.micro_batch_size=1", "strategy=fsdp"])
+def test_two_processes_compute_what_one_computes(tmp_path, environment, text, words) -> None:
+    asked = ["model=encoder_decoder", "model.width=48", "task=reverse", *words.split(), "trainer.devices=2"]
+    command = [sys.executable, "-m", "triad.verify", *asked, "data=text", f"data.path={text}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 compared, 0 depart" in done.stdout
 
 
 @pytest.mark.slow
