@@ -15,7 +15,8 @@ from triad.signature import check, signature
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml"))
 GROUPS = sorted({path.parent.name for path in FILES} - {"callbacks", "experiment", "debug", "logger"})
-EXTRA = {"text": ["data.path=somewhere"]}
+ROUTERS = [path.stem for path in FILES if path.parent.name == "router"]  # of models that have experts
+EXTRA = {"text": ["data.path=somewhere"]} | {name: ["model=moe"] for name in ROUTERS}
 
 
 def composed(*overrides: str) -> dict:

@@ -13,6 +13,7 @@ from triad.run import sweep_id
 MISTAKES = {
     "modle=moe": "did you mean model?",
     "model=mo": "did you mean moe?",
+    "router=switch": "this model has no experts",
     "model.widht=3": "did you mean model.width",
     "widht=3": "did you mean model.width",
     "optimizer.lr=fast": "optimizer.lr=fast: input should be a valid number",
@@ -77,7 +78,7 @@ def test_an_impossible_layout_is_refused_with_the_nearest_that_works(
         (["data=text", "data.path={empty}"], "no text"),
         (["data=text", "data.path={latin}"], "byte 3"),
         (["data=text", "data.path={short}", "context=4000"], "context"),
-        (["model=moe", "model.feedforward.top_k=9"], "top_k=9"),
+        (["model=moe", "router.top_k=9"], "top_k=9"),
     ],
 )
 def test_a_mistake_found_while_building_is_one_sentence_too(

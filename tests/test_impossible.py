@@ -36,6 +36,11 @@ EXAMPLES = {
         f"strategy=tensor strategy.sequence_parallel=true context=31 {TWO}"
     ),
     "experts are spread where there are experts": f"strategy=expert {TWO}",
+    "a causal model does not see the future": "model=moe router=expert_choice",
+    "the room of an expert is counted along a whole sequence": (
+        f"strategy=context {TWO} model=moe router=switch"
+    ),
+    "the tokens stay with a pipeline's first stage": f"strategy=pipeline {TWO} model=moe router=hash",
     "each process holds as many experts": "strategy=expert model=moe trainer.devices=3",
     "a recurrent model reads a sequence from its beginning": f"strategy=context model=lstm {TWO}",
     "each process holds two chunks of a sequence": f"strategy=context context=30 {TWO}",

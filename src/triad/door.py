@@ -91,6 +91,7 @@ def validated(composed: DictConfig) -> dict:
         config = cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
         raise Refusal(f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}") from None
+    config.pop("router", None)  # a part of models, which hold it where they refer to it
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     for key in config:
         if key not in groups and key not in DIALS:

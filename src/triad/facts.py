@@ -1,5 +1,6 @@
 """What a configuration says of its model and layout, without building either: what refusals speak of."""
 
+from collections.abc import Iterator
 from math import prod
 
 from triad.layout import AXES, data_ranks, degree, gpus, world_size
@@ -7,6 +8,8 @@ from triad.layout import AXES, data_ranks, degree, gpus, world_size
 STAGES = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero_bubble": 2, "zbv": 2, "dualpipev": 2}  # of a process
 SPLIT = ("zero_bubble", "zbv", "dualpipev")  # gradients of weights apart from those of inputs
 FOLDED = ("zbv", "dualpipev")  # the last stage is with the first
+SEQUENCE_WIDE = {"expert_choice", "sinkhorn"}  # what a token is given depends on those behind it
+COUNTED = SEQUENCE_WIDE | {"switch", "gshard"}  # ... or on how many there are before it
 BY_ELEMENT = ("AdamW", "Adam", "SGD")  # update each number by itself
 
 
@@ -45,6 +48,27 @@ def experts(config: dict) -> int:
     return config["model"]["feedforward"].get("experts", 0) if is_transformer(config) else 0
 
 
+def routers(config: dict) -> set[str]:
+    """The routers of a model's layers, wherever they are."""
+    return {node["_target_"].split(".")[-2] for node in _routers(config["model"])}
+
+
+def _routers(node: object) -> Iterator[dict]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _routers(item)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key == "router" and isinstance(value, dict):
+                yield value
+            yield from _routers(value)
+
+
+def is_bidirectional(config: dict) -> bool:
+    """Whether a token may see those behind it."""
+    return config["model"]["_target_"].endswith(".Encoder")
+
+
 def stages(config: dict) -> int:
     return degree(config, "pipeline") * STAGES.get(config["strategy"].get("schedule", "1f1b"), 1)
 
@@ -62,6 +86,7 @@ def _of_the_mesh(c: dict) -> dict:
         "kv_heads": kv_heads(c),
         "hidden": hidden(c),
         "experts": experts(c),
+        "routers": " and ".join(sorted(routers(c))),
         "near_tensor": max(n for n in range(1, max(tensor, 1) + 1) if not any(d % n for d in divided)),
         "near_expert": max(n for n in range(1, max(axes["expert"], 1) + 1) if experts(c) % n == 0),
         "near_stretches": max(1, round(c["context"] / max(tensor, 1))) * max(tensor, 1),

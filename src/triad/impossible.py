@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from triad.facts import (
     BY_ELEMENT,
+    COUNTED,
     FOLDED,
+    SEQUENCE_WIDE,
     SPLIT,
     STAGES,
     experts,
@@ -14,10 +16,12 @@ from triad.facts import (
     fills_the_world,
     heads,
     hidden,
+    is_bidirectional,
     is_deepspeed,
     is_transformer,
     joins_heads,
     kv_heads,
+    routers,
     stages,
 )
 from triad.launch import ranks_are_here
@@ -131,6 +135,24 @@ TABLE = [
         lambda c: bool(experts(c) % degree(c, "expert")),
         "strategy.expert={expert} does not divide model.feedforward.experts={experts}: the nearest that does "
         "is strategy.expert={near_expert}",
+    ),
+    Impossible(
+        "a causal model does not see the future",
+        lambda c: bool(routers(c) & SEQUENCE_WIDE) and not is_bidirectional(c),
+        "router={routers} compares all tokens of a sequence: a causal model such as model={model_name} would "
+        "see the future; use router=deepseek_v3 or switch, or an encoder",
+    ),
+    Impossible(
+        "the room of an expert is counted along a whole sequence",
+        lambda c: degree(c, "context") > 1 and bool(routers(c) & COUNTED),
+        "router={routers} counts along whole sequences, which strategy.context={context_degree} splits: use "
+        "router=mixtral, deepseek_v3 or hash, or strategy=fsdp",
+    ),
+    Impossible(
+        "the tokens stay with a pipeline's first stage",
+        lambda c: degree(c, "pipeline") > 1 and "hash" in routers(c),
+        "router=hash needs the tokens, which strategy.pipeline={pipeline} does not pass on: use "
+        "router=switch, or strategy=fsdp",
     ),
     Impossible(
         "a recurrent model reads a sequence from its beginning",

@@ -75,6 +75,10 @@ def _unknown_group(sentence: str) -> str:
     """Hydra's 'Could not override X. No match in the defaults list' with the nearest group."""
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
     word = sentence.partition("'")[2].partition("'")[0].partition("=")[0]
+    if word == "router":  # a group that a model brings along
+        return (
+            "router=: this model has no experts, or of a published size with their own router; use model=moe"
+        )
     return sentence + (suggestion(word, groups) if "Could not override" in sentence else "")
 
 

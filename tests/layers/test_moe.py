@@ -1,21 +1,17 @@
+from functools import partial
+
 import pytest
 import torch
 
 from triad.layers import moe
 from triad.layers.moe import MixtureOfExperts
+from triad.layers.routers.top_k import TopK
 
 
-def layer(dtype=torch.float64, **changes):
+def layer(dtype=torch.float64, experts=4, shared=0, **changes):
     torch.manual_seed(1)
-    arguments = {
-        "experts": 4,
-        "top_k": 2,
-        "shared": 0,
-        "normalize": True,
-        "balance": 0.1,
-        "z": 0.01,
-    } | changes
-    model = MixtureOfExperts(8, 16, **arguments).to(dtype)
+    router = partial(TopK, **{"top_k": 2, "normalize": True, "balance": 0.1, "z": 0.01} | changes)
+    model = MixtureOfExperts(8, 16, experts, shared, router).to(dtype)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0, 0.5)
     return model
@@ -26,8 +22,8 @@ def naive(model, x):
     y = torch.zeros_like(x)
     e = model.experts
     for b, t in [(b, t) for b in range(x.shape[0]) for t in range(x.shape[1])]:
-        weight, choice = (model.router.weight @ x[b, t]).softmax(0).topk(model.top_k)
-        weight = weight / weight.sum() if model.normalize else weight
+        weight, choice = (model.router.weight @ x[b, t]).softmax(0).topk(model.router.top_k)
+        weight = weight / weight.sum() if model.router.normalize else weight
         for w, i in zip(weight, choice, strict=True):
             gate = torch.nn.functional.silu(x[b, t] @ e.gate_EDF[i])
             y[b, t] += w * ((gate * (x[b, t] @ e.up_EDF[i])) @ e.down_EFD[i])
@@ -117,5 +113,5 @@ def test_bfloat16_error_is_within_three_times_that_of_one_dense_expert():
 
 @pytest.mark.parametrize("top_k", [0, 5])
 def test_more_choices_than_experts_are_refused(top_k):
-    with pytest.raises(ValueError, match=f"top_k={top_k} must lie between 1 and experts=4"):
+    with pytest.raises(ValueError, match=f"router.top_k={top_k} must lie between 1 and experts=4"):
         layer(top_k=top_k)

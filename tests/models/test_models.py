@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from triad import door
@@ -11,15 +12,16 @@ from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
 from triad.optim.initialise import initialise
 
-CONF = Path(__file__).parents[2] / "conf" / "model"
+CONF = Path(__file__).parents[2] / "conf"
 SMALL = {"width": 32, "depth": 2}
 
 
 def build(name, vocab_size=17, context=16, **changes):
-    config = OmegaConf.merge({"context": context}, {"model": OmegaConf.load(CONF / f"{name}.yaml")})
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [f"model={name}", f"context={context}"])
     for key, value in changes.items():
         OmegaConf.update(config.model, key.replace("__", "."), value, merge=False)
-    return door.build(OmegaConf.to_container(config.model, resolve=True))(vocab_size=vocab_size)
+    return door.build(OmegaConf.to_container(config, resolve=True)["model"])(vocab_size=vocab_size)
 
 
 def small(name, **changes):

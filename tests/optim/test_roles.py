@@ -1,6 +1,9 @@
+from functools import partial
+
 import torch
 
 from triad.layers.moe import MixtureOfExperts
+from triad.layers.routers.top_k import TopK
 from triad.models.lstm import LSTM
 from triad.optim.roles import decay_groups, roles
 
@@ -10,7 +13,8 @@ def zero(**_):
 
 
 def test_each_parameter_has_its_role():
-    layer = MixtureOfExperts(8, 16, experts=4, top_k=2, shared=1, normalize=True, balance=0.0, z=0.0)
+    router = partial(TopK, top_k=2, normalize=True, balance=0.0, z=0.0)
+    layer = MixtureOfExperts(8, 16, experts=4, shared=1, router=router)
     assert roles(torch.nn.Sequential(layer)) == {
         "0.router.weight": "router",
         "0.experts.gate_EDF": "expert",

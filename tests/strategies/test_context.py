@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from triad.layers.latent_attention import LatentAttention
 from triad.layers.mask import ALiBi, Window
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.position import Learned, LearnedBehindPadding, PartialRotary, Rotary
+from triad.layers.routers.top_k import TopK
 from triad.strategies import context
 
 B, S, D = 2, 12, 16
@@ -65,7 +67,7 @@ def latent() -> nn.Module:
 
 
 def experts() -> nn.Module:
-    return made(MixtureOfExperts(D, 8, 4, 2, 0, True, 0.5, 0.1))
+    return made(MixtureOfExperts(D, 8, 4, 0, partial(TopK, top_k=2, normalize=True, balance=0.5, z=0.1)))
 
 
 def auxiliary(routing) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,13 @@ from torch.distributed.tensor import Shard
 from triad.door import depart
 from triad.launch import launch
 from triad.layers.moe import Experts, MixtureOfExperts
+from triad.layers.routers.deepseek_v3 import DeepSeekV3
+from triad.layers.routers.expert_choice import ExpertChoice
+from triad.layers.routers.gshard import GShard
+from triad.layers.routers.hash import Hash
+from triad.layers.routers.sinkhorn import Sinkhorn
+from triad.layers.routers.switch import Switch
+from triad.layers.routers.top_k import TopK
 from triad.strategies import expert
 from triad.strategies.shard import beside
 
@@ -24,7 +32,18 @@ LOADS = {  # rows of each expert, by process: experts 0 and 1 live on process 0
 }
 
 
-@pytest.mark.parametrize("kind", ["loads", "shapes"])
+ROUTERS = [
+    partial(TopK, top_k=2, normalize=True, balance=0.1, z=0.1),
+    partial(Switch, capacity=1.0, balance=0.1),
+    partial(GShard, capacity=1.0, balance=0.1),
+    partial(DeepSeekV3, top_k=1, groups=2, top_groups=1, scale=1.0, speed=0.1, balance=0.1),
+    partial(ExpertChoice, capacity=2.0),
+    partial(Sinkhorn, iterations=3),
+    Hash,
+]
+
+
+@pytest.mark.parametrize("kind", ["loads", "shapes", "routers"])
 def test_two_processes_hold_the_experts_of_one(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert launch([sys.executable, "-W", "error::FutureWarning", __file__, kind], 2, threads=1) == 0
@@ -63,7 +82,9 @@ def loads() -> None:
 def shapes() -> None:
     """What is split, what is refused, and where FSDP may cut what is split."""
     mesh = init_device_mesh("cpu", (2,))
-    model = MixtureOfExperts(WIDTH, HIDDEN, EXPERTS, 2, 0, True, 0.0, 0.0)
+    model = MixtureOfExperts(
+        WIDTH, HIDDEN, EXPERTS, 0, partial(TopK, top_k=2, normalize=True, balance=0.0, z=0.0)
+    )
     expert.split(model, mesh)
     gate = model.experts.gate_EDF
     assert gate.shape == (4, 6, 10)
@@ -75,7 +96,36 @@ def shapes() -> None:
         expert.split(layer(experts=3), mesh)
 
 
+def routers() -> None:
+    """Whatever the router, a layer whose experts are elsewhere gives the same for the sequences here."""
+    rank, mesh = dist.get_rank(), init_device_mesh("cpu", (2,))
+    torch.manual_seed(1)
+    whole, tokens = torch.randn(4, 6, WIDTH, dtype=torch.float64), torch.randint(50, (4, 6))
+    mine = slice(2 * rank, 2 * rank + 2)
+    for router in ROUTERS:
+        one, two = mixture(router), mixture(router)
+        expert.split(two, mesh)
+        y_BTD, routing = one(whole, tokens)
+        (y_BTD.sin().sum() + routing.auxiliary_B.sum()).backward()
+        found_BTD, found = two(whole[mine], tokens[mine])
+        (found_BTD.sin().sum() + found.auxiliary_B.sum()).backward()
+        name = type(one.router).__name__
+        torch.testing.assert_close(found_BTD, y_BTD[mine], msg=name)
+        for theirs, ours in zip(routing, found, strict=True):
+            torch.testing.assert_close(ours, theirs[mine], msg=name)
+        for weight, part in zip(one.experts.parameters(), two.experts.parameters(), strict=True):
+            torch.testing.assert_close(part.grad.to_local(), weight.grad.chunk(2)[rank], msg=name)
+
+
+def mixture(router) -> MixtureOfExperts:
+    made = MixtureOfExperts(WIDTH, HIDDEN, EXPERTS, 0, router).double()
+    torch.manual_seed(0)
+    for tensor in (*made.parameters(), *made.buffers()):
+        torch.nn.init.normal_(tensor)
+    return made
+
+
 if __name__ == "__main__":
     dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
-    {"loads": loads, "shapes": shapes}[sys.argv[1]]()
+    {"loads": loads, "shapes": shapes, "routers": routers}[sys.argv[1]]()
     depart(0)

@@ -93,6 +93,9 @@ class Metrics(Callback):
             "perf/tokens_per_s": speed,
             "perf/train_s": self.train_s,
         }
+        if len(task.load_LE):
+            load_LE = trainer.strategy.total(task.load_LE)
+            metrics["train/load_max"] = float((load_LE.amax(1) / load_LE.mean(1)).max())  # of the worst layer
         if peak := peak_flops(trainer.strategy.root_device):
             metrics["perf/mfu"] = speed * self.flops_per_token / (peak * trainer.world_size)
         self._log(trainer, metrics)

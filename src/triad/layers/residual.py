@@ -1,7 +1,7 @@
 """How attention and feed-forward stand in the residual stream. Shapes: B batch, T time, D width.
 
 Each class is built from two norms and two parts, and maps x_BTD (and the cache of earlier tokens) to x_BTD
-and the Routing of a layer of experts, else None.
+and the Routing of a layer of experts, which may ask for the tokens_BT, else None.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
+from triad.layers.moe import MixtureOfExperts
 
 
 class PreNorm(nn.Module):
@@ -31,9 +32,11 @@ class PreNorm(nn.Module):
         self.attention_norm, self.attention = attention_norm, attention
         self.feedforward_norm, self.feedforward = feedforward_norm, feedforward
 
-    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x_BTD: Tensor, cache: KeyValueCache | None = None, tokens_BT: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), cache)
-        y_BTD, routing = with_routing(self.feedforward(self.feedforward_norm(x_BTD)))
+        y_BTD, routing = fed(self.feedforward, self.feedforward_norm(x_BTD), tokens_BT)
         return x_BTD + y_BTD, routing
 
 
@@ -57,9 +60,11 @@ class PostNorm(nn.Module):
         self.attention_norm, self.attention = attention_norm, attention
         self.feedforward_norm, self.feedforward = feedforward_norm, feedforward
 
-    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x_BTD: Tensor, cache: KeyValueCache | None = None, tokens_BT: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         x_BTD = self.attention_norm(x_BTD + self.attention(x_BTD, cache))
-        y_BTD, routing = with_routing(self.feedforward(x_BTD))
+        y_BTD, routing = fed(self.feedforward, x_BTD, tokens_BT)
         return self.feedforward_norm(x_BTD + y_BTD), routing
 
 
@@ -82,11 +87,15 @@ class Parallel(nn.Module):
         self.attention_norm, self.attention = attention_norm, attention
         self.feedforward_norm, self.feedforward = feedforward_norm, feedforward
 
-    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, Any]:
-        y_BTD, routing = with_routing(self.feedforward(self.feedforward_norm(x_BTD)))
+    def forward(
+        self, x_BTD: Tensor, cache: KeyValueCache | None = None, tokens_BT: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        y_BTD, routing = fed(self.feedforward, self.feedforward_norm(x_BTD), tokens_BT)
         return x_BTD + self.attention(self.attention_norm(x_BTD), cache) + y_BTD, routing
 
 
-def with_routing(y: Any) -> tuple[Tensor, Any]:
-    """What a feed-forward part gives, with None where it routes nothing."""
-    return y if isinstance(y, tuple) else (y, None)
+def fed(feedforward: nn.Module, x_BTD: Tensor, tokens_BT: Tensor | None) -> tuple[Tensor, Any]:
+    """What a feed-forward part gives, and the Routing of experts, who may ask for the tokens."""
+    if isinstance(feedforward, MixtureOfExperts):
+        return feedforward(x_BTD, tokens_BT)
+    return feedforward(x_BTD), None

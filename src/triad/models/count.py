@@ -42,5 +42,5 @@ def count(model: nn.Module) -> Count:
 def _idle(module: nn.Module) -> int:
     if not isinstance(module, MixtureOfExperts):
         return 0
-    weights = list(module.experts.parameters())
-    return sum(weight.numel() // weight.shape[0] * (weight.shape[0] - module.top_k) for weight in weights)
+    weights, active = list(module.experts.parameters()), module.router.top_k
+    return sum(round(weight.numel() // weight.shape[0] * (weight.shape[0] - active)) for weight in weights)

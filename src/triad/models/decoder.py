@@ -63,7 +63,7 @@ class Decoder(nn.Module):
         x_BTD = self.embed(tokens_BT, cache[0].length if cache else 0)
         routings = []
         for block, past in zip(self.blocks, cache or [None] * self.depth, strict=True):
-            x_BTD, routing = block(x_BTD, past)
+            x_BTD, routing = block(x_BTD, past, tokens_BT)
             if routing is not None:
                 routings.append(routing)
         return self.read(x_BTD, loss), tuple(routings)

@@ -14,13 +14,15 @@ def initialise(model: nn.Module, seed: int) -> None:
     """Fill every parameter in place from (seed, name, index), after the model's own rule `model.initial`.
 
     The whole fp32 tensor is drawn on the CPU, one parameter at a time, and each rank keeps its own shard:
-    nothing is sent. Vectors: gains are 1, biases 0. For a model built on the meta device call `to_empty`
-    first.
+    nothing is sent. Vectors: gains are 1, biases 0; buffers start at 0. For a model built on the meta device
+    call `to_empty` first.
     """
     for name, role in roles(model).items():
         parameter = model.get_parameter(name)
         full = initial_value(model, seed, _plain_name(name), role, parameter.shape)
         _copy(parameter, full)
+    for buffer in model.buffers():  # state without a gradient: the bias that balances experts
+        buffer.zero_()
 
 
 def initial_value(model: Any, seed: int, name: str, role: Role, shape: torch.Size) -> Tensor:

@@ -55,8 +55,9 @@ def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
         elif isinstance(layer, Learned | LearnedBehindPadding):
             layer.forward = partial(_learned, zigzag, layer.forward)
         elif isinstance(layer, MixtureOfExperts):
-            layer.whole_sequence = partial(_whole_sequence, zigzag)
-            layer.forward = partial(_part_of_auxiliary, zigzag, layer.forward)
+            if hasattr(layer.router, "whole_sequence"):
+                layer.router.whole_sequence = partial(_whole_sequence, zigzag)
+            layer.forward = partial(_part_of_routing, zigzag, layer.forward)
     return zigzag
 
 
@@ -110,11 +111,18 @@ def _learned(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int = 0) 
     return torch.cat([forward(x, start) for x, start in zip(x_BTD.chunk(2, 1), starts, strict=True)], 1)
 
 
-def _part_of_auxiliary(zigzag: Zigzag, forward: Callable, x_BTD: Tensor) -> tuple[Tensor, Routing]:
-    """A sequence has one auxiliary loss: each process adds its C-th part of it to the sum over processes."""
-    y_BTD, routing = forward(x_BTD)
+def _part_of_routing(
+    zigzag: Zigzag, forward: Callable, x_BTD: Tensor, tokens_BT: Tensor | None = None
+) -> tuple[Tensor, Routing]:
+    """What a sequence has one of each process gives its C-th part of, to be summed over processes."""
+    y_BTD, routing = forward(x_BTD, tokens_BT)
     if zigzag.on:
-        routing = routing._replace(auxiliary_B=routing.auxiliary_B / zigzag.ranks)
+        routing = Routing(
+            routing.auxiliary_B / zigzag.ranks,
+            routing.load_BE,
+            routing.entropy_B / zigzag.ranks,
+            routing.dropped_B / zigzag.ranks,
+        )
     return y_BTD, routing
 
 

@@ -49,7 +49,7 @@ class DDP(DDPStrategy):
 
     def total(self, share: Tensor) -> Tensor:
         """The sum of all processes' shares."""
-        return self.reduce(share, reduce_op="sum")
+        return self.reduce(share.clone(), reduce_op="sum")
 
     def whole(self, model: nn.Module) -> nn.Module:
         """The model, to be called with all tokens of a text."""

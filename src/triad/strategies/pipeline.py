@@ -1,6 +1,6 @@
 """Pipeline parallelism: different processes hold different blocks and pass micro-batches along.
 
-Shapes: B rows (sequences) of a micro-batch, T time, L layers of experts, E experts.
+Shapes: B rows (sequences) of a micro-batch, T time, L layers of experts, E experts, S what a router sees.
 
 The fraction of a step in which a process waits, with P processes, n micro-batches, and as much time for a
 forward pass as for a backward pass to inputs or to weights:
@@ -36,6 +36,7 @@ from torch.nn import functional as F
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.moe import MixtureOfExperts
+from triad.layers.routing import SEEN
 from triad.strategies.relay import Relay
 from triad.strategies.stage import Stage, check, cut, spread
 
@@ -94,7 +95,7 @@ class Pipeline:
         self.plan: tuple[tuple[int, ...], Any] = (), None
 
     def __call__(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's share of the step's loss, auxiliary loss and experts' load; gradients are left.
+        """This process's share of the step's loss, auxiliary loss and routers' sums; gradients are left.
 
         Rows that do not fill the micro-batches are made up by ghosts, whose targets and weight are nothing.
         """
@@ -109,8 +110,8 @@ class Pipeline:
             loss_kwargs={"count": batch["count"], "rows": batch["rows"]},
             return_outputs=False,
         )
-        sums, load_LE = self._seen(number)
-        return sums[0] / batch["count"], sums[1] / batch["rows"], load_LE
+        sums, seen_LS = self._seen(number)
+        return sums[0] / batch["count"], sums[1] / batch["rows"], seen_LS
 
     def add_tied(self) -> None:
         """Sum the gradients of an embedding that two processes hold, so that both update it alike."""
@@ -146,16 +147,16 @@ class Pipeline:
 
     def _seen(self, number: int) -> tuple[Tensor, Tensor]:
         sums = torch.zeros(2, device=self.device)
-        load_LE = torch.zeros(len(self.expert_layers), self.experts, device=self.device)
+        seen_LS = torch.zeros(len(self.expert_layers), self.experts + SEEN, device=self.device)
         for stage in self.stages.values():
             # in the first step of a shape torch sends one more micro-batch ahead, to learn the shapes
-            for figures, loads in stage.seen[-number:]:
+            for figures, routers in stage.seen[-number:]:
                 if figures is not None:
                     sums += figures
-                for layer, load_E in loads.items():
-                    load_LE[self.expert_layers.index(layer)] += load_E
+                for layer, seen_S in routers.items():
+                    seen_LS[self.expert_layers.index(layer)] += seen_S
             stage.seen.clear()
-        return sums, load_LE
+        return sums, seen_LS
 
 
 def placed(order: Order, processes: int) -> list[int]:
@@ -187,7 +188,7 @@ def _loss(output: tuple[Tensor, Tensor], _: Tensor, count: int, rows: int) -> Te
 def _experts(model: Any) -> tuple[list[int], int]:
     """Which blocks hold layers of experts, and how many experts these have."""
     found = {
-        index: module.router.out_features
+        index: module.experts.gate_EDF.shape[0]
         for index, block in enumerate(model.blocks)
         for module in block.modules()
         if isinstance(module, MixtureOfExperts)

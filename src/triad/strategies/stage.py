@@ -1,6 +1,6 @@
 """A stage: some neighbouring units of [embed, block 0, block 1, ... read], cut out of a whole model.
 
-Shapes: B rows (sequences), T time, D width, E experts.
+Shapes: B rows (sequences), T time, D width, E experts, S what a router sees (Routing.seen_BS).
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Stage(nn.Module):
     The parts stay those of the model, which keeps their names. (tokens_BT) of the first stage, else (x_BTD,
     auxiliary_B) -> (x_BTD, auxiliary_B), of the last (what its readout is asked for, summed auxiliary loss).
     With `real_B` (1, or 0 for a ghost, which nothing counts) the loss of `targets_BT` is asked for and what
-    was seen is kept in `seen`: the last stage's two sums, and each layer's load.
+    was seen is kept in `seen`: the last stage's two sums, and what each layer's router saw.
     """
 
     def __init__(self, model: Any, units: range, objective: Callable) -> None:
@@ -52,25 +52,25 @@ class Stage(nn.Module):
         if auxiliary_B is None:
             exact = torch.promote_types(x_BTD.dtype, torch.float32)
             auxiliary_B = x_BTD.new_zeros(len(x_BTD), dtype=exact)
-        loads = {}
+        seen = {}
         for layer, block in zip(self.layers, self.blocks, strict=True):
             x_BTD, routing = block(x_BTD, cache[layer] if cache else None)
             if routing is not None:
                 auxiliary_B = auxiliary_B + routing.auxiliary_B
-                loads[layer] = routing.load_BE
+                seen[layer] = routing.seen_BS
         if real_B is None:
             return (self.read(x_BTD, loss) if self.read else x_BTD), auxiliary_B
-        return self._count(x_BTD, auxiliary_B, loads, targets_BT, real_B)
+        return self._count(x_BTD, auxiliary_B, seen, targets_BT, real_B)
 
     def _count(
-        self, x_BTD: Tensor, auxiliary_B: Tensor, loads: dict, targets_BT: Tensor | None, real_B: Tensor
+        self, x_BTD: Tensor, auxiliary_B: Tensor, seen: dict, targets_BT: Tensor | None, real_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        load = {layer: load_BE.mul(real_B[:, None]).sum(0) for layer, load_BE in loads.items()}
+        sums = {layer: seen_BS.mul(real_B[:, None]).sum(0) for layer, seen_BS in seen.items()}
         if self.read is None:
-            self.seen.append((None, load))
+            self.seen.append((None, sums))
             return x_BTD, auxiliary_B
         nll, auxiliary = self.read(x_BTD, self.objective(targets_BT)), (auxiliary_B * real_B).sum()
-        self.seen.append((torch.stack((nll.detach(), auxiliary.detach())), load))
+        self.seen.append((torch.stack((nll.detach(), auxiliary.detach())), sums))
         return nll, auxiliary
 
 

@@ -54,8 +54,10 @@ def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) ->
 
 def check(model: nn.Module, size: int) -> None:
     """Raise ValueError, naming layer and number, for a model that cannot be cut into so many slices."""
+    routers = {layer.router for layer in model.modules() if isinstance(layer, MixtureOfExperts)}
     for name, layer in model.named_modules():
-        if not isinstance(layer, KNOWN) and next(layer.parameters(recurse=False), None) is not None:
+        own = next(layer.parameters(recurse=False), None)
+        if own is not None and not isinstance(layer, KNOWN) and layer not in routers:
             raise ValueError(f"strategy.tensor={size} cannot cut {name}, a {type(layer).__name__}")
         for key, number in _divided(layer).items():
             if number % size:
@@ -119,8 +121,8 @@ def _mixture(layer: MixtureOfExperts, mesh: DeviceMesh, border: Border) -> None:
     _call(layer, partial(_routed_alike, layer.forward, border))
 
 
-def _routed_alike(forward: Callable, border: Border, x_BTD: Tensor) -> tuple:
-    y_BTD, routing = forward(border.join(x_BTD))
+def _routed_alike(forward: Callable, border: Border, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple:
+    y_BTD, routing = forward(border.join(x_BTD), tokens_BT)
     return border.part(y_BTD), routing
 
 

@@ -1,6 +1,6 @@
 """Language modelling: predict each token from those before it.
 
-Shapes: B rows (sequences), T time, V vocabulary.
+Shapes: B rows (sequences), T time, V vocabulary, L layers of experts, E experts, S what a router sees.
 """
 
 import math
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from triad.checkpoints.tensors import start_from
 from triad.layers.cross_entropy import IGNORED, cross_entropy_sum
+from triad.layers.routing import SEEN
 from triad.models.count import count
 from triad.optim.initialise import initialise
+from triad.optim.rebalance import Rebalance
 from triad.optim.roles import decay_groups
 
 
@@ -65,6 +67,7 @@ class CausalLM(LightningModule):
         strategy = self.trainer.strategy
         model = self.bare()
         self.count = count(model)
+        self.rebalance = Rebalance(model)
         self.hardware.tune(model)
         strategy.parallelize(model)
         model.to_empty(device=strategy.root_device)
@@ -94,38 +97,42 @@ class CausalLM(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * self.schedule(step)
         walk = self.trainer.strategy.pipeline or self.walk  # a pipeline has an order of its own
-        loss, auxiliary, load_LE = walk(batch)
+        loss, auxiliary, seen_LS = walk(batch)
         optimizer.step()
         optimizer.zero_grad()
         self.shares = {"train/loss": loss, "train/auxiliary": auxiliary}
-        self.load_LE = load_LE
+        self.load_LE = seen_LS[:, :-SEEN].contiguous()
+        self.rebalance(self.load_LE, self.trainer.strategy.total)
+        if len(seen_LS):
+            entropy, dropped = seen_LS[:, -SEEN:].mean(0) / batch["rows"]
+            self.shares |= {"train/router_entropy": entropy, "train/dropped": dropped}
         self.figures = {"train/gradient_norm": self.norm, "train/lr": optimizer.param_groups[0]["lr"]}
 
     def walk(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
-        """Backward over each micro-batch: this rank's share of the step's loss, auxiliary loss and load."""
+        """Backward over each micro-batch: this rank's share of the step's losses and routers' sums."""
         strategy = self.trainer.strategy
         rows = self.hardware.rows(batch["tokens_BT"])
         tokens, targets = batch["tokens_BT"].split(rows), batch["targets_BT"].split(rows)
-        sums, loads = torch.zeros(2, device=self.device), []
+        sums, seen = torch.zeros(2, device=self.device), []
         for index, (x_BT, y_BT) in enumerate(zip(tokens, targets, strict=True)):
             with strategy.micro_batch(last=index == len(tokens) - 1):
-                nll, auxiliary, load_LE = self.losses(x_BT, y_BT)
+                nll, auxiliary, seen_LS = self.losses(x_BT, y_BT)
                 loss, penalty = nll / batch["count"], auxiliary / batch["rows"]
                 self.manual_backward((loss + penalty) * strategy.gradient_scale)
             sums += torch.stack((loss.detach(), penalty.detach()))
-            loads.append(load_LE)
-        return sums[0], sums[1], sum(loads[1:], loads[0])
+            seen.append(seen_LS)
+        return sums[0], sums[1], sum(seen[1:], seen[0])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Lightning calls this when gradients are whole and unscaled."""
         self.norm = self.trainer.strategy.clip(self.model, self.clip_norm)
 
     def losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Summed negative log likelihood of the targets, summed auxiliary loss of the rows, experts' load."""
+        """Sums: negative log likelihood of targets, auxiliary loss of rows, what each router saw."""
         nll, routings = self.network(tokens_BT, loss=self.objective(targets_BT))
         auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
-        loads = [routing.load_BE.sum(0) for routing in routings]
-        return nll, auxiliary, torch.stack(loads) if loads else nll.new_zeros(0, 0)
+        seen = [routing.seen_BS.sum(0) for routing in routings]
+        return nll, auxiliary, torch.stack(seen) if seen else nll.new_zeros(0, SEEN)
 
     def objective(self, targets_BT: Tensor) -> Callable:
         """What the model's readout is asked for."""

@@ -1,0 +1,52 @@
+"""Balanced assignment as optimal transport. Shapes: B batch, T time, D width, E experts."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from triad.layers.routing import Routing, TokensChoose, entropy, load, logits
+
+
+class Sinkhorn(nn.Module):
+    """Each token goes to the expert that a balanced plan of its sequence gives it most of.
+
+        plan = argmax_{P >= 0, P 1 = 1, P^T 1 = T / E} sum_te P_te L_te + H(P),   L = W x
+        y = p_i E_i(x),   i = argmax_e plan_e,   p = softmax(L)
+        Clark et al. 2022, arXiv:2202.01169, section 3.1 (S-BASE)
+
+    The plan is found by Sinkhorn's iterations, which scale columns and rows in turn (Cuturi 2013,
+    arXiv:1306.0895); the exact assignment is BASE (Lewis et al. 2021, arXiv:2103.16716). No gradient passes
+    through the plan. It looks at the whole sequence: for encoders only. Outside training the choice is
+    argmax p, as in both papers. Deviates: a plan for each sequence, not for a batch. Raises ValueError for
+    iterations < 1.
+    """
+
+    top_k = 1
+
+    def __init__(self, width: int, experts: int, iterations: int) -> None:
+        super().__init__()
+        if iterations < 1:
+            raise ValueError(f"router.iterations={iterations}: use 1 or more")
+        self.iterations = iterations
+        self.weight = nn.Parameter(torch.empty(experts, width))
+
+    def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[TokensChoose, Routing]:
+        logits_BTE = logits(x_BTD, self.weight)
+        probability_BTE = logits_BTE.softmax(-1)
+        wanted_BTE = log_plan(logits_BTE, self.iterations) if self.training else logits_BTE
+        expert_BT1 = wanted_BTE.argmax(-1, keepdim=True)
+        nothing_B = probability_BTE.new_zeros(len(x_BTD))
+        routing = Routing(nothing_B, load(expert_BT1, probability_BTE), entropy(probability_BTE), nothing_B)
+        weight_BT1 = probability_BTE.gather(-1, expert_BT1)
+        return TokensChoose(expert_BT1, weight_BT1, logits_BTE.shape[-1]), routing
+
+
+@torch.no_grad()
+def log_plan(logits_BTE: Tensor, iterations: int) -> Tensor:
+    """The logarithm of the plan: rows (tokens) add up to 1, and columns (experts) to nearly T / E."""
+    time, experts = logits_BTE.shape[1:]
+    for _ in range(iterations):
+        logits_BTE = logits_BTE - logits_BTE.logsumexp(1, keepdim=True) + math.log(time / experts)
+        logits_BTE = logits_BTE - logits_BTE.logsumexp(2, keepdim=True)
+    return logits_BTE

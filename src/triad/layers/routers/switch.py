@@ -1,0 +1,40 @@
+"""One expert for each token, with room for so many. Shapes: B batch, T time, D width, E experts."""
+
+import torch
+from torch import Tensor, nn
+
+from triad.layers.routing import Routing, TokensChoose, capacity, entropy, load, logits, within
+
+
+class Switch(nn.Module):
+    """Each token goes to its most probable expert, unless that is full: then the layer gives it nothing.
+
+        p = softmax(W_r x),   y = p_i E_i(x),  i = argmax p      Fedus et al. 2021, arXiv:2101.03961, eq. 1-2
+        room of an expert = T / E * capacity                     eq. 3
+        auxiliary = balance E sum_e f_e P_e                      eq. 4-6
+
+    f_e is the share of a sequence's tokens that ask for expert e, dropped ones included, and P_e its mean
+    probability. Deviates: room is that of a sequence, not of a batch, and is given in order of time, so that
+    neither other sequences nor later tokens matter; it is limited in training only, so that what a token gets
+    later does not depend on how many follow it; no noise. Raises ValueError for capacity <= 0.
+    """
+
+    top_k = 1
+
+    def __init__(self, width: int, experts: int, capacity: float, balance: float) -> None:
+        super().__init__()
+        self.capacity, self.balance = capacity, balance
+        self.weight = nn.Parameter(torch.empty(experts, width))
+
+    def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[TokensChoose, Routing]:
+        probability_BTE = logits(x_BTD, self.weight).softmax(-1)
+        time, experts = probability_BTE.shape[1:]
+        weight_BT1, expert_BT1 = probability_BTE.max(-1, keepdim=True)
+        load_BE = load(expert_BT1, probability_BTE)
+        balance_B = (load_BE / time * probability_BTE.mean(1)).sum(-1) * experts
+        kept_BT1 = torch.ones_like(expert_BT1, dtype=torch.bool)
+        if self.training:
+            kept_BT1 = within(expert_BT1, experts, capacity(self.capacity, time, experts))
+        dropped_B = 1 - kept_BT1.to(weight_BT1.dtype).mean((1, 2))
+        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE), dropped_B)
+        return TokensChoose(expert_BT1, weight_BT1 * kept_BT1, experts), routing

@@ -1,0 +1,97 @@
+"""A dense run's weights as those of a mixture of experts: `python -m triad.upcycle run=outputs/<run_id>`."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from triad.resume import changed_mathematics, key_of
+from triad.sentences import Refusal
+
+
+def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | None = None) -> None:
+    """Write a run whose experts all start as the feed-forward layer of a dense run, ready to be trained on.
+
+        E_1 = ... = E_n = the dense layer, the router anew
+        Komatsuzaki et al. 2022, arXiv:2212.05055, section 3
+
+    The rest is copied. With weights that add up to 1 (router=mixtral) the mixture first computes what the
+    dense model did. What follows are words for train.py that choose the mixture (router=...,
+    model.feedforward.experts=...); it is model=moe unless said otherwise. `to` is the folder of the new run:
+    the old one's name and -upcycled, unless said otherwise. Train it with resume=<to>
+    resume.weights_only=true. Deviates: every layer becomes a mixture, the optimizer starts anew, and routers
+    start by the model's own rule. Raises ValueError for a feed-forward layer that is no SwiGLU and for a
+    mixture that differs in more than that layer.
+    """
+    from triad.checkpoints.folder import facts, find
+    from triad.checkpoints.saving import Saver
+    from triad.checkpoints.tensors import weights
+    from triad.door import compose
+    from triad.run import read_config, write, write_config
+
+    source = Path(run)
+    target = Path(to) if to else source.with_name(f"{source.name}-upcycled")
+    if target.exists():
+        raise Refusal(f"to={target}: it exists; remove it or choose another")
+    old, path = read_config(source), find(source, step)
+    dense = weights(path)
+    words = mixture_words(json.loads((source / "overrides.json").read_text()), overrides, dense)
+    config = compose(words)
+    if differing := changed_mathematics(_but_feedforward(old), _but_feedforward(config)):
+        raise Refusal(
+            f"run={run}: {differing[0]} of the mixture is not that of the dense model; name it, too"
+        )
+    tensors = upcycled(config, dense)
+    said = facts(path) | {"metric": None, "callbacks": {}, "upcycled": str(path)}
+    saver = Saver(keep=1)
+    saver.save(target / "checkpoints" / path.name, lambda: ({}, {"model": tensors}), said)
+    saver.wait()
+    if saver.failures:
+        raise OSError(saver.failures[0])
+    write_config(target, config)
+    write(target / "overrides.json", words)
+    shutil.copytree(source / "tokenizer", target / "tokenizer")
+    print(f"{target}: train it with   python train.py resume={target} resume.weights_only=true")
+
+
+def mixture_words(old: list[str], new: list[str], dense: dict[str, Any]) -> list[str]:
+    """The dense run's words, but for its model's choice and feed-forward layer, and those of the mixture."""
+    named = {key_of(word) for word in new}
+    kept = [word for word in old if not _of_the_layer(key_of(word)) and key_of(word) not in named]
+    gates = [weight for name, weight in dense.items() if name.endswith("feedforward.gate.weight")]
+    if not gates:
+        raise Refusal("only SwiGLU layers become experts, and this run's feed-forward layers are none")
+    model = [] if "model" in named else ["model=moe"]
+    return [*kept, *model, f"model.feedforward.hidden={gates[0].shape[0]}", *new]
+
+
+def upcycled(config: dict, dense: dict[str, Any]) -> dict[str, Any]:
+    """The weights of the mixture, by name."""
+    from triad.door import build
+    from triad.optim.initialise import initialise
+
+    model = build(config["model"])(vocab_size=len(dense["embedding.weight"]))
+    initialise(model, config["seed"])
+    state = model.state_dict()
+    for name, tensor in state.items():
+        if name in dense:
+            tensor.copy_(dense[name])
+        elif ".experts." in name:  # gate_EDF is E times gate.weight, which is F by D
+            layer, _, matrix = name.rpartition(".experts.")
+            tensor.copy_(dense[f"{layer}.{matrix.partition('_')[0]}.weight"].mT.expand_as(tensor))
+    return state
+
+
+def _of_the_layer(key: str) -> bool:
+    return key == "model" or key.startswith(("model.feedforward", "router"))
+
+
+def _but_feedforward(config: dict) -> dict:
+    model = {key: value for key, value in config["model"].items() if key != "feedforward"}
+    return {"context": config["context"], "model": model}
+
+
+if __name__ == "__main__":
+    from triad.verbs import verb
+
+    verb(upcycle)
