@@ -1,11 +1,15 @@
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from triad.checkpoints.folder import find
+from triad.checkpoints.tensors import weights
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.top_k import TopK
+from triad.loggers.csv import read
 from triad.models.count import _idle
 from triad.optim.initialise import initialise
 from triad.optim.rebalance import Rebalance
@@ -51,3 +55,16 @@ def test_the_bias_is_kept_and_is_no_weight():
     assert layers.bfloat16()[0].router.bias.dtype == torch.float32
     assert layers.double()[0].router.bias.dtype == torch.float64
     assert _idle(layers[0]) == 3 * 3 * 4 * 4
+
+
+def test_a_run_logs_what_its_routers_did_and_keeps_the_bias(train, text: Path, tmp_path: Path) -> None:
+    words = ("debug=tiny", "precision=fp32", "hardware.attention=flash", "trainer.accelerator=cpu")
+    data = ("data=text", f"data.path={text}", "trainer.max_steps=2", "run_id=a")
+    train(*words, *data, "model=moe", "router=deepseek_v3", "router.speed=0.5")
+    rows = [row for row in read(tmp_path / "outputs" / "a" / "metrics.csv") if "train/loss" in row]
+    assert all(0 < row["train/router_entropy"] <= 2.08 for row in rows)  # log 8
+    assert all(row["train/dropped"] == 0 and row["train/load_max"] >= 1 for row in rows)
+    held = weights(find(tmp_path / "outputs" / "a"))
+    biases = [tensor for name, tensor in held.items() if name.endswith("router.bias")]
+    assert len(biases) == 2
+    assert all(set(bias.tolist()) <= {-1.0, -0.5, 0.0, 0.5, 1.0} and bias.any() for bias in biases)
