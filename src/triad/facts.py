@@ -94,11 +94,6 @@ def _routers(node: object) -> Iterator[dict]:
             yield from _routers(value)
 
 
-def is_bidirectional(config: dict) -> bool:
-    """Whether a token may see those behind it."""
-    return config["model"]["_target_"].endswith(".Encoder")
-
-
 def stages(config: dict) -> int:
     return degree(config, "pipeline") * STAGES.get(config["strategy"].get("schedule", "1f1b"), 1)
 

@@ -17,7 +17,6 @@ from triad.facts import (
     fills_the_world,
     heads,
     hidden,
-    is_bidirectional,
     is_deepspeed,
     is_encoder,
     is_encoder_decoder,
@@ -184,7 +183,7 @@ TABLE = [
     ),
     Impossible(
         "a causal model does not see the future",
-        lambda c: bool(routers(c) & SEQUENCE_WIDE) and not is_bidirectional(c),
+        lambda c: bool(routers(c) & SEQUENCE_WIDE) and not is_encoder(c),
         "router={routers} compares all tokens of a sequence: a causal model such as model={model_name} would "
         "see the future; use router=deepseek_v3 or switch, or an encoder",
     ),

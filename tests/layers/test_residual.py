@@ -1,7 +1,9 @@
 import torch
 from torch import nn
 
+from triad.layers.moe import MixtureOfExperts
 from triad.layers.residual import Parallel, PostNorm, PreNorm
+from triad.layers.routers.hash import Hash
 
 
 class Past(nn.Linear):
@@ -26,12 +28,14 @@ def test_each_block_is_its_equation():
     torch.testing.assert_close(Parallel(n, a, m, f)(x)[0], x + a(n(x)) + f(m(x)))
 
 
-def test_every_block_hands_on_what_experts_report():
-    class Reporting(nn.Linear):
-        def forward(self, x):
-            return super().forward(x), "routing"
-
+def test_every_block_hands_tokens_to_experts_and_on_what_they_report():
     n, a, m, _ = parts()
+    experts = MixtureOfExperts(8, 4, 2, 0, Hash)
+    for weight in experts.parameters():
+        nn.init.normal_(weight)
+    tokens = torch.arange(6).view(2, 3)
     for block in (PreNorm, PostNorm, Parallel):
-        assert block(n, a, m, Reporting(8, 8))(torch.randn(2, 3, 8))[1] == "routing"
+        y, routing = block(n, a, m, experts)(torch.randn(2, 3, 8), None, tokens)
+        assert y.shape == (2, 3, 8)
+        assert routing.load_BE.sum() == 6
         assert block(*parts())(torch.randn(2, 3, 8))[1] is None

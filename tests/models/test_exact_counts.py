@@ -1,17 +1,12 @@
 """Published models have their published size, to the last parameter: on the meta device, in milliseconds."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from triad.door import build, compose
-from triad.layers.attention import Attention
-from triad.layers.latent_attention import LatentAttention
-from triad.layers.norm import AllHeadsRMSNorm, RMSNorm
-from triad.layers.position import Rotary
 from triad.models.count import count
 
 SHARED = Path(__file__).parents[3] / "shared" / "papers" / "exact_param_counts.json"
@@ -46,6 +41,25 @@ PUBLISHED = {
 }
 
 
+# name: our YAML, vocabulary, all parameters, those that one token meets
+SPARSE = {
+    "mixtral-8x7b": ("mixtral_8x7b", 32000, 46_702_792_704, 12_879_925_248),
+    "olmoe-1b-7b": ("olmoe_1b_7b", 50304, 6_919_161_856, 1_282_017_280),
+    "dbrx": ("dbrx", 100352, 131_596_523_520, 36_469_708_800),
+    "deepseek-moe-16b": ("deepseek_moe_16b", 102400, 16_375_728_128, 2_828_650_496),
+    "qwen3-30b-a3b": ("qwen3_30b_a3b", 151936, 30_532_122_624, 3_353_032_704),
+    "deepseek-v3": ("deepseek_v3", 129280, 671_026_404_352, 37_552_282_624),
+}
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_exact_counts_of_experts_in_all_and_in_use(name: str) -> None:
+    file, vocab_size, *parameters = SPARSE[name]
+    with torch.device("meta"):
+        model = build(compose([f"model={file}"])["model"])(vocab_size=vocab_size)
+    assert list(count(model)[:2]) == parameters
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_exact_counts_of_decoders(name: str) -> None:
     file, vocab_size, context, changes, parameters = PUBLISHED[name]
@@ -63,26 +77,7 @@ def test_exact_counts_are_those_of_the_published_list() -> None:
     common = PUBLISHED.keys() & listed.keys()
     assert {name: PUBLISHED[name][-1] for name in common} == {name: listed[name] for name in common}
     assert len(common) == 11
-
-
-def test_exact_counts_of_attention_are_known_for_experts_that_share_it() -> None:
-    """OLMoE's normalises all heads together, DBRX's has 8 key-value heads, DeepSeek-V3's keeps latents."""
-
-    def normalised(head_size: int) -> AllHeadsRMSNorm:
-        return AllHeadsRMSNorm(head_size, 16, 1e-5)
-
-    with torch.device("meta"):
-        olmoe = Attention(2048, 16, None, None, False, 0.0, None, None, normalised)
-        dbrx = Attention(6144, 48, 8, None, False, 0.0, None, None, None)
-        sizes = {"key_value_rank": 512, "content_size": 128, "rotary_size": 64, "value_size": 128}
-        norm, rotary = partial(RMSNorm, eps=1e-6), partial(Rotary, base=1e4)
-        deepseek = LatentAttention(7168, 128, 1536, **sizes, dropout=0.0, norm=norm, rotary=rotary)
-    size = lambda layer: sum(p.numel() for p in layer.parameters())  # noqa: E731
-    assert size(olmoe) == 4 * 2048**2 + 2 * 2048
-    assert size(dbrx) == 2 * 6144**2 + 2 * 6144 * 8 * 128
-    experts = 16 * (64 * 3 * 2048 * 1024 + 64 * 2048)
-    assert 16 * size(olmoe) + experts + 2 * 50304 * 2048 + (2 * 16 + 1) * 2048 == 6_919_161_856
-    experts = 40 * (16 * 3 * 6144 * 10752 + 16 * 6144)
-    assert 40 * size(dbrx) + experts + 2 * 100352 * 6144 + (2 * 40 + 1) * 6144 == 131_596_523_520
-    experts = 58 * (257 * 3 * 7168 * 2048 + 256 * 7168) + 3 * 3 * 7168 * 18432
-    assert 61 * size(deepseek) + experts + 2 * 129280 * 7168 + (2 * 61 + 1) * 7168 == 671_026_404_352
+    listed = json.loads(SHARED.read_text())["moe_total_and_active"]
+    assert {name: list(SPARSE[name][2:]) for name in SPARSE.keys() & listed.keys()} == {
+        name: [row["total"], row["active_formula"]] for name, row in listed.items()
+    }

@@ -18,21 +18,10 @@ STRETCHED = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, "low_freq
 }
 HIDDEN = "model.feedforward.hidden=48"
 KV = "model.attention.kv_heads=2"
-NORM = {"_target_": "triad.layers.norm.RMSNorm", "_partial_": True, "eps": 1e-6}
-ROTARY = {"_target_": "triad.layers.position.Rotary", "_partial_": True, "base": 10000.0}
-MLA = {
-    "_target_": "triad.layers.latent_attention.LatentAttention",
-    "_partial_": True,
-    "heads": 4,
-    "query_rank": 12,
-    "key_value_rank": 8,
-    "content_size": 8,
-    "rotary_size": 4,
-    "value_size": 6,
-    "dropout": 0.0,
-    "norm": NORM,
-    "rotary": ROTARY,
-}
+MLA = ["query_rank=12", "key_value_rank=8", "content_size=8", "rotary_size=4", "value_size=6"]
+DENSE = "model.pattern.parts.dense.feedforward.hidden=48 model.pattern.leading=[dense]"
+EXPERTS = "model.feedforward.hidden=24 model.feedforward.experts=8"
+TOP_2 = "model.feedforward.router.top_k=2"
 
 # their model_type: their settings, our YAML, our changes
 CASES = {
@@ -80,10 +69,35 @@ CASES = {
         "qwen3_8b",
         f"{HIDDEN} {KV} model.attention.head_size=16",
     ),
+    "mixtral": (
+        SIZE
+        | LLAMA
+        | {"intermediate_size": 24, "num_local_experts": 8, "sliding_window": None}
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
+        "mixtral_8x7b",
+        f"{EXPERTS} {KV}",
+    ),
+    "olmoe": (
+        SIZE | {"intermediate_size": 24, "num_experts": 8, "num_experts_per_tok": 2, "norm_topk_prob": False},
+        "olmoe_1b_7b",
+        f"{EXPERTS} {TOP_2}",
+    ),
+    "qwen3_moe": (
+        SIZE
+        | {"num_key_value_heads": 2, "head_dim": 16, "moe_intermediate_size": 24, "num_experts": 8}
+        | {"num_experts_per_tok": 2, "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": []}
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
+        "qwen3_30b_a3b",
+        f"{EXPERTS} {TOP_2} {KV} model.attention.head_size=16",
+    ),
     "deepseek_v3": (
-        SIZE | LLAMA | LATENT | {"num_key_value_heads": 4, "first_k_dense_replace": 2, "rms_norm_eps": 1e-6},
-        "llama_7b",
-        HIDDEN,
+        SIZE
+        | LATENT
+        | {"num_key_value_heads": 4, "first_k_dense_replace": 1, "moe_intermediate_size": 24}
+        | {"n_routed_experts": 8, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2},
+        "deepseek_v3",
+        f"{EXPERTS} {TOP_2} {DENSE} model.feedforward.router.groups=2 model.feedforward.router.top_groups=1 "
+        + " ".join(f"model.attention.{word}" for word in MLA),
     ),
 }
 
@@ -95,24 +109,31 @@ def pair(case: str):
     torch.manual_seed(0)
     plain = {"vocab_size": 17, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
     config = transformers.AutoConfig.for_model(family, **plain, **settings)
-    theirs = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    # their fused kernels know no double precision
+    eager = {"attn_implementation": "eager", "experts_implementation": "eager"}
+    theirs = transformers.AutoModelForCausalLM.from_config(config, **eager)
     theirs = theirs.double().eval()
-    for parameter in theirs.parameters():  # gains and biases too: a part left out would not be seen otherwise
+    for parameter in weights(
+        theirs
+    ).values():  # gains and biases too: a part left out would not be seen otherwise
         torch.nn.init.normal_(parameter, std=0.3)
     words = ["context=16", "model.width=32", "model.depth=2", "model.attention.heads=4", *changes.split()]
-    model = compose([f"model={name}", *words])["model"]
-    if family == "deepseek_v3":
-        model["attention"] = MLA
-    ours = build(model)(vocab_size=17).double().eval()
+    ours = build(compose([f"model={name}", *words])["model"])(vocab_size=17).double().eval()
     shape = Shape(config.num_attention_heads, LATENT["qk_rope_head_dim"])
     return theirs, ours, FAMILIES[family], shape
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters, a shared one once, and the buffers of routers."""
+    biases = {name: b for name, b in model.named_buffers() if name.endswith("correction_bias")}
+    return dict(model.named_parameters()) | biases
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_logits_are_hugging_faces(case: str) -> None:
     theirs, ours, table, shape = pair(case)
-    names = [name for name, _ in ours.named_parameters()]
-    ours.load_state_dict(imported(table, dict(theirs.named_parameters()), names, shape))
+    names = list(ours.state_dict())
+    ours.load_state_dict(imported(table, weights(theirs), names, shape))
     tokens = torch.randint(17, (2, 14))
     with torch.no_grad():
         expected = theirs(tokens).logits
@@ -123,8 +144,8 @@ def test_logits_are_hugging_faces(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_weights_that_went_to_ours_and_back_are_theirs_all_of_them(case: str) -> None:
     theirs, ours, table, shape = pair(case)
-    before = dict(theirs.named_parameters())
-    names = [name for name, _ in ours.named_parameters()]
+    before = weights(theirs)
+    names = list(ours.state_dict())
     after = exported(table, imported(table, before, names, shape), shape)
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)

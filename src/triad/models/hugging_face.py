@@ -20,11 +20,15 @@ class Shape(NamedTuple):
 
 
 class At(NamedTuple):
-    """A module of theirs: `rows(n, shape)` are those of its n rows that are ours, in our order."""
+    """A module of theirs: `rows(n, shape)` are those of its n rows that are ours, in our order.
+
+    `transposed`: theirs is (in, out); `dim` is then where the rows lie.
+    """
 
     name: str
     rows: Callable[[int, Shape], Tensor] | None = None
     transposed: bool = False
+    dim: int = 0
 
 
 def fused(name: str, by_head: bool, transposed: bool) -> dict[str, At]:
@@ -135,18 +139,36 @@ LLAMA = {
     ),
 }
 
-DEEPSEEK_V3 = LLAMA | {
+
+def half(part: int) -> Callable[[int, Shape], Tensor]:
+    """The gates of all experts lie before their hidden units."""
+    return lambda n, _: torch.arange(n).chunk(2)[part]
+
+
+EXPERTS = "blocks.{}.feedforward.experts"
+SPARSE = LLAMA | {
+    "blocks.{}.feedforward.router": At("model.layers.{}.mlp.gate"),
+    f"{EXPERTS}.gate_EDF": At("model.layers.{}.mlp.experts.gate_up_proj", half(0), transposed=True, dim=2),
+    f"{EXPERTS}.up_EDF": At("model.layers.{}.mlp.experts.gate_up_proj", half(1), transposed=True, dim=2),
+    f"{EXPERTS}.down_EFD": At("model.layers.{}.mlp.experts.down_proj", transposed=True),
+}
+
+DEEPSEEK_V3 = SPARSE | {
     **block(
         "model.layers",
         attention__q_latent="self_attn.q_a_proj",
         attention__q_norm="self_attn.q_a_layernorm",
         attention__kv_norm="self_attn.kv_a_layernorm",
         attention__kv="self_attn.kv_b_proj",
+        feedforward__shared__gate="mlp.shared_experts.gate_proj",
+        feedforward__shared__up="mlp.shared_experts.up_proj",
+        feedforward__shared__down="mlp.shared_experts.down_proj",
     ),
     "blocks.{}.attention.q": At("model.layers.{}.self_attn.q_b_proj", turned_neighbours),
     "blocks.{}.attention.kv_latent": At(
         "model.layers.{}.self_attn.kv_a_proj_with_mqa", turned_neighbours_once
     ),
+    "blocks.{}.feedforward.router.bias": At("model.layers.{}.mlp.gate.e_score_correction_bias"),
 }
 
 FAMILIES: dict[str, dict[str, At]] = {
@@ -158,6 +180,9 @@ FAMILIES: dict[str, dict[str, At]] = {
     "llama": LLAMA,
     "mistral": LLAMA,
     "qwen3": LLAMA,
+    "mixtral": SPARSE,
+    "olmoe": SPARSE,
+    "qwen3_moe": SPARSE,
     "deepseek_v3": DEEPSEEK_V3,
 }
 
@@ -172,7 +197,8 @@ def imported(
         if key not in theirs:
             raise ValueError(f"{name} is {key} in their model, which is not there")
         whole = _ours_way(theirs[key], at)
-        found[name] = whole if at.rows is None else whole[at.rows(len(whole), shape).to(whole.device)]
+        rows = _rows(at, whole.shape[at.dim], shape)
+        found[name] = whole.index_select(at.dim, rows.to(whole.device))
     return found
 
 
@@ -186,16 +212,20 @@ def exported(table: Mapping[str, At], ours: Mapping[str, Tensor], shape: Shape) 
 
 
 def _assembled(pieces: list[tuple[At, Tensor]], shape: Shape) -> Tensor:
-    n = sum(len(tensor) for _, tensor in pieces)
-    whole = pieces[0][1].new_empty(n, *pieces[0][1].shape[1:])
-    for at, tensor in pieces:
-        rows = torch.arange(n) if at.rows is None else at.rows(n, shape)
-        whole[rows.to(whole.device)] = tensor
-    return _ours_way(whole, pieces[0][0]).contiguous()
+    (at, first), dim = pieces[0], pieces[0][0].dim
+    n = sum(tensor.shape[dim] for _, tensor in pieces)
+    whole = first.new_empty(*first.shape[:dim], n, *first.shape[dim + 1 :])
+    for part, tensor in pieces:
+        whole.index_copy_(dim, _rows(part, n, shape).to(whole.device), tensor)
+    return _ours_way(whole, at).contiguous()
+
+
+def _rows(at: At, n: int, shape: Shape) -> Tensor:
+    return torch.arange(n) if at.rows is None else at.rows(n, shape)
 
 
 def _ours_way(tensor: Tensor, at: At) -> Tensor:
-    return tensor.mT if at.transposed and tensor.ndim == 2 else tensor
+    return tensor.mT if at.transposed and tensor.ndim > 1 else tensor
 
 
 def _place(table: Mapping[str, At], name: str) -> tuple[At, str]:
@@ -203,6 +233,8 @@ def _place(table: Mapping[str, At], name: str) -> tuple[At, str]:
     *path, kind = name.split(".")
     layer = path[1] if path[0] == "blocks" else ""
     ours = ".".join(["blocks", "{}", *path[2:]] if layer else path)
+    if (whole := f"{ours}.{kind}") in table:  # a parameter that is no module's weight or bias in theirs
+        return table[whole], table[whole].name.format(layer)
     if ours not in table:
         raise ValueError(f"{name} has no place in their model")
     return table[ours], f"{table[ours].name.format(layer)}.{kind}"

@@ -56,11 +56,8 @@ def check(model: nn.Module, size: int) -> None:
     """Raise ValueError, naming layer and number, for a model that cannot be cut into so many slices."""
     routers = {layer.router for layer in model.modules() if isinstance(layer, MixtureOfExperts)}
     for name, layer in model.named_modules():
-        if (
-            not isinstance(layer, KNOWN)
-            and layer not in routers
-            and next(layer.parameters(recurse=False), None) is not None
-        ):
+        own = next(layer.parameters(recurse=False), None)
+        if own is not None and not isinstance(layer, KNOWN) and layer not in routers:
             raise ValueError(f"strategy.tensor={size} cannot cut {name}, a {type(layer).__name__}")
         for key, number in _divided(layer).items():
             if number % size:
