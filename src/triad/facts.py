@@ -78,6 +78,11 @@ def experts(config: dict) -> int:
     return config["model"]["feedforward"].get("experts", 0) if is_transformer(config) else 0
 
 
+def gateless(config: dict) -> bool:
+    """Whether some experts are not the layer of three matrices whose rows travel."""
+    return "expert" in config["model"]["feedforward"] if is_transformer(config) else False
+
+
 def routers(config: dict) -> set[str]:
     """The routers of a model's layers, wherever they are."""
     return {node["_target_"].split(".")[-2] for node in _routers(config["model"])}

@@ -15,6 +15,7 @@ from triad.facts import (
     experts,
     facts,
     fills_the_world,
+    gateless,
     heads,
     hidden,
     is_deepspeed,
@@ -174,6 +175,12 @@ TABLE = [
         "experts are spread where there are experts",
         lambda c: degree(c, "expert") > 1 and not experts(c),
         "strategy.expert={expert} but model={model_name} has no experts: use model=moe, or strategy=fsdp",
+    ),
+    Impossible(
+        "rows travel to experts of SwiGLU",
+        lambda c: degree(c, "expert") > 1 and gateless(c),
+        "strategy.expert={expert} does not know experts of model.feedforward.expert: leave it out, or use "
+        "strategy=fsdp",
     ),
     Impossible(
         "each process holds as many experts",

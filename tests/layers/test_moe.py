@@ -5,6 +5,7 @@ import torch
 
 from triad.layers import moe
 from triad.layers.moe import MixtureOfExperts
+from triad.layers.relu_experts import ReLUExperts
 from triad.layers.routers.top_k import TopK
 
 
@@ -48,7 +49,7 @@ def test_the_grouped_product_and_the_loop_agree(monkeypatch, bfloat16):
     model, x = layer(torch.float32), torch.randn(2, 32, 8)
     results = []
     for on_cpu in (True, False):
-        monkeypatch.setattr(moe, "_on_cpu", lambda _, answer=on_cpu: answer)
+        monkeypatch.setattr(moe, "on_cpu", lambda _, answer=on_cpu: answer)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             y = model(x)[0]
         results.append((y, *torch.autograd.grad(y.float().sum(), model.parameters())))
@@ -115,3 +116,16 @@ def test_bfloat16_error_is_within_three_times_that_of_one_dense_expert():
 def test_more_choices_than_experts_are_refused(top_k):
     with pytest.raises(ValueError, match=f"router.top_k={top_k} must lie between 1 and experts=4"):
         layer(top_k=top_k)
+
+
+def test_experts_with_a_rectifier_are_the_equation_and_the_grouped_product_agrees(monkeypatch):
+    torch.manual_seed(0)
+    experts, x, counts = ReLUExperts(8, 16, 3), torch.randn(7, 8), [4, 0, 3]
+    for parameter in experts.parameters():
+        torch.nn.init.normal_(parameter)
+    end = torch.tensor(counts).cumsum(0).to(torch.int32)
+    rows = zip(x.split(counts), experts.up_EDF, experts.down_EFD, strict=True)
+    expected = torch.cat([(part @ up).clamp_min(0) @ down for part, up, down in rows])
+    torch.testing.assert_close(experts(x, end), expected)
+    monkeypatch.setattr(moe, "on_cpu", lambda _: False)
+    torch.testing.assert_close(experts(x, end), expected)

@@ -14,11 +14,14 @@ from triad.optim.initialise import initialise
 from triad.sampling import greedy
 
 TABLE_3 = REPOSITORY.parent / "shared" / "papers" / "attention_is_all_you_need.json"
-every_model = pytest.mark.parametrize("name", ["encoder_decoder", "transformer_base", "t5_small"])
+NAMES = ["encoder_decoder", "transformer_base", "t5_small", "switch_base_8"]
+every_model = pytest.mark.parametrize("name", NAMES)
 
 
 def small(name: str):
     changes = {"width": 32, "depth": 2, "dropout": 0.0, "attention__heads": 4, "attention__dropout": 0.0}
+    if name == "switch_base_8":
+        changes["pattern__parts__sparse__feedforward__hidden"] = 128
     model = build(name, 17, 16, feedforward__dropout=0.0, **changes)
     initialise(model, 0)
     return model
@@ -49,7 +52,7 @@ def test_every_word_of_the_source_changes_every_logit(name: str) -> None:
 
 @every_model
 def test_padding_of_source_and_target_changes_no_logit(name: str) -> None:
-    model, source, target = small(name).double(), words(0), words(1)
+    model, source, target = small(name).double().eval(), words(0), words(1)
     wide = [torch.nn.functional.pad(x, (0, more), value=PADDING) for x, more in ((source, 5), (target, 3))]
     torch.testing.assert_close(model(*wide)[0][:, :9], model(source, target)[0], rtol=1e-12, atol=1e-12)
 
@@ -68,7 +71,7 @@ def test_rows_of_padding_alone_spoil_no_gradient(name: str) -> None:
 @pytest.mark.parametrize("pieces", [[1] * 9, [4, 1, 4]])
 @torch.no_grad()
 def test_a_cache_gives_the_logits_of_the_whole(name: str, pieces: list[int]) -> None:
-    model, source, target = small(name).double(), words(0), words(1)
+    model, source, target = small(name).double().eval(), words(0), words(1)
     source[0, 6:] = PADDING
     cache = model.empty_cache(3)
     parts = [model(source, part, cache=cache)[0] for part in target.split(pieces, dim=1)]
@@ -151,6 +154,15 @@ def test_exact_counts_of_t5(published: str, size: int, changes: dict) -> None:
     assert count(model).total == size
     if COUNTS.exists():
         assert json.loads(COUNTS.read_text())["counts"][published] == size
+
+
+def test_exact_counts_of_the_switch_transformer_in_all_and_in_use() -> None:
+    with torch.device("meta"):
+        model = build("switch_base_8", 32128)
+    dense = 222_903_552  # T5 base: of the experts one works, and the router
+    assert count(model)[:2] == (619_339_008, dense + 12 * 8 * 768)
+    if COUNTS.exists():
+        assert json.loads(COUNTS.read_text())["counts"]["switch-base-8"] == 619_339_008
 
 
 # the rows of table 3 that print a size, in millions, and what they change

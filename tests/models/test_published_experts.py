@@ -74,8 +74,8 @@ def test_a_cache_gives_the_logits_of_the_whole(factory, pieces):
 
 def test_one_batch_can_be_learned_by_heart_by_all_parameters(factory):
     model, x = small(factory), tokens(4, 13)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(120):
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(50):
         loss, routings = model(
             x[:, :-1], lambda hidden, weight, **_: cross_entropy_sum(hidden, weight, x[:, 1:])
         )
@@ -84,7 +84,7 @@ def test_one_batch_can_be_learned_by_heart_by_all_parameters(factory):
         optimizer.step()
         optimizer.zero_grad()
     # the first tokens cannot be told apart by what comes before them
-    assert loss.item() / 48 < 0.2
+    assert loss.item() / 48 < 0.1
 
 
 def test_a_model_made_on_the_meta_device_is_the_same_model(factory):

@@ -22,13 +22,22 @@ class MixtureOfExperts(nn.Module):
     Which experts, and with what weights, is the router's to say: `router(width, experts)` makes it
     (layers/routers). x_BTD and, for a router that asks for them, tokens_BT -> y_BTD and the Routing of these
     tokens. `shared`: so many hidden sizes of always-on SwiGLU are added (DeepSeekMoE, arXiv:2401.06066, eq.
-    9). The router works in fp32.
+    9). `expert(width, hidden, experts)` makes them all: Experts, or another class of that form. The router
+    works in fp32.
     """
 
-    def __init__(self, width: int, hidden: int, experts: int, shared: int, router: Callable) -> None:
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        experts: int,
+        shared: int,
+        router: Callable,
+        expert: Callable | None = None,
+    ) -> None:
         super().__init__()
         self.router = router(width, experts)
-        self.experts = Experts(width, hidden, experts)
+        self.experts = (expert or Experts)(width, hidden, experts)
         self.shared = SwiGLU(width, shared * hidden, bias=False, dropout=0.0) if shared else None
 
     def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[Tensor, Routing]:
@@ -62,13 +71,13 @@ def each_through_its_expert(
 ) -> Tensor:
     """What a layer of experts computes, with all of its weights or those of some experts."""
     weights = lowered(gate_EDF), lowered(up_EDF), lowered(down_EFD)
-    return (loop if _on_cpu(x_RD) else grouped)(x_RD, end_E, *weights)
+    return (loop if on_cpu(x_RD) else grouped)(x_RD, end_E, *weights)
 
 
 def grouped(x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor) -> Tensor:
     """All experts in one call of torch's grouped product."""
-    hidden_RF = F.silu(_product(x_RD, gate_EDF, end_E)) * _product(x_RD, up_EDF, end_E)
-    return _product(hidden_RF, down_EFD, end_E)
+    hidden_RF = F.silu(product(x_RD, gate_EDF, end_E)) * product(x_RD, up_EDF, end_E)
+    return product(hidden_RF, down_EFD, end_E)
 
 
 @torch.compiler.disable
@@ -83,12 +92,12 @@ def loop(x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD
     return torch.cat([(F.silu(x @ gate) * (x @ up)) @ down for x, gate, up, down in rows])
 
 
-def _on_cpu(x: Tensor) -> bool:
+def on_cpu(x: Tensor) -> bool:
     """Real numbers on a CPU, not the shapes alone (meta, fake): then the loop is the faster way."""
     return type(x) is Tensor and x.is_cpu
 
 
-def _product(x_RD: Tensor, weight_EDF: Tensor, end_E: Tensor) -> Tensor:
+def product(x_RD: Tensor, weight_EDF: Tensor, end_E: Tensor) -> Tensor:
     # torch 2.13 infers the shape of a grouped product in bf16 only; where there are no numbers, none are lost
     hollow = x_RD.is_meta or (x_RD.is_cpu and type(x_RD) is not Tensor)
     if hollow and x_RD.dtype != torch.bfloat16:

@@ -25,7 +25,8 @@ class EncoderDecoder(nn.Module):
     languages, `scaled` by sqrt(D) where it is read (the paper's section 3.4) or by its inverse where it
     answers (T5). `residual(norm)` says where norms stand; `position(context, D)` and
     `relative(heads=, bidirectional=)` are null or tell places, of each stack by a module of its own;
-    `last_norm` ends each stack, or null. Raises ValueError for more tokens than `context`.
+    `last_norm` ends each stack, or null; `pattern(layer)` gives a layer of both stacks another `norm`,
+    `residual`, `attention` or `feedforward`. Raises ValueError for more tokens than `context`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class EncoderDecoder(nn.Module):
         position: Callable | None,
         relative: Callable | None,
         last_norm: Callable | None,
+        pattern: Callable | None,
         initial: Callable,
     ):
         super().__init__()
@@ -50,11 +52,10 @@ class EncoderDecoder(nn.Module):
         self.scaled, self.initial = scaled, initial
         self.embedding = nn.Embedding(vocab_size, width)
 
-        def joint() -> nn.Module:
-            return residual(norm(width))
-
+        parts = {"norm": norm, "residual": residual, "attention": attention, "feedforward": feedforward}
+        layers = [parts | (pattern(layer) if pattern else {}) for layer in range(depth)]
         self.encoder = Stack(
-            [EncoderBlock(joint(), attention(width), joint(), feedforward(width)) for _ in range(depth)],
+            [EncoderBlock(*_joined(width, ("attention", "feedforward"), **layer)) for layer in layers],
             position(context, width) if position else None,
             relative(bidirectional=True) if relative else None,
             last_norm(width) if last_norm else nn.Identity(),
@@ -62,10 +63,8 @@ class EncoderDecoder(nn.Module):
         )
         self.decoder = Stack(
             [
-                DecoderBlock(
-                    joint(), attention(width), joint(), attention(width), joint(), feedforward(width)
-                )
-                for _ in range(depth)
+                DecoderBlock(*_joined(width, ("attention", "attention", "feedforward"), **layer))
+                for layer in layers
             ],
             position(context, width) if position else None,
             relative(bidirectional=False) if relative else None,
@@ -131,6 +130,13 @@ class EncoderDecoder(nn.Module):
             raise ValueError(f"{end} tokens do not fit into context={self.context}")
         x_BTD = self.embedding(tokens_BT.clamp_min(0))
         return x_BTD * self.width**0.5 if self.scaled == "input" else x_BTD
+
+
+def _joined(
+    width: int, names: tuple[str, ...], norm: Callable, residual: Callable, **parts: Callable
+) -> list:
+    """Parts of a block, each behind the module that joins it to the stream."""
+    return [module for name in names for module in (residual(norm(width)), parts[name](width))]
 
 
 class Stack(nn.Module):

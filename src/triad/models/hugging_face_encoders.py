@@ -1,9 +1,14 @@
 """Our module names beside those of Hugging Face's transformers, for encoders and encoder-decoders: data.
 
-Each table says where the weight and bias of a module of ours lie in theirs; {} is the layer.
+Each table says where the weight and bias of a module of ours lie in theirs; {} is the layer. Stacked experts
+have lines of their own, in which * is the expert.
 """
 
 from collections.abc import Mapping
+from itertools import count, takewhile
+
+import torch
+from torch import Tensor
 
 BERT = {
     "embedding": "bert.embeddings.word_embeddings",
@@ -45,7 +50,36 @@ OWN, SOURCE, DENSE = (
 )
 T5 = {"embedding": "shared"} | _stack("encoder", (OWN, DENSE)) | _stack("decoder", (OWN, SOURCE, DENSE))
 
-FAMILIES: dict[str, Mapping[str, str]] = {"bert": BERT, "t5": T5}
+
+def _sparse(stack: str, number: int) -> dict[str, str]:
+    """A layer of experts of the Switch Transformer's, layer number `number` of a block."""
+    ours, theirs = f"{stack}.blocks.{{}}.feedforward", f"{stack}.block.{{}}.layer.{number}.mlp"
+    return {
+        f"{ours}.router": f"{theirs}.router.classifier",
+        f"{ours}.experts.up_EDF": f"{theirs}.experts.expert_*.wi.weight",
+        f"{ours}.experts.down_EFD": f"{theirs}.experts.expert_*.wo.weight",
+    }
+
+
+MLP = ("feedforward", "mlp")
+SWITCH = {"embedding": "shared"} | _stack("encoder", (OWN, MLP)) | _stack("decoder", (OWN, SOURCE, MLP))
+SWITCH |= _sparse("encoder", 1) | _sparse("decoder", 2)
+
+FAMILIES: dict[str, Mapping[str, str]] = {"bert": BERT, "t5": T5, "switch_transformers": SWITCH}
+
+
+def places(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> list[str]:
+    """Where a parameter of ours lies among theirs: in one place, or in one for each expert."""
+    place = theirs(table, name)
+    if "*" not in place:
+        return [place]
+    return [*takewhile(known.__contains__, (place.replace("*", str(expert)) for expert in count()))]
+
+
+def imported(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> Tensor:
+    """A parameter of ours out of theirs, whose experts are (out, in) and apart."""
+    found = [known[place] for place in places(table, known, name)]
+    return torch.stack([weight.mT for weight in found]) if "*" in theirs(table, name) else found[0]
 
 
 def theirs(table: Mapping[str, str], name: str) -> str:
@@ -54,6 +88,8 @@ def theirs(table: Mapping[str, str], name: str) -> str:
     parts = module.split(".")
     layer = next((part for part in parts if part.isdigit()), "")
     known = ".".join("{}" if part == layer else part for part in parts)
+    if (whole := f"{known}.{kind}") in table:
+        return table[whole].format(layer)
     if known not in table:
         raise ValueError(f"{name} has no place in their model")
     return f"{table[known].format(layer)}.{kind}"
