@@ -51,7 +51,7 @@ EXAMPLES = {
     "experts are spread where there are experts": f"strategy=expert {TWO}",
     "rows travel to experts of SwiGLU": (
         f"strategy=expert {TWO} model=moe "
-        "+model.feedforward.expert={_target_:triad.layers.relu_experts.ReLUExperts,_partial_:true}"
+        "model.feedforward.expert={_target_:triad.layers.relu_experts.ReLUExperts,_partial_:true}"
     ),
     "a causal model does not see the future": "model=moe router=expert_choice",
     "the room of an expert is counted along a whole sequence": (

@@ -80,7 +80,7 @@ def experts(config: dict) -> int:
 
 def gateless(config: dict) -> bool:
     """Whether some experts are not the layer of three matrices whose rows travel."""
-    return "expert" in config["model"]["feedforward"] if is_transformer(config) else False
+    return bool(config["model"]["feedforward"].get("expert")) if is_transformer(config) else False
 
 
 def routers(config: dict) -> set[str]:

@@ -179,7 +179,7 @@ TABLE = [
     Impossible(
         "rows travel to experts of SwiGLU",
         lambda c: degree(c, "expert") > 1 and gateless(c),
-        "strategy.expert={expert} does not know experts of model.feedforward.expert: leave it out, or use "
+        "strategy.expert={expert} knows no other experts than SwiGLU: use model.feedforward.expert=null, or "
         "strategy=fsdp",
     ),
     Impossible(

@@ -12,7 +12,7 @@ from triad.layers.routers.top_k import TopK
 def layer(dtype=torch.float64, experts=4, shared=0, **changes):
     torch.manual_seed(1)
     router = partial(TopK, **{"top_k": 2, "normalize": True, "balance": 0.1, "z": 0.01} | changes)
-    model = MixtureOfExperts(8, 16, experts, shared, router).to(dtype)
+    model = MixtureOfExperts(8, 16, experts, shared, router, None).to(dtype)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0, 0.5)
     return model

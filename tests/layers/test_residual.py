@@ -30,7 +30,7 @@ def test_each_block_is_its_equation():
 
 def test_every_block_hands_tokens_to_experts_and_on_what_they_report():
     n, a, m, _ = parts()
-    experts = MixtureOfExperts(8, 4, 2, 0, Hash)
+    experts = MixtureOfExperts(8, 4, 2, 0, Hash, None)
     for weight in experts.parameters():
         nn.init.normal_(weight)
     tokens = torch.arange(6).view(2, 3)

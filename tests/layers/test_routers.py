@@ -36,7 +36,7 @@ every_router = pytest.mark.parametrize("name", ROUTERS)
 
 def layer(router, dtype=torch.float64, experts=E):
     torch.manual_seed(1)
-    model = MixtureOfExperts(D, 16, experts, 0, router).to(dtype)
+    model = MixtureOfExperts(D, 16, experts, 0, router, None).to(dtype)
     for tensor in (*model.parameters(), *model.buffers()):
         torch.nn.init.normal_(tensor, 0, 0.5)
     return model

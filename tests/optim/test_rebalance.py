@@ -20,7 +20,7 @@ PLAIN = partial(TopK, top_k=1, normalize=True, balance=0.0, z=0.0)
 
 
 def model(*routers) -> nn.Sequential:
-    made = nn.Sequential(*(MixtureOfExperts(4, 4, 4, 0, router) for router in routers))
+    made = nn.Sequential(*(MixtureOfExperts(4, 4, 4, 0, router, None) for router in routers))
     made.depth, made.initial = 1, lambda **_: 0.1
     initialise(made, 0)
     return made

@@ -67,7 +67,9 @@ def latent() -> nn.Module:
 
 
 def experts() -> nn.Module:
-    return made(MixtureOfExperts(D, 8, 4, 0, partial(TopK, top_k=2, normalize=True, balance=0.5, z=0.1)))
+    return made(
+        MixtureOfExperts(D, 8, 4, 0, partial(TopK, top_k=2, normalize=True, balance=0.5, z=0.1), None)
+    )
 
 
 def auxiliary(routing) -> torch.Tensor:

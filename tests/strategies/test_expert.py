@@ -83,7 +83,7 @@ def shapes() -> None:
     """What is split, what is refused, and where FSDP may cut what is split."""
     mesh = init_device_mesh("cpu", (2,))
     model = MixtureOfExperts(
-        WIDTH, HIDDEN, EXPERTS, 0, partial(TopK, top_k=2, normalize=True, balance=0.0, z=0.0)
+        WIDTH, HIDDEN, EXPERTS, 0, partial(TopK, top_k=2, normalize=True, balance=0.0, z=0.0), None
     )
     expert.split(model, mesh)
     gate = model.experts.gate_EDF
@@ -118,7 +118,7 @@ def routers() -> None:
 
 
 def mixture(router) -> MixtureOfExperts:
-    made = MixtureOfExperts(WIDTH, HIDDEN, EXPERTS, 0, router).double()
+    made = MixtureOfExperts(WIDTH, HIDDEN, EXPERTS, 0, router, None).double()
     torch.manual_seed(0)
     for tensor in (*made.parameters(), *made.buffers()):
         torch.nn.init.normal_(tensor)

@@ -22,8 +22,7 @@ class MixtureOfExperts(nn.Module):
     Which experts, and with what weights, is the router's to say: `router(width, experts)` makes it
     (layers/routers). x_BTD and, for a router that asks for them, tokens_BT -> y_BTD and the Routing of these
     tokens. `shared`: so many hidden sizes of always-on SwiGLU are added (DeepSeekMoE, arXiv:2401.06066, eq.
-    9). `expert(width, hidden, experts)` makes them all: Experts, or another class of that form. The router
-    works in fp32.
+    9). `expert(width, hidden, experts)` makes them all; null: Experts, below. The router works in fp32.
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class MixtureOfExperts(nn.Module):
         experts: int,
         shared: int,
         router: Callable,
-        expert: Callable | None = None,
+        expert: Callable | None,
     ) -> None:
         super().__init__()
         self.router = router(width, experts)
