@@ -5,7 +5,6 @@ have lines of their own, in which * is the expert.
 """
 
 from collections.abc import Mapping
-from itertools import count, takewhile
 
 import torch
 from torch import Tensor
@@ -73,7 +72,8 @@ def places(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> 
     place = theirs(table, name)
     if "*" not in place:
         return [place]
-    return [*takewhile(known.__contains__, (place.replace("*", str(expert)) for expert in count()))]
+    each = (place.replace("*", str(expert)) for expert in range(len(known)))
+    return [place for place in each if place in known]
 
 
 def imported(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> Tensor:
