@@ -30,11 +30,11 @@ def generate(
 
     directory = Path(run)
     config = read_config(directory)
+    checkpoint = find(directory, step)  # or say that there is none
     if not config["task"]["_target_"].endswith(".CausalLM"):
         raise ValueError(f"run={run}: only a model of task=causal_lm continues a text")
     if temperature < 0 or (top_k is not None and top_k < 1):
         raise ValueError(f"temperature={temperature} top_k={top_k}: at least 0 and 1")
-    checkpoint = find(directory, step)  # or say that there is none
     tokenizer = load(directory / "tokenizer")
     model = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
     load_model(checkpoint, model, weights)

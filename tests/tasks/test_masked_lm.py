@@ -137,7 +137,13 @@ def test_an_encoder_learns_hidden_words(train, tmp_path, text) -> None:
     assert losses[-1] < losses[0] - 1
 
 
-@pytest.mark.parametrize("words", ["strategy=ddp packed=false hardware.micro_batch_size=1", "strategy=fsdp"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("strategy=ddp packed=false hardware.micro_batch_size=1", marks=pytest.mark.slow),
+        "strategy=fsdp",
+    ],
+)
 def test_two_processes_compute_what_one_computes(tmp_path, environment, text, words) -> None:
     asked = ["model=encoder", "model.width=48", "task=masked_lm", *words.split(), "trainer.devices=2"]
     command = [sys.executable, "-m", "triad.verify", *asked, "data=text", f"data.path={text}"]
