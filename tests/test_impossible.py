@@ -59,6 +59,7 @@ EXAMPLES = {
     ),
     "the tokens stay with a pipeline's first stage": f"strategy=pipeline {TWO} model=moe router=hash",
     "each process holds as many experts": "strategy=expert model=moe trainer.devices=3",
+    "a state is carried through the whole sequence, and whole": f"strategy=context model=hybrid {TWO}",
     "a recurrent model reads a sequence from its beginning": f"strategy=context model=lstm {TWO}",
     "each process holds two chunks of a sequence": f"strategy=context context=30 {TWO}",
     "a pipeline needs blocks to spread": f"strategy=pipeline model=lstm {TWO}",

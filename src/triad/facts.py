@@ -83,6 +83,12 @@ def gateless(config: dict) -> bool:
     return bool(config["model"]["feedforward"].get("expert")) if is_transformer(config) else False
 
 
+def carries_state(config: dict) -> bool:
+    """Whether layers of a pattern read a sequence from its beginning."""
+    kinds = (config["model"].get("pattern") or {}).get("parts", {}).values()
+    return any(kind.get("attention", {}).get("_target_", "").endswith(".Recurrent") for kind in kinds)
+
+
 def routers(config: dict) -> set[str]:
     """The routers of a model's layers, wherever they are."""
     return {node["_target_"].split(".")[-2] for node in _routers(config["model"])}

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from triad.data.cache import locked
 from triad.fp8 import to_fp8
@@ -22,6 +22,23 @@ from triad.run import write
 
 PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it only flash is thinkable
 KERNELS = {"flash": flash, "plain": plain}
+
+# What takes long to compute: the results of matrix products and of fused attention
+KEPT = [
+    getattr(torch.ops.aten, name).default
+    for name in (
+        "mm",
+        "addmm",
+        "bmm",
+        "baddbmm",
+        "_grouped_mm",
+        "_scaled_dot_product_flash_attention",
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product_efficient_attention",
+        "_scaled_dot_product_cudnn_attention",
+    )
+    if hasattr(torch.ops.aten, name)
+]
 
 # Dense bf16 (fp16 on V100) matrix FLOP/s without sparsity, from the vendors' data sheets.
 PEAK_FLOPS = {
@@ -45,7 +62,8 @@ class Hardware:
     `attention` is a kernel by name, or `auto`: whichever is faster here for the shape that is trained,
     measured once per machine and shape, kept in the cache folder and recorded in the run. `checkpointing`
     keeps only the input of each block and computes the rest again for the backward pass (Chen et al. 2016,
-    arXiv:1604.06174).
+    arXiv:1604.06174); `selective` keeps the results of matrix products and fused attention, too, and computes
+    again what is cheap (Korthikanti et al. 2022, arXiv:2205.05198, section 5, with another choice of it).
     """
 
     def __init__(
@@ -53,7 +71,7 @@ class Hardware:
         micro_batch_size: int | None,
         threads: int | None,
         attention: Literal["auto", "flash", "plain"],
-        checkpointing: bool,
+        checkpointing: bool | Literal["selective"],
         compile: bool,
     ) -> None:
         if micro_batch_size is not None and micro_batch_size < 1:
@@ -103,9 +121,17 @@ class Hardware:
         for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
             for block in stack:
                 if self.checkpointing:
-                    block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+                    block.forward = recomputed(block.forward, self.checkpointing == "selective")
                 if self.compile:
                     block.compile()
+
+
+def recomputed(forward: Callable, selective: bool) -> Callable:
+    """The same, computed again for the backward pass, wholly or but for what takes long."""
+    if not selective:
+        return partial(checkpoint, forward, use_reentrant=False)
+    kept = partial(create_selective_checkpoint_contexts, KEPT)
+    return partial(checkpoint, forward, use_reentrant=False, context_fn=kept)
 
 
 class Measured:

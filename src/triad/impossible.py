@@ -12,6 +12,7 @@ from triad.facts import (
     SPLIT,
     STAGES,
     beyond_rows,
+    carries_state,
     experts,
     facts,
     fills_the_world,
@@ -205,6 +206,12 @@ TABLE = [
         lambda c: degree(c, "pipeline") > 1 and "hash" in routers(c),
         "router=hash needs the tokens, which strategy.pipeline={pipeline} does not pass on: use "
         "router=switch, or strategy=fsdp",
+    ),
+    Impossible(
+        "a state is carried through the whole sequence, and whole",
+        lambda c: carries_state(c) and max(degree(c, "tensor"), degree(c, "context")) > 1,
+        "model.pattern has recurrent layers, which strategy.tensor={tensor} context={context_degree} "
+        "would cut: use strategy=fsdp",
     ),
     Impossible(
         "a recurrent model reads a sequence from its beginning",

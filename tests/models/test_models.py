@@ -1,12 +1,13 @@
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from triad import door
+from triad.hardware import KEPT, recomputed
 from triad.layers.attention import Attention, plain
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
@@ -115,20 +116,32 @@ def test_bfloat16_autocast_is_near_fp32(name):
     assert (low - exact).norm() < 0.03 * exact.norm()
 
 
+@pytest.mark.parametrize("selective", [False, True])
 @pytest.mark.parametrize("name", ["decoder", "moe", "gpt2"])
-def test_checkpointing_changes_no_gradient(name):
-    from torch.utils.checkpoint import checkpoint
-
-    gradients = []
+def test_checkpointing_computes_again_and_changes_no_gradient(name, selective):
+    gradients, products = [], []
     for again in (False, True):
         model = small(name)
         if again:
             for block in model.blocks:
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-        model(tokens())[0].square().sum().backward()
+                block.forward = recomputed(block.forward, selective)
+        with Products() as counting:
+            model(tokens())[0].square().sum().backward()
+        products.append(counting.number)
         gradients.append([p.grad for p in model.parameters()])
     for one, two in zip(*gradients, strict=True):
         assert (one is None and two is None) or torch.equal(one, two)
+    assert (products[0] == products[1]) == selective
+
+
+class Products(TorchDispatchMode):
+    """Counts matrix products."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += func in KEPT
+        return func(*args, **kwargs or {})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""A layer with a memory of fixed size. Shapes: B batch, T time, D width."""
+
+from torch import Tensor, nn
+
+from triad.layers.attention import KeyValueCache
+
+
+class Recurrent(nn.Module):
+    """Carry a state along in the place of attention: a token costs the same, however many are before it.
+
+        y = W_o LSTM(x)      Hochreiter and Schmidhuber 1997; beside attention in one stack as in
+                             Lieber et al. 2024 (Jamba), arXiv:2403.19887, section 2, with an LSTM for Mamba
+
+    x_BTD (and the cache, which holds the state as k and v) -> y_BTD.
+    """
+
+    def __init__(self, width: int, dropout: float):
+        super().__init__()
+        self.recurrent = nn.LSTM(width, width, batch_first=True)
+        self.out = nn.Linear(width, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        state = None if cache is None or cache.k is None or cache.v is None else (cache.k, cache.v)
+        y_BTD, (h, c) = self.recurrent(x_BTD, state)
+        if cache is not None:
+            cache.k, cache.v, cache.length = h, c, cache.length + x_BTD.shape[1]
+        return self.dropout(self.out(y_BTD))
