@@ -14,7 +14,7 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
     `to` is the folder of the new run: the first one's name and -average, unless said otherwise.
     """
     from triad.checkpoints.folder import complete, facts, find
-    from triad.checkpoints.saving import Saver
+    from triad.checkpoints.saving import write
     from triad.checkpoints.tensors import entries, load
     from triad.sentences import Refusal
 
@@ -47,11 +47,7 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
             total += read
         mean[name] = (total / len(paths)).to(dtype)
     said = facts(paths[-1]) | {"metric": None, "callbacks": {}, "averaged": [str(path) for path in paths]}
-    saver = Saver(keep=1)
-    saver.save(target / "checkpoints" / paths[-1].name, lambda: ({}, {"model": mean}), said)
-    saver.wait()
-    if saver.failures:
-        raise OSError(saver.failures[0])
+    write(target / "checkpoints" / paths[-1].name, {"model": mean}, said)
     for name in ("config.yaml", "overrides.json", "data.json"):
         if (run / name).exists():
             shutil.copy(run / name, target)

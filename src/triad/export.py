@@ -2,6 +2,7 @@
 
 import json
 import os
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,8 +119,6 @@ NAMES = {
 
 
 def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
-    from math import prod
-
     return prod(shape) * dtype.itemsize
 
 

@@ -23,8 +23,8 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     start by the model's own rule. Raises ValueError for a feed-forward layer that is no SwiGLU and for a
     mixture that differs in more than that layer.
     """
+    from triad.checkpoints import saving
     from triad.checkpoints.folder import facts, find
-    from triad.checkpoints.saving import Saver
     from triad.checkpoints.tensors import weights
     from triad.door import compose
     from triad.run import read_config, write, write_config
@@ -43,11 +43,7 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
         )
     tensors = upcycled(config, dense)
     said = facts(path) | {"metric": None, "callbacks": {}, "upcycled": str(path)}
-    saver = Saver(keep=1)
-    saver.save(target / "checkpoints" / path.name, lambda: ({}, {"model": tensors}), said)
-    saver.wait()
-    if saver.failures:
-        raise OSError(saver.failures[0])
+    saving.write(target / "checkpoints" / path.name, {"model": tensors}, said)
     write_config(target, config)
     write(target / "overrides.json", words)
     shutil.copytree(source / "tokenizer", target / "tokenizer")

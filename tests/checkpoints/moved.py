@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from triad.checkpoints.folder import facts, find
-from triad.checkpoints.saving import Saver
+from triad.checkpoints.saving import write
 from triad.checkpoints.tensors import index, load
 from triad.door import compose
 from triad.loggers.csv import read
@@ -164,10 +164,7 @@ def forget(run: Path) -> None:
     path, tensors = find(run), everything(run)
     lost = {name: tensor.zero_() for name, tensor in tensors.items() if name.endswith(".exp_avg")}
     assert lost
-    saver = Saver(keep=9)
-    saver.save(path, lambda: ({}, tensors), facts(path))
-    saver.wait()
-    assert not saver.failures
+    write(path, tensors, facts(path))
 
 
 def everything(run: Path) -> dict[str, torch.Tensor]:

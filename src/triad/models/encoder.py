@@ -9,6 +9,7 @@ from triad.layers.full_attention import visible
 from triad.layers.masked_word import BiasedReadout
 from triad.layers.moe import Routing
 from triad.layers.readout import Readout
+from triad.layers.residual import through
 
 
 class Encoder(nn.Module):
@@ -119,6 +120,5 @@ class EncoderBlock(nn.Module):
     def forward(self, x_BTD: Tensor, mask: Tensor) -> tuple[Tensor, Routing | None]:
         y_BTD = self.attention_residual.enter(x_BTD)
         x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask))
-        y_BTD = self.feedforward(self.feedforward_residual.enter(x_BTD))
-        y_BTD, routing = y_BTD if isinstance(y_BTD, tuple) else (y_BTD, None)
+        y_BTD, routing = through(self.feedforward, self.feedforward_residual.enter(x_BTD), None)
         return self.feedforward_residual.leave(x_BTD, y_BTD), routing

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from triad.layers.full_attention import Grown, Kept, biased, causal, visible
 from triad.layers.moe import Routing
 from triad.layers.readout import Readout
+from triad.layers.residual import through
 from triad.models.encoder import EncoderBlock
 
 
@@ -203,8 +204,7 @@ class DecoderBlock(nn.Module):
         x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask, grown))
         y_BTD = self.cross(self.cross_residual.enter(x_BTD), memory_BSD, memory_mask, kept)
         x_BTD = self.cross_residual.leave(x_BTD, y_BTD)
-        y_BTD = self.feedforward(self.feedforward_residual.enter(x_BTD))
-        y_BTD, routing = y_BTD if isinstance(y_BTD, tuple) else (y_BTD, None)
+        y_BTD, routing = through(self.feedforward, self.feedforward_residual.enter(x_BTD), None)
         return self.feedforward_residual.leave(x_BTD, y_BTD), routing
 
 
