@@ -6,15 +6,19 @@ a failing rank's own code, or 128 + the signal.
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 GRACE_S = 10.0  # between asking a rank to end and killing it
 PR_SET_PDEATHSIG = 1
+DEALT = Path("/proc/sys/net/ipv4/ip_local_port_range")
+PORTS = 4000
 
 
 def ranks_are_here() -> bool:
@@ -62,9 +66,17 @@ def _environments(ranks: int, threads: int) -> list[dict[str, str]]:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port for rank 0 to listen at, outside those that the system deals out.
+
+    One of these could be dealt to another launch, or to a connection, before rank 0 has it.
+    """
+    first_dealt = int(DEALT.read_text().split()[0]) if DEALT.exists() else 32768
+    ports = range(max(1024, first_dealt - PORTS), first_dealt) or range(20_000, 20_000 + PORTS)
+    for port in random.SystemRandom().sample(ports, len(ports)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"none of the ports {ports[0]} to {ports[-1]} is free")
 
 
 def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen:

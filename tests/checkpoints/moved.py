@@ -164,12 +164,21 @@ def forget(run: Path) -> None:
     path, tensors = find(run), everything(run)
     lost = {name: tensor.zero_() for name, tensor in tensors.items() if name.endswith(".exp_avg")}
     assert lost
-    write(path, tensors, facts(path))
+    write(path, by_kind(tensors), facts(path))
 
 
 def everything(run: Path) -> dict[str, torch.Tensor]:
     """All that the last checkpoint of a run holds, weights and optimizer state, whole."""
     path = find(run)
     held = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in index(path).items()}
-    load(path, held)
+    load(path, by_kind(held))
     return held
+
+
+def by_kind(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """`model`, `optimizer` and the like, and what is kept of each."""
+    kinds: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, own = name.partition(".")
+        kinds.setdefault(kind, {})[own] = tensor
+    return kinds

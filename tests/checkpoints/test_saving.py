@@ -18,7 +18,7 @@ def test_what_is_saved_is_what_the_weights_were_when_asked(tmp_path: Path) -> No
     weight = torch.randn(1000, 1000)
     wanted = weight.clone()
     saver = Saver(keep=1)
-    saver.save(place(tmp_path / "checkpoints", 1), lambda: ({"model": {"a": weight}}, {}), said(1))
+    saver.save(place(tmp_path / "checkpoints", 1), lambda: {"model": {"a": weight}}, said(1))
     for _ in range(50):
         weight.mul_(0.5)  # training goes on while the thread writes
     saver.wait()
@@ -29,7 +29,7 @@ def test_a_second_save_uses_the_same_room_and_is_as_exact(tmp_path: Path) -> Non
     weight, saver = torch.randn(100, 100), Saver(keep=9)
     for step in (1, 2, 3):
         weight.add_(1)
-        saver.save(place(tmp_path / "checkpoints", step), lambda: ({"model": {"a": weight}}, {}), said(step))
+        saver.save(place(tmp_path / "checkpoints", step), lambda: {"model": {"a": weight}}, said(step))
     saver.wait()
     first, last = weights(find(tmp_path, 1))["a"], weights(find(tmp_path, 3))["a"]
     torch.testing.assert_close(last, weight, rtol=0, atol=0)
@@ -42,9 +42,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_checkpoint_before_and_says_why
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # no file may grow beyond this
     try:
-        saver.save(
-            place(tmp_path / "checkpoints", 2), lambda: ({"model": {"a": torch.ones(99, 99)}}, {}), said(2)
-        )
+        saver.save(place(tmp_path / "checkpoints", 2), lambda: {"model": {"a": torch.ones(99, 99)}}, said(2))
         saver.wait()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -53,9 +51,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_checkpoint_before_and_says_why
     assert "File too large" in failure
     assert "\n" not in failure
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [good.name]
-    saver.save(
-        place(tmp_path / "checkpoints", 3), lambda: ({"model": {"a": torch.ones(99, 99)}}, {}), said(3)
-    )
+    saver.save(place(tmp_path / "checkpoints", 3), lambda: {"model": {"a": torch.ones(99, 99)}}, said(3))
     saver.wait()
     assert saver.failures == [failure]
     assert len(complete(tmp_path / "checkpoints")) == 2

@@ -37,7 +37,7 @@ def written(
     path = place(run / "checkpoints", step)
     saver = Saver(keep)
     tensors = {"model": weights or model, "optimizer": {"state.a.step": torch.tensor(float(step))}, **sets}
-    saver.save(path, lambda: (tensors, {}), said(step, metric))
+    saver.save(path, lambda: tensors, said(step, metric))
     saver.wait()
     assert not saver.failures
     return path

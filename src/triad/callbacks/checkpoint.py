@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from torch import Tensor
 
-from triad.checkpoints.folder import chosen, facts, fault, place
+from triad.checkpoints.folder import chosen, complete, facts, fault, place
 from triad.checkpoints.saving import LEAVING_S, Saver, State
 from triad.checkpoints.tensors import index, load, misfit, shapes
 from triad.layout import described
@@ -38,10 +37,7 @@ class Checkpoint(Callback):
     def on_fit_start(self, trainer: Trainer, task: Any) -> None:
         """Load the newest whole checkpoint, if there is one."""
         self.saver = Saver(self.keep)
-        path = trainer.strategy.broadcast(self._newest(task) if trainer.is_global_zero else None)
-        if isinstance(path, ValueError):
-            raise path
-        if path:
+        if path := self._newest(trainer, task):
             self._load(path, trainer, task)
 
     def on_train_batch_start(self, trainer: Trainer, task: Any, *_: Any) -> None:
@@ -69,29 +65,35 @@ class Checkpoint(Callback):
         step = self.saved_step = trainer.global_step
         strategy: Any = trainer.strategy
 
-        def tensors() -> tuple[State, State]:
-            trained = _tensors_only(strategy.tensors(task.model, trainer.optimizers[0]))
+        def tensors() -> State:
             kept = {keeper.keeps: keeper.weights(task) for keeper in _keepers(trainer)}
-            return (kept, trained) if getattr(strategy, "gathers", False) else (trained | kept, {})
+            return strategy.tensors(task.model, trainer.optimizers[0]) | kept
 
         self.saver.save(place(self.folder, step), tensors, self._facts(trainer, step))
 
-    def _newest(self, task: Any) -> Path | ValueError | None:
-        """The newest checkpoint that is whole and of this model; an error is for every process to raise."""
-        for leftover in self.folder.glob("*.tmp"):
-            shutil.rmtree(leftover)
-        model = shapes(task.bare())
-        try:
-            return chosen(self.folder, lambda path: fault(path) or misfit(path, model))
-        except ValueError as error:
-            return error
+    def _newest(self, trainer: Trainer, task: Any) -> Path | None:
+        """The newest checkpoint that is whole and of this model: each process looks at its part of the files.
+
+        All agree on it, or raise the same ValueError.
+        """
+        first, model = trainer.is_global_zero, shapes(task.bare())
+        if first:
+            for leftover in self.folder.glob("*.tmp"):
+                shutil.rmtree(leftover)
+        found = trainer.strategy.broadcast(complete(self.folder) if first else None)
+        part = trainer.global_rank, trainer.world_size
+
+        def wrong(path: Path) -> str:
+            said = fault(path, part) or misfit(path, model)
+            return next(filter(None, self.saver.told(said)), "")
+
+        return chosen(found, wrong, warn=first)
 
     def _load(self, path: Path, trainer: Trainer, task: Any) -> None:
         strategy: Any = trainer.strategy
         optimizer, said, held = trainer.optimizers[0], facts(path), index(path)
         groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-        found = strategy.tensors(task.model, optimizer)
-        wanted = _tensors_only(found)
+        wanted = strategy.tensors(task.model, optimizer)
         if absent := [name for name in wanted["optimizer"] if f"optimizer.{name}" not in held]:
             raise ValueError(
                 f"{path} holds no {absent[0]} of the optimizer: it was written with another one;"
@@ -100,7 +102,8 @@ class Checkpoint(Callback):
         kinds = {name.partition(".")[0] for name in held}
         kept = {keeper.keeps: keeper.weights(task) for keeper in _keepers(trainer) if keeper.keeps in kinds}
         load(path, wanted | kept)
-        strategy.restore(task.model, optimizer, found)
+        if hasattr(strategy, "loaded"):
+            strategy.loaded(task.model, optimizer)
         for group, settings in zip(optimizer.param_groups, groups, strict=True):
             group.update(settings)  # the configuration's, which may have been changed by name
         self._restore(trainer, said)
@@ -150,14 +153,6 @@ def _layout(config: dict, trainer: Trainer) -> dict[str, Any]:
 def _keepers(trainer: Trainer) -> list[Any]:
     """Callbacks that have tensors to keep."""
     return [callback for callback in trainer.callbacks if hasattr(callback, "keeps")]
-
-
-def _tensors_only(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Tensor]]:
-    """Without the optimizer's settings, which follow from the configuration and the step."""
-    return {
-        kind: {name: value for name, value in values.items() if isinstance(value, Tensor)}
-        for kind, values in found.items()
-    }
 
 
 def _plain(value: Any) -> Any:

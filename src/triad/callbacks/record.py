@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from triad.strategies.portable import Stretch
 from triad.verify.traffic import Traffic, held
 
 
@@ -77,6 +78,8 @@ def _gradients(model: nn.Module) -> list[tuple[str, Tensor | None]]:
     return [(name, parameter.grad) for name, parameter in model.named_parameters()]
 
 
-def whole(x: Tensor) -> Tensor:
+def whole(x: Tensor | Stretch) -> Tensor:
     """A tensor with all its shards, copied to the host."""
+    if isinstance(x, Stretch):
+        return x.whole().cpu()
     return (x.full_tensor() if isinstance(x, DTensor) else x).detach().cpu().clone()

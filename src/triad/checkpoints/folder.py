@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from triad.manifest import MANIFEST, Facts, damage, opened
+from triad.manifest import MANIFEST, Facts, Part, damage, opened
 
 INDEX = ".metadata"
 FACTS = {"step", "metric", "position", "random", "layout", "tensors", "callbacks", "config"}
@@ -47,10 +47,10 @@ def facts(path: Path) -> Facts:
     return _read(path)[0]
 
 
-def fault(path: Path) -> str:
-    """What is wrong with a checkpoint, every byte of it looked at, or ""."""
+def fault(path: Path, part: Part = (0, 1)) -> str:
+    """What is wrong with a checkpoint, every byte of it looked at, or ""; of one `part` of its files."""
     try:
-        return damage(path, _read(path)[1])
+        return damage(path, _read(path)[1], part=part)
     except ValueError as error:
         return str(error)
 
@@ -71,20 +71,21 @@ def newest(folder: Path) -> Path | None:
 
     Raises ValueError when there are checkpoints and none is whole.
     """
-    return chosen(folder, fault)
+    return chosen(complete(folder), fault)
 
 
-def chosen(folder: Path, wrong: Callable[[Path], str]) -> Path | None:
+def chosen(found: list[Path], wrong: Callable[[Path], str], warn: bool = True) -> Path | None:
     """The newest checkpoint of which nothing is `wrong`; the others are passed over with a warning.
 
     Raises ValueError when there are checkpoints and none will do.
     """
-    found = complete(folder)
     for path in reversed(found):
         if not (said := wrong(path)):
             return path
-        warnings.warn(f"{path}: {said}; trying the checkpoint before it", stacklevel=2)
+        if warn:
+            warnings.warn(f"{path}: {said}; trying the checkpoint before it", stacklevel=2)
     if found:
+        folder = found[0].parent
         raise ValueError(f"{folder}: none of its checkpoints will do; remove the folder to start again")
     return None
 

@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -13,17 +14,82 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
-from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, TensorStorageMetadata
+from torch.distributed.checkpoint.planner import WriteItem
+from torch.distributed.tensor import DTensor
 
 from triad.checkpoints.folder import INDEX, rotate
+from triad.checkpoints.tensors import flattened
 from triad.manifest import Facts, Files, described, seal, sync
 from triad.sentences import one_line
+from triad.strategies.portable import Stretch
 
 State = dict[str, dict[str, Any]]
 
 LEAVING_S = 10.0  # how long a process that ends on an error waits for a save under way
+
+
+@dataclass
+class Shard:
+    """This process's shard of a tensor, read from a copy of it."""
+
+    tensor: DTensor
+    copy: Tensor
+
+    def __create_write_items__(self, name: str, _: Any) -> list[WriteItem]:
+        return self.tensor.__create_write_items__(name, self.tensor)
+
+    def __get_tensor_shard__(self, index: MetadataIndex) -> Tensor:
+        return self.copy
+
+
+class Copies:
+    """Copies in the host's memory of what this process holds; their room is kept for the next ones.
+
+    Not torch's stager, which goes through all of the state each time: a sixth more than the copy itself (6 of
+    38 ms, 2026-11).
+    """
+
+    def __init__(self) -> None:
+        self.room: dict[str, Tensor] = {}
+        self.cuda = torch.cuda.is_available()
+
+    @torch.no_grad()
+    def of(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        """The same, of copied tensors."""
+        held = {name: _here(value) for name, value in tensors.items()}
+        for name, tensor in held.items():
+            if name not in self.room:
+                self.room[name] = torch.empty_like(tensor, device="cpu", pin_memory=self.cuda)
+            self.room[name].copy_(tensor, non_blocking=self.cuda)
+        if self.cuda:
+            torch.cuda.synchronize()
+        return {name: _as(value, self.room[name]) for name, value in tensors.items()}
+
+
+def _here(value: Tensor | Stretch) -> Tensor:
+    """What this process holds of a tensor."""
+    if isinstance(value, Stretch):
+        return value.flat
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
+def _as(value: Tensor | Stretch, copy: Tensor) -> Tensor | Stretch | Shard:
+    """A copy of what this process holds of a tensor, in that tensor's place."""
+    if isinstance(value, Stretch):
+        return Stretch(copy, value.start, value.shape)
+    return Shard(value, copy) if isinstance(value, DTensor) else copy
+
+
+class Planner(DefaultSavePlanner):
+    """torch's planner, which finds the shards in copies and stretches, too."""
+
+    def lookup_object(self, index: MetadataIndex) -> Any:
+        held = self.state_dict[index.fqn]
+        return held.__get_tensor_shard__(index) if isinstance(held, Shard | Stretch) else held
 
 
 class Saver:
@@ -39,25 +105,20 @@ class Saver:
         self.rank = dist.get_rank() if self.group else 0
         if self.group is None:
             warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")  # one process, as asked
-        cuda = torch.cuda.is_available()
-        self.stager = DefaultStager(
-            StagingOptions(cuda, use_shared_memory=False, use_async_staging=False, use_non_blocking_copy=cuda)
-        )
+        self.copies = Copies()
         self.thread: Thread | None = None
         self.failures: list[str] = []
 
-    def save(self, path: Path, tensors: Callable[[], tuple[State, State]], facts: Facts) -> None:
+    def save(self, path: Path, tensors: Callable[[], State], facts: Facts) -> None:
         """Ask for tensors, copy them and let a thread write them to `path`.
 
-        `tensors` gives two states: one that training will change, and one that is the saver's own, which
-        needs no copy. A save that is still under way is waited for.
+        A save that is still under way is waited for.
         """
         began = time.perf_counter()
         self.wait()
-        changing, own = tensors()
-        copied: Any = self.stager.stage(changing)
+        copied = self.copies.of(flattened(tensors()))
         facts["blocked_s"] = time.perf_counter() - began
-        self.thread = Thread(target=self._write, args=(path, copied | own, facts, began), daemon=True)
+        self.thread = Thread(target=self.write, args=(path, copied, facts, began), daemon=True)
         self.thread.start()
 
     def wait(self, longest_s: float | None = None) -> None:
@@ -65,13 +126,15 @@ class Saver:
         if self.thread:
             self.thread.join(longest_s)
 
-    def _write(self, path: Path, tensors: dict[str, Any], facts: Facts, began: float) -> None:
+    def write(self, path: Path, tensors: dict[str, Any], facts: Facts, began: float) -> None:
+        """Write tensors that nobody changes meanwhile."""
         beside = path.with_suffix(".tmp")
         try:
             self._together(lambda: _emptied(beside) if self.rank == 0 else {})
             metadata = dcp.save(
                 tensors,
                 storage_writer=dcp.FileSystemWriter(beside),
+                planner=Planner(),
                 process_group=self.group,
                 no_dist=self.group is None,
             )
@@ -93,16 +156,21 @@ class Saver:
             why = f"{_reason(error)}; {_free_mb(path):,.0f} MB are free"
             self.failures.append(f"{path} was not saved ({why})")
 
+    def told(self, word: Any) -> list[Any]:
+        """What each process says, to all of them."""
+        words: list[Any] = [word]
+        if self.group:
+            words *= self.group.size()
+            dist.all_gather_object(words, word, group=self.group)
+        return words
+
     def _together(self, work: Callable[[], Files]) -> Files:
         """What all processes' work comes to; it fails in all if it fails in one."""
         try:
             outcome: Any = work()
         except OSError as error:
             outcome = _reason(error)
-        outcomes: list[Any] = [outcome]
-        if self.group:
-            outcomes = [None] * self.group.size()
-            dist.all_gather_object(outcomes, outcome, group=self.group)
+        outcomes = self.told(outcome)
         if failed := next((said for said in outcomes if isinstance(said, str)), None):
             raise OSError(failed)
         return {name: file for files in outcomes for name, file in files.items()}
@@ -111,8 +179,7 @@ class Saver:
 def write(path: Path, tensors: State, facts: Facts) -> None:
     """Write one checkpoint, here and now, and forget no other. Raises OSError if it cannot be written."""
     saver = Saver(keep=sys.maxsize)
-    saver.save(path, lambda: ({}, tensors), facts)
-    saver.wait()
+    saver.write(path, flattened(tensors), facts | {"blocked_s": 0.0}, time.perf_counter())
     if saver.failures:
         raise OSError(saver.failures[0])
 

@@ -11,12 +11,14 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
-from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, create_default_local_load_plan
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.planner import LoadPlan
 
 from triad.checkpoints.folder import INDEX, used
 from triad.sentences import one_line
-from triad.strategies.portable import OPTIONS
+from triad.strategies import portable
+from triad.strategies.portable import Stretch
 
 Shapes = Mapping[str, tuple[int, ...]]
 Entry = tuple[tuple[int, ...], torch.dtype]  # shape and type
@@ -63,23 +65,44 @@ class Reader(dcp.FileSystemReader):
         return metadata
 
 
-def load(path: Path, tensors: dict[str, Any]) -> None:
+class Planner(DefaultLoadPlanner):
+    """torch's planner, for a flat dictionary of tensors and stretches of them, all of which have storage."""
+
+    def set_up_planner(
+        self, state_dict: dict, metadata: Metadata | None = None, is_coordinator: bool = False
+    ) -> None:
+        self.state_dict, self.metadata, self.is_coordinator = state_dict, metadata, is_coordinator
+
+    def create_local_plan(self) -> LoadPlan:
+        assert self.metadata is not None
+        return create_default_local_load_plan(self.state_dict, self.metadata, strict=True)
+
+    def lookup_tensor(self, index: MetadataIndex) -> Tensor:
+        held = self.state_dict[index.fqn]
+        return held.__get_tensor_shard__(index) if isinstance(held, Stretch) else super().lookup_tensor(index)
+
+
+def load(path: Path, tensors: Mapping[str, Mapping[str, Any]]) -> None:
     """Fill tensors in place; each process reads what it holds. Raises ValueError if some are not there."""
+    flat = flattened(tensors)
     try:
         with used(path), warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")  # one process, as asked
-            dcp.load(tensors, storage_reader=Reader(path), no_dist=not dist.is_initialized())
+            dcp.load(flat, storage_reader=Reader(path), planner=Planner(), no_dist=not dist.is_initialized())
     except BaseException as error:  # torch's CheckpointException is not an Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise ValueError(f"{path} cannot be loaded: {str(error).splitlines()[-1].strip()}") from error
 
 
+def flattened(tensors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What is kept, by kind and name: model.<name>, optimizer.<name>, ema.<name>."""
+    return {f"{kind}.{name}": value for kind, values in tensors.items() for name, value in values.items()}
+
+
 def load_model(path: Path, model: nn.Module, weights: str = "model") -> None:
     """Fill a model with the weights of a checkpoint, or with another of its sets of them, such as `ema`."""
-    found = get_model_state_dict(model, options=OPTIONS)
-    load(path, {weights: found})
-    set_model_state_dict(model, found, options=OPTIONS)
+    load(path, {weights: portable.weights(model)})
 
 
 def shapes(model: nn.Module) -> Shapes:

@@ -19,7 +19,7 @@ def initialise(model: nn.Module, seed: int) -> None:
     """
     for name, role in roles(model).items():
         parameter = model.get_parameter(name)
-        full = initial_value(model, seed, _plain_name(name), role, parameter.shape)
+        full = initial_value(model, seed, plain_name(name), role, parameter.shape)
         _copy(parameter, full)
     for buffer in model.buffers():  # state without a gradient: the bias that balances experts
         buffer.zero_()
@@ -46,6 +46,6 @@ def _copy(parameter: nn.Parameter, full: Tensor) -> None:
         parameter.copy_(full)
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """The name without what checkpointing and compilation put around a module."""
     return name.replace("_checkpoint_wrapped_module.", "").replace("_orig_mod.", "")

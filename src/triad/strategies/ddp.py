@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from triad.gradients import clip
-from triad.strategies.portable import restore, tensors
+from triad.strategies.portable import tensors
 
 
 class DDP(DDPStrategy):
@@ -18,7 +18,7 @@ class DDP(DDPStrategy):
     """
 
     pipeline = None
-    tensors, restore = staticmethod(tensors), staticmethod(restore)  # of a checkpoint
+    tensors = staticmethod(tensors)  # of a checkpoint
 
     def __init__(self) -> None:
         super().__init__(gradient_as_bucket_view=True)

@@ -27,12 +27,11 @@ class DeepSpeed(DDPStrategy):
     Rajbhandari et al. 2020, arXiv:1910.02054; offloading: Ren et al. 2021, arXiv:2101.06840. Weights,
     gradients and their sums are fp32, and precision=bf16-mixed means autocast as everywhere. Not Lightning's
     DeepSpeedStrategy, which refuses CPUs and takes bf16-mixed for bf16 weights. Every process makes the whole
-    model once before stage 3 takes its part, and holds it whole again while a checkpoint is written. Where a
-    gradient is not finite, DeepSpeed leaves out the update; the norm logged is then inf.
+    model once before stage 3 takes its part. Where a gradient is not finite, DeepSpeed leaves out the update;
+    the norm logged is then inf.
     """
 
     pipeline = None
-    gathers = True  # what `tensors` gives are copies, whole in every process
 
     def __init__(self, stage: int, offload_optimizer: bool, offload_parameters: bool) -> None:
         if stage not in (1, 2, 3):
@@ -131,9 +130,9 @@ class DeepSpeed(DDPStrategy):
         """What a checkpoint holds."""
         return zero.tensors(model, optimizer, self.groups)
 
-    def restore(self, model: nn.Module, optimizer: Any, found: Tensors) -> None:
-        """Take over what a checkpoint held."""
-        zero.restore(model, optimizer, found, self.groups)
+    def loaded(self, model: nn.Module, optimizer: Any) -> None:
+        """Bring all copies of a weight in line when a checkpoint has filled what `tensors` gave."""
+        zero.agree(model, optimizer, self.groups)
 
 
 def settings(stage: int, offload_optimizer: bool, offload_parameters: bool) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from triad.gradients import clip, complete
 from triad.layout import DEALT
 from triad.strategies import context, expert, tensor
 from triad.strategies.context import Zigzag
-from triad.strategies.portable import restore, tensors
+from triad.strategies.portable import tensors
 from triad.strategies.shard import shard
 from triad.strategies.unofficial import flattened, product
 
@@ -78,7 +78,7 @@ class Mesh(ModelParallelStrategy):
         return prod(self.degrees[axis] for axis in DEALT)
 
     gradient_scale = 1  # gradients are summed
-    tensors, restore = staticmethod(tensors), staticmethod(restore)  # of a checkpoint
+    tensors = staticmethod(tensors)  # of a checkpoint
 
     def parallelize(self, model: nn.Module) -> None:
         """Cut a model that has no storage yet."""

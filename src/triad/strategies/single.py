@@ -8,7 +8,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
 from triad.gradients import clip
-from triad.strategies.portable import restore, tensors
+from triad.strategies.portable import tensors
 
 
 class Single(SingleDeviceStrategy):
@@ -18,7 +18,7 @@ class Single(SingleDeviceStrategy):
     data_ranks = 1
     gradient_scale = 1
     pipeline = None
-    tensors, restore = staticmethod(tensors), staticmethod(restore)  # of a checkpoint
+    tensors = staticmethod(tensors)  # of a checkpoint
 
     def __init__(self) -> None:
         super().__init__()

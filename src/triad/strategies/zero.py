@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from triad.strategies.portable import Tensors
+from triad.strategies.portable import Stretch, Tensors
 
 
 class Part(NamedTuple):
@@ -35,38 +35,35 @@ def groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]
 
 @torch.no_grad()
 def tensors(model: nn.Module, zero: Any, groups: dict[str, int]) -> Tensors:
-    """What triad.strategies.portable.tensors would give for one process; every process gathers all of it."""
+    """What triad.strategies.portable.tensors would give for one process: of what is in parts, those here.
+
+    Nothing is copied or sent. Stages 1 and 2 have whole weights in every process.
+    """
     awaken(zero)
-    parameters = dict(model.named_parameters())
-    buffers = {name: value for name, value in model.state_dict().items() if name not in parameters}
-    weights = {name: value.clone() for name, value in buffers.items()}
+    weights: dict[str, Any] = dict(model.state_dict())
     state: dict[str, Any] = {}
-    for name, parameter in parameters.items():
-        part = part_of(zero, parameter, groups[name])
-        weights[name] = whole(parameter, part, part.flat)
+    for name, parameter in model.named_parameters():
+        part, shape = part_of(zero, parameter, groups[name]), shape_of(parameter)
+        if hasattr(parameter, "ds_id"):
+            weights[name] = Stretch(part.of(part.flat), part.start, shape)
         for key, kept in zero.optimizer.state[part.flat].items():
             laid_out = kept.shape == part.flat.shape
-            state[f"state.{name}.{key}"] = whole(parameter, part, kept) if laid_out else kept.clone()
-        for key, value in zero.optimizer.param_groups[groups[name]].items():
-            if key != "params":
-                state[f"param_groups.{name}.{key}"] = value
+            state[f"state.{name}.{key}"] = Stretch(part.of(kept), part.start, shape) if laid_out else kept
     return {"model": weights, "optimizer": state}
 
 
 @torch.no_grad()
-def restore(model: nn.Module, zero: Any, found: Tensors, groups: dict[str, int]) -> None:
-    """Keep this process's part of whole tensors; every process must hold them."""
-    awaken(zero)
+def agree(model: nn.Module, zero: Any, groups: dict[str, int]) -> None:
+    """Bring all copies of a weight in line when a checkpoint has filled what `tensors` gave."""
     for name, parameter in model.named_parameters():
-        part, weight = part_of(zero, parameter, groups[name]), found["model"][name]
-        put(part, part.flat, weight)
-        use(parameter, part, weight)
-        for key, kept in zero.optimizer.state[part.flat].items():
-            value = found["optimizer"][f"state.{name}.{key}"]
-            if kept.shape == part.flat.shape:
-                put(part, kept, value)
-            else:
-                kept.copy_(value)  # Adam's count of steps
+        part = part_of(zero, parameter, groups[name])
+        mine = part.of(part.flat)
+        if not hasattr(parameter, "ds_id"):
+            mine.copy_(parameter.flatten().narrow(0, part.start, part.numel))
+            continue
+        parameter.ds_tensor.data.narrow(0, 0, part.numel).copy_(mine)
+        if parameter.data.numel() == parameter.ds_numel:  # small weights stay whole in every process
+            parameter.data.copy_(Stretch(mine, part.start, shape_of(parameter)).whole())
 
 
 def part_of(zero: Any, parameter: nn.Parameter, group: int) -> Part:
@@ -83,30 +80,9 @@ def part_of(zero: Any, parameter: nn.Parameter, group: int) -> Part:
     return Part(flat, kept.start, mine.start, mine.numel)
 
 
-def whole(parameter: nn.Parameter, part: Part, kept: Tensor) -> Tensor:
-    """All processes' parts of what is kept for a weight, put together in the host's memory of each."""
-    shape = getattr(parameter, "ds_shape", parameter.shape)
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"  # parts may have been offloaded
-    full = torch.zeros(shape.numel(), dtype=kept.dtype, device=device)
-    full.narrow(0, part.start, part.numel).copy_(part.of(kept))
-    dist.all_reduce(full)
-    return full.view(shape).cpu()
-
-
-def put(part: Part, kept: Tensor, full: Tensor) -> None:
-    """Keep this process's part of a whole tensor."""
-    part.of(kept).copy_(full.flatten().narrow(0, part.start, part.numel))
-
-
-def use(parameter: nn.Parameter, part: Part, full: Tensor) -> None:
-    """Let the forward pass see a weight: it works on a copy of what the optimizer updates."""
-    if not hasattr(parameter, "ds_id"):
-        parameter.data.copy_(full)
-        return
-    held = parameter.ds_tensor.data.narrow(0, 0, part.numel)
-    held.copy_(full.flatten().narrow(0, part.start, part.numel))
-    if parameter.data.numel() == full.numel():  # small weights stay whole in every process
-        parameter.data.copy_(full)
+def shape_of(parameter: nn.Parameter) -> torch.Size:
+    """The shape of the whole weight."""
+    return getattr(parameter, "ds_shape", parameter.shape)
 
 
 @torch.no_grad()
