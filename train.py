@@ -9,7 +9,14 @@ from triad.run import pin
 
 
 def train(
-    run: Path, seed: int, context: int, packed: bool, tags: list[str], weights: str | None, **nodes: Any
+    run: Path,
+    seed: int,
+    context: int,
+    packed: bool,
+    decay: list[str],
+    tags: list[str],
+    weights: str | None,
+    **nodes: Any,
 ) -> None:
     """Build the parts that conf/ names, fit, validate. Every process of the run calls this alike."""
     from triad import hardware  # torch is imported from here on: the configuration is known to be sound
@@ -18,6 +25,7 @@ def train(
     from triad.data.module import Windows
     from triad.data.pairs import Pairs
     from triad.data.tokens import prepare
+    from triad.optim.update import Update
     from triad.precision import for_trainer
 
     part = SimpleNamespace(**build(nodes))
@@ -39,9 +47,16 @@ def train(
         vocab_size=tokenizer.vocab_size,
         bytes_per_token=tokens.val.bytes_per_token,
         seed=seed,
+        update=Update(part.regularizer, part.clip, part.parametrisation, decay),
         weights=None if complete(run / "checkpoints") else weights,  # a resumed run has its own
     )
-    config = nodes | {"seed": seed, "context": context, "packed": packed, "weights": weights}
+    config = nodes | {
+        "seed": seed,
+        "context": context,
+        "packed": packed,
+        "decay": decay,
+        "weights": weights,
+    }
     offers = {
         "run": run,
         "tags": tags,

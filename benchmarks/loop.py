@@ -157,8 +157,8 @@ class Bare:
             loss = nll / batch["count"]
             loss.backward()
             total += loss.detach()
-        if self.task.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.task.clip_norm)
+        if (largest := self.task.update.clip.largest) is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), largest)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.losses.append(total)

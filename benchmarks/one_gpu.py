@@ -88,7 +88,7 @@ class Bare:
         names = ("model", "data", "tokenizer", "optimizer", "hardware", "batch")
         part = SimpleNamespace(**build({name: config[name] for name in names}))
         tokenizer = part.tokenizer(source=part.data, cache=home())
-        self.device, self.hardware, self.clip_norm = device, part.hardware, config["task"]["clip_norm"]
+        self.device, self.hardware, self.clip_norm = device, part.hardware, config["clip"]["largest"]
         with torch.device("meta"):
             self.model: nn.Module = part.model(vocab_size=tokenizer.vocab_size)
         self.hardware.tune(self.model)

@@ -278,7 +278,7 @@ def peers(
         *("model=gpt2", f"model.depth={depth}", f"model.width={width}", f"model.attention.heads={heads}"),
         *(f"context={context}", f"batch.size={batch}", f"optimizer.lr={lr}", "scheduler=constant"),
         *("scheduler.warmup=0", "optimizer=adamw", f"optimizer.betas=[{BETAS[0]},{BETAS[1]}]"),
-        *(f"optimizer.weight_decay={WEIGHT_DECAY}", f"optimizer.eps={EPS}", f"task.clip_norm={CLIP_NORM}"),
+        *(f"optimizer.weight_decay={WEIGHT_DECAY}", f"optimizer.eps={EPS}", f"clip.largest={CLIP_NORM}"),
         *(
             "logger=csv",
             "trainer.accelerator=cpu",

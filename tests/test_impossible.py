@@ -85,6 +85,17 @@ EXAMPLES = {
     "ZeRO 3 shows nobody whole weights": (
         f"strategy=deepspeed strategy.stage=3 callbacks=[default,ema] {TWO}"
     ),
+    "ZeRO 3 keeps no mean of weights": (f"strategy=deepspeed strategy.stage=3 callbacks=[default,swa] {TWO}"),
+    "one average is validated": "callbacks=[default,ema,swa]",
+    "DeepSpeed clips by norm": f"strategy=deepspeed clip=role {TWO}",
+    "DeepSpeed lets nobody add to its gradients": f"strategy=deepspeed regularizer=l1 {TWO}",
+    "DeepSpeed lets nobody look at its gradients before its step": (
+        f"strategy=deepspeed callbacks=[default,gradient_check] {TWO}"
+    ),
+    "weights decay for one reason": "regularizer=l2",
+    "a role has a name": "decay=[matrices]",
+    "muP's learning rates are for Adam": "parametrisation=mup optimizer=sgd",
+    "muP wants a head of its own": "parametrisation=mup model.tied=true",
     "every data-parallel rank needs the same number of rows": "strategy=ddp trainer.devices=3",
     "a step without rows": "batch.size=0",
     "a context without tokens": "context=0",

@@ -16,7 +16,7 @@ UNSAYING = {"utils", "common", "base", "helpers", "misc", "core"}
 ARROWS = {
     "layers": {"layers"},
     "models": {"layers", "models"},
-    "optim": {"layers", "models", "optim"},
+    "optim": {"layers", "models", "optim", "gradients"},
     "schedules": set(),
     "gradients": set(),
     "strategies": {"strategies", "layers", "models", "gradients", "layout"},

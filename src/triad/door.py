@@ -34,6 +34,7 @@ DIALS = {
     "seed": int,
     "context": int,
     "packed": bool,
+    "decay": list[str],
     "tags": list[str],
     "run_id": str | None,
     "output_dir": str,

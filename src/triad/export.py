@@ -18,8 +18,8 @@ def export(
 ) -> None:
     """Write the weights of a checkpoint, under single-device names, into the run's folder.
 
-    `run` is a run (its newest checkpoint, or the one of a `step`) or a checkpoint; `weights` is model, or ema
-    where an average was kept. to=safetensors: model.safetensors, which every framework reads; above
+    `run` is a run (its newest checkpoint, or the one of a `step`) or a checkpoint; `weights` is model, or
+    ema or swa where one was kept. to=safetensors: model.safetensors, which every framework reads; above
     `largest_bytes` model-00001-of-0000n.safetensors and so on, with model.safetensors.index.json. Tensors go
     to the file one at a time. to=torch: model.pt, a dict for torch.load(..., weights_only=True).
     """

@@ -12,6 +12,8 @@ FOLDED = ("zbv", "dualpipev")  # the last stage is with the first
 SEQUENCE_WIDE = {"expert_choice", "sinkhorn"}  # what a token is given depends on those behind it
 COUNTED = SEQUENCE_WIDE | {"switch", "gshard"}  # ... or on how many there are before it
 BY_ELEMENT = ("AdamW", "Adam", "SGD")  # update each number by itself
+ADAPTIVE = ("AdamW", "Adam", "Adagrad")  # divide by the gradient's size
+ROLES = ("matrix", "embedding", "head", "vector", "router", "expert")  # triad.optim.roles imports torch
 
 
 def fills_the_world(config: dict) -> bool:
@@ -49,6 +51,20 @@ def task_name(config: dict) -> str:
     task = config["task"]
     rule = task.get("pairs", {}).get("_target_", "").rpartition(".")[2]
     return {"given": "translation"}.get(rule, rule) or task["_target_"].split(".")[-2]
+
+
+def is_penalized(config: dict) -> bool:
+    return not config["regularizer"]["_target_"].endswith(".Unpenalized")
+
+
+def is_mup(config: dict) -> bool:
+    return config["parametrisation"]["_target_"].endswith(".MuP")
+
+
+def strange_roles(config: dict) -> list[str]:
+    """Words for roles of parameters that are none."""
+    named = [*config["decay"], *config["regularizer"].get("roles", ())]
+    return [role for role in named if role not in ROLES]
 
 
 def beyond_rows(config: dict) -> str | None:
@@ -142,6 +158,7 @@ def facts(config: dict) -> dict:
     found = {"devices": config["trainer"]["devices"], "gpus": gpus()}
     strategy = config["strategy"]
     found |= _of_the_mesh(config)
+    found |= {"strange_roles": " and ".join(strange_roles(config)), "roles": ", ".join(ROLES)}
     found["degrees"] = " ".join(f"{axis}={strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1)
     if str(found["devices"]).isdigit() and int(found["devices"]):
         ranks, size = max(1, data_ranks(config)), config["batch"].get("size", 1)

@@ -20,7 +20,7 @@ def generate(
 ) -> None:
     """Stream a continuation of `prompt` from a run's newest checkpoint, or from the one of a given `step`.
 
-    `weights` is model, or ema where an average was kept.
+    `weights` is model, ema or swa where an average was kept.
     """
     from triad.checkpoints.folder import find
     from triad.checkpoints.tensors import load_model

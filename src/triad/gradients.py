@@ -1,7 +1,7 @@
-"""The whole gradient and its norm: one function for every layout."""
+"""The whole gradient, its norm and its changes: one account of it for every layout."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import torch
 import torch.distributed as dist
@@ -9,39 +9,81 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
+Spread = tuple[tuple[DeviceMesh, int], ...]
 
-@torch.no_grad()
-def clip(
-    parameters: Iterable[Tensor],
-    largest: float | None,
-    stages: dist.ProcessGroup | None = None,
-    copies: Collection[Tensor] = (),
-) -> Tensor:
-    """Scale the gradient so that its norm is at most `largest`; return the norm before.
 
-        g <- g min(1, c / |g|),   |g| = sqrt(sum over all parameters of |g_p|^2)     Pascanu et al. 2013
+class Gradient:
+    """The gradient of a step when all of it has arrived: what this process holds, and how to add it up.
 
-    Sharded gradients (DTensors) contribute their global norm, so that one process and many agree.
-    Processes of `stages` hold different parameters; `copies` are scaled, but another process counts them.
+    Sharded tensors (DTensors) count as wholes, so that one process and many agree. Processes of `stages`
+    hold different parameters; `copies` are parameters here that another process counts.
     """
-    layouts, uncounted = defaultdict(list), {id(parameter) for parameter in copies}
-    scaled = []
-    for parameter in parameters:
-        if (gradient := parameter.grad) is not None:
-            scaled.append(gradient.to_local() if isinstance(gradient, DTensor) else gradient)
-            if id(parameter) not in uncounted:
-                layouts[_spread(gradient)].append(scaled[-1])
-    norms = [_norm(gradients, spread) for spread, gradients in layouts.items()]
-    norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
-    if stages is not None:
-        norm = _across(norm, stages)
-    if largest is not None:
-        scale = (largest / (norm + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_(scaled, scale)
-    return norm
+
+    def __init__(
+        self, model: nn.Module, stages: dist.ProcessGroup | None = None, copies: Collection[Tensor] = ()
+    ) -> None:
+        self.model, self.stages = model, stages
+        ids = {id(parameter) for parameter in copies}
+        self.parameters = {name: p for name, p in model.named_parameters() if p.grad is not None}
+        self.tensors = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+        self.copied = {name for name, p in self.parameters.items() if id(p) in ids}
+
+    def local(self, names: Iterable[str] | None = None) -> list[Tensor]:
+        """What is here of some gradients, to be changed in place; of all unless names are given."""
+        wanted = self.tensors if names is None else names
+        return [_local(self.tensors[name]) for name in wanted if name in self.tensors]
+
+    def held(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """What is here of some tensors that are laid out like parameters."""
+        return [_local(tensor) for tensor in tensors.values()]
+
+    def norm(self) -> Tensor:
+        """|g| = sqrt(sum over all parameters of |g_p|^2)."""
+        return self.norms(self.tensors, [self.tensors])[0]
+
+    def norms(self, tensors: Mapping[str, Tensor], sets: Sequence[Collection[str]]) -> Tensor:
+        """For each set of names the norm of those tensors together; they are laid out like parameters.
+
+        Every process names as many sets, in one order. What a set names and is not here counts as nothing.
+        """
+        counted = self._counted(tensors)
+        layouts = {spread: [_norm(held, names) for names in sets] for spread, held in counted.items()}
+        norms = [_over(torch.stack(norms), spread) for spread, norms in layouts.items()]
+        if not norms:
+            norms = [torch.zeros(len(sets), device=_device(self.model))]
+        norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        return norm if self.stages is None else _across(norm, self.stages)
+
+    def sum(self, tensors: Mapping[str, Tensor], measure: Callable[[Tensor], Tensor]) -> Tensor:
+        """The sum over all numbers of `measure`, which gives the sum over the numbers it is handed."""
+        total = torch.zeros((), dtype=torch.float64, device=_device(self.model))
+        for spread, held in self._counted(tensors).items():
+            share = torch.stack([measure(tensor).double() for tensor in held.values()]).sum()
+            for mesh, axis in spread:
+                dist.all_reduce(share, group=mesh.get_group(axis))
+            total = total + share
+        if self.stages is not None:
+            dist.all_reduce(total, group=self.stages)
+        return total
+
+    def _counted(self, tensors: Mapping[str, Tensor]) -> dict[Spread, dict[str, Tensor]]:
+        """What this process counts, by how it is spread."""
+        found: dict[Spread, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in tensors.items():
+            if name not in self.copied:
+                found[_spread(tensor)][name] = _local(tensor)
+        return found
 
 
-def _spread(gradient: Tensor) -> tuple[tuple[DeviceMesh, int], ...]:
+def _local(x: Tensor) -> Tensor:
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def _spread(gradient: Tensor) -> Spread:
     """The axes of a mesh whose processes hold different slices of a gradient."""
     if not isinstance(gradient, DTensor):
         return ()
@@ -49,12 +91,17 @@ def _spread(gradient: Tensor) -> tuple[tuple[DeviceMesh, int], ...]:
     return tuple((gradient.device_mesh, axis) for axis, place in axes if not place.is_replicate())
 
 
-def _norm(gradients: list[Tensor], spread: tuple[tuple[DeviceMesh, int], ...]) -> Tensor:
-    """The norm of some gradients together, whose slices are spread alike."""
-    norm = torch.nn.utils.get_total_norm(gradients)
+def _norm(held: Mapping[str, Tensor], names: Collection[str]) -> Tensor:
+    """The norm of what is here of some tensors together."""
+    some = [tensor for name, tensor in held.items() if name in names]
+    first = next(iter(held.values()))
+    return nn.utils.get_total_norm(some) if some else first.new_zeros(())
+
+
+def _over(norms: Tensor, spread: Spread) -> Tensor:
     for mesh, axis in spread:
-        norm = _across(norm, mesh.get_group(axis))
-    return norm
+        norms = _across(norms, mesh.get_group(axis))
+    return norms
 
 
 def _across(norm: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -73,8 +120,7 @@ def complete(partial: Iterable[tuple[nn.Module, str, DeviceMesh]]) -> None:
     messages = defaultdict(list)
     for module, name, mesh in partial:
         if (gradient := module.get_parameter(name).grad) is not None:
-            local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
-            messages[mesh, local.dtype].append(local)
+            messages[mesh, gradient.dtype].append(_local(gradient))
     for (mesh, _), gradients in messages.items():
         whole = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(whole, group=mesh.get_group())

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from triad.facts import (
+    ADAPTIVE,
     BY_ELEMENT,
     COUNTED,
     FOLDED,
@@ -22,6 +23,8 @@ from triad.facts import (
     is_deepspeed,
     is_encoder,
     is_encoder_decoder,
+    is_mup,
+    is_penalized,
     is_transformer,
     joins_heads,
     kv_heads,
@@ -29,6 +32,7 @@ from triad.facts import (
     learns_from_pairs,
     routers,
     stages,
+    strange_roles,
 )
 from triad.launch import ranks_are_here
 from triad.layout import data_ranks, degree, gpus, ranks_here, world_size
@@ -305,6 +309,56 @@ TABLE = [
         "ZeRO 3 shows nobody whole weights",
         lambda c: c["strategy"].get("stage") == 3 and "ema" in c["callbacks"],
         "callbacks.ema cannot see the weights of strategy.stage=3: use strategy=fsdp, or strategy.stage=2",
+    ),
+    Impossible(
+        "ZeRO 3 keeps no mean of weights",
+        lambda c: c["strategy"].get("stage") == 3 and "swa" in c["callbacks"],
+        "callbacks.swa cannot see the weights of strategy.stage=3: use strategy=fsdp, or strategy.stage=2",
+    ),
+    Impossible(
+        "one average is validated",
+        lambda c: {"ema", "swa"} <= c["callbacks"].keys(),
+        "callbacks has ema and swa, and both would be validated in the weights' place: use one of them",
+    ),
+    Impossible(
+        "DeepSpeed clips by norm",
+        lambda c: is_deepspeed(c) and not c["clip"]["_target_"].endswith(".Norm"),
+        "strategy=deepspeed clips gradients itself: use clip=norm or clip=none, or strategy=fsdp",
+    ),
+    Impossible(
+        "DeepSpeed lets nobody add to its gradients",
+        lambda c: is_deepspeed(c) and is_penalized(c),
+        "strategy=deepspeed keeps gradients in buffers of its own: use regularizer=none with "
+        "optimizer.weight_decay, or strategy=fsdp",
+    ),
+    Impossible(
+        "DeepSpeed lets nobody look at its gradients before its step",
+        lambda c: is_deepspeed(c) and "gradient_check" in c["callbacks"],
+        "callbacks.gradient_check cannot see the gradients of strategy=deepspeed, which itself leaves out "
+        "updates that are not finite: use strategy=fsdp",
+    ),
+    Impossible(
+        "weights decay for one reason",
+        lambda c: c["regularizer"]["_target_"].endswith(".L2") and c["optimizer"].get("weight_decay", 0) > 0,
+        "regularizer=l2 and optimizer.weight_decay={optimizer[weight_decay]} both shrink weights: use "
+        "optimizer.weight_decay=0, or regularizer=none",
+    ),
+    Impossible(
+        "a role has a name",
+        lambda c: bool(strange_roles(c)),
+        "{strange_roles} is no role of parameters, for decay or regularizer.roles: use some of {roles}",
+    ),
+    Impossible(
+        "muP's learning rates are for Adam",
+        lambda c: is_mup(c) and c["optimizer"]["_target_"].rpartition(".")[2] not in ADAPTIVE,
+        "parametrisation=mup has the learning rates of Adam: use optimizer=adamw, adam or adagrad, or "
+        "parametrisation=standard",
+    ),
+    Impossible(
+        "muP wants a head of its own",
+        lambda c: is_mup(c) and bool(c["model"].get("tied")),
+        "parametrisation=mup scales the head and not the embedding: use model.tied=false, or "
+        "parametrisation=standard",
     ),
     Impossible(
         "every data-parallel rank needs the same number of rows",

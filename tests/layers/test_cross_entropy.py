@@ -44,10 +44,25 @@ def test_a_bias_and_smoothed_targets_are_torchs(chunk, smoothing, biased):
     torch.testing.assert_close(torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs))
 
 
-def test_a_slice_of_the_vocabulary_takes_neither_a_bias_nor_smoothing():
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_z_loss_is_the_square_of_the_logarithm_of_z(dtype, smoothing):
+    hidden, weight, targets = example(dtype=torch.float64)
+    inputs = [x.to(dtype).detach().requires_grad_() for x in (hidden, weight)]
+    loss = cross_entropy_sum(*inputs, targets, 7, smoothing=smoothing, z_loss=0.1)
+    logits = F.linear(hidden, weight).flatten(0, 1)
+    expected = F.cross_entropy(logits, targets.flatten(), reduction="sum", label_smoothing=smoothing)
+    expected = expected + 0.1 * logits.logsumexp(-1)[targets.flatten() != -100].square().sum()
+    close = {"rtol": 1e-12, "atol": 1e-12} if dtype is torch.float64 else {"rtol": 0.02, "atol": 0.2}
+    torch.testing.assert_close(loss.double(), expected, **close)
+    gradients = [g.double() for g in torch.autograd.grad(loss, inputs)]
+    torch.testing.assert_close(gradients, list(torch.autograd.grad(expected, (hidden, weight))), **close)
+
+
+def test_a_slice_of_the_vocabulary_takes_no_bias():
     hidden, weight, targets = example()
-    with pytest.raises(ValueError, match=r"smoothing=0.1 .* in one piece"):
-        cross_entropy_sum(hidden, weight, targets, vocabulary=Vocabulary(0, 11), smoothing=0.1)
+    with pytest.raises(ValueError, match="in one piece"):
+        cross_entropy_sum(hidden, weight, targets, vocabulary=Vocabulary(0, 11), bias_V=weight[:, 0])
 
 
 def test_gradients_pass_a_check_in_double_precision():
@@ -113,7 +128,7 @@ def test_the_logits_of_the_whole_batch_are_never_held():
     assert peak(cross_entropy_sum) < logits / 2 < logits < peak(reference)
 
 
-def sliced(hidden, weight, targets, slices, chunk):
+def sliced(hidden, weight, targets, slices, chunk, smoothing=0.0, z_loss=0.0):
     """The loss and gradients by as many threads, each with some rows of the weight."""
     barrier, parts = Barrier(slices), [None] * slices
     rows = weight.detach().chunk(slices)
@@ -130,9 +145,9 @@ def sliced(hidden, weight, targets, slices, chunk):
             return combine
 
         add, largest = combined(lambda x: x.sum(0)), combined(lambda x: x.amax(0))
-        vocabulary = Vocabulary(index * len(rows[0]), len(rows[0]), add, largest)
+        vocabulary = Vocabulary(index * len(rows[0]), len(rows[0]), len(weight), add, largest)
         h, w = hidden.detach().requires_grad_(), rows[index].clone().requires_grad_()
-        loss = cross_entropy_sum(h, w, targets, chunk, vocabulary)
+        loss = cross_entropy_sum(h, w, targets, chunk, vocabulary, None, smoothing, z_loss)
         return loss.detach(), *torch.autograd.grad(3 * loss, (h, w))
 
     with ThreadPoolExecutor(slices) as pool:
@@ -142,11 +157,16 @@ def sliced(hidden, weight, targets, slices, chunk):
 
 @pytest.mark.parametrize("chunk", [None, 7])
 @pytest.mark.parametrize("slices", [1, 2, 3])
-def test_slices_of_a_vocabulary_agree_on_the_loss_and_their_gradients_are_the_wholes(slices, chunk):
+@pytest.mark.parametrize(("smoothing", "z_loss"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.5), (0.3, 0.5)])
+def test_slices_of_a_vocabulary_agree_on_the_loss_and_their_gradients_are_the_wholes(
+    slices, chunk, smoothing, z_loss
+):
     hidden, weight, targets = example(dtype=torch.float64)
-    losses, *gradients = sliced(hidden, weight, targets, slices, chunk)
+    losses, *gradients = sliced(hidden, weight, targets, slices, chunk, smoothing, z_loss)
     logits = F.linear(hidden, weight).flatten(0, 1)
-    expected = F.cross_entropy(logits, targets.flatten(), reduction="sum")
+    expected = F.cross_entropy(logits, targets.flatten(), reduction="sum", label_smoothing=smoothing)
+    kept = targets.flatten() != -100
+    expected = expected + z_loss * logits.logsumexp(-1)[kept].square().sum()
     for loss in losses:
         torch.testing.assert_close(loss, expected.detach(), rtol=1e-13, atol=0)
     exact = torch.autograd.grad(3 * expected, (hidden, weight))

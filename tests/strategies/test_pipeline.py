@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import nn
 
 from triad.door import depart
-from triad.gradients import clip
+from triad.gradients import Gradient
 from triad.launch import launch
 from triad.layers.attention import Attention
 from triad.layers.feedforward import SwiGLU
@@ -125,7 +125,7 @@ def test_two_processes_sample_like_one_sum_losses_and_count_a_tied_weight_once(t
     loss = _mean(torch.arange(10).view(2, 5).flip(1))
     nll, _ = whole(torch.arange(10).view(2, 5), loss=loss)
     (nll / 10).backward()
-    norm = clip(whole.parameters(), None).item()
+    norm = Gradient(whole).norm().item()
     for name in ("1f1b", "interleaved", "zbv"):
         ranks = [torch.load(tmp_path / f"{name}-{rank}.pt") for rank in range(2)]
         assert [rank["text"] for rank in ranks] == [wanted] * 2
@@ -154,7 +154,7 @@ def _in_each_process(folder: Path) -> None:
             nll, _ = model(tokens_BT, loss=_mean(tokens_BT.flip(1)))
         pipeline({"tokens_BT": tokens_BT, "targets_BT": tokens_BT.flip(1), "count": 10, "rows": 2})
         pipeline.add_tied()
-        norm = clip(model.parameters(), None, mesh.get_group(), pipeline.copies)
+        norm = Gradient(model, mesh.get_group(), pipeline.copies).norm()
         gradient = model.embedding.weight.grad if model.embedding else None
         figures = {"text": text, "nll": nll.item(), "norm": norm.item(), "embedding": gradient}
         torch.save(figures, folder / f"{name}-{dist.get_rank()}.pt")

@@ -10,6 +10,10 @@ import torch
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
+from triad.optim.clip import Norm
+from triad.optim.parametrisation import Standard
+from triad.optim.regularizers import Unpenalized
+from triad.optim.update import Update
 from triad.tasks.draws import draws
 from triad.tasks.masked_lm import MaskedLM, hidden
 
@@ -25,8 +29,10 @@ def task(rank: int = 0, **changes) -> MaskedLM:
         hardware=None,
         vocab_size=WORDS,
         bytes_per_token=1.0,
-        clip_norm=None,
+        update=Update(Unpenalized(), Norm(None), Standard(), []),
         weights=None,
+        smoothing=0.0,
+        z_loss=0.0,
         **options,
     )
     made.kept = SimpleNamespace(strategy=SimpleNamespace(data_rank=rank))  # Lightning holds a weak one

@@ -11,6 +11,10 @@ import torch
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
 from triad.loggers.csv import read
+from triad.optim.clip import Norm
+from triad.optim.parametrisation import Standard
+from triad.optim.regularizers import Unpenalized
+from triad.optim.update import Update
 from triad.tasks.pairs import copy, reverse, sort
 from triad.tasks.sequence_to_sequence import SequenceToSequence
 
@@ -26,10 +30,11 @@ def task(pairs=copy, smoothing: float = 0.0) -> SequenceToSequence:
         vocab_size=WORDS,
         bytes_per_token=1.0,
         seed=0,
-        clip_norm=None,
+        update=Update(Unpenalized(), Norm(None), Standard(), []),
         weights=None,
         pairs=pairs,
         smoothing=smoothing,
+        z_loss=0.0,
         generated=1,
     )
 

@@ -80,7 +80,7 @@ class Checkpoint(Callback):
         if first:
             for leftover in self.folder.glob("*.tmp"):
                 shutil.rmtree(leftover)
-        found = trainer.strategy.broadcast(complete(self.folder) if first else None)
+        found = trainer.strategy.broadcast(complete(self.folder) if first else [])
         part = trainer.global_rank, trainer.world_size
 
         def wrong(path: Path) -> str:

@@ -30,7 +30,7 @@ class Ema(Callback):
     def weights(self, task: Any) -> dict[str, Tensor]:
         """The average, by parameter name."""
         if self.average is None:
-            self.average = {name: tensor.detach().clone() for name, tensor in _live(task).items()}
+            self.average = {name: tensor.detach().clone() for name, tensor in live(task).items()}
         return self.average
 
     def on_train_start(self, trainer: Trainer, task: Any) -> None:
@@ -40,7 +40,7 @@ class Ema(Callback):
     def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
         learned = {name for name, _ in task.model.named_parameters()}
         averages, weights = [], []
-        for name, average, weight in self._pairs(task):
+        for name, average, weight in pairs(self.weights(task), task):
             if name in learned:
                 averages.append(average)
                 weights.append(weight)
@@ -49,29 +49,32 @@ class Ema(Callback):
         torch._foreach_lerp_(averages, weights, 1 - self.decay)
 
     def on_validation_start(self, trainer: Trainer, task: Any) -> None:
-        self._exchange(task)
+        exchange(self.weights(task), task)
 
     def on_validation_end(self, trainer: Trainer, task: Any) -> None:
-        self._exchange(task)
-
-    @torch.no_grad()
-    def _exchange(self, task: Any) -> None:
-        """Let the average and the weights trade places."""
-        for _, average, weight in self._pairs(task):
-            kept = weight.clone()
-            weight.copy_(average)
-            average.copy_(kept)
-        for module in task.model.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()  # or what has been gathered would be used once more
-
-    def _pairs(self, task: Any) -> list[tuple[str, Tensor, Tensor]]:
-        """Name, average and weight of all shards held here."""
-        live = _live(task)
-        return [(name, _local(average), _local(live[name])) for name, average in self.weights(task).items()]
+        exchange(self.weights(task), task)
 
 
-def _live(task: Any) -> dict[str, Tensor]:
+@torch.no_grad()
+def exchange(averages: dict[str, Tensor], task: Any) -> None:
+    """Let the averages and the weights trade places."""
+    for _, average, weight in pairs(averages, task):
+        kept = weight.clone()
+        weight.copy_(average)
+        average.copy_(kept)
+    for module in task.model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()  # or what has been gathered would be used once more
+
+
+def pairs(averages: dict[str, Tensor], task: Any) -> list[tuple[str, Tensor, Tensor]]:
+    """Name, average and weight of all shards held here."""
+    weights = live(task)
+    return [(name, _local(average), _local(weights[name])) for name, average in averages.items()]
+
+
+def live(task: Any) -> dict[str, Tensor]:
+    """The weights and buffers of now, by name, as far as they are here."""
     return task.model.state_dict()
 
 

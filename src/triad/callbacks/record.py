@@ -42,7 +42,8 @@ class Record(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
         if self.find is not _gradients:  # DeepSpeed's, which it has clipped since
-            scale = (task.clip_norm / (task.norm.cpu() + 1e-6)).clamp(max=1.0) if task.clip_norm else 1.0
+            largest = task.update.clip.largest
+            scale = (largest / (task.norm.cpu() + 1e-6)).clamp(max=1.0) if largest else 1.0
             self.gradients[-1] = {name: gradient * scale for name, gradient in self.gradients[-1].items()}
         self.loads.append(trainer.strategy.total(task.load_LE.double()).cpu())
 
@@ -54,12 +55,12 @@ class Record(Callback):
         record |= {"held": self._held(trainer, task), "traffic": self.traffic}
         torch.save(record, self.folder / f"rank-{trainer.global_rank}.pt")
 
-    def _clip(self, clip: Callable, model: nn.Module, largest: float | None) -> Tensor:
+    def _clip(self, clip: Callable, model: nn.Module, rule: Callable) -> Tensor:
         if self.counting:
             self.counting.__exit__(None, None, None)
             self.traffic = {"messages": dict(self.counting.messages), "bytes": dict(self.counting.bytes)}
             self.counting = None
-        norm = clip(model, largest)
+        norm = clip(model, rule)
         self.gradient_bytes = held(p.grad for p in model.parameters())
         named = self.find(model)
         self.gradients.append({name: whole(g) for name, g in named if g is not None})

@@ -23,12 +23,13 @@ def _itself(x: Tensor) -> Tensor:
 class Vocabulary(NamedTuple):
     """Which rows of the output layer the weight at hand holds, and how slices of one vocabulary agree.
 
-    Row 0 is word `start`; the largest slice has `most` rows (0: this one is all there is); `add` and
-    `largest` combine a tensor with those of the other slices, without gradients.
+    Row 0 is word `start`; the largest slice has `most` rows (0: this one is all there is) of `words`; `add`
+    and `largest` combine a tensor with those of the other slices, without gradients.
     """
 
     start: int = 0
     most: int = 0
+    words: int = 0
     add: Callable[[Tensor], Tensor] = _itself
     largest: Callable[[Tensor], Tensor] = _itself
 
@@ -44,6 +45,7 @@ def cross_entropy_sum(
     vocabulary: Vocabulary = WHOLE,
     bias_V: Tensor | None = None,
     smoothing: float = 0.0,
+    z_loss: float = 0.0,
 ) -> Tensor:
     """Sum of -log softmax(W h)_target over the targets that are not -100, as a scalar of fp32.
 
@@ -58,23 +60,31 @@ def cross_entropy_sum(
     With a slice of the `vocabulary` the loss is of the whole, and dh is the part that comes of these rows:
     whoever hands a slice in adds the parts up. After Shoeybi et al. 2019, arXiv:1909.08053, section 3.
 
-    `bias_V` is added to the logits. With `smoothing` e each target is (1 - e) of itself and e / V of every
-    word (Szegedy et al. 2016, arXiv:1512.00567, section 7). Raises ValueError for either with a slice.
+    `bias_V` is added to the logits; with a slice it is refused by a ValueError. With `smoothing` e each
+    target is (1 - e) of itself and e / V of every word (Szegedy et al. 2016, arXiv:1512.00567, section 7).
+    `z_loss` a adds a log^2 Z, Z = sum exp(W h), which keeps logits from drifting (Chowdhery et al. 2022,
+    PaLM, arXiv:2204.02311, section 5).
     """
-    if vocabulary != WHOLE and (smoothing or bias_V is not None):
-        raise ValueError(f"smoothing={smoothing} or a bias of words: the vocabulary must be in one piece")
+    if vocabulary != WHOLE and bias_V is not None:
+        raise ValueError("a bias of words: the vocabulary must be in one piece")
     dtype = autocast_dtype(hidden_BTD) or torch.promote_types(hidden_BTD.dtype, weight_VD.dtype)
     chunk = chunk or max(512, 2**21 // (vocabulary.most or weight_VD.shape[0]))  # alike in all slices
     # inside a Function gradients are always off, so it must be told
-    arguments = targets_BT.flatten(), chunk, dtype, torch.is_grad_enabled(), _loss_by(vocabulary, smoothing)
+    arguments = (
+        targets_BT.flatten(),
+        chunk,
+        dtype,
+        torch.is_grad_enabled(),
+        _loss_by(vocabulary, smoothing, z_loss),
+    )
     with autocast_off(hidden_BTD):
         return _CrossEntropySum.apply(hidden_BTD.flatten(0, -2), weight_VD, bias_V, *arguments)
 
 
-def _loss_by(vocabulary: Vocabulary, smoothing: float) -> Callable:
-    if smoothing:
-        return partial(_smoothed_loss, smoothing)
-    return _loss if vocabulary == WHOLE else partial(_loss_of_slice, vocabulary)
+def _loss_by(vocabulary: Vocabulary, smoothing: float, z_loss: float) -> Callable:
+    if vocabulary != WHOLE:
+        return partial(_loss_of_slice, vocabulary, smoothing, z_loss)
+    return partial(_loss_and_more, smoothing, z_loss) if smoothing or z_loss else _loss
 
 
 class _CrossEntropySum(torch.autograd.Function):
@@ -124,42 +134,57 @@ def _loss(logits_CV: Tensor, targets_C: Tensor, gradient: bool) -> tuple[Tensor,
     return loss, p_CV.mul_(kept_C[:, None]).to(dtype)
 
 
-def _smoothed_loss(
-    smoothing: float, logits_CV: Tensor, targets_C: Tensor, gradient: bool
+def _loss_and_more(
+    smoothing: float, z_loss: float, logits_CV: Tensor, targets_C: Tensor, gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """The same with smoothed targets: -sum_v q_v log p_v, whose gradient is p - q."""
+    """The same of smoothed targets q and with the z-loss: -sum_v q_v log p_v + a log^2 Z.
+
+    The gradient is p - q + 2 a p log Z.
+    """
     dtype, even = logits_CV.dtype, smoothing / logits_CV.shape[1]
     kept_C = targets_C != IGNORED
     index_C1 = targets_C.where(kept_C, 0)[:, None]
     log_p_CV = logits_CV.log_softmax(-1, dtype=torch.promote_types(dtype, torch.float32))
     target_C = log_p_CV.gather(1, index_C1)[:, 0]
-    loss = -((1 - smoothing) * target_C + even * log_p_CV.sum(-1)).where(kept_C, 0).sum()
+    log_z_C = logits_CV.gather(1, index_C1)[:, 0] - target_C
+    loss_C = z_loss * log_z_C.square() - (1 - smoothing) * target_C
+    loss = (loss_C - even * log_p_CV.sum(-1) if even else loss_C).where(kept_C, 0).sum()
     if not gradient:
         return loss, logits_CV
-    p_CV = log_p_CV.exp_().sub_(even)
+    p_CV = log_p_CV.exp_().mul_((1 + 2 * z_loss * log_z_C)[:, None]).sub_(even)
     p_CV.scatter_add_(1, index_C1, torch.full_like(index_C1, smoothing - 1, dtype=p_CV.dtype))
     return loss, p_CV.mul_(kept_C[:, None]).to(dtype)
 
 
 def _loss_of_slice(
-    vocabulary: Vocabulary, logits_CV: Tensor, targets_C: Tensor, gradient: bool
+    vocabulary: Vocabulary,
+    smoothing: float,
+    z_loss: float,
+    logits_CV: Tensor,
+    targets_C: Tensor,
+    gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The same where V are some words only: log sum exp(z) - z_target, both summed over the slices."""
+    """The same where V are some words only: log sum exp(z) - sum_v q_v z_v, all summed over the slices."""
     dtype = logits_CV.dtype
     kept_C = targets_C != IGNORED
     index_C = targets_C - vocabulary.start
     here_C = kept_C & (index_C >= 0) & (index_C < logits_CV.shape[1])
     index_C1 = index_C.where(here_C, 0)[:, None]
     z_CV = logits_CV.to(torch.promote_types(dtype, torch.float32))
-    z_CV = z_CV - vocabulary.largest(z_CV.amax(-1))[:, None]
-    target_C = z_CV.gather(1, index_C1)[:, 0].where(here_C, 0)
+    largest_C = vocabulary.largest(z_CV.amax(-1))
+    z_CV = z_CV - largest_C[:, None]
+    even = smoothing / vocabulary.words if smoothing else 0.0
+    told_C = (1 - smoothing) * z_CV.gather(1, index_C1)[:, 0].where(here_C, 0)
+    told_C = told_C + even * z_CV.sum(-1) if even else told_C
     e_CV = z_CV.exp_()
-    sum_C, target_C = vocabulary.add(torch.stack((e_CV.sum(-1), target_C))).unbind()
-    loss = (sum_C.log() - target_C).where(kept_C, 0).sum()
+    sum_C, told_C = vocabulary.add(torch.stack((e_CV.sum(-1), told_C))).unbind()
+    log_z_C = sum_C.log() + largest_C
+    loss = (sum_C.log() - told_C + z_loss * log_z_C.square()).where(kept_C, 0).sum()
     if not gradient:
         return loss, logits_CV
-    p_CV = e_CV.div_(sum_C[:, None])
-    p_CV.scatter_add_(1, index_C1, here_C[:, None].to(p_CV.dtype).neg_())
+    p_CV = e_CV.mul_(((1 + 2 * z_loss * log_z_C) / sum_C)[:, None])
+    p_CV = p_CV.sub_(even) if even else p_CV
+    p_CV.scatter_add_(1, index_C1, (smoothing - 1) * here_C[:, None].to(p_CV.dtype))
     return loss, p_CV.mul_(kept_C[:, None]).to(dtype)
 
 

@@ -1,5 +1,6 @@
 """Initial weights that depend on the seed and the parameter's name only: not on ranks, sharding or order."""
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -10,16 +11,18 @@ from triad.optim.roles import Role, roles
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int) -> None:
+def initialise(model: nn.Module, seed: int, scale: Callable[[str], float] | None = None) -> None:
     """Fill every parameter in place from (seed, name, index), after the model's own rule `model.initial`.
 
     The whole fp32 tensor is drawn on the CPU, one parameter at a time, and each rank keeps its own shard:
-    nothing is sent. Vectors: gains are 1, biases 0; buffers start at 0. For a model built on the meta device
-    call `to_empty` first.
+    nothing is sent. Vectors: gains are 1, biases 0; buffers start at 0. `scale` gives a number that a
+    parameter is multiplied by, by its name. For a model built on the meta device call `to_empty` first.
     """
     for name, role in roles(model).items():
         parameter = model.get_parameter(name)
         full = initial_value(model, seed, plain_name(name), role, parameter.shape)
+        if scale is not None and (factor := scale(plain_name(name))) != 1:
+            full *= factor
         _copy(parameter, full)
     for buffer in model.buffers():  # state without a gradient: the bias that balances experts
         buffer.zero_()

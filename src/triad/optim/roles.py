@@ -1,10 +1,13 @@
 """What each parameter is: the one seam for weight decay, per-role learning rates, Muon and muP."""
 
-from typing import Literal
+from collections.abc import Callable, Collection
+from typing import Literal, get_args
 
 from torch import nn
 
 Role = Literal["matrix", "embedding", "head", "vector", "router", "expert"]
+ROLES: tuple[Role, ...] = get_args(Role)
+DECAYING = ("matrix", "embedding", "head", "router", "expert")
 
 
 def roles(model: nn.Module) -> dict[str, Role]:
@@ -13,20 +16,28 @@ def roles(model: nn.Module) -> dict[str, Role]:
     return {name: _role(name, owners[name.rpartition(".")[0]], p) for name, p in model.named_parameters()}
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Groups for a torch optimizer: weights of two and more dimensions decay, vectors do not.
+def decay_groups(
+    model: nn.Module,
+    weight_decay: float,
+    decaying: Collection[str] = DECAYING,
+    rate: Callable[[str], float] | None = None,
+) -> list[dict]:
+    """Groups for a torch optimizer: weights of the `decaying` roles decay, the others do not.
 
-    So nanoGPT, after Radford et al. 2019; norm gains and biases have no scale that decay should shrink. Each
-    group holds one class of tensor: fused updates do not take whole and sliced ones (DTensor) together.
+    Unless said otherwise those of two and more dimensions: so nanoGPT, after Radford et al. 2019; norm gains
+    and biases have no scale that decay should shrink. `rate` gives what multiplies a parameter's learning
+    rate, by its name; a group says it as `rate`, and its decay is divided by it, so that rate x decay, what
+    a weight loses in a step, is the same for all. Each group holds one class of tensor: fused updates do not
+    take whole and sliced ones (DTensor) together.
     """
     kind = roles(model)
     groups: dict[tuple, dict] = {}
     for decays, decay in ((True, weight_decay), (False, 0.0)):
         for name, p in model.named_parameters():
-            if p.requires_grad and (kind[name] != "vector") == decays:
-                groups.setdefault((decays, type(p)), {"params": [], "weight_decay": decay})["params"].append(
-                    p
-                )
+            if p.requires_grad and (kind[name] in decaying) == decays:
+                factor = 1.0 if rate is None else rate(name)
+                fresh = {"params": [], "weight_decay": decay / factor, "rate": factor}
+                groups.setdefault((decays, factor, type(p)), fresh)["params"].append(p)
     return list(groups.values())
 
 

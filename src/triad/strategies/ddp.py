@@ -1,5 +1,6 @@
 """Data parallelism with a whole model in every process."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
@@ -7,7 +8,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from triad.gradients import clip
+from triad.gradients import Gradient
 from triad.strategies.portable import tensors
 
 
@@ -43,9 +44,9 @@ class DDP(DDPStrategy):
         model = cast(DistributedDataParallel, self.model)
         return nullcontext() if last else model.no_sync()
 
-    def clip(self, model: nn.Module, largest: float | None) -> Tensor:
-        """Clip the gradient, whole in every process; return its norm before."""
-        return clip(model.parameters(), largest)
+    def clip(self, model: nn.Module, rule: Callable[[Gradient], Tensor]) -> Tensor:
+        """Apply a rule, such as clipping, to the gradient, whole in every process; return its norm before."""
+        return rule(Gradient(model))
 
     def total(self, share: Tensor) -> Tensor:
         """The sum of all processes' shares."""

@@ -66,7 +66,7 @@ class DeepSpeed(DDPStrategy):
         """Put DeepSpeed's engine around the model and its optimizer around ours."""
         super().setup(trainer)
         task: Any = self.lightning_module
-        self.clip_norm = task.clip_norm
+        self.clip_norm = task.update.clip.largest
         self.groups = zero.groups(task.model, self.optimizers[0])
         deepspeed = imported(self.root_device, self.num_processes)
         self.engine, optimizer, _, _ = deepspeed.initialize(
@@ -107,9 +107,8 @@ class DeepSpeed(DDPStrategy):
         self.engine.set_gradient_accumulation_boundary(last)
         return nullcontext()
 
-    def clip(self, model: nn.Module, largest: float | None) -> Tensor:
-        """The norm before clipping, known once DeepSpeed has made its step and clipped in it."""
-        assert largest == self.clip_norm
+    def clip(self, model: nn.Module, rule: Callable) -> Tensor:
+        """The norm before clipping, known once DeepSpeed has made its step and clipped in it, by norm."""
         self.norm = torch.zeros((), device=self.root_device)
         return self.norm
 

@@ -4,6 +4,7 @@ Axes, outermost first: pipeline, data_replicate, data_shard, context, expert, te
 differ in the last, whose messages are the largest.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 
-from triad.gradients import clip, complete
+from triad.gradients import Gradient, complete
 from triad.layout import DEALT
 from triad.strategies import context, expert, tensor
 from triad.strategies.context import Zigzag
@@ -131,14 +132,14 @@ class Mesh(ModelParallelStrategy):
                 module.set_requires_gradient_sync(last, recurse=False)
         return nullcontext()
 
-    def clip(self, model: nn.Module, largest: float | None) -> Tensor:
-        """Clip the gradient, wherever its parts are; return its norm before."""
+    def clip(self, model: nn.Module, rule: Callable[[Gradient], Tensor]) -> Tensor:
+        """Apply a rule, such as clipping, to the gradient, wherever its parts are; return its norm before."""
         complete(self.partial)
         if self.pipeline is None:
-            return clip(model.parameters(), largest)
+            return rule(Gradient(model))
         self.pipeline.add_tied()
         stages = self.meshes["pipeline"].get_group()
-        return clip(model.parameters(), largest, stages, self.pipeline.copies)
+        return rule(Gradient(model, stages, self.pipeline.copies))
 
     def total(self, share: Tensor) -> Tensor:
         """The sum over all processes that hold different tokens or blocks."""

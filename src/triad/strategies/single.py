@@ -1,5 +1,6 @@
 """One process on one device: what every other layout must equal."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -7,7 +8,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
-from triad.gradients import clip
+from triad.gradients import Gradient
 from triad.strategies.portable import tensors
 
 
@@ -36,9 +37,9 @@ class Single(SingleDeviceStrategy):
         """Nothing to synchronise."""
         return nullcontext()
 
-    def clip(self, model: nn.Module, largest: float | None) -> Tensor:
-        """Clip the gradient; return its norm before."""
-        return clip(model.parameters(), largest)
+    def clip(self, model: nn.Module, rule: Callable[[Gradient], Tensor]) -> Tensor:
+        """Apply a rule, such as clipping, to the whole gradient; return its norm before."""
+        return rule(Gradient(model))
 
     def total(self, share: Tensor) -> Tensor:
         """One share is all there is."""

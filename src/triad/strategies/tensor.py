@@ -174,7 +174,9 @@ def _cut_head(model: Any, mesh: DeviceMesh, border: Border) -> None:
     words, readout = model.embedding.num_embeddings, model.readout
     if model.head is not None:
         _slice(model.head, "weight", mesh, 0)
-    readout.vocabulary = Vocabulary(border.first(words), border.most(words), border.add, border.largest)
+    readout.vocabulary = Vocabulary(
+        border.first(words), border.most(words), words, border.add, border.largest
+    )
     _call(readout, partial(_read, readout.forward, border))
 
 

@@ -20,7 +20,7 @@ from triad.layers.routing import SEEN
 from triad.models.count import count
 from triad.optim.initialise import initialise
 from triad.optim.rebalance import Rebalance
-from triad.optim.roles import decay_groups
+from triad.optim.update import Update
 from triad.sampling import continuation
 
 
@@ -32,7 +32,8 @@ class CausalLM(LightningModule):
 
     Both sums run over the micro-batches and processes of the step and are divided once, by the counts of the
     whole step, so that micro-batching and layout do not change the mathematics. `bytes_per_token` turns nats
-    per token into bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
+    per token into bits per byte: bits/byte = nats / (ln 2 * bytes_per_token). `smoothing` and `z_loss` are
+    those of cross_entropy_sum; train/loss has them in it, val/loss has not. `update` is told the gradient.
 
     Another objective is another `prepared`: what the model reads and is to say, made of the rows of a batch.
     """
@@ -49,15 +50,22 @@ class CausalLM(LightningModule):
         vocab_size: int,
         bytes_per_token: float,
         seed: int,
-        clip_norm: float | None,
+        update: Update,
         weights: str | None,
+        smoothing: float,
+        z_loss: float,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.make_model, self.make_optimizer = partial(model, vocab_size=vocab_size + self.signs), optimizer
         self.vocab_size = vocab_size
-        self.schedule, self.hardware, self.seed, self.clip_norm = schedule, hardware, seed, clip_norm
+        self.schedule, self.hardware, self.seed, self.update = schedule, hardware, seed, update
         self.weights = weights
+        if not (0 <= smoothing < 1 and z_loss >= 0):
+            raise ValueError(
+                f"task.smoothing={smoothing} z_loss={z_loss}: a share of 1, such as 0.1, and at least 0"
+            )
+        self.smoothing, self.z_loss = smoothing, z_loss
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
         self.model: Any = None  # until configure_model
         self.network: Any = None  # what is called: the model, unless a strategy puts an engine around it
@@ -73,12 +81,14 @@ class CausalLM(LightningModule):
             return
         strategy = self.trainer.strategy
         model = self.bare()
+        with torch.device("meta"):
+            self.update.parametrisation.fit(model, self.make_model)
         self.count = count(model)
         self.rebalance = Rebalance(model)
         self.hardware.tune(model)
         strategy.parallelize(model)
         model.to_empty(device=strategy.root_device)
-        initialise(model, self.seed)
+        initialise(model, self.seed, self.update.parametrisation.scale)
         if self.weights:
             start_from(Path(self.weights), model, self.bare())
         self.model, self.network = model, model.__call__
@@ -91,9 +101,9 @@ class CausalLM(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer; its groups come from what each parameter is."""
         weight_decay = self.make_optimizer.keywords.get("weight_decay", 0.0)  # type: ignore[attr-defined]
-        optimizer = self.make_optimizer(decay_groups(self.model, weight_decay))
+        optimizer = self.make_optimizer(self.update.groups(self.model, weight_decay))
         for group in optimizer.param_groups:
-            group["peak_lr"] = group["lr"]
+            group["peak_lr"] = group["lr"] * group["rate"]
         return optimizer
 
     def training_step(self, batch: dict, _: int) -> None:
@@ -113,7 +123,10 @@ class CausalLM(LightningModule):
         if len(seen_LS):
             entropy, dropped = seen_LS[:, -SEEN:].mean(0) / batch["rows"]
             self.shares |= {"train/router_entropy": entropy, "train/dropped": dropped}
-        self.figures = {"train/gradient_norm": self.norm, "train/lr": optimizer.param_groups[0]["lr"]}
+        group = optimizer.param_groups[0]
+        self.figures = {"train/gradient_norm": self.norm, "train/lr": group["lr"] / group["rate"]}
+        if self.update.penalty is not None:
+            self.figures["train/penalty"] = self.update.penalty
 
     def walk(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
         """Backward over each micro-batch: this rank's share of the step's losses and routers' sums."""
@@ -131,7 +144,7 @@ class CausalLM(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Lightning calls this when gradients are whole and unscaled."""
-        self.norm = self.trainer.strategy.clip(self.model, self.clip_norm)
+        self.norm = self.trainer.strategy.clip(self.model, self.update)
 
     def prepared(self, batch: dict) -> dict:
         """What is read and predicted, out of the rows of a batch: here each token and the next."""
@@ -151,8 +164,9 @@ class CausalLM(LightningModule):
         return nll, auxiliary, torch.stack(seen) if seen else nll.new_zeros(0, SEEN)
 
     def objective(self, targets_BT: Tensor) -> Callable:
-        """What the model's readout is asked for."""
-        return partial(cross_entropy_sum, targets_BT=targets_BT)
+        """What the model's readout is asked for: the likelihood alone, but for training."""
+        smoothing, z_loss = (self.smoothing, self.z_loss) if self.training else (0.0, 0.0)
+        return partial(cross_entropy_sum, targets_BT=targets_BT, smoothing=smoothing, z_loss=z_loss)
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.trainer.global_step >= self.trainer.max_steps > 0:

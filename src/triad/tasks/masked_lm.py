@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
+from triad.optim.update import Update
 from triad.tasks.causal_lm import CausalLM
 from triad.tasks.draws import LARGEST, draws
 
@@ -39,14 +40,26 @@ class MaskedLM(CausalLM):
         vocab_size: int,
         bytes_per_token: float,
         seed: int,
-        clip_norm: float | None,
+        update: Update,
         weights: str | None,
+        smoothing: float,
+        z_loss: float,
         share: float,
         masked: float,
         random: float,
     ) -> None:
         super().__init__(
-            model, optimizer, schedule, hardware, vocab_size, bytes_per_token, seed, clip_norm, weights
+            model,
+            optimizer,
+            schedule,
+            hardware,
+            vocab_size,
+            bytes_per_token,
+            seed,
+            update,
+            weights,
+            smoothing,
+            z_loss,
         )
         if not (0 < share <= 1 and min(masked, random) >= 0 and masked + random <= 1):
             raise ValueError(f"task.share={share} masked={masked} random={random}: fractions of one whole")

@@ -4,14 +4,14 @@ Shapes: B rows here, R rows of the whole batch, S source time, U target time, T 
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triad.layers.cross_entropy import IGNORED, cross_entropy_sum
+from triad.layers.cross_entropy import IGNORED
+from triad.optim.update import Update
 from triad.sampling import greedy
 from triad.tasks.causal_lm import CausalLM
 
@@ -20,8 +20,7 @@ class SequenceToSequence(CausalLM):
     """Train an encoder-decoder by teacher forcing. Everything but the batch is as in CausalLM.
 
         loss = sum_t -log p(y_t | y_<t, x) / (words of the global batch's targets, each with its end)
-        Sutskever et al. 2014, arXiv:1409.3215, eq. 1; `smoothing`: Szegedy et al. 2016, arXiv:1512.00567,
-        section 7, in training only
+        Sutskever et al. 2014, arXiv:1409.3215, eq. 1
 
     `pairs(batch)` makes source_BS and target_BU of the rows of a batch; such rules as copy, reverse and sort
     are in triad.tasks.pairs. One more word of the model, behind those of the tokenizer, begins and ends a
@@ -41,18 +40,27 @@ class SequenceToSequence(CausalLM):
         vocab_size: int,
         bytes_per_token: float,
         seed: int,
-        clip_norm: float | None,
+        update: Update,
         weights: str | None,
-        pairs: Callable[[dict], tuple[Tensor, Tensor]],
         smoothing: float,
+        z_loss: float,
+        pairs: Callable[[dict], tuple[Tensor, Tensor]],
         generated: int,
     ) -> None:
         super().__init__(
-            model, optimizer, schedule, hardware, vocab_size, bytes_per_token, seed, clip_norm, weights
+            model,
+            optimizer,
+            schedule,
+            hardware,
+            vocab_size,
+            bytes_per_token,
+            seed,
+            update,
+            weights,
+            smoothing,
+            z_loss,
         )
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"task.smoothing={smoothing}: a share of 1, such as 0.1")
-        self.pairs, self.smoothing, self.generated = pairs, smoothing, generated
+        self.pairs, self.generated = pairs, generated
         self.shown: Tensor | None = None  # a source of validation
 
     def prepared(self, batch: dict) -> dict:
@@ -69,11 +77,6 @@ class SequenceToSequence(CausalLM):
             length_R = batch["lengths_R"].clamp_max(target_BU.shape[1])
             found["count"] = (length_R + (length_R > 0)).sum()
         return batch | found
-
-    def objective(self, targets_BT: Tensor) -> Callable:
-        """What the model's readout is asked for."""
-        smoothing = self.smoothing if self.training else 0.0
-        return partial(cross_entropy_sum, targets_BT=targets_BT, smoothing=smoothing)
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()

@@ -1,0 +1,76 @@
+"""The plain mean of the weights at many steps of the end of a run."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+
+from triad.callbacks.ema import exchange, live, pairs
+
+
+class Swa(Callback):
+    """Average the weights of every `every_steps` steps of the last part of a run, and validate with the mean.
+
+        w_SWA <- (w_SWA n + w) / (n + 1)        Izmailov et al. 2018, arXiv:1803.05407, algorithm 1
+
+    `start` is the fraction of the run at which averaging begins; a constant or cyclical rate from there on
+    is the paper's (scheduler=constant). Each process averages the shards it holds. The mean is in the
+    checkpoints, beside the weights: `export` and `generate` take it with weights=swa; until it begins that is
+    the weights. Buffers are copied. Not Lightning's StochasticWeightAveraging, which swaps the schedule, too.
+    """
+
+    keeps = "swa"  # its name in a checkpoint
+
+    def __init__(self, start: float, every_steps: int) -> None:
+        if not 0 <= start < 1 or every_steps < 1:
+            raise ValueError(
+                f"callbacks.swa: start={start} every_steps={every_steps}: a fraction of the run; at least 1"
+            )
+        self.start, self.every_steps = start, every_steps
+        self.averaged = 0  # weights in the mean
+        self.mean: dict[str, Tensor] | None = None  # until training starts, or a checkpoint is loaded
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"averaged": self.averaged}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.averaged = state_dict["averaged"]
+
+    @torch.no_grad()
+    def weights(self, task: Any) -> dict[str, Tensor]:
+        """The mean, by parameter name."""
+        if self.mean is None:
+            self.mean = {name: tensor.detach().clone() for name, tensor in live(task).items()}
+        elif not self.averaged:
+            for _, mean, weight in pairs(self.mean, task):
+                mean.copy_(weight)
+        return self.mean
+
+    def on_train_start(self, trainer: Trainer, task: Any) -> None:
+        self.weights(task)
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
+        step = trainer.global_step
+        if step <= self.start * trainer.max_steps or step % self.every_steps:
+            return
+        means, weights = [], []
+        learned = {name for name, _ in task.model.named_parameters()}
+        for name, mean, weight in pairs(self.weights(task), task):
+            if name in learned:
+                means.append(mean)
+                weights.append(weight)
+            else:
+                mean.copy_(weight)
+        self.averaged += 1
+        torch._foreach_lerp_(means, weights, 1 / self.averaged)
+
+    def on_validation_start(self, trainer: Trainer, task: Any) -> None:
+        self.exchanged = self.averaged > 0
+        if self.exchanged:
+            exchange(self.weights(task), task)
+
+    def on_validation_end(self, trainer: Trainer, task: Any) -> None:
+        if self.exchanged:
+            exchange(self.weights(task), task)

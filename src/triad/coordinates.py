@@ -1,0 +1,145 @@
+"""Do activations keep their size when a model grows? `python -m triad.coordinates parametrisation=mup`."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+Sizes = dict[int, dict[str, list[float]]]  # by width and layer: of each step
+
+
+def coordinates(
+    widths: str = "64,128,256,512",
+    steps: int = 4,
+    seeds: int = 3,
+    to: str = "coordinates.png",
+    overrides: list[str] | None = None,
+) -> None:
+    """Train models of several widths for a few steps, and draw how much each layer's activations change.
+
+        root mean square of x_t - x_0, of the logits and what each block gives, by width and step t
+        Yang & Hu et al. 2022, arXiv:2203.03466, appendix D.1 (coordinate checking)
+
+    The batch is one of random words and targets. Flat lines: the learning rate of one width is right at
+    others. Words such as parametrisation=mup or model=moe are those of train.py. The file `to` is a PNG.
+    """
+    words = ["debug=tiny", *(overrides or [])]
+    numbers = [int(width) for width in widths.split(",")]
+    found = measured(words, numbers, steps, seeds)
+    for layer, exponent in growth(found).items():
+        last = " ".join(f"{found[width][layer][-1]:9.3g}" for width in numbers)
+        print(f"{layer:12} {last}   width^{exponent:+.2f}")
+    draw(found, " ".join(overrides or ["parametrisation=standard"]), Path(to))
+    print(to)
+
+
+def measured(words: list[str], widths: list[int], steps: int, seeds: int) -> Sizes:
+    """By width and layer: how far activations have moved after each step, the mean over some seeds."""
+    from triad.door import build, compose
+
+    config = compose(["trainer.accelerator=cpu", *words])
+    found: Sizes = {}
+    for width in widths:
+        runs = []
+        for seed in range(seeds):
+            names = ("model", "optimizer", "parametrisation")
+            part = build({name: config[name] for name in names})
+            runs.append(_moved(part, config["decay"], width, steps, seed))
+        found[width] = {
+            layer: [sum(sizes) / seeds for sizes in zip(*(run[layer] for run in runs), strict=True)]
+            for layer in runs[0]
+        }
+    return found
+
+
+def growth(found: Sizes) -> dict[str, float]:
+    """The exponent of the width with which the last step's change grows, by least squares on logarithms."""
+    x = [math.log(width) for width in found]
+    mean_x = sum(x) / len(x)
+    exponents = {}
+    for layer in next(iter(found.values())):
+        y = [math.log(max(sizes[layer][-1], 1e-30)) for sizes in found.values()]
+        slope = sum((a - mean_x) * b for a, b in zip(x, y, strict=True))
+        exponents[layer] = slope / sum((a - mean_x) ** 2 for a in x)
+    return exponents
+
+
+def _moved(part: dict[str, Any], decay: list[str], width: int, steps: int, seed: int) -> dict[str, list]:
+    import torch
+
+    from triad.layers.cross_entropy import cross_entropy_sum
+    from triad.optim.clip import Norm
+    from triad.optim.initialise import initialise
+    from triad.optim.regularizers import Unpenalized
+    from triad.optim.update import Update
+
+    words, make = 64, partial(part["model"], vocab_size=64)
+    update = Update(Unpenalized(), Norm(None), part["parametrisation"], decay)
+    with torch.device("meta"):
+        model = make(width=width)
+        update.parametrisation.fit(model, make)
+    model.to_empty(device="cpu")
+    initialise(model, seed, update.parametrisation.scale)
+    optimizer = part["optimizer"](update.groups(model, 0.0))
+    for group in optimizer.param_groups:
+        group["lr"] *= group["rate"]
+    draw = partial(torch.randint, words, generator=torch.Generator().manual_seed(seed))
+    tokens_BT, targets_BT = draw((4, 16)), draw((4, 16))
+    start, sizes = _activations(model, tokens_BT), defaultdict(list)
+    for _ in range(steps):
+        nll, _ = model(tokens_BT, loss=partial(cross_entropy_sum, targets_BT=targets_BT))
+        (nll / targets_BT.numel()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        for layer, x in _activations(model, tokens_BT).items():
+            sizes[layer].append(float((x - start[layer]).square().mean().sqrt()))
+    return sizes
+
+
+def _activations(model: Any, tokens_BT: Any) -> dict[str, Any]:
+    """What each block gives, and the logits."""
+    import torch
+
+    seen: dict[str, Any] = {}
+
+    def keep(name: str) -> Callable:
+        return lambda _, __, y: seen.__setitem__(name, y[0] if isinstance(y, tuple) else y)
+
+    blocks = getattr(model, "blocks", ())
+    hooks = [block.register_forward_hook(keep(f"block {at}")) for at, block in enumerate(blocks)]
+    with torch.no_grad():
+        logits, _ = model(tokens_BT)
+    for hook in hooks:
+        hook.remove()
+    return seen | {"logits": logits}
+
+
+def draw(found: Sizes, title: str, to: Path) -> None:
+    """A panel for each layer: change over width, a line for each step."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    layers = list(next(iter(found.values())))
+    figure, panels = plt.subplots(1, len(layers), figsize=(3.2 * len(layers), 3), squeeze=False)
+    for layer, panel in zip(layers, panels[0], strict=True):
+        steps = len(next(iter(found.values()))[layer])
+        for step in range(steps):
+            sizes = [sizes[layer][step] for sizes in found.values()]
+            panel.loglog(list(found), sizes, marker=".", label=f"step {step + 1}", base=2)
+        panel.set(title=layer, xlabel="width")
+    panels[0][0].set_ylabel("root mean square of change")
+    panels[0][-1].legend(fontsize=7)
+    figure.suptitle(title)
+    figure.tight_layout()
+    figure.savefig(to, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    from triad.verbs import verb
+
+    verb(coordinates)

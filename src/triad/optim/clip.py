@@ -1,0 +1,68 @@
+"""Keeping a gradient from being too large, in every layout alike.
+
+Each takes the whole gradient, its norm, and the role of each parameter by name, and changes it in place.
+"""
+
+import torch
+from torch import Tensor
+
+from triad.gradients import Gradient
+from triad.optim.roles import ROLES, Role
+
+LEAST = 1e-6  # added to norms that something is divided by
+
+
+class Norm:
+    """Scale the whole gradient so that its norm is at most `largest`; null: leave it.
+
+    g <- g min(1, c / |g|)      Pascanu et al. 2013, arXiv:1211.5063, algorithm 1
+    """
+
+    def __init__(self, largest: float | None) -> None:
+        check(largest)
+        self.largest = largest
+
+    def __call__(self, gradient: Gradient, norm: Tensor, roles: dict[str, Role]) -> None:
+        if self.largest is not None:
+            torch._foreach_mul_(gradient.local(), (self.largest / (norm + LEAST)).clamp(max=1.0))
+
+
+class Value:
+    """Keep each number of the gradient between -`largest` and `largest`.
+
+    g_i <- min(max(g_i, -c), c)      Mikolov 2012, thesis, section 3.2.2; named in Pascanu et al. 2013
+    """
+
+    def __init__(self, largest: float) -> None:
+        check(largest)
+        self.largest = largest
+
+    def __call__(self, gradient: Gradient, norm: Tensor, roles: dict[str, Role]) -> None:
+        here = gradient.local()
+        torch._foreach_clamp_max_(here, self.largest)
+        torch._foreach_clamp_min_(here, -self.largest)
+
+
+class RoleNorm:
+    """Scale the gradients of each role by themselves, so that the norm of each is at most `largest`.
+
+        g_r <- g_r min(1, c / |g_r|), r = matrix, embedding, ...      Pascanu et al. 2013, algorithm 1
+
+    A spike in the embedding then does not take the step of the matrices away.
+    """
+
+    def __init__(self, largest: float) -> None:
+        check(largest)
+        self.largest = largest
+
+    def __call__(self, gradient: Gradient, norm: Tensor, roles: dict[str, Role]) -> None:
+        sets = [{name for name, role in roles.items() if role == one} for one in ROLES]
+        scales = (self.largest / (gradient.norms(gradient.tensors, sets) + LEAST)).clamp(max=1.0)
+        for names, scale in zip(sets, scales, strict=True):
+            if here := gradient.local(names):
+                torch._foreach_mul_(here, scale)
+
+
+def check(largest: float | None) -> None:
+    if largest is not None and not largest > 0:
+        raise ValueError(f"clip.largest={largest}: more than 0, or clip=none")

@@ -1,0 +1,92 @@
+"""How initial weights and learning rates depend on a model's width."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from triad.optim.initialise import plain_name
+from triad.optim.roles import roles
+
+
+class Standard:
+    """Initial weights by the model's own rule, one learning rate for all."""
+
+    scale = None
+    rate = None
+
+    def fit(self, model: nn.Module, make: Callable) -> None:
+        """Nothing to compare."""
+
+
+class MuP:
+    """Maximal update parametrisation: what is right at a small width stays right at a large one, for Adam.
+
+        hidden (both sides grow)      std ~ r_in^-1/2    rate ~ 1 / r_in
+        output (the input grows)      std ~ 1 / r_in     rate ~ 1 / r_in
+        input, vectors                std ~ 1            rate ~ 1
+        scores q^T k / H              instead of q^T k / sqrt(H)
+        Yang & Hu et al. 2022, arXiv:2203.03466, table 3 and definition 4.1, r_in = fan-in / base fan-in
+
+    Of `base_width` the parametrisation is the standard one: its rates and initial weights are carried over.
+    The two shapes of a parameter tell which sides grow. Scores are scaled through what they are linear in,
+    which for Adam is the same: the initial value and the rate of W_q, or of the queries' gain where there is
+    a norm, are multiplied by sqrt(base H / H). So no layer changes, and a model is used without knowing of
+    this. A tied head would need a multiplier of its own and is refused. The rates hold for optimizers that
+    divide by the gradient's size. Deviates: the model's rule for initial weights takes the place of the
+    paper's at the base width, where it may start at zero what the paper's draws.
+    """
+
+    def __init__(self, base_width: int) -> None:
+        if base_width < 1:
+            raise ValueError(f"parametrisation.base_width={base_width}: at least 1")
+        self.base_width = base_width
+        self.scales: dict[str, float] = {}  # until fit
+        self.rates: dict[str, float] = {}
+
+    def fit(self, model: nn.Module, make: Callable) -> None:
+        """Compare a model with that of the base width, which `make(width=)` makes; both may lack storage."""
+        base = make(width=self.base_width)
+        kind, rule = roles(model), model.initial
+        for name, parameter in model.named_parameters():
+            small, large = base.get_parameter(name).shape, parameter.shape
+            own = rule(role=kind[name], name=name, shape=tuple(large), depth=model.depth)
+            of_base = rule(role=kind[name], name=name, shape=tuple(small), depth=model.depth)
+            inner = kind[name] not in ("vector", "embedding") and "position" not in name.split(".")
+            wanted, self.rates[name] = scaled(kind[name], small, large) if inner else (1.0, 1.0)
+            self.scales[name] = wanted * of_base / own if own and kind[name] != "vector" else 1.0
+        for name, factor in scores(base, model).items():
+            self.scales[name] *= factor
+            self.rates[name] *= factor
+
+    def scale(self, name: str) -> float:
+        """What multiplies the initial value that the model's own rule gives."""
+        return self.scales[name]
+
+    def rate(self, name: str) -> float:
+        """What multiplies the learning rate."""
+        return self.rates[plain_name(name)]
+
+
+def scaled(role: str, small: tuple[int, ...], large: tuple[int, ...]) -> tuple[float, float]:
+    """Of a parameter whose shape grows: standard deviation and learning rate, over those of the base."""
+    into, out = (1, 2) if role == "expert" else (-1, -2)
+    grows = large[into] / small[into]
+    return (grows**-0.5 if large[out] != small[out] else 1 / grows), 1 / grows
+
+
+def scores(base: nn.Module, model: nn.Module) -> dict[str, float]:
+    """What makes q^T k / sqrt(H) fall as q^T k / H does, by the parameters it goes to."""
+    found = {}
+    for name, layer in model.named_modules():
+        if isinstance(getattr(layer, "q", None), nn.Linear) and hasattr(layer, "k"):
+            small, large = _head_size(base.get_submodule(name)), _head_size(layer)
+            gains = getattr(layer, "q_norm", nn.Identity()).parameters()
+            owner = "q" if next(gains, None) is None else "q_norm"
+            parts = layer.get_submodule(owner).named_parameters(f"{name}.{owner}")
+            found |= {part: (small / large) ** 0.5 for part, _ in parts}
+    return found
+
+
+def _head_size(layer: Any) -> int:
+    return getattr(layer, "head_size", None) or layer.q.out_features // layer.heads
