@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from triad.models.names import plain_name
 from triad.optim.roles import Role, roles
 
 
@@ -47,8 +48,3 @@ def _copy(parameter: nn.Parameter, full: Tensor) -> None:
         parameter.to_local().copy_(sharded.to_local())
     else:
         parameter.copy_(full)
-
-
-def plain_name(name: str) -> str:
-    """The name without what checkpointing and compilation put around a module."""
-    return name.replace("_checkpoint_wrapped_module.", "").replace("_orig_mod.", "")

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from triad.optim.initialise import plain_name
+from triad.models.names import plain_name
 from triad.optim.roles import roles
 
 

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.metadata import (
 )
 from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
 
-from triad.optim.initialise import plain_name
+from triad.models.names import plain_name
 
 Tensors = dict[str, dict[str, Any]]
 
