@@ -22,6 +22,7 @@ def train(
     from triad import hardware  # torch is imported from here on: the configuration is known to be sound
     from triad.checkpoints.folder import complete
     from triad.data.cache import home
+    from triad.data.documents import Documents
     from triad.data.module import Windows
     from triad.data.pairs import Pairs
     from triad.data.tokens import prepare
@@ -32,24 +33,27 @@ def train(
     tokenizer = part.tokenizer(source=part.data, cache=home())
     tokens = prepare(part.data, tokenizer, home())
     pin(run, {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint})
-    if part.data.paired:
-        data = Pairs(tokens, context, part.batch, seed, tokenizer.separator)
+    if part.data.paired or part.data.labelled:
+        rows = Pairs if part.data.paired else Documents
+        data = rows(tokens, context, part.batch, seed, tokenizer.separator)
     else:
         data = Windows(tokens, context, part.batch, seed, packed)
     measured = hardware.Measured(home(), run, hardware.device(nodes["trainer"]["accelerator"]))
     precision = part.precision(measured)
     part.hardware.settle(measured, part.model, data.batch_rows(0), context, precision)
-    task = part.task(
-        model=part.model,
-        optimizer=part.optimizer,
-        schedule=part.scheduler,
-        hardware=part.hardware,
-        vocab_size=tokenizer.vocab_size,
-        bytes_per_token=tokens.val.bytes_per_token,
-        seed=seed,
-        update=Update(part.regularizer, part.clip, part.parametrisation, decay),
-        weights=None if complete(run / "checkpoints") else weights,  # a resumed run has its own
-    )
+    given = {
+        "model": part.model,
+        "optimizer": part.optimizer,
+        "schedule": part.scheduler,
+        "hardware": part.hardware,
+        "vocab_size": tokenizer.vocab_size,
+        "bytes_per_token": tokens.val.bytes_per_token,
+        "labels": tokens.labels,
+        "seed": seed,
+        "update": Update(part.regularizer, part.clip, part.parametrisation, decay),
+        "weights": None if complete(run / "checkpoints") else weights,  # a resumed run has its own
+    }
+    task = supply(part.task, given)
     config = nodes | {
         "seed": seed,
         "context": context,

@@ -19,8 +19,8 @@ def show(show: int, overrides: list[str]) -> None:
 
     config = compose(overrides)
     source = build(config["data"])
-    if source.paired:
-        raise ValueError(f"data={source.name}: pairs come by length, not as windows of a text")
+    if source.paired or source.labelled:
+        raise ValueError(f"data={source.name}: its rows come by length, not as windows of a text")
     tokenizer = build(config["tokenizer"])(source=source, cache=home())
     tokens = prepare(source, tokenizer, home())
     data = Windows(tokens, config["context"], build(config["batch"]), config["seed"], config["packed"])

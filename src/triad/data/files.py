@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 WILD = set("*?[")
@@ -70,22 +70,32 @@ def read(path: Path) -> str:
 
 def lines(path: Path, field: str) -> Iterator[tuple[int, str]]:
     """Number and text of each line of JSON, one in memory at a time; blank lines are passed over."""
+    for number, row in rows(path):
+        yield number, text_of(row, field, f"{path}, line {number}", "data.field")
+
+
+def rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Number and value of each line of JSON, one in memory at a time; blank lines are passed over."""
     offset = 0
     with _open(path) as file:
         for number, line in enumerate(_guarded(file, path), 1):
             if content := _decode(line, path, offset).strip():
-                yield number, _field(content, field, f"{path}, line {number}")
+                yield number, _parsed(content, f"{path}, line {number}")
             offset += len(line)
 
 
-def _field(line: str, field: str, where: str) -> str:
+def _parsed(line: str, where: str) -> Any:
     try:
-        row = json.loads(line)
+        return json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: not JSON ({error}); mend or remove the line") from None
+
+
+def text_of(row: Any, field: str, where: str, key: str) -> str:
+    """The text under a name in a line of JSON; `key` is what says the name."""
     if not isinstance(row, dict) or not isinstance(row.get(field), str):
         keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        raise ValueError(f"{where}: no text under {field!r} (it has: {keys}); set data.field")
+        raise ValueError(f"{where}: no text under {field!r} (it has: {keys}); set {key}")
     try:
         row[field].encode()
     except UnicodeEncodeError:

@@ -24,12 +24,18 @@ class PairFile:
     Of each side at most context - 1 words are read: a target has its end to tell, too.
     """
 
+    called = "pairs"
+
     def __init__(self, tokens: TokenFile, context: int, separator: int | None) -> None:
         self.tokens = tokens
         firsts = tokens.documents[:, 0]
         ends = np.append(firsts[1:], len(tokens.tokens)) - (separator is not None)
         self.firsts_N2 = firsts.reshape(-1, 2)
         self.lengths_N2 = np.minimum(ends - firsts, context - 1).reshape(-1, 2)
+        self.longest_N = self.lengths_N2.max(1)
+
+    def __len__(self) -> int:
+        return len(self.firsts_N2)
 
     def batch(self, rows_R: np.ndarray, rank: int, ranks: int) -> dict[str, Any]:
         """This rank's share of some pairs, as wide as the longest of all; a row of -1 is no pair."""
@@ -49,11 +55,15 @@ class PairFile:
         }
 
     def _side(self, side: int, rows_B: np.ndarray, lengths_B: np.ndarray, most: int) -> np.ndarray:
-        words = np.full((len(rows_B), max(most, 1)), NOTHING, np.int64)
-        for at, (row, length) in enumerate(zip(rows_B.tolist(), lengths_B.tolist(), strict=True)):
-            first = self.firsts_N2[row, side]
-            words[at, :length] = self.tokens.tokens[first : first + length]
-        return words
+        return padded(self.tokens.tokens, self.firsts_N2[rows_B, side], lengths_B, most)
+
+
+def padded(tokens: np.ndarray, firsts_B: np.ndarray, lengths_B: np.ndarray, most: int) -> np.ndarray:
+    """Stretches of a token file as rows of one width."""
+    words = np.full((len(firsts_B), max(most, 1)), NOTHING, np.int64)
+    for at, (first, length) in enumerate(zip(firsts_B.tolist(), lengths_B.tolist(), strict=True)):
+        words[at, :length] = tokens[first : first + length]
+    return words
 
 
 class TrainPairs(IterableDataset[dict[str, Any]]):
@@ -64,13 +74,13 @@ class TrainPairs(IterableDataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, pairs: PairFile, batch_rows: Callable[[int], int], seed: int, start: int, rank: int, ranks: int
+        self, pairs: Any, batch_rows: Callable[[int], int], seed: int, start: int, rank: int, ranks: int
     ) -> None:
         self.pairs, self.batch_rows, self.seed, self.start = pairs, batch_rows, seed, start
         self.rank, self.ranks = rank, ranks
         self.ordered: tuple[int, Any] = (-1, None)  # epoch, and its pairs in order of length
-        if batch_rows(start) > len(pairs.firsts_N2):
-            raise ValueError(f"batch.size={batch_rows(start)}: there are {len(pairs.firsts_N2)} pairs only")
+        if batch_rows(start) > len(pairs):
+            raise ValueError(f"batch.size={batch_rows(start)}: there are {len(pairs)} {pairs.called} only")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         step = self.start
@@ -80,7 +90,7 @@ class TrainPairs(IterableDataset[dict[str, Any]]):
 
     def batch(self, step: int) -> dict[str, Any]:
         """This rank's share of the batch of `step`."""
-        rows, total = self.batch_rows(step), len(self.pairs.firsts_N2)
+        rows, total = self.batch_rows(step), len(self.pairs)
         batches = total // rows
         order_N, left = self._order(step // batches), total - batches * rows
         first = int(window_of(np.array([step]), batches, self.seed)[0]) * rows
@@ -89,20 +99,19 @@ class TrainPairs(IterableDataset[dict[str, Any]]):
 
     def _order(self, epoch: int) -> np.ndarray:
         if self.ordered[0] != epoch:
-            noise_N = np.random.default_rng([self.seed, epoch]).random(len(self.pairs.lengths_N2))
-            longer_N = self.pairs.lengths_N2.max(1)
-            self.ordered = epoch, np.argsort(longer_N * (1 + JITTER * noise_N), kind="stable")
+            noise_N = np.random.default_rng([self.seed, epoch]).random(len(self.pairs))
+            self.ordered = epoch, np.argsort(self.pairs.longest_N * (1 + JITTER * noise_N), kind="stable")
         return self.ordered[1]
 
 
 class ValPairs(IterableDataset[dict[str, Any]]):
     """The pairs of validation in their order, each exactly once; rows behind the last are nothing."""
 
-    def __init__(self, pairs: PairFile, rows: int, rank: int, ranks: int) -> None:
+    def __init__(self, pairs: Any, rows: int, rank: int, ranks: int) -> None:
         self.pairs, self.rows, self.rank, self.ranks = pairs, rows, rank, ranks
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        total = len(self.pairs.firsts_N2)
+        total = len(self.pairs)
         for step in range(-(-total // self.rows)):
             rows_R = np.arange(step * self.rows, (step + 1) * self.rows)
             batch = self.pairs.batch(np.where(rows_R < total, rows_R, -1), self.rank, self.ranks)
@@ -111,6 +120,8 @@ class ValPairs(IterableDataset[dict[str, Any]]):
 
 class Pairs(LightningDataModule):
     """Pairs for a Lightning trainer, as Windows are of one text; `context` bounds both sides."""
+
+    rows_of: type = PairFile  # or another file of rows that are padded
 
     def __init__(
         self,
@@ -122,7 +133,7 @@ class Pairs(LightningDataModule):
     ) -> None:
         super().__init__()
         self.first_row, self.seed = first_row, seed
-        self.train, self.val = (PairFile(file, context, separator) for file in (tokens.train, tokens.val))
+        self.train, self.val = (self.rows_of(file, context, separator) for file in (tokens.train, tokens.val))
 
     def batch_rows(self, step: int) -> int:
         """Pairs in the global batch of a step."""

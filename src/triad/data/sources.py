@@ -22,25 +22,28 @@ OF_THE_BUILD = ("_sysconfigdata", "sitecustomize", "python-config")  # these hol
 class Document(NamedTuple):
     name: str
     text: str
+    label: str = ""
 
 
 class Contents(NamedTuple):
-    """What a split holds: a hash of its names and texts, and its size as UTF-8."""
+    """What a split holds: a hash of its names, texts and labels, its size as UTF-8, and its labels, sorted."""
 
     fingerprint: str
     bytes: int
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Source:
     """Documents by split, read anew at every call, so that memory does not grow with the corpus.
 
-    `paired`: every other document is the translation of the one before it.
+    `paired`: every other document is the translation of the one before it. `labelled`: each has a label.
     """
 
     name: str
     read: Callable[[Split], Iterator[Document]]
     paired: bool = False
+    labelled: bool = False
 
     def documents(self, split: Split) -> Iterator[Document]:
         """Stream the documents that have text; ValueError when there are none."""
@@ -163,9 +166,12 @@ def _documents(found: list[Found], field: str, wanted: Callable[[str], bool]) ->
 
 
 def _contents(documents: Iterator[Document]) -> Contents:
-    digest, size = hashlib.blake2b(digest_size=16), 0
-    for name, text in documents:
-        for part in (os.fsencode(name), text.encode()):  # lengths first, so that no two lists look alike
+    digest, size, labels = hashlib.blake2b(digest_size=16), 0, set()
+    for name, text, label in documents:
+        encoded = text.encode()
+        parts = [os.fsencode(name), encoded, *([label.encode()] if label else [])]
+        for part in parts:  # lengths first, so that no two lists look alike
             digest.update(len(part).to_bytes(8, "big") + part)
-        size += len(part)
-    return Contents(digest.hexdigest(), size)
+        size += len(encoded)
+        labels.add(label)
+    return Contents(digest.hexdigest(), size, tuple(sorted(labels - {""})))

@@ -220,7 +220,7 @@ def _train(source: Source, settings: dict[str, Any], folder: Path) -> None:
 def _sentences(source: Source) -> Iterator[str]:
     """The training text in short stretches with their newlines; of a large one an evenly hashed sample."""
     total, left = source.contents["train"].bytes, SAMPLE_BYTES
-    for name, text in source.documents("train"):
+    for name, text, _ in source.documents("train"):
         for start in range(0, len(text), SENTENCE):
             sentence = text[start : start + SENTENCE]
             if int(fingerprint(name, start)[:8], 16) * total < SAMPLE_BYTES * 2**32:

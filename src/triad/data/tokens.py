@@ -3,6 +3,7 @@
 tokens-<hash>/train.bin              ids, uint16 or uint32, document after document
               train.documents.bin    int64 [documents, 2]: first token, place of its name in the next file
               train.names.jsonl      one name a line
+              train.labels.bin       int32 [documents], where they have labels: the place among the labels
               val.bin ...            the same for validation
               manifest.json          sizes, checksums and what `_build` returns
 """
@@ -54,6 +55,11 @@ class TokenFile:
         """For each document its first token and the place of its name."""
         return np.memmap(self.folder / f"{self.split}.documents.bin", np.int64, mode="r").reshape(-1, 2)
 
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """For each document of a labelled source the number of its label."""
+        return np.fromfile(self.folder / f"{self.split}.labels.bin", np.int32)
+
     @property
     def bytes_per_token(self) -> float:
         """UTF-8 bytes of text for each token, separators counted among the tokens."""
@@ -75,23 +81,35 @@ class TokenFile:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Both splits, and the size of `xz -9e` of the validation text as a yardstick for val/bits_per_byte."""
+    """Both splits, and the size of `xz -9e` of the validation text as a yardstick for val/bits_per_byte.
+
+    `labels` are those of the training split in their order, none where the source has none.
+    """
 
     train: TokenFile
     val: TokenFile
     fingerprint: str
     xz_bits_per_byte: float | None
+    labels: tuple[str, ...] = ()
 
 
 def prepare(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
-    """Tokens of this text by this tokenizer, from the cache when they were made before."""
+    """Tokens of this text by this tokenizer, from the cache when they were made before.
+
+    Raises ValueError for a label of validation that training does not have.
+    """
     contents = source.contents
-    key = fingerprint(FORMAT, contents["train"], contents["val"], tokenizer.fingerprint)
+    if unknown := set(contents["val"].labels) - set(contents["train"].labels):
+        raise ValueError(
+            f"data={source.name}: label {min(unknown)!r} is in the val split only, where nothing can learn it; "
+            "give more documents, or another data.val_fraction or data.val_path"
+        )
+    key = fingerprint(FORMAT, contents["train"][:2], contents["val"][:2], tokenizer.fingerprint)
     folder = cache / f"tokens-{key}"
     facts = cached(folder, partial(_build, source, tokenizer))
     train = TokenFile(folder, "train", facts["dtype"], contents["train"].bytes)
     val = TokenFile(folder, "val", facts["dtype"], contents["val"].bytes)
-    return Tokens(train, val, key, facts["xz_bits_per_byte"])
+    return Tokens(train, val, key, facts["xz_bits_per_byte"], contents["train"].labels)
 
 
 def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
@@ -99,7 +117,7 @@ def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
     sizes = {split: contents.bytes for split, contents in source.contents.items()}
     with _progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
         for split in ("train", "val"):
-            written = _write(folder, split, source.documents(split), tokenizer, dtype, advance)
+            written = _write(folder, split, source, tokenizer, dtype, advance)
             if written != sizes[split]:
                 raise ValueError(
                     f"data={source.name}: the {split} text changed while it was read; start again"
@@ -112,27 +130,33 @@ def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
 def _write(
     folder: Path,
     split: Split,
-    documents: Iterator[Document],
+    source: Source,
     tokenizer: Tokenizer,
     dtype: str,
     advance: Callable[[int], None],
 ) -> int:
-    """Write the three files of one split, one document in memory at a time; return the bytes of text."""
+    """Write the files of one split, one document in memory at a time; return the bytes of text."""
     end = [] if tokenizer.separator is None else [tokenizer.separator]
+    number_of = {label: number for number, label in enumerate(source.contents["train"].labels)}
+    labels = []
     first = size = 0
     with (
         (folder / f"{split}.bin").open("wb") as tokens,
         (folder / f"{split}.documents.bin").open("wb") as index,
         (folder / f"{split}.names.jsonl").open("wb") as names,
     ):
-        for name, text in documents:
+        for name, text, label in source.documents(split):
             ids = np.append(tokenizer.encode(text), end).astype(dtype)
             index.write(np.array([first, names.tell()], np.int64).tobytes())
             names.write(json.dumps(name).encode() + b"\n")
             tokens.write(ids.tobytes())
+            if label:
+                labels.append(number_of[label])
             first += len(ids)
             size += (read := len(text.encode()))
             advance(read)
+    if labels:
+        np.array(labels, np.int32).tofile(folder / f"{split}.labels.bin")
     return size
 
 
@@ -141,7 +165,7 @@ def xz_bits_per_byte(documents: Iterator[Document], size: int) -> float:
     # a dictionary of the text's size packs as well as the usual 64 MiB, which ask for 674 MiB of memory
     options = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(size, 4096)}
     compressor = lzma.LZMACompressor(filters=[options])
-    packed = sum(len(compressor.compress(text.encode())) for _, text in documents)
+    packed = sum(len(compressor.compress(text.encode())) for _, text, _ in documents)
     return 8 * (packed + len(compressor.flush())) / size
 
 
