@@ -46,6 +46,11 @@ def learns_from_pairs(config: dict) -> bool:
     return task_name(config) == "translation"
 
 
+def is_labelled(config: dict) -> bool:
+    """Whether each document of the data has a label."""
+    return ".labelled." in config["data"]["_target_"]
+
+
 def task_name(config: dict) -> str:
     """What conf/task calls it: sequences to sequences by the rule of their pairs."""
     task = config["task"]

@@ -23,6 +23,7 @@ from triad.facts import (
     is_deepspeed,
     is_encoder,
     is_encoder_decoder,
+    is_labelled,
     is_mup,
     is_penalized,
     is_transformer,
@@ -123,6 +124,29 @@ TABLE = [
         lambda c: learns_from_pairs(c) != c["data"]["_target_"].endswith(".parallel"),
         "task={task_name} does not go with data={data_name}: task=translation needs data=parallel, and the "
         "other tasks a text",
+    ),
+    Impossible(
+        "a label is learned from labelled documents, and they are for nothing else",
+        lambda c: learns(c, "Classification") != is_labelled(c),
+        "task={task_name} does not go with data={data_name}: task=classification needs labelled documents "
+        "(data=packages, or data=labelled with your own), and the other tasks other data",
+    ),
+    Impossible(
+        "an n-gram never sees a whole document",
+        lambda c: learns(c, "Classification") and c["model"]["_target_"].endswith(".MLP"),
+        "task=classification needs a model that reads whole documents, not model={model_name}: use "
+        "model=lstm, decoder or encoder",
+    ),
+    Impossible(
+        "a document is pooled once",
+        lambda c: learns(c, "Classification") and c["task"]["pool"] and c["model"].get("pooler") is not None,
+        "task.pool and model.pooler both make one vector of a document: set one of them to null",
+    ),
+    Impossible(
+        "a document is pooled where it was read",
+        lambda c: learns(c, "Classification") and beyond_rows(c) is not None,
+        "task=classification cannot be spread over strategy.{beyond_rows}: use strategy=fsdp, ddp, hsdp, "
+        "expert or deepspeed",
     ),
     Impossible(
         "attention to both sides is not cut over processes",

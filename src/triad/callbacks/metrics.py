@@ -114,6 +114,8 @@ class Metrics(Callback):
             "val/loss",
             "val/bits_per_byte",
             "val/exact_match",
+            "val/accuracy",
+            "val/macro_f1",
         )
         words = "  ".join(f"{key.partition('/')[2]} {metrics[key]:.4g}" for key in shown if key in metrics)
         if self.bar:

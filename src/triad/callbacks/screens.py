@@ -64,6 +64,8 @@ class Screens(Callback):
             "val/perplexity",
             "val/bits_per_byte",
             "val/exact_match",
+            "val/accuracy",
+            "val/macro_f1",
             "perf/tokens_per_s",
             "perf/mfu",
             "perf/train_s",

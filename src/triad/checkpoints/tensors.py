@@ -130,6 +130,23 @@ def start_from(path: Path, model: nn.Module, bare: nn.Module) -> None:
     load_model(path, model)
 
 
+def start_part_from(
+    path: Path, part: nn.Module, bare: nn.Module, absent: tuple[str, ...], unused: tuple[str, ...]
+) -> None:
+    """Fill a part of a model, in whatever layout, with the weights of a whole one.
+
+    Names that begin with one of `absent` may be missing there and then stay as they are; those of `unused`
+    may be missing here. Raises ValueError for any other difference from the `bare` part.
+    """
+    held, here = ({name: shape for name, (shape, _) in entries(path).items()}, shapes(bare))
+    for name in sorted(held.keys() | here.keys()):
+        left_out = name.startswith(unused if name not in here else absent if name not in held else ())
+        if held.get(name) != here.get(name) and not left_out:
+            there, ours = held.get(name, "nothing"), here.get(name, "none")
+            raise ValueError(f"weights={path}: it is of another model ({name} is {there} there, {ours} here)")
+    load(path, {"model": {name: tensor for name, tensor in part.state_dict().items() if name in held}})
+
+
 def weights(path: Path, kind: str = "model") -> dict[str, Tensor]:
     """One set of a checkpoint's weights, whole, by name. Raises ValueError if it holds no such set."""
     model = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in entries(path, kind).items()}

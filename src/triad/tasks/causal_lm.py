@@ -90,8 +90,12 @@ class CausalLM(LightningModule):
         model.to_empty(device=strategy.root_device)
         initialise(model, self.seed, self.update.parametrisation.scale)
         if self.weights:
-            start_from(Path(self.weights), model, self.bare())
+            self.start(model, Path(self.weights))
         self.model, self.network = model, model.__call__
+
+    def start(self, model: nn.Module, path: Path) -> None:
+        """Take the weights of a checkpoint."""
+        start_from(path, model, self.bare())
 
     def bare(self) -> nn.Module:
         """The model of a single device, without storage."""

@@ -1,0 +1,48 @@
+"""Batches of labelled documents, each of neighbouring lengths.
+
+B rows here, R rows of the batch, N documents, T words of the longest.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from triad.data.batches import IGNORED
+from triad.data.pairs import Pairs, padded
+from triad.data.tokens import TokenFile
+
+
+class DocumentFile:
+    """Document i of a labelled token file as row i, without its separator; `context` words at most are read."""
+
+    called = "documents"
+
+    def __init__(self, tokens: TokenFile, context: int, separator: int | None) -> None:
+        self.tokens = tokens
+        self.firsts_N = tokens.documents[:, 0]
+        ends_N = np.append(self.firsts_N[1:], len(tokens.tokens)) - (separator is not None)
+        self.longest_N = np.minimum(ends_N - self.firsts_N, context)
+
+    def __len__(self) -> int:
+        return len(self.firsts_N)
+
+    def batch(self, rows_R: np.ndarray, rank: int, ranks: int) -> dict[str, Any]:
+        """This rank's share of some documents, as wide as the longest of all; a row of -1 is none."""
+        lengths_R = np.where(rows_R >= 0, self.longest_N[rows_R], 0)
+        labels_R = np.where(rows_R >= 0, self.tokens.labels[rows_R], IGNORED).astype(np.int64)
+        share = len(rows_R) // ranks
+        mine = slice(rank * share, (rank + 1) * share)
+        firsts_B, most = self.firsts_N[rows_R[mine]], int(lengths_R.max())
+        return {
+            "tokens_BT": torch.from_numpy(padded(self.tokens.tokens, firsts_B, lengths_R[mine], most)),
+            "labels_B": torch.from_numpy(labels_R[mine]),
+            "rows": len(rows_R),
+            "count": int(lengths_R.sum()),
+        }
+
+
+class Documents(Pairs):
+    """Labelled documents for a Lightning trainer, dealt as pairs are."""
+
+    rows_of = DocumentFile

@@ -1,0 +1,54 @@
+"""A model that reads a row and says what it is. Shapes: B batch, T time, D width, C labels."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from triad.layers.pooling import last, mean
+from triad.models.encoder import Encoder
+
+
+class Classifier(nn.Module):
+    """Tell which of C labels a row has, from one vector made of its hidden states.
+
+        logits = W dropout(pool(h_1, ..., h_n)) + b      Devlin et al. 2018 (BERT), arXiv:1810.04805,
+                                                         section 4.1; with an LSTM's last state: Dai and
+                                                         Le 2015, arXiv:1511.01432, section 2
+
+    tokens_BT -> (logits_BC, one Routing per layer of experts), or loss(pooled_BD, weight_CD, bias_V=) in the
+    first place. Tokens below 0 are padding: where it stands, and how much of it there is, changes no logit.
+    `body` is a model of tokens, which loses what told its words; its parameters keep their names, behind
+    `body.`. `pool(hidden_BTD, real_BT)` null: the body's own pooler if it has one, else the mean of an encoder
+    and the last state of a model that reads forward.
+    """
+
+    def __init__(self, body: Any, labels: int, pool: Callable | None, dropout: float):
+        super().__init__()
+        self.vocab_size, self.width, self.depth = body.vocab_size, body.width, body.depth
+        self.initial = body.initial
+        self.hides_padding = isinstance(body, Encoder)
+        body.head, body.readout = None, Hidden()
+        if self.hides_padding:
+            body.transform = nn.Identity()
+        self.body = body
+        own = mean if self.hides_padding else last
+        self.pool = pool or (None if getattr(body, "pooler", None) else own)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.width, labels)
+
+    def forward(self, tokens_BT: Tensor, loss: Callable | None = None) -> tuple[Any, tuple]:
+        # a model that reads forward has nothing behind a row's end to hide
+        hidden_BTD, routings = self.body(tokens_BT if self.hides_padding else tokens_BT.clamp_min(0))
+        pooled_BD = self.body.pooler(hidden_BTD) if self.pool is None else self.pool(hidden_BTD, tokens_BT >= 0)
+        pooled_BD = self.dropout(pooled_BD)
+        if loss is None:
+            return self.head(pooled_BD), routings
+        return loss(pooled_BD, self.head.weight, bias_V=self.head.bias), routings
+
+
+class Hidden(nn.Module):
+    """In the place of a readout: the hidden states themselves."""
+
+    def forward(self, hidden_BTD: Tensor, weight_VD: Tensor, loss: Callable | None) -> Tensor:
+        return hidden_BTD
