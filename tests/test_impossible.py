@@ -7,6 +7,7 @@ from triad.impossible import TABLE
 
 TWO = "trainer.devices=2 trainer.accelerator=cpu"
 MESH = f"strategy=mesh {TWO}"
+LABELS = "task=classification data=packages"
 ALL_HEADS = "model.attention.query_key_norm._target_=triad.layers.norm.AllHeadsRMSNorm"
 EXAMPLES = {
     "a device is counted, not named": "trainer.devices=[1]",
@@ -27,6 +28,13 @@ EXAMPLES = {
     "a translation is of parallel text, and parallel text is for translation": (
         "model=encoder_decoder task=translation"
     ),
+    "a label is learned from labelled documents, and they are for nothing else": "task=classification",
+    "an n-gram never sees a whole document": f"{LABELS} model=mlp",
+    "a document is pooled once": (
+        f"{LABELS} model=encoder model.pooler={{_target_:triad.layers.masked_word.Pooler,_partial_:true}} "
+        "task.pool={_target_:triad.layers.pooling.first,_partial_:true}"
+    ),
+    "a document is pooled where it was read": f"{LABELS} strategy=tensor {TWO}",
     "attention to both sides is not cut over processes": (
         f"model=encoder task=masked_lm strategy=tensor {TWO}"
     ),

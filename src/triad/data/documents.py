@@ -9,20 +9,25 @@ import numpy as np
 import torch
 
 from triad.data.batches import IGNORED
+from triad.data.order import window_of
 from triad.data.pairs import Pairs, padded
 from triad.data.tokens import TokenFile
 
 
 class DocumentFile:
-    """Document i of a labelled token file as row i, without its separator; `context` words at most are read."""
+    """The documents of a labelled token file as rows, without separators; `context` words at most are read.
+
+    They are shuffled, always alike: files often come sorted by label, and a validation may be of some batches.
+    """
 
     called = "documents"
 
     def __init__(self, tokens: TokenFile, context: int, separator: int | None) -> None:
-        self.tokens = tokens
-        self.firsts_N = tokens.documents[:, 0]
-        ends_N = np.append(self.firsts_N[1:], len(tokens.tokens)) - (separator is not None)
-        self.longest_N = np.minimum(ends_N - self.firsts_N, context)
+        firsts_N = tokens.documents[:, 0]
+        ends_N = np.append(firsts_N[1:], len(tokens.tokens)) - (separator is not None)
+        order_N = window_of(np.arange(len(firsts_N)), len(firsts_N), seed=0)
+        self.tokens, self.firsts_N, self.labels_N = tokens, firsts_N[order_N], tokens.labels[order_N]
+        self.longest_N = np.minimum(ends_N - firsts_N, context)[order_N]
 
     def __len__(self) -> int:
         return len(self.firsts_N)
@@ -30,7 +35,7 @@ class DocumentFile:
     def batch(self, rows_R: np.ndarray, rank: int, ranks: int) -> dict[str, Any]:
         """This rank's share of some documents, as wide as the longest of all; a row of -1 is none."""
         lengths_R = np.where(rows_R >= 0, self.longest_N[rows_R], 0)
-        labels_R = np.where(rows_R >= 0, self.tokens.labels[rows_R], IGNORED).astype(np.int64)
+        labels_R = np.where(rows_R >= 0, self.labels_N[rows_R], IGNORED).astype(np.int64)
         share = len(rows_R) // ranks
         mine = slice(rank * share, (rank + 1) * share)
         firsts_B, most = self.firsts_N[rows_R[mine]], int(lengths_R.max())

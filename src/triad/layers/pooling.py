@@ -20,5 +20,5 @@ def first(hidden_BTD: Tensor, real_BT: Tensor) -> Tensor:
 
 def mean(hidden_BTD: Tensor, real_BT: Tensor) -> Tensor:
     """(h_1 + ... + h_n) / n; of a row without tokens 0."""
-    weight_BT = real_BT / real_BT.sum(-1, keepdim=True).clamp_min(1)
-    return torch.einsum("btd,bt->bd", hidden_BTD, weight_BT.to(hidden_BTD.dtype))
+    sum_BD = torch.einsum("btd,bt->bd", hidden_BTD, real_BT.to(hidden_BTD.dtype))
+    return sum_BD / real_BT.sum(-1, keepdim=True).clamp_min(1)

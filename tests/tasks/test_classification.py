@@ -1,0 +1,159 @@
+"""What a classifier is trained on and how it is judged."""
+
+import gzip
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from triad.checkpoints.saving import write
+from triad.checkpoints.tensors import start_part_from
+from triad.layers.initial import fan_in
+from triad.layers.masked_word import Pooler, Transform
+from triad.loggers.csv import read
+from triad.models.classifier import Classifier
+from triad.models.lstm import LSTM
+from triad.optim.initialise import initialise
+from triad.tasks.classification import OF_WORDS, Classification, scores, table
+
+WORDS = 9
+
+
+def body(tied: bool = False, width: int = 8) -> LSTM:
+    initial = partial(fan_in, embedding=0.5, head="fan_in")
+    return LSTM(vocab_size=WORDS, width=width, depth=1, dropout=0.0, tied=tied, initial=initial)
+
+
+def task(labels: tuple[str, ...] = ("a", "b", "c")) -> Classification:
+    return Classification(
+        model=partial(LSTM, width=8, depth=1, dropout=0.0, tied=True, initial=fan_in),
+        optimizer=partial(torch.optim.Adam),
+        schedule=lambda step: 1.0,
+        hardware=None,
+        vocab_size=WORDS,
+        bytes_per_token=1.0,
+        seed=0,
+        clip_norm=None,
+        weights=None,
+        labels=labels,
+        pool=None,
+        dropout=0.0,
+    )
+
+
+def test_the_loss_is_a_sum_over_rows_to_be_divided_by_the_rows_of_the_whole_batch() -> None:
+    made = task()
+    tokens, labels = torch.randint(WORDS, (4, 6)), torch.tensor([2, 0, -100, 1])
+    assert made.prepared({"rows": 12, "count": 500})["count"] == 12
+    made.model = Classifier(body(), 3, None, 0.0)
+    initialise(made.model, 0)
+    made.network = made.model
+    nll, auxiliary, _ = made.losses(tokens, labels)
+    log_p = made.model(tokens)[0].double().log_softmax(-1)
+    expected = -(log_p[0, 2] + log_p[1, 0] + log_p[3, 1])
+    assert float(nll) == pytest.approx(float(expected), rel=1e-6)
+    assert float(auxiliary) == 0
+    halves = sum(made.losses(tokens[rows], labels[rows])[0] for rows in (slice(0, 1), slice(1, 4)))
+    assert float(halves) == pytest.approx(float(nll), rel=1e-6)
+
+
+def test_accuracy_and_macro_f1_are_those_computed_by_hand() -> None:
+    # labels a a a b b c, guesses a a b b c c: precision 1, 1/2, 1/2 and recall 2/3, 1/2, 1
+    counts = torch.tensor([[2.0, 1, 0], [0, 1, 1], [0, 0, 1]], dtype=torch.float64)
+    accuracy, macro_f1 = scores(counts)
+    assert accuracy == pytest.approx(4 / 6)
+    assert macro_f1 == pytest.approx((4 / 5 + 1 / 2 + 2 / 3) / 3)
+    assert scores(torch.zeros(3, 3)) == (0.0, 0.0)
+
+
+def test_the_table_added_up_over_parts_gives_torchmetrics_figures_of_the_whole() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(300, 6, generator=draw), torch.randint(5, (300,), generator=draw)
+    logits[:, 5] -= 9  # a label that is in neither
+    labels[::7] = -100
+    parts = torch.arange(300).split(64)
+    counted = sum(table(logits[part], labels[part]).double() for part in parts)
+    assert counted.sum() == (labels >= 0).sum()
+    accuracy, macro_f1 = scores(counted)
+    options = {"num_classes": 6, "ignore_index": -100}
+    assert accuracy == pytest.approx(float(MulticlassAccuracy(average="micro", **options)(logits, labels)))
+    assert macro_f1 == pytest.approx(float(MulticlassF1Score(average="macro", **options)(logits, labels)))
+
+
+def test_one_label_is_nothing_to_tell() -> None:
+    with pytest.raises(ValueError, match="labels a: two at least"):
+        task(labels=("a",))
+
+
+def saved(folder: Path, model: torch.nn.Module) -> Path:
+    path = folder / "step-00000001"
+    write(path, {"model": {name: tensor.clone() for name, tensor in model.state_dict().items()}}, {"step": 1})
+    return path
+
+
+def test_the_body_starts_from_a_language_model_and_the_head_anew(tmp_path: Path) -> None:
+    made, before = task(), body()
+    initialise(before, 7)
+    before.transform = Transform(8, torch.nn.LayerNorm)  # what encoders have for words
+    path = saved(tmp_path, before)
+    model = Classifier(body(tied=True), 3, None, 0.0)
+    initialise(model, 0)
+    head = model.head.weight.clone()
+    made.start(model, path)
+    for name in ("embedding.weight", "recurrent.weight_hh_l0", "recurrent.bias_ih_l0"):
+        assert torch.equal(model.state_dict()[f"body.{name}"], before.state_dict()[name]), name
+    assert torch.equal(model.head.weight, head)
+
+
+def test_a_classifier_starts_from_a_classifier_with_its_head(tmp_path: Path) -> None:
+    before, model = (Classifier(body(tied=True), 3, None, 0.0) for _ in range(2))
+    initialise(before, 7)
+    initialise(model, 0)
+    task().start(model, saved(tmp_path, before))
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_weights_of_another_body_are_refused_and_a_pooler_may_be_new(tmp_path: Path) -> None:
+    path = saved(tmp_path, body())
+    wide = body(tied=True, width=16)
+    with pytest.raises(ValueError, match=r"another model \(embedding.weight is \(9, 8\) there, \(9, 16\) here"):
+        start_part_from(path, wide, wide, absent=("pooler.",), unused=OF_WORDS)
+    pooled: torch.nn.Module = body(tied=True)
+    pooled.pooler = Pooler(8)
+    start_part_from(path, pooled, pooled, absent=("pooler.",), unused=OF_WORDS)
+    with pytest.raises(ValueError, match=r"pooler.dense.bias is nothing there"):
+        start_part_from(path, pooled, pooled, absent=(), unused=OF_WORDS)
+
+
+@pytest.mark.timeout(240)
+def test_a_run_learns_a_planted_rule_and_says_so(train, tmp_path: Path) -> None:
+    path = tmp_path / "rule.tsv.gz"
+    with gzip.open(path, "wt") as file:
+        for n in range(1200):
+            word = "yes" if n % 3 else "no"
+            file.write(f"{word}\t{n * 7919 % 1000} {'+' if n % 3 else '-'} {n * 31 % 1000}\n")
+    words = "model=lstm task=classification data=labelled debug=tiny model.width=32 model.depth=1 batch.size=64"
+    words += " trainer.max_steps=120 trainer.val_check_interval=120 trainer.limit_val_batches=null"
+    words += f" optimizer.lr=2e-2 data.path={path} precision=fp32 trainer.accelerator=cpu run_id=a"
+    done = train(*words.split())
+    last = read(tmp_path / "outputs" / "a" / "metrics.csv")[-1]
+    assert (last["val/accuracy"], last["val/macro_f1"]) == (1.0, 1.0)
+    assert "val/bits_per_byte" not in last
+    assert "guess" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", ["model=lstm strategy=ddp hardware.micro_batch_size=1", "model=encoder strategy=fsdp"]
+)
+def test_two_processes_classify_as_one_does(tmp_path: Path, environment, words: str) -> None:
+    asked = [*words.split(), "model.width=48", "task=classification", "data=packages", "trainer.devices=2"]
+    command = [sys.executable, "-m", "triad.verify", *asked]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 compared, 0 depart" in done.stdout
