@@ -34,7 +34,9 @@ def written(path: Path, rows: list[tuple[str, str]]) -> Path:
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "wt", encoding="utf-8", newline="") as file:
         if ".csv" in path.name:
-            csv.writer(file).writerows([("label", "id", "text"), *((b, n, a) for n, (a, b) in enumerate(rows))])
+            csv.writer(file).writerows(
+                [("label", "id", "text"), *((b, n, a) for n, (a, b) in enumerate(rows))]
+            )
         elif ".jsonl" in path.name:
             file.writelines(json.dumps({"text": a, "label": b}) + "\n" for a, b in rows)
         else:
@@ -95,9 +97,9 @@ def test_names_that_are_no_columns_and_fractions_that_are_none_are_refused(tmp_p
     path = str(written(tmp_path / "a.tsv", documents(3)))
     with pytest.raises(ValueError, match=r"data.columns=\['label'\].*data.text=text"):
         labelled(path, **OPTIONS | {"columns": ["label"]})
-    with pytest.raises(ValueError, match="data.val_fraction=1"):
+    with pytest.raises(ValueError, match=r"data\.val_fraction=1"):
         labelled(path, **OPTIONS | {"val_fraction": 1.0})
-    with pytest.raises(ValueError, match="data.lines=0"):
+    with pytest.raises(ValueError, match=r"data\.lines=0"):
         packages(["json"], 0, 0.2)
     with pytest.raises(ValueError, match="no_such has 0 files"):
         packages(["json", "no_such"], 10, 0.2)
@@ -143,8 +145,8 @@ def test_each_row_of_validation_comes_once_with_its_own_label_on_any_number_of_p
     assert not Counter(alone) - known
     shared = [key for rank in range(2) for batch in ValPairs(rows, 8, rank, 2) for key in keys(batch)]
     assert sorted(shared) == sorted(alone)
-    last = list(ValPairs(rows, 8, 1, 2))[-1]
-    assert (last["labels_B"] == -100).sum() == -len(rows) % 8
+    lasts = [list(ValPairs(rows, 8, rank, 2))[-1] for rank in range(2)]
+    assert sum((last["labels_B"] == -100).sum() for last in lasts) == -len(rows) % 8 > 0
 
 
 def test_a_batch_depends_on_seed_and_step_alone_and_has_one_width(rows) -> None:

@@ -87,7 +87,9 @@ def test_each_pooling_sees_real_states_only() -> None:
 @every_body
 def test_every_parameter_of_a_classifier_learns(name: str) -> None:
     model = small(name).train()
-    result, routings = model(padded(rows(7, 3), 8), lambda pooled, weight, bias_V: pooled @ weight.mT + bias_V)
+    result, routings = model(
+        padded(rows(7, 3), 8), lambda pooled, weight, bias_V: pooled @ weight.mT + bias_V
+    )
     (result.square().sum() + sum(r.auxiliary_B.sum() for r in routings)).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
     assert result.shape == (2, LABELS)

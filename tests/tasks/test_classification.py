@@ -45,6 +45,7 @@ def task(labels: tuple[str, ...] = ("a", "b", "c")) -> Classification:
     )
 
 
+@torch.no_grad()
 def test_the_loss_is_a_sum_over_rows_to_be_divided_by_the_rows_of_the_whole_batch() -> None:
     made = task()
     tokens, labels = torch.randint(WORDS, (4, 6)), torch.tensor([2, 0, -100, 1])
@@ -121,7 +122,9 @@ def test_a_classifier_starts_from_a_classifier_with_its_head(tmp_path: Path) -> 
 def test_weights_of_another_body_are_refused_and_a_pooler_may_be_new(tmp_path: Path) -> None:
     path = saved(tmp_path, body())
     wide = body(tied=True, width=16)
-    with pytest.raises(ValueError, match=r"another model \(embedding.weight is \(9, 8\) there, \(9, 16\) here"):
+    with pytest.raises(
+        ValueError, match=r"another model \(embedding.weight is \(9, 8\) there, \(9, 16\) here"
+    ):
         start_part_from(path, wide, wide, absent=("pooler.",), unused=OF_WORDS)
     pooled: torch.nn.Module = body(tied=True)
     pooled.pooler = Pooler(8)
@@ -137,7 +140,9 @@ def test_a_run_learns_a_planted_rule_and_says_so(train, tmp_path: Path) -> None:
         for n in range(1200):
             word = "yes" if n % 3 else "no"
             file.write(f"{word}\t{n * 7919 % 1000} {'+' if n % 3 else '-'} {n * 31 % 1000}\n")
-    words = "model=lstm task=classification data=labelled debug=tiny model.width=32 model.depth=1 batch.size=64"
+    words = (
+        "model=lstm task=classification data=labelled debug=tiny model.width=32 model.depth=1 batch.size=64"
+    )
     words += " trainer.max_steps=120 trainer.val_check_interval=120 trainer.limit_val_batches=null"
     words += f" optimizer.lr=2e-2 data.path={path} precision=fp32 trainer.accelerator=cpu run_id=a"
     done = train(*words.split())

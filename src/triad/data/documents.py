@@ -17,7 +17,8 @@ from triad.data.tokens import TokenFile
 class DocumentFile:
     """The documents of a labelled token file as rows, without separators; `context` words at most are read.
 
-    They are shuffled, always alike: files often come sorted by label, and a validation may be of some batches.
+    They are shuffled, always alike: files often come sorted by label, and some batches may be all that is
+    validated.
     """
 
     called = "documents"

@@ -71,8 +71,8 @@ def packages(packages: list[str], lines: int, val_fraction: float) -> Source:
         ]
         if len(found) < 2:
             raise ValueError(
-                f"data.packages: {package} has {len(found)} files in this Python's library, and one is needed "
-                "to learn from and one to validate; leave it out"
+                f"data.packages: {package} has {len(found)} files in this Python's library, and one is "
+                "needed to learn from and one to validate; leave it out"
             )
         found.sort(key=lambda file: _hash(file.name))
         cut = min(ceil(val_fraction * len(found)), len(found) - 1)
@@ -149,7 +149,8 @@ def _csv(path: Path) -> Iterator[tuple[int, dict]]:
                 raise ValueError(f"{path}, line {reader.line_num}: not the {wanted} fields of the header")
             yield reader.line_num, row
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: not CSV ({error}); mend the line") from None
+        line = reader.reader.line_num  # DictReader's own is of the row before
+        raise ValueError(f"{path}, line {line}: not CSV ({error}); mend the line") from None
 
 
 def _tsv(path: Path, columns: list[str]) -> Iterator[tuple[int, dict]]:
@@ -159,6 +160,7 @@ def _tsv(path: Path, columns: list[str]) -> Iterator[tuple[int, dict]]:
             continue
         if len(fields) != len(columns):
             raise ValueError(
-                f"{path}, line {number}: {len(fields)} columns where data.columns={columns} names {len(columns)}"
+                f"{path}, line {number}: {len(fields)} columns where data.columns={columns} names "
+                f"{len(columns)}"
             )
         yield number, dict(zip(columns, fields, strict=True))

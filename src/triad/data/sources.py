@@ -26,7 +26,7 @@ class Document(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a split holds: a hash of its names, texts and labels, its size as UTF-8, and its labels, sorted."""
+    """What a split holds: a hash of its names, texts and labels, its size as UTF-8, its sorted labels."""
 
     fingerprint: str
     bytes: int

@@ -101,8 +101,8 @@ def prepare(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
     contents = source.contents
     if unknown := set(contents["val"].labels) - set(contents["train"].labels):
         raise ValueError(
-            f"data={source.name}: label {min(unknown)!r} is in the val split only, where nothing can learn it; "
-            "give more documents, or another data.val_fraction or data.val_path"
+            f"data={source.name}: label {min(unknown)!r} is in the val split only, where nothing can learn "
+            "it; give more documents, or another data.val_fraction or data.val_path"
         )
     key = fingerprint(FORMAT, contents["train"][:2], contents["val"][:2], tokenizer.fingerprint)
     folder = cache / f"tokens-{key}"

@@ -19,8 +19,8 @@ class Classifier(nn.Module):
     tokens_BT -> (logits_BC, one Routing per layer of experts), or loss(pooled_BD, weight_CD, bias_V=) in the
     first place. Tokens below 0 are padding: where it stands, and how much of it there is, changes no logit.
     `body` is a model of tokens, which loses what told its words; its parameters keep their names, behind
-    `body.`. `pool(hidden_BTD, real_BT)` null: the body's own pooler if it has one, else the mean of an encoder
-    and the last state of a model that reads forward.
+    `body.`. `pool(hidden_BTD, real_BT)` null: the body's own pooler if it has one, else the mean of an
+    encoder and the last state of a model that reads forward.
     """
 
     def __init__(self, body: Any, labels: int, pool: Callable | None, dropout: float):
@@ -40,7 +40,9 @@ class Classifier(nn.Module):
     def forward(self, tokens_BT: Tensor, loss: Callable | None = None) -> tuple[Any, tuple]:
         # a model that reads forward has nothing behind a row's end to hide
         hidden_BTD, routings = self.body(tokens_BT if self.hides_padding else tokens_BT.clamp_min(0))
-        pooled_BD = self.body.pooler(hidden_BTD) if self.pool is None else self.pool(hidden_BTD, tokens_BT >= 0)
+        pooled_BD = (
+            self.body.pooler(hidden_BTD) if self.pool is None else self.pool(hidden_BTD, tokens_BT >= 0)
+        )
         pooled_BD = self.dropout(pooled_BD)
         if loss is None:
             return self.head(pooled_BD), routings

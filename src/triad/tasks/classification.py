@@ -72,7 +72,8 @@ class Classification(CausalLM):
         if any(name.startswith("body.") for name in entries(path)):
             super().start(model, path)
         else:
-            start_part_from(path, model.body, self.bare().body, absent=("pooler.",), unused=OF_WORDS)
+            part, bare = model.get_submodule("body"), self.bare().get_submodule("body")
+            start_part_from(path, part, bare, absent=("pooler.",), unused=OF_WORDS)
 
     def prepared(self, batch: dict) -> dict:
         """Each row has one target."""
