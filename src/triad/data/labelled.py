@@ -6,7 +6,6 @@ import sysconfig
 from collections.abc import Iterator
 from functools import partial
 from hashlib import blake2b
-from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,9 +53,9 @@ def labelled(
 def packages(packages: list[str], lines: int, val_fraction: float) -> Source:
     """Passages of the running Python's standard library, each labelled with the package that it is from.
 
-    A passage is `lines` lines of a file. Of each package's files this share, at least one, is for validation:
-    those whose names have the smallest hashes. Raises ValueError for a package that is not there, and for one
-    of a single file.
+    A passage is `lines` lines of a file. Of each package files are for validation that together have this share
+    of its bytes at most, taken by the hash of their names; or else its smallest. Raises ValueError for a
+    package that is not there, and for one of a single file.
     """
     if lines < 1:
         raise ValueError(f"data.lines={lines}: a passage has at least one line")
@@ -74,11 +73,21 @@ def packages(packages: list[str], lines: int, val_fraction: float) -> Source:
                 f"data.packages: {package} has {len(found)} files in this Python's library, and one is "
                 "needed to learn from and one to validate; leave it out"
             )
-        found.sort(key=lambda file: _hash(file.name))
-        cut = min(ceil(val_fraction * len(found)), len(found) - 1)
-        splits["val"] += sorted(found[:cut])
-        splits["train"] += sorted(found[cut:])
+        held_out = _held_out(found, val_fraction)
+        splits["val"] += held_out
+        splits["train"] += [file for file in found if file not in held_out]
     return Source("packages", partial(_passages, splits, lines), labelled=True)
+
+
+def _held_out(found: list[Found], fraction: float) -> list[Found]:
+    size_of = {file: file.path.stat().st_size for file in found}
+    room = fraction * sum(size_of.values())
+    chosen = []
+    for file in sorted(found, key=lambda file: _hash(file.name)):
+        if size_of[file] <= room:
+            chosen.append(file)
+            room -= size_of[file]
+    return sorted(chosen) or [min(found, key=lambda file: size_of[file])]
 
 
 def _passages(splits: dict[Split, list[Found]], lines: int, split: Split) -> Iterator[Document]:
