@@ -53,9 +53,9 @@ def labelled(
 def packages(packages: list[str], lines: int, val_fraction: float) -> Source:
     """Passages of the running Python's standard library, each labelled with the package that it is from.
 
-    A passage is `lines` lines of a file. Of each package files are for validation that together have this share
-    of its bytes at most, taken by the hash of their names; or else its smallest. Raises ValueError for a
-    package that is not there, and for one of a single file.
+    A passage is `lines` lines of a file. Of each package files are for validation that together have this
+    share of its bytes at most, taken by the hash of their names; or else its smallest. Raises ValueError for
+    a package that is not there, and for one of a single file.
     """
     if lines < 1:
         raise ValueError(f"data.lines={lines}: a passage has at least one line")

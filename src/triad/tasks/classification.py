@@ -17,6 +17,7 @@ from triad.checkpoints.tensors import entries, start_part_from
 from triad.layers.cross_entropy import IGNORED
 from triad.models.classifier import Classifier
 from triad.models.encoder import Encoder
+from triad.optim.update import Update
 from triad.tasks.causal_lm import CausalLM
 from triad.tasks.masked_lm import MaskedLM
 
@@ -46,26 +47,34 @@ class Classification(CausalLM):
         vocab_size: int,
         bytes_per_token: float,
         seed: int,
-        clip_norm: float | None,
+        update: Update,
         weights: str | None,
+        smoothing: float,
+        z_loss: float,
         labels: tuple[str, ...],
         pool: Callable | None,
         dropout: float,
     ) -> None:
         super().__init__(
-            model, optimizer, schedule, hardware, vocab_size, bytes_per_token, seed, clip_norm, weights
+            model,
+            optimizer,
+            schedule,
+            hardware,
+            vocab_size,
+            bytes_per_token,
+            seed,
+            update,
+            weights,
+            smoothing,
+            z_loss,
         )
         if len(labels) < 2:
             raise ValueError(f"labels {', '.join(labels) or 'none'}: two at least are needed to tell apart")
         words = vocab_size + (MaskedLM.signs if getattr(model, "func", None) is Encoder else 0)
-        self.make_model = partial(model, vocab_size=words)
-        self.labels, self.pool, self.dropout = labels, pool, dropout
+        body = partial(model, vocab_size=words)
+        self.make_model = partial(classifier, body, len(labels), pool, dropout)
+        self.labels = labels
         self.shown: tuple[Tensor, Tensor] | None = None  # a row of validation and its label
-
-    def bare(self) -> nn.Module:
-        """The classifier of a single device, without storage."""
-        with torch.device("meta"):
-            return Classifier(self.make_model(), len(self.labels), self.pool, self.dropout)
 
     def start(self, model: nn.Module, path: Path) -> None:
         """Take the weights of a classifier, or those of a language model for its body."""
@@ -115,6 +124,13 @@ class Classification(CausalLM):
     def code_length(self, split: str, nats_per_token: float) -> dict[str, float]:
         """None: a label codes no text."""
         return {}
+
+
+def classifier(
+    body: Callable[..., nn.Module], labels: int, pool: Callable | None, dropout: float, **changes: Any
+) -> nn.Module:
+    """A classifier of a body with some changes, such as another width."""
+    return Classifier(body(**changes), labels, pool, dropout)
 
 
 def table(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
