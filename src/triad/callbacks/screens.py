@@ -17,11 +17,12 @@ class Screens(Callback):
     """Print what will be trained on what, and what came of it; write result.json: the run is finished.
 
     The result is written when all is done, after the last checkpoint; also by a run that was killed between
-    these two and is resumed, though it has no step left to train.
+    these two and is resumed, though it has no step left to train. `curve` draws the losses to curve.png.
     """
 
-    def __init__(self, run: Path, tokenizer: Tokenizer, tokens: Tokens, context: int) -> None:
+    def __init__(self, run: Path, tokenizer: Tokenizer, tokens: Tokens, context: int, curve: bool) -> None:
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
+        self.picture = run / "curve.png" if curve else None
 
     def on_fit_start(self, trainer: Trainer, task: Any) -> None:
         if trainer.is_global_zero:
@@ -37,7 +38,8 @@ class Screens(Callback):
             if xz := self.tokens.xz_bits_per_byte:
                 result["xz/bits_per_byte"] = xz
             runs.finish(self.run, result)
-            curve(self.run / "curve.png", rows)
+            if self.picture:
+                curve(self.picture, rows)
             _show(self._closing(result))
 
     def _opening(self, trainer: Trainer, task: Any) -> dict[str, str]:
@@ -74,7 +76,8 @@ class Screens(Callback):
         xz = self.tokens.xz_bits_per_byte
         if xz and "val/bits_per_byte" in result:
             facts["xz -9e"] = f"{xz:.4g} bits per byte of the same validation text"
-        facts["curve"] = str(self.run / "curve.png")
+        if self.picture:
+            facts["curve"] = str(self.picture)
         if "val/bits_per_byte" in result:  # it codes a text, and can continue one
             facts["sample"] = f'python -m triad.generate run={self.run} prompt="def "'
         return facts | {

@@ -21,6 +21,7 @@ COMMAND = [sys.executable, "-m", "triad.verify.many"]
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4}
 PROOF = (
     "callbacks=[default,record]",
+    "callbacks.screens.curve=false",
     "hardware.attention=flash",
     "trainer.accelerator=cpu",
     "logger=csv",
@@ -91,9 +92,9 @@ def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
     words += [f"model={case.model}", "data=text", f"data.path={corpus}", f"precision={case.precision}"]
     words += [f"packed={case.packed}", f"hardware.checkpointing={case.checkpointing}"]
     words += [f"hardware.compile={case.compile}", f"run_id={case.name}", f"output_dir={folder}"]
-    rows = -(-ROWS // data_ranks(compose(words)) // case.parts)
-    words.append(f"hardware.micro_batch_size={rows}")
-    return case.layout.ranks, fresh(compose(words), words)
+    config = compose(words)
+    config["hardware"]["micro_batch_size"] = -(-ROWS // data_ranks(config) // case.parts)
+    return case.layout.ranks, fresh(config, words)
 
 
 def train_all(directories: list[str], ranks: int, command: list[str] = COMMAND) -> list[tuple[str, str]]:
