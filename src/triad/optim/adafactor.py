@@ -23,15 +23,16 @@ from triad.optim.sharded import (
 class Adafactor(Optimizer):
     """Divide the gradient by a second moment of rank one, clip the update, scale it to the weights.
 
-        R_t = b_t R_{t-1} + (1 - b_t) (G_t^2 + eps_1) 1_N,   C_t = b_t C_{t-1} + (1 - b_t) 1_M' (G_t^2 + eps_1)
+        R_t = b_t R_{t-1} + (1 - b_t) (G_t^2 + eps_1) 1_N
+        C_t = b_t C_{t-1} + (1 - b_t) 1_M' (G_t^2 + eps_1)
         V_t = R_t C_t / (1_M' R_t),   U_t = G_t / sqrt(V_t),   b_t = 1 - t^-decay_exponent
         X_t = X_{t-1} - max(eps_2, RMS(X_{t-1})) lr U_t / max(1, RMS(U_t) / clip)
                                                     Shazeer & Stern 2018, arXiv:1804.04235, algorithms 4 and 5
 
-    A vector keeps V_t whole. Each expert is a matrix of its own. `lr` times the schedule is the paper's relative
-    step size rho_t = min(0.01, 1 / sqrt(t)), which scheduler=inverse_sqrt resembles. Decoupled weight decay by
-    `lr` is not in the paper. Not torch.optim.Adafactor: that one puts eps_1 elsewhere, caps lr by 1 / sqrt(t)
-    behind the schedule's back, and does not know sharded tensors.
+    A vector keeps V_t whole. Each expert is a matrix of its own. `lr` times the schedule is the paper's
+    relative step size rho_t = min(0.01, 1 / sqrt(t)), which scheduler=inverse_sqrt resembles. Weight decay,
+    decoupled, is not in the paper. Not torch.optim.Adafactor: that one puts eps_1 elsewhere, caps lr by
+    1 / sqrt(t) behind the schedule's back, and does not know sharded tensors.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class Adafactor(Optimizer):
         squares = [g.square() + self.eps[0] for g in gradients(parameters)]
         news = [self._count(p) ** -self.decay_exponent for p in parameters]
         matrices = [number for number, p in enumerate(parameters) if p.ndim > 1]
-        of_matrices = ([found[n] for n in matrices] for found in (parameters, squares, news))
-        factors = self._factored(*of_matrices)
+        ours, theirs = [parameters[n] for n in matrices], [squares[n] for n in matrices]
+        factors = self._factored(ours, theirs, [news[n] for n in matrices])
         found = dict(zip(matrices, factors, strict=True))
         for number, p in enumerate(parameters):
             if number not in found:

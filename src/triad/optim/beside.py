@@ -11,7 +11,7 @@ def split(groups: Iterable[dict]) -> list[dict]:
     """Groups of one role each, hidden matrices first. Raises ValueError where roles are not told."""
     found: dict[tuple[str, int], dict] = {}
     for number, group in enumerate(groups):
-        if "roles" not in group:
+        if not isinstance(group, dict) or "roles" not in group:
             raise ValueError(
                 "this optimizer needs to know what parameters are: triad.optim.roles.decay_groups"
             )

@@ -16,8 +16,8 @@ class Lamb(Optimizer):
         r_t = m_t / (sqrt(v_t) + eps),   x_t = x_{t-1} - lr |x| / |r_t + decay x| (r_t + decay x)
                                                         You et al. 2020, arXiv:1904.00962, algorithm 2
 
-    m and v are Adam's averages, corrected for their bias. A layer is a matrix, each expert its own. phi is the
-    identity. As in the authors' code, vectors are updated by r_t alone, and so is a layer whose norm is 0.
+    m and v are Adam's averages, corrected for their bias. A layer is a matrix, each expert its own. phi is
+    the identity. As in the authors' code, vectors are updated by r_t alone, and so is what is 0.
     """
 
     def __init__(
@@ -63,6 +63,6 @@ class Lamb(Optimizer):
         below = torch._foreach_div(squares, [1 - b2**count for count in counts])
         torch._foreach_sqrt_(below)
         torch._foreach_add_(below, self.eps)
-        updates = torch._foreach_div(averages, [1 - b1**count for count in counts])
+        updates = list(torch._foreach_div(averages, [1 - b1**count for count in counts]))
         torch._foreach_div_(updates, below)
         return updates

@@ -18,15 +18,15 @@ Scale = Literal["match_rms_adamw", "original"]
 class Muon(Optimizer):
     """Orthogonalise the momentum of each hidden matrix; AdamW for embeddings, head, vectors and routers.
 
-        B_t = mu B_{t-1} + (1 - mu) G_t,   W_t = (1 - lr decay) W_{t-1} - lr s NewtonSchulz((1 - mu) G_t + mu B_t)
-                                                    Jordan et al. 2024, kellerjordan.github.io/posts/muon
-        s = 0.2 sqrt(max(d_out, d_in))   match_rms_adamw: as large as AdamW's update, so its `lr` serves for both
-                                                    Liu et al. 2025, arXiv:2502.16982, eq. 4
-        s = sqrt(max(1, d_out / d_in))   original
+        B_t = mu B_{t-1} + (1 - mu) G_t,   O_t = NewtonSchulz(mu B_t + (1 - mu) G_t)
+        W_t = (1 - lr decay) W_{t-1} - lr s O_t
+        s = sqrt(max(1, d_out / d_in))   original      Jordan et al. 2024, kellerjordan.github.io/posts/muon
+        s = 0.2 sqrt(max(d_out, d_in))   match_rms_adamw      Liu et al. 2025, arXiv:2502.16982, eq. 4
 
-    Without Nesterov the argument is B_t. Each expert is a matrix of its own. The momentum is an average, not a
-    sum: the same direction. `adam_lr` (null: `lr`) is the rate of what AdamW updates, `embedding_lr` and
-    `head_lr` (null: adam_lr) of these two. Of sharded matrices each is orthogonalised by one process.
+    With the second the update is as large as AdamW's, so that one `lr` serves for both. Without Nesterov the
+    argument is B_t. Each expert is a matrix of its own. The momentum is an average, not a sum: the same
+    direction. `adam_lr` (null: `lr`) is the rate of what AdamW updates, `embedding_lr` and `head_lr` (null:
+    adam_lr) of these two. Of sharded matrices each is orthogonalised by one process.
     """
 
     def __init__(

@@ -12,11 +12,12 @@ Dtype = Literal["auto", "fp32", "bf16"]
 def orthogonal(x_SMN: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
     """Bring all singular values of each matrix near 1, to between 0.7 and 1.2.
 
-        X_0 = G / |G|,   X_k = a X + (b A + c A^2) X,   A = X X^T      Jordan et al. 2024, kellerjordan.github.io/posts/muon
+        X_0 = G / |G|,   X_k = a X + (b A + c A^2) X,   A = X X^T
+                                                    Jordan et al. 2024, kellerjordan.github.io/posts/muon
 
     All matrices in one product. In fp32 and above the recurrence is carried by M x M matrices where that
-    is less work, N > 1.5 M:  Y_k = a I + b A_k + c A_k^2,  A_{k+1} = Y_k A_k Y_k,  X = Y_n ... Y_1 X_0; in bf16
-    its rounding would grow. 24 matrices of 256 x 1024 on one core: 158 ms, 296 without (2026-11-24).
+    is less work, N > 1.5 M:  Y_k = a I + b A_k + c A_k^2,  A_{k+1} = Y_k A_k Y_k,  X = Y_n ... Y_1 X_0; in
+    bf16 its rounding would grow. 24 matrices of 256 x 1024 on one core: 158 ms, 296 without (2026-11-24).
     """
     tall = x_SMN.shape[-2] > x_SMN.shape[-1]
     x_SMN = (x_SMN.mT if tall else x_SMN).to(dtype)

@@ -18,8 +18,8 @@ class ScheduleFree(Optimizer):
         x_{t+1} = (1 - c) x_t + c z_{t+1},   c = r_t^2 / sum_{i <= t} r_i^2
                                                     Defazio et al. 2024, arXiv:2405.15682, algorithm 1
 
-    The model's weights are y; x follows from y and z, see `averaged`. To be used with scheduler=constant, whose
-    warm-up is the paper's.
+    The model's weights are y; x follows from y and z, see `averaged`. To be used with scheduler=constant,
+    whose warm-up is the paper's.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class ScheduleFree(Optimizer):
 
     def averaged(self, p: Tensor) -> Tensor:
         """x of a parameter, whole or sharded as it is."""
-        z = self.state[p].get("fast")
+        z = self.state.get(p, {}).get("fast")
         return p.detach().clone() if z is None else torch.lerp(z, p.detach(), 1 / self.betas[0])
 
     @torch.no_grad()
@@ -65,7 +65,8 @@ class ScheduleFree(Optimizer):
         torch._foreach_copy_(y, torch._foreach_lerp(z, x, b1))
 
     def _start(self, p: Tensor) -> dict[str, Tensor]:
-        counts = {"step": torch.zeros(()), "weight": torch.zeros((), dtype=torch.float64)}
+        exact = torch.promote_types(p.dtype, torch.float32)
+        counts = {"step": torch.zeros(()), "weight": torch.zeros((), dtype=exact)}
         return counts | {"fast": p.detach().clone(), "square": torch.zeros_like(p)}
 
     def _weigh(self, state: dict[str, Tensor], lr: float) -> tuple[float, float]:

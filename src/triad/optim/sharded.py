@@ -83,12 +83,12 @@ def add_up(parts: Sequence[Tensor], over: Sequence[Axes]) -> None:
 
 
 def mean_squares(pieces: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
-    """The mean square of each matrix or vector, of which a piece laid out like a tensor is here; it broadcasts."""
+    """The mean square of each matrix or vector of which a piece is here; it broadcasts."""
     dims = [matrix_dims(x) for x in like]
     sums = [piece.square().sum(over, keepdim=True) for piece, over in zip(pieces, dims, strict=True)]
     add_up(sums, [cut(x, over) for x, over in zip(like, dims, strict=True)])
     sizes = [prod(x.shape[dim] for dim in over) for x, over in zip(like, dims, strict=True)]
-    return torch._foreach_div(sums, sizes)
+    return list(torch._foreach_div(sums, sizes))
 
 
 def zeros_without(x: Tensor, dim: int) -> Tensor:
@@ -130,8 +130,8 @@ def whole(pieces: Sequence[Tensor], like: Tensor) -> Tensor:
     """Stack tensors laid out like one, each whole in one process: this one's share, K x ... x M x N.
 
     `pieces` are what this process holds of each. Processes that hold slices, or copies, of the same matrices
-    share these out among themselves, so that nothing is computed twice; `apart` is the way back. Whole experts
-    stay where they are.
+    share these out among themselves, so that nothing is computed twice; `apart` is the way back. Whole
+    experts stay where they are.
     """
     stacked = torch.stack(list(pieces))
     if not isinstance(like, DTensor):

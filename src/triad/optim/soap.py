@@ -21,6 +21,7 @@ from triad.optim.sharded import (
 )
 
 SIDES = {"left": -2, "right": -1}
+ORDER = 1e-3  # of the mean eigenvalue
 
 
 class SOAP(Optimizer):
@@ -31,10 +32,10 @@ class SOAP(Optimizer):
         L = b3 L + (1 - b3) G G',   R = b3 R + (1 - b3) G' G;   every `frequency` steps Q <- QR(L Q)
                                                     Vyas et al. 2024, arXiv:2409.11321, algorithms 3 and 4
 
-    As in the authors' code, M and V are corrected for their bias, the first step only finds bases (eigenvectors)
-    and a side above `largest` is not turned. Embeddings, head, vectors and routers are AdamW's, with the
-    rates of optimizer=muon. Bases are fp32 at least. Of sharded matrices each is one process's work, and all
-    state is sharded.
+    As in the authors' code, M and V are corrected for their bias, the first step only finds bases
+    (eigenvectors) and a side above `largest` is not turned. Each expert is a matrix of its own. Embeddings,
+    head, vectors and routers are AdamW's, with the rates of optimizer=muon. Bases are fp32 at least. Of
+    sharded matrices each is one process's work, and all state is sharded. Deviates: see `_definite`.
     """
 
     def __init__(
@@ -92,19 +93,18 @@ class SOAP(Optimizer):
             )
             self._put(side, square, matrices)
             if count % self.frequency == 0:
-                # one step of power iteration; at first the eigenvectors themselves
-                basis = (
-                    torch.linalg.qr(square @ bases[side]).Q
-                    if count
-                    else torch.linalg.eigh(square).eigenvectors
-                )
+                square = _definite(square)
+                if count:  # one step of power iteration
+                    basis = torch.linalg.qr(square @ bases[side]).Q
+                else:
+                    basis = torch.linalg.eigh(square).eigenvectors
                 self._put(f"{side}_basis", basis, matrices)
 
     def _adam(self, g_KEMN: Tensor, bases: dict[str, Tensor], matrices: list[Tensor], count: int) -> Tensor:
         """Adam's update in the bases, turned back."""
         b1, b2 = self.betas
-        average = self._get("average", matrices).to(g_KEMN.dtype).lerp_(g_KEMN, 1 - b1)
-        square = self._get("square", matrices).to(g_KEMN.dtype).lerp_(_turned(g_KEMN, bases).square(), 1 - b2)
+        average = self._get("average", matrices).lerp_(g_KEMN, 1 - b1)
+        square = self._get("square", matrices).lerp_(_turned(g_KEMN, bases).square(), 1 - b2)
         self._put("average", average, matrices)
         self._put("square", square, matrices)
         below = (square / (1 - b2**count)).sqrt_().add_(self.eps)
@@ -124,11 +124,20 @@ class SOAP(Optimizer):
 
     def _get(self, key: str, matrices: list[Tensor]) -> Tensor:
         kept = [self.state[p][key] for p in matrices]
-        return whole(locals_of(kept), kept[0])
+        found = whole(locals_of(kept), kept[0])
+        return found.to(torch.promote_types(found.dtype, torch.float32))
 
     def _put(self, key: str, found: Tensor, matrices: list[Tensor]) -> None:
         kept = [self.state[p][key] for p in matrices]
         torch._foreach_copy_(locals_of(kept), apart(found.to(kept[0].dtype), kept[0], len(kept)))
+
+
+def _definite(square_KEMM: Tensor) -> Tensor:
+    """With an order among directions without a gradient yet: else rounding, so the layout, would choose."""
+    size = square_KEMM.shape[-1]
+    order = torch.arange(1, size + 1, device=square_KEMM.device, dtype=square_KEMM.dtype) / size
+    mean = square_KEMM.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+    return square_KEMM + torch.diag_embed(ORDER * mean * order)
 
 
 def _turned(x_KEMN: Tensor, bases: dict[str, Tensor]) -> Tensor:
