@@ -51,8 +51,7 @@ def whole(x: Tensor) -> Tensor:
     return x.full_tensor() if isinstance(x, DTensor) else x
 
 
-def compare(name: str, layout: str, axes: list[tuple]) -> None:
-    node = small.node(name, *WORDS.get(name, []))
+def compare(name: str, node: dict, layout: str, axes: list[tuple]) -> None:
     one, two = small.model(), lay_out(small.model(), axes)
     ones, twos = small.optimizer(one, node), small.optimizer(two, node)
     small.train(one, ones, STEPS)
@@ -72,7 +71,9 @@ def compare(name: str, layout: str, axes: list[tuple]) -> None:
 
 if __name__ == "__main__":
     dist.init_process_group("gloo")
-    for layout, axes in (LAYOUTS if dist.get_world_size() == 2 else LAYOUTS_OF_FOUR).items():
-        for name in small.NAMES:
-            compare(name, layout, axes)
+    layouts = LAYOUTS if dist.get_world_size() == 2 else LAYOUTS_OF_FOUR
+    for name in small.NAMES:
+        node = small.node(name, *WORDS.get(name, []))
+        for layout, axes in layouts.items():
+            compare(name, node, layout, axes)
     depart(0)

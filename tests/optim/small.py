@@ -47,7 +47,7 @@ def gradients(step: int, of: nn.Module) -> dict[str, Tensor]:
 
 
 def node(name: str, *words: str) -> dict:
-    return compose([f"optimizer={name}", *words])["optimizer"]
+    return compose([f"optimizer={name}", "strategy=ddp", *words])["optimizer"]
 
 
 def optimizer(of: nn.Module, node: dict) -> torch.optim.Optimizer:
