@@ -348,8 +348,8 @@ TABLE = [
     Impossible(
         "one average is validated",
         lambda c: len({"ema", "swa", "averaged"} & c["callbacks"].keys()) > 1,
-        "callbacks has two of ema, swa and averaged (of optimizer=schedule_free), and both would be validated "
-        "in the weights' place: use one of them",
+        "callbacks has two of ema, swa and averaged (of optimizer=schedule_free), and both would be "
+        "validated in the weights' place: use one of them",
     ),
     Impossible(
         "DeepSpeed clips by norm",
