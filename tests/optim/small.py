@@ -1,11 +1,14 @@
 """A model with a parameter of every role, and its optimizer as conf/optimizer says."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from triad.door import build, compose
 from triad.layers.moe import MixtureOfExperts
-from triad.optim.roles import decay_groups, roles
+from triad.layers.routers.top_k import TopK
+from triad.optim.roles import decay_groups
 from triad.sentences import CONF
 
 NAMES = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
@@ -14,10 +17,6 @@ OF_MATRICES = ("muon", "soap")
 
 def model() -> nn.Module:
     """In double precision; sizes do not divide by two; a matrix of each shape, and one shape twice."""
-    from functools import partial
-
-    from triad.layers.routers.top_k import TopK
-
     router = partial(TopK, top_k=2, normalize=True, balance=0.0, z=0.0)
     parts = {
         "embedding": nn.Embedding(7, 6),
@@ -61,7 +60,7 @@ def train(of: nn.Module, opt: torch.optim.Optimizer, steps: range, put=lambda p,
     """Some steps at a rate that changes."""
     named = dict(of.named_parameters())
     for step in steps:
-        for name, g in gradients(step, model()).items():
+        for name, g in gradients(step, of).items():
             named[name].grad = put(named[name], g)
         for group in opt.param_groups:
             group["lr"] = group["peak_lr"] * factor(step)
@@ -70,6 +69,3 @@ def train(of: nn.Module, opt: torch.optim.Optimizer, steps: range, put=lambda p,
 
 def factor(step: int) -> float:
     return (step + 1) / 4 if step < 3 else 1.0
-
-
-__all__ = ["NAMES", "OF_MATRICES", "factor", "gradients", "model", "node", "optimizer", "roles", "train"]

@@ -9,7 +9,10 @@ import torch
 from torch import nn
 
 from tests.optim import papers, small
+from triad.door import build
 from triad.launch import launch
+from triad.optim.newton_schulz import orthogonal
+from triad.optim.roles import roles
 
 STEPS = 5
 VARIANTS = {
@@ -49,7 +52,7 @@ def test_an_optimizer_takes_the_steps_of_its_paper(name: str, words: tuple[str, 
     small.train(model, optimizer, range(STEPS))
     lrs = [node["lr"] * small.factor(step) for step in range(STEPS)]
     steps = [small.gradients(step, model) for step in range(STEPS)]
-    for parameter, role in small.roles(model).items():
+    for parameter, role in roles(model).items():
         decay = 0.0 if role == "vector" else node["weight_decay"]
         gs = [step[parameter] for step in steps]
         wanted = expected(before[parameter], gs, lrs, decay, node, name, role)
@@ -68,7 +71,7 @@ def test_schedule_free_averages_as_its_paper_does() -> None:
     torch.testing.assert_close(optimizer.averaged(model.wide.weight), x)
 
 
-def test_the_vectors_of_a_layer_that_is_all_zero_leave_it() -> None:
+def test_a_matrix_that_starts_at_zero_leaves_it() -> None:
     for name in ("lamb", "adafactor", "muon"):
         model = nn.ModuleDict({"up": nn.Linear(4, 3), "down": nn.Linear(3, 4)}).double()
         nn.init.zeros_(model.up.weight)
@@ -113,10 +116,6 @@ def test_a_step_by_nothing_at_a_rate_of_nothing_changes_nothing(name: str) -> No
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3, 8, 30), (2, 30, 8), (2, 9, 10)])
 def test_orthogonal_matrices_err_no_more_than_torch_s(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    from torch.optim import Muon
-
-    from triad.optim.newton_schulz import orthogonal
-
     torch.manual_seed(0)
     given = torch.randn(shape)
     exact = torch.stack([papers.newton_schulz(x, 5) for x in given.double()])
@@ -125,7 +124,7 @@ def test_orthogonal_matrices_err_no_more_than_torch_s(shape: tuple[int, ...], dt
     for x in given:
         w = nn.Parameter(torch.zeros_like(x))
         w.grad = x
-        Muon([w], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False).step()
+        torch.optim.Muon([w], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False).step()
         theirs.append(-w.detach().double() / max(1, x.shape[0] / x.shape[1]) ** 0.5)
     error = (torch.stack(theirs) - exact).norm()
     assert ours <= (1e-4 if dtype == torch.float32 else 1.5) * error
@@ -133,8 +132,6 @@ def test_orthogonal_matrices_err_no_more_than_torch_s(shape: tuple[int, ...], dt
 
 def test_an_optimizer_that_is_not_told_roles_says_so() -> None:
     given = small.node("muon") | {"weight_decay": 0.0}
-    from triad.door import build
-
     with pytest.raises(ValueError, match="decay_groups"):
         build({"optimizer": given})["optimizer"](small.model().parameters())
 
