@@ -107,6 +107,16 @@ def test_checkpoints_are_timed_in_every_layout(benchmark: Benchmark) -> None:
     assert rows(benchmark("checkpoints", *words), "layout") == ["single", "fsdp"]
 
 
+@pytest.mark.slow
+def test_every_optimizer_is_timed_against_adamw_alone_and_sharded(benchmark: Benchmark) -> None:
+    shape = ("model.width=32", "model.depth=1", "model.attention.heads=2", "vocab_size=64")
+    printed = benchmark("optimizers", "rounds=1", "steps=1", *shape)
+    files = {path.stem for path in (REPOSITORY / "conf" / "optimizer").glob("*.yaml")}
+    assert set(rows(printed, "optimizer")) == files
+    assert "Same work" in printed
+    assert "torch.optim.Muon" in printed
+
+
 def test_a_layout_that_nobody_knows_and_a_gpu_that_is_not_there_are_refused(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

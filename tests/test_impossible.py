@@ -84,6 +84,7 @@ EXAMPLES = {
     "ZeRO has three stages": f"strategy=deepspeed strategy.stage=4 {TWO}",
     "ZeRO keeps fp32 weights": f"strategy=deepspeed precision=bf16-true {TWO}",
     "ZeRO updates flat slices of weights": f"strategy=deepspeed optimizer=adagrad {TWO}",
+    "an average that the optimizer keeps": "optimizer=schedule_free ~callbacks.averaged",
     "weights leave the GPU when they are kept in parts": (
         f"strategy=deepspeed strategy.offload_parameters=true {TWO}"
     ),

@@ -192,7 +192,8 @@ def quieten() -> None:
     """Keep Lightning's and torch's remarks about our own choices off the screen; real warnings stay."""
     import lightning.pytorch  # noqa: F401 (it sets its log levels on import)
 
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    # the last says that gloo sends all of a matrix where NCCL sends a part of it
+    for name in ("lightning.pytorch", "lightning.fabric", "torch.distributed.tensor._collective_utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for message in EXPECTED:
         warnings.filterwarnings("ignore", message)

@@ -316,8 +316,14 @@ TABLE = [
     Impossible(
         "ZeRO updates flat slices of weights",
         lambda c: is_deepspeed(c) and c["optimizer"]["_target_"].rpartition(".")[2] not in BY_ELEMENT,
-        "strategy=deepspeed updates flat slices of weights: use optimizer=adamw, adam or sgd, or "
-        "strategy=fsdp",
+        "strategy=deepspeed updates flat slices of weights: use optimizer=adamw, adam, sgd, lion or rmsprop, "
+        "or strategy=fsdp",
+    ),
+    Impossible(
+        "an average that the optimizer keeps",
+        lambda c: ("averaged" in c["callbacks"]) != c["optimizer"]["_target_"].endswith(".ScheduleFree"),
+        "callbacks.averaged and optimizer._target_={optimizer[_target_]} do not go together: use "
+        "optimizer=schedule_free, which brings both",
     ),
     Impossible(
         "weights leave the GPU when they are kept in parts",
@@ -341,8 +347,9 @@ TABLE = [
     ),
     Impossible(
         "one average is validated",
-        lambda c: {"ema", "swa"} <= c["callbacks"].keys(),
-        "callbacks has ema and swa, and both would be validated in the weights' place: use one of them",
+        lambda c: len({"ema", "swa", "averaged"} & c["callbacks"].keys()) > 1,
+        "callbacks has two of ema, swa and averaged (of optimizer=schedule_free), and both would be "
+        "validated in the weights' place: use one of them",
     ),
     Impossible(
         "DeepSpeed clips by norm",

@@ -28,7 +28,8 @@ def decay_groups(
     and biases have no scale that decay should shrink. `rate` gives what multiplies a parameter's learning
     rate, by its name; a group says it as `rate`, and its decay is divided by it, so that rate x decay, what
     a weight loses in a step, is the same for all. Each group holds one class of tensor: fused updates do not
-    take whole and sliced ones (DTensor) together.
+    take whole and sliced ones (DTensor) together. Its `roles` say what each of its parameters is, to an
+    optimizer that asks.
     """
     kind = roles(model)
     groups: dict[tuple, dict] = {}
@@ -36,8 +37,10 @@ def decay_groups(
         for name, p in model.named_parameters():
             if p.requires_grad and (kind[name] in decaying) == decays:
                 factor = 1.0 if rate is None else rate(name)
-                fresh = {"params": [], "weight_decay": decay / factor, "rate": factor}
-                groups.setdefault((decays, factor, type(p)), fresh)["params"].append(p)
+                fresh = {"params": [], "roles": [], "weight_decay": decay / factor, "rate": factor}
+                group = groups.setdefault((decays, factor, type(p)), fresh)
+                group["params"].append(p)
+                group["roles"].append(kind[name])
     return list(groups.values())
 
 

@@ -1,0 +1,51 @@
+"""AdamW for what an optimizer of matrices leaves: embeddings, head, vectors and routers."""
+
+from collections.abc import Iterable
+
+from torch.optim import AdamW, Optimizer
+
+MATRICES = ("matrix", "expert")
+
+
+def split(groups: Iterable[dict]) -> list[dict]:
+    """Groups of one role each, hidden matrices first. Raises ValueError where roles are not told."""
+    found: dict[tuple[str, int], dict] = {}
+    for number, group in enumerate(groups):
+        if not isinstance(group, dict) or "roles" not in group:
+            raise ValueError(
+                "this optimizer needs to know what parameters are: triad.optim.roles.decay_groups"
+            )
+        for p, role in zip(group["params"], group["roles"], strict=True):
+            rest = {key: value for key, value in group.items() if key not in ("params", "roles")}
+            found.setdefault((role, number), rest | {"role": role, "params": []})["params"].append(p)
+    return sorted(found.values(), key=lambda group: group["role"] not in MATRICES)
+
+
+def of_matrices(optimizer: Optimizer) -> list[dict]:
+    """The groups that the optimizer itself updates."""
+    return [group for group in optimizer.param_groups if group["role"] in MATRICES]
+
+
+class Beside:
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) on the other groups and the state of an optimizer.
+
+    So there is one optimizer with one state, whose every step ends with `step` of this.
+    """
+
+    def __init__(
+        self, owner: Optimizer, lr: float | None, betas: tuple[float, float], eps: float, by_role: dict
+    ) -> None:
+        self.owner, others = owner, [g for g in owner.param_groups if g["role"] not in MATRICES]
+        for group in others:
+            rate = by_role.get(group["role"])
+            rate = lr if rate is None else rate
+            group["lr"] = group["lr"] if rate is None else rate
+            group |= {"betas": tuple(betas), "eps": eps}
+        self.adamw = AdamW(others, fused=True) if others else None
+
+    def step(self) -> None:
+        """Update the other groups; they and their state are the owner's, also after it has loaded others."""
+        if self.adamw:
+            self.adamw.param_groups = [g for g in self.owner.param_groups if g["role"] not in MATRICES]
+            self.adamw.state = self.owner.state
+            self.adamw.step()

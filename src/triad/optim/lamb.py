@@ -1,0 +1,68 @@
+"""LAMB: Adam whose step is as large as the layer, for large batches."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from triad.optim.sharded import evaluated, gradients, in_range, locals_of, mean_squares, moving
+
+
+class Lamb(Optimizer):
+    """Scale Adam's update of each layer to the norm of its weights.
+
+        r_t = m_t / (sqrt(v_t) + eps),   x_t = x_{t-1} - lr |x| / |r_t + decay x| (r_t + decay x)
+                                                        You et al. 2020, arXiv:1904.00962, algorithm 2
+
+    m and v are Adam's averages, corrected for their bias. A layer is a matrix, each expert its own. phi is
+    the identity. As in the authors' code, vectors are updated by r_t alone, and so is what is 0.
+    """
+
+    def __init__(
+        self, params: Iterable, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        self.betas, self.eps = (in_range("betas", betas[0]), in_range("betas", betas[1])), eps
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        loss = evaluated(closure)
+        for group in self.param_groups:
+            if parameters := moving(group):
+                self._update(parameters, group["lr"], group["weight_decay"])
+        return loss
+
+    def _update(self, parameters: list[Tensor], lr: float, decay: float) -> None:
+        weights = locals_of(parameters)
+        updates = self._adam(parameters)
+        torch._foreach_add_(updates, weights, alpha=decay)
+        sizes = zip(mean_squares(weights, parameters), mean_squares(updates, parameters), strict=True)
+        for p, update, (of_weight, of_update) in zip(parameters, updates, sizes, strict=True):
+            if p.ndim > 1:
+                both = (of_weight > 0) & (of_update > 0)
+                update.mul_(torch.where(both, (of_weight / of_update).sqrt(), 1.0))
+        torch._foreach_add_(weights, updates, alpha=-lr)
+
+    def _adam(self, parameters: list[Tensor]) -> list[Tensor]:
+        """m / (sqrt(v) + eps), corrected for bias."""
+        for p in parameters:
+            if "step" not in self.state[p]:
+                averages = {"average": torch.zeros_like(p), "square": torch.zeros_like(p)}
+                self.state[p] |= {"step": torch.zeros(())} | averages
+            self.state[p]["step"] += 1
+        counts = [self.state[p]["step"].item() for p in parameters]
+        averages = locals_of(self.state[p]["average"] for p in parameters)
+        squares = locals_of(self.state[p]["square"] for p in parameters)
+        found, (b1, b2) = gradients(parameters), self.betas
+        torch._foreach_lerp_(averages, found, 1 - b1)
+        torch._foreach_mul_(squares, b2)
+        torch._foreach_addcmul_(squares, found, found, value=1 - b2)
+        below = torch._foreach_div(squares, [1 - b2**count for count in counts])
+        torch._foreach_sqrt_(below)
+        torch._foreach_add_(below, self.eps)
+        updates = list(torch._foreach_div(averages, [1 - b1**count for count in counts]))
+        torch._foreach_div_(updates, below)
+        return updates

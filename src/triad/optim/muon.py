@@ -1,0 +1,89 @@
+"""Muon: matrices move by orthogonal updates. Shapes: K matrices of a stack, E experts, M rows, N columns."""
+
+from collections.abc import Callable, Iterable
+from math import sqrt
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from triad.optim.beside import Beside, of_matrices, split
+from triad.optim.newton_schulz import Dtype, fast_dtype, orthogonal
+from triad.optim.sharded import alike, apart, evaluated, gradients, in_range, locals_of, moving, whole
+
+Scale = Literal["match_rms_adamw", "original"]
+
+
+class Muon(Optimizer):
+    """Orthogonalise the momentum of each hidden matrix; AdamW for embeddings, head, vectors and routers.
+
+        B_t = mu B_{t-1} + (1 - mu) G_t,   O_t = NewtonSchulz(mu B_t + (1 - mu) G_t)
+        W_t = (1 - lr decay) W_{t-1} - lr s O_t
+        s = sqrt(max(1, d_out / d_in))   original      Jordan et al. 2024, kellerjordan.github.io/posts/muon
+        s = 0.2 sqrt(max(d_out, d_in))   match_rms_adamw      Liu et al. 2025, arXiv:2502.16982, eq. 4
+
+    With the second the update is as large as AdamW's, so that one `lr` serves for both. Without Nesterov the
+    argument is B_t. Each expert is a matrix of its own. The momentum is an average, not a sum: the same
+    direction. `adam_lr` (null: `lr`) is the rate of what AdamW updates, `embedding_lr` and `head_lr` (null:
+    adam_lr) of these two. Of sharded matrices each is orthogonalised by one process.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict],
+        lr: float,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+        scale: Scale,
+        newton_schulz_steps: int,
+        newton_schulz_dtype: Dtype,
+        adam_lr: float | None,
+        embedding_lr: float | None,
+        head_lr: float | None,
+        adam_betas: tuple[float, float],
+        adam_eps: float,
+    ) -> None:
+        super().__init__(split(params), {"lr": lr, "weight_decay": weight_decay})
+        self.momentum, self.nesterov, self.scale = in_range("momentum", momentum), nesterov, scale
+        self.newton_schulz_steps, self.newton_schulz_dtype = newton_schulz_steps, newton_schulz_dtype
+        own = {"embedding": embedding_lr, "head": head_lr}
+        self.beside = Beside(self, adam_lr, adam_betas, adam_eps, own)
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        loss = evaluated(closure)
+        for group in of_matrices(self):
+            for matrices in alike(moving(group)):
+                self._update(matrices, group)
+        self.beside.step()
+        return loss
+
+    def _update(self, matrices: list[Tensor], group: dict) -> None:
+        for p in matrices:
+            if "momentum" not in self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        momenta = locals_of(self.state[p]["momentum"] for p in matrices)
+        weights, found = locals_of(matrices), gradients(matrices)
+        torch._foreach_lerp_(momenta, found, 1 - self.momentum)
+        directions = torch._foreach_lerp(found, momenta, self.momentum) if self.nesterov else momenta
+        update = self._orthogonal(whole(directions, matrices[0]))
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        step = -group["lr"] * self._size(matrices[0], group["role"])
+        torch._foreach_add_(weights, apart(update, matrices[0], len(matrices)), alpha=step)
+
+    def _orthogonal(self, x: Tensor) -> Tensor:
+        dtype = fast_dtype(x.device, self.newton_schulz_dtype, x.dtype)
+        matrices = x.reshape(-1, *x.shape[-2:])
+        return orthogonal(matrices, self.newton_schulz_steps, dtype).reshape(x.shape).to(x.dtype)
+
+    def _size(self, p: Tensor, role: str) -> float:
+        rows, columns = p.shape[-2:]
+        outputs, inputs = (
+            (columns, rows) if role == "expert" else (rows, columns)
+        )  # experts multiply from the right
+        if self.scale == "original":
+            return sqrt(max(1, outputs / inputs))
+        return 0.2 * sqrt(max(outputs, inputs))
