@@ -129,3 +129,22 @@ def test_experts_with_a_rectifier_are_the_equation_and_the_grouped_product_agree
     torch.testing.assert_close(experts(x, end), expected)
     monkeypatch.setattr(moe, "on_cpu", lambda _: False)
     torch.testing.assert_close(experts(x, end), expected)
+
+
+def test_one_token_alone_gets_what_it_gets_in_a_sequence_and_teaches_as_much():
+    model, x = layer(experts=4, top_k=3).eval(), torch.randn(1, 5, 8, dtype=torch.float64)
+    whole = model(x)[0]
+    alone = torch.cat([model(x[:, t : t + 1])[0] for t in range(5)], 1)
+    torch.testing.assert_close(alone, whole)
+    for ours, theirs in zip(
+        *(torch.autograd.grad(y.sin().sum(), model.parameters()) for y in (alone, whole)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_experts_to_whom_nothing_came_still_have_a_gradient():
+    experts = layer().experts
+    y = experts(torch.empty(0, 8, dtype=torch.float64), torch.zeros(4, dtype=torch.int32))
+    y.sum().backward()
+    assert y.shape == (0, 8)
+    assert all(p.grad is not None and not p.grad.any() for p in experts.parameters())

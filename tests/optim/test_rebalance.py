@@ -1,6 +1,7 @@
 from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -64,6 +65,10 @@ def test_a_run_logs_what_its_routers_did_and_keeps_the_bias(train, text: Path, t
     rows = [row for row in read(tmp_path / "outputs" / "a" / "metrics.csv") if "train/loss" in row]
     assert all(0 < row["train/router_entropy"] <= 2.08 for row in rows)  # log 8
     assert all(row["train/dropped"] == 0 and row["train/load_max"] >= 1 for row in rows)
+    for row in rows:
+        shares = [[row[f"train/load/{layer}/{expert}"] for expert in range(8)] for layer in range(2)]
+        assert [sum(share) for share in shares] == pytest.approx([8, 8])
+        assert max(map(max, shares)) == row["train/load_max"]
     held = weights(find(tmp_path / "outputs" / "a"))
     biases = [tensor for name, tensor in held.items() if name.endswith("router.bias")]
     assert len(biases) == 2

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from triad.hardware import peak_flops
 
@@ -94,8 +95,7 @@ class Metrics(Callback):
             "perf/train_s": self.train_s,
         }
         if len(task.load_LE):
-            load_LE = trainer.strategy.total(task.load_LE)
-            metrics["train/load_max"] = float((load_LE.amax(1) / load_LE.mean(1)).max())  # of the worst layer
+            metrics |= loads(trainer.strategy.total(task.load_LE))
         if peak := peak_flops(trainer.strategy.root_device):
             metrics["perf/mfu"] = speed * self.flops_per_token / (peak * trainer.world_size)
         self._log(trainer, metrics)
@@ -123,3 +123,17 @@ class Metrics(Callback):
         if not self.bar or "val/loss" in metrics:
             kind = "val " if "val/loss" in metrics else ""
             self.console.print(f"step {trainer.global_step}/{trainer.max_steps}  {kind}{words}")
+
+
+def loads(load_LE: Tensor) -> dict[str, float]:
+    """Load of each expert of each layer of experts, both counted from 0, over the layer's mean; the largest.
+
+    One wait for the device, and only at a report.
+    """
+    share_LE = (load_LE / load_LE.mean(1, keepdim=True)).tolist()
+    each = {
+        f"train/load/{layer}/{expert}": share
+        for layer, share_E in enumerate(share_LE)
+        for expert, share in enumerate(share_E)
+    }
+    return {"train/load_max": max(each.values()), **each}

@@ -3,7 +3,7 @@
 Shapes: B batch, T time, D width, F hidden, E experts, R rows of tokens sorted by expert.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -86,9 +86,22 @@ def loop(x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD
     Forward and backward of a layer, width 256, 8 experts of 352, top 2, 4,096 tokens, EPYC, 2 threads
     (grouped in brackets): fp32 100 ms (119), bf16 autocast 66 ms (70).
     """
-    counts = end_E.diff(prepend=end_E.new_zeros(1)).tolist()
-    rows = zip(x_RD.split(counts), gate_EDF.unbind(), up_EDF.unbind(), down_EFD.unbind(), strict=True)
+    rows = each_with_its_rows(x_RD, end_E, gate_EDF, up_EDF, down_EFD)
     return torch.cat([(F.silu(x @ gate) * (x @ up)) @ down for x, gate, up, down in rows])
+
+
+def each_with_its_rows(x_RD: Tensor, end_E: Tensor, *weights: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The rows of each expert and its weights; experts without rows are left out, unless all are.
+
+    One token, width 256, Xeon, 1 thread, on a loaded machine: with this and nothing to sort back a layer with
+    2 of 8 experts takes 0.80 of the time, with 8 of 64 it takes 0.58 (2026-11-24).
+    """
+    counts = end_E.diff(prepend=end_E.new_zeros(1)).tolist()
+    met = [expert for expert, count in enumerate(counts) if count] or list(range(len(counts)))
+    # with gradients unbind, whose backward writes a weight's gradient once and not once an expert
+    each = [weight.unbind() if torch.is_grad_enabled() else weight for weight in weights]
+    for x, expert in zip(x_RD.split([counts[expert] for expert in met]), met, strict=True):
+        yield x, *(weight[expert] for weight in each)
 
 
 def on_cpu(x: Tensor) -> bool:

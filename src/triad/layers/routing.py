@@ -56,11 +56,15 @@ class TokensChoose(NamedTuple):
         """Sort rows by expert, apply, sort back: gathers only, so no sum depends on the order of threads."""
         x_ND, choice_R, k = x_BTD.flatten(0, 1), self.expert_BTk.flatten(), self.expert_BTk.shape[-1]
         sorted_R, order_R = choice_R.sort(stable=True)
-        back_R = order_R.argsort()
         experts_E = torch.arange(self.experts, device=x_ND.device)
         end_E = torch.searchsorted(sorted_R, experts_E, right=True, out_int32=True)
+        weight_R = self.weight_BTk.flatten()[order_R]
+        if len(x_ND) == 1:  # as in generation: rows are copies of one token, and nothing need be sorted back
+            y_RD = experts(x_ND.repeat(k, 1), end_E)
+            return (weight_R.to(y_RD.dtype) @ y_RD).view_as(x_BTD)
+        back_R = order_R.argsort()
         y_RD = experts(_Dispatch.apply(x_ND, order_R, back_R, k), end_E)
-        y_RD = y_RD * self.weight_BTk.flatten()[order_R].to(y_RD.dtype)[:, None]
+        y_RD = y_RD * weight_R.to(y_RD.dtype)[:, None]
         return _Combine.apply(y_RD, order_R, back_R, k).view_as(x_BTD)
 
 
