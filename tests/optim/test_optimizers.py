@@ -140,3 +140,12 @@ def test_two_processes_take_the_steps_of_one_and_hold_its_state(monkeypatch: pyt
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     script = str(Path(__file__).parent / "laid_out.py")
     assert launch([sys.executable, "-W", "error::FutureWarning", script], ranks=2, threads=1) == 0
+
+
+@pytest.mark.slow
+def test_four_processes_that_cut_and_copy_in_two_ways_take_the_steps_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    script = str(Path(__file__).parent / "laid_out.py")
+    assert launch([sys.executable, script], ranks=4, threads=1) == 0

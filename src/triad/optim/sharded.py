@@ -113,7 +113,7 @@ def _zeros(
     if not isinstance(x, DTensor):
         return torch.zeros(shape, dtype=dtype, device=x.device)
     dims = [None if (dim := _dim(place)) is None else moved(dim) for place in x.placements]
-    places = [Replicate() if dim is None else Shard(dim) for dim in dims]
+    places = [_along(place, dim) for place, dim in zip(x.placements, dims, strict=True)]
     return distributed_zeros(*shape, dtype=dtype, device_mesh=x.device_mesh, placements=places)
 
 
@@ -156,13 +156,25 @@ def _stacked(share: Tensor, count: int, like: DTensor, places: list[Placement]) 
 
 def _behind(x: DTensor) -> list[Placement]:
     """A tensor's layout with the stack's dimension before its own."""
-    return [Replicate() if (dim := _dim(place)) is None else Shard(dim + 1) for place in x.placements]
+    return [_along(place, None if (dim := _dim(place)) is None else dim + 1) for place in x.placements]
 
 
 def _owners(x: DTensor) -> list[Placement]:
     """Whole matrices dealt out: experts stay apart, all else is cut along the stack."""
     dims = [_dim(place) for place in x.placements]
     return [Shard(0 if dim is None or dim >= x.ndim - 2 else dim + 1) for dim in dims]
+
+
+def _along(place: Any, dim: int | None) -> Placement:
+    """A placement along another dimension, or none.
+
+    A dimension that tensor parallelism cuts and FSDP cuts again has its stretches in an order of torch's own,
+    a strided shard, which is to stay one.
+    """
+    if dim is None:
+        return Replicate()
+    strides = {"split_factor": place.split_factor} if hasattr(place, "split_factor") else {}
+    return type(place)(dim, **strides)
 
 
 def _dim(place: Placement) -> int | None:
