@@ -194,6 +194,30 @@ def test_every_sequence_is_routed_alone(name):
         torch.testing.assert_close(torch.cat(pieces), whole)
 
 
+@every_router
+def test_padding_changes_neither_what_a_token_gets_nor_a_figure(name):
+    model, (x, tokens) = layer(ROUTERS[name]), inputs()
+    lengths = (T, 7, 1)
+    real = torch.arange(T + 5) < torch.tensor(lengths)[:, None]
+    wide = torch.nn.functional.pad(x, (0, 0, 0, 5)) + 9.0 * ~real[..., None]  # all padding wants one expert
+    y, routing = model(wide, torch.nn.functional.pad(tokens, (0, 5)).where(real, -1), real)
+    for b, length in enumerate(lengths):
+        alone, expected = model(x[b : b + 1, :length], tokens[b : b + 1, :length])
+        torch.testing.assert_close(y[b, :length], alone[0])
+        for found, wanted in zip(routing, expected, strict=True):
+            torch.testing.assert_close(found[b : b + 1], wanted)
+
+
+@every_router
+def test_a_row_of_padding_alone_gives_numbers_and_weighs_nothing(name):
+    model, (x, tokens) = layer(ROUTERS[name]), inputs()
+    y, routing = model(x, tokens, torch.zeros_like(tokens, dtype=torch.bool))
+    (y.sum() + routing.auxiliary_B.sum()).backward()
+    assert y.isfinite().all()
+    assert all(w.grad.isfinite().all() for w in model.parameters() if w.grad is not None)
+    assert not torch.cat((routing.auxiliary_B, routing.seen_BS.flatten())).any()
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 def test_what_a_token_gets_does_not_depend_on_later_ones(name):
     model, (x, tokens) = layer(ROUTERS[name]), inputs()
@@ -296,7 +320,7 @@ def test_a_full_expert_drops_exactly_those_who_come_late():
 def test_sinkhorns_rows_add_up_to_one_and_its_columns_to_a_fair_share():
     logits = 3 * torch.randn(2, 64, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     logits[..., 0] += 5
-    plan = log_plan(logits, 200).exp()
+    plan = log_plan(logits, 200, None).exp()
     torch.testing.assert_close(plan.sum(2), torch.ones(2, 64).double())
     torch.testing.assert_close(plan.sum(1), torch.full((2, 8), 8.0).double())
     load = F.one_hot(plan.argmax(-1), 8).sum(1)

@@ -56,6 +56,24 @@ def test_padding_changes_no_logit(name: str) -> None:
     torch.testing.assert_close(model(padded)[0][:, :12], model(x)[0], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("router", ["switch", "gshard", "hash", "sinkhorn", "expert_choice"])
+def test_padding_changes_no_logit_of_an_encoder_with_experts_in_training(router: str) -> None:
+    node = OmegaConf.to_container(OmegaConf.load(CONF.parent / "router" / f"{router}.yaml"))
+    experts = {"_target_": "triad.layers.moe.MixtureOfExperts", "_partial_": True, "hidden": 8, "experts": 4}
+    model = build(
+        "encoder", 17, 40, width=32, feedforward=experts | {"shared": 0, "expert": None, "router": node}
+    )
+    initialise(model.double(), 0)
+    x = torch.randint(3, (2, 12), generator=torch.Generator().manual_seed(0))  # few words: full experts
+    padded = torch.nn.functional.pad(x, (0, 20), value=PADDING)
+    (alone, routings), (found, others) = model.train()(x), model(padded)
+    torch.testing.assert_close(found[:, :12], alone, rtol=1e-10, atol=1e-10)
+    for one, other in zip(routings, others, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-10)
+    if router == "switch":
+        assert sum(routing.dropped_B.sum() for routing in routings) > 0, "nothing was dropped"
+
+
 @every_encoder
 def test_rows_of_padding_alone_spoil_no_gradient(name: str) -> None:
     model = small(name)

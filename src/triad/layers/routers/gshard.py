@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, capacity, entropy, load, logits, within
+from triad.layers.routing import Routing, TokensChoose, capacity, entropy, length, load, logits, mean, within
 
 
 class GShard(nn.Module):
@@ -30,17 +30,20 @@ class GShard(nn.Module):
         self.capacity, self.balance = capacity, balance
         self.weight = nn.Parameter(torch.empty(experts, width))
 
-    def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[TokensChoose, Routing]:
+    def forward(
+        self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
+    ) -> tuple[TokensChoose, Routing]:
         probability_BTE = logits(x_BTD, self.weight).softmax(-1)
-        time, experts = probability_BTE.shape[1:]
+        time, experts = length(probability_BTE, real_BT), probability_BTE.shape[-1]
         weight_BT2, expert_BT2 = probability_BTE.topk(2, dim=-1)
         weight_BT2 = weight_BT2 / weight_BT2.sum(-1, keepdim=True)
-        first_BE = load(expert_BT2[..., :1], probability_BTE)
-        balance_B = (first_BE / time * probability_BTE.mean(1)).sum(-1) * experts
+        first_BE = load(expert_BT2[..., :1], probability_BTE, real_BT)
+        balance_B = (first_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
         kept_BT2 = torch.ones_like(expert_BT2, dtype=torch.bool)
         if self.training:
-            kept_BT2 = within(expert_BT2, experts, capacity(self.capacity, 2 * time, experts))
-        dropped_B = 1 - kept_BT2.to(weight_BT2.dtype).mean((1, 2))
-        load_BE = load(expert_BT2, probability_BTE)
-        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE), dropped_B)
+            asks_BT1 = None if real_BT is None else real_BT[..., None]
+            kept_BT2 = within(expert_BT2, experts, capacity(self.capacity, 2 * time, experts), asks_BT1)
+        dropped_B = mean((~kept_BT2).to(weight_BT2.dtype).mean(-1), real_BT)
+        load_BE = load(expert_BT2, probability_BTE, real_BT)
+        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
         return TokensChoose(expert_BT2, weight_BT2 * kept_BT2, experts), routing
