@@ -11,6 +11,7 @@ SPLIT = ("zero_bubble", "zbv", "dualpipev")  # gradients of weights apart from t
 FOLDED = ("zbv", "dualpipev")  # the last stage is with the first
 SEQUENCE_WIDE = {"expert_choice", "sinkhorn"}  # what a token is given depends on those behind it
 COUNTED = SEQUENCE_WIDE | {"switch", "gshard"}  # ... or on how many there are before it
+READING = {"hash", "gshard"}  # what a token is given depends on the words themselves
 BY_ELEMENT = ("AdamW", "Adam", "SGD", "Lion", "RMSprop")  # update each number by itself
 ADAPTIVE = ("AdamW", "Adam", "Adagrad")  # divide by the gradient's size
 ROLES = ("matrix", "embedding", "head", "vector", "router", "expert")  # triad.optim.roles imports torch

@@ -93,14 +93,33 @@ def naive_switch(router, x_TD, _):
     return weights, loss, dropped / T
 
 
-def naive_gshard(router, x_TD, _):
+def splitmix(x):
+    """SplitMix64's next number, in whole numbers modulo 2^64."""
+    x = (x + 0x9E3779B97F4A7C15) % 2**64
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+    return x ^ x >> 31
+
+
+def naive_chances(tokens, pairs):
+    """For each token a number between 0 and 1, of the words so far and the pair of experts."""
+    sofar, found = 0, []
+    for t, (word, (one, two)) in enumerate(zip(tokens.tolist(), pairs, strict=True)):
+        sofar += splitmix(splitmix(word) + t * 0x9E3779B97F4A7C15)
+        found.append(splitmix(sofar + splitmix(one * 2**32 + two)) % 2**63 / 2**63)
+    return found
+
+
+def naive_gshard(router, x_TD, tokens):
     p = [softmax(row) for row in scores(router, x_TD)]
     room = [math.ceil(2 * T / E * router.capacity)] * E
     weights, first, dropped = {}, [0] * E, 0
-    for t, row in enumerate(p):
-        one, two = best(row, 2)
+    pairs = [best(row, 2) for row in p]
+    chances = naive_chances(tokens, pairs)
+    for t, (row, (one, two)) in enumerate(zip(p, pairs, strict=True)):
         first[one] += 1
-        for e in (one, two):
+        asked = 2 * row[two] / (row[one] + row[two]) > chances[t]
+        for e in (one, two) if asked else (one,):
             if room[e]:
                 room[e] -= 1
                 weights[t, e] = row[e] / (row[one] + row[two])
@@ -246,7 +265,12 @@ def test_outside_training_a_token_is_routed_alike_alone_and_in_a_sequence(name):
 def test_loads_add_up_to_the_rows_and_carry_no_gradient(name):
     model, (x, tokens) = layer(ROUTERS[name]), inputs()
     routing = model(x, tokens)[1]
-    assert (routing.load_BE.sum(1) == T * model.router.top_k).all()
+    rows_B = routing.load_BE.sum(1)
+    if name == "gshard":  # the second expert is asked by chance in training
+        assert (rows_B >= T).all()
+        assert 3 * T < rows_B.sum() < 3 * 2 * T
+        rows_B = model.eval()(x, tokens)[1].load_BE.sum(1)
+    assert (rows_B == T * model.router.top_k).all()
     assert routing.seen_BS.shape == (3, E + 2)
     assert not routing.seen_BS.requires_grad
 
@@ -293,13 +317,13 @@ def test_the_balance_loss_is_1_when_uniform_and_rises_to_e_over_k_when_collapsed
     model = layer(partial(ROUTERS[name], balance=1.0, **({"z": 0.0} if name == "top_k" else {})))
     k = model.router.top_k
     torch.nn.init.zeros_(model.router.weight)
-    x = torch.ones(1, T, D, dtype=torch.float64)
-    assert model(x)[1].auxiliary_B.item() == pytest.approx(1)
+    x, tokens = torch.ones(1, T, D, dtype=torch.float64), inputs(1)[1]
+    assert model(x, tokens)[1].auxiliary_B.item() == pytest.approx(1)
     with torch.no_grad():
         model.router.weight[:] = -9.0
         model.router.weight[:k] = 9.0
     expected = E * 1.0 * 0.5 if name == "gshard" else E / k  # GShard counts first choices: one of two equals
-    assert model(x)[1].auxiliary_B.item() == pytest.approx(expected)
+    assert model(x, tokens)[1].auxiliary_B.item() == pytest.approx(expected)
 
 
 def test_a_full_expert_drops_exactly_those_who_come_late():
@@ -315,6 +339,31 @@ def test_a_full_expert_drops_exactly_those_who_come_late():
     y, routing = model.eval()(x)
     assert y.any(-1).all()
     assert routing.dropped_B.tolist() == [0]
+
+
+def test_gshard_asks_the_second_expert_as_often_as_its_weight_says():
+    model = layer(partial(GShard, capacity=9.0, balance=0.0), experts=2)
+    wanted = torch.tensor([0.1, 0.25, 0.4])  # w_2 of three sequences
+    with torch.no_grad():
+        model.router.weight.zero_()[0, 0] = 1.0
+    x = torch.zeros(3, 4000, D, dtype=torch.float64)
+    x[..., 0] = (1 / wanted.double() - 1).log()[:, None]
+    tokens = torch.randint(50, (3, 4000), generator=torch.Generator().manual_seed(0))
+    choice, routing = model.router(x, tokens)
+    torch.testing.assert_close(routing.load_BE[:, 1] / 4000, 2 * wanted.double(), atol=0.02, rtol=0)
+    assert not routing.dropped_B.any()
+    assert torch.equal(choice.weight_BTk, model.router(x, tokens)[0].weight_BTk)
+    other = model.router(x, tokens.flip(1))[0]
+    assert not torch.equal(choice.weight_BTk, other.weight_BTk)
+    one, two = choice.weight_BTk[:2, :, 1] > 0
+    assert (one & two).double().mean() == pytest.approx(0.2 * 0.5, abs=0.02)  # sequences draw apart
+
+
+def test_gshard_without_tokens_is_refused_in_training_only():
+    model, (x, _) = layer(ROUTERS["gshard"]), inputs()
+    with pytest.raises(ValueError, match="router=gshard needs the tokens"):
+        model(x)
+    assert model.eval()(x)[0].isfinite().all()
 
 
 def test_sinkhorns_rows_add_up_to_one_and_its_columns_to_a_fair_share():
@@ -401,7 +450,7 @@ def test_planted_clusters_are_recovered(name):
     for _ in range(200):
         kind = torch.stack([torch.randperm(32, generator=generator) % 4 for _ in range(8)])
         x = 2 * centres[kind] + 0.3 * torch.randn(8, 32, D, generator=generator)
-        y, routing = model(x)
+        y, routing = model(x, torch.randint(1000, (8, 32), generator=generator))
         loss = (y - torch.einsum("btd,btdf->btf", x, maps[kind])).square().mean() + routing.auxiliary_B.mean()
         optimizer.zero_grad()
         loss.backward()
