@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from triad.layers.moe import MixtureOfExperts
+from triad.layers.routers.base_layer import BaseLayer, assigned
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.expert_choice import ExpertChoice
 from triad.layers.routers.gshard import GShard
@@ -29,8 +30,9 @@ ROUTERS = {
     "expert_choice": partial(ExpertChoice, capacity=2.0),
     "hash": Hash,
     "sinkhorn": partial(Sinkhorn, iterations=3),
+    "base": BaseLayer,
 }
-CAUSAL = [name for name in ROUTERS if name not in ("expert_choice", "sinkhorn")]
+CAUSAL = [name for name in ROUTERS if name not in ("expert_choice", "sinkhorn", "base")]
 every_router = pytest.mark.parametrize("name", ROUTERS)
 
 
@@ -171,6 +173,26 @@ def naive_sinkhorn(router, x_TD, _):
     return {(t, e): softmax(logits[t])[e] for t, e in enumerate(chosen)}, 0, 0
 
 
+def best_assignment(scores, room):
+    """Every way to load the experts, token by token: the largest sum, and who gets what in it."""
+    states = {(0,) * len(scores[0]): (0.0, ())}
+    for row in scores:
+        further = {}
+        for load, (total, chosen) in states.items():
+            for e, score in enumerate(row):
+                at = (*load[:e], load[e] + 1, *load[e + 1 :])
+                if load[e] < room and total + score > further.get(at, (-math.inf,))[0]:
+                    further[at] = total + score, (*chosen, e)
+        states = further
+    return max(states.values())
+
+
+def naive_base(router, x_TD, _):
+    table = scores(router, x_TD)
+    _, chosen = best_assignment(table, math.ceil(T / E))
+    return {(t, e): 1 / (1 + math.exp(-table[t][e])) for t, e in enumerate(chosen)}, 0, 0
+
+
 def naive(model, x_TD, tokens):
     """What the layer gives for one sequence, its auxiliary loss and the share of what was dropped."""
     name = type(model.router).__name__
@@ -182,6 +204,7 @@ def naive(model, x_TD, tokens):
         "ExpertChoice": naive_expert_choice,
         "Hash": naive_hash,
         "Sinkhorn": naive_sinkhorn,
+        "BaseLayer": naive_base,
     }
     weights, loss, dropped = written_out[name](model.router, x_TD, tokens)
     y, e = torch.zeros_like(x_TD), model.experts
@@ -374,6 +397,38 @@ def test_sinkhorns_rows_add_up_to_one_and_its_columns_to_a_fair_share():
     torch.testing.assert_close(plan.sum(1), torch.full((2, 8), 8.0).double())
     load = F.one_hot(plan.argmax(-1), 8).sum(1)
     assert load.max() <= 2 * 8 < F.one_hot(logits.argmax(-1), 8).sum(1).max()
+
+
+@pytest.mark.parametrize(("time", "experts"), [(1, 1), (2, 4), (5, 3), (8, 2), (9, 4)])
+def test_base_layers_assign_as_the_best_of_all_ways(time, experts):
+    score = torch.randn(5, time, experts, dtype=torch.float64, generator=torch.Generator().manual_seed(time))
+    score[..., 0] += 2  # in demand
+    score[4] = score[4].round()  # ties
+    chosen = assigned(score, None)
+    for table, experts_T in zip(score, chosen, strict=True):
+        room = math.ceil(time / experts)
+        assert experts_T.bincount(minlength=experts).max() <= room
+        total = table.gather(1, experts_T[:, None]).sum().item()
+        assert total == pytest.approx(best_assignment(table.tolist(), room)[0])
+
+
+@pytest.mark.parametrize("time", [256, 250])
+def test_base_layers_assignment_is_optimal_by_duality(time):
+    """sum_t max_e (s_te - u_e) + room sum_e u_e bounds every assignment, for all u >= 0: ours meets it."""
+    generator = torch.Generator().manual_seed(0)
+    skew = 3 * torch.randn(3, 1, 8, generator=generator)
+    score = (torch.randn(3, time, 8, generator=generator) + skew).double()
+    score[2] = score[2].abs().log()  # far from a bell
+    chosen, room = assigned(score, None), math.ceil(time / 8)
+    assert score.argmax(-1)[0].bincount().max() > 2 * room, "nothing was to be balanced"
+    for table, experts_T in zip(score, chosen, strict=True):
+        assert experts_T.bincount(minlength=8).max() <= room
+        found, price = table.gather(1, experts_T[:, None]), torch.zeros(8, dtype=torch.float64)
+        for _ in range(8):  # the least price at which nobody of e would rather be with another expert
+            for e in experts_T.unique():
+                price = price.maximum(price[e] + (table - found)[experts_T == e].amax(0))
+        bound = (table - price).amax(1).sum() + room * price.sum()
+        torch.testing.assert_close(found.sum(), bound, rtol=1e-12, atol=1e-9)
 
 
 def test_a_hash_sends_a_word_always_to_the_same_expert_and_spreads_words_over_all():

@@ -56,7 +56,7 @@ def test_padding_changes_no_logit(name: str) -> None:
     torch.testing.assert_close(model(padded)[0][:, :12], model(x)[0], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("router", ["switch", "gshard", "hash", "sinkhorn", "expert_choice"])
+@pytest.mark.parametrize("router", ["switch", "gshard", "hash", "sinkhorn", "expert_choice", "base"])
 def test_padding_changes_no_logit_of_an_encoder_with_experts_in_training(router: str) -> None:
     node = OmegaConf.to_container(OmegaConf.load(CONF.parent / "router" / f"{router}.yaml"))
     experts = {"_target_": "triad.layers.moe.MixtureOfExperts", "_partial_": True, "hidden": 8, "experts": 4}
