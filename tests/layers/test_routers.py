@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from triad.layers.moe import MixtureOfExperts
+from triad.layers.routers.base_layers import BaseLayers, balanced
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.expert_choice import ExpertChoice
 from triad.layers.routers.gshard import GShard
@@ -29,8 +30,9 @@ ROUTERS = {
     "expert_choice": partial(ExpertChoice, capacity=2.0),
     "hash": Hash,
     "sinkhorn": partial(Sinkhorn, iterations=3),
+    "base": BaseLayers,
 }
-CAUSAL = [name for name in ROUTERS if name not in ("expert_choice", "sinkhorn")]
+CAUSAL = [name for name in ROUTERS if name not in ("expert_choice", "sinkhorn", "base")]
 every_router = pytest.mark.parametrize("name", ROUTERS)
 
 
@@ -152,6 +154,24 @@ def naive_sinkhorn(router, x_TD, _):
     return {(t, e): softmax(logits[t])[e] for t, e in enumerate(chosen)}, 0, 0
 
 
+def naive_base(router, x_TD, _):
+    """Every set of places, one token after the other: the best total for each state of the experts' room."""
+    logits, room = scores(router, x_TD), math.ceil(len(x_TD) / E)
+    best_of = {(0,) * E: (0.0, ())}
+    for row in logits:
+        following: dict = {}
+        for used, (total, chosen) in best_of.items():
+            for e in range(E):
+                if used[e] < room:
+                    state = (*used[:e], used[e] + 1, *used[e + 1 :])
+                    following[state] = max(
+                        following.get(state, (-math.inf, ())), (total + row[e], (*chosen, e))
+                    )
+        best_of = following
+    chosen = max(best_of.values())[1]
+    return {(t, e): 1 / (1 + math.exp(-logits[t][e])) for t, e in enumerate(chosen)}, 0, 0
+
+
 def naive(model, x_TD, tokens):
     """What the layer gives for one sequence, its auxiliary loss and the share of what was dropped."""
     name = type(model.router).__name__
@@ -163,6 +183,7 @@ def naive(model, x_TD, tokens):
         "ExpertChoice": naive_expert_choice,
         "Hash": naive_hash,
         "Sinkhorn": naive_sinkhorn,
+        "BaseLayers": naive_base,
     }
     weights, loss, dropped = written_out[name](model.router, x_TD, tokens)
     y, e = torch.zeros_like(x_TD), model.experts
@@ -293,10 +314,62 @@ def test_a_full_expert_drops_exactly_those_who_come_late():
     assert routing.dropped_B.tolist() == [0]
 
 
+LIMITED = ["switch", "gshard", "expert_choice", "sinkhorn", "base"]
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_padding_changes_nothing_that_a_token_gets_and_nothing_that_is_said(name):
+    model, (x, tokens) = layer(ROUTERS[name]), inputs()
+    wide = torch.cat((x, 9 * torch.randn(3, 8, D).double()), 1), F.pad(tokens, (0, 8), value=-1)
+    y, routing = model(*wide)
+    expected, said = model(x, tokens)
+    torch.testing.assert_close(y[:, :T], expected)
+    torch.testing.assert_close(routing, said)
+    assert not torch.allclose(model(wide[0], wide[1].abs())[0][:, :T], expected), "as words they would"
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_sequence_of_padding_alone_is_no_obstacle(name):
+    model, (x, tokens) = layer(ROUTERS[name]), inputs()
+    tokens[1] = -1
+    y, routing = model(x, tokens)
+    (y.sum() + routing.auxiliary_B.sum()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert not routing.load_BE[1].any()
+    assert all(said.isfinite().all() for said in routing)
+
+
+@pytest.mark.parametrize(("time", "experts"), [(60, 5), (61, 5), (24, 3), (7, 9)])
+def test_a_balanced_assignment_is_the_best_as_its_prices_prove(time, experts):
+    """Weak duality: none is worth more than sum_t max_e (L_te - p_e) + room sum_e p_e, for any p >= 0.
+
+    So one that is worth as much is the best. The prices are found here, from the assignment alone.
+    """
+    generator = torch.Generator().manual_seed(time)
+    score = torch.randn(4, time, experts, dtype=torch.float64, generator=generator)
+    score[1:] += 2 * torch.linspace(0, 1, experts)
+    score[2] = score[2, :1]  # all tokens alike
+    score[3] = score[3].round()  # many ties
+    room = -(-time // experts)
+    for L, a in zip(score, balanced(score, torch.ones(4, time, dtype=torch.bool)), strict=True):
+        load = torch.bincount(a, minlength=experts)
+        assert load.max() <= room
+        loss = L.gather(1, a[:, None]) - L
+        cost = torch.stack(
+            [loss[a == e].amin(0) if load[e] else torch.full((experts,), torch.inf) for e in range(experts)]
+        )
+        price = torch.zeros(experts).double() if load.min() == room else torch.where(load < room, 0.0, 1e9)
+        for _ in range(experts):
+            price = torch.minimum(price, (cost + price).amin(1))
+        price = price - price.min()
+        dual = (L - price).amax(1).sum() + room * price.sum()
+        assert float(L.gather(1, a[:, None]).sum()) == pytest.approx(float(dual), abs=1e-7)
+
+
 def test_sinkhorns_rows_add_up_to_one_and_its_columns_to_a_fair_share():
     logits = 3 * torch.randn(2, 64, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     logits[..., 0] += 5
-    plan = log_plan(logits, 200).exp()
+    plan = log_plan(logits, torch.ones(2, 64, dtype=torch.bool), 200).exp()
     torch.testing.assert_close(plan.sum(2), torch.ones(2, 64).double())
     torch.testing.assert_close(plan.sum(1), torch.full((2, 8), 8.0).double())
     load = F.one_hot(plan.argmax(-1), 8).sum(1)
@@ -364,6 +437,7 @@ RECOVERING = {
     "gshard": partial(GShard, capacity=2.0, balance=0.01),
     "deepseek_moe": partial(TopK, top_k=1, normalize=False, balance=0.01, z=0.0),
     "expert_choice": partial(ExpertChoice, capacity=1.0),
+    "base": BaseLayers,
 }
 
 

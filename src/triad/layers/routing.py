@@ -2,7 +2,8 @@
 
 A router is made by `router(width, experts)` and maps x_BTD and tokens_BT to (TokensChoose or ExpertsChoose,
 Routing). Its attribute `top_k` says how many experts a token meets. Everything is decided within a sequence,
-so that nothing depends on how a batch was cut. A router whose statistics alone span the sequence takes its
+so that nothing depends on how a batch was cut, and tokens below 0 are padding, which takes nobody's room. A
+router whose statistics alone span the sequence takes its
 means through an attribute `whole_sequence`, which may be replaced from outside where x_BTD holds a part of
 each sequence's time.
 
@@ -10,7 +11,6 @@ Shapes: B batch, T time, N = B T tokens, D width, E experts, k choices per token
 S tokens that an expert takes of a sequence.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -97,20 +97,36 @@ def logits(x_BTD: Tensor, weight_ED: Tensor) -> Tensor:
         return F.linear(x_BTD.to(exact), weight_ED.to(exact))
 
 
-def load(expert_BTk: Tensor, like_BTE: Tensor) -> Tensor:
+def real(x_BTD: Tensor, tokens_BT: Tensor | None) -> Tensor:
+    """Where there are tokens and no padding, which is below 0 -> real_BT; everywhere, where nobody says."""
+    if tokens_BT is None:
+        return torch.ones(x_BTD.shape[:2], dtype=torch.bool, device=x_BTD.device)
+    return tokens_BT >= 0
+
+
+def mean(x_BTE: Tensor, real_BT: Tensor) -> Tensor:
+    """The mean over the tokens that are real -> mean_BE; nothing where none is."""
+    share_BT1 = (real_BT / real_BT.sum(1, keepdim=True).clamp_min(1))[..., None].to(x_BTE.dtype)
+    return (x_BTE * share_BT1).sum(1)
+
+
+def load(expert_BTk: Tensor, like_BTE: Tensor, real_BT: Tensor | None = None) -> Tensor:
     """How many rows of each sequence asked for each expert -> load_BE, in the dtype of `like_BTE`."""
     choice_BC = expert_BTk.flatten(1)
     ones_BC = torch.ones_like(choice_BC, dtype=like_BTE.dtype)
+    if real_BT is not None:
+        ones_BC = ones_BC * real_BT.repeat_interleave(expert_BTk.shape[-1], 1)
     return torch.zeros_like(like_BTE[:, 0]).scatter_add_(1, choice_BC, ones_BC).detach()
 
 
-def entropy(probability_BTE: Tensor) -> Tensor:
+def entropy(probability_BTE: Tensor, real_BT: Tensor | None = None) -> Tensor:
     """mean_t -sum_e p_te log p_te -> entropy_B."""
-    return torch.special.entr(probability_BTE.detach()).sum(-1).mean(1)
+    entropy_BT1 = torch.special.entr(probability_BTE.detach()).sum(-1, keepdim=True)
+    return (entropy_BT1.mean(1) if real_BT is None else mean(entropy_BT1, real_BT))[:, 0]
 
 
-def capacity(factor: float, rows: int, experts: int) -> int:
-    """How many of a sequence's rows an expert may hold.
+def capacity(factor: float, rows_B: Tensor, experts: int) -> Tensor:
+    """How many of a sequence's rows an expert may hold -> most_B.
 
     capacity = tokens / experts * factor      Fedus et al. 2021, arXiv:2101.03961, eq. 3
 
@@ -119,15 +135,18 @@ def capacity(factor: float, rows: int, experts: int) -> int:
     """
     if factor <= 0:
         raise ValueError(f"router.capacity={factor} leaves no room: use a factor above 0, such as 1.25")
-    return math.ceil(rows / experts * factor)
+    return (rows_B.double() / experts * factor).ceil().long()
 
 
-def within(expert_BTk: Tensor, experts: int, most: int) -> Tensor:
-    """Which rows are among the first `most` that asked for their expert, in order of time -> kept_BTk."""
-    asked_BCE = F.one_hot(expert_BTk.flatten(1), experts)
+def within(expert_BTk: Tensor, experts: int, most_B: Tensor, asks_BTk: Tensor) -> Tensor:
+    """Which rows are among the first `most` that asked for their expert, in order of time -> kept_BTk.
+
+    Rows that do not ask are kept, and take no room.
+    """
+    asked_BCE = F.one_hot(expert_BTk.flatten(1), experts) * asks_BTk.flatten(1)[..., None]
     queue_BCE = asked_BCE.cumsum(1)
     place_BC = (queue_BCE * asked_BCE).sum(-1)  # 1 for the first
-    return (place_BC <= most).view_as(expert_BTk)
+    return (place_BC <= most_B[:, None]).view_as(expert_BTk)
 
 
 def themselves(*means: Tensor) -> tuple[Tensor, ...]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, capacity, entropy, load, logits, within
+from triad.layers.routing import Routing, TokensChoose, capacity, entropy, load, logits, mean, real, within
 
 
 class GShard(nn.Module):
@@ -16,9 +16,10 @@ class GShard(nn.Module):
     A sequence is a group; c_e counts first choices and m_e is the group's mean gate. The paper's auxiliary
     loss is a mean over experts where ours is E times the sum: balance x 1 when uniform, as everywhere here.
     Deviates: both choices of a token queue before those of the next, where the paper lets all first choices
-    pass, so that what is dropped does not tell a token of later ones; room is limited in training only; the
-    second expert is always asked, where the paper asks with probability 2 g_2. Raises ValueError for
-    capacity <= 0 and for fewer than 2 experts.
+    pass, so that what is dropped does not tell a token of later ones; room is limited in training only; T
+    counts no padding; the second expert is always asked, where the paper asks with probability 2 g_2: a layer
+    knows neither seed nor step nor row, and what is drawn without them differs between layouts. Raises
+    ValueError for capacity <= 0 and for fewer than 2 experts.
     """
 
     top_k = 2
@@ -32,15 +33,17 @@ class GShard(nn.Module):
 
     def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[TokensChoose, Routing]:
         probability_BTE = logits(x_BTD, self.weight).softmax(-1)
-        time, experts = probability_BTE.shape[1:]
+        real_BT, experts = real(x_BTD, tokens_BT), probability_BTE.shape[-1]
+        time_B = real_BT.sum(1)
         weight_BT2, expert_BT2 = probability_BTE.topk(2, dim=-1)
         weight_BT2 = weight_BT2 / weight_BT2.sum(-1, keepdim=True)
-        first_BE = load(expert_BT2[..., :1], probability_BTE)
-        balance_B = (first_BE / time * probability_BTE.mean(1)).sum(-1) * experts
+        first_BE = load(expert_BT2[..., :1], probability_BTE, real_BT) / time_B.clamp_min(1)[:, None]
+        balance_B = (first_BE * mean(probability_BTE, real_BT)).sum(-1) * experts
         kept_BT2 = torch.ones_like(expert_BT2, dtype=torch.bool)
         if self.training:
-            kept_BT2 = within(expert_BT2, experts, capacity(self.capacity, 2 * time, experts))
-        dropped_B = 1 - kept_BT2.to(weight_BT2.dtype).mean((1, 2))
-        load_BE = load(expert_BT2, probability_BTE)
-        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE), dropped_B)
+            most_B = capacity(self.capacity, 2 * time_B, experts)
+            kept_BT2 = within(expert_BT2, experts, most_B, real_BT[..., None].expand_as(expert_BT2))
+        dropped_B = mean((~kept_BT2).to(weight_BT2.dtype), real_BT).mean(-1)
+        load_BE = load(expert_BT2, probability_BTE, real_BT)
+        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
         return TokensChoose(expert_BT2, weight_BT2 * kept_BT2, experts), routing

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, capacity, entropy, load, logits, within
+from triad.layers.routing import Routing, TokensChoose, capacity, entropy, load, logits, mean, real, within
 
 
 class Switch(nn.Module):
@@ -16,7 +16,8 @@ class Switch(nn.Module):
     f_e is the share of a sequence's tokens that ask for expert e, dropped ones included, and P_e its mean
     probability. Deviates: room is that of a sequence, not of a batch, and is given in order of time, so that
     neither other sequences nor later tokens matter; it is limited in training only, so that what a token gets
-    later does not depend on how many follow it; no noise. Raises ValueError for capacity <= 0.
+    later does not depend on how many follow it; T counts no padding; no noise. Raises ValueError for
+    capacity <= 0.
     """
 
     top_k = 1
@@ -28,13 +29,16 @@ class Switch(nn.Module):
 
     def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[TokensChoose, Routing]:
         probability_BTE = logits(x_BTD, self.weight).softmax(-1)
-        time, experts = probability_BTE.shape[1:]
+        real_BT, experts = real(x_BTD, tokens_BT), probability_BTE.shape[-1]
+        time_B = real_BT.sum(1)
         weight_BT1, expert_BT1 = probability_BTE.max(-1, keepdim=True)
-        load_BE = load(expert_BT1, probability_BTE)
-        balance_B = (load_BE / time * probability_BTE.mean(1)).sum(-1) * experts
+        load_BE = load(expert_BT1, probability_BTE, real_BT)
+        share_BE = load_BE / time_B.clamp_min(1)[:, None]
+        balance_B = (share_BE * mean(probability_BTE, real_BT)).sum(-1) * experts
         kept_BT1 = torch.ones_like(expert_BT1, dtype=torch.bool)
         if self.training:
-            kept_BT1 = within(expert_BT1, experts, capacity(self.capacity, time, experts))
-        dropped_B = 1 - kept_BT1.to(weight_BT1.dtype).mean((1, 2))
-        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE), dropped_B)
+            most_B = capacity(self.capacity, time_B, experts)
+            kept_BT1 = within(expert_BT1, experts, most_B, real_BT[..., None])
+        dropped_B = mean((~kept_BT1).to(weight_BT1.dtype), real_BT)[:, 0]
+        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
         return TokensChoose(expert_BT1, weight_BT1 * kept_BT1, experts), routing
