@@ -437,7 +437,6 @@ RECOVERING = {
     "gshard": partial(GShard, capacity=2.0, balance=0.01),
     "deepseek_moe": partial(TopK, top_k=1, normalize=False, balance=0.01, z=0.0),
     "expert_choice": partial(ExpertChoice, capacity=1.0),
-    "base": BaseLayers,
 }
 
 

@@ -52,7 +52,7 @@ def balanced(score_BTE: Tensor, real_BT: Tensor) -> Tensor:
     chain of such moves, to where there is room, on the way that costs the total least: successive shortest
     paths (Ahuja, Magnanti & Orlin 1993, "Network flows", section 9.7), exact at each number of moves. Scores
     are whole numbers meanwhile, their rounding 2^-31 of the largest, so that costs add up without error. 8
-    sequences of 512 tokens, 8 experts, Xeon, 1 thread: 29 ms where 30 tokens of each must move, 156 where 230.
+    sequences of 512 tokens, 8 experts, Xeon, 1 thread: 29 ms where 30 of each must move, 156 where 230.
     """
     experts = score_BTE.shape[-1]
     largest_B11 = score_BTE.abs().amax((1, 2), keepdim=True).double().clamp_min(1e-300)
