@@ -243,6 +243,9 @@ def test_padding_changes_neither_what_a_token_gets_nor_a_figure(name):
     real = torch.arange(T + 5) < torch.tensor(lengths)[:, None]
     wide = torch.nn.functional.pad(x, (0, 0, 0, 5)) + 9.0 * ~real[..., None]  # all padding wants one expert
     y, routing = model(wide, torch.nn.functional.pad(tokens, (0, 5)).where(real, -1), real)
+    if name in ("switch", "gshard", "expert_choice", "sinkhorn", "base"):
+        words = model(wide, tokens.new_ones(3, T + 5))[0]
+        assert not torch.allclose(words[:1, :T], y[:1, :T]), "as words it would change something"
     for b, length in enumerate(lengths):
         alone, expected = model(x[b : b + 1, :length], tokens[b : b + 1, :length])
         torch.testing.assert_close(y[b, :length], alone[0])
