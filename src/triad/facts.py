@@ -9,8 +9,10 @@ from triad.layout import AXES, data_ranks, degree, gpus, world_size
 STAGES = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero_bubble": 2, "zbv": 2, "dualpipev": 2}  # of a process
 SPLIT = ("zero_bubble", "zbv", "dualpipev")  # gradients of weights apart from those of inputs
 FOLDED = ("zbv", "dualpipev")  # the last stage is with the first
-SEQUENCE_WIDE = {"expert_choice", "sinkhorn"}  # what a token is given depends on those behind it
+# what a token is given depends on those behind it
+SEQUENCE_WIDE = {"expert_choice", "sinkhorn", "base_layer"}
 COUNTED = SEQUENCE_WIDE | {"switch", "gshard"}  # ... or on how many there are before it
+READING = {"hash", "gshard"}  # what a token is given depends on the words themselves
 BY_ELEMENT = ("AdamW", "Adam", "SGD", "Lion", "RMSprop")  # update each number by itself
 ADAPTIVE = ("AdamW", "Adam", "Adagrad")  # divide by the gradient's size
 ROLES = ("matrix", "embedding", "head", "vector", "router", "expert")  # triad.optim.roles imports torch

@@ -9,6 +9,7 @@ from triad.facts import (
     BY_ELEMENT,
     COUNTED,
     FOLDED,
+    READING,
     SEQUENCE_WIDE,
     SPLIT,
     STAGES,
@@ -231,8 +232,8 @@ TABLE = [
     ),
     Impossible(
         "the tokens stay with a pipeline's first stage",
-        lambda c: degree(c, "pipeline") > 1 and "hash" in routers(c),
-        "router=hash needs the tokens, which strategy.pipeline={pipeline} does not pass on: use "
+        lambda c: degree(c, "pipeline") > 1 and bool(routers(c) & READING),
+        "router={routers} needs the tokens, which strategy.pipeline={pipeline} does not pass on: use "
         "router=switch, or strategy=fsdp",
     ),
     Impossible(

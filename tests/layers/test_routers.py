@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from triad.layers.moe import MixtureOfExperts
+from triad.layers.routers.base_layer import BaseLayer, assigned
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.expert_choice import ExpertChoice
 from triad.layers.routers.gshard import GShard
@@ -29,8 +30,9 @@ ROUTERS = {
     "expert_choice": partial(ExpertChoice, capacity=2.0),
     "hash": Hash,
     "sinkhorn": partial(Sinkhorn, iterations=3),
+    "base": BaseLayer,
 }
-CAUSAL = [name for name in ROUTERS if name not in ("expert_choice", "sinkhorn")]
+CAUSAL = [name for name in ROUTERS if name not in ("expert_choice", "sinkhorn", "base")]
 every_router = pytest.mark.parametrize("name", ROUTERS)
 
 
@@ -93,14 +95,33 @@ def naive_switch(router, x_TD, _):
     return weights, loss, dropped / T
 
 
-def naive_gshard(router, x_TD, _):
+def splitmix(x):
+    """SplitMix64's next number, in whole numbers modulo 2^64."""
+    x = (x + 0x9E3779B97F4A7C15) % 2**64
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+    return x ^ x >> 31
+
+
+def naive_chances(tokens, pairs):
+    """For each token a number between 0 and 1, of the words so far and the pair of experts."""
+    sofar, found = 0, []
+    for t, (word, (one, two)) in enumerate(zip(tokens.tolist(), pairs, strict=True)):
+        sofar += splitmix(splitmix(word) + t * 0x9E3779B97F4A7C15)
+        found.append(splitmix(sofar + splitmix(one * 2**32 + two)) % 2**63 / 2**63)
+    return found
+
+
+def naive_gshard(router, x_TD, tokens):
     p = [softmax(row) for row in scores(router, x_TD)]
     room = [math.ceil(2 * T / E * router.capacity)] * E
     weights, first, dropped = {}, [0] * E, 0
-    for t, row in enumerate(p):
-        one, two = best(row, 2)
+    pairs = [best(row, 2) for row in p]
+    chances = naive_chances(tokens, pairs)
+    for t, (row, (one, two)) in enumerate(zip(p, pairs, strict=True)):
         first[one] += 1
-        for e in (one, two):
+        asked = 2 * row[two] / (row[one] + row[two]) > chances[t]
+        for e in (one, two) if asked else (one,):
             if room[e]:
                 room[e] -= 1
                 weights[t, e] = row[e] / (row[one] + row[two])
@@ -152,6 +173,26 @@ def naive_sinkhorn(router, x_TD, _):
     return {(t, e): softmax(logits[t])[e] for t, e in enumerate(chosen)}, 0, 0
 
 
+def best_assignment(scores, room):
+    """Every way to load the experts, token by token: the largest sum, and who gets what in it."""
+    states = {(0,) * len(scores[0]): (0.0, ())}
+    for row in scores:
+        further = {}
+        for load, (total, chosen) in states.items():
+            for e, score in enumerate(row):
+                at = (*load[:e], load[e] + 1, *load[e + 1 :])
+                if load[e] < room and total + score > further.get(at, (-math.inf,))[0]:
+                    further[at] = total + score, (*chosen, e)
+        states = further
+    return max(states.values())
+
+
+def naive_base(router, x_TD, _):
+    table = scores(router, x_TD)
+    _, chosen = best_assignment(table, math.ceil(T / E))
+    return {(t, e): 1 / (1 + math.exp(-table[t][e])) for t, e in enumerate(chosen)}, 0, 0
+
+
 def naive(model, x_TD, tokens):
     """What the layer gives for one sequence, its auxiliary loss and the share of what was dropped."""
     name = type(model.router).__name__
@@ -163,6 +204,7 @@ def naive(model, x_TD, tokens):
         "ExpertChoice": naive_expert_choice,
         "Hash": naive_hash,
         "Sinkhorn": naive_sinkhorn,
+        "BaseLayer": naive_base,
     }
     weights, loss, dropped = written_out[name](model.router, x_TD, tokens)
     y, e = torch.zeros_like(x_TD), model.experts
@@ -194,6 +236,33 @@ def test_every_sequence_is_routed_alone(name):
         torch.testing.assert_close(torch.cat(pieces), whole)
 
 
+@every_router
+def test_padding_changes_neither_what_a_token_gets_nor_a_figure(name):
+    model, (x, tokens) = layer(ROUTERS[name]), inputs()
+    lengths = (T, 7, 1)
+    real = torch.arange(T + 5) < torch.tensor(lengths)[:, None]
+    wide = torch.nn.functional.pad(x, (0, 0, 0, 5)) + 9.0 * ~real[..., None]  # all padding wants one expert
+    y, routing = model(wide, torch.nn.functional.pad(tokens, (0, 5)).where(real, -1), real)
+    if name in ("switch", "gshard", "expert_choice", "sinkhorn", "base"):
+        words = model(wide, tokens.new_ones(3, T + 5))[0]
+        assert not torch.allclose(words[:1, :T], y[:1, :T]), "as words it would change something"
+    for b, length in enumerate(lengths):
+        alone, expected = model(x[b : b + 1, :length], tokens[b : b + 1, :length])
+        torch.testing.assert_close(y[b, :length], alone[0])
+        for found, wanted in zip(routing, expected, strict=True):
+            torch.testing.assert_close(found[b : b + 1], wanted)
+
+
+@every_router
+def test_a_row_of_padding_alone_gives_numbers_and_weighs_nothing(name):
+    model, (x, tokens) = layer(ROUTERS[name]), inputs()
+    y, routing = model(x, tokens, torch.zeros_like(tokens, dtype=torch.bool))
+    (y.sum() + routing.auxiliary_B.sum()).backward()
+    assert y.isfinite().all()
+    assert all(w.grad.isfinite().all() for w in model.parameters() if w.grad is not None)
+    assert not torch.cat((routing.auxiliary_B, routing.seen_BS.flatten())).any()
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 def test_what_a_token_gets_does_not_depend_on_later_ones(name):
     model, (x, tokens) = layer(ROUTERS[name]), inputs()
@@ -222,7 +291,12 @@ def test_outside_training_a_token_is_routed_alike_alone_and_in_a_sequence(name):
 def test_loads_add_up_to_the_rows_and_carry_no_gradient(name):
     model, (x, tokens) = layer(ROUTERS[name]), inputs()
     routing = model(x, tokens)[1]
-    assert (routing.load_BE.sum(1) == T * model.router.top_k).all()
+    rows_B = routing.load_BE.sum(1)
+    if name == "gshard":  # the second expert is asked by chance in training
+        assert (rows_B >= T).all()
+        assert 3 * T < rows_B.sum() < 3 * 2 * T
+        rows_B = model.eval()(x, tokens)[1].load_BE.sum(1)
+    assert (rows_B == T * model.router.top_k).all()
     assert routing.seen_BS.shape == (3, E + 2)
     assert not routing.seen_BS.requires_grad
 
@@ -269,13 +343,13 @@ def test_the_balance_loss_is_1_when_uniform_and_rises_to_e_over_k_when_collapsed
     model = layer(partial(ROUTERS[name], balance=1.0, **({"z": 0.0} if name == "top_k" else {})))
     k = model.router.top_k
     torch.nn.init.zeros_(model.router.weight)
-    x = torch.ones(1, T, D, dtype=torch.float64)
-    assert model(x)[1].auxiliary_B.item() == pytest.approx(1)
+    x, tokens = torch.ones(1, T, D, dtype=torch.float64), inputs(1)[1]
+    assert model(x, tokens)[1].auxiliary_B.item() == pytest.approx(1)
     with torch.no_grad():
         model.router.weight[:] = -9.0
         model.router.weight[:k] = 9.0
     expected = E * 1.0 * 0.5 if name == "gshard" else E / k  # GShard counts first choices: one of two equals
-    assert model(x)[1].auxiliary_B.item() == pytest.approx(expected)
+    assert model(x, tokens)[1].auxiliary_B.item() == pytest.approx(expected)
 
 
 def test_a_full_expert_drops_exactly_those_who_come_late():
@@ -293,14 +367,71 @@ def test_a_full_expert_drops_exactly_those_who_come_late():
     assert routing.dropped_B.tolist() == [0]
 
 
+def test_gshard_asks_the_second_expert_as_often_as_its_weight_says():
+    model = layer(partial(GShard, capacity=9.0, balance=0.0), experts=2)
+    wanted = torch.tensor([0.1, 0.25, 0.4])  # w_2 of three sequences
+    with torch.no_grad():
+        model.router.weight.zero_()[0, 0] = 1.0
+    x = torch.zeros(3, 4000, D, dtype=torch.float64)
+    x[..., 0] = (1 / wanted.double() - 1).log()[:, None]
+    tokens = torch.randint(50, (3, 4000), generator=torch.Generator().manual_seed(0))
+    choice, routing = model.router(x, tokens)
+    torch.testing.assert_close(routing.load_BE[:, 1] / 4000, 2 * wanted.double(), atol=0.02, rtol=0)
+    assert not routing.dropped_B.any()
+    assert torch.equal(choice.weight_BTk, model.router(x, tokens)[0].weight_BTk)
+    other = model.router(x, tokens.flip(1))[0]
+    assert not torch.equal(choice.weight_BTk, other.weight_BTk)
+    one, two = choice.weight_BTk[:2, :, 1] > 0
+    assert (one & two).double().mean() == pytest.approx(0.2 * 0.5, abs=0.02)  # sequences draw apart
+
+
+def test_gshard_without_tokens_is_refused_in_training_only():
+    model, (x, _) = layer(ROUTERS["gshard"]), inputs()
+    with pytest.raises(ValueError, match="router=gshard needs the tokens"):
+        model(x)
+    assert model.eval()(x)[0].isfinite().all()
+
+
 def test_sinkhorns_rows_add_up_to_one_and_its_columns_to_a_fair_share():
     logits = 3 * torch.randn(2, 64, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     logits[..., 0] += 5
-    plan = log_plan(logits, 200).exp()
+    plan = log_plan(logits, 200, None).exp()
     torch.testing.assert_close(plan.sum(2), torch.ones(2, 64).double())
     torch.testing.assert_close(plan.sum(1), torch.full((2, 8), 8.0).double())
     load = F.one_hot(plan.argmax(-1), 8).sum(1)
     assert load.max() <= 2 * 8 < F.one_hot(logits.argmax(-1), 8).sum(1).max()
+
+
+@pytest.mark.parametrize(("time", "experts"), [(1, 1), (2, 4), (5, 3), (8, 2), (9, 4)])
+def test_base_layers_assign_as_the_best_of_all_ways(time, experts):
+    score = torch.randn(5, time, experts, dtype=torch.float64, generator=torch.Generator().manual_seed(time))
+    score[..., 0] += 2  # in demand
+    score[4] = score[4].round()  # ties
+    chosen = assigned(score, None)
+    for table, experts_T in zip(score, chosen, strict=True):
+        room = math.ceil(time / experts)
+        assert experts_T.bincount(minlength=experts).max() <= room
+        total = table.gather(1, experts_T[:, None]).sum().item()
+        assert total == pytest.approx(best_assignment(table.tolist(), room)[0])
+
+
+@pytest.mark.parametrize("time", [256, 250])
+def test_base_layers_assignment_is_optimal_by_duality(time):
+    """sum_t max_e (s_te - u_e) + room sum_e u_e bounds every assignment, for all u >= 0: ours meets it."""
+    generator = torch.Generator().manual_seed(0)
+    skew = 3 * torch.randn(3, 1, 8, generator=generator)
+    score = (torch.randn(3, time, 8, generator=generator) + skew).double()
+    score[2] = score[2].abs().log()  # far from a bell
+    chosen, room = assigned(score, None), math.ceil(time / 8)
+    assert score.argmax(-1)[0].bincount().max() > 2 * room, "nothing was to be balanced"
+    for table, experts_T in zip(score, chosen, strict=True):
+        assert experts_T.bincount(minlength=8).max() <= room
+        found, price = table.gather(1, experts_T[:, None]), torch.zeros(8, dtype=torch.float64)
+        for _ in range(8):  # the least price at which nobody of e would rather be with another expert
+            for e in experts_T.unique():
+                price = price.maximum(price[e] + (table - found)[experts_T == e].amax(0))
+        bound = (table - price).amax(1).sum() + room * price.sum()
+        torch.testing.assert_close(found.sum(), bound, rtol=1e-12, atol=1e-9)
 
 
 def test_a_hash_sends_a_word_always_to_the_same_expert_and_spreads_words_over_all():
@@ -377,7 +508,7 @@ def test_planted_clusters_are_recovered(name):
     for _ in range(200):
         kind = torch.stack([torch.randperm(32, generator=generator) % 4 for _ in range(8)])
         x = 2 * centres[kind] + 0.3 * torch.randn(8, 32, D, generator=generator)
-        y, routing = model(x)
+        y, routing = model(x, torch.randint(1000, (8, 32), generator=generator))
         loss = (y - torch.einsum("btd,btdf->btf", x, maps[kind])).square().mean() + routing.auxiliary_B.mean()
         optimizer.zero_grad()
         loss.backward()

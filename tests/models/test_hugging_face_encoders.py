@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.models.test_encoder import build
+from tests.models.test_encoder import PAIRS, build
 from triad.layers.full_attention import PADDING
 from triad.models.hugging_face_encoders import FAMILIES, imported, places, theirs
 
@@ -14,17 +14,19 @@ T5 = {"d_model": 32, "d_kv": 8, "d_ff": 128, "num_layers": 2, "num_heads": 4, "d
 SWITCH = T5 | {"num_decoder_layers": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
 
 
-def pair(family: str):
+def pair(family: str, pairs: bool = False):
     torch.manual_seed(0)
     sizes = {"bert": BERT | {"max_position_embeddings": 40}, "t5": T5, "switch_transformers": SWITCH}[family]
     config = transformers.AutoConfig.for_model(family, **PLAIN, **sizes)
     kind = transformers.AutoModelForMaskedLM if family == "bert" else transformers.AutoModelForSeq2SeqLM
+    kind = transformers.AutoModelForPreTraining if pairs else kind
     other = kind.from_config(config, attn_implementation="eager").double().eval()
     for parameter in other.parameters():  # gains and biases too: a part left out would not be seen otherwise
         torch.nn.init.normal_(parameter, std=0.3)
     name = {"bert": "bert_base", "t5": "t5_small", "switch_transformers": "switch_base_8"}[family]
-    sparse = {"pattern__parts__sparse__feedforward__hidden": 128} if family == "switch_transformers" else {}
-    ours = build(name, 17, 40, width=32, depth=2, attention__heads=4, **sparse).double().eval()
+    more = {"pattern__parts__sparse__feedforward__hidden": 128} if family == "switch_transformers" else {}
+    more |= PAIRS if pairs else {}
+    ours = build(name, 17, 40, width=32, depth=2, attention__heads=4, **more).double().eval()
     table, known = FAMILIES[family], dict(other.named_parameters())
     names = [name for name, _ in ours.named_parameters()]
     found = [place for name in names for place in places(table, known, name)]
@@ -43,6 +45,21 @@ def test_logits_of_bert_are_hugging_faces() -> None:
     found = ours(tokens.masked_fill(kept == 0, PADDING), segments_BT=segments)[0]
     assert expected.std() > 0.1
     torch.testing.assert_close(found[kept == 1], expected[kept == 1], rtol=1e-6, atol=1e-6)
+
+
+@torch.no_grad()
+def test_what_bert_says_of_two_segments_is_what_hugging_faces_says() -> None:
+    ours, other = pair("bert", pairs=True)
+    tokens, segments = torch.randint(17, (3, 14)), torch.randint(2, (3, 14))
+    kept = torch.ones_like(tokens)
+    kept[1, 9:] = 0
+    expected = other(tokens, attention_mask=kept, token_type_ids=segments)
+    read = tokens.masked_fill(kept == 0, PADDING), segments
+    found = ours(read[0], segments_BT=segments)[0]
+    torch.testing.assert_close(found[kept == 1], expected.prediction_logits[kept == 1], rtol=1e-6, atol=1e-6)
+    relation = expected.seq_relationship_logits
+    assert relation.std() > 0.1
+    torch.testing.assert_close(ours.pooled(*read), relation, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("family", "tolerance"), [("t5", 1e-6), ("switch_transformers", 1e-5)])

@@ -62,3 +62,21 @@ class Pooler(nn.Module):
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         return self.dense(hidden_BTD[:, 0]).tanh()
+
+
+class NextSentence(nn.Module):
+    """Whether the second segment followed the first where they were found: the other half of BERT's head.
+
+        softmax(W tanh(W' h_0 + b') + b)      Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.1, task 2
+
+    hidden_BTD -> logits_B2: of one that follows, and of one that does not, as in its published code. It
+    stands in the place of an encoder's `pooler`.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.pooler = Pooler(width)
+        self.relation = nn.Linear(width, 2)
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        return self.relation(self.pooler(hidden_BTD))

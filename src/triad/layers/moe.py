@@ -20,9 +20,10 @@ class MixtureOfExperts(nn.Module):
         y = sum_e w_e E_e(x) + shared(x)      Shazeer et al. 2017, arXiv:1701.06538, eq. 1
 
     Which experts, and with what weights, is the router's to say: `router(width, experts)` makes it
-    (layers/routers). x_BTD and, for a router that asks for them, tokens_BT -> y_BTD and the Routing of these
-    tokens. `shared`: so many hidden sizes of always-on SwiGLU are added (DeepSeekMoE, arXiv:2401.06066, eq.
-    9). `expert(width, hidden, experts)` makes them all; null: Experts, below. The router works in fp32.
+    (layers/routers). x_BTD and, for routers that ask for them, tokens_BT and real_BT (false where padding
+    stands; null: nowhere) -> y_BTD and the Routing of these tokens. `shared`: so many hidden sizes of
+    always-on SwiGLU are added (DeepSeekMoE, arXiv:2401.06066, eq. 9). `expert(width, hidden, experts)` makes
+    them all; null: Experts, below. The router works in fp32.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class MixtureOfExperts(nn.Module):
         self.experts = (expert or Experts)(width, hidden, experts)
         self.shared = SwiGLU(width, shared * hidden, bias=False, dropout=0.0) if shared else None
 
-    def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[Tensor, Routing]:
-        choice, routing = self.router(x_BTD, tokens_BT)
+    def forward(
+        self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
+    ) -> tuple[Tensor, Routing]:
+        choice, routing = self.router(x_BTD, tokens_BT, real_BT)
         x_BTD = lowered(x_BTD)
         y_BTD = choice.through(self.experts, x_BTD)
         if self.shared is not None:

@@ -94,8 +94,7 @@ class Parallel(nn.Module):
         return x_BTD + self.attention(self.attention_norm(x_BTD), cache) + y_BTD, routing
 
 
-def through(feedforward: nn.Module, x_BTD: Tensor, tokens_BT: Tensor | None) -> tuple[Tensor, Any]:
-    """What a feed-forward part gives, with None where it routes nothing."""
-    asks = isinstance(feedforward, MixtureOfExperts)
-    y = feedforward(x_BTD, tokens_BT) if asks else feedforward(x_BTD)
+def through(feedforward: nn.Module, x_BTD: Tensor, *given: Tensor | None) -> tuple[Tensor, Any]:
+    """What a feed-forward part gives, with None where it routes nothing; `given` is for routers alone."""
+    y = feedforward(x_BTD, *given) if isinstance(feedforward, MixtureOfExperts) else feedforward(x_BTD)
     return y if isinstance(y, tuple) else (y, None)

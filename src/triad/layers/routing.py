@@ -1,8 +1,10 @@
 """What a router answers: which rows go to which expert, and what there is to say of it.
 
-A router is made by `router(width, experts)` and maps x_BTD and tokens_BT to (TokensChoose or ExpertsChoose,
-Routing). Its attribute `top_k` says how many experts a token meets. Everything is decided within a sequence,
-so that nothing depends on how a batch was cut. A router whose statistics alone span the sequence takes its
+A router is made by `router(width, experts)` and maps x_BTD, tokens_BT and real_BT to (TokensChoose or
+ExpertsChoose, Routing). real_BT is false where padding stands: it takes no room and is in no figure, so that
+a sequence is routed alike however wide its batch is; null: all tokens are real. Its attribute `top_k` says
+how many experts a token meets. Everything is decided within a sequence, so that nothing depends on how a
+batch was cut. A router whose statistics alone span the sequence takes its
 means through an attribute `whole_sequence`, which may be replaced from outside where x_BTD holds a part of
 each sequence's time.
 
@@ -12,7 +14,7 @@ S tokens that an expert takes of a sequence.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -97,19 +99,44 @@ def logits(x_BTD: Tensor, weight_ED: Tensor) -> Tensor:
         return F.linear(x_BTD.to(exact), weight_ED.to(exact))
 
 
-def load(expert_BTk: Tensor, like_BTE: Tensor) -> Tensor:
+def load(expert_BTk: Tensor, like_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
     """How many rows of each sequence asked for each expert -> load_BE, in the dtype of `like_BTE`."""
     choice_BC = expert_BTk.flatten(1)
-    ones_BC = torch.ones_like(choice_BC, dtype=like_BTE.dtype)
-    return torch.zeros_like(like_BTE[:, 0]).scatter_add_(1, choice_BC, ones_BC).detach()
+    if real_BT is None:
+        one_BC = torch.ones_like(choice_BC, dtype=like_BTE.dtype)
+    else:
+        one_BC = real_BT[..., None].expand_as(expert_BTk).flatten(1).to(like_BTE.dtype)
+    return torch.zeros_like(like_BTE[:, 0]).scatter_add_(1, choice_BC, one_BC).detach()
 
 
-def entropy(probability_BTE: Tensor) -> Tensor:
+def entropy(probability_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
     """mean_t -sum_e p_te log p_te -> entropy_B."""
-    return torch.special.entr(probability_BTE.detach()).sum(-1).mean(1)
+    return mean(torch.special.entr(probability_BTE.detach()).sum(-1), real_BT)
 
 
-def capacity(factor: float, rows: int, experts: int) -> int:
+def length(x_BTE: Tensor, real_BT: Tensor | None) -> int | Tensor:
+    """How many tokens each sequence has: T, or length_B1, which is at least 1."""
+    return x_BTE.shape[1] if real_BT is None else real_BT.sum(1, keepdim=True).clamp_min(1)
+
+
+def mean(x_BT: Tensor, real_BT: Tensor | None) -> Tensor:
+    """The mean over a sequence's tokens, of x_BT -> mean_B or x_BTE -> mean_BE."""
+    if real_BT is None:
+        return x_BT.mean(1)
+    weight_BT = real_BT / real_BT.sum(1, keepdim=True).clamp_min(1).to(x_BT.dtype)
+    # no einsum, which autocast would lower
+    return (x_BT * (weight_BT if x_BT.ndim == 2 else weight_BT[..., None])).sum(1)
+
+
+@overload
+def capacity(factor: float, rows: int, experts: int) -> int: ...
+
+
+@overload
+def capacity(factor: float, rows: Tensor, experts: int) -> Tensor: ...
+
+
+def capacity(factor: float, rows: int | Tensor, experts: int) -> int | Tensor:
     """How many of a sequence's rows an expert may hold.
 
     capacity = tokens / experts * factor      Fedus et al. 2021, arXiv:2101.03961, eq. 3
@@ -119,15 +146,22 @@ def capacity(factor: float, rows: int, experts: int) -> int:
     """
     if factor <= 0:
         raise ValueError(f"router.capacity={factor} leaves no room: use a factor above 0, such as 1.25")
-    return math.ceil(rows / experts * factor)
+    if isinstance(rows, int):
+        return math.ceil(rows / experts * factor)
+    return (rows.double() / experts * factor).ceil().long()
 
 
-def within(expert_BTk: Tensor, experts: int, most: int) -> Tensor:
-    """Which rows are among the first `most` that asked for their expert, in order of time -> kept_BTk."""
+def within(expert_BTk: Tensor, experts: int, most: int | Tensor, asks_BTk: Tensor | None) -> Tensor:
+    """Which rows are among the first `most` that ask for their expert, in order of time -> kept_BTk.
+
+    `asks_BTk`, or of each token asks_BT1, is false for rows that ask for none; null: all ask.
+    """
     asked_BCE = F.one_hot(expert_BTk.flatten(1), experts)
+    if asks_BTk is not None:
+        asked_BCE = asked_BCE * asks_BTk.expand_as(expert_BTk).flatten(1)[..., None]
     queue_BCE = asked_BCE.cumsum(1)
-    place_BC = (queue_BCE * asked_BCE).sum(-1)  # 1 for the first
-    return (place_BC <= most).view_as(expert_BTk)
+    place_BC = (queue_BCE * asked_BCE).sum(-1)  # 1 for the first, 0 for who does not ask
+    return ((place_BC > 0) & (place_BC <= most)).view_as(expert_BTk)
 
 
 def themselves(*means: Tensor) -> tuple[Tensor, ...]:

@@ -80,10 +80,10 @@ class Encoder(nn.Module):
 
     def encode(self, tokens_BT: Tensor, segments_BT: Tensor | None) -> tuple[Tensor, tuple[Routing, ...]]:
         """What the blocks make of the tokens, hidden_BTD."""
-        mask_B11S, routings = visible(tokens_BT), []
+        mask_B11S, real_BT, routings = visible(tokens_BT), tokens_BT >= 0, []
         x_BTD = self.embed(tokens_BT, segments_BT)
         for block in self.blocks:
-            x_BTD, routing = block(x_BTD, mask_B11S)
+            x_BTD, routing = block(x_BTD, mask_B11S, tokens_BT, real_BT)
             if routing is not None:
                 routings.append(routing)
         return self.last_norm(x_BTD), tuple(routings)
@@ -101,7 +101,8 @@ class Encoder(nn.Module):
 class EncoderBlock(nn.Module):
     """Attention to the whole sequence and feed-forward, each joined to the residual stream.
 
-    x_BTD and who is visible, mask_B11S -> x_BTD and the Routing of a layer of experts, else None.
+    x_BTD and who is visible, mask_B11S (and for a layer of experts tokens_BT and which of them are real) ->
+    x_BTD and the Routing of a layer of experts, else None.
     """
 
     def __init__(
@@ -117,8 +118,10 @@ class EncoderBlock(nn.Module):
         self.feedforward_residual = feedforward_residual
         self.feedforward = feedforward
 
-    def forward(self, x_BTD: Tensor, mask: Tensor) -> tuple[Tensor, Routing | None]:
+    def forward(
+        self, x_BTD: Tensor, mask: Tensor, tokens_BT: Tensor, real_BT: Tensor
+    ) -> tuple[Tensor, Routing | None]:
         y_BTD = self.attention_residual.enter(x_BTD)
         x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask))
-        y_BTD, routing = through(self.feedforward, self.feedforward_residual.enter(x_BTD), None)
+        y_BTD, routing = through(self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT, real_BT)
         return self.feedforward_residual.leave(x_BTD, y_BTD), routing

@@ -102,7 +102,7 @@ class EncoderDecoder(nn.Module):
         x_BSD, bias_NSS = self.encoder.enter(self.embed(source_BS), 0)
         mask = biased(bias_NSS, visible(source_BS))
         for block in self.encoder.blocks:
-            x_BSD, routing = block(x_BSD, mask)
+            x_BSD, routing = block(x_BSD, mask, source_BS, source_BS >= 0)
             routings += [] if routing is None else [routing]
         return self.encoder.leave(x_BSD)
 
@@ -120,7 +120,7 @@ class EncoderDecoder(nn.Module):
         mask = biased(bias_NTT, causal(tokens_BT.shape[1], past, tokens_BT.device))
         for index, block in enumerate(self.decoder.blocks):
             held = cache.layers[index] if cache is not None else (None, None)
-            x_BTD, routing = block(x_BTD, mask, memory_BSD, mask_B11S, *held)
+            x_BTD, routing = block(x_BTD, mask, memory_BSD, mask_B11S, tokens_BT, tokens_BT >= 0, *held)
             routings += [] if routing is None else [routing]
         return self.decoder.leave(x_BTD)
 
@@ -170,8 +170,8 @@ class Stack(nn.Module):
 class DecoderBlock(nn.Module):
     """Attention to the target so far, attention to the source, feed-forward, each joined to the stream.
 
-    x_BTD and its mask, memory_BSD and its mask (and the caches of both) -> x_BTD and the Routing of a layer
-    of experts, else None.
+    x_BTD and its mask, memory_BSD and its mask, tokens_BT and which of them are real, for a layer of experts
+    (and the caches of both) -> x_BTD and the Routing of a layer of experts, else None.
     """
 
     def __init__(
@@ -197,6 +197,8 @@ class DecoderBlock(nn.Module):
         mask: Tensor,
         memory_BSD: Tensor,
         memory_mask: Tensor,
+        tokens_BT: Tensor,
+        real_BT: Tensor,
         grown: Grown | None = None,
         kept: Kept | None = None,
     ) -> tuple[Tensor, Routing | None]:
@@ -204,7 +206,7 @@ class DecoderBlock(nn.Module):
         x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask, grown))
         y_BTD = self.cross(self.cross_residual.enter(x_BTD), memory_BSD, memory_mask, kept)
         x_BTD = self.cross_residual.leave(x_BTD, y_BTD)
-        y_BTD, routing = through(self.feedforward, self.feedforward_residual.enter(x_BTD), None)
+        y_BTD, routing = through(self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT, real_BT)
         return self.feedforward_residual.leave(x_BTD, y_BTD), routing
 
 

@@ -25,6 +25,8 @@ BERT = {
     "transform.dense": "cls.predictions.transform.dense",
     "transform.norm": "cls.predictions.transform.LayerNorm",
     "readout": "cls.predictions",
+    "pooler.pooler.dense": "bert.pooler.dense",  # NextSentence in the place of the pooler
+    "pooler.relation": "cls.seq_relationship",
 }
 
 

@@ -112,9 +112,14 @@ def _learned(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int = 0) 
 
 
 def _part_of_routing(
-    zigzag: Zigzag, forward: Callable, x_BTD: Tensor, tokens_BT: Tensor | None = None
+    zigzag: Zigzag,
+    forward: Callable,
+    x_BTD: Tensor,
+    tokens_BT: Tensor | None = None,
+    real_BT: Tensor | None = None,
 ) -> tuple[Tensor, Routing]:
     """What a sequence has one of each process gives its C-th part of, to be summed over processes."""
+    assert real_BT is None  # or parts would weigh unlike; models that know of padding are not split
     y_BTD, routing = forward(x_BTD, tokens_BT)
     if zigzag.on:
         routing = Routing(

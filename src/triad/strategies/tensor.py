@@ -121,8 +121,8 @@ def _mixture(layer: MixtureOfExperts, mesh: DeviceMesh, border: Border) -> None:
     _call(layer, partial(_routed_alike, layer.forward, border))
 
 
-def _routed_alike(forward: Callable, border: Border, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple:
-    y_BTD, routing = forward(border.join(x_BTD), tokens_BT)
+def _routed_alike(forward: Callable, border: Border, x_BTD: Tensor, *given: Tensor | None) -> tuple:
+    y_BTD, routing = forward(border.join(x_BTD), *given)
     return border.part(y_BTD), routing
 
 

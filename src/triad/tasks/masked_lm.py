@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
+from triad.layers.scrambled import LARGEST, fraction
 from triad.optim.update import Update
 from triad.tasks.causal_lm import CausalLM
-from triad.tasks.draws import LARGEST, draws
+from triad.tasks.draws import draws
 
 
 class MaskedLM(CausalLM):
@@ -84,7 +85,7 @@ class MaskedLM(CausalLM):
         rank_BT = place_BT.where(real_BT, LARGEST).argsort(stable=True, dim=-1).argsort(dim=-1)
         chosen_BT = real_BT & (rank_BT < hidden(real_BT.sum(-1), self.share)[:, None])
         found["targets_BT"] = tokens_BT.where(chosen_BT, IGNORED)
-        found["tokens_BT"] = self._replaced(tokens_BT, chosen_BT, kind_BT.double() / 2**63, word_BT)
+        found["tokens_BT"] = self._replaced(tokens_BT, chosen_BT, fraction(kind_BT), word_BT)
         return batch | found
 
     def _replaced(self, tokens_BT: Tensor, chosen_BT: Tensor, kind_BT: Tensor, word_BT: Tensor) -> Tensor:

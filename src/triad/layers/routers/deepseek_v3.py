@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, entropy, load, logits, themselves
+from triad.layers.routing import Routing, TokensChoose, entropy, length, load, logits, mean, themselves
 
 
 class DeepSeekV3(nn.Module):
@@ -43,7 +43,9 @@ class DeepSeekV3(nn.Module):
         self.register_buffer("bias", torch.empty(experts))
         self.whole_sequence: Callable[..., tuple[Tensor, ...]] = themselves
 
-    def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[TokensChoose, Routing]:
+    def forward(
+        self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
+    ) -> tuple[TokensChoose, Routing]:
         score_BTE = logits(x_BTD, self.weight).sigmoid()
         expert_BTk = self._allowed(score_BTE.detach() + self.bias).topk(self.top_k, dim=-1).indices
         weight_BTk = score_BTE.gather(-1, expert_BTk)
@@ -51,14 +53,15 @@ class DeepSeekV3(nn.Module):
         probability_BTE = score_BTE / score_BTE.sum(-1, keepdim=True)
         wanted_BTk = score_BTE.topk(self.top_k, dim=-1).indices
         share_BE, mean_BE = self.whole_sequence(
-            load(wanted_BTk, score_BTE) / wanted_BTk[0].numel(), probability_BTE.mean(1)
+            load(wanted_BTk, score_BTE, real_BT) / (self.top_k * length(score_BTE, real_BT)),
+            mean(probability_BTE, real_BT),
         )
         experts = score_BTE.shape[-1]
         balance_B = (share_BE * mean_BE).sum(-1) * experts
         routing = Routing(
             self.balance * balance_B,
-            load(expert_BTk, score_BTE),
-            entropy(probability_BTE),
+            load(expert_BTk, score_BTE, real_BT),
+            entropy(probability_BTE, real_BT),
             torch.zeros_like(balance_B),
         )
         return TokensChoose(expert_BTk, weight_BTk, experts), routing

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import ExpertsChoose, Routing, capacity, entropy, logits
+from triad.layers.routing import ExpertsChoose, Routing, capacity, entropy, logits, mean
 
 
 class ExpertChoice(nn.Module):
@@ -23,16 +23,26 @@ class ExpertChoice(nn.Module):
         self.capacity = self.top_k = capacity  # a token meets so many experts, on average
         self.weight = nn.Parameter(torch.empty(experts, width))
 
-    def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[ExpertsChoose, Routing]:
+    def forward(
+        self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
+    ) -> tuple[ExpertsChoose, Routing]:
         probability_BTE = logits(x_BTD, self.weight).softmax(-1)
         batch, time, experts = probability_BTE.shape
         each = min(time, capacity(self.capacity, time, experts))
-        weight_BES, token_BES = probability_BTE.mT.topk(each, dim=-1)
-        taken_BT = weight_BES.new_zeros(batch, time).scatter_(1, token_BES.flatten(1), 1.0)
+        if real_BT is None:
+            real_BT = torch.ones_like(probability_BTE[..., 0], dtype=torch.bool)
+        weight_BES, token_BES = probability_BTE.where(real_BT[..., None], -1.0).mT.topk(each, dim=-1)
+        length_B1 = real_BT.sum(1, keepdim=True)
+        room_B1 = capacity(self.capacity, length_B1, experts).minimum(length_B1)
+        kept_BES = torch.arange(each, device=x_BTD.device) < room_B1[..., None]
+        kept_BES = kept_BES.expand_as(token_BES).to(weight_BES.dtype)
+        takers_BT = weight_BES.new_zeros(batch, time).scatter_add_(
+            1, token_BES.flatten(1), kept_BES.flatten(1)
+        )
         routing = Routing(
             weight_BES.new_zeros(batch),
-            weight_BES.new_full((batch, experts), each),
-            entropy(probability_BTE),
-            1 - taken_BT.mean(1),
+            kept_BES.sum(-1),
+            entropy(probability_BTE, real_BT),
+            mean((takers_BT == 0).to(weight_BES.dtype), real_BT),
         )
-        return ExpertsChoose(token_BES, weight_BES), routing
+        return ExpertsChoose(token_BES, weight_BES * kept_BES), routing

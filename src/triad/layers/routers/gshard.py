@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, capacity, entropy, load, logits, within
+from triad.layers.routing import Routing, TokensChoose, capacity, entropy, length, load, logits, mean, within
+from triad.layers.scrambled import GOLDEN, fraction, scrambled
 
 
 class GShard(nn.Module):
@@ -11,14 +12,17 @@ class GShard(nn.Module):
 
         g = softmax(W_g x),   w_1 = g_1 / (g_1 + g_2),  w_2 = g_2 / (g_1 + g_2)
         room of an expert = 2 T / E * capacity
+        the second is asked if 2 w_2 > r,   0 <= r < 1 drawn for each token
         auxiliary = balance E sum_e (c_e / T) m_e      Lepikhin et al. 2020, arXiv:2006.16668, algorithm 1
 
-    A sequence is a group; c_e counts first choices and m_e is the group's mean gate. The paper's auxiliary
-    loss is a mean over experts where ours is E times the sum: balance x 1 when uniform, as everywhere here.
-    Deviates: both choices of a token queue before those of the next, where the paper lets all first choices
-    pass, so that what is dropped does not tell a token of later ones; room is limited in training only; the
-    second expert is always asked, where the paper asks with probability 2 g_2. Raises ValueError for
-    capacity <= 0 and for fewer than 2 experts.
+    A sequence is a group; c_e counts first choices and m_e is the group's mean gate; padding has no share.
+    The paper's auxiliary loss is a mean over experts where ours is E times the sum: balance x 1 when uniform,
+    as everywhere here. `dropped` is of 2 T rows, those not asked included. Deviates: r is a hash of the words
+    up to the token and of its two experts, so that neither layouts nor recomputation draw anew, and a text
+    that comes again asks alike; both choices of a token queue before those of the next, where the paper lets
+    all first choices pass, so that what is dropped does not tell a token of later ones; who is not asked
+    takes no room. In training only: outside it the second is always asked and there is room for all. Raises
+    ValueError for capacity <= 0, for fewer than 2 experts and, in training, without tokens_BT.
     """
 
     top_k = 2
@@ -30,17 +34,38 @@ class GShard(nn.Module):
         self.capacity, self.balance = capacity, balance
         self.weight = nn.Parameter(torch.empty(experts, width))
 
-    def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[TokensChoose, Routing]:
+    def forward(
+        self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
+    ) -> tuple[TokensChoose, Routing]:
         probability_BTE = logits(x_BTD, self.weight).softmax(-1)
-        time, experts = probability_BTE.shape[1:]
+        time, experts = length(probability_BTE, real_BT), probability_BTE.shape[-1]
         weight_BT2, expert_BT2 = probability_BTE.topk(2, dim=-1)
         weight_BT2 = weight_BT2 / weight_BT2.sum(-1, keepdim=True)
-        first_BE = load(expert_BT2[..., :1], probability_BTE)
-        balance_B = (first_BE / time * probability_BTE.mean(1)).sum(-1) * experts
-        kept_BT2 = torch.ones_like(expert_BT2, dtype=torch.bool)
+        first_BE = load(expert_BT2[..., :1], probability_BTE, real_BT)
+        balance_B = (first_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
+        asks_BT2 = torch.ones_like(expert_BT2, dtype=torch.bool)
+        if real_BT is not None:
+            asks_BT2 = asks_BT2 & real_BT[..., None]
+        kept_BT2 = torch.ones_like(asks_BT2)
         if self.training:
-            kept_BT2 = within(expert_BT2, experts, capacity(self.capacity, 2 * time, experts))
-        dropped_B = 1 - kept_BT2.to(weight_BT2.dtype).mean((1, 2))
-        load_BE = load(expert_BT2, probability_BTE)
-        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE), dropped_B)
+            asks_BT2[..., 1] &= 2 * weight_BT2[..., 1] > chance(tokens_BT, expert_BT2)
+            kept_BT2 = within(expert_BT2, experts, capacity(self.capacity, 2 * time, experts), asks_BT2)
+        dropped_B = mean((asks_BT2 & ~kept_BT2).to(weight_BT2.dtype).mean(-1), real_BT)
+        load_BE = first_BE + load(expert_BT2[..., 1:], probability_BTE, asks_BT2[..., 1])
+        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
         return TokensChoose(expert_BT2, weight_BT2 * kept_BT2, experts), routing
+
+
+def chance(tokens_BT: Tensor | None, expert_BT2: Tensor) -> Tensor:
+    """A number between 0 and 1 for each token: a hash of it, of those before and of its experts.
+
+    The experts make layers, which read the same words, differ.
+    """
+    if tokens_BT is None:
+        raise ValueError(
+            "router=gshard needs the tokens, which this layout does not bring: use router=switch"
+        )
+    place_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+    sofar_BT = scrambled(scrambled(tokens_BT) + place_T * GOLDEN).cumsum(1)  # modulo 2^64
+    pair_BT = expert_BT2[..., 0] * 2**32 + expert_BT2[..., 1]
+    return fraction(scrambled(sofar_BT + scrambled(pair_BT)))

@@ -31,22 +31,36 @@ class Sinkhorn(nn.Module):
         self.iterations = iterations
         self.weight = nn.Parameter(torch.empty(experts, width))
 
-    def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[TokensChoose, Routing]:
+    def forward(
+        self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
+    ) -> tuple[TokensChoose, Routing]:
         logits_BTE = logits(x_BTD, self.weight)
         probability_BTE = logits_BTE.softmax(-1)
-        wanted_BTE = log_plan(logits_BTE, self.iterations) if self.training else logits_BTE
+        wanted_BTE = log_plan(logits_BTE, self.iterations, real_BT) if self.training else logits_BTE
         expert_BT1 = wanted_BTE.argmax(-1, keepdim=True)
         nothing_B = probability_BTE.new_zeros(len(x_BTD))
-        routing = Routing(nothing_B, load(expert_BT1, probability_BTE), entropy(probability_BTE), nothing_B)
+        routing = Routing(
+            nothing_B,
+            load(expert_BT1, probability_BTE, real_BT),
+            entropy(probability_BTE, real_BT),
+            nothing_B,
+        )
         weight_BT1 = probability_BTE.gather(-1, expert_BT1)
         return TokensChoose(expert_BT1, weight_BT1, logits_BTE.shape[-1]), routing
 
 
 @torch.no_grad()
-def log_plan(logits_BTE: Tensor, iterations: int) -> Tensor:
-    """The logarithm of the plan: rows (tokens) add up to 1, and columns (experts) to nearly T / E."""
-    time, experts = logits_BTE.shape[1:]
+def log_plan(logits_BTE: Tensor, iterations: int, real_BT: Tensor | None) -> Tensor:
+    """The logarithm of the plan: rows (tokens) add up to 1, and columns (experts) to nearly T / E.
+
+    Columns are of real tokens; in a row of padding alone, of all.
+    """
+    if real_BT is None:
+        real_BT = torch.ones_like(logits_BTE[..., 0], dtype=torch.bool)
+    real_BT1 = (real_BT | ~real_BT.any(1, keepdim=True))[..., None]
+    share_B11 = (real_BT1.sum(1, keepdim=True).to(logits_BTE.dtype) / logits_BTE.shape[-1]).log()
     for _ in range(iterations):
-        logits_BTE = logits_BTE - logits_BTE.logsumexp(1, keepdim=True) + math.log(time / experts)
+        column_B1E = logits_BTE.where(real_BT1, -math.inf).logsumexp(1, keepdim=True)
+        logits_BTE = logits_BTE - column_B1E + share_B11
         logits_BTE = logits_BTE - logits_BTE.logsumexp(2, keepdim=True)
     return logits_BTE

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, capacity, entropy, load, logits, within
+from triad.layers.routing import Routing, TokensChoose, capacity, entropy, length, load, logits, mean, within
 
 
 class Switch(nn.Module):
@@ -14,9 +14,10 @@ class Switch(nn.Module):
         auxiliary = balance E sum_e f_e P_e                      eq. 4-6
 
     f_e is the share of a sequence's tokens that ask for expert e, dropped ones included, and P_e its mean
-    probability. Deviates: room is that of a sequence, not of a batch, and is given in order of time, so that
-    neither other sequences nor later tokens matter; it is limited in training only, so that what a token gets
-    later does not depend on how many follow it; no noise. Raises ValueError for capacity <= 0.
+    probability; padding has no share and no room. Deviates: room is that of a sequence, not of a batch, and
+    is given in order of time, so that neither other sequences nor later tokens matter; it is limited in
+    training only, so that what a token gets later does not depend on how many follow it; no noise. Raises
+    ValueError for capacity <= 0.
     """
 
     top_k = 1
@@ -26,15 +27,21 @@ class Switch(nn.Module):
         self.capacity, self.balance = capacity, balance
         self.weight = nn.Parameter(torch.empty(experts, width))
 
-    def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[TokensChoose, Routing]:
+    def forward(
+        self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
+    ) -> tuple[TokensChoose, Routing]:
         probability_BTE = logits(x_BTD, self.weight).softmax(-1)
-        time, experts = probability_BTE.shape[1:]
+        time, experts = length(probability_BTE, real_BT), probability_BTE.shape[-1]
         weight_BT1, expert_BT1 = probability_BTE.max(-1, keepdim=True)
-        load_BE = load(expert_BT1, probability_BTE)
-        balance_B = (load_BE / time * probability_BTE.mean(1)).sum(-1) * experts
+        load_BE = load(expert_BT1, probability_BTE, real_BT)
+        balance_B = (load_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
         kept_BT1 = torch.ones_like(expert_BT1, dtype=torch.bool)
         if self.training:
-            kept_BT1 = within(expert_BT1, experts, capacity(self.capacity, time, experts))
-        dropped_B = 1 - kept_BT1.to(weight_BT1.dtype).mean((1, 2))
-        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE), dropped_B)
+            room, asks_BT1 = (
+                capacity(self.capacity, time, experts),
+                None if real_BT is None else real_BT[..., None],
+            )
+            kept_BT1 = within(expert_BT1, experts, room, asks_BT1)
+        dropped_B = mean((~kept_BT1[..., 0]).to(weight_BT1.dtype), real_BT)
+        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
         return TokensChoose(expert_BT1, weight_BT1 * kept_BT1, experts), routing

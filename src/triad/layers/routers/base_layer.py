@@ -1,0 +1,118 @@
+"""The best of all assignments that load experts alike. Shapes: B batch, T time, D width, E = F experts."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from triad.layers.routing import Routing, TokensChoose, capacity, entropy, load, logits
+
+AROUND = 5  # times that each expert sets its price
+
+
+class BaseLayer(nn.Module):
+    """Each token of a sequence goes to one expert, so that all fit and their scores' sum is the largest.
+
+        a = argmax_a sum_t w_{a_t} . x_t,   so that each expert has T / E tokens
+        y = sigmoid(w_a . x) E_a(x)
+        Lewis et al. 2021 (BASE layers), arXiv:2103.16716, eq. 1-3
+
+    Balanced by construction, so without an auxiliary loss. No gradient passes through the assignment. It
+    looks at the whole sequence: for encoders only. Outside training the choice is argmax_e w_e . x, as in the
+    paper. Deviates: assigns within each sequence, not a shuffled batch, and exactly, where the paper's
+    auction comes near; where E does not divide T an expert has at most T / E, rounded up.
+    """
+
+    top_k = 1
+
+    def __init__(self, width: int, experts: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(experts, width))
+
+    def forward(
+        self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
+    ) -> tuple[TokensChoose, Routing]:
+        logits_BTE = logits(x_BTD, self.weight)
+        expert_BT = assigned(logits_BTE, real_BT) if self.training else logits_BTE.argmax(-1)
+        expert_BT1, experts = expert_BT[..., None], logits_BTE.shape[-1]
+        nothing_B = logits_BTE.new_zeros(len(x_BTD))
+        load_BE = load(expert_BT1, logits_BTE, real_BT)
+        routing = Routing(nothing_B, load_BE, entropy(logits_BTE.softmax(-1), real_BT), nothing_B)
+        weight_BT1 = logits_BTE.gather(-1, expert_BT1).sigmoid()
+        return TokensChoose(expert_BT1, weight_BT1, experts), routing
+
+
+@torch.compiler.disable  # how often it goes round depends on the scores
+@torch.no_grad()
+def assigned(score_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
+    """The expert of each token, so that none has more than T / E and the sum of scores is the largest.
+
+    Prices first: in turn each expert asks the price at which T / E tokens like it best, a few times around;
+    then every token takes what is best for it at these prices. Successive longest paths mend the rest (Ahuja,
+    Magnanti & Orlin 1993, section 9.7): while an expert is too full, a token leaves it, along the chain of
+    moves that loses least, until one reaches an expert with room. The first assignment is the best of all
+    with its loads, and each chain keeps it so; hence the last is the best of all, whatever the prices. Blanks
+    that like all experts alike fill what room is left over. Waits for the device at every chain.
+    """
+    time, experts = score_BTE.shape[1:]
+    if real_BT is None:
+        real_BT = torch.ones_like(score_BTE[..., 0], dtype=torch.bool)
+    room_B1 = capacity(1.0, real_BT.sum(1, keepdim=True), experts)
+    real_BT = F.pad(real_BT, (0, experts - 1))
+    blank_BT = ~real_BT & ((~real_BT).cumsum(1) <= experts * room_B1 - real_BT.sum(1, keepdim=True))
+    score_BTE = F.pad(score_BTE.double(), (0, 0, 0, experts - 1)).where(real_BT[..., None], 0.0)
+    real_BT = real_BT | blank_BT
+    expert_BT = (score_BTE - _prices(score_BTE, real_BT, room_B1)).argmax(-1)
+    while True:
+        held_BTE = F.one_hot(expert_BT, experts).bool() & real_BT[..., None]
+        load_BE = held_BTE.sum(1)
+        if not (load_BE > room_B1).any():
+            return expert_BT[:, :time]
+        gain_BTE = score_BTE - score_BTE.gather(-1, expert_BT[..., None])
+        best_BEF, token_BEF = _moves(gain_BTE, held_BTE)
+        expert_BT = _moved(expert_BT, load_BE, room_B1, best_BEF, token_BEF)
+
+
+def _prices(score_BTE: Tensor, real_BT: Tensor, room_B1: Tensor) -> Tensor:
+    """Of each expert, between what its last token of T / E would pay and what the first behind would."""
+    price_B1E = torch.zeros_like(score_BTE[:, :1])
+    place_B2 = torch.cat((room_B1 - 1, room_B1), 1).clamp(0, score_BTE.shape[1] - 1)
+    for _ in range(AROUND):
+        for e in range(score_BTE.shape[-1]):
+            value_BTE = score_BTE - price_B1E
+            value_BTE[..., e] = -torch.inf
+            would_BT = (score_BTE[..., e] - value_BTE.amax(-1)).where(real_BT, -1e30)
+            price_B1E[:, 0, e] = would_BT.sort(1, descending=True).values.gather(1, place_B2).mean(1)
+    return price_B1E
+
+
+def _moves(gain_BTE: Tensor, held_BTE: Tensor) -> tuple[Tensor, Tensor]:
+    """What is gained when one token of expert e moves to f, at best, and which token that is."""
+    experts = gain_BTE.shape[-1]
+    each = [gain_BTE.where(held_BTE[..., e, None], -torch.inf).max(1) for e in range(experts)]
+    return torch.stack([best for best, _ in each], 1), torch.stack([token for _, token in each], 1)
+
+
+def _moved(
+    expert_BT: Tensor, load_BE: Tensor, room_B1: Tensor, best_BEF: Tensor, token_BEF: Tensor
+) -> Tensor:
+    """The assignment after the best chain of moves from an expert that is too full to one with room."""
+    full_BE, rows_B = load_BE > room_B1, torch.arange(len(load_BE), device=load_BE.device)
+    gained_BE = torch.zeros_like(best_BEF[:, 0]).masked_fill(~full_BE, -torch.inf)
+    before_BE = torch.full_like(load_BE, -1)
+    least = 1e-12 * best_BEF[best_BEF.isfinite()].abs().max()  # rounding is no gain
+    for _ in range(load_BE.shape[1] - 1):
+        through_BF, by_BF = (gained_BE[..., None] + best_BEF).max(1)
+        better_BF = through_BF > gained_BE + least
+        if not better_BF.any():
+            break
+        gained_BE = through_BF.where(better_BF, gained_BE)
+        before_BE = by_BF.where(better_BF, before_BE)
+    to_B = gained_BE.masked_fill(load_BE >= room_B1, -torch.inf).argmax(1)
+    expert_BT, goes_on_B = expert_BT.clone(), full_BE.any(1)
+    for _ in range(load_BE.shape[1] - 1):
+        from_B = before_BE[rows_B, to_B]
+        goes_on_B = goes_on_B & (from_B >= 0)
+        token_B = token_BEF[rows_B, from_B.clamp_min(0), to_B]
+        expert_BT[rows_B, token_B] = to_B.where(goes_on_B, expert_BT[rows_B, token_B])
+        to_B = from_B.where(goes_on_B, to_B)
+    return expert_BT
