@@ -58,6 +58,11 @@ class Rule:
         """Where in the order the rows of a step begin."""
         return 0 if self.again else self(step)
 
+    def reaches(self, steps: int) -> bool:
+        """Whether the last size is used within so many steps."""
+        done = steps - 1 if self.unit == "steps" else self(steps - 1)
+        return done >= self.stages[-1][0]
+
     @property
     def sizes(self) -> list[int]:
         """All sizes that are known before the data is."""
@@ -75,7 +80,7 @@ class Rule:
 
 def fixed(size: int, coupling: Literal["none", "linear", "sqrt"], reference: int | None) -> Rule:
     """The same number of rows every step."""
-    return _rule([(0, size)], "steps", coupling, reference or size)
+    return Rule(((0, size),), "steps", coupling, reference or size)
 
 
 def one(size: int, coupling: Literal["none", "linear", "sqrt"], reference: int | None) -> Rule:
@@ -88,7 +93,7 @@ def full(size: int | None, coupling: Literal["none", "linear", "sqrt"], referenc
 
     All steps read the first epoch of the order, so that they descend one and the same function.
     """
-    return replace(_rule([(0, size)], "steps", coupling, reference or size), again=True)
+    return replace(Rule(((0, size),), "steps", coupling, reference or size), again=True)
 
 
 def staged(
@@ -109,7 +114,7 @@ def staged(
     stages = [(0, size), *((_begin(begin, steps, unit, "then"), int(rows)) for begin, rows in then)]
     if any(after <= before for (before, _), (after, _) in pairwise(stages)):
         raise ValueError(f"batch.then={then}: each stage begins behind the one before it, the first behind 0")
-    return _rule(stages, unit, coupling, reference or size)
+    return Rule(tuple(stages), unit, coupling, reference or size)
 
 
 def ramp(
@@ -140,7 +145,7 @@ def ramp(
         return fixed(size, coupling, reference)
     end = _begin(over, steps, unit, "over")
     stages = [(Fraction(end * level, levels), start + increment * level) for level in range(levels + 1)]
-    return _rule(stages, unit, coupling, reference or size)
+    return Rule(tuple(stages), unit, coupling, reference or size)
 
 
 def coupled(
@@ -152,10 +157,6 @@ def coupled(
         return schedule
     reference = rule.reference or batch_rows(0)
     return lambda step: schedule(step) * (batch_rows(step) / reference) ** power
-
-
-def _rule(stages: list, unit: str, coupling: str, reference: int | None) -> Rule:
-    return Rule(tuple(stages), unit, coupling, reference)  # type: ignore[arg-type]
 
 
 def _begin(given: float, steps: int, unit: str, key: str) -> int:

@@ -148,10 +148,10 @@ def has_size(config: dict, name: str) -> bool:
     return config["batch"]["_target_"] == f"{batch.__name__}.{name}"
 
 
-def last_rows(config: dict) -> int:
-    """The size of a run's last batch."""
-    rule, last = batch_rule(config), config["trainer"]["max_steps"]
-    return rule(last) - rule(last - 1) if rule else 0
+def outgrown(config: dict) -> bool:
+    """Whether a batch is to change behind the end of the run."""
+    rule, steps = batch_rule(config), config["trainer"]["max_steps"]
+    return rule is not None and len(rule.sizes) > 1 and steps > 0 and not rule.reaches(steps)
 
 
 def schedules(config: dict, name: str) -> bool:

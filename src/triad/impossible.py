@@ -30,9 +30,9 @@ from triad.facts import (
     is_transformer,
     joins_heads,
     kv_heads,
-    last_rows,
     learns,
     learns_from_pairs,
+    outgrown,
     overlap,
     routers,
     schedules,
@@ -423,7 +423,7 @@ TABLE = [
     ),
     Impossible(
         "a batch that grows behind the end of the run",
-        lambda c: len(sizes(c)) > 1 and c["trainer"]["max_steps"] > 0 and last_rows(c) != sizes(c)[-1],
+        outgrown,
         "batch: {last_size} rows are not reached within trainer.max_steps={trainer[max_steps]}: make the run "
         "longer, or let them begin earlier (batch.over of a ramp, batch.then of stages)",
     ),
@@ -489,7 +489,7 @@ TABLE = [
         "a rate that rises and falls at once",
         lambda c: overlap(c) > 0,
         "scheduler.warmup={scheduler[warmup]} and decay={scheduler[decay]} overlap in "
-        "trainer.max_steps={trainer[max_steps]} by {overlap} steps: lower one of them, or make the run longer",
+        "trainer.max_steps={trainer[max_steps]} by {overlap} steps: lower one, or make the run longer",
     ),
     Impossible(
         "a cycle longer than the run",
