@@ -440,7 +440,9 @@ TABLE = [
     ),
     Impossible(
         "rows in order of length come in batches of one size",
-        lambda c: (learns_from_pairs(c) or is_labelled(c)) and not (has_size(c, "fixed") or has_size(c, "one")),
+        lambda c: (
+            (learns_from_pairs(c) or is_labelled(c)) and not (has_size(c, "fixed") or has_size(c, "one"))
+        ),
         "task={task_name} has batches of neighbouring lengths, all of one size: use batch=fixed",
     ),
     Impossible(
