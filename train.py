@@ -19,7 +19,10 @@ def train(
     **nodes: Any,
 ) -> None:
     """Build the parts that conf/ names, fit, validate. Every process of the run calls this alike."""
+    from lightning.pytorch import Callback
+
     from triad import hardware  # torch is imported from here on: the configuration is known to be sound
+    from triad.batch import coupled
     from triad.checkpoints.folder import complete
     from triad.data.cache import home
     from triad.data.documents import Documents
@@ -44,7 +47,7 @@ def train(
     given = {
         "model": part.model,
         "optimizer": part.optimizer,
-        "schedule": part.scheduler,
+        "schedule": coupled(part.scheduler, part.batch, data.batch_rows),
         "hardware": part.hardware,
         "vocab_size": tokenizer.vocab_size,
         "bytes_per_token": tokens.val.bytes_per_token,
@@ -73,7 +76,8 @@ def train(
         strategy=part.strategy,
         **for_trainer(precision),
         logger=[logger for node in part.logger.values() if (logger := supply(node, offers))],
-        callbacks=[supply(node, offers) for node in part.callbacks.values()],
+        callbacks=[supply(node, offers) for node in part.callbacks.values()]
+        + ([part.scheduler] if isinstance(part.scheduler, Callback) else []),  # one that watches validation
         default_root_dir=run,
     )
     trainer.fit(task, data)

@@ -107,6 +107,15 @@ EXAMPLES = {
     "muP wants a head of its own": "parametrisation=mup model.tied=true",
     "every data-parallel rank needs the same number of rows": "strategy=ddp trainer.devices=3",
     "a step without rows": "batch.size=0",
+    "one row is one": "batch=one debug=tiny",
+    "every data-parallel rank needs the same number of rows, however many there are": (
+        f"strategy=ddp {TWO} batch=ramp batch.start=1 batch.increment=1"
+    ),
+    "a batch that grows behind the end of the run": "batch=staged batch.then=[[2000,16]]",
+    "a whole training set does not go through a model at once": "batch=full",
+    "rows in order of length come in batches of one size": (
+        "model=encoder_decoder task=translation data=parallel data.source=a batch=ramp"
+    ),
     "a context without tokens": "context=0",
     "fp16 needs the units of a GPU": "precision=fp16-mixed trainer.accelerator=cpu",
     "a loss scaler sees only the shards of its own process": "strategy=fsdp precision=fp16-mixed",
@@ -114,6 +123,10 @@ EXAMPLES = {
     "fp8 products come from torchao": "precision=fp8",
     "fp8 products and split matrices": f"strategy=tensor precision=fp8 {TWO}",
     "a warm-up longer than the run": "scheduler.warmup=5000",
+    "a decay longer than the run": "scheduler.decay=200",
+    "a rate that rises and falls at once": "scheduler.warmup=600",
+    "a cycle longer than the run": "scheduler=cyclic scheduler.period=5000",
+    "a plateau is seen by validating": "scheduler=plateau trainer.limit_val_batches=0",
 }
 
 

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from math import prod
 
+from triad import batch
 from triad.layout import AXES, data_ranks, degree, gpus, world_size
+from triad.schedules import length
 
 STAGES = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero_bubble": 2, "zbv": 2, "dualpipev": 2}  # of a process
 SPLIT = ("zero_bubble", "zbv", "dualpipev")  # gradients of weights apart from those of inputs
@@ -128,6 +130,59 @@ def _routers(node: object) -> Iterator[dict]:
             yield from _routers(value)
 
 
+def batch_rule(config: dict) -> batch.Rule | None:
+    """The rule of the batch's size, where it is one of ours. Raises ValueError if it contradicts itself."""
+    node = config["batch"]
+    module, _, name = node["_target_"].rpartition(".")
+    if module != batch.__name__:
+        return None
+    return getattr(batch, name)(**{key: value for key, value in node.items() if not key.startswith("_")})
+
+
+def sizes(config: dict) -> list[int]:
+    """The sizes of a run's batches, as far as they are known before its data is."""
+    rule = batch_rule(config)
+    return rule.sizes if rule else []
+
+
+def has_size(config: dict, name: str) -> bool:
+    """Whether the batch is that of conf/batch/<name>.yaml."""
+    return config["batch"]["_target_"] == f"{batch.__name__}.{name}"
+
+
+def outgrown(config: dict) -> bool:
+    """Whether a batch is to change behind the end of the run."""
+    rule, steps = batch_rule(config), config["trainer"]["max_steps"]
+    return rule is not None and len(rule.sizes) > 1 and steps > 0 and not rule.reaches(steps)
+
+
+def schedules(config: dict, name: str) -> bool:
+    """Whether the learning rate is that of conf/scheduler/<name>.yaml."""
+    target = config["scheduler"]["_target_"].rpartition(".")[2]
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", target).lower() == name
+
+
+def steps_of(config: dict, key: str) -> int:
+    """A time of the schedule in steps: given as such, or below 1 as a fraction of the run."""
+    return length(config["scheduler"].get(key, 0), config["trainer"]["max_steps"])
+
+
+def overlap(config: dict) -> int:
+    """Steps for which a rate would rise and fall at once."""
+    if not schedules(config, "wsd"):
+        return 0
+    fall = round(config["scheduler"]["decay"] * config["trainer"]["max_steps"])
+    return steps_of(config, "warmup") + fall - config["trainer"]["max_steps"]
+
+
+def validations(config: dict) -> int:
+    """How often a run is validated before its end."""
+    trainer = config["trainer"]
+    if trainer.get("limit_val_batches") == 0:
+        return 0
+    return (trainer["max_steps"] - 1) // max(1, int(trainer["val_check_interval"] or trainer["max_steps"]))
+
+
 def stages(config: dict) -> int:
     return degree(config, "pipeline") * STAGES.get(config["strategy"].get("schedule", "1f1b"), 1)
 
@@ -164,11 +219,14 @@ def _of_the_mesh(c: dict) -> dict:
 def facts(config: dict) -> dict:
     found = {"devices": config["trainer"]["devices"], "gpus": gpus()}
     strategy = config["strategy"]
+    found |= {"overlap": overlap(config), "period": steps_of(config, "period")}
+    found |= {"last_size": sizes(config)[-1] if sizes(config) else 0}
     found |= _of_the_mesh(config)
     found |= {"strange_roles": " and ".join(strange_roles(config)), "roles": ", ".join(ROLES)}
     found["degrees"] = " ".join(f"{axis}={strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1)
     if str(found["devices"]).isdigit() and int(found["devices"]):
-        ranks, size = max(1, data_ranks(config)), config["batch"].get("size", 1)
+        ranks, size = max(1, data_ranks(config)), config["batch"].get("size") or 1
         found |= {"world": world_size(config), "data_ranks": ranks}
         found |= {"near_batch": max(1, round(size / ranks)) * ranks}
+        found |= {"uneven": ", ".join(str(rows) for rows in sizes(config) if rows % ranks)}
     return found

@@ -19,6 +19,7 @@ from triad.facts import (
     facts,
     fills_the_world,
     gateless,
+    has_size,
     heads,
     hidden,
     is_deepspeed,
@@ -32,9 +33,15 @@ from triad.facts import (
     kv_heads,
     learns,
     learns_from_pairs,
+    outgrown,
+    overlap,
     routers,
+    schedules,
+    sizes,
     stages,
+    steps_of,
     strange_roles,
+    validations,
 )
 from triad.launch import ranks_are_here
 from triad.layout import data_ranks, degree, gpus, ranks_here, world_size
@@ -393,15 +400,51 @@ TABLE = [
         "parametrisation=standard",
     ),
     Impossible(
+        "a step without rows",
+        lambda c: any(size < 1 for size in sizes(c)),
+        "batch.size={batch[size]}: a step needs at least one sequence",
+    ),
+    Impossible(
+        "one row is one",
+        lambda c: has_size(c, "one") and c["batch"]["size"] != 1,
+        "batch=one has batch.size=1, not {batch[size]} (which an overlay may have set): add batch.size=1, or "
+        "use batch=fixed",
+    ),
+    Impossible(
         "every data-parallel rank needs the same number of rows",
-        lambda c: "size" in c["batch"] and c["batch"]["size"] % data_ranks(c) != 0,
+        lambda c: len(sizes(c)) == 1 and sizes(c)[0] % data_ranks(c) != 0,
         "batch.size={batch[size]} does not divide over {data_ranks} data-parallel processes: the nearest "
         "that does is {near_batch}",
     ),
     Impossible(
-        "a step without rows",
-        lambda c: "size" in c["batch"] and c["batch"]["size"] < 1,
-        "batch.size={batch[size]}: a step needs at least one sequence",
+        "every data-parallel rank needs the same number of rows, however many there are",
+        lambda c: len(sizes(c)) > 1 and any(size % data_ranks(c) for size in sizes(c)),
+        "batch: sizes {uneven} do not divide over {data_ranks} data-parallel processes: use multiples of "
+        "{data_ranks} for batch.size and all other sizes and increments",
+    ),
+    Impossible(
+        "a batch that grows behind the end of the run",
+        outgrown,
+        "batch: {last_size} rows are not reached within trainer.max_steps={trainer[max_steps]}: make the run "
+        "longer, or let them begin earlier (batch.over of a ramp, batch.then of stages)",
+    ),
+    Impossible(
+        "a whole training set does not go through a model at once",
+        lambda c: (
+            has_size(c, "full")
+            and c["batch"]["size"] is None
+            and c["hardware"]["micro_batch_size"] is None
+            and not (learns_from_pairs(c) or is_labelled(c))
+        ),
+        "batch=full would put the whole training set through the model at once: set "
+        "hardware.micro_batch_size=8, say, or a smaller set by batch.size",
+    ),
+    Impossible(
+        "rows in order of length come in batches of one size",
+        lambda c: (
+            (learns_from_pairs(c) or is_labelled(c)) and not (has_size(c, "fixed") or has_size(c, "one"))
+        ),
+        "task={task_name} has batches of neighbouring lengths, all of one size: use batch=fixed",
     ),
     Impossible(
         "a context without tokens",
@@ -439,6 +482,30 @@ TABLE = [
         "a warm-up longer than the run",
         lambda c: 0 < c["trainer"]["max_steps"] < c["scheduler"].get("warmup", 0) >= 1,
         "scheduler.warmup={scheduler[warmup]} is longer than trainer.max_steps={trainer[max_steps]}",
+    ),
+    Impossible(
+        "a decay longer than the run",
+        lambda c: not 0 <= c["scheduler"].get("decay", 0) <= 1,
+        "scheduler.decay={scheduler[decay]}: it is the share of the run in which the rate falls, 0 to 1",
+    ),
+    Impossible(
+        "a rate that rises and falls at once",
+        lambda c: overlap(c) > 0,
+        "scheduler.warmup={scheduler[warmup]} and decay={scheduler[decay]} overlap in "
+        "trainer.max_steps={trainer[max_steps]} by {overlap} steps: lower one, or make the run longer",
+    ),
+    Impossible(
+        "a cycle longer than the run",
+        lambda c: "period" in c["scheduler"] and not 2 <= steps_of(c, "period") <= c["trainer"]["max_steps"],
+        "scheduler.period={scheduler[period]} comes to {period} steps: a cycle takes from 2 to "
+        "trainer.max_steps={trainer[max_steps]} of them",
+    ),
+    Impossible(
+        "a plateau is seen by validating",
+        lambda c: schedules(c, "plateau") and validations(c) < 1,
+        "scheduler=plateau lowers the rate after a validation, and the run has none before its end: set "
+        "trainer.val_check_interval below trainer.max_steps={trainer[max_steps]} and limit_val_batches "
+        "above 0, or use scheduler=cosine",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules and batch sizes as pure functions of the step.
+"""Learning-rate schedules as pure functions of the step.
 
 Each takes the step k = 0, 1, ... (updates already made) and the number of steps of the run, and returns a
 multiplier of the optimizer's learning rate. Nothing is remembered, so resuming needs nothing. During warm-up,
@@ -7,6 +7,15 @@ update k uses (k + 1) / warmup, so that no update has rate zero and the full rat
 """
 
 import math
+from collections.abc import Callable
+from typing import Literal
+
+# How a rate falls: 1 at t = 0, 0 at t = 1
+SHAPES: dict[str, Callable[[float], float]] = {
+    "linear": lambda t: 1 - t,
+    "sqrt": lambda t: 1 - math.sqrt(t),
+    "cosine": lambda t: 0.5 * (1 + math.cos(math.pi * t)),
+}
 
 
 def constant(step: int, steps: int, warmup: float) -> float:
@@ -16,7 +25,7 @@ def constant(step: int, steps: int, warmup: float) -> float:
 
 def linear(step: int, steps: int, warmup: float, final: float) -> float:
     """Warm up, then fall on a straight line from 1 to `final` (Devlin et al. 2018, appendix A.2)."""
-    return _warm(step, warmup, steps) * (1 - (1 - final) * _progress(step, _length(warmup, steps), steps))
+    return _warm(step, warmup, steps) * (1 - (1 - final) * _progress(step, length(warmup, steps), steps))
 
 
 def cosine(step: int, steps: int, warmup: float, final: float) -> float:
@@ -24,7 +33,7 @@ def cosine(step: int, steps: int, warmup: float, final: float) -> float:
 
     final + (1 - final) (1 + cos(pi t)) / 2,  t = progress      Loshchilov & Hutter 2017, eq. 5
     """
-    t = _progress(step, _length(warmup, steps), steps)
+    t = _progress(step, length(warmup, steps), steps)
     return _warm(step, warmup, steps) * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * t)))
 
 
@@ -33,33 +42,82 @@ def inverse_sqrt(step: int, steps: int, warmup: float) -> float:
 
     min(n^-1/2, n warmup^-3/2) / warmup^-1/2,  n = step + 1      Vaswani et al. 2017, arXiv:1706.03762, eq. 3
 
-    Deviates: scaled to peak at 1, so the peak rate is the optimizer's `lr` and not width^-1/2 warmup^-1/2.
+    Deviates: scaled to peak at 1, so the peak rate is the optimizer's `lr`. The paper's own rate is that with
+    lr = width^-1/2 warmup^-1/2.
     """
-    n, warmup = step + 1, max(_length(warmup, steps), 1)
+    n, warmup = step + 1, max(length(warmup, steps), 1)
     return min(math.sqrt(warmup / n), n / warmup)
 
 
-def wsd(step: int, steps: int, warmup: float, decay: float, final: float) -> float:
-    """Warm up, stay at 1, and fall on a straight line to `final` over the last `decay` fraction of the run.
+def polynomial(step: int, steps: int, warmup: float, power: float, final: float) -> float:
+    """Warm up, then fall from 1 to `final` as a power of what is left of the run.
 
-    Warmup-Stable-Decay: Hu et al. 2024, arXiv:2404.06395, section 4. Deviates: a linear last phase (Haegele
-    et al. 2024, arXiv:2405.18392) in place of an exponential one.
+    final + (1 - final) (1 - t)^power,  t = progress      Chen et al. 2016, arXiv:1606.00915, section 4.1
+    """
+    t = _progress(step, length(warmup, steps), steps)
+    return _warm(step, warmup, steps) * (final + (1 - final) * (1 - t) ** power)
+
+
+def wsd(
+    step: int,
+    steps: int,
+    warmup: float,
+    decay: float,
+    shape: Literal["linear", "sqrt", "cosine"],
+    final: float,
+) -> float:
+    """Warm up, stay at 1, and fall to `final` over the last `decay` fraction of the run.
+
+    Warmup-Stable-Decay: Hu et al. 2024, arXiv:2404.06395, section 4. Shapes of the fall, with t its progress:
+    linear 1 - t, sqrt 1 - sqrt(t), cosine (1 + cos(pi t)) / 2: Haegele et al. 2024, arXiv:2405.18392, section
+    3. Deviates: Hu et al. fall exponentially.
     """
     t = _progress(step, steps - round(decay * steps), steps)
-    return _warm(step, warmup, steps) * (1 - (1 - final) * t)
+    return _warm(step, warmup, steps) * (final + (1 - final) * SHAPES[shape](t))
 
 
-def fixed(step: int, size: int) -> int:
-    """The first row of a step when every step has `size` rows: rows consumed so far."""
-    return step * size
+def one_cycle(
+    step: int,
+    steps: int,
+    warmup: float,
+    start: float,
+    shape: Literal["linear", "sqrt", "cosine"],
+    final: float,
+) -> float:
+    """Rise from `start` to 1 during the warm-up and fall to `final` over the rest of the run: "1cycle".
+
+    Smith & Topin 2017, arXiv:1708.07120, section 3; Smith 2018, arXiv:1803.09820, section 4.3. With
+    shape=cosine these are the rates of torch's OneCycleLR. Deviates: the optimizer's momentum stays.
+    """
+    peak = max(length(warmup, steps), 1) - 1
+    if step < peak:
+        return 1 - (1 - start) * SHAPES[shape](step / peak)
+    return final + (1 - final) * SHAPES[shape](_progress(step, peak, steps))
 
 
-def _length(warmup: float, steps: int) -> int:
-    return round(warmup * steps) if warmup < 1 else int(warmup)
+def cyclic(step: int, steps: int, warmup: float, period: float, low: float, fade: float) -> float:
+    """Warm up to `low`, then go up to 1 and down again in straight lines, once each `period`.
+
+        low + (1 - low) max(0, 1 - |x|) fade^c,   x = 2 k / period - 2 c - 1,   c = floor(k / period)
+
+    Smith 2017, arXiv:1506.01186, section 3.1, and k counted from the end of the warm-up. fade=1 is his
+    triangular policy, fade=0.5 triangular2. `period`, his 2 stepsize, is a number of steps, or below 1 a
+    fraction of the run.
+    """
+    cycle, k = length(period, steps), step - length(warmup, steps)
+    if k < 0:
+        return low * _warm(step, warmup, steps)
+    c = k // cycle
+    return low + (1 - low) * max(0.0, 1 - abs(2 * k / cycle - 2 * c - 1)) * fade**c
+
+
+def length(part: float, steps: int) -> int:
+    """A number of steps, or below 1 a fraction of the run, in steps."""
+    return round(part * steps) if part < 1 else int(part)
 
 
 def _warm(step: int, warmup: float, steps: int) -> float:
-    return min(1.0, (step + 1) / max(_length(warmup, steps), 1))
+    return min(1.0, (step + 1) / max(length(warmup, steps), 1))
 
 
 def _progress(step: int, start: int, steps: int) -> float:

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, Union
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 # Parts that a configuration is made of. Not `triad` as a whole: a stranger's must not reach the launcher.
-PARTS = "layers models tasks optim schedules precision hardware strategies callbacks loggers data"
+PARTS = "layers models tasks optim schedules batch precision hardware strategies callbacks loggers data"
 ALLOWED = (
     *(f"triad.{part}" for part in PARTS.split()),
     "torch.nn",

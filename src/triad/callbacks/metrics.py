@@ -26,17 +26,17 @@ class Metrics(Callback):
     def __init__(self, every_steps: int, context: int) -> None:
         self.every_steps, self.context = max(1, every_steps), context
         self.tokens = 0  # since the last report
-        self.seen = 0  # since the run began
+        self.seen = self.rows = 0  # tokens and rows since the run began
         self.idle_s = 0.0  # spent in validation since the last report
         self.train_s = 0.0  # spent in training since the run began
         self.bar: Progress | None = None
         self.console = Console(soft_wrap=True, highlight=False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen, "train_s": self.train_s}
+        return {"seen": self.seen, "rows": self.rows, "train_s": self.train_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seen, self.train_s = state_dict["seen"], state_dict["train_s"]
+        self.seen, self.rows, self.train_s = (state_dict[key] for key in ("seen", "rows", "train_s"))
 
     def on_train_start(self, trainer: Trainer, task: Any) -> None:
         self.flops_per_token = task.count.flops_per_token(self.context)
@@ -56,8 +56,9 @@ class Metrics(Callback):
     def on_train_batch_end(self, trainer: Trainer, task: Any, outputs: Any, batch: dict, *_: Any) -> None:
         self.tokens += batch["count"]
         self.seen += batch["count"]
+        self.rows += batch["rows"]
         if trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps:
-            self._report(trainer, task)
+            self._report(trainer, task, batch["rows"])
 
     def on_validation_start(self, trainer: Trainer, task: Any) -> None:
         self.paused = time.perf_counter()
@@ -76,7 +77,7 @@ class Metrics(Callback):
     def on_exception(self, trainer: Trainer, task: Any, exception: BaseException) -> None:
         self.on_train_end(trainer, task)
 
-    def _report(self, trainer: Trainer, task: Any) -> None:
+    def _report(self, trainer: Trainer, task: Any, batch_size: int) -> None:
         shares = torch.stack([*task.shares.values()])
         shares = dict(zip(task.shares, trainer.strategy.total(shares).tolist(), strict=True))
         now = time.perf_counter()
@@ -91,6 +92,8 @@ class Metrics(Callback):
             **task.code_length("train", loss),
             **{key: float(value) for key, value in task.figures.items()},
             "train/tokens": self.seen,
+            "train/rows": self.rows,
+            "train/batch_size": batch_size,
             "perf/tokens_per_s": speed,
             "perf/train_s": self.train_s,
         }

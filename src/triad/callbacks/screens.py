@@ -45,6 +45,7 @@ class Screens(Callback):
     def _opening(self, trainer: Trainer, task: Any) -> dict[str, str]:
         total, active = task.count[:2]
         rows = trainer.datamodule.batch_rows(trainer.global_step)
+        trained = trainer.datamodule.first_row(trainer.max_steps) * self.context
         train, val = self.tokens.train, self.tokens.val
         strategy, hardware = trainer.strategy, task.hardware
         device = describe(strategy.root_device)
@@ -54,7 +55,7 @@ class Screens(Callback):
             "data": f"{len(train.tokens):,} tokens to train on, {len(val.tokens):,} to validate, vocabulary"
             f" {self.tokenizer.vocab_size:,} ({val.bytes_per_token:.2f} bytes per token)",
             "batch": f"{rows} sequences x {self.context} tokens, {hardware.micro_batch_size or 'all'} at a"
-            f" time; {trainer.max_steps:,} steps, {trainer.max_steps * rows * self.context:,} tokens",
+            f" time; {trainer.max_steps:,} steps, {trained:,} tokens",
             "layout": f"{_layout(strategy)} on {trainer.world_size} x {device}; {trainer.precision},"
             f" attention {hardware.attention}" + (", compiled" if hardware.compile else ""),
             "run": str(self.run),

@@ -26,7 +26,7 @@ def show(show: int, overrides: list[str]) -> None:
     data = Windows(tokens, config["context"], build(config["batch"]), config["seed"], config["packed"])
     table = Table("row", "document", "token", "byte", "text")
     rows = describe(
-        tokens.train, tokenizer, data.context, data.batch_rows, data.first_row, data.seed, show, data.packed
+        tokens.train, tokenizer, data.context, data.batch_rows, data.rule.first, data.seed, show, data.packed
     )
     for row in rows:
         table.add_row(
