@@ -68,7 +68,7 @@ def last_partial_micro_batch_dropped(patch: Patch) -> None:
 def initial_weights_that_differ_between_processes(patch: Patch) -> None:
     initialise = causal_lm.initialise
     rank = int(os.environ["RANK"])
-    patch.setattr(causal_lm, "initialise", lambda model, seed: initialise(model, seed + rank))
+    patch.setattr(causal_lm, "initialise", lambda model, seed, *rest: initialise(model, seed + rank, *rest))
 
 
 def validation_rows_counted_twice(patch: Patch) -> None:
