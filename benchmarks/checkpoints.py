@@ -34,6 +34,7 @@ from triad.door import compose, depart, prepare, rank
 from triad.hardware import describe
 from triad.launch import launch
 from triad.sentences import Refusal
+from triad.strategies.portable import Stretch
 from triad.verbs import verb
 
 WORKER = "worker"  # the word that makes this file the program of one process
@@ -93,8 +94,10 @@ class Watched(Checkpoint):
     def save(self, trainer: Trainer, task: Any) -> None:
         first = not self.found["copy_s"]
         state = _state(trainer, task)
-        self.found["state_bytes"] = sum(x.numel() * x.element_size() for x in state)
-        held = [x.to_local() if isinstance(x, DTensor) else x for x in state]
+        held = [_here(x) for x in state]
+        self.found["state_bytes"] = sum(
+            x.size().numel() * h.element_size() for x, h in zip(state, held, strict=True)
+        )
         self.found["held_bytes"] = sum(x.numel() * x.element_size() for x in held)
 
         def work() -> None:
@@ -115,11 +118,18 @@ class Watched(Checkpoint):
         self.found["load_peak_bytes"] = peak(lambda: super(Watched, self)._load(*arguments))
 
 
-def _state(trainer: Trainer, task: Any) -> list[torch.Tensor]:
-    """All that a checkpoint holds of this process's."""
+def _state(trainer: Trainer, task: Any) -> list[torch.Tensor | Stretch]:
+    """All that a checkpoint holds, as this process knows it."""
     strategy: Any = trainer.strategy
     kinds = strategy.tensors(task.model, trainer.optimizers[0]).values()
-    return [x for kind in kinds for x in kind.values() if isinstance(x, torch.Tensor)]
+    return [x for kind in kinds for x in kind.values()]
+
+
+def _here(x: torch.Tensor | Stretch) -> torch.Tensor:
+    """What of a tensor is this process's."""
+    if isinstance(x, Stretch):
+        return x.flat
+    return x.to_local() if isinstance(x, DTensor) else x
 
 
 def _torch_save(held: list[torch.Tensor], folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What a checkpoint holds, under single-device names, whatever layout the tensors are in."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -71,13 +72,14 @@ class Stretch:
     start: int
     shape: torch.Size
 
-    def __post_init__(self) -> None:
-        self.flat = self.flat.detach()
-        self.parts: dict[torch.Size, Tensor] = {}  # by first index
-        at = 0
+    @cached_property  # when it is written, while training goes on
+    def parts(self) -> dict[torch.Size, Tensor]:
+        """The boxes that it is made of, by first index."""
+        found, at = {}, 0
         for first, size in boxes(tuple(self.shape), self.start, self.start + len(self.flat)):
-            self.parts[torch.Size(first)] = self.flat.narrow(0, at, prod(size)).view(size)
+            found[torch.Size(first)] = self.flat.detach().narrow(0, at, prod(size)).view(size)
             at += prod(size)
+        return found
 
     def size(self) -> torch.Size:
         return self.shape
