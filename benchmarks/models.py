@@ -154,7 +154,7 @@ def llama(ours: Any) -> nn.Module:
         model = library.LlamaForCausalLM(library.LlamaConfig(intermediate_size=hidden, **words))
     else:
         number, _, hidden = experts.gate_EDF.shape
-        words |= {"num_local_experts": number, "num_experts_per_tok": ours.blocks[0].feedforward.top_k}
+        words |= {"num_local_experts": number, "num_experts_per_tok": ours.blocks[0].feedforward.router.top_k}
         model = library.MixtralForCausalLM(library.MixtralConfig(intermediate_size=hidden, **words))
     return _filled(model, ours)
 
@@ -190,7 +190,7 @@ PAIRS = {
     "gpt2": Pair((), "transformers, GPT-2", gpt2),
     "decoder": Pair(PLAIN_ATTENTION, "transformers, Llama", llama),
     "moe": Pair(
-        (*PLAIN_ATTENTION, "model.feedforward.balance=0", "model.feedforward.z=0"),
+        (*PLAIN_ATTENTION, "router.balance=0", "router.z=0"),
         "transformers, Mixtral",
         llama,
     ),
