@@ -72,12 +72,15 @@ class Stretch:
     start: int
     shape: torch.Size
 
+    def __post_init__(self) -> None:
+        self.flat = self.flat.detach()
+
     @cached_property  # when it is written, while training goes on
     def parts(self) -> dict[torch.Size, Tensor]:
         """The boxes that it is made of, by first index."""
         found, at = {}, 0
         for first, size in boxes(tuple(self.shape), self.start, self.start + len(self.flat)):
-            found[torch.Size(first)] = self.flat.detach().narrow(0, at, prod(size)).view(size)
+            found[torch.Size(first)] = self.flat.narrow(0, at, prod(size)).view(size)
             at += prod(size)
         return found
 
