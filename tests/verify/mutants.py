@@ -94,7 +94,8 @@ def loss_counted_twice_under_recomputation(patch: Patch) -> None:
 
     def noted(self: Any, *arguments: Any) -> Any:
         y_BTD, routing = forward(self, *arguments)
-        ledger.append(routing.auxiliary_B.sum())
+        if routing is not None:
+            ledger.append(routing.auxiliary_B.sum())
         return y_BTD, routing
 
     def read(task: Any, batch: dict, x: Tensor, nll: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,9 +21,9 @@ class MixtureOfExperts(nn.Module):
 
     Which experts, and with what weights, is the router's to say: `router(width, experts)` makes it
     (layers/routers). x_BTD and, for routers that ask for them, tokens_BT and real_BT (false where padding
-    stands; null: nowhere) -> y_BTD and the Routing of these tokens. `shared`: so many hidden sizes of
-    always-on SwiGLU are added (DeepSeekMoE, arXiv:2401.06066, eq. 9). `expert(width, hidden, experts)` makes
-    them all; null: Experts, below. The router works in fp32.
+    stands; null: nowhere) -> y_BTD and, in training, the Routing of these tokens. `shared`: so many hidden
+    sizes of always-on SwiGLU are added (DeepSeekMoE, arXiv:2401.06066, eq. 9). `expert(width, hidden,
+    experts)` makes them all; null: Experts, below. The router works in fp32.
     """
 
     def __init__(
@@ -42,13 +42,14 @@ class MixtureOfExperts(nn.Module):
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
-    ) -> tuple[Tensor, Routing]:
+    ) -> tuple[Tensor, Routing | None]:
         choice, routing = self.router(x_BTD, tokens_BT, real_BT)
+        told = routing() if self.training else None
         x_BTD = lowered(x_BTD)
         y_BTD = choice.through(self.experts, x_BTD)
         if self.shared is not None:
             y_BTD = y_BTD + self.shared(x_BTD)
-        return y_BTD, routing
+        return y_BTD, told
 
 
 class Experts(nn.Module):

@@ -1,12 +1,12 @@
 """What a router answers: which rows go to which expert, and what there is to say of it.
 
-A router is made by `router(width, experts)` and maps x_BTD, tokens_BT and real_BT to (TokensChoose or
-ExpertsChoose, Routing). real_BT is false where padding stands: it takes no room and is in no figure, so that
-a sequence is routed alike however wide its batch is; null: all tokens are real. Its attribute `top_k` says
-how many experts a token meets. Everything is decided within a sequence, so that nothing depends on how a
-batch was cut. A router whose statistics alone span the sequence takes its
-means through an attribute `whole_sequence`, which may be replaced from outside where x_BTD holds a part of
-each sequence's time.
+A router is made by `router(width, experts)` and maps x_BTD, tokens_BT and real_BT to TokensChoose or
+ExpertsChoose, and to a function that makes the Routing for who asks: where one token goes through, as in
+generation, that is half of the work. real_BT is false where padding stands: it takes no room and is in no
+figure, so that a sequence is routed alike however wide its batch is; null: all tokens are real. Its attribute
+`top_k` says how many experts a token meets. Everything is decided within a sequence, so that nothing depends
+on how a batch was cut. A router whose statistics alone span the sequence takes its means through an attribute
+`whole_sequence`, which may be replaced from outside where x_BTD holds a part of each sequence's time.
 
 Shapes: B batch, T time, N = B T tokens, D width, E experts, k choices per token, R = N k rows, C = T k,
 S tokens that an expert takes of a sequence.

@@ -117,11 +117,11 @@ def _part_of_routing(
     x_BTD: Tensor,
     tokens_BT: Tensor | None = None,
     real_BT: Tensor | None = None,
-) -> tuple[Tensor, Routing]:
+) -> tuple[Tensor, Routing | None]:
     """What a sequence has one of each process gives its C-th part of, to be summed over processes."""
     assert real_BT is None  # or parts would weigh unlike; models that know of padding are not split
     y_BTD, routing = forward(x_BTD, tokens_BT)
-    if zigzag.on:
+    if zigzag.on and routing is not None:
         routing = Routing(
             routing.auxiliary_B / zigzag.ranks,
             routing.load_BE,

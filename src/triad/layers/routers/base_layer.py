@@ -1,5 +1,7 @@
 """The best of all assignments that load experts alike. Shapes: B batch, T time, D width, E = F experts."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,14 +32,17 @@ class BaseLayer(nn.Module):
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
-    ) -> tuple[TokensChoose, Routing]:
+    ) -> tuple[TokensChoose, Callable[[], Routing]]:
         logits_BTE = logits(x_BTD, self.weight)
         expert_BT = assigned(logits_BTE, real_BT) if self.training else logits_BTE.argmax(-1)
         expert_BT1, experts = expert_BT[..., None], logits_BTE.shape[-1]
-        nothing_B = logits_BTE.new_zeros(len(x_BTD))
-        load_BE = load(expert_BT1, logits_BTE, real_BT)
-        routing = Routing(nothing_B, load_BE, entropy(logits_BTE.softmax(-1), real_BT), nothing_B)
         weight_BT1 = logits_BTE.gather(-1, expert_BT1).sigmoid()
+
+        def routing() -> Routing:
+            nothing_B = logits_BTE.new_zeros(len(x_BTD))
+            load_BE = load(expert_BT1, logits_BTE, real_BT)
+            return Routing(nothing_B, load_BE, entropy(logits_BTE.softmax(-1), real_BT), nothing_B)
+
         return TokensChoose(expert_BT1, weight_BT1, experts), routing
 
 

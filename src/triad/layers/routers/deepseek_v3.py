@@ -45,25 +45,28 @@ class DeepSeekV3(nn.Module):
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
-    ) -> tuple[TokensChoose, Routing]:
+    ) -> tuple[TokensChoose, Callable[[], Routing]]:
         score_BTE = logits(x_BTD, self.weight).sigmoid()
         expert_BTk = self._allowed(score_BTE.detach() + self.bias).topk(self.top_k, dim=-1).indices
         weight_BTk = score_BTE.gather(-1, expert_BTk)
         weight_BTk = self.scale * weight_BTk / weight_BTk.sum(-1, keepdim=True)
-        probability_BTE = score_BTE / score_BTE.sum(-1, keepdim=True)
-        wanted_BTk = score_BTE.topk(self.top_k, dim=-1).indices
-        share_BE, mean_BE = self.whole_sequence(
-            load(wanted_BTk, score_BTE, real_BT) / (self.top_k * length(score_BTE, real_BT)),
-            mean(probability_BTE, real_BT),
-        )
         experts = score_BTE.shape[-1]
-        balance_B = (share_BE * mean_BE).sum(-1) * experts
-        routing = Routing(
-            self.balance * balance_B,
-            load(expert_BTk, score_BTE, real_BT),
-            entropy(probability_BTE, real_BT),
-            torch.zeros_like(balance_B),
-        )
+
+        def routing() -> Routing:
+            probability_BTE = score_BTE / score_BTE.sum(-1, keepdim=True)
+            wanted_BTk = score_BTE.topk(self.top_k, dim=-1).indices
+            share_BE, mean_BE = self.whole_sequence(
+                load(wanted_BTk, score_BTE, real_BT) / (self.top_k * length(score_BTE, real_BT)),
+                mean(probability_BTE, real_BT),
+            )
+            balance_B = (share_BE * mean_BE).sum(-1) * experts
+            return Routing(
+                self.balance * balance_B,
+                load(expert_BTk, score_BTE, real_BT),
+                entropy(probability_BTE, real_BT),
+                torch.zeros_like(balance_B),
+            )
+
         return TokensChoose(expert_BTk, weight_BTk, experts), routing
 
     @torch.no_grad()

@@ -1,5 +1,7 @@
 """Experts that choose their tokens. Shapes: B batch, T time, D width, E experts, S tokens of an expert."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ class ExpertChoice(nn.Module):
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
-    ) -> tuple[ExpertsChoose, Routing]:
+    ) -> tuple[ExpertsChoose, Callable[[], Routing]]:
         probability_BTE = logits(x_BTD, self.weight).softmax(-1)
         batch, time, experts = probability_BTE.shape
         each = min(time, capacity(self.capacity, time, experts))
@@ -36,13 +38,15 @@ class ExpertChoice(nn.Module):
         room_B1 = capacity(self.capacity, length_B1, experts).minimum(length_B1)
         kept_BES = torch.arange(each, device=x_BTD.device) < room_B1[..., None]
         kept_BES = kept_BES.expand_as(token_BES).to(weight_BES.dtype)
-        takers_BT = weight_BES.new_zeros(batch, time).scatter_add_(
-            1, token_BES.flatten(1), kept_BES.flatten(1)
-        )
-        routing = Routing(
-            weight_BES.new_zeros(batch),
-            kept_BES.sum(-1),
-            entropy(probability_BTE, real_BT),
-            mean((takers_BT == 0).to(weight_BES.dtype), real_BT),
-        )
+
+        def routing() -> Routing:
+            nobody_BT = weight_BES.new_zeros(batch, time)
+            takers_BT = nobody_BT.scatter_add_(1, token_BES.flatten(1), kept_BES.flatten(1))
+            return Routing(
+                weight_BES.new_zeros(batch),
+                kept_BES.sum(-1),
+                entropy(probability_BTE, real_BT),
+                mean((takers_BT == 0).to(weight_BES.dtype), real_BT),
+            )
+
         return ExpertsChoose(token_BES, weight_BES * kept_BES), routing

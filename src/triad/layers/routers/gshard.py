@@ -1,5 +1,7 @@
 """Two experts for each token, with room for so many. Shapes: B batch, T time, D width, E experts."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -36,13 +38,11 @@ class GShard(nn.Module):
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
-    ) -> tuple[TokensChoose, Routing]:
+    ) -> tuple[TokensChoose, Callable[[], Routing]]:
         probability_BTE = logits(x_BTD, self.weight).softmax(-1)
         time, experts = length(probability_BTE, real_BT), probability_BTE.shape[-1]
         weight_BT2, expert_BT2 = probability_BTE.topk(2, dim=-1)
         weight_BT2 = weight_BT2 / weight_BT2.sum(-1, keepdim=True)
-        first_BE = load(expert_BT2[..., :1], probability_BTE, real_BT)
-        balance_B = (first_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
         asks_BT2 = torch.ones_like(expert_BT2, dtype=torch.bool)
         if real_BT is not None:
             asks_BT2 = asks_BT2 & real_BT[..., None]
@@ -50,9 +50,14 @@ class GShard(nn.Module):
         if self.training:
             asks_BT2[..., 1] &= 2 * weight_BT2[..., 1] > chance(tokens_BT, expert_BT2)
             kept_BT2 = within(expert_BT2, experts, capacity(self.capacity, 2 * time, experts), asks_BT2)
-        dropped_B = mean((asks_BT2 & ~kept_BT2).to(weight_BT2.dtype).mean(-1), real_BT)
-        load_BE = first_BE + load(expert_BT2[..., 1:], probability_BTE, asks_BT2[..., 1])
-        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
+
+        def routing() -> Routing:
+            first_BE = load(expert_BT2[..., :1], probability_BTE, real_BT)
+            balance_B = (first_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
+            dropped_B = mean((asks_BT2 & ~kept_BT2).to(weight_BT2.dtype).mean(-1), real_BT)
+            load_BE = first_BE + load(expert_BT2[..., 1:], probability_BTE, asks_BT2[..., 1])
+            return Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
+
         return TokensChoose(expert_BT2, weight_BT2 * kept_BT2, experts), routing
 
 

@@ -1,5 +1,7 @@
 """An expert for each word. Shapes: B batch, T time, D width, E experts."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ class Hash(nn.Module):
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
-    ) -> tuple[TokensChoose, Routing]:
+    ) -> tuple[TokensChoose, Callable[[], Routing]]:
         if tokens_BT is None:
             raise ValueError(
                 "router=hash needs the tokens, and this layout does not bring them: use router=switch"
@@ -31,8 +33,10 @@ class Hash(nn.Module):
         expert_BT1 = (((tokens_BT + 1) * 2654435769 % 2**32) // 2**16 % self.experts)[..., None]
         exact = torch.promote_types(x_BTD.dtype, torch.float32)
         weight_BT1 = torch.ones_like(expert_BT1, dtype=exact)
-        load_BE = load(expert_BT1, weight_BT1.expand(*weight_BT1.shape[:2], self.experts), real_BT)
-        nothing_B = weight_BT1.new_zeros(len(x_BTD))
-        return TokensChoose(expert_BT1, weight_BT1, self.experts), Routing(
-            nothing_B, load_BE, nothing_B, nothing_B
-        )
+
+        def routing() -> Routing:
+            load_BE = load(expert_BT1, weight_BT1.expand(*weight_BT1.shape[:2], self.experts), real_BT)
+            nothing_B = weight_BT1.new_zeros(len(x_BTD))
+            return Routing(nothing_B, load_BE, nothing_B, nothing_B)
+
+        return TokensChoose(expert_BT1, weight_BT1, self.experts), routing

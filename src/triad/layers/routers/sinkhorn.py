@@ -1,6 +1,7 @@
 """Balanced assignment as optimal transport. Shapes: B batch, T time, D width, E experts."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -33,19 +34,18 @@ class Sinkhorn(nn.Module):
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
-    ) -> tuple[TokensChoose, Routing]:
+    ) -> tuple[TokensChoose, Callable[[], Routing]]:
         logits_BTE = logits(x_BTD, self.weight)
         probability_BTE = logits_BTE.softmax(-1)
         wanted_BTE = log_plan(logits_BTE, self.iterations, real_BT) if self.training else logits_BTE
         expert_BT1 = wanted_BTE.argmax(-1, keepdim=True)
-        nothing_B = probability_BTE.new_zeros(len(x_BTD))
-        routing = Routing(
-            nothing_B,
-            load(expert_BT1, probability_BTE, real_BT),
-            entropy(probability_BTE, real_BT),
-            nothing_B,
-        )
         weight_BT1 = probability_BTE.gather(-1, expert_BT1)
+
+        def routing() -> Routing:
+            nothing_B = probability_BTE.new_zeros(len(x_BTD))
+            load_BE = load(expert_BT1, probability_BTE, real_BT)
+            return Routing(nothing_B, load_BE, entropy(probability_BTE, real_BT), nothing_B)
+
         return TokensChoose(expert_BT1, weight_BT1, logits_BTE.shape[-1]), routing
 
 

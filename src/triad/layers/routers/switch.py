@@ -1,5 +1,7 @@
 """One expert for each token, with room for so many. Shapes: B batch, T time, D width, E experts."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -29,12 +31,10 @@ class Switch(nn.Module):
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
-    ) -> tuple[TokensChoose, Routing]:
+    ) -> tuple[TokensChoose, Callable[[], Routing]]:
         probability_BTE = logits(x_BTD, self.weight).softmax(-1)
         time, experts = length(probability_BTE, real_BT), probability_BTE.shape[-1]
         weight_BT1, expert_BT1 = probability_BTE.max(-1, keepdim=True)
-        load_BE = load(expert_BT1, probability_BTE, real_BT)
-        balance_B = (load_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
         kept_BT1 = torch.ones_like(expert_BT1, dtype=torch.bool)
         if self.training:
             room, asks_BT1 = (
@@ -42,6 +42,11 @@ class Switch(nn.Module):
                 None if real_BT is None else real_BT[..., None],
             )
             kept_BT1 = within(expert_BT1, experts, room, asks_BT1)
-        dropped_B = mean((~kept_BT1[..., 0]).to(weight_BT1.dtype), real_BT)
-        routing = Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
+
+        def routing() -> Routing:
+            load_BE = load(expert_BT1, probability_BTE, real_BT)
+            balance_B = (load_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
+            dropped_B = mean((~kept_BT1[..., 0]).to(weight_BT1.dtype), real_BT)
+            return Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
+
         return TokensChoose(expert_BT1, weight_BT1 * kept_BT1, experts), routing

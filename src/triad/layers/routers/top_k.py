@@ -34,19 +34,23 @@ class TopK(nn.Module):
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
-    ) -> tuple[TokensChoose, Routing]:
+    ) -> tuple[TokensChoose, Callable[[], Routing]]:
         logits_BTE = logits(x_BTD, self.weight)
         probability_BTE = logits_BTE.softmax(-1)
         weight_BTk, expert_BTk = probability_BTE.topk(self.top_k, dim=-1)
         if self.normalize:
             weight_BTk = weight_BTk / weight_BTk.sum(-1, keepdim=True)
-        load_BE = load(expert_BTk, probability_BTE, real_BT)
-        share_BE, mean_BE, z_B = self.whole_sequence(
-            load_BE / (self.top_k * length(probability_BTE, real_BT)),
-            mean(probability_BTE, real_BT),
-            mean(logits_BTE.logsumexp(-1).square(), real_BT),
-        )
-        balance_B = (share_BE * mean_BE).sum(-1) * logits_BTE.shape[-1]
-        auxiliary_B = self.balance * balance_B + self.z * z_B
-        routing = Routing(auxiliary_B, load_BE, entropy(probability_BTE, real_BT), torch.zeros_like(z_B))
-        return TokensChoose(expert_BTk, weight_BTk, logits_BTE.shape[-1]), routing
+        experts = logits_BTE.shape[-1]
+
+        def routing() -> Routing:
+            load_BE = load(expert_BTk, probability_BTE, real_BT)
+            share_BE, mean_BE, z_B = self.whole_sequence(
+                load_BE / (self.top_k * length(probability_BTE, real_BT)),
+                mean(probability_BTE, real_BT),
+                mean(logits_BTE.logsumexp(-1).square(), real_BT),
+            )
+            balance_B = (share_BE * mean_BE).sum(-1) * experts
+            auxiliary_B = self.balance * balance_B + self.z * z_B
+            return Routing(auxiliary_B, load_BE, entropy(probability_BTE, real_BT), torch.zeros_like(z_B))
+
+        return TokensChoose(expert_BTk, weight_BTk, experts), routing
