@@ -21,8 +21,8 @@ class RMSNorm(nn.RMSNorm):
         self.weight: nn.Parameter
 
     def forward(self, x: Tensor) -> Tensor:
-        # distributed, fake and meta tensors take torch's way: it is slow on plain CPU tensors only, and without
-        # gradients one token takes 13 us there and 26 here (2026-11)
+        # distributed, fake and meta tensors take torch's way: it is slow on plain CPU tensors only, and
+        # without gradients one token takes 13 us there and 26 here (2026-11)
         if type(x) is Tensor and x.is_cpu and torch.is_grad_enabled():
             return _RootMeanSquare.apply(x, self.weight, self.eps)
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
