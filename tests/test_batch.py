@@ -103,6 +103,7 @@ def test_the_rate_follows_the_size_as_asked(coupling, power: float) -> None:
         (lambda: batch.ramp(100, 8, 2, 2, 0.5, "rows", *PLAIN), "give a number of rows"),
         (lambda: batch.staged(100, 8, [[5, 2], [5, 3]], "steps", *PLAIN), "behind the one before it"),
         (lambda: batch.staged(100, 8, [[5]], "steps", *PLAIN), r"a list of \[begin, size\]"),
+        (lambda: batch.critical(100, None, None, "steps", *PLAIN), "noise_scale run=.* measures them"),
     ],
 )
 def test_a_rule_that_contradicts_itself_is_refused(make, said: str) -> None:
@@ -151,7 +152,7 @@ def test_gradients_of_a_model_are_measured_row_by_row() -> None:
 
 def test_noise_scales_become_stages_that_can_be_run_again() -> None:
     words = frozen([(100, 6.1), (200, 5.0), (300, 17.0), (400, 31.2)], multiple=4)
-    assert words == ["batch=staged", "batch.size=8", "batch.then=[[300,16],[400,32]]"]
+    assert words == ["batch=critical", "batch.size=8", "batch.then=[[300,16],[400,32]]"]
 
 
 def test_rates_and_sizes_are_drawn_and_printed(tmp_path, capsys) -> None:

@@ -117,6 +117,27 @@ def staged(
     return Rule(tuple(stages), unit, coupling, reference or size)
 
 
+def critical(
+    steps: int,
+    size: int | None,
+    then: list[list[float]] | None,
+    unit: Literal["steps", "rows"],
+    coupling: Literal["none", "linear", "sqrt"],
+    reference: int | None,
+) -> Rule:
+    """The sizes that the gradient noise of an earlier run called for, as stages that can be run again.
+
+    Nothing is measured while training, so that batch k stays a function of the configuration. Raises
+    ValueError until sizes are given.
+    """
+    if size is None or then is None:
+        raise ValueError(
+            "batch=critical has no sizes: python -m triad.noise_scale run=outputs/<run_id> measures them and"
+            " prints batch.size=... batch.then=..."
+        )
+    return staged(steps, size, then, unit, coupling, reference) if then else fixed(size, coupling, reference)
+
+
 def ramp(
     steps: int,
     size: int,

@@ -69,7 +69,7 @@ def frozen(scales: list[tuple[int, float]], multiple: int) -> list[str]:
             stages.append((step if stages else 0, size))
     assert all(before[1] < after[1] for before, after in pairwise(stages))
     then = ",".join(f"[{step},{size}]" for step, size in stages[1:])
-    return ["batch=staged", f"batch.size={stages[0][1]}", f"batch.then=[{then}]"]
+    return ["batch=critical", f"batch.size={stages[0][1]}", f"batch.then=[{then}]"]
 
 
 def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) -> None:

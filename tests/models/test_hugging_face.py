@@ -141,6 +141,23 @@ def test_logits_are_hugging_faces(case: str) -> None:
         torch.testing.assert_close(ours(tokens)[0], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("case", CASES)
+@torch.no_grad()
+def test_in_bfloat16_we_err_at_most_three_times_as_much_as_they(case: str, mixed: bool) -> None:
+    theirs, ours, table, shape = pair(case)
+    for tensor in weights(theirs).values():
+        tensor.copy_(tensor.bfloat16())  # so that what differs is arithmetic
+    ours.load_state_dict(imported(table, weights(theirs), list(ours.state_dict()), shape))
+    tokens = torch.randint(17, (8, 14))
+    exact = theirs(tokens).logits
+    for model in (theirs, ours):
+        model.float() if mixed else model.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        error = (ours(tokens)[0] - exact).square().mean()
+        assert 0 < error <= 3**2 * (theirs(tokens).logits - exact).square().mean()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_weights_that_went_to_ours_and_back_are_theirs_all_of_them(case: str) -> None:
     theirs, ours, table, shape = pair(case)

@@ -75,6 +75,24 @@ def test_logits_of_encoder_decoders_are_hugging_faces(family: str, tolerance: fl
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_in_bfloat16_we_err_at_most_three_times_as_much_as_they(family: str, mixed: bool) -> None:
+    ours, other = pair(family)
+    for parameter in (*ours.parameters(), *other.parameters()):
+        parameter.copy_(parameter.bfloat16())  # so that what differs is arithmetic
+    source, target = torch.randint(17, (8, 30)), torch.randint(17, (8, 35))
+    words = {"input_ids": source} | ({} if family == "bert" else {"decoder_input_ids": target})
+    read = (source,) if family == "bert" else (source, target)
+    exact = other(**words).logits
+    for model in (ours, other):
+        model.float() if mixed else model.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        error = (ours(*read)[0] - exact).square().mean()
+        assert 0 < error <= 3**2 * (other(**words).logits - exact).square().mean()
+
+
 def test_a_parameter_without_a_place_in_hugging_faces_model_is_named() -> None:
     with pytest.raises(ValueError, match=r"pooler\.dense\.weight has no place"):
         theirs(FAMILIES["bert"], "pooler.dense.weight")
