@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from triad.layers.attention import Attention, KeyValueCache, flash, plain
+from triad.layers.key_shift import KeyShift
 from triad.layers.norm import RMSNorm
 from triad.layers.position import Rotary
 
@@ -23,7 +24,7 @@ def naive(q, k, v):
 def layer(heads=4, kv_heads=None, **more):
     torch.manual_seed(0)
     arguments = {"head_size": None, "bias": False, "dropout": 0.0, "mask": None} | more
-    arguments = {"rotary": None, "query_key_norm": None} | arguments
+    arguments = {"rotary": None, "query_key_norm": None, "key_shift": None} | arguments
     return Attention(32, heads, kv_heads, **arguments)
 
 
@@ -69,14 +70,42 @@ def test_grouped_heads_are_ordinary_heads_with_repeated_keys():
     torch.testing.assert_close(grouped(x), full(x))
 
 
+@pytest.mark.parametrize("shift", [None, partial(KeyShift, fraction=0.5)])
 @pytest.mark.parametrize("kernel", [flash, plain])
-def test_a_cache_changes_nothing_whatever_the_pieces(kernel):
-    attention = layer(4, 2, rotary=partial(Rotary, base=100.0), query_key_norm=partial(RMSNorm, eps=1e-5))
+def test_a_cache_changes_nothing_whatever_the_pieces(kernel, shift):
+    parts = {"rotary": partial(Rotary, base=100.0), "query_key_norm": partial(RMSNorm, eps=1e-5)}
+    attention = layer(4, 2, **parts, key_shift=shift)
     attention.kernel = kernel
     x, cache = torch.randn(2, 9, 32), KeyValueCache(2, 10)
     with torch.no_grad():
         pieces = [attention(piece, cache) for piece in x.split([4, 1, 3, 1], dim=1)]
         torch.testing.assert_close(torch.cat(pieces, 1), attention(x))
+
+
+def test_shifted_keys_carry_the_slow_pairs_of_the_token_before():
+    k = torch.randn(2, 3, 5, 8)
+    shifted = KeyShift(8, fraction=0.25)(k)
+    for channel in range(8):
+        before = torch.cat((torch.zeros(2, 3, 1), k[:, :, :-1, channel]), 2)
+        expected = before if channel in (3, 7) else k[..., channel]  # the last of four pairs
+        assert torch.equal(shifted[..., channel], expected)
+    assert torch.equal(KeyShift(8, fraction=0.0)(k), k)
+
+
+def test_scores_of_rotated_and_shifted_keys_depend_on_distances_only():
+    q, k = torch.randn(2, 1, 1, 6, 8, dtype=torch.float64)
+    rotary, shift = Rotary(8, 100.0), KeyShift(8, fraction=0.5)
+    scores = []
+    for offset in (0, 7):
+        turned_q, turned_k = rotary(q, k, offset)
+        scores.append(turned_q @ shift(turned_k).mT)
+    torch.testing.assert_close(*scores)
+
+
+@pytest.mark.parametrize(("size", "fraction"), [(8, 1.5), (7, 0.5)])
+def test_a_part_of_a_key_that_cannot_be_shifted_is_refused(size, fraction):
+    with pytest.raises(ValueError, match=f"fraction={fraction} head_size={size}"):
+        KeyShift(size, fraction)
 
 
 def test_a_full_cache_says_so():

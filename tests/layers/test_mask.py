@@ -81,7 +81,7 @@ def test_some_of_the_heads_have_their_own_slopes():
 @pytest.mark.parametrize("mask", MASKS[:2], ids=repr)
 def test_a_cache_changes_nothing_whatever_the_pieces(kernel, mask):
     torch.manual_seed(0)
-    attention = Attention(32, 4, 2, 8, False, 0.0, lambda: mask, None, None)
+    attention = Attention(32, 4, 2, 8, False, 0.0, lambda: mask, None, None, None)
     attention.kernel = kernel
     x, cache = torch.randn(2, 9, 32), KeyValueCache(2, 10)
     with torch.no_grad():

@@ -12,6 +12,7 @@ from triad.layers.feedforward import GELU
 from triad.layers.initial import normal
 from triad.layers.norm import RMSNorm
 from triad.layers.position import Learned
+from triad.layers.residual import PreNorm
 from triad.models.decoder import Decoder
 from triad.optim.initialise import initialise
 
@@ -34,12 +35,23 @@ def one_layer() -> Decoder:
         depth=1,
         tied=False,
         dropout=0.0,
+        block=PreNorm,
         norm=partial(RMSNorm, eps=1e-5),
         attention=partial(
-            Attention, heads=4, kv_heads=None, bias=False, dropout=0.0, rotary=None, query_key_norm=None
+            Attention,
+            heads=4,
+            kv_heads=None,
+            head_size=None,
+            bias=False,
+            dropout=0.0,
+            mask=None,
+            rotary=None,
+            query_key_norm=None,
+            key_shift=None,
         ),
         feedforward=partial(GELU, hidden=None, bias=False, dropout=0.0, approximate="tanh"),
         position=Learned,
+        pattern=None,
         initial=partial(normal, std=0.05),
     )
     initialise(model, seed=0)

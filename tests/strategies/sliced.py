@@ -28,7 +28,16 @@ def attention(width: int) -> Attention:
     norm = lambda size: RMSNorm(size, 1e-5)  # noqa: E731
     mask = lambda: ALiBi(4)  # noqa: E731  (each head has a slope of its own)
     return Attention(
-        width, 4, None, None, bias=True, dropout=0.0, mask=mask, rotary=None, query_key_norm=norm
+        width,
+        4,
+        None,
+        None,
+        bias=True,
+        dropout=0.0,
+        mask=mask,
+        rotary=None,
+        query_key_norm=norm,
+        key_shift=None,
     )
 
 

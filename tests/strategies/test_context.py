@@ -13,6 +13,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from triad.door import depart
 from triad.launch import launch
 from triad.layers.attention import Attention, KeyValueCache, flash, plain
+from triad.layers.key_shift import KeyShift
 from triad.layers.latent_attention import LatentAttention
 from triad.layers.mask import ALiBi, Window
 from triad.layers.moe import MixtureOfExperts
@@ -51,12 +52,9 @@ def made(layer: nn.Module) -> nn.Module:
     return layer.double()
 
 
-def attention(kernel=flash, mask=None) -> nn.Module:
-    made_here = made(
-        Attention(
-            D, 4, 2, None, False, 0.0, mask, lambda head_size: PartialRotary(head_size, 100.0, 0.5), None
-        )
-    )
+def attention(kernel=flash, mask=None, key_shift=None) -> nn.Module:
+    rotary = lambda head_size: PartialRotary(head_size, 100.0, 0.5)  # noqa: E731
+    made_here = made(Attention(D, 4, 2, None, False, 0.0, mask, rotary, None, key_shift))
     made_here.kernel = kernel
     return made_here
 
@@ -81,7 +79,8 @@ def layers() -> None:
     whole, mesh = torch.randn(B, S, D, dtype=torch.float64), init_device_mesh("cpu", (2,))
     weighed = (lambda: attention(mask=lambda: Window(5))), (lambda: attention(plain, lambda: ALiBi(4)))
     positions = (lambda: made(Learned(S, D))), (lambda: made(LearnedBehindPadding(S, D, 2)))
-    for make in (attention, lambda: attention(plain), *weighed, *positions, latent, experts):
+    shifted = lambda: attention(key_shift=partial(KeyShift, fraction=0.5))  # noqa: E731
+    for make in (attention, lambda: attention(plain), shifted, *weighed, *positions, latent, experts):
         one, two = make(), make()
         zigzag = context.split(two, mesh)
         zigzag.on = True

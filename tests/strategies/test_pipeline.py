@@ -44,6 +44,7 @@ def decoder(depth: int = 2, tied: bool = True) -> Decoder:
             mask=None,
             rotary=None,
             query_key_norm=None,
+            key_shift=None,
         ),
         feedforward=partial(SwiGLU, hidden=8, bias=False, dropout=0.0),
         position=None,

@@ -22,8 +22,8 @@ def test_a_cut_model_holds_halves_sends_two_messages_a_block_and_gives_the_whole
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        (lambda: Attention(12, 3, None, None, False, 0.0, None, None, None), "heads=3"),
-        (lambda: Attention(16, 4, 1, None, False, 0.0, None, None, None), "kv_heads=1"),
+        (lambda: Attention(12, 3, None, None, False, 0.0, None, None, None, None), "heads=3"),
+        (lambda: Attention(16, 4, 1, None, False, 0.0, None, None, None, None), "kv_heads=1"),
         (lambda: GELU(8, 9, True, 0.0, "none"), "hidden=9"),
         (lambda: AllHeadsRMSNorm(8, 4, 1e-5), "AllHeadsRMSNorm"),
         (lambda: LatentAttention(8, 3, None, 4, 4, 2, 4, 0.0, nn.RMSNorm, nn.Identity), "heads=3"),

@@ -20,9 +20,9 @@ class Attention(nn.Module):
 
     x_BTD (and the cache of earlier tokens) -> y_BTD. `kv_heads` null: as many as heads; `head_size` null:
     width / heads. `dropout` falls on the weights and on the output, as in GPT-2. `rotary(head_size=H)` and
-    `query_key_norm(H)` make the parts applied to q and k; `mask()` one of layers/mask.py. The attribute
-    `kernel` (flash or plain below) may be replaced from outside: same result, another speed. Raises
-    ValueError if heads do not divide.
+    `query_key_norm(H)` make the parts applied to q and k; `mask()` one of layers/mask.py; `key_shift` by
+    head_size=H the part applied to all keys, cached ones too. The attribute `kernel` (flash or plain below)
+    may be replaced from outside: same result, another speed. Raises ValueError if heads do not divide.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Attention(nn.Module):
         mask: Callable | None,
         rotary: Callable | None,
         query_key_norm: Callable | None,
+        key_shift: Callable | None,
     ):
         super().__init__()
         kv_heads = kv_heads or heads
@@ -49,6 +50,7 @@ class Attention(nn.Module):
         self.k_norm = query_key_norm(self.head_size) if query_key_norm else nn.Identity()
         self.rotary = rotary(head_size=self.head_size) if rotary else None
         self.mask = mask() if mask else None
+        self.key_shift = key_shift(head_size=self.head_size) if key_shift else None
         self.dropout = nn.Dropout(dropout)
         self.kernel: Callable = flash
 
@@ -61,6 +63,8 @@ class Attention(nn.Module):
             q_BNTH, k_BKSH = self.rotary(q_BNTH, k_BKSH, cache.length if cache else 0)
         if cache is not None:
             k_BKSH, v_BKSH = cache.extend(k_BKSH, v_BKSH)
+        if self.key_shift is not None:
+            k_BKSH = self.key_shift(k_BKSH)
         y_BNTH = self.kernel(q_BNTH, k_BKSH, v_BKSH, self.dropout.p if self.training else 0.0, self.mask)
         return self.dropout(self.out(y_BNTH.transpose(1, 2).flatten(-2)))
 

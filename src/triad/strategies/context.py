@@ -48,6 +48,9 @@ def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
     """Make every layer that looks along time see the whole of it, while `on` says that it is split."""
     zigzag = Zigzag(mesh)
     for layer in model.modules():
+        if isinstance(layer, Attention) and layer.key_shift is not None:
+            # behind the gathering: the token before may be with another process
+            layer.kernel, layer.key_shift = partial(_shifted, layer.key_shift, layer.kernel), None
         if isinstance(layer, Attention | LatentAttention):
             layer.kernel = partial(_attend, zigzag, layer.kernel)
         elif isinstance(layer, Rotary):
@@ -84,6 +87,10 @@ def _attend(
         for q, end in zip(chunks, ends, strict=True)
     ]
     return torch.cat(parts, dim=2)
+
+
+def _shifted(shift: Callable, kernel: Callable, q_BNTH: Tensor, k_BKSH: Tensor, *rest: Any) -> Tensor:
+    return kernel(q_BNTH, shift(k_BKSH), *rest)
 
 
 def _whole(zigzag: Zigzag, kv_BKTH: Tensor) -> Tensor:

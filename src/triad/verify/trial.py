@@ -26,6 +26,7 @@ PROOF = (
     "trainer.accelerator=cpu",
     "logger=csv",
 )
+KEY_SHIFT = "{_target_: triad.layers.key_shift.KeyShift, _partial_: true, fraction: 0.5}"
 
 
 class Result(NamedTuple):
@@ -89,6 +90,8 @@ def fresh(config: dict, words: list[str]) -> Path:
 def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
     """Write the run directory of a case; return how many processes it takes, too."""
     words = [*SMALL, *PROOF, *case.layout.words.split(), f"trainer.devices={case.layout.ranks}"]
+    if case.model == "decoder":  # the parts that none of the small models has
+        words.append(f"model.attention.key_shift={KEY_SHIFT}")
     words += [f"model={case.model}", "data=text", f"data.path={corpus}", f"precision={case.precision}"]
     words += [f"packed={case.packed}", f"hardware.checkpointing={case.checkpointing}"]
     words += [f"hardware.compile={case.compile}", f"run_id={case.name}", f"output_dir={folder}"]
