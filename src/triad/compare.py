@@ -1,28 +1,110 @@
 """Runs side by side, best first: `python -m triad.compare outputs/*`."""
 
 import sys
+from inspect import signature
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from triad import run as runs
+from triad.leaderboard import board as boards
+from triad.leaderboard.runs import load, settings
+from triad.sentences import Refusal
+from triad.signature import suggestion
 
-COLUMNS = ("val/loss", "val/bits_per_byte", "perf/tokens_per_s", "steps", "perf/train_s")
+
+def compare(
+    overrides: list[str],
+    metric: str = "val/loss",
+    goal: boards.Goal = "auto",
+    by: str = "",
+    against: str | None = None,
+    markdown: str | None = None,
+    page: str | None = None,
+    wandb: bool = False,
+) -> None:
+    """Rank runs, or all that lie in some directories: python -m triad.compare outputs/* [key=value ...]
+
+    Runs that differ by nothing but the seed are one line: the mean, its 95 % interval, and the paired
+    difference to the best line, or to that of `against` (a run, or optimizer=adamw). by=optimizer keeps the
+    best line of each optimizer. `markdown` and `page` name files to write (markdown=- prints it instead);
+    wandb=true logs the table to W&B.
+    """
+    found = [load(directory) for directory in _runs(overrides or ["outputs"])]
+    logged = {key for run in found for key in run.result}
+    if logged and metric not in logged:
+        raise Refusal(f"metric={metric} is in no result{suggestion(metric, sorted(logged))}")
+    together = settings(found)
+    ranking = boards.board(together, metric, goal, by, against)
+    if markdown == "-":
+        print(boards.markdown(ranking), end="")
+    else:
+        show(ranking)
+    if markdown and markdown != "-":
+        Path(markdown).write_text(boards.markdown(ranking), encoding="utf-8")
+        print(markdown)
+    if page:
+        from triad.leaderboard.page import render
+
+        Path(page).write_text(render(ranking, together), encoding="utf-8")
+        print(page)
+    if wandb:
+        from triad.leaderboard.wandb import send
+
+        print(send(ranking, Path(page) if page else None))
 
 
-def table(directories: list[Path], states: dict[Path, str] | None = None) -> None:
-    """Print the result of each run, best validation loss first; runs without one come last."""
-    shown = Table("run", "state", *COLUMNS)
-    results = {directory: runs.result(directory) for directory in directories}
-    for directory in sorted(directories, key=lambda d: (results[d] or {}).get("val/loss", float("inf"))):
-        result = results[directory] or {}
-        state = (states or {}).get(directory) or ("finished" if result else "unfinished")
-        cells = ["" if (value := result.get(key)) is None else f"{value:.5g}" for key in COLUMNS]
-        shown.add_row(directory.name, state, *cells)
-    Console(width=None if sys.stdout.isatty() else 160).print(shown)
+def table(
+    directories: list[Path],
+    states: dict[Path, str] | None = None,
+    metric: str = "val/loss",
+    goal: boards.Goal = "auto",
+) -> None:
+    """Print the leaderboard of some run directories; `states` are those known better than from the files."""
+    found = [load(directory, (states or {}).get(directory)) for directory in directories]
+    show(boards.board(settings(found), metric, goal))
+
+
+def show(ranking: boards.Board) -> None:
+    """Print a leaderboard: as wide as the terminal, or as wide as it takes."""
+    shown = Table()
+    for head in boards.header(ranking):
+        shown.add_column(head, no_wrap=head == "state", max_width=60, overflow="fold")
+    for row in boards.cells(ranking):
+        shown.add_row(*row)
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    console.print(shown)
+
+
+def _runs(words: list[str]) -> list[Path]:
+    """The run directories that words name or hold. Raises Refusal at a word that is nothing of the kind."""
+    found: dict[Path, None] = {}
+    for word in words:
+        path = Path(word)
+        if not path.exists():
+            known = [*signature(compare).parameters] if "=" in word else _beside(path)
+            near = suggestion(word.partition("=")[0] if "=" in word else path.name, known)
+            raise Refusal(f"{word}: no run is there{near}")
+        found |= dict.fromkeys(_inside(path))
+    if not found:
+        raise Refusal(f"{' '.join(words[:3])}: no run is there; python train.py makes one")
+    return list(found)
+
+
+def _beside(path: Path) -> list[str]:
+    return sorted(found.parent.name for found in path.parent.glob("*/config.yaml"))
+
+
+def _inside(path: Path, depth: int = 2) -> list[Path]:
+    """A run directory itself, or the runs in a directory of runs or of sweeps."""
+    if (path / "config.yaml").is_file():
+        return [path]
+    if not depth or not path.is_dir():
+        return []
+    return [run for inner in sorted(path.iterdir()) for run in _inside(inner, depth - 1)]
 
 
 if __name__ == "__main__":
-    found = [path for word in sys.argv[1:] or ["outputs"] for path in (Path(word), *Path(word).glob("*"))]
-    table([path for path in found if (path / "config.yaml").is_file()])
+    from triad.verbs import verb
+
+    verb(compare)

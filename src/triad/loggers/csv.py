@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from triad.loggers.rows import read
+
 
 class CSV(Logger):
     """Write metrics.csv in the run directory: a row per step, a column per metric, empty where not measured.
@@ -64,20 +66,3 @@ class CSV(Logger):
             writer.writeheader()
             writer.writerows(rows)
         beside.replace(self.path)
-
-
-def read(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics file, without empty cells; a last line cut short by a kill is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        for line in reader:
-            try:
-                row = {key: float(value) for key, value in line.items() if value}
-            except (TypeError, ValueError):
-                continue
-            if "step" in row:
-                rows.append(row | {"step": int(row["step"])})
-    return rows

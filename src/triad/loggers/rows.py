@@ -1,0 +1,21 @@
+"""The rows of metrics.csv, read without what it takes to write them."""
+
+import csv
+from pathlib import Path
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics file, without empty cells; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        for line in reader:
+            try:
+                row = {key: float(value) for key, value in line.items() if value}
+            except (TypeError, ValueError):
+                continue
+            if "step" in row:
+                rows.append(row | {"step": int(row["step"])})
+    return rows

@@ -1,0 +1,296 @@
+"""What comes out of a set of runs: the leaderboard, its statistics and its page."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from triad.compare import compare, table
+from triad.leaderboard import wandb as sending
+from triad.leaderboard.board import Board, board, cells, header, markdown
+from triad.leaderboard.importance import importance
+from triad.leaderboard.intervals import interval, quantile
+from triad.leaderboard.page import render
+from triad.leaderboard.runs import load, settings
+from triad.leaderboard.series import MOST_POINTS, series
+from triad.sentences import Refusal
+
+BATCH = {"_target_": "triad.schedules.fixed", "size": 4}
+CURVE = [{"step": 1, "train/loss": 5.0}, {"step": 9, "train/loss": 3.0, "train/tokens": 900, "val/loss": 3.0}]
+
+
+def write(
+    directory: Path, config: dict, result: dict | None, words: list[str] | None = None, curve: list = CURVE
+) -> Path:
+    """A run directory as train.py leaves one; words are those of the configuration unless told."""
+    directory.mkdir(parents=True)
+    whole = {"batch": BATCH, "run_id": directory.name, "output_dir": str(directory.parent), **config}
+    (directory / "config.yaml").write_text(yaml.safe_dump(whole))
+    told = [f"{key}={value}" for key, value in config.items()] if words is None else words
+    (directory / "overrides.json").write_text(json.dumps(told))
+    if result is not None:
+        (directory / "result.json").write_text(json.dumps(result))
+    keys = list({key: None for row in curve for key in row})
+    lines = [",".join(str(row.get(key, "")) for key in keys) for row in curve]
+    (directory / "metrics.csv").write_text("\n".join([",".join(keys), *lines]) + "\n")
+    return directory
+
+
+def losses(root: Path, key: str, found: dict[object, list[float | None]], metric: str = "val/loss") -> None:
+    """A run for each value of a key and each of its results, the seeds being 0, 1, ..."""
+    for value, results in found.items():
+        for seed, loss in enumerate(results):
+            result = None if loss is None else {metric: loss}
+            write(root / f"{value}-{seed}", {key: value, "seed": seed}, result)
+
+
+def ranked(root: Path, metric: str = "val/loss", **words: str) -> Board:
+    return board(settings([load(path) for path in sorted(root.iterdir())]), metric, **words)
+
+
+def column(ranking: Board, name: str) -> list[str]:
+    return [row[header(ranking).index(name)] for row in cells(ranking)]
+
+
+@pytest.mark.parametrize(
+    ("freedom", "at_95", "at_99"),
+    [
+        (1, 12.706, 63.657),
+        (2, 4.303, 9.925),
+        (3, 3.182, 5.841),
+        (4, 2.776, 4.604),
+        (5, 2.571, 4.032),
+        (9, 2.262, 3.250),
+        (10, 2.228, 3.169),
+        (30, 2.042, 2.750),
+        (60, 2.000, 2.660),
+        (120, 1.980, 2.617),
+    ],
+)
+def test_quantiles_of_t_are_those_of_the_published_tables(freedom: int, at_95: float, at_99: float) -> None:
+    assert round(quantile(freedom), 3) == at_95
+    assert round(quantile(freedom, 0.99), 3) == at_99
+
+
+def test_an_interval_is_students() -> None:
+    found = interval([1.0, 2.0, 3.0])
+    assert (found.mean, found.n) == (2.0, 3)
+    assert found.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert interval([7.0]) == (7.0, None, 1)
+
+
+def test_seeds_are_one_line_with_a_mean_best_first_and_the_unfinished_last(tmp_path: Path) -> None:
+    losses(tmp_path, "optimizer.lr", {0.1: [None, None], 0.2: [3.0, 4.0], 0.3: [1.0, 2.0, 3.0], 0.4: [2.5]})
+    (tmp_path / "0.1-0" / "error.txt").write_text("lost")
+    ranking = ranked(tmp_path)
+    assert column(ranking, "optimizer.lr") == ["0.3", "0.4", "0.2", "0.1"]
+    assert column(ranking, "val/loss") == ["2", "2.5", "3.5", ""]
+    assert column(ranking, "± 95 %") == ["2.5", "", "6.4", ""]
+    assert column(ranking, "seeds") == ["3", "1", "2", ""]
+    assert column(ranking, "state") == ["finished"] * 3 + ["1 failed, 1 unfinished"]
+    assert column(ranking, "run")[:2] == ["0.3-0 (+2)", "0.4-0"]
+
+
+def test_a_seed_that_was_run_twice_counts_once(tmp_path: Path) -> None:
+    losses(tmp_path, "context", {8: [1.0, 2.0]})
+    write(tmp_path / "again", {"context": 8, "seed": 0}, {"val/loss": 1.0})
+    assert column(ranked(tmp_path), "seeds") == ["2"]
+    assert column(ranked(tmp_path), "val/loss") == ["1.5"]
+
+
+def test_differences_are_paired_over_the_seeds_that_both_have(tmp_path: Path) -> None:
+    found = {"best": [2.0, 3.0, 4.0], "close": [2.02, 2.99, 4.01], "worse": [2.1, 3.11, 4.09], "once": [2.5]}
+    losses(tmp_path, "model", found)
+    write(tmp_path / "apart", {"model": "apart", "seed": 7}, {"val/loss": 9.0})
+    verdict = dict(
+        zip(*(column(ranked(tmp_path), name) for name in ("model", "against the best")), strict=True)
+    )
+    assert verdict["once"] == "the best"  # by its one lucky seed
+    ranking = ranked(tmp_path, against="best-1")
+    told = dict(zip(*(column(ranking, name) for name in ("model", "against model=best")), strict=True))
+    assert told["best"] == "the reference"
+    assert told["close"] == "+0.006667 ± 0.038, within noise"
+    assert told["worse"] == "+0.1 ± 0.025, worse"  # though the seeds spread ten times as far
+    assert told["once"] == "+0.5, one seed: no telling"
+    assert told["apart"] == "no seed in common"
+    better = ranked(tmp_path, against="model=worse")
+    assert "-0.1 ± 0.025, better" in column(better, "against model=worse")
+
+
+def test_columns_are_the_keys_that_differ_and_not_those_that_follow(tmp_path: Path) -> None:
+    for seed, (steps, optimizer) in enumerate([(5, "AdamW"), (9, "AdamW"), (5, "Muon")]):
+        config = {"trainer": {"max_steps": steps}, "scheduler": {"steps": steps}, "seed": seed}
+        config |= {"optimizer": {"_target_": f"torch.optim.{optimizer}"}, "tags": [str(seed)]}
+        config |= {"logger": {"wandb": {"group": str(seed)}}}
+        words = [f"trainer.max_steps={steps}", "context=8"] + ["optimizer=muon"] * (optimizer == "Muon")
+        write(tmp_path / str(seed), config, {"val/loss": seed}, words)
+    write(tmp_path / "again", config | {"seed": 3}, {"val/loss": 4.0}, [*words, "batch=fixed"])
+    ranking = ranked(tmp_path)
+    assert ranking.columns == ["trainer.max_steps", "optimizer"]
+    assert column(ranking, "optimizer") == ["", "", "muon"]  # empty: the default, which nobody typed
+    assert column(ranking, "seeds") == ["1", "1", "2"]
+
+
+def test_what_nobody_typed_is_told_by_the_configuration(tmp_path: Path) -> None:
+    for name in ("torch.optim.AdamW", "triad.optim.muon.Muon"):
+        write(tmp_path / name, {"optimizer": {"_target_": name, "lr": len(name)}}, {"val/loss": 1.0}, [])
+    assert header(ranked(tmp_path))[:3] == ["#", "optimizer", "seeds"]
+    assert sorted(column(ranked(tmp_path), "optimizer")) == ["AdamW", "Muon"]
+
+
+def test_by_keeps_the_best_of_each(tmp_path: Path) -> None:
+    for name, lr, loss in (("adamw", 1, 3.0), ("adamw", 2, 2.0), ("muon", 1, 1.0), ("muon", 2, 4.0)):
+        config = {"optimizer.lr": lr, "optimizer": name}
+        write(tmp_path / f"{name}-{lr}", config, {"val/loss": loss})
+    ranking = ranked(tmp_path, by="optimizer")
+    assert header(ranking)[:3] == ["#", "optimizer", "optimizer.lr"]
+    assert [row[1:3] for row in cells(ranking)] == [["muon", "1"], ["adamw", "2"]]
+
+
+def test_larger_is_better_of_accuracies_and_what_is_not_finite_is_worst(tmp_path: Path) -> None:
+    losses(tmp_path, "context", {1: [0.2], 2: [0.9], 3: [float("nan")]}, "val/accuracy")
+    assert column(ranked(tmp_path, "val/accuracy"), "context") == ["2", "1", "3"]
+    assert column(ranked(tmp_path, "val/accuracy", goal="minimize"), "context") == ["1", "2", "3"]
+    assert column(ranked(tmp_path, "val/accuracy"), "against the best")[2] == "not finite"
+
+
+def test_energy_and_cost_are_shown_where_they_are_known(tmp_path: Path) -> None:
+    write(tmp_path / "a", {}, {"val/loss": 1.0, "perf/energy_joules": 12.5, "perf/cost": 0.25})
+    ranking = ranked(tmp_path)
+    assert column(ranking, "perf/energy_joules") == ["12.5"]
+    assert column(ranking, "perf/cost") == ["0.25"]
+    assert "perf/flops" not in header(ranking)
+
+
+def test_a_job_that_was_refused_has_a_line_of_its_own(tmp_path: Path, capsys) -> None:
+    done = write(tmp_path / "a", {"context": 8}, {"val/loss": 1.5})
+    refused = [Path("context=7 seed=0"), Path("context=7 seed=1")]
+    table([*refused, done], dict.fromkeys(refused, "failed (2)"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert "1.5" in lines[0]
+    assert ["failed (2)" in line for line in lines] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"metric": "val/los"}, "metric=val/los is in no result; did you mean val/loss?"),
+        ({"by": "contxt"}, "by=contxt is not a key of these runs; did you mean context?"),
+        ({"against": "8-00"}, "against=8-00 is none of these runs; did you mean 8-0?"),
+        ({"against": "batch.size=4"}, "against=batch.size=4 fits 2 settings: add a key=value word"),
+        ({"overrides": ["markdwn=x"]}, "markdwn=x: no run is there; did you mean markdown?"),
+    ],
+)
+def test_mistakes_are_answered_with_a_sentence(tmp_path: Path, words: dict, sentence: str) -> None:
+    losses(tmp_path, "context", {8: [1.0], 9: [2.0]})
+    with pytest.raises(Refusal) as said:
+        compare(**{"overrides": [str(tmp_path)], **words})
+    assert str(said.value) == sentence
+
+
+def test_a_directory_of_sweeps_is_searched_and_a_missing_run_is_named(tmp_path: Path, capsys) -> None:
+    losses(tmp_path / "outputs" / "sweep", "context", {8: [1.0], 9: [2.0]})
+    compare([str(tmp_path / "outputs")], markdown="-")
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    with pytest.raises(Refusal, match="8-3: no run is there; did you mean 8-0"):
+        compare([str(tmp_path / "outputs" / "sweep" / "8-3")])
+
+
+def test_markdown_has_every_cell(tmp_path: Path) -> None:
+    losses(tmp_path, "data", {"a|b": [1.0, 2.0], "c": [3.0]})
+    lines = markdown(ranked(tmp_path)).splitlines()
+    assert "a\\|b" in lines[2]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(header(ranked(tmp_path))) + 1}
+
+
+def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
+    losses(tmp_path, "data", {"<b>&": [1.25, 2.5], "c": [3.0, 3.5]})
+    ranking = ranked(tmp_path)
+    page = render(ranking, [line.setting for line in ranking.lines])
+    outside = page.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?:|<script|src=|@import|url\(", outside)
+    assert "<b>&" not in page
+    read = ElementTree.fromstring(re.sub("<!doctype html>|<meta .*>", "", page))
+    text = "".join(read.itertext())
+    for row in [header(ranking), *cells(ranking)]:
+        assert all(word in text for word in row)
+    names = [name for picture in read.iter() if (name := picture.get("aria-label"))]
+    over = ("steps", "tokens", "seconds")
+    assert [name for name in names if "val/loss over" in name] == [
+        f"val/loss over {axis}" for axis in over[:2]
+    ]
+    assert "data=<b>&, seed 1\nsteps 9: val/loss 3" in text
+    assert "val/loss and the keys that differ" in names
+
+
+def test_curves_know_tokens_between_reports_and_average_neighbours(tmp_path: Path) -> None:
+    rows = [{"step": step, "train/loss": 1.0 + step % 2} for step in range(1, 1001)]
+    rows[999] |= {"train/tokens": 64000, "perf/train_s": 10.0}
+    found = series(write(tmp_path / "a", {}, None, curve=rows), "train/loss")
+    assert set(found) == {"steps", "tokens", "seconds"}
+    assert len(found["steps"].x) == MOST_POINTS
+    assert found["steps"].y == [1.5] * MOST_POINTS
+    assert found["tokens"].x[0] == pytest.approx(64 * 5.5)
+    assert found["seconds"].x[-1] == pytest.approx(10 * 0.9955)
+    assert series(tmp_path / "a", "val/loss") == {}
+
+
+def test_importance_is_the_share_of_the_variance_that_a_key_explains(tmp_path: Path) -> None:
+    grid = [(a, b, 3.0 * a + 1.0 * b) for a in (0, 1) for b in (0, 1, 2, 3)]
+    for index, (a, b, loss) in enumerate(grid):
+        write(tmp_path / str(index), {"context": a, "batch": b, "seed": 0}, {"val/loss": loss})
+    shares, seeds = importance(
+        settings([load(path) for path in tmp_path.iterdir()]), ["context", "batch"], "val/loss"
+    )
+    told = {share.key: share for share in shares}
+    variances = 9 * 0.25, 1.25  # of 3a over two values, of b over four
+    assert told["context"].found == pytest.approx(variances[0] / sum(variances))
+    assert told["batch"].found == pytest.approx(variances[1] / sum(variances))
+    assert told["context"].unbiased == pytest.approx(1 - (1 - variances[0] / sum(variances)) * 7 / 6)
+    assert seeds is None
+
+
+def test_importance_says_when_the_runs_do_not_allow_it(tmp_path: Path) -> None:
+    losses(tmp_path, "context", {value: [float(value)] for value in range(5)})
+    shares, _ = importance(settings([load(path) for path in tmp_path.iterdir()]), ["context"], "val/loss")
+    assert shares[0].found is None
+    assert "5 values in 5 results: too few" in shares[0].remark
+
+
+def test_a_number_that_never_repeats_is_judged_in_bins_and_the_seed_has_a_share(tmp_path: Path) -> None:
+    losses(tmp_path, "context", {value: [float(value), value + 1.0] for value in range(12)})
+    together = settings([load(path) for path in tmp_path.iterdir()])
+    shares, seeds = importance(together, ["context"], "val/loss")
+    assert shares[0].found is not None
+    results = [value for setting in together for value in setting.figures("val/loss").values()]
+    mean = sum(results) / len(results)
+    assert seeds == pytest.approx(12 * 0.5 / sum((value - mean) ** 2 for value in results))
+
+
+def test_comparing_imports_no_torch() -> None:
+    code = "import sys, triad.compare, triad.leaderboard.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_leaderboard_goes_to_wandb_as_a_table(tmp_path: Path, environment: dict[str, str]) -> None:
+    pytest.importorskip("wandb")
+    losses(tmp_path, "context", {8: [1.25, 1.75], 9: [2.0]})
+    command = [sys.executable, "-m", "triad.compare", str(tmp_path), "wandb=true", "page=board.html"]
+    there = environment | {"WANDB_MODE": "offline"}
+    done = subprocess.run(command, cwd=tmp_path, env=there, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(next((tmp_path / "wandb").rglob("*.table.json")).read_text())
+    assert [row[told["columns"].index("val/loss")] for row in told["data"]] == [1.5, 2.0]
+
+
+def test_without_wandb_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses(tmp_path, "context", {8: [1.0]})
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(Refusal, match="wandb is not installed; pip install wandb"):
+        sending.send(ranked(tmp_path), None)
