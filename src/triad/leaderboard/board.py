@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from triad.leaderboard.intervals import Interval, interval
-from triad.leaderboard.runs import Setting, cell, short
+from triad.leaderboard.runs import Setting, cell, number, short
 from triad.sentences import Refusal
 from triad.signature import suggestion
 
@@ -146,12 +146,16 @@ def _same(one: str, other: str) -> bool:
 def header(ranking: Board) -> list[str]:
     """Heads of the columns that `cells` fills."""
     keys = [short(key) for key in ranking.columns]
-    against = f"against {'the best' if _is_first(ranking) else ranking.reference.label}"
+    against = f"against {_reference(ranking)}"
     return ["#", *keys, "seeds", ranking.metric, "± 95 %", against, *measures(ranking), "state", "run"]
 
 
-def _is_first(ranking: Board) -> bool:
-    return ranking.reference is None or ranking.reference is ranking.lines[0].setting
+def _reference(ranking: Board) -> str:
+    """The reference by its place, or by name where `by` left it out."""
+    places = [place for place, line in enumerate(ranking.lines, 1) if line.setting is ranking.reference]
+    if ranking.reference is None or places == [1]:
+        return "the best"
+    return f"line {places[0]}" if places else ranking.reference.label
 
 
 def measures(ranking: Board) -> list[str]:
@@ -173,10 +177,10 @@ def _cells(ranking: Board, place: int, line: Line) -> list[str]:
         str(place) if score else "",
         *(cell(setting.value(key)) for key in ranking.columns),
         str(score.n) if score else "",
-        f"{score.mean:.5g}" if score else "",
+        number(score.mean) if score else "",
         half,
         line.verdict,
-        *(f"{sum(values) / len(values):.5g}" if values else "" for values in further),
+        *(number(sum(values) / len(values)) if values else "" for values in further),
         states(setting),
         names(setting),
     ]

@@ -1,6 +1,7 @@
 """Run directories as points to compare: what differs between them, and what each came to."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,11 +138,18 @@ def short(key: str) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value as a table shows it: numbers to five digits, a class by its name, empty where there is none."""
+    """A value as a table shows it: a number, a class by its name, empty where there is none."""
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.5g}"
+        return number(value)
     if isinstance(value, str):
         return value.rpartition(".")[2] if value.startswith(("triad.", "torch.", "lightning.")) else value
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return json.dumps(value, default=str)
+
+
+def number(value: float) -> str:
+    """Five digits, or all of a count up to ten million: 0.001, 3.4567, 512000, 1.3e12."""
+    if abs(value) < 1e7 and value == int(value):
+        return f"{value:.0f}"
+    return re.sub(r"e\+0*", "e", f"{value:.5g}")

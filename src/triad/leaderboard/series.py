@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triad.loggers.rows import read
+from triad.figures import read
 
 AXES = {"steps": "step", "tokens": "train/tokens", "seconds": "perf/train_s"}
 MOST_POINTS = 100  # of a curve; of more, neighbours are averaged

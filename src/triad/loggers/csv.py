@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from triad.loggers.rows import read
+from triad.figures import read
 
 
 class CSV(Logger):

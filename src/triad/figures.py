@@ -1,4 +1,4 @@
-"""The rows of metrics.csv, read without what it takes to write them."""
+"""What a run has measured, read back from its metrics.csv; nothing here needs torch."""
 
 import csv
 from pathlib import Path
