@@ -16,7 +16,11 @@ from triad.signature import check, signature
 FILES = sorted(path for path in CONF.glob("*/*.yaml"))
 GROUPS = sorted({path.parent.name for path in FILES} - {"callbacks", "experiment", "debug", "logger"})
 ROUTERS = [path.stem for path in FILES if path.parent.name == "router"]  # of models that have experts
-EXTRA = {"text": ["data.path=somewhere"], "labelled": ["data.path=somewhere"]}
+EXTRA = {
+    "text": ["data.path=somewhere"],
+    "speedrun_gpu": ["data.path=somewhere"],
+    "labelled": ["data.path=somewhere"],
+}
 EXTRA |= {"parallel": ["data.source=somewhere"]}
 EXTRA |= {name: ["model=moe"] for name in ROUTERS}
 
