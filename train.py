@@ -43,6 +43,7 @@ def train(
         data = Windows(tokens, context, part.batch, seed, packed)
     measured = hardware.Measured(home(), run, hardware.device(nodes["trainer"]["accelerator"]))
     precision = part.precision(measured)
+    measured.note("precision", precision)
     part.hardware.settle(measured, part.model, data.batch_rows(0), context, precision)
     given = {
         "model": part.model,

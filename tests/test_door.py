@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from triad.resume import changed_mathematics, continued
+from triad.mathematics import changed_mathematics
+from triad.resume import continued
 from triad.run import sweep_id
 
 MISTAKES = {

@@ -21,11 +21,11 @@ from typing import Any, NoReturn, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from triad import run
+from triad import machine, origins, run
 from triad.compare import table
 from triad.impossible import refusals
 from triad.launch import Interrupted, launch, ranks_are_here
-from triad.layout import cores, ranks_here, resolve_devices
+from triad.layout import ranks_here, resolve_devices, threads
 from triad.resume import check_free, continued, key_of, started_from
 from triad.sentences import CONF, MISTAKE, Refusal, answer, one_line, wait_to_be_ended
 from triad.signature import check, fits, suggestion
@@ -107,6 +107,37 @@ def validated(composed: DictConfig) -> dict:
     for fault in refusals(config):
         raise Refusal(fault)
     return config
+
+
+def origins_of(config: dict, words: list[str]) -> origins.Chains:
+    """Where the values of a configuration composed from `words` come from; Hydra must be at work."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
+
+    loader = GlobalHydra.instance().config_loader()
+    folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+    laid = [
+        origins.of_file(path, file.package)
+        for file in loader.compute_defaults_list("train", words, RunMode.RUN).defaults
+        for path in [folder / f"{file.config_path}.yaml" for folder in folders]
+        if path.is_file()
+    ]
+    for word in OverridesParser.create().parse_overrides(words):
+        value = word.value()
+        choice = (CONF / word.key_or_group).is_dir() and not isinstance(value, dict)
+        if not choice and not word.is_delete():
+            laid.append(origins.of_word(word.key_or_group, value, str(word.input_line)))
+    return origins.chains(config, laid)
+
+
+def explained(overrides: list[str]) -> tuple[dict, origins.Chains]:
+    """The configuration for some words of train.py, and where its values come from."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = validated(compose("train", overrides))
+        return config, origins_of(config, overrides)
 
 
 def command(work: Callable) -> None:
@@ -212,9 +243,8 @@ def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) ->
     """One job of Hydra's: its directory and exit code. In a sweep a mistake does not stop the rest."""
     from hydra.core.hydra_config import HydraConfig
 
-    overrides = [
-        word for word in HydraConfig.get().overrides.task if key_of(word) not in ("run_id", "output_dir")
-    ]
+    typed = [*HydraConfig.get().overrides.task]
+    overrides = [word for word in typed if key_of(word) not in ("run_id", "output_dir")]
     try:
         config = validated(composed)
         if sweep:
@@ -229,7 +259,8 @@ def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) ->
         def write() -> Path:
             if not sweep:
                 check_free(directory, config, asked, references(composed))
-            return prepare(config, started_from(directory, config, overrides))
+            words = started_from(directory, config, overrides)
+            return prepare(config, words, origins_of(config, typed))
 
         return directory, _start(config, work, directory, write)
     except Refusal as error:
@@ -244,17 +275,18 @@ def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Pa
 
         return rank(work, agreed(write))
     ranks = ranks_here(config)
-    threads = config["hardware"]["threads"] or max(1, cores() // ranks)
     with run.held(directory):
         write()
-        return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, threads)
+        return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, threads(config))
 
 
-def prepare(config: dict, overrides: list[str]) -> Path:
-    """Write the run directory."""
+def prepare(config: dict, overrides: list[str], chains: origins.Chains | None = None) -> Path:
+    """Write the run directory; run.json comes last."""
     directory = Path(config["output_dir"], config["run_id"])
     directory.mkdir(parents=True, exist_ok=True)
     run.write_config(directory, config)
-    run.passport(directory, overrides)
+    if chains:
+        origins.written(directory / "origins.json", chains)
+    run.passport(directory, overrides, config, machine.described(config))
     (directory / "error.txt").unlink(missing_ok=True)
     return directory

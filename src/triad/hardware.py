@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +17,7 @@ from triad.fp8 import to_fp8
 from triad.layers.attention import Attention, flash, plain
 from triad.layers.latent_attention import LatentAttention
 from triad.layout import cores
+from triad.machine import processor
 from triad.run import write
 
 PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it only flash is thinkable
@@ -162,6 +162,13 @@ class Measured:
                 write(self.record, recorded)
         return recorded[question]["choice"]
 
+    def note(self, question: str, choice: str) -> None:
+        """Record a choice that was made otherwise."""
+        with locked(self.record):
+            recorded = _read(self.record)
+            if question not in recorded:
+                write(self.record, recorded | {question: {"choice": choice}})
+
 
 def device(accelerator: str) -> torch.device:
     """The device of this process. Raises ValueError where there is a GPU that this torch cannot use."""
@@ -193,7 +200,7 @@ def describe(device: torch.device) -> str:
     """The device in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 def _attend(kernel: Callable, shape_BTNH: tuple, device: torch.device, dtype: torch.dtype) -> None:
@@ -214,14 +221,6 @@ def _best_ms(run: Callable[[], None], repeats: int = 5) -> float:
         run()
         times.append((time.perf_counter() - start) * 1e3)
     return round(min(times), 3)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
 
 
 def _machine(device: torch.device) -> str:

@@ -57,6 +57,12 @@ def world_size(config: dict) -> int:
     return ranks_here(config) * config["trainer"]["num_nodes"]
 
 
+def threads(config: dict) -> int:
+    """Compute threads of each process: what is asked for, else the environment's word, else its share."""
+    asked = config["hardware"]["threads"] or os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(asked or max(1, cores() // ranks_here(config)))
+
+
 def described(layout: dict) -> str:
     """A layout as a checkpoint remembers it, in words: processes, strategy, the axes that are split."""
     strategy, processes = layout["strategy"], layout["processes"]

@@ -18,6 +18,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     each with the `order` - 1 before it. Counting takes some 120 bytes of memory a token; of a longer text the
     first `tokens` count. Writes a run of its own: `python -m triad.compare` shows it beside trained models.
     """
+    from triad import machine
     from triad import run as runs
     from triad.door import build, compose
     from triad.resume import key_of
@@ -35,7 +36,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
         raise Refusal(f"run_id={directory.name}: {directory} exists; choose another name or remove it")
     with runs.held(directory):
         runs.write_config(directory, kept)
-        runs.passport(directory, overrides)
+        runs.passport(directory, overrides, kept, machine.described(config))
         count(directory, order, tokens, build(config["data"]), build(config["tokenizer"]))
 
 

@@ -2,24 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from triad.checkpoints.folder import find
+from triad.mathematics import changed_mathematics
 from triad.run import read_config
 from triad.sentences import Refusal
 from triad.signature import fits
 
-SYSTEM = (
-    "strategy",
-    "precision",
-    "hardware",
-    "trainer",
-    "callbacks",
-    "logger",
-    "tags",
-    "output_dir",
-    "run_id",
-)
 FIXED = ("model", "tokenizer", "data", "context", "packed", "seed", "weights")
 
 
@@ -79,15 +68,6 @@ def started_from(directory: Path, config: dict, words: list[str]) -> list[str]:
         return words
     config["weights"] = str(find(Path(config["weights"])))
     return [f"weights={config['weights']}" if key_of(word) == "weights" else word for word in words]
-
-
-def changed_mathematics(old: Any, new: Any, path: str = "") -> list[str]:
-    """Keys outside the hardware and logging axes in which two configurations differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in {**old, **new} if path or key not in SYSTEM]
-        found = [changed_mathematics(old.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
-        return [key for keys in found for key in keys]
-    return [] if old == new else [path]
 
 
 def check_free(directory: Path, config: dict, asked: list[str], derived: set[str]) -> None:

@@ -2,7 +2,8 @@
 
 outputs/<run_id>/
     config.yaml     the resolved config              overrides.json  what was typed
-    run.json        command, versions, git commit     code.diff       uncommitted changes
+    origins.json    where each value comes from       code.diff       uncommitted changes
+    run.json        commands, code, versions, machine, fingerprints of mathematics and system
     data.json       fingerprints of text and words    machine.json    what was measured and chosen
     tokenizer/      the vocabulary, to decode with    metrics.csv     every figure logged
     checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
@@ -13,8 +14,10 @@ import fcntl
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,11 +27,14 @@ from pathlib import Path
 
 import yaml
 
+from triad.machine import environment
+from triad.manifest import checksum, fingerprint
+from triad.mathematics import fingerprints
 from triad.sentences import Refusal
 from triad.signature import suggestion
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "sentencepiece", "wandb")
+NAME = re.compile(r"[\w.-]+")  # of a package, at the head of a requirement
 
 
 def new_id(model: str) -> str:
@@ -50,24 +56,42 @@ def write(path: Path, value: dict | list) -> None:
     os.replace(beside, path)
 
 
-def passport(directory: Path, overrides: list[str]) -> None:
-    """Record what was typed, on which code, with which versions; each start of the run adds a line."""
+def passport(directory: Path, overrides: list[str], config: dict, machine: dict) -> None:
+    """Record what was typed, on which code, machine and versions; each start of the run adds a line."""
     path = directory / "run.json"
+    parts = fingerprints(config)
     starts = json.loads(path.read_text())["starts"] if path.exists() else []
-    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv})
+    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **parts})
     write(directory / "overrides.json", overrides)
     (directory / "code.diff").write_text(_git("diff", "HEAD") or "", encoding="utf-8")
     write(
         path,
         {
             "run_id": directory.name,
-            "starts": starts,
+            **parts,
+            "code": code(),
             "git_commit": _git("rev-parse", "HEAD"),
             "python": platform.python_version(),
-            "versions": {name: version for name in PACKAGES if (version := _version(name))},
-            "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+            "versions": versions(),
+            "machine": machine,
+            "environment": environment(),
+            "starts": starts,
         },
     )
+
+
+def code() -> str:
+    """A fingerprint of the program's source, so that equal code is known without git."""
+    files = [REPOSITORY / "train.py", *sorted(Path(__file__).parent.rglob("*.py"))]
+    return fingerprint(*((file.relative_to(REPOSITORY).as_posix(), checksum(file)) for file in files))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that Triad can use, as far as they are installed."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [project["dependencies"], *project["optional-dependencies"].values()]
+    names = sorted({found[0] for lines in wanted for line in lines if (found := NAME.match(line))})
+    return {name: version for name in names if (version := _version(name))}
 
 
 def write_config(directory: Path, config: dict) -> None:

@@ -32,10 +32,14 @@ SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "t
 
 
 class Parameter(NamedTuple):
-    """One argument of a target: its type as far as it is simple, and whether it must be given."""
+    """One argument of a target: its type as far as it is simple, whether it must be given, or its default.
+
+    The default is as the source has it.
+    """
 
     type: Any
     required: bool
+    default: str | None = None
 
 
 class Signature(NamedTuple):
@@ -48,13 +52,34 @@ class Signature(NamedTuple):
 @cache
 def signature(target: str) -> Signature:
     """Read the signature of a dotted name. Raises LookupError if the name is not there or not allowed."""
-    if not any(target == allowed or target.startswith(f"{allowed}.") for allowed in ALLOWED):
-        raise LookupError(f"{target} is not allowed; a config may call {', '.join(ALLOWED)}")
-    module, definition = _definition(target)
+    module, definition = _allowed(target)
     if isinstance(definition, ast.ClassDef):
         initial = _initialiser(module, definition)
         return _arguments(initial, skip=1) if initial else Signature({}, open=False)
     return _arguments(definition, skip=0)
+
+
+@cache
+def documentation(target: str) -> str:
+    """What the docstrings of a dotted name and of its `__init__` say, or ""."""
+    module, definition = _allowed(target)
+    initial = _initialiser(module, definition) if isinstance(definition, ast.ClassDef) else None
+    said = (ast.get_docstring(place) for place in (definition, initial) if place)
+    return "\n\n".join(filter(None, said))
+
+
+@cache
+def attribute(target: str, name: str) -> Any:
+    """The plain value that the body of a class gives a name, or None, also where there is no such class."""
+    try:
+        body = _allowed(target)[1].body
+    except LookupError:
+        return None
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Constant(value=value)) if found == name:
+                return value
+    return None
 
 
 def check(node: Any, path: str = "") -> Iterator[str]:
@@ -120,6 +145,12 @@ def _members(annotation: Any) -> tuple:
     return getattr(annotation, "__args__", None) or (annotation,)
 
 
+def _allowed(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
+    if not any(target == allowed or target.startswith(f"{allowed}.") for allowed in ALLOWED):
+        raise LookupError(f"{target} is not allowed; a config may call {', '.join(ALLOWED)}")
+    return _definition(target)
+
+
 def _definition(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
     module, package = _module(target.rpartition(".")[0])
     name = target.rpartition(".")[2]
@@ -182,7 +213,10 @@ def _arguments(definition: ast.FunctionDef, skip: int) -> Signature:
     defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     pairs = [*zip(positional, defaults, strict=True)][skip:]
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    parameters = {a.arg: Parameter(_type(a.annotation), default is None) for a, default in pairs}
+    parameters = {
+        a.arg: Parameter(_type(a.annotation), default is None, ast.unparse(default) if default else None)
+        for a, default in pairs
+    }
     return Signature(parameters, open=arguments.kwarg is not None)
 
 

@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from triad.resume import changed_mathematics, key_of
+from triad.mathematics import changed_mathematics
+from triad.resume import key_of
 from triad.sentences import Refusal
 
 

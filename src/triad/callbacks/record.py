@@ -21,6 +21,8 @@ class Record(Callback):
     apart are seen, too. For small models: everything is in memory.
     """
 
+    looks_on = True  # changes no figure of the run: triad.mathematics
+
     def __init__(self, run: Path) -> None:
         self.folder = run / "record"
         self.gradients: list[dict[str, Tensor]] = []

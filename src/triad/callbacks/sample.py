@@ -16,6 +16,8 @@ class Sample(Callback):
     Every rank takes part, because the weights may be spread over them; all draw the same numbers.
     """
 
+    looks_on = True  # changes no figure of the run: triad.mathematics
+
     def __init__(
         self, run: Path, tokenizer: Tokenizer, context: int, prompt: str, length: int, temperature: float
     ) -> None:

@@ -20,6 +20,8 @@ class Screens(Callback):
     these two and is resumed, though it has no step left to train. `curve` draws the losses to curve.png.
     """
 
+    looks_on = True  # changes no figure of the run: triad.mathematics
+
     def __init__(self, run: Path, tokenizer: Tokenizer, tokens: Tokens, context: int, curve: bool) -> None:
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
         self.picture = run / "curve.png" if curve else None

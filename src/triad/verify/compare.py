@@ -46,7 +46,7 @@ def _apart(run: Path, reference: Path, floor: float) -> Iterator[tuple[str, str,
     many = _records(run)
     for step, load_LE in enumerate(one["loads"]):
         if load_LE.numel():
-            worst = max(_distance(record["loads"][step], load_LE, 0.0) for record in many)
+            worst = max(distance(record["loads"][step], load_LE, 0.0) for record in many)
             yield "load", f"the experts' load of step {step + 1}", worst
     for step, gradients in enumerate(one["gradients"]):
         held = [record["gradients"][step] for record in many]
@@ -71,13 +71,14 @@ def _tensors(
     floor *= max(float(tensor.abs().max()) for tensor in one.values())
     for name, tensor in one.items():
         held = [tensors[name] for tensors in many if name in tensors]
-        apart = max((_distance(ours, tensor, floor) for ours in held), default=math.inf)
+        apart = max((distance(ours, tensor, floor) for ours in held), default=math.inf)
         yield kind, f"the {kind} of {name}{when}", apart
     for name in {name for tensors in many for name in tensors} - one.keys():
         yield kind, f"{name}, which one process does not have,", math.inf
 
 
-def _distance(ours: Tensor, theirs: Tensor, floor: float) -> float:
+def distance(ours: Tensor, theirs: Tensor, floor: float) -> float:
+    """The largest difference over the largest number of the second and a floor; infinite for other shapes."""
     if ours.shape != theirs.shape:
         return math.inf
     apart = float(

@@ -1,0 +1,105 @@
+"""Where a value comes from: `python -m triad.explain optimizer.lr [run=outputs/<run_id>] [words]`."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from triad import origins
+from triad.mathematics import is_mathematics, leaves
+from triad.sentences import Refusal
+from triad.signature import documentation, suggestion
+
+SENTENCE = re.compile(r"(?<=[.;])\s+")
+
+
+def explain(overrides: list[str], run: str | None = None) -> None:
+    """Say of keys what they are, where that comes from, what it stands over, and what it is for.
+
+    Keys are words without `=`, such as optimizer.lr, or optimizer for all of its keys; the other words are
+    those of train.py, whose configuration is explained. With `run=` that of a run is, as it was started.
+    """
+    keys = [word for word in overrides if "=" not in word and not word.startswith("~")]
+    words = [word for word in overrides if word not in keys]
+    if not keys:
+        raise Refusal("name a key to explain, such as optimizer.lr")
+    config, chains = kept(Path(run), words) if run else _composed(words)
+    for number, key in enumerate(named(keys, chains)):
+        print("\n" * bool(number) + "\n".join(lines(key, config, chains)))
+
+
+def kept(run: Path, words: list[str]) -> tuple[dict, origins.Chains]:
+    """The configuration of a run and where its values come from. Raises Refusal if it does not say."""
+    from triad.run import read_config
+
+    config, path = read_config(run), run / "origins.json"
+    if words:
+        raise Refusal(f"{words[0]}: run={run} has its own words; leave out one of the two")
+    if not path.is_file():
+        raise Refusal(f"run={run}: it has no origins.json: it was not started by this version's train.py")
+    return config, origins.read(path)
+
+
+def named(keys: list[str], chains: origins.Chains) -> list[str]:
+    """The keys that hold values, of keys and of nodes. Raises Refusal with the nearest of an unknown one."""
+    found = []
+    for key in keys:
+        inner = [known for known in chains if known == key or known.startswith(f"{key}.")]
+        if not inner:
+            leaf = [known for known in chains if known.rpartition(".")[2] == key.rpartition(".")[2]]
+            near = f"; did you mean {' or '.join(leaf[:3])}?" if leaf else suggestion(key, list(chains))
+            raise Refusal(f"{key} does not exist{near}")
+        found += [known for known in inner if known == key or not known.endswith("._partial_")]
+    return list(dict.fromkeys(found))
+
+
+def lines(key: str, config: dict, chains: origins.Chains) -> Iterator[str]:
+    """What is said of one key."""
+    held = dict(leaves(config))
+    value = held[key] if key in held else chains[key][0].said
+    part = "mathematics" if key.startswith("router.") or is_mathematics(key, config) else "system"
+    yield f"{key} = {'null' if value is None else value}   ({part})"
+    yield from chain(key, chains)
+    if target := _target(key, config):
+        for said in sayings(target, key.rpartition(".")[2]):
+            yield f"    {target}: {said}"
+
+
+def chain(key: str, chains: origins.Chains, indent: str = "    ") -> Iterator[str]:
+    """The origins of a key, what holds first; a reference is followed."""
+    for number, origin in enumerate(chains.get(key, ())):
+        over = "over " if number else ""
+        said = "" if origin.where.startswith(origins.WORD) else f"   {origin.said}"
+        remark = f"   # {origin.remark}" if origin.remark else ""
+        yield f"{indent}{over}{origin.where}{said}{remark}"
+        if origin.refers:
+            yield f"{indent}  that is {origin.refers}"
+            yield from chain(origin.refers, chains, indent + "    ")
+
+
+def sayings(target: str, argument: str) -> list[str]:
+    """Sentences of a target's docstring about an argument: with `argument` in them, or "argument: ..."."""
+    paragraphs = documentation(target).split("\n\n")
+    sentences = [" ".join(one.split()) for text in paragraphs for one in SENTENCE.split(text)]
+    listed = re.compile(rf"{re.escape(argument)}\s*(\([^)]*\))?:\s")
+    return [one for one in sentences if f"`{argument}`" in one or listed.match(one)]
+
+
+def _target(key: str, config: dict) -> str | None:
+    """What is called with a key as its argument, if it is one."""
+    node: Any = config
+    for part in key.split(".")[:-1]:
+        node = node.get(part, {}) if isinstance(node, dict) else {}
+    return node.get("_target_") if isinstance(node, dict) and not key.endswith("_") else None
+
+
+def _composed(words: list[str]) -> tuple[dict, origins.Chains]:
+    from triad.door import explained
+
+    return explained(words)
+
+
+if __name__ == "__main__":
+    from triad.verbs import verb
+
+    verb(explain)

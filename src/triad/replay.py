@@ -1,0 +1,200 @@
+"""Some steps of a run once more, held against what it wrote.
+
+python -m triad.replay run=outputs/<run_id> steps=100:110
+"""
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+from triad import parting, passport
+from triad.checkpoints.folder import complete, fault, place, used
+from triad.figures import read
+from triad.launch import Interrupted, launch
+from triad.layout import gpus, ranks_here, threads
+from triad.mathematics import differing, looks_on
+from triad.parting import Row
+from triad.passport import Passport
+from triad.run import REPOSITORY
+from triad.sentences import Refusal
+
+NEEDED = {
+    "triad.callbacks.metrics.Metrics": "figures",
+    "triad.callbacks.checkpoint.Checkpoint": "checkpoints",
+}
+SETTLED = ("data.json", "machine.json")  # the same text or none; kernels as they were chosen
+
+
+def replay(run: str, steps: str, keep: str | None = None) -> None:
+    """Train some steps of a run again, in a folder of their own, and compare bit for bit.
+
+    `steps=100:110` leads from the state behind step 100 to that behind step 110. It sets out from the newest
+    whole checkpoint that is no later, or from the beginning. Compared are all figures that the run logged on
+    the way (but for speed and time) and, if it has a checkpoint of the last step, every weight and all that
+    the optimizer keeps; on another class of machine to the tolerance of triad.verify. The run is not touched.
+    `keep` is a folder to leave the replay in. The exit code is 0 if all is equal, else 1.
+    """
+    original = passport.read(Path(run))
+    logged = read(original.directory / "metrics.csv")
+    first, last = interval(steps, logged)
+    start = checkpoint_before(original.directory, first)
+    begin = step_of(start) if start else 0
+    expected = [row for row in logged if begin < row["step"] <= last]
+    final = place(original.directory / "checkpoints", last)
+    if not expected and final not in complete(final.parent):
+        raise Refusal(
+            f"steps={steps}: {run} logged no step from {begin + 1} to {last} and has no checkpoint of {last}:"
+            " there is nothing to compare; take more steps"
+        )
+    config = once_more(original.config, last)
+    print(f"replaying steps {begin + 1} to {last}, from {start or 'the beginning'}", flush=True)
+    folder = Path(keep) if keep else Path(mkdtemp(prefix=".replay-", dir=original.directory.parent))
+    try:
+        again = trained(original, config | {"output_dir": str(folder)}, start)
+        wrong = _compared(original, again, expected, final)
+    finally:
+        if not keep:
+            shutil.rmtree(folder)
+    raise SystemExit(1 if wrong else 0)
+
+
+def interval(steps: str, logged: list[Row]) -> tuple[int, int]:
+    """The two steps of `first:last`, as far as the run has come. Raises Refusal."""
+    found = re.fullmatch(r"(\d+):(\d+)", steps)
+    if not found or int(found[1]) >= int(found[2]):
+        raise Refusal(f"steps={steps}: give two steps, the earlier first, such as steps=100:110")
+    reached = int(max((row["step"] for row in logged), default=0))
+    if int(found[2]) > reached:
+        raise Refusal(f"steps={steps}: the run has logged steps up to {reached}")
+    return int(found[1]), int(found[2])
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint is of."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def checkpoint_before(run: Path, step: int) -> Path | None:
+    """The newest whole checkpoint of no later step, if there is one; says what is wrong with others."""
+    for path in reversed([path for path in complete(run / "checkpoints") if step_of(path) <= step]):
+        if not (said := fault(path)):
+            return path
+        print(f"{path}: {said}; trying the one before it", flush=True)
+    return None
+
+
+def once_more(config: dict, last: int) -> dict:
+    """A run's configuration for its replay: every step is logged, nothing only looks on, and it ends."""
+    if config["trainer"]["num_nodes"] > 1:
+        nodes = config["trainer"]["num_nodes"]
+        raise Refusal(f"trainer.num_nodes={nodes}: a replay runs on the one machine that it is started on")
+    callbacks = {
+        name: dict(node)
+        for name, node in config["callbacks"].items()
+        if node["_target_"] in NEEDED or not looks_on(node)
+    }
+    targets = {node["_target_"]: node for node in callbacks.values()}
+    if missing := [kept for target, kept in NEEDED.items() if target not in targets]:
+        raise Refusal(f"the run kept no {missing[0]}: there is nothing to hold a replay against")
+    targets["triad.callbacks.metrics.Metrics"]["every_steps"] = 1
+    callbacks["stop"] = {"_target_": "triad.callbacks.stop.Stop", "step": last}
+    here = {} if config["trainer"]["accelerator"] == "cpu" or gpus() else {"accelerator": "cpu"}
+    csv = {"csv": {"_target_": "triad.loggers.csv.CSV", "_partial_": True}}
+    return config | {"callbacks": callbacks, "logger": csv, "trainer": config["trainer"] | here}
+
+
+def trained(original: Passport, config: dict, start: Path | None) -> Passport:
+    """Train in a run directory of its own that begins with a checkpoint. Raises Refusal if that fails."""
+    from triad.door import prepare
+
+    directory = Path(config["output_dir"], config["run_id"])
+    if directory.exists():
+        raise Refusal(f"keep={config['output_dir']}: {directory} exists; choose another folder")
+    if number := original.run.get("machine", {}).get("threads"):
+        os.environ["OMP_NUM_THREADS"] = str(number)
+    prepare(config, [])
+    for name in SETTLED:
+        if (original.directory / name).is_file():
+            shutil.copyfile(original.directory / name, directory / name)
+    if start:
+        with used(start):
+            shutil.copytree(start, directory / "checkpoints" / start.name, copy_function=_linked)
+    command = [sys.executable, str(REPOSITORY / "train.py"), "--run", str(directory)]
+    try:
+        code = launch(command, ranks_here(config), threads(config))
+    except Interrupted as signal:
+        raise SystemExit(signal.args[0]) from None
+    if code:
+        raise Refusal(f"run={original.directory}: the replay ended with exit code {code}")
+    return passport.read(directory)
+
+
+def _compared(original: Passport, again: Passport, expected: list[Row], final: Path) -> bool:
+    """Print what is equal and what is not; whether anything is not."""
+    tolerance = _tolerance(original, again)
+    figures = [*parting.pairs(expected, read(again.directory / "metrics.csv"))]
+    for line in parting.told(figures, tolerance):
+        print(f"figures   {line}")
+    parted = parting.first(figures, tolerance) is not None
+    if final not in complete(final.parent):
+        print(f"weights   not compared: the run has no checkpoint of step {step_of(final)}")
+        return parted
+    apart = list(_tensors(final, again.directory / "checkpoints" / final.name, tolerance))
+    print(f"weights   {apart[0] if apart else f'all of {final.name} is equal{_within(tolerance)}'}")
+    return parted or bool(apart)
+
+
+def _tolerance(original: Passport, again: Passport) -> float:
+    """0 on the same class of machine, else that of triad.verify. Says which, and if the code is another."""
+    ours, theirs = original.machine(), again.machine()
+    if not passport.same_code(original, again):
+        print("code      not that of the run: what differs may be its doing")
+    if original.resumed_with_others():
+        print("run       it was resumed with other mathematics; this is a replay of what it was last")
+    if not (changed := differing(ours, theirs)):
+        print("machine   of the same class: compared bit for bit")
+        return 0.0
+    from triad.verify.trial import TOLERANCE
+
+    tolerance = TOLERANCE["fp64" if original.config["precision"].get("name") == "64-true" else "fp32"]
+    words = ", ".join(f"{key} {ours.get(key)}, here {theirs.get(key)}" for key in changed)
+    print(f"machine   of another class ({words}): compared to {tolerance:g}")
+    return tolerance
+
+
+def _tensors(theirs: Path, ours: Path, tolerance: float) -> Iterator[str]:
+    """What departs in the tensors of two checkpoints."""
+    from triad.checkpoints.tensors import index, weights
+    from triad.verify.compare import distance
+
+    names = {*index(theirs)} ^ {*index(ours)}
+    yield from (f"{name} is in one of the two only" for name in sorted(names))
+    for kind in () if names else sorted({name.partition(".")[0] for name in index(theirs)}):
+        one, other = weights(theirs, kind), weights(ours, kind)
+        floor = 10 * tolerance * max(float(tensor.abs().max()) for tensor in one.values())
+        for name, tensor in one.items():
+            apart = 0.0 if tensor.equal(other[name]) else distance(other[name], tensor, floor)
+            if apart > tolerance or (apart != apart):
+                yield f"{kind}.{name} is {apart:.1e} apart"
+
+
+def _within(tolerance: float) -> str:
+    return f" within {tolerance:g}" if tolerance else " bit for bit"
+
+
+def _linked(source: str, target: str) -> None:
+    """A second name of a file, or a copy where the disk is another."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+if __name__ == "__main__":
+    from triad.verbs import verb
+
+    verb(replay)
