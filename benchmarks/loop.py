@@ -69,7 +69,7 @@ class Variant(NamedTuple):
     terminal: bool = False
 
 
-DEFAULT = ("metrics", "sample", "checkpoint", "screens")
+DEFAULT = ("metrics", "energy", "sample", "checkpoint", "screens")
 AS_IT_IS = "train.py: all its callbacks, CSV"
 MINIMAL = "Trainer alone"
 VARIANTS = {

@@ -126,6 +126,8 @@ EXAMPLES = {
     "a decay longer than the run": "scheduler.decay=200",
     "a rate that rises and falls at once": "scheduler.warmup=600",
     "a cycle longer than the run": "scheduler=cyclic scheduler.period=5000",
+    "TensorBoard is a package of its own": "logger=tensorboard",
+    "an artifact is uploaded": "logger.wandb.artifacts=true logger.wandb.mode=offline",
     "a plateau is seen by validating": "scheduler=plateau trainer.limit_val_batches=0",
 }
 

@@ -501,6 +501,20 @@ TABLE = [
         "trainer.max_steps={trainer[max_steps]} of them",
     ),
     Impossible(
+        "TensorBoard is a package of its own",
+        lambda c: "tensorboard" in c["logger"] and find_spec("tensorboard") is None,
+        "logger=tensorboard needs the package tensorboard: pip install 'triad[tensorboard]', or use "
+        "logger=wandb or csv",
+    ),
+    Impossible(
+        "an artifact is uploaded",
+        lambda c: (
+            (w := c["logger"].get("wandb", {})).get("artifacts") and w["mode"] in ("offline", "disabled")
+        ),
+        "logger.wandb.artifacts=true uploads checkpoints, which logger.wandb.mode={logger[wandb][mode]} does "
+        "not: use mode=online, or later `wandb artifact put <run>/checkpoints/<step>`",
+    ),
+    Impossible(
         "a plateau is seen by validating",
         lambda c: schedules(c, "plateau") and validations(c) < 1,
         "scheduler=plateau lowers the rate after a validation, and the run has none before its end: set "

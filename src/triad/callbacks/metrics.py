@@ -16,9 +16,13 @@ from torch import Tensor
 
 from triad.hardware import peak_flops
 
+SHOWN = ("train/loss", "train/gradient_norm", "train/lr", "perf/tokens_per_s", "perf/mfu")
+
 
 class Metrics(Callback):
-    """Log loss, perplexity, bits per byte, gradient norm, rate and speed; show them on a bar or as lines.
+    """Log loss, perplexity, bits per byte, gradient norm, rate, speed, tokens and FLOPs; show them.
+
+    Other callbacks may have figures to report: a method `figures(trainer)`, called in every process.
 
     mfu = tokens/s * FLOPs per token / (devices * peak FLOP/s)      Chowdhery et al. 2022, arXiv:2204.02311
     """
@@ -70,7 +74,7 @@ class Metrics(Callback):
         metrics = {
             key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")
         }
-        self._log(trainer, metrics)
+        self._log(trainer, metrics | _of_others(trainer))
 
     def on_train_end(self, trainer: Trainer, task: Any) -> None:
         if self.bar:
@@ -94,6 +98,7 @@ class Metrics(Callback):
             **task.code_length("train", loss),
             **{key: float(value) for key, value in task.figures.items()},
             "train/tokens": self.seen,
+            "train/flops": self.seen * self.flops_per_token,
             "train/rows": self.rows,
             "train/batch_size": batch_size,
             "perf/tokens_per_s": speed,
@@ -103,31 +108,30 @@ class Metrics(Callback):
             metrics |= loads(trainer.strategy.total(task.load_LE))
         if peak := peak_flops(trainer.strategy.root_device):
             metrics["perf/mfu"] = speed * self.flops_per_token / (peak * trainer.world_size)
-        self._log(trainer, metrics)
+        self._log(trainer, metrics | _of_others(trainer))
 
     def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         if not trainer.is_global_zero:
             return
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
-        shown = (
-            "train/loss",
-            "train/gradient_norm",
-            "train/lr",
-            "perf/tokens_per_s",
-            "perf/mfu",
-            "val/loss",
-            "val/bits_per_byte",
-            "val/exact_match",
-            "val/accuracy",
-            "val/macro_f1",
-        )
-        words = "  ".join(f"{key.partition('/')[2]} {metrics[key]:.4g}" for key in shown if key in metrics)
+        validated = [key for key in metrics if key.startswith("val/")]
+        shown = validated or [key for key in SHOWN if key in metrics]
+        words = "  ".join(f"{key.partition('/')[2]} {metrics[key]:.4g}" for key in shown)
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, description=words)
-        if not self.bar or "val/loss" in metrics:
-            kind = "val " if "val/loss" in metrics else ""
+        if not self.bar or validated:
+            kind = "val " if validated else ""
             self.console.print(f"step {trainer.global_step}/{trainer.max_steps}  {kind}{words}")
+
+
+def _of_others(trainer: Trainer) -> dict[str, float]:
+    """Figures of callbacks that have some to report."""
+    found: dict[str, float] = {}
+    for callback in trainer.callbacks:
+        if hasattr(callback, "figures"):
+            found |= callback.figures(trainer)
+    return found
 
 
 def loads(load_LE: Tensor) -> dict[str, float]:

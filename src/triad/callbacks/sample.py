@@ -11,7 +11,7 @@ from triad.data.tokenizers import Tokenizer
 class Sample(Callback):
     """Print what the task shows after each validation, such as a continuation of `prompt`; keep it, too.
 
-    It is added to the run's samples.txt.
+    It is added to the run's samples.txt, and given to loggers that take text.
 
     Every rank takes part, because the weights may be spread over them; all draw the same numbers.
     """
@@ -36,6 +36,11 @@ class Sample(Callback):
                 file.write(f"--- step {trainer.global_step}\n{text}\n")
             indented = "\n".join("    | " + line for line in text.splitlines()[:12])
             print(indented, flush=True)
+            for logger in trainer.loggers:
+                if hasattr(logger, "log_text"):
+                    logger.log_text(
+                        "samples", ["step", "sample"], [[trainer.global_step, text]], trainer.global_step
+                    )
 
 
 def _encodes(tokenizer: Tokenizer, character: str) -> bool:

@@ -1,6 +1,7 @@
 """The record of truth: every figure of a run in one CSV file."""
 
 import csv
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class CSV(Logger):
         self.path = run / "metrics.csv"
         self.rows: list[dict[str, Any]] | None = None
         self.columns = ["step"]
+        self.last = 0  # where in the file the last row begins
 
     @property
     def name(self) -> str:
@@ -50,19 +52,23 @@ class CSV(Logger):
             self.rows.append(row)
         new = [key for old in (self.rows if fresh else [row]) for key in old if key not in self.columns]
         self.columns += dict.fromkeys(new)
-        if fresh or merged or new:
+        if fresh or new:
             self._rewrite(self.rows)
         else:
-            self._append(row)
+            self._write_last(self.rows[-1], anew=merged)
 
-    def _append(self, row: dict[str, Any]) -> None:
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+    def _write_last(self, row: dict[str, Any], anew: bool) -> None:
+        with self.path.open("r+", newline="", encoding="utf-8") as file:
+            self.last = file.seek(self.last) if anew else file.seek(0, os.SEEK_END)
             csv.DictWriter(file, self.columns).writerow(row)
+            file.truncate()
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         beside = self.path.with_suffix(".tmp")
         with beside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(rows[:-1])
+            self.last = file.tell()
+            writer.writerow(rows[-1])
         beside.replace(self.path)

@@ -1,11 +1,20 @@
-"""Weights & Biases without an account: offline unless someone is logged in."""
+"""Weights & Biases: one W&B run for one run id; training never fails of it and hardly waits for it."""
 
 import importlib.util
+import json
 import os
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from triad.loggers.csv import read
+
+MODES = ("online", "offline", "disabled")
+KEPT = ("config.yaml", "overrides.json", "run.json", "data.json", "machine.json", "code.diff")
 
 
 def wandb(
@@ -13,36 +22,187 @@ def wandb(
     config: dict,
     tags: list[str],
     project: str,
-    mode: Literal["auto", "online", "offline"],
     group: str | None,
+    job_type: str | None,
+    mode: Literal["auto", "online", "offline", "disabled"],
+    artifacts: bool,
+    patience_s: float,
 ) -> Logger | None:
-    """One W&B run for one run id, resumed and not duplicated; offline when nobody is logged in.
+    """The W&B run of a run directory, or None where the package is not installed (it says so).
 
-    Without the wandb package the run goes on with metrics.csv alone, and says so.
+    `mode=auto` is what WANDB_MODE says, else online where someone is logged in, else offline. `artifacts`
+    uploads the checkpoints that are kept when the run ends. At its beginning and at its end a run waits at
+    most `patience_s` seconds for W&B.
     """
     if importlib.util.find_spec("wandb") is None:
-        print("wandb is not installed: figures go to metrics.csv only (pip install wandb, or logger=csv)")
+        if rank_zero_only.rank == 0:
+            print("wandb is not installed: figures go to metrics.csv only (pip install wandb, or logger=csv)")
         return None
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else one DNS request even offline
-    import wandb as library
-    from lightning.pytorch.loggers import WandbLogger
+    asked = {"project": project, "group": group, "job_type": job_type, "tags": tags}
+    return WandB(run, config, asked, mode, artifacts, patience_s)
 
-    chosen: Any = mode
-    if mode == "auto":
-        asked: Any = os.environ.get("WANDB_MODE")
-        chosen = asked or ("online" if library.login(prompt=False) else "offline")
-    offline = chosen != "online"
-    quiet = library.Settings(mode=chosen, silent=True, console="off", x_disable_stats=offline, symlink=False)
-    return WandbLogger(
-        project=project,
-        save_dir=str(run),
-        offline=offline,
-        id=run.name,
-        name=run.name,
-        group=group,
-        tags=tags,
-        config=config,
-        resume="allow",
-        log_model=False,
-        settings=quiet,
-    )
+
+class WandB(Logger):
+    """Send figures, samples and, at the end, pictures and files to the run of W&B that has the run's id.
+
+    Rows bear the optimizer's step, so that a resumed run goes on in the same W&B run: what it computes again
+    is there already. `summary` holds the last of every figure, and under best/ those of the best validation.
+    Only the process with rank 0 has a W&B run.
+    """
+
+    def __init__(
+        self, run: Path, config: dict, asked: dict[str, Any], mode: str, artifacts: bool, patience_s: float
+    ) -> None:
+        super().__init__()
+        self.run, self.config, self.asked, self.mode = run, config, asked, mode
+        self.artifacts, self.patience_s = artifacts, patience_s
+        self.begun: Any = None
+        self.failed = False
+        self.best: float | None = None  # until the first validation
+
+    @property
+    def name(self) -> str:
+        return self.asked["project"]
+
+    @property
+    def version(self) -> str:
+        return self.run.name
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.run)
+
+    @property
+    def experiment(self) -> Any:
+        """The run of W&B, begun when first asked for (by Lightning, before training); None of other ranks."""
+        if self.begun is None and not self.failed and rank_zero_only.rank == 0:
+            self._send(self._begin)
+        return self.begun
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The run of W&B has the whole configuration already."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        row = {key: value for key, value in metrics.items() if key != "epoch"}  # Lightning's own addition
+        self._send(lambda: self.experiment.log(row, step=step))
+        if step is not None and "val/loss" in row:
+            self._send(lambda: self._remember(row, step))
+
+    @rank_zero_only
+    def log_text(self, key: str, columns: list[str | int], data: list[list[Any]], step: int) -> None:
+        """Rows of a table; `runs.history.concat` shows those of all steps."""
+        import wandb as library
+
+        self._send(lambda: self.experiment.log({key: library.Table(columns, data)}, step=step))
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Send what the run directory has by now, and end the run of W&B."""
+        if self.begun is None:
+            return
+        if status == "success":
+            self._send(self._close)
+        self._send(lambda: self.begun.finish(exit_code=int(status != "success")))
+
+    def _send(self, send: Callable[[], object]) -> None:
+        """Do something with W&B; when it fails it is left alone from then on, and that is said once."""
+        if self.failed:
+            return
+        try:
+            send()
+        except Exception as error:  # whatever a service may come up with, training does not end of it
+            self.failed = True
+            kept = f"; wandb sync {self.run}/wandb/*run-* uploads the rest" if self.begun else ""
+            print(f"W&B: {_one_line(error)}; the run goes on, metrics.csv has all figures{kept}", flush=True)
+
+    def _begin(self) -> None:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else one DNS request even offline
+        import wandb as library
+
+        library.setup(library.Settings(silent=True))
+        mode = self.mode if self.mode != "auto" else os.environ.get("WANDB_MODE", "")
+        mode = {"dryrun": "offline", "run": "online"}.get(mode, mode)  # W&B's own old words
+        try:
+            if mode not in MODES:
+                mode = "online" if library.login(prompt=False, verify=False) else "offline"
+            self.begun = self._init(library, mode)
+        except (library.Error, TimeoutError, ValueError) as error:
+            if mode in ("offline", "disabled"):
+                raise
+            mode = "offline"
+            library.teardown()  # the service holds on to the id
+            print(f"W&B: {_one_line(error)}; this run is kept offline: wandb sync {self.run}/wandb/offline-*")
+            self.begun = self._init(library, mode)
+        if self.artifacts and mode != "online":
+            self.artifacts = False
+            print(f"logger.wandb.artifacts: W&B is {mode}, so checkpoints stay in {self.run}/checkpoints")
+
+    def _init(self, library: Any, mode: str) -> Any:
+        settings = library.Settings(
+            mode=mode,
+            silent=True,
+            console="off",
+            symlink=False,
+            x_disable_stats=mode != "online",
+            init_timeout=self.patience_s,
+            finish_timeout=self.patience_s,
+            finish_timeout_raises=True,
+        )
+        passport = {name: _json(self.run / f"{name}.json") for name in ("run", "overrides")}
+        if commit := (passport["run"] or {}).get("git_commit"):
+            settings.git_commit = commit
+        begun = library.init(
+            **self.asked,
+            id=self.run.name,
+            name=self.run.name,
+            dir=str(self.run),
+            config=self.config | passport,
+            resume="allow",
+            settings=settings,
+        )
+        self._save(begun)
+        return begun
+
+    def _remember(self, row: dict[str, float], step: int) -> None:
+        """Keep the figures of the best validation in the summary, also of those before a resume."""
+        if self.best is None:
+            earlier = (
+                old["val/loss"]
+                for old in read(self.run / "metrics.csv")
+                if old["step"] < step and "val/loss" in old
+            )
+            self.best = min(earlier, default=float("inf"))
+        if row["val/loss"] < self.best:
+            self.best = row["val/loss"]
+            figures = {key.partition("/")[2]: value for key, value in row.items() if key.startswith("val/")}
+            self.begun.summary.update(
+                {f"best/{key}": value for key, value in figures.items()} | {"best/step": step}
+            )
+
+    def _close(self) -> None:
+        import wandb as library
+
+        pictures = {path.stem: library.Image(str(path)) for path in sorted(self.run.glob("*.png"))}
+        if pictures:
+            self.begun.log({f"pictures/{name}": picture for name, picture in pictures.items()})
+        self._save(self.begun, "result.json", "metrics.csv", "samples.txt", *KEPT)
+        for manifest in sorted(self.run.glob("checkpoints/step-*/manifest.json")) if self.artifacts else ():
+            artifact = library.Artifact(self.run.name, type="model")
+            artifact.add_dir(str(manifest.parent))
+            self.begun.log_artifact(artifact, aliases=[manifest.parent.name])
+
+    def _save(self, begun: Any, *names: str) -> None:
+        """Files of the run directory, so that the run can be understood and started anew from W&B alone."""
+        for path in (self.run / name for name in names or KEPT):
+            if path.is_file():
+                begun.save(str(path), base_path=str(self.run.parent), policy="now")
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
