@@ -172,14 +172,6 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path: Path
     assert max(losses(tmp_path / "outputs" / "a")) == 10
 
 
-def test_wandb_offline_keeps_one_run_with_its_config(train, tmp_path: Path) -> None:
-    pytest.importorskip("wandb")
-    train(*TINY, "logger=wandb", "run_id=a", "trainer.max_steps=2")
-    folders = list((tmp_path / "outputs" / "a" / "wandb").glob("offline-run-*-a"))
-    assert len(folders) == 1
-    assert list(folders[0].glob("run-a.wandb"))
-
-
 SLOW_FIRST_RANK = """
 import os, runpy, time
 time.sleep(2 if os.environ["RANK"] == "0" else 0)

@@ -43,3 +43,19 @@ def test_every_row_is_on_disk_when_it_is_logged(tmp_path: Path) -> None:
     for step in range(1, 4):
         logger.log_metrics({"a": 1.0}, step=step)
         assert len(read(tmp_path / "metrics.csv")) == step
+
+
+def test_what_is_added_to_the_last_row_takes_its_place_and_the_file_is_not_written_anew(
+    tmp_path: Path,
+) -> None:
+    logger = CSV(tmp_path)
+    logger.log_metrics({"a": 1.0, "b": 12345.0}, step=1)
+    logger.log_metrics({"a": 2.0}, step=2)
+    file = (tmp_path / "metrics.csv").stat().st_ino
+    logger.log_metrics({"b": 3.0}, step=2)
+    logger.log_metrics({"a": 12345.0, "b": 6.0}, step=3)
+    logger.log_metrics({"a": 7.0}, step=3)  # shorter than what it replaces
+    logger.log_metrics({"a": 8.0}, step=4)
+    rows = [(1.0, 12345.0), (2.0, 3.0), (7.0, 6.0), (8.0, None)]
+    assert [(row["a"], row.get("b")) for row in read(tmp_path / "metrics.csv")] == rows
+    assert (tmp_path / "metrics.csv").stat().st_ino == file

@@ -23,7 +23,7 @@ class CSV(Logger):
         super().__init__()
         self.path = run / "metrics.csv"
         self.rows: list[dict[str, Any]] | None = None
-        self.columns = ["step"]
+        self.columns = {"step": None}  # a dictionary, for its order and to look them up
         self.last = 0  # where in the file the last row begins
 
     @property
@@ -51,7 +51,7 @@ class CSV(Logger):
         else:
             self.rows.append(row)
         new = [key for old in (self.rows if fresh else [row]) for key in old if key not in self.columns]
-        self.columns += dict.fromkeys(new)
+        self.columns |= dict.fromkeys(new)
         if fresh or new:
             self._rewrite(self.rows)
         else:
@@ -60,13 +60,13 @@ class CSV(Logger):
     def _write_last(self, row: dict[str, Any], anew: bool) -> None:
         with self.path.open("r+", newline="", encoding="utf-8") as file:
             self.last = file.seek(self.last) if anew else file.seek(0, os.SEEK_END)
-            csv.DictWriter(file, self.columns).writerow(row)
+            csv.DictWriter(file, list(self.columns)).writerow(row)
             file.truncate()
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         beside = self.path.with_suffix(".tmp")
         with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns)
+            writer = csv.DictWriter(file, list(self.columns))
             writer.writeheader()
             writer.writerows(rows[:-1])
             self.last = file.tell()

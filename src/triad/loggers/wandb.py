@@ -6,6 +6,8 @@ import os
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Literal
 
 from lightning.pytorch.loggers import Logger
@@ -13,6 +15,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from triad.loggers.csv import read
 
+LOADS = "train/load/"
+LEAVING = 2  # times its patience: wait for a thread at the end whose service says nothing at all
 MODES = ("online", "offline", "disabled")
 KEPT = ("config.yaml", "overrides.json", "run.json", "data.json", "machine.json", "code.diff")
 
@@ -47,7 +51,8 @@ class WandB(Logger):
 
     Rows bear the optimizer's step, so that a resumed run goes on in the same W&B run: what it computes again
     is there already. `summary` holds the last of every figure, and under best/ those of the best validation.
-    Only the process with rank 0 has a W&B run.
+    The load of each expert would be a chart for each: it is in metrics.csv, and in a picture at the end. Only
+    the process with rank 0 has a W&B run, and a thread of it speaks with W&B: training does not wait.
     """
 
     def __init__(
@@ -59,6 +64,8 @@ class WandB(Logger):
         self.begun: Any = None
         self.failed = False
         self.best: float | None = None  # until the first validation
+        self.queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self.sender = Thread(target=self._serve, name="wandb", daemon=True)
 
     @property
     def name(self) -> str:
@@ -76,7 +83,8 @@ class WandB(Logger):
     def experiment(self) -> Any:
         """The run of W&B, begun when first asked for (by Lightning, before training); None of other ranks."""
         if self.begun is None and not self.failed and rank_zero_only.rank == 0:
-            self._send(self._begin)
+            self._try(self._begin)
+            self.sender.start()
         return self.begun
 
     @rank_zero_only
@@ -85,7 +93,7 @@ class WandB(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        row = {key: value for key, value in metrics.items() if key != "epoch"}  # Lightning's own addition
+        row = {key: value for key, value in metrics.items() if key != "epoch" and not key.startswith(LOADS)}
         self._send(lambda: self.experiment.log(row, step=step))
         if step is not None and "val/loss" in row:
             self._send(lambda: self._remember(row, step))
@@ -100,22 +108,38 @@ class WandB(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Send what the run directory has by now, and end the run of W&B."""
-        if self.begun is None:
+        if self.begun is None or not self.sender.is_alive():
             return
         if status == "success":
             self._send(self._close)
         self._send(lambda: self.begun.finish(exit_code=int(status != "success")))
+        self.queue.put(None)
+        self.sender.join(LEAVING * self.patience_s)
+        if self.sender.is_alive():
+            self._try(self._hang)
 
-    def _send(self, send: Callable[[], object]) -> None:
+    def _send(self, work: Callable[[], object]) -> None:
+        """Have the thread do something with W&B."""
+        if self.experiment is not None:
+            self.queue.put(work)
+
+    def _serve(self) -> None:
+        while (work := self.queue.get()) is not None:
+            self._try(work)
+
+    def _try(self, work: Callable[[], object]) -> None:
         """Do something with W&B; when it fails it is left alone from then on, and that is said once."""
         if self.failed:
             return
         try:
-            send()
+            work()
         except Exception as error:  # whatever a service may come up with, training does not end of it
             self.failed = True
             kept = f"; wandb sync {self.run}/wandb/*run-* uploads the rest" if self.begun else ""
             print(f"W&B: {_one_line(error)}; the run goes on, metrics.csv has all figures{kept}", flush=True)
+
+    def _hang(self) -> None:
+        raise TimeoutError(f"it has not answered for {LEAVING * self.patience_s:g} s")
 
     def _begin(self) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else one DNS request even offline
@@ -133,6 +157,7 @@ class WandB(Logger):
                 raise
             mode = "offline"
             library.teardown()  # the service holds on to the id
+            library.setup(library.Settings(silent=True))
             print(f"W&B: {_one_line(error)}; this run is kept offline: wandb sync {self.run}/wandb/offline-*")
             self.begun = self._init(library, mode)
         if self.artifacts and mode != "online":
