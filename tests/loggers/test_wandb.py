@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.loggers.server import Server
 from triad.loggers.csv import CSV, read
 from triad.loggers.wandb import WandB, wandb
 
@@ -43,12 +44,12 @@ def begun(run: Path, **asked: Any) -> WandB:
     return logger
 
 
-def records(run: Path) -> list[Any]:
-    """What the newest offline file of a run holds: what `wandb sync` would send."""
+def records(run: Path, folder: str = "offline-run-*") -> list[Any]:
+    """What the newest file of a run holds: what `wandb sync` would send."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     library.teardown()  # the service has written all when it has ended
-    path = max(run.glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime_ns)
+    path = max(run.glob(f"wandb/{folder}/run-*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     found = []
     for data in _chunks(path.read_bytes()):
         found.append(Record())
@@ -70,10 +71,10 @@ def _chunks(file: bytes) -> Iterator[bytes]:
             whole = b""
 
 
-def history(run: Path) -> dict[int, dict[str, Any]]:
+def history(run: Path, folder: str = "offline-run-*") -> dict[int, dict[str, Any]]:
     """Figures by step."""
-    rows = [_read(record.history.item) for record in records(run) if record.HasField("history")]
-    return {row["_step"]: row for row in rows}
+    rows = [_read(record.history.item) for record in records(run, folder) if record.HasField("history")]
+    return {row["trainer/global_step"]: row for row in rows}
 
 
 def summary(run: Path) -> dict[str, Any]:
@@ -158,6 +159,67 @@ def test_a_run_whose_server_is_not_there_ends_normally_and_is_kept_offline(
     assert summary(run)["best/loss"] == summary(run)["val/loss"] == rows[3]["val/loss"]
 
 
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A stand-in for W&B's server, and someone logged in there."""
+    made = Server()
+    monkeypatch.setenv("WANDB_BASE_URL", made.url)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    yield made
+    made.close()
+
+
+def test_wandb_sync_makes_one_run_of_an_offline_run_and_its_resumption(
+    tmp_path: Path, server: Server
+) -> None:
+    run = tmp_path / "a"
+    for first in (1, 3):  # killed after step 3, whose checkpoint was not there yet
+        logger = begun(run)
+        for step in range(first, first + 3):
+            logger.log_metrics({"train/loss": 1.0 / step}, step)
+        logger.finalize("success")
+        library.teardown()
+        time.sleep(1.1)  # folders bear the second
+    folders = [str(path) for path in sorted(run.glob("wandb/offline-run-*"))]
+    command = [sys.executable, "-m", "wandb", "sync", *folders]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(folders) == 2
+    assert server.runs.keys() == {"a"}
+    assert server.runs["a"]["groupName"] == "g"
+    assert json.loads(server.runs["a"]["config"])["optimizer"]["value"] == CONFIG["optimizer"]
+    rows = {row["trainer/global_step"]: row["train/loss"] for row in server.history["a"]}
+    assert rows == {step: 1.0 / step for step in range(1, 6)}
+    assert server.files["a/code.diff"] == b"+ a line\n"
+
+
+def test_an_online_run_is_resumed_as_the_same_and_outlives_its_server(
+    tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "a"
+    for first in (1, 3):  # killed after step 3, whose checkpoint was not there yet
+        logger = begun(run, mode="auto")
+        for step in range(first, first + 3):
+            logger.log_metrics({"train/loss": 1.0 / step}, step)
+        logger.finalize("failed")
+        library.teardown()
+    assert server.runs.keys() == {"a"}
+    assert server.runs["a"]["jobType"] == "sweep"
+    rows = [(row["_step"], row["trainer/global_step"], row["train/loss"]) for row in server.history["a"]]
+    assert rows == [(step, step, 1.0 / step) for step in range(1, 6)]
+    time.sleep(1.1)  # folders bear the second
+
+    logger = begun(run, mode="auto", patience_s=3)
+    logger.log_metrics({"train/loss": 3.0}, 6)
+    server.close()
+    logger.log_metrics({"train/loss": 2.0}, 7)
+    since = time.monotonic()
+    logger.finalize("success")
+    assert time.monotonic() - since < 10
+    assert capsys.readouterr().out.count("W&B: ") == 1
+    assert {step: row["train/loss"] for step, row in history(run, "run-*").items()} == {6: 3.0, 7: 2.0}
+
+
 class Broken:
     """A run of W&B whose service has died."""
 
@@ -165,7 +227,7 @@ class Broken:
         raise ConnectionResetError("Connection lost")
 
     def finish(self, exit_code: int) -> None:
-        raise AssertionError("it is to be left alone")
+        raise ConnectionResetError("Connection lost")
 
 
 class Deaf:
@@ -181,7 +243,7 @@ def stood_in(run: Path, stand_in: object, monkeypatch: pytest.MonkeyPatch) -> Wa
     return logger
 
 
-def test_a_service_that_dies_is_left_alone_and_that_is_said_once(
+def test_a_service_that_dies_ends_nothing_and_that_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logger = stood_in(tmp_path, Broken(), monkeypatch)

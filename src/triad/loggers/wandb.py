@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from triad.loggers.csv import read
 
 LOADS = "train/load/"
+STEP = "trainer/global_step"  # as Lightning's logger calls it
 LEAVING = 2  # times its patience: wait for a thread at the end whose service says nothing at all
 MODES = ("online", "offline", "disabled")
 KEPT = ("config.yaml", "overrides.json", "run.json", "data.json", "machine.json", "code.diff")
@@ -50,9 +51,11 @@ class WandB(Logger):
     """Send figures, samples and, at the end, pictures and files to the run of W&B that has the run's id.
 
     Rows bear the optimizer's step, so that a resumed run goes on in the same W&B run: what it computes again
-    is there already. `summary` holds the last of every figure, and under best/ those of the best validation.
-    The load of each expert would be a chart for each: it is in metrics.csv, and in a picture at the end. Only
-    the process with rank 0 has a W&B run, and a thread of it speaks with W&B: training does not wait.
+    is there already. `wandb sync` numbers the rows of a second folder behind those of the first: figures are
+    drawn over STEP, not over W&B's own count. `summary` holds the last of every figure, and under best/
+    those of the best validation. The load of each expert would be a chart for each: it is in metrics.csv, and
+    in a picture at the end. Only the process with rank 0 has a W&B run, and a thread of it speaks with W&B:
+    training does not wait.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class WandB(Logger):
         self.run, self.config, self.asked, self.mode = run, config, asked, mode
         self.artifacts, self.patience_s = artifacts, patience_s
         self.begun: Any = None
-        self.failed = False
+        self.told = False  # of a failure, which is said once
         self.best: float | None = None  # until the first validation
         self.queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self.sender = Thread(target=self._serve, name="wandb", daemon=True)
@@ -82,7 +85,7 @@ class WandB(Logger):
     @property
     def experiment(self) -> Any:
         """The run of W&B, begun when first asked for (by Lightning, before training); None of other ranks."""
-        if self.begun is None and not self.failed and rank_zero_only.rank == 0:
+        if self.begun is None and not self.told and rank_zero_only.rank == 0:
             self._try(self._begin)
             self.sender.start()
         return self.begun
@@ -94,6 +97,7 @@ class WandB(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         row = {key: value for key, value in metrics.items() if key != "epoch" and not key.startswith(LOADS)}
+        row |= {} if step is None else {STEP: step}
         self._send(lambda: self.experiment.log(row, step=step))
         if step is not None and "val/loss" in row:
             self._send(lambda: self._remember(row, step))
@@ -128,13 +132,13 @@ class WandB(Logger):
             self._try(work)
 
     def _try(self, work: Callable[[], object]) -> None:
-        """Do something with W&B; when it fails it is left alone from then on, and that is said once."""
-        if self.failed:
-            return
+        """Do something with W&B, which may fail: the first time it does is said."""
         try:
             work()
         except Exception as error:  # whatever a service may come up with, training does not end of it
-            self.failed = True
+            if self.told:
+                return
+            self.told = True
             kept = f"; wandb sync {self.run}/wandb/*run-* uploads the rest" if self.begun else ""
             print(f"W&B: {_one_line(error)}; the run goes on, metrics.csv has all figures{kept}", flush=True)
 
@@ -187,6 +191,8 @@ class WandB(Logger):
             resume="allow",
             settings=settings,
         )
+        begun.define_metric(STEP)
+        begun.define_metric("*", step_metric=STEP, step_sync=True)
         self._save(begun)
         return begun
 
