@@ -71,6 +71,13 @@ def test_triad_and_its_peers_reach_the_same_loss(benchmark: Benchmark, small: tu
 
 
 @pytest.mark.slow
+def test_what_a_report_costs_is_timed_part_by_part(benchmark: Benchmark) -> None:
+    pytest.importorskip("wandb")
+    printed = benchmark("loggers", "reports=2", "every=2", "threads=1")
+    assert {"energy and cost", "metrics.csv", "W&B, offline"} <= set(rows(printed, "part"))
+
+
+@pytest.mark.slow
 def test_layouts_are_timed_against_one_process_that_does_half_the_work(benchmark: Benchmark) -> None:
     shape = ("context=16", "model.width=32", "model.depth=1", "model.attention.heads=2")
     words = ("device=cpu", "layouts=two alone,ddp,context", "rounds=1", "steps=2", "warm_up=1", "batch=4")
