@@ -22,7 +22,11 @@ class Server(ThreadingHTTPServer):
         self.runs: dict[str, dict[str, Any]] = {}  # what was said of each, by id
         self.history: dict[str, list[dict[str, Any]]] = {}
         self.files: dict[str, bytes] = {}
+        self.artifacts: list[tuple[str, str, set[str]]] = []  # kind, name and aliases
         Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that hangs up."""
 
     def close(self) -> None:
         self.shutdown()
@@ -39,6 +43,10 @@ class Server(ThreadingHTTPServer):
         if name == "CreateRunFiles":
             files = [{"name": file, "uploadUrl": f"{self.url}/{file}"} for file in given["files"]]
             return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
+        if name == "CreateArtifact":  # noted, and then refused
+            made = given["input"]
+            aliases = {alias["alias"] for alias in made["aliases"]}
+            self.artifacts.append((made["artifactTypeName"], made["artifactCollectionName"], aliases))
         if name == "ServerFeaturesQuery":
             return {"serverInfo": {"features": []}}
         if name == "Viewer":

@@ -197,12 +197,16 @@ def test_an_online_run_is_resumed_as_the_same_and_outlives_its_server(
     tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "a"
+    (run / "checkpoints" / "step-00000003").mkdir(parents=True)
+    (run / "checkpoints" / "step-00000005.tmp").mkdir()  # never completed
+    (run / "checkpoints" / "step-00000003" / "manifest.json").write_text("{}")
     for first in (1, 3):  # killed after step 3, whose checkpoint was not there yet
-        logger = begun(run, mode="auto")
+        logger = begun(run, mode="auto", artifacts=first == 3)
         for step in range(first, first + 3):
             logger.log_metrics({"train/loss": 1.0 / step}, step)
-        logger.finalize("failed")
+        logger.finalize("success")
         library.teardown()
+    assert server.artifacts == [("model", "a", {"step-00000003", "latest"})]
     assert server.runs.keys() == {"a"}
     assert server.runs["a"]["jobType"] == "sweep"
     rows = [(row["_step"], row["trainer/global_step"], row["train/loss"]) for row in server.history["a"]]
@@ -252,7 +256,7 @@ def test_a_service_that_dies_ends_nothing_and_that_is_said_once(
     logger.finalize("failed")
     assert capsys.readouterr().out == (
         "W&B: Connection lost; the run goes on, metrics.csv has all figures; "
-        f"wandb sync {tmp_path}/wandb/*run-* uploads the rest\n"
+        f"wandb sync --include-online {tmp_path}/wandb/*run-* uploads the rest\n"
     )
 
 

@@ -139,7 +139,11 @@ class WandB(Logger):
             if self.told:
                 return
             self.told = True
-            kept = f"; wandb sync {self.run}/wandb/*run-* uploads the rest" if self.begun else ""
+            kept = (
+                f"; wandb sync --include-online {self.run}/wandb/*run-* uploads the rest"
+                if self.begun
+                else ""
+            )
             print(f"W&B: {_one_line(error)}; the run goes on, metrics.csv has all figures{kept}", flush=True)
 
     def _hang(self) -> None:
