@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from triad.loggers.csv import CSV, read
+from triad.figures import read
+from triad.loggers.csv import CSV
 
 
 def test_what_is_logged_is_read_back_with_columns_that_come_later(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.loggers.server import Server
-from triad.loggers.csv import CSV, read
+from triad.figures import read
+from triad.loggers.csv import CSV
 from triad.loggers.wandb import WandB, wandb
 
 library = pytest.importorskip("wandb")

@@ -10,8 +10,8 @@ from lightning.pytorch import Callback, Trainer
 from triad import run as runs
 from triad.data.tokenizers import Tokenizer
 from triad.data.tokens import Tokens
+from triad.figures import read
 from triad.hardware import describe
-from triad.loggers.csv import read
 
 SPEEDS = ("perf/tokens_per_s", "perf/mfu")
 TAKEN = (

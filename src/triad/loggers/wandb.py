@@ -13,7 +13,7 @@ from typing import Any, Literal
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from triad.loggers.csv import read
+from triad.figures import read
 
 LOADS = "train/load/"
 STEP = "trainer/global_step"  # as Lightning's logger calls it
