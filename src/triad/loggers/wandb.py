@@ -19,7 +19,7 @@ LOADS = "train/load/"
 STEP = "trainer/global_step"  # as Lightning's logger calls it
 LEAVING = 2  # times its patience: wait for a thread at the end whose service says nothing at all
 MODES = ("online", "offline", "disabled")
-KEPT = ("config.yaml", "overrides.json", "run.json", "data.json", "machine.json", "code.diff")
+KEPT = ("config.yaml", "origins.json", "overrides.json", "run.json", "data.json", "machine.json", "code.diff")
 
 
 def wandb(
