@@ -1,0 +1,214 @@
+"""The driver: takes runs of the sweep as they come, up to `jobs` side by side, until all points have ended.
+
+All that it knows is on disk. A driver that is killed takes its trials with it and leaves nothing else
+behind: claims are locks of the system's, which end with their holder, so the next driver, or another that
+works on the same sweep, goes on at once.
+"""
+
+import errno
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from contextlib import suppress
+from statistics import fmean
+from typing import IO, Any, NamedTuple
+
+from triad import run as runs
+from triad.sentences import Refusal
+from triad.sweep import process
+from triad.sweep.runs import Run, Setting, claim, command, logged, progress, runs_of, unlogged, value
+from triad.sweep.screen import Screen
+from triad.sweep.study import Point, Study
+
+PATIENCE = 3  # times that a run is started again after it was killed without having come further
+FULL_BYTES = 1 << 20
+LOOK_S = 0.05  # at our own processes
+LOOK_ELSEWHERE_S = 2.0  # at other drivers' work
+
+
+class Active(NamedTuple):
+    """A run at work: where it runs, who it is, how far it was when it started."""
+
+    slot: int
+    run: Run
+    process: subprocess.Popen
+    claim: IO[str]
+    began: Any
+    since_s: float
+
+
+class Driver:
+    """Work on a sweep until nothing is left to do, a signal comes, or something is wrong with all of it."""
+
+    def __init__(self, setting: Setting, study: Study, jobs: int, adopt: bool, screen: Screen) -> None:
+        self.setting, self.study, self.jobs, self.adopt, self.screen = setting, study, jobs, adopt, screen
+        self.metric, self.rungs = setting.sweep.metric, setting.sweep.rungs
+        self.active: list[Active] = []
+        self.kills: Counter[str] = Counter()
+        self.caught: list[int] = []
+        self.environment = {}
+        if entity := setting.sweep.labels.get("entity"):
+            self.environment["WANDB_ENTITY"] = entity
+
+    def work(self) -> int:
+        """The signal that ended the work, or 0. Raises Refusal after ending what was running."""
+        asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        previous = {s: signal.signal(s, lambda number, _: self.caught.append(number)) for s in asked}
+        try:
+            while not self.caught and self._fill():
+                self._watch()
+            return self.caught[0] if self.caught else 0
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise self._full() from None
+        finally:
+            process.end([one.process for one in self.active])
+            for one in self.active:
+                one.claim.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _fill(self) -> bool:
+        """Start runs in the free places; whether there is anything to wait for."""
+        free = [slot for slot in range(self.jobs) if slot not in {one.slot for one in self.active}]
+        elsewhere = False
+        for slot in free:
+            found, elsewhere = self._next()
+            if found is None:
+                break
+            self._start(slot, *found)
+        if not self.active and elsewhere:
+            self.screen.waiting()
+            self._sleep(LOOK_ELSEWHERE_S)
+        return bool(self.active) or elsewhere
+
+    def _next(self) -> tuple[tuple[Run, IO[str]] | None, bool]:
+        """A run to start, claimed; and whether others are at work on what is left."""
+        elsewhere = False
+        for point in self.study.points():
+            if point.ended:
+                continue
+            if not point.host:
+                drawn = self.study.begin(point.number)
+                if drawn is None:
+                    elsewhere = True
+                    continue
+                point = drawn
+            found, busy = self._of(point)
+            if found:
+                return found, False
+            elsewhere |= busy
+        return None, elsewhere
+
+    def _of(self, point: Point) -> tuple[tuple[Run, IO[str]] | None, bool]:
+        """A run of this point that is left to do, claimed; and whether another driver is at one."""
+        every = runs_of(self.setting, point.number, point.words)
+        if self.study.foreign(point) and not self.adopt and not every[0].directory.exists():
+            return None, True  # on a disk of its own
+        busy = False
+        mine = {one.run.directory for one in self.active}
+        for one in every:
+            if runs.result(one.directory) is not None:
+                continue
+            if one.directory in mine or self.kills[one.directory.name] >= PATIENCE:
+                if one.first and self.rungs:
+                    break
+                continue
+            if held := claim(one):
+                if runs.result(one.directory) is None and not self.study.ended(point.number):
+                    return (one, held), False
+                held.close()
+            else:
+                busy = True
+            if one.first and self.rungs:
+                break  # the first seed's values say whether the others are run at all
+        else:
+            if all(runs.result(one.directory) is not None for one in every):
+                self._settle(every)
+        return None, busy
+
+    def _start(self, slot: int, one: Run, held: IO[str]) -> None:
+        words = command(self.setting, one)
+        self.screen.started(one, again=words[-1].startswith("resume="))
+        began = progress(one)
+        share = process.share(slot, self.jobs)
+        child = process.start(words, one.log, share, self.environment)
+        self.active.append(Active(slot, one, child, held, began, time.monotonic()))
+
+    def _watch(self) -> None:
+        """Wait until something has happened to a run of ours."""
+        until = time.monotonic() + LOOK_ELSEWHERE_S
+        while self.active and not self.caught and time.monotonic() < until:
+            ended = [one for one in self.active if one.process.poll() is not None]
+            for one in ended:
+                self._ended(one)
+            if ended:
+                return
+            self._judge()
+            self.screen.show([one.run for one in self.active])
+            self._sleep(LOOK_S)
+
+    def _judge(self) -> None:
+        """End the runs that are not among the best at a rung."""
+        for one in [*self.active] if self.rungs else ():
+            values = logged(one.run, self.metric) if one.run.first else []
+            if values and self.study.judge(one.run.number, values):
+                process.end([one.process])
+                self._leave(one)
+                self.screen.ended(one.run, "ended early", values[-1], time.monotonic() - one.since_s)
+
+    def _ended(self, one: Active) -> None:
+        """What an exit means: a result, a kill, or a failure."""
+        code = one.process.returncode
+        spent_s = time.monotonic() - one.since_s
+        self._leave(one)
+        if runs.result(one.run.directory) is not None:
+            if value(one.run, self.metric) is None:
+                raise unlogged(one.run, self.metric)
+            self.screen.ended(one.run, "finished", value(one.run, self.metric), spent_s)
+            return  # the next look at its point tells the study, whoever takes it
+        if process.killed(code):
+            further = progress(one.run) != one.began
+            self.kills[one.run.directory.name] = 0 if further else self.kills[one.run.directory.name] + 1
+            self.screen.ended(one.run, f"killed ({code})", None, spent_s)
+            return
+        if self._disk_is_full(one.run):
+            raise self._full()
+        why = process.last_line(one.run.log) if code else "it ended without result.json"
+        self.study.fail(one.run.number, f"{one.run.directory.name}: code {code}: {why}")
+        self.screen.ended(one.run, f"failed ({code})", None, spent_s, why)
+
+    def _settle(self, every: list[Run]) -> None:
+        """Tell the study what a point whose runs are all finished came to: the mean over its seeds."""
+        number = every[0].number
+        if self.rungs and self.study.judge(number, logged(every[0], self.metric)):
+            return
+        values = [value(one, self.metric) for one in every]
+        for one, found in zip(every, values, strict=True):
+            if found is None:
+                raise unlogged(one, self.metric)
+        self.study.complete(number, fmean(v for v in values if v is not None))
+
+    def _leave(self, one: Active) -> None:
+        self.active.remove(one)
+        one.claim.close()
+
+    def _disk_is_full(self, one: Run) -> bool:
+        said = process.last_line(one.log)
+        with suppress(OSError):
+            said += (one.directory / "error.txt").read_text(errors="replace")[-2000:]
+        return "No space left on device" in said or shutil.disk_usage(one.directory).free < FULL_BYTES
+
+    def _full(self) -> Refusal:
+        return Refusal(
+            f"the disk of {self.setting.directory} is full; free some space and start the same command again:"
+            " what is finished stays, what was running goes on from its last checkpoint"
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self.caught and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
