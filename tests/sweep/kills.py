@@ -33,7 +33,7 @@ def kill_at_random(words: dict, kills: int, seed: int) -> int:
     """Kill drivers and trials so many times, then let the sweep end; the kills that met somebody at work."""
     chance, met, process = random.Random(seed), 0, driver(words)
     while met < kills:
-        time.sleep(chance.uniform(0.02, 0.3))
+        time.sleep(chance.uniform(0.02, 0.2))
         gone, status = os.waitpid(process, os.WNOHANG)
         if gone:
             assert status == 0, status
@@ -49,7 +49,32 @@ def kill_at_random(words: dict, kills: int, seed: int) -> int:
     return met
 
 
+def side_by_side(words: dict, drivers: int) -> None:
+    """Several drivers on one sweep, to its end."""
+    for process in [driver(words) for _ in range(drivers)]:
+        assert os.waitpid(process, 0)[1] == 0
+
+
+def interrupt(words: dict) -> int:
+    """Ctrl-C while a trial is at work; the exit code. Nothing of the driver's may be left."""
+    process = driver(words)
+    children = Path(f"/proc/{process}/task/{process}/children")
+    while not (trials := children.read_text().split()):
+        time.sleep(0.02)
+    os.kill(process, signal.SIGINT)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert not [trial for trial in trials if Path(f"/proc/{trial}").exists()]
+    return code
+
+
 if __name__ == "__main__":
     os.chdir(sys.argv[1])
     asked = {key: int(value) for key, value in (word.split("=") for word in sys.argv[4:])}
-    print(kill_at_random({"jobs": 1, "seeds": None} | asked, int(sys.argv[2]), int(sys.argv[3])))
+    drivers = asked.pop("drivers", 1)
+    options = {"jobs": 1, "seeds": None} | asked
+    if sys.argv[2] == "interrupt":
+        print(interrupt(options))
+    elif drivers > 1:
+        print(side_by_side(options, drivers))
+    else:
+        print(kill_at_random(options, int(sys.argv[2]), int(sys.argv[3])))

@@ -11,10 +11,10 @@ import pytest
 from tests.conftest import REPOSITORY
 
 TRIAL = Path(__file__).with_name("trial.py")
-COMMAND = 'command: ["${interpreter}", -S, -E, "${program}", "${args_no_hyphens}", pause=0.05]'
+COMMAND = 'command: ["${interpreter}", -S, -E, "${program}", "${args_no_hyphens}", pause=0.04]'
 SEARCH = f"""program: {TRIAL}
 method: bayes
-run_cap: 18
+run_cap: 14
 metric: {{name: loss, goal: minimize}}
 parameters:
   x: {{min: 0.0, max: 1.0}}
@@ -26,7 +26,7 @@ GRID = f"""program: {TRIAL}
 method: grid
 metric: {{name: loss, goal: minimize}}
 parameters:
-  x: {{values: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]}}
+  x: {{values: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}}
   mode: {{values: [a, b]}}
 {COMMAND}
 """

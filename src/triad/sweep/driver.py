@@ -18,13 +18,13 @@ from typing import IO, Any, NamedTuple
 from triad import run as runs
 from triad.sentences import Refusal
 from triad.sweep import process
-from triad.sweep.runs import Run, Setting, claim, command, logged, progress, runs_of, unlogged, value
+from triad.sweep.runs import Run, Setting, claim, command, logged, progress, runs_of, size, unlogged, value
 from triad.sweep.screen import Screen
 from triad.sweep.study import Point, Study
 
 PATIENCE = 3  # times that a run is started again after it was killed without having come further
 FULL_BYTES = 1 << 20
-LOOK_S = 0.05  # at our own processes
+LOOK_S = 0.1  # at our own processes
 LOOK_ELSEWHERE_S = 2.0  # at other drivers' work
 
 
@@ -39,6 +39,16 @@ class Active(NamedTuple):
     since_s: float
 
 
+def done(setting: Setting, points: list[Point]) -> int:
+    """Runs of which nothing more is to come: finished, or of a point that has ended."""
+    return sum(
+        point.ended or runs.result(one.directory) is not None
+        for point in points
+        for one in runs_of(setting, point.number, point.words)
+        if point.host or point.ended
+    )
+
+
 class Driver:
     """Work on a sweep until nothing is left to do, a signal comes, or something is wrong with all of it."""
 
@@ -47,6 +57,7 @@ class Driver:
         self.metric, self.rungs = setting.sweep.metric, setting.sweep.rungs
         self.active: list[Active] = []
         self.kills: Counter[str] = Counter()
+        self.judged: dict[str, int] = {}  # bytes of metrics.csv that were judged
         self.caught: list[int] = []
         self.environment = {}
         if entity := setting.sweep.labels.get("entity"):
@@ -154,32 +165,40 @@ class Driver:
     def _judge(self) -> None:
         """End the runs that are not among the best at a rung."""
         for one in [*self.active] if self.rungs else ():
-            values = logged(one.run, self.metric) if one.run.first else []
+            written = size(one.run)
+            if not one.run.first or self.judged.get(one.run.directory.name) == written:
+                continue
+            self.judged[one.run.directory.name] = written
+            values = logged(one.run, self.metric)
             if values and self.study.judge(one.run.number, values):
                 process.end([one.process])
                 self._leave(one)
-                self.screen.ended(one.run, "ended early", values[-1], time.monotonic() - one.since_s)
+                self._tell(one, "ended early", values[-1])
 
     def _ended(self, one: Active) -> None:
         """What an exit means: a result, a kill, or a failure."""
         code = one.process.returncode
-        spent_s = time.monotonic() - one.since_s
         self._leave(one)
         if runs.result(one.run.directory) is not None:
             if value(one.run, self.metric) is None:
                 raise unlogged(one.run, self.metric)
-            self.screen.ended(one.run, "finished", value(one.run, self.metric), spent_s)
+            self._tell(one, "finished", value(one.run, self.metric))
             return  # the next look at its point tells the study, whoever takes it
         if process.killed(code):
             further = progress(one.run) != one.began
             self.kills[one.run.directory.name] = 0 if further else self.kills[one.run.directory.name] + 1
-            self.screen.ended(one.run, f"killed ({code})", None, spent_s)
+            self._tell(one, f"killed ({code})")
             return
         if self._disk_is_full(one.run):
             raise self._full()
         why = process.last_line(one.run.log) if code else "it ended without result.json"
         self.study.fail(one.run.number, f"{one.run.directory.name}: code {code}: {why}")
-        self.screen.ended(one.run, f"failed ({code})", None, spent_s, why)
+        self._tell(one, f"failed ({code})", why=why)
+
+    def _tell(self, one: Active, state: str, value: float | None = None, why: str = "") -> None:
+        """Show how a run ended; how many are done is counted anew, for other drivers are at it, too."""
+        self.screen.done = done(self.setting, self.study.points())
+        self.screen.ended(one.run, state, value, time.monotonic() - one.since_s, why)
 
     def _settle(self, every: list[Run]) -> None:
         """Tell the study what a point whose runs are all finished came to: the mean over its seeds."""

@@ -102,6 +102,12 @@ def progress(one: Run) -> Any:
     return (rows[-1].get("step") if rows else None), saved
 
 
+def size(one: Run) -> int:
+    """Bytes of metrics.csv."""
+    path = one.directory / "metrics.csv"
+    return path.stat().st_size if path.exists() else 0
+
+
 def _rows(one: Run) -> list[dict[str, str]]:
     """The lines of metrics.csv that are whole."""
     text = ""

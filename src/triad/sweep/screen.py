@@ -15,10 +15,10 @@ EVERY_S = 0.5
 
 
 class Screen:
-    """Tell of runs as they start and end. `total` runs are to be; `known` of them were finished before."""
+    """Tell of runs as they start and end. `total` runs are to be; `done` of them have ended."""
 
-    def __init__(self, metric: str, total: int, known: int, jobs: int) -> None:
-        self.metric, self.total, self.done, self.jobs = metric, total, known, jobs
+    def __init__(self, metric: str, total: int, done: int, jobs: int) -> None:
+        self.metric, self.total, self.done, self.jobs = metric, total, done, jobs
         self.spent_s: list[float] = []
         self.since: dict[str, float] = {}
         self.rows: dict[str, tuple[str, ...]] = {}
@@ -36,8 +36,6 @@ class Screen:
 
     def ended(self, one: Run, state: str, value: float | None, spent_s: float, why: str = "") -> None:
         """A run has ended."""
-        over = not state.startswith("killed")
-        self.done += over
         if state == "finished":
             self.spent_s.append(spent_s)
         shown = "" if value is None else f"{self.metric} {value:.5g}"

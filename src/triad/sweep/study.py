@@ -84,8 +84,8 @@ class Study:
             elif changed := [key for key in {**before, **asked} if before.get(key) != asked.get(key)]:
                 goes_on = "" if self.sweep.method == "grid" else ", extend=N goes on with a wider space"
                 raise Refusal(
-                    f"{self.directory}: {' and '.join(changed)} of {self.sweep.path} is not what this sweep"
-                    f" was started with; fork=NAME starts it anew under another name{goes_on}"
+                    f"{self.directory} was started with other {' and '.join(changed)} than now;"
+                    f" fork=NAME starts anew under another name{goes_on}"
                 )
 
     def queue(self, points: int) -> None:

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from triad.resume import key_of
 from triad.run import REPOSITORY, result, write
 from triad.sentences import Refusal, sentence
 from triad.sweep import words
-from triad.sweep.driver import Driver
+from triad.sweep.driver import PATIENCE, Driver, done
 from triad.sweep.file import Sweep, read
 from triad.sweep.runs import Setting, runs_of
 from triad.sweep.screen import Screen
@@ -121,11 +120,9 @@ def _asked(sweep: Sweep, beside: list[str], seeds: int | None) -> dict[str, Any]
 
 
 def _work(setting: Setting, study: Study, jobs: int, adopt: bool) -> int:
-    every = [one for point in study.points() for one in runs_of(setting, point.number, point.words)]
-    total = len(study.points()) * (setting.seeds or 1)
-    ended = {point.number for point in study.points() if point.ended}
-    known = sum(one.number in ended or result(one.directory) is not None for one in every)
-    screen = Screen(setting.sweep.metric, total, known, jobs)
+    points = study.points()
+    total = len(points) * (setting.seeds or 1)
+    screen = Screen(setting.sweep.metric, total, done(setting, points), jobs)
     try:
         signal = Driver(setting, study, jobs, adopt, screen).work()
     finally:
@@ -151,17 +148,26 @@ def _report(setting: Setting, study: Study) -> int:
                 states[one.directory] = state
     write(setting.directory / "trials.json", records)
     table(directories, states)
+    _complain(records)
+    best = study.best()
+    if best:
+        print(f"best: {' '.join(best.words)}  {setting.sweep.metric} {best.trial.value:.5g}")
+    print(f"all trials: {setting.directory}/trials.json")
+    return 0 if all(record["state"] in ("finished", "ended early") for record in records) else 1
+
+
+def _complain(records: list[dict[str, Any]]) -> None:
+    """Say what came to nothing, and what to do about it."""
     failed = [record for record in records if record["state"] == "failed"]
     for record in failed:
         print(f"failed: {record['why']}", file=sys.stderr)
     if failed:
         print("retry=true tries the failed ones again", file=sys.stderr)
-    best = study.best()
-    if best:
-        print(f"best: {' '.join(best.words)}  {setting.sweep.metric} {best.trial.value:.5g}")
-    width = shutil.get_terminal_size().columns
-    print(f"all trials: {setting.directory}/trials.json"[: max(width, 200)])
-    return 0 if all(record["state"] in ("finished", "ended early") for record in records) else 1
+    if left := sum(record["state"] == "unfinished" for record in records):
+        print(
+            f"{left} unfinished: killed {PATIENCE} times in a row; the same command tries again",
+            file=sys.stderr,
+        )
 
 
 def _record(sweep: Sweep, point: Point, state: str, names: list[str]) -> dict[str, Any]:
