@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from triad.sentences import Refusal
 from triad.sweep.process import share
+from triad.sweep.slurm import submit
 from triad.sweep.whole import run
 
 TRIAL = Path(__file__).with_name("trial.py")
@@ -148,6 +149,24 @@ def test_a_loss_that_is_not_a_number_is_the_worst_and_no_failure() -> None:
     change("x: {min: 0.0, max: 1.0}", "x: {values: [nan]}")
     assert sweep() == 0
     assert [trial["value"] for trial in trials()] == [float("inf")] * 3
+
+
+def test_a_cluster_without_submitit_or_without_slurm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "submitit", None)
+        with pytest.raises(Refusal, match="launcher=slurm needs submitit: pip install"):
+            sweep(launcher="slurm")
+    with pytest.raises(Refusal, match="for launcher=slurm"):
+        sweep("slurm.partition=gpu")
+
+
+def test_jobs_of_a_cluster_are_drivers_that_share_the_sweep(here: Path) -> None:
+    pytest.importorskip("submitit")
+    words = [str(here / "x.yaml"), f"output_dir={here / 'outputs'}"]
+    jobs = submit(words, here / "outputs/x", 2, {"timeout_min": "5"}, cluster="local")
+    assert [job.result() for job in jobs] == [0, 0]
+    assert [trial["state"] for trial in trials()] == ["finished"] * 3
+    assert len(starts()) == 3
 
 
 def harness(folder: Path, *words: str) -> str:

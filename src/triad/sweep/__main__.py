@@ -5,6 +5,8 @@ python -m triad.sweep sweeps/lr.yaml jobs=2 seeds=5        two side by side; fiv
 python -m triad.sweep sweeps/lr.yaml debug=tiny fork=try   words for all trials; under another name
 """
 
+from typing import Literal
+
 from triad.verbs import verb
 
 
@@ -16,6 +18,8 @@ def sweep(
     retry: bool = False,
     fork: str | None = None,
     storage: str | None = None,
+    launcher: Literal["here", "slurm"] = "here",
+    drivers: int = 1,
 ) -> None:
     """Run a sweep file, trial by trial, into outputs/<its name>/; started again, it goes on where it stopped.
 
@@ -23,10 +27,11 @@ def sweep(
     share of the cores or GPUs; `seeds=N` runs each point with the seeds 0 to N-1 and tells the search their
     mean; `extend=N` adds N points to what run_cap says; `retry=true` tries the failed ones again; `fork=` is
     another name, for a changed file; `storage=` a database URL in place of the journal in the sweep's folder.
+    `launcher=slurm drivers=N` submits N such commands to a cluster; slurm.partition=... are its options.
     """
     from triad.sweep.whole import run
 
-    raise SystemExit(run(overrides, jobs, seeds, extend, retry, fork, storage))
+    raise SystemExit(run(overrides, jobs, seeds, extend, retry, fork, storage, launcher, drivers))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Screen:
         self.spent_s: list[float] = []
         self.since: dict[str, float] = {}
         self.rows: dict[str, tuple[str, ...]] = {}
-        self.console = Console(soft_wrap=True, highlight=False)
+        self.console = Console(soft_wrap=True, highlight=False, markup=False)  # a log may say anything
         self.told = False
         self.next = 0.0
         self.live = Live(console=self.console, auto_refresh=False) if sys.stdout.isatty() else None
@@ -71,7 +71,7 @@ class Screen:
         if self.live:
             self._draw()
         else:
-            count = f"[{self.done}/{self.total}]".replace("[", r"\[")
+            count = f"[{self.done}/{self.total}]"
             self.console.print(
                 f"{count} {name}: {'  '.join(word for word in self.rows[name] if word)}{self._left()}"
             )

@@ -10,7 +10,7 @@ from triad.compare import table
 from triad.resume import key_of
 from triad.run import REPOSITORY, result, write
 from triad.sentences import Refusal, sentence
-from triad.sweep import words
+from triad.sweep import words as templates
 from triad.sweep.driver import PATIENCE, Driver, done
 from triad.sweep.file import Sweep, read
 from triad.sweep.runs import Setting, runs_of
@@ -30,12 +30,25 @@ def run(
     retry: bool,
     fork: str | None,
     storage: str | None,
+    launcher: str = "here",
+    drivers: int = 1,
 ) -> int:
     """Run a sweep to its end; the exit code: 0 if every trial came to a result or was ended early."""
     sweep, beside = read(_file(overrides)), [w for w in overrides if "=" in w or w.startswith("~")]
-    for key, value in (("jobs", jobs), ("seeds", 1 if seeds is None else seeds), ("extend", extend + 1)):
-        if value < 1:
-            raise Refusal(f"{key}={value - (key == 'extend')}: needs a number from {int(key != 'extend')} on")
+    options = {key_of(w)[6:]: w.partition("=")[2] for w in beside if w.startswith("slurm.")}
+    beside = [w for w in beside if not w.startswith("slurm.")]
+    for key, value, least in (
+        ("jobs", jobs, 1),
+        ("seeds", seeds, 1),
+        ("extend", extend, 0),
+        ("drivers", drivers, 1),
+    ):
+        if value is not None and value < least:
+            raise Refusal(f"{key}={value}: needs a number from {least} on")
+    if launcher == "here" and (options or drivers > 1):
+        raise Refusal(
+            "drivers= and slurm.* are for launcher=slurm; start the command several times, or jobs="
+        )
     setting = _setting(sweep, beside, seeds, fork)
     points = sweep.points(extend)
     try:
@@ -45,6 +58,10 @@ def run(
         study.queue(points)
         if retry:
             study.retry()
+        if launcher == "slurm":
+            given = {"jobs": jobs, "seeds": seeds, "extend": extend, "fork": fork, "storage": storage}
+            words = [f"{key}={value}" for key, value in given.items() if value]
+            return _submit([str(sweep.path.resolve()), *beside, *words], setting, drivers, options)
         code = _work(setting, study, jobs, retry)
         return code or _report(setting, study)
     except OSError as error:
@@ -72,9 +89,9 @@ def _setting(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | Non
         raise Refusal(
             f"seeds={seeds}: seed is a parameter of {sweep.path}; take it out there, or seeds= here"
         )
-    script = words.program(sweep)
+    script = templates.program(sweep)
     ours = script.resolve() == REPOSITORY / "train.py"
-    words.check(sweep, ours)
+    templates.check(sweep, ours)
     config = _composed(sweep, beside) if ours else {}
     places = [given.partition("=")[2] for given in beside if key_of(given) == "output_dir"]
     base = config.get("output_dir") or (places or ["outputs"])[-1]
@@ -132,6 +149,15 @@ def _work(setting: Setting, study: Study, jobs: int, adopt: bool) -> int:
     left = sum(not point.ended for point in study.points())
     print(f"ended by a signal with {left} of {len(study.points())} points to do; the same command goes on")
     return 128 + signal
+
+
+def _submit(words: list[str], setting: Setting, drivers: int, options: dict[str, str]) -> int:
+    from triad.sweep.slurm import submit
+
+    jobs = submit(words, setting.directory, drivers, options, "slurm")
+    print(f"submitted: {' '.join(job.job_id for job in jobs)} (logs: {setting.directory}/slurm)")
+    print("the same command without launcher=slurm waits for them, helps, and shows the table")
+    return 0
 
 
 def _report(setting: Setting, study: Study) -> int:
