@@ -5,7 +5,6 @@ behind: claims are locks of the system's, which end with their holder, so the ne
 works on the same sweep, goes on at once.
 """
 
-import errno
 import shutil
 import signal
 import subprocess
@@ -49,6 +48,14 @@ def done(setting: Setting, points: list[Point]) -> int:
     )
 
 
+def full(setting: Setting) -> Refusal:
+    """The sentence for a full disk."""
+    return Refusal(
+        f"the disk of {setting.directory} is full; free some space and start the same command again:"
+        " what is finished stays, what was running goes on from its last checkpoint"
+    )
+
+
 class Driver:
     """Work on a sweep until nothing is left to do, a signal comes, or something is wrong with all of it."""
 
@@ -71,10 +78,6 @@ class Driver:
             while not self.caught and self._fill():
                 self._watch()
             return self.caught[0] if self.caught else 0
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise self._full() from None
         finally:
             process.end([one.process for one in self.active])
             for one in self.active:
@@ -190,7 +193,7 @@ class Driver:
             self._tell(one, f"killed ({code})")
             return
         if self._disk_is_full(one.run):
-            raise self._full()
+            raise full(self.setting)
         why = process.last_line(one.run.log) if code else "it ended without result.json"
         self.study.fail(one.run.number, f"{one.run.directory.name}: code {code}: {why}")
         self._tell(one, f"failed ({code})", why=why)
@@ -220,12 +223,6 @@ class Driver:
         with suppress(OSError):
             said += (one.directory / "error.txt").read_text(errors="replace")[-2000:]
         return "No space left on device" in said or shutil.disk_usage(one.directory).free < FULL_BYTES
-
-    def _full(self) -> Refusal:
-        return Refusal(
-            f"the disk of {self.setting.directory} is full; free some space and start the same command again:"
-            " what is finished stays, what was running goes on from its last checkpoint"
-        )
 
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds

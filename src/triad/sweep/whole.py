@@ -11,7 +11,7 @@ from triad.resume import key_of
 from triad.run import REPOSITORY, result, write
 from triad.sentences import Refusal, sentence
 from triad.sweep import words as templates
-from triad.sweep.driver import PATIENCE, Driver, done
+from triad.sweep.driver import PATIENCE, Driver, done, full
 from triad.sweep.file import Sweep, read
 from triad.sweep.runs import Setting, runs_of
 from triad.sweep.screen import Screen
@@ -67,9 +67,7 @@ def run(
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise Refusal(
-            f"the disk of {setting.directory} is full; free some space and start the same command again"
-        ) from None
+        raise full(setting) from None
 
 
 def _file(overrides: list[str]) -> Path:
