@@ -85,9 +85,11 @@ def test_the_command_is_filled_in_and_resuming_keeps_only_its_beginning(tmp_path
 
 def test_trials_are_wandb_runs_in_the_sweeps_group(tmp_path: Path) -> None:
     (tmp_path / "lr.yaml").write_text(LR + "project: rates\n")
-    sweep = read(tmp_path / "lr.yaml")
+    tiny = read(tmp_path / "lr.yaml")  # whose command says debug=tiny, which has no W&B
+    sweep = tiny._replace(command=tiny.command[:-1])
     setting = _setting(sweep, [f"output_dir={tmp_path}"], None, None)
     assert setting.beside == ["logger.wandb.group=lr", "logger.wandb.project=rates"]
+    assert _setting(tiny, [f"output_dir={tmp_path}"], None, None).beside == []
     assert setting.directory == tmp_path / "lr"
     assert _setting(sweep, ["logger=csv"], None, "other").beside == ["logger=csv"]
 

@@ -90,7 +90,7 @@ def _setting(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | Non
     script = templates.program(sweep)
     ours = script.resolve() == REPOSITORY / "train.py"
     templates.check(sweep, ours)
-    config = _composed(sweep, beside) if ours else {}
+    config = _composed(sweep, script, beside) if ours else {}
     places = [given.partition("=")[2] for given in beside if key_of(given) == "output_dir"]
     base = config.get("output_dir") or (places or ["outputs"])[-1]
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in fork or sweep.name).strip(".-")
@@ -98,13 +98,13 @@ def _setting(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | Non
         raise Refusal(f"{fork or sweep.name}: is not a name for a sweep")
     beside = [given for given in beside if key_of(given) != "output_dir"]
     if config.get("logger", {}).get("wandb"):
-        known = {key_of(given) for given in beside}
+        known = {key_of(given) for given in (*beside, *sweep.command)}
         labels = {"logger.wandb.group": name, "logger.wandb.project": sweep.labels.get("project")}
         beside += [f"{key}={value}" for key, value in labels.items() if value and key not in known]
     return Setting(sweep, Path(base, name), script, beside, seeds)
 
 
-def _composed(sweep: Sweep, beside: list[str]) -> dict:
+def _composed(sweep: Sweep, script: Path, beside: list[str]) -> dict:
     """The configuration of a trial. Raises Refusal where no trial could have one; imports no torch.
 
     An unknown key is refused at once, an impossible value only if the other end of the space has one, too.
@@ -115,7 +115,8 @@ def _composed(sweep: Sweep, beside: list[str]) -> dict:
     for point in sweep.corners():
         parameters = [f"{key}={word(value)}" for key, value in point.items()]
         try:
-            return compose([*parameters, *beside])
+            asked = templates.fresh(sweep, script, parameters, beside)
+            return compose(asked[asked.index(str(script)) + 1 :])  # with the words of the file's own
         except Refusal as error:
             first = first or error
         except Exception as error:
