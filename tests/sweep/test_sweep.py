@@ -3,19 +3,24 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 from statistics import fmean
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from tests.conftest import REPOSITORY
 from triad.sentences import Refusal
+from triad.sweep.file import read
 from triad.sweep.process import share
 from triad.sweep.slurm import submit
+from triad.sweep.study import Study
 from triad.sweep.whole import run
 
 TRIAL = Path(__file__).with_name("trial.py")
@@ -143,6 +148,32 @@ def test_a_database_keeps_the_study_and_one_that_is_not_there_is_named(here: Pat
     assert len(trials()) == len(starts()) == 4
     with pytest.raises(Refusal, match="storage=nowhere"):
         sweep(storage="nowhere", fork="y")
+
+
+def test_machines_with_a_disk_each_share_a_database_and_leave_each_others_trials_alone(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{here}/study.db"
+    monkeypatch.setattr("socket.gethostname", lambda: "one")
+    study = Study(read(Path("x.yaml")), Path("outputs/x"), url)
+    study.queue(3)
+    assert study.begin(0)
+    monkeypatch.setattr("socket.gethostname", lambda: "two")
+    other = here / "two"
+    other.mkdir()
+    shutil.copy("x.yaml", other)
+    monkeypatch.chdir(other)
+
+    def end_when_two_are_done() -> None:  # it would wait for the other machine
+        while len([*Path("outputs/x").glob("*/result.json")]) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=end_when_two_are_done, daemon=True).start()
+    assert sweep(storage=url) == 130
+    assert len(starts()) == 2
+    assert sweep(storage=url, retry=True) == 0  # that machine is gone
+    assert len(starts()) == 3
 
 
 def test_a_loss_that_is_not_a_number_is_the_worst_and_no_failure() -> None:

@@ -167,7 +167,7 @@ def _report(setting: Setting, study: Study) -> int:
         every = runs_of(setting, point.number, point.words)
         state = STATES.get(point.trial.state.name, "unfinished")
         records.append(_record(setting.sweep, point, state, [one.directory.name for one in every]))
-        for one in every if point.host else ():
+        for one in every if point.host and every[0].directory.exists() else ():
             directories.append(one.directory)
             if state != "finished" and not (state == "failed" and result(one.directory)):
                 states[one.directory] = state
