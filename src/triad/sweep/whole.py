@@ -167,12 +167,14 @@ def _report(setting: Setting, study: Study) -> int:
         every = runs_of(setting, point.number, point.words)
         state = STATES.get(point.trial.state.name, "unfinished")
         records.append(_record(setting.sweep, point, state, [one.directory.name for one in every]))
-        for one in every if point.host and every[0].directory.exists() else ():
+        for one in every if point.host else ():
+            if not one.directory.exists():
+                continue  # a seed that was not tried, or on another machine's disk
             directories.append(one.directory)
             if state != "finished" and not (state == "failed" and result(one.directory)):
                 states[one.directory] = state
     write(setting.directory / "trials.json", records)
-    table(directories, states)
+    table(directories, states, setting.sweep.metric, setting.sweep.goal)
     _complain(records)
     best = study.best()
     if best:
