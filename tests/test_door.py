@@ -134,4 +134,5 @@ def test_a_job_of_a_sweep_has_the_same_name_each_time_and_another_for_another_jo
     one = sweep_id(["model=moe", "seed=1"], {"seed": 1})
     assert one == sweep_id(["model=moe", "seed=1"], {"seed": 1})
     assert one != sweep_id(["model=moe", "seed=2"], {"seed": 2})
+    assert sweep_id(["optimizer.lr=0.001"], {}).startswith("lr-0.001-")
     assert one.startswith("model-moe-seed-1-")

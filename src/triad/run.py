@@ -44,16 +44,15 @@ def new_id(model: str) -> str:
 
 def sweep_id(overrides: list[str], config: dict) -> str:
     """The same for the same job of the same sweep, so that a sweep started again finds its finished jobs."""
-    words = "-".join(o.lstrip("+~").split(".")[-1].replace("=", "-") for o in overrides)
+    pairs = (word.lstrip("+~").partition("=") for word in overrides)
+    words = "-".join(f"{key.rpartition('.')[2]}-{value}" for key, _, value in pairs)
     clean = "".join(c if c.isalnum() or c in "-_." else "-" for c in words)[:60].strip("-")
     return f"{clean}-{blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
 
 def write(path: Path, value: dict | list) -> None:
     """JSON, whole or not at all."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # several ranks may write alike
-    beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    _replace(path, json.dumps(value, indent=1) + "\n")
 
 
 def passport(directory: Path, overrides: list[str], config: dict, machine: dict) -> None:
@@ -96,7 +95,7 @@ def versions() -> dict[str, str]:
 
 def write_config(directory: Path, config: dict) -> None:
     """The resolved configuration, as YAML for people and for the ranks."""
-    (directory / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    _replace(directory / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
 
 def read_config(directory: Path) -> dict:
@@ -141,6 +140,12 @@ def result(directory: Path) -> dict | None:
     """What a finished run came to, or None."""
     path = directory / "result.json"
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # several ranks may write alike
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
 
 
 def _version(package: str) -> str | None:

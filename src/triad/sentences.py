@@ -23,25 +23,26 @@ class Refusal(ValueError):
 
 def answer(error: Exception) -> int:
     """Print one sentence for a user's mistake and return the exit code; anything else keeps its traceback."""
+    if (said := sentence(error)) is None:
+        raise error
+    if os.environ.get("RANK", "0") != "0":  # under torchrun every rank finds the same mistake
+        wait_to_be_ended()
+    print(f"error: {said}", file=sys.stderr)
+    return MISTAKE
+
+
+def sentence(error: Exception) -> str | None:
+    """One sentence for a user's mistake; None if it is none."""
     from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        sentence = f"{group}={name} does not exist{suggestion(name, list(error.options))}"
-    elif isinstance(error, ConfigCompositionException) and isinstance(
-        error.__cause__, OmegaConfBaseException
-    ):
-        sentence = _unknown_key(error.__cause__)
-    elif isinstance(error, HydraException | OmegaConfBaseException):
-        sentence = _unknown_group(one_line(error))
-    elif isinstance(error, ValueError | OSError):
-        sentence = one_line(error)
-    else:
-        raise error
-    if os.environ.get("RANK", "0") != "0":  # under torchrun every rank finds the same mistake
-        wait_to_be_ended()
-    print(f"error: {sentence}", file=sys.stderr)
-    return MISTAKE
+        return f"{group}={name} does not exist{suggestion(name, list(error.options))}"
+    if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
+        return _unknown_key(error.__cause__)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _unknown_group(one_line(error))
+    return one_line(error) if isinstance(error, ValueError | OSError) else None
 
 
 def wait_to_be_ended() -> None:

@@ -1,0 +1,230 @@
+"""The driver: takes runs of the sweep as they come, up to `jobs` side by side, until all points have ended.
+
+All that it knows is on disk. A driver that is killed takes its trials with it and leaves nothing else
+behind: claims are locks of the system's, which end with their holder, so the next driver, or another that
+works on the same sweep, goes on at once.
+"""
+
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from contextlib import suppress
+from statistics import fmean
+from typing import IO, Any, NamedTuple
+
+from triad import run as runs
+from triad.sentences import Refusal
+from triad.sweep import process
+from triad.sweep.runs import Run, Setting, claim, command, logged, progress, runs_of, size, unlogged, value
+from triad.sweep.screen import Screen
+from triad.sweep.study import Point, Study
+
+PATIENCE = 3  # times that a run is started again after it was killed without having come further
+FULL_BYTES = 1 << 20
+LOOK_S = 0.1  # at our own processes
+LOOK_ELSEWHERE_S = 2.0  # at other drivers' work
+
+
+class Active(NamedTuple):
+    """A run at work: where it runs, who it is, how far it was when it started."""
+
+    slot: int
+    run: Run
+    process: subprocess.Popen
+    claim: IO[str]
+    began: Any
+    since_s: float
+
+
+def done(setting: Setting, points: list[Point]) -> int:
+    """Runs of which nothing more is to come: finished, or of a point that has ended."""
+    return sum(
+        point.ended or runs.result(one.directory) is not None
+        for point in points
+        for one in runs_of(setting, point.number, point.words)
+        if point.host or point.ended
+    )
+
+
+def full(setting: Setting) -> Refusal:
+    """The sentence for a full disk."""
+    return Refusal(
+        f"the disk of {setting.directory} is full; free some space and start the same command again:"
+        " what is finished stays, what was running goes on from its last checkpoint"
+    )
+
+
+class Driver:
+    """Work on a sweep until nothing is left to do, a signal comes, or something is wrong with all of it."""
+
+    def __init__(self, setting: Setting, study: Study, jobs: int, adopt: bool, screen: Screen) -> None:
+        self.setting, self.study, self.jobs, self.adopt, self.screen = setting, study, jobs, adopt, screen
+        self.metric, self.rungs = setting.sweep.metric, setting.sweep.rungs
+        self.active: list[Active] = []
+        self.kills: Counter[str] = Counter()
+        self.judged: dict[str, int] = {}  # bytes of metrics.csv that were judged
+        self.caught: list[int] = []
+        self.environment = {}
+        if entity := setting.sweep.labels.get("entity"):
+            self.environment["WANDB_ENTITY"] = entity
+
+    def work(self) -> int:
+        """The signal that ended the work, or 0. Raises Refusal after ending what was running."""
+        asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        previous = {s: signal.signal(s, lambda number, _: self.caught.append(number)) for s in asked}
+        try:
+            while not self.caught and self._fill():
+                self._watch()
+            return self.caught[0] if self.caught else 0
+        finally:
+            process.end([one.process for one in self.active])
+            for one in self.active:
+                one.claim.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _fill(self) -> bool:
+        """Start runs in the free places; whether there is anything to wait for."""
+        free = [slot for slot in range(self.jobs) if slot not in {one.slot for one in self.active}]
+        elsewhere = False
+        for slot in free:
+            found, elsewhere = self._next()
+            if found is None:
+                break
+            self._start(slot, *found)
+        if not self.active and elsewhere:
+            self.screen.waiting()
+            self._sleep(LOOK_ELSEWHERE_S)
+        return bool(self.active) or elsewhere
+
+    def _next(self) -> tuple[tuple[Run, IO[str]] | None, bool]:
+        """A run to start, claimed; and whether others are at work on what is left."""
+        elsewhere = False
+        for point in self.study.points():
+            if point.ended:
+                continue
+            if not point.host:
+                drawn = self.study.begin(point.number)
+                if drawn is None:
+                    elsewhere = True
+                    continue
+                point = drawn
+            found, busy = self._of(point)
+            if found:
+                return found, False
+            elsewhere |= busy
+        return None, elsewhere
+
+    def _of(self, point: Point) -> tuple[tuple[Run, IO[str]] | None, bool]:
+        """A run of this point that is left to do, claimed; and whether another driver is at one."""
+        every = runs_of(self.setting, point.number, point.words)
+        if self.study.foreign(point) and not self.adopt and not every[0].directory.exists():
+            return None, True  # on a disk of its own
+        busy = False
+        mine = {one.run.directory for one in self.active}
+        for one in every:
+            if runs.result(one.directory) is not None:
+                continue
+            if one.directory in mine or self.kills[one.directory.name] >= PATIENCE:
+                if one.first and self.rungs:
+                    break
+                continue
+            if held := claim(one):
+                if runs.result(one.directory) is None and not self.study.ended(point.number):
+                    return (one, held), False
+                held.close()
+            else:
+                busy = True
+            if one.first and self.rungs:
+                break  # the first seed's values say whether the others are run at all
+        else:
+            if all(runs.result(one.directory) is not None for one in every):
+                self._settle(every)
+        return None, busy
+
+    def _start(self, slot: int, one: Run, held: IO[str]) -> None:
+        words = command(self.setting, one)
+        self.screen.started(one, again=words[-1].startswith("resume="))
+        began = progress(one)
+        share = process.share(slot, self.jobs)
+        child = process.start(words, one.log, share, self.environment)
+        self.active.append(Active(slot, one, child, held, began, time.monotonic()))
+
+    def _watch(self) -> None:
+        """Wait until something has happened to a run of ours."""
+        until = time.monotonic() + LOOK_ELSEWHERE_S
+        while self.active and not self.caught and time.monotonic() < until:
+            ended = [one for one in self.active if one.process.poll() is not None]
+            for one in ended:
+                self._ended(one)
+            if ended:
+                return
+            self._judge()
+            self.screen.show([one.run for one in self.active])
+            self._sleep(LOOK_S)
+
+    def _judge(self) -> None:
+        """End the runs that are not among the best at a rung."""
+        for one in [*self.active] if self.rungs else ():
+            written = size(one.run)
+            if not one.run.first or self.judged.get(one.run.directory.name) == written:
+                continue
+            self.judged[one.run.directory.name] = written
+            values = logged(one.run, self.metric)
+            if values and self.study.judge(one.run.number, values):
+                process.end([one.process])
+                self._leave(one)
+                self._tell(one, "ended early", values[-1])
+
+    def _ended(self, one: Active) -> None:
+        """What an exit means: a result, a kill, or a failure."""
+        code = one.process.returncode
+        self._leave(one)
+        if runs.result(one.run.directory) is not None:
+            if value(one.run, self.metric) is None:
+                raise unlogged(one.run, self.metric)
+            self._tell(one, "finished", value(one.run, self.metric))
+            return  # the next look at its point tells the study, whoever takes it
+        if process.killed(code):
+            further = progress(one.run) != one.began
+            self.kills[one.run.directory.name] = 0 if further else self.kills[one.run.directory.name] + 1
+            self._tell(one, f"killed ({code})")
+            return
+        if self._disk_is_full(one.run):
+            raise full(self.setting)
+        why = process.last_line(one.run.log) if code else "it ended without result.json"
+        self.study.fail(one.run.number, f"{one.run.directory.name}: code {code}: {why}")
+        self._tell(one, f"failed ({code})", why=why)
+
+    def _tell(self, one: Active, state: str, value: float | None = None, why: str = "") -> None:
+        """Show how a run ended; how many are done is counted anew, for other drivers are at it, too."""
+        self.screen.done = done(self.setting, self.study.points())
+        self.screen.ended(one.run, state, value, time.monotonic() - one.since_s, why)
+
+    def _settle(self, every: list[Run]) -> None:
+        """Tell the study what a point whose runs are all finished came to: the mean over its seeds."""
+        number = every[0].number
+        if self.rungs and self.study.judge(number, logged(every[0], self.metric)):
+            return
+        values = [value(one, self.metric) for one in every]
+        for one, found in zip(every, values, strict=True):
+            if found is None:
+                raise unlogged(one, self.metric)
+        self.study.complete(number, fmean(v for v in values if v is not None))
+
+    def _leave(self, one: Active) -> None:
+        self.active.remove(one)
+        one.claim.close()
+
+    def _disk_is_full(self, one: Run) -> bool:
+        said = process.last_line(one.log)
+        with suppress(OSError):
+            said += (one.directory / "error.txt").read_text(errors="replace")[-2000:]
+        return "No space left on device" in said or shutil.disk_usage(one.directory).free < FULL_BYTES
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self.caught and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))

@@ -1,0 +1,49 @@
+"""Drivers of a sweep as jobs of a SLURM cluster, submitted by submitit (the extra `slurm`).
+
+Drivers share a sweep's work through its directory, so a cluster needs no more than several of them: jobs that
+are late, preempted or killed cost nothing but the steps since a checkpoint.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from triad.sentences import Refusal, one_line
+
+SHARED = ("timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node", "name")
+
+
+class Work:
+    """One job: a driver that takes trials until none is left; submitted again when its time is over."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+
+    def __call__(self) -> int:
+        return subprocess.run([sys.executable, "-m", "triad.sweep", *self.words]).returncode
+
+    def checkpoint(self) -> Any:
+        """What submitit queues in place of a job that was preempted or ran out of time."""
+        from submitit.helpers import DelayedSubmission  # ty: ignore[import-not-found]
+
+        return DelayedSubmission(self)
+
+
+def submit(words: list[str], directory: Path, drivers: int, options: dict[str, str], cluster: str) -> list:
+    """Queue so many drivers; their jobs. Raises Refusal without submitit or SLURM, or at a wrong option."""
+    try:
+        import submitit  # ty: ignore[import-not-found]
+    except ImportError:
+        raise Refusal("launcher=slurm needs submitit: pip install 'triad[slurm]'") from None
+    named = {key if key in SHARED else f"slurm_{key}": _number(value) for key, value in options.items()}
+    try:
+        executor = submitit.AutoExecutor(folder=directory / "slurm", cluster=cluster)
+        executor.update_parameters(**{"name": directory.name} | named)
+        return [executor.submit(Work(words)) for _ in range(drivers)]
+    except (RuntimeError, NameError, ValueError) as error:
+        raise Refusal(f"launcher=slurm: {one_line(error)}") from None
+
+
+def _number(value: str) -> int | str:
+    return int(value) if value.isdigit() else value
