@@ -97,6 +97,7 @@ def test_resuming_on_another_text_is_refused(train, text: Path) -> None:
     assert "text or its tokenizer" in train("resume=outputs/a", "trainer.max_steps=4", code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_new_run_starts_from_the_weights_of_another_in_another_layout(train, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     train(*TINY, "run_id=a", "strategy=fsdp", "trainer.devices=2")

@@ -37,6 +37,7 @@ def first_weights(run: Path) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
+@pytest.mark.slow
 def test_it_is_the_average_by_hand_over_moves_through_layouts_and_it_is_what_is_validated(
     train, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ from triad.verify.compare import difference
 from triad.verify.matrix import Case, Layout
 from triad.verify.trial import prepare_case, train_all, write_corpus
 
+pytestmark = pytest.mark.slow
+
 WORDS = (
     "regularizer=l1 regularizer.strength=1e-3 clip=role clip.largest=0.1 task.z_loss=0.1 task.smoothing=0.1"
     " parametrisation=mup parametrisation.base_width=24 model.initial.head=fan_in"
