@@ -29,10 +29,21 @@ def driver(words: dict) -> int:
     os._exit(code)
 
 
+def wait_for_progress(process: int, since_s: float) -> None:
+    """Wait until a trial has logged something anew, or the driver is at its end."""
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while os.waitid(os.P_PID, process, ended) is None:
+        if any(path.stat().st_mtime > since_s for path in Path("outputs").glob("*/*/metrics.csv")):
+            return
+        time.sleep(0.01)
+
+
 def kill_at_random(words: dict, kills: int, seed: int) -> int:
     """Kill drivers and trials so many times, then let the sweep end; the kills that met somebody at work."""
-    chance, met, process = random.Random(seed), 0, driver(words)
+    chance, met, process, last_s = random.Random(seed), 0, driver(words), time.time()
     while met < kills:
+        if met % 2:  # however busy the machine is, every other kill meets a trial that has something to lose
+            wait_for_progress(process, last_s)
         time.sleep(chance.uniform(0.02, 0.2))
         gone, status = os.waitpid(process, os.WNOHANG)
         if gone:
@@ -41,7 +52,7 @@ def kill_at_random(words: dict, kills: int, seed: int) -> int:
         trials = Path(f"/proc/{process}/task/{process}/children").read_text().split()
         victim = int(chance.choice([str(process), *trials * 2]))
         os.kill(victim, signal.SIGKILL)
-        met += 1
+        met, last_s = met + 1, time.time()
         if victim == process:
             os.waitpid(process, 0)
             process = driver(words)
