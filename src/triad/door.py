@@ -27,7 +27,7 @@ from triad.impossible import refusals
 from triad.launch import Interrupted, launch, ranks_are_here
 from triad.layout import ranks_here, resolve_devices, threads
 from triad.resume import check_free, continued, key_of, started_from
-from triad.sentences import CONF, MISTAKE, Refusal, answer, one_line, wait_to_be_ended
+from triad.sentences import CONF, MISTAKE, Refusal, answer, of_resolver, one_line, wait_to_be_ended
 from triad.signature import check, fits, suggestion
 
 DIALS = {
@@ -44,6 +44,22 @@ EXPECTED = (
     ".*does not have many workers.*",  # the windows are memory-mapped: workers would only cost
     ".*isinstance.treespec, LeafSpec.*",  # lightning on a newer torch
 )
+
+
+def steps_of(tokens: int, *, _root_: DictConfig) -> int:
+    """`${steps_of:409_600}`: the steps that train on so many tokens, with the batch and context of the run.
+
+    For comparisons at equal tokens; rounded up. Raises Refusal for a batch whose size changes.
+    """
+    batch, context = _root_.batch, _root_.context
+    if not isinstance(tokens, int):
+        raise Refusal(f"${{steps_of:{tokens}}}: a whole number of tokens, such as 409_600")
+    if {"then", "start"} & batch.keys() or not isinstance(batch.size, int) or batch.size * context < 1:
+        raise Refusal(f"${{steps_of:{tokens}}} needs a batch of one size: use batch=fixed")
+    return -(-tokens // (batch.size * context))
+
+
+OmegaConf.register_new_resolver("steps_of", steps_of, replace=True)
 
 
 def build(node: Any) -> Any:
@@ -91,7 +107,8 @@ def validated(composed: DictConfig) -> dict:
     try:
         config = cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
-        raise Refusal(f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}") from None
+        said = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
+        raise Refusal(of_resolver(error) or said) from None
     config.pop("router", None)  # a part of models, which hold it where they refer to it
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     for key in config:

@@ -103,6 +103,18 @@ def experts(config: dict) -> int:
     return config["model"]["feedforward"].get("experts", 0) if is_transformer(config) else 0
 
 
+def expert_layers(config: dict) -> int:
+    """How many layers of a Transformer have experts."""
+    model = config["model"]
+    pattern = model.get("pattern")
+    if not pattern:
+        return model["depth"] if experts(config) else 0
+    leading, repeated = pattern["leading"], pattern["repeated"]
+    kinds = [*leading, *repeated * model["depth"]][: model["depth"]]
+    own = [pattern["parts"][kind].get("feedforward", model["feedforward"]) for kind in kinds]
+    return sum("experts" in feedforward for feedforward in own)
+
+
 def gateless(config: dict) -> bool:
     """Whether some experts are not the layer of three matrices whose rows travel."""
     return bool(config["model"]["feedforward"].get("expert")) if is_transformer(config) else False

@@ -40,9 +40,18 @@ def sentence(error: Exception) -> str | None:
         return f"{group}={name} does not exist{suggestion(name, list(error.options))}"
     if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
         return _unknown_key(error.__cause__)
+    if said := of_resolver(error):
+        return said
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _unknown_group(one_line(error))
     return one_line(error) if isinstance(error, ValueError | OSError) else None
+
+
+def of_resolver(error: BaseException | None) -> str | None:
+    """What a resolver of ours refused: OmegaConf wraps it, more than once."""
+    while isinstance(error, OmegaConfBaseException):
+        error = error.__cause__
+    return str(error) if isinstance(error, Refusal) else None
 
 
 def wait_to_be_ended() -> None:

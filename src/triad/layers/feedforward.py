@@ -49,18 +49,22 @@ class ReLU(nn.Module):
         return self.dropout(self.down(F.relu(self.up(x_BTD))))
 
 
+def gated_hidden(width: int) -> int:
+    """8/3 of the width, rounded up to 64: as many parameters as 4 times without a gate."""
+    return -(-8 * width // (3 * 64)) * 64
+
+
 class SwiGLU(nn.Module):
     """A hidden layer multiplied by its own gate.
 
         y = W_2 (silu(W x) * V x)      Shazeer 2020, arXiv:2002.05202, eq. 6
 
-    x_BTD -> y_BTD. `hidden` null: 8/3 of the width, rounded up to 64 (as many parameters as 4 times without a
-    gate).
+    x_BTD -> y_BTD. `hidden` null: 8/3 of the width, rounded up to 64.
     """
 
     def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
         super().__init__()
-        hidden = hidden or -(-8 * width // (3 * 64)) * 64
+        hidden = hidden or gated_hidden(width)
         self.gate = nn.Linear(width, hidden, bias)
         self.up = nn.Linear(width, hidden, bias)
         self.down = nn.Linear(hidden, width, bias)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.autocast import lowered
-from triad.layers.feedforward import SwiGLU
+from triad.layers.feedforward import SwiGLU, gated_hidden
 from triad.layers.routing import Routing
 
 
@@ -22,14 +22,15 @@ class MixtureOfExperts(nn.Module):
     Which experts, and with what weights, is the router's to say: `router(width, experts)` makes it
     (layers/routers). x_BTD and, for routers that ask for them, tokens_BT and real_BT (false where padding
     stands; null: nowhere) -> y_BTD and, in training, the Routing of these tokens. `shared`: so many hidden
-    sizes of always-on SwiGLU are added (DeepSeekMoE, arXiv:2401.06066, eq. 9). `expert(width, hidden,
-    experts)` makes them all; null: Experts, below. The router works in fp32.
+    sizes of always-on SwiGLU are added (DeepSeekMoE, arXiv:2401.06066, eq. 9). `hidden` null: a token's
+    experts, shared ones too, are together as wide as a dense SwiGLU, so that routers compare at equal FLOPs.
+    `expert(width, hidden, experts)` makes them all; null: Experts, below. The router works in fp32.
     """
 
     def __init__(
         self,
         width: int,
-        hidden: int,
+        hidden: int | None,
         experts: int,
         shared: int,
         router: Callable,
@@ -37,6 +38,7 @@ class MixtureOfExperts(nn.Module):
     ) -> None:
         super().__init__()
         self.router = router(width, experts)
+        hidden = hidden or round(gated_hidden(width) / (self.router.top_k + shared))
         self.experts = (expert or Experts)(width, hidden, experts)
         self.shared = SwiGLU(width, shared * hidden, bias=False, dropout=0.0) if shared else None
 

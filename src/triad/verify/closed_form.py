@@ -17,7 +17,7 @@ from collections import Counter
 from math import prod
 from typing import Any, NamedTuple
 
-from triad.facts import experts, is_transformer, stages
+from triad.facts import expert_layers, experts, is_transformer, stages
 from triad.layout import data_ranks, degree, world_size
 
 ITEM = {"64-true": 8, "32-true": 4}
@@ -110,7 +110,7 @@ def sent(shapes: dict[str, tuple[int, ...]], config: dict, parts: int) -> Sent:
         add("all_gather", blocks, both)
         add("reduce_scatter", blocks, both)
     if degree(config, "expert") > 1:
-        messages["all_to_all"] += 5 * blocks * parts
+        messages["all_to_all"] += 5 * expert_layers(config) * parts
     if degree(config, "pipeline") > 1:
         whole = parts * -(-rows // parts)  # with ghosts
         messages["send"] += 2 * parts
