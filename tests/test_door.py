@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from triad.door import compose
 from triad.mathematics import changed_mathematics
 from triad.resume import continued
 from triad.run import sweep_id
+from triad.sentences import Refusal
 
 MISTAKES = {
     "modle=moe": "did you mean model?",
@@ -40,6 +42,7 @@ MISTAKES = {
     "model=(": "error:",
     "precision=fp16-mixed": "needs a GPU",
     "precision=fp8": "needs a GPU with fp8 units",
+    "trainer.max_steps=${steps_of:many}": "${steps_of:many}: a whole number of tokens",
     "strategy=hsdp": "do not multiply to the 1 processes",
 }
 
@@ -53,6 +56,20 @@ def test_a_mistake_is_answered_with_one_sentence(train, tmp_path: Path, word: st
     assert len(sentences) == 1
     assert MISTAKES[word] in sentences[0]
     assert not list((tmp_path / "outputs").glob("*"))
+
+
+@pytest.mark.parametrize("size", [4, 8, 48])
+def test_steps_follow_from_tokens_where_they_are_asked_for(size: int) -> None:
+    config = compose([f"batch.size={size}", "context=128", "trainer.max_steps=${steps_of:409_600}"])
+    steps = config["trainer"]["max_steps"]
+    assert (steps - 1) * size * 128 < 409_600 <= steps * size * 128
+    assert config["scheduler"]["steps"] == steps
+
+
+@pytest.mark.parametrize("batch", ["batch=ramp", "batch=full", "batch.size=0"])
+def test_steps_do_not_follow_from_tokens_where_batches_grow(batch: str) -> None:
+    with pytest.raises(Refusal, match="needs a batch of one size: use batch=fixed"):
+        compose([batch, "trainer.max_steps=${steps_of:409_600}"])
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def critical(
             "batch=critical has no sizes: python -m triad.noise_scale run=outputs/<run_id> measures them and"
             " prints batch.size=... batch.then=..."
         )
-    return staged(steps, size, then, unit, coupling, reference) if then else fixed(size, coupling, reference)
+    return staged(steps, size, then, unit, coupling, reference)
 
 
 def ramp(

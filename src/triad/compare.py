@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from triad.leaderboard import board as boards
-from triad.leaderboard.runs import load, settings
+from triad.leaderboard.runs import directories_of, load, settings
 from triad.sentences import Refusal
 from triad.signature import suggestion
 
@@ -30,7 +30,10 @@ def compare(
     best line of each optimizer. `markdown` and `page` name files to write (markdown=- prints it instead);
     wandb=true logs the table to W&B.
     """
-    found = [load(directory) for directory in _runs(overrides or ["outputs"])]
+    found = [
+        load(directory)
+        for directory in directories_of(overrides or ["outputs"], [*signature(compare).parameters])
+    ]
     logged = {key for run in found for key in run.result}
     if logged and metric not in logged:
         raise Refusal(f"metric={metric} is in no result{suggestion(metric, sorted(logged))}")
@@ -74,34 +77,6 @@ def show(ranking: boards.Board) -> None:
         shown.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
     console.print(shown)
-
-
-def _runs(words: list[str]) -> list[Path]:
-    """The run directories that words name or hold. Raises Refusal at a word that is nothing of the kind."""
-    found: dict[Path, None] = {}
-    for word in words:
-        path = Path(word)
-        if not path.exists():
-            known = [*signature(compare).parameters] if "=" in word else _beside(path)
-            near = suggestion(word.partition("=")[0] if "=" in word else path.name, known)
-            raise Refusal(f"{word}: no run is there{near}")
-        found |= dict.fromkeys(_inside(path))
-    if not found:
-        raise Refusal(f"{' '.join(words[:3])}: no run is there; python train.py makes one")
-    return list(found)
-
-
-def _beside(path: Path) -> list[str]:
-    return sorted(found.parent.name for found in path.parent.glob("*/config.yaml"))
-
-
-def _inside(path: Path, depth: int = 2) -> list[Path]:
-    """A run directory itself, or the runs in a directory of runs or of sweeps."""
-    if (path / "config.yaml").is_file():
-        return [path]
-    if not depth or not path.is_dir():
-        return []
-    return [run for inner in sorted(path.iterdir()) for run in _inside(inner, depth - 1)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Must two runs coincide, and do they? `python -m triad.diff outputs/A outputs/B`."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,11 +93,12 @@ def verdict(one: Passport, other: Passport, found: Difference) -> tuple[str, boo
 
 def lines(one: Passport, other: Passport, found: Difference) -> Iterator[str]:
     """What differs, part by part, with where it comes from."""
+    held = [(run, partial(_value, dict(leaves(run.config)))) for run in (one, other)]
     for part, keys in (("mathematics", found.mathematics), ("system", found.system)):
         yield f"{part:<12} {'differs:' if keys else 'the same'}"
         for key in keys:
             yield f"  {key}"
-            yield from (f"    {run.name}: {_value(run, key)}{run.origin(key)}" for run in (one, other))
+            yield from (f"    {run.name}: {value(key)}{run.origin(key)}" for run, value in held)
     commits = ", ".join(dict.fromkeys([_commit(one), _commit(other)]))
     yield f"{'code':<12} {'differs' if found.code else 'the same'} ({commits})"
     text = {None: "not known: a run has not begun", True: "differs", False: "the same"}
@@ -116,8 +118,7 @@ def _commit(run: Passport) -> str:
     return f"{commit[:12] if commit else 'no commit'}{' and changes' if run.diff else ''}"
 
 
-def _value(run: Passport, key: str) -> str:
-    held = dict(leaves(run.config))
+def _value(held: dict[str, Any], key: str) -> str:
     return "absent" if key not in held else "null" if held[key] is None else str(held[key])
 
 

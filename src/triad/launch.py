@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 GRACE_S = 10.0  # between asking a rank to end and killing it
@@ -47,7 +48,7 @@ def launch(command: list[str], ranks: int, threads: int) -> int:
         return code
     finally:
         for process in processes:
-            _signal(process, signal.SIGKILL)
+            tell(process, signal.SIGKILL)
         for name, handler in previous.items():
             signal.signal(name, handler)
 
@@ -81,12 +82,24 @@ def _free_port() -> int:
 
 def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
     # A session of its own, so that a rank's data workers and loggers end with it.
-    return subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent, start_new_session=True)
+    return subprocess.Popen(
+        command, env=environment, preexec_fn=partial(die_with, os.getpid()), start_new_session=True
+    )
 
 
-def _die_with_parent() -> None:
+def die_with(parent: int) -> None:
+    """Have the system kill this process when its parent dies (Linux), also if that is dead already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def tell(process: subprocess.Popen, number: int) -> None:
+    """Send a signal to a process and all that it started in its session."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
 
 
 def _supervise(processes: list[subprocess.Popen], caught: list[int]) -> int:
@@ -103,10 +116,10 @@ def _supervise(processes: list[subprocess.Popen], caught: list[int]) -> int:
                 )
             deadline = time.monotonic() + GRACE_S
             for process in processes:
-                _signal(process, signal.SIGTERM)
+                tell(process, signal.SIGTERM)
         elif deadline is not None and (time.monotonic() > deadline or len(caught) > 1):
             for process in processes:
-                _signal(process, signal.SIGKILL)
+                tell(process, signal.SIGKILL)
         time.sleep(0.02)
     return code or next((_honest(process.returncode) for process in processes if process.returncode), 0)
 
@@ -114,9 +127,3 @@ def _supervise(processes: list[subprocess.Popen], caught: list[int]) -> int:
 def _honest(code: int) -> int:
     """A process that a signal ended has a negative return code; the shell's habit is 128 + signal."""
     return 128 - code if code < 0 else code
-
-
-def _signal(process: subprocess.Popen, number: int) -> None:
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)

@@ -50,7 +50,7 @@ def sentence(error: Exception) -> str | None:
 def of_resolver(error: BaseException | None) -> str | None:
     """What a resolver of ours refused: OmegaConf wraps it, more than once."""
     while isinstance(error, OmegaConfBaseException):
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return str(error) if isinstance(error, Refusal) else None
 
 

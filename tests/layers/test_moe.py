@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from triad.layers import moe
+from triad.layers.feedforward import SwiGLU
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.relu_experts import ReLUExperts
 from triad.layers.routers.top_k import TopK
@@ -148,3 +149,11 @@ def test_experts_to_whom_nothing_came_still_have_a_gradient():
     y.sum().backward()
     assert y.shape == (0, 8)
     assert all(p.grad is not None and not p.grad.any() for p in experts.parameters())
+
+
+@pytest.mark.parametrize(("top_k", "shared"), [(1, 0), (2, 0), (4, 0), (2, 2)])
+def test_without_a_hidden_size_a_tokens_experts_are_as_wide_as_a_dense_layer(top_k, shared):
+    router = partial(TopK, top_k=top_k, normalize=True, balance=0.1, z=0.01)
+    model = MixtureOfExperts(96, None, 8, shared, router, None)
+    met = top_k * model.experts.gate_EDF.shape[-1] + (model.shared.gate.out_features if shared else 0)
+    assert met == SwiGLU(96, None, bias=False, dropout=0.0).gate.out_features

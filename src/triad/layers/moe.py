@@ -38,9 +38,9 @@ class MixtureOfExperts(nn.Module):
     ) -> None:
         super().__init__()
         self.router = router(width, experts)
-        hidden = hidden or round(gated_hidden(width) / (self.router.top_k + shared))
-        self.experts = (expert or Experts)(width, hidden, experts)
-        self.shared = SwiGLU(width, shared * hidden, bias=False, dropout=0.0) if shared else None
+        size: int = hidden or round(gated_hidden(width) / (self.router.top_k + shared))
+        self.experts = (expert or Experts)(width, size, experts)
+        self.shared = SwiGLU(width, shared * size, bias=False, dropout=0.0) if shared else None
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None

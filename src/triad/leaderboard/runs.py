@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from triad import run as directories
+from triad.mathematics import leaves
 from triad.resume import key_of
+from triad.sentences import Refusal
+from triad.signature import suggestion
 
 NAMES = ("seed", "run_id", "output_dir", "tags", "logger")  # keys that make no other setting
 
@@ -47,6 +50,37 @@ class Setting(NamedTuple):
         return ", ".join(words) or self.runs[0].directory.name
 
 
+def directories_of(words: list[str], keys: list[str]) -> list[Path]:
+    """The run directories that words name or hold.
+
+    Raises Refusal at a word that is nothing of the kind; `keys` are the words that would not be one.
+    """
+    found: dict[Path, None] = {}
+    for word in words:
+        path = Path(word)
+        if not path.exists():
+            known = keys if "=" in word else _beside(path)
+            near = suggestion(word.partition("=")[0] if "=" in word else path.name, known)
+            raise Refusal(f"{word}: no run is there{near}")
+        found |= dict.fromkeys(_inside(path))
+    if not found:
+        raise Refusal(f"{' '.join(words[:3])}: no run is there; python train.py makes one")
+    return list(found)
+
+
+def _beside(path: Path) -> list[str]:
+    return sorted(found.parent.name for found in path.parent.glob("*/config.yaml"))
+
+
+def _inside(path: Path, depth: int = 2) -> list[Path]:
+    """A run directory itself, or the runs in a directory of runs or of sweeps."""
+    if (path / "config.yaml").is_file():
+        return [path]
+    if not depth or not path.is_dir():
+        return []
+    return [run for inner in sorted(path.iterdir()) for run in _inside(inner, depth - 1)]
+
+
 def load(directory: Path, state: str | None = None) -> Run:
     """Read a run directory. One that was never written (its words were refused) has a name and a state."""
     if not (directory / "config.yaml").is_file():
@@ -59,15 +93,7 @@ def load(directory: Path, state: str | None = None) -> Run:
     failed = (directory / "error.txt").is_file()
     told = "finished" if result is not None else "failed" if failed else "unfinished"
     typed = {key_of(word): word.partition("=")[2] for word in words}
-    return Run(directory, flat(config), typed, numbers, state or told, config.get("seed", 0))
-
-
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested configuration as dotted keys."""
-    if not isinstance(node, dict) or not node:
-        return {prefix: node} if prefix else {}
-    inner = (flat(value, f"{prefix}.{key}".lstrip(".")) for key, value in node.items())
-    return {key: value for part in inner for key, value in part.items()}
+    return Run(directory, dict(leaves(config)), typed, numbers, state or told, config.get("seed", 0))
 
 
 def settings(runs: list[Run]) -> list[Setting]:

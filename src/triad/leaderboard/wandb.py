@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from triad import quiet
 from triad.leaderboard.board import Board, cells, header
 from triad.sentences import Refusal, one_line
 
@@ -18,12 +19,9 @@ def send(ranking: Board, page: Path | None) -> str:
     """
     if importlib.util.find_spec("wandb") is None:
         raise Refusal("wandb=true: wandb is not installed; pip install wandb, or leave the word out")
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else one DNS request even offline
-    import wandb as library
-
-    library.setup(library.Settings(silent=True))
+    library = quiet.wandb()
     mode: Any = os.environ.get("WANDB_MODE") or ("online" if library.login(prompt=False) else "offline")
-    quiet = library.Settings(mode=mode, silent=True, console="off", init_timeout=PATIENCE_S, symlink=False)
+    settings = library.Settings(mode=mode, silent=True, console="off", init_timeout=PATIENCE_S, symlink=False)
     kept = ranking.lines[0].setting.runs[0].directory.parent
     try:
         with library.init(
@@ -31,7 +29,7 @@ def send(ranking: Board, page: Path | None) -> str:
             group=_of_all(ranking, "group"),
             job_type="report",
             dir=kept,
-            settings=quiet,
+            settings=settings,
         ) as begun:
             begun.log({"leaderboard": _table(ranking)})
             if page:

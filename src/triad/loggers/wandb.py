@@ -13,7 +13,9 @@ from typing import Any, Literal
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from triad import quiet
 from triad.figures import read
+from triad.sentences import one_line
 
 LOADS = "train/load/"
 STEP = "trainer/global_step"  # as Lightning's logger calls it
@@ -144,16 +146,13 @@ class WandB(Logger):
                 if self.begun
                 else ""
             )
-            print(f"W&B: {_one_line(error)}; the run goes on, metrics.csv has all figures{kept}", flush=True)
+            print(f"W&B: {one_line(error)}; the run goes on, metrics.csv has all figures{kept}", flush=True)
 
     def _hang(self) -> None:
         raise TimeoutError(f"it has not answered for {LEAVING * self.patience_s:g} s")
 
     def _begin(self) -> None:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else one DNS request even offline
-        import wandb as library
-
-        library.setup(library.Settings(silent=True))
+        library = quiet.wandb()
         mode = self.mode if self.mode != "auto" else os.environ.get("WANDB_MODE", "")
         mode = {"dryrun": "offline", "run": "online"}.get(mode, mode)  # W&B's own old words
         try:
@@ -165,8 +164,8 @@ class WandB(Logger):
                 raise
             mode = "offline"
             library.teardown()  # the service holds on to the id
-            library.setup(library.Settings(silent=True))
-            print(f"W&B: {_one_line(error)}; this run is kept offline: wandb sync {self.run}/wandb/offline-*")
+            quiet.wandb()
+            print(f"W&B: {one_line(error)}; this run is kept offline: wandb sync {self.run}/wandb/offline-*")
             self.begun = self._init(library, mode)
         if self.artifacts and mode != "online":
             self.artifacts = False
@@ -237,7 +236,3 @@ class WandB(Logger):
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

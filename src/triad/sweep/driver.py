@@ -183,9 +183,9 @@ class Driver:
         code = one.process.returncode
         self._leave(one)
         if runs.result(one.run.directory) is not None:
-            if value(one.run, self.metric) is None:
+            if (found := value(one.run, self.metric)) is None:
                 raise unlogged(one.run, self.metric)
-            self._tell(one, "finished", value(one.run, self.metric))
+            self._tell(one, "finished", found)
             return  # the next look at its point tells the study, whoever takes it
         if process.killed(code):
             further = progress(one.run) != one.began

@@ -1,17 +1,15 @@
 """A trial's process: pinned to its share of the machine, its output in a log, dying with its driver."""
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from triad.launch import PR_SET_PDEATHSIG
+from triad.launch import die_with, tell
 from triad.layout import cores, gpus
 
 GRACE_S = 15.0  # train.py gives its ranks 10 s
@@ -54,7 +52,7 @@ def start(command: list[str], log: Path, share: Share, added: dict[str, str]) ->
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is ours to pass on; and a whole trial can be ended at once
-            preexec_fn=_settle(os.getpid(), share.cores),
+            preexec_fn=partial(_settle, os.getpid(), share.cores),
         )
 
 
@@ -62,11 +60,11 @@ def end(processes: list[subprocess.Popen]) -> None:
     """Ask trials to end, and after a while make them."""
     deadline = time.monotonic() + GRACE_S
     for process in processes:
-        _signal(process, signal.SIGTERM)
+        tell(process, signal.SIGTERM)
     while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
         time.sleep(0.02)
     for process in processes:
-        _signal(process, signal.SIGKILL)
+        tell(process, signal.SIGKILL)
         process.wait()
 
 
@@ -90,21 +88,8 @@ def _part(whole: list, slot: int, jobs: int) -> list:
     return whole[slot * len(whole) // jobs : (slot + 1) * len(whole) // jobs]
 
 
-def _settle(parent: int, cores: list[int] | None) -> Callable[[], None]:
-    """Before the trial's program: its cores, and death with the driver, also if that is dead already."""
-
-    def settle() -> None:
-        if cores:
-            os.sched_setaffinity(0, cores)
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-
-    return settle
-
-
-def _signal(process: subprocess.Popen, number: int) -> None:
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+def _settle(parent: int, cores: list[int] | None) -> None:
+    """Before the trial's program: its cores, and death with the driver."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+    die_with(parent)

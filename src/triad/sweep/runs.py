@@ -1,12 +1,11 @@
 """The runs of a point, one per seed: how they are named, how they start, and what they logged."""
 
-import csv
 import fcntl
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from triad import run
+from triad.figures import read
 from triad.sentences import Refusal
 from triad.signature import suggestion
 from triad.sweep import words
@@ -77,7 +76,7 @@ def claim(one: Run) -> IO[str] | None:
 
 def logged(one: Run, metric: str) -> list[float]:
     """The values of a metric that a run has logged, in order."""
-    return [float(row[metric]) for row in _rows(one) if row.get(metric)]
+    return [row[metric] for row in _rows(one) if metric in row]
 
 
 def value(one: Run, metric: str) -> float | None:
@@ -88,8 +87,9 @@ def value(one: Run, metric: str) -> float | None:
 
 def unlogged(one: Run, metric: str) -> Refusal:
     """The sentence for a metric that a finished run does not know."""
-    rows = _rows(one)
-    known = [*dict.fromkeys([*(run.result(one.directory) or {}), *(rows[0] if rows else {})])]
+    known = [
+        *dict.fromkeys([*(run.result(one.directory) or {}), *(key for row in _rows(one) for key in row)])
+    ]
     known = [name for name in known if name != "step"]
     near = suggestion(metric, known) or f"; it logs {', '.join(sorted(known)[:20])}"
     return Refusal(f"metric {metric} is not logged by {one.directory}, which is finished{near}")
@@ -108,9 +108,5 @@ def size(one: Run) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _rows(one: Run) -> list[dict[str, str]]:
-    """The lines of metrics.csv that are whole."""
-    text = ""
-    with suppress(FileNotFoundError):
-        text = (one.directory / "metrics.csv").read_text(encoding="utf-8")
-    return [*csv.DictReader(text[: text.rfind("\n") + 1].splitlines())]
+def _rows(one: Run) -> list[dict[str, float]]:
+    return read(one.directory / "metrics.csv")

@@ -14,6 +14,7 @@ PROGRAM = "${program}"
 ARGUMENTS = ("${args}", "${args_no_hyphens}", "${args_no_boolean_flags}")
 MACROS = ("${env}", "${interpreter}", PROGRAM, *ARGUMENTS)
 MACRO = re.compile(r"\$\{[^}]*\}")
+VARIABLE = re.compile(r"\$\{envvar:([^}]*)\}")  # the one that W&B fills in amid a word, too
 
 
 def program(sweep: Sweep) -> Path:
@@ -27,11 +28,8 @@ def program(sweep: Sweep) -> Path:
 def check(sweep: Sweep, ours: bool) -> None:
     """Refuse what cannot be filled in; `ours`: the program is train.py, whose words have no hyphens."""
     for item in sweep.command:
-        for macro in MACRO.findall(item):
-            if macro not in MACROS and not macro.startswith("${envvar:"):
-                raise Refusal(
-                    f"{sweep.path}:{_line(sweep)}: {macro} is not known{suggestion(macro, [*MACROS])}"
-                )
+        if MACRO.fullmatch(item) and item not in MACROS and not VARIABLE.fullmatch(item):
+            raise Refusal(f"{sweep.path}:{_line(sweep)}: {item} is not known{suggestion(item, [*MACROS])}")
     if PROGRAM not in sweep.command:
         raise Refusal(f"{sweep.path}:{_line(sweep)}: command has no {PROGRAM}")
     if ours and {"${args}", "${args_no_boolean_flags}"} & {*sweep.command}:
@@ -67,14 +65,13 @@ def _filled(item: str, script: Path, words: list[str]) -> list[str]:
         case "${args_no_boolean_flags}":
             flags = (word.removesuffix("=true") for word in words if not word.endswith("=false"))
             return [f"--{word}" for word in flags]
-    return [MACRO.sub(_variable, item)]
+    return [VARIABLE.sub(_variable, item)]
 
 
 def _variable(found: re.Match) -> str:
-    name = found.group()[len("${envvar:") : -1]
-    if name not in os.environ:
-        raise Refusal(f"{found.group()}: the environment has no {name}")
-    return os.environ[name]
+    if found[1] not in os.environ:
+        raise Refusal(f"{found[0]}: the environment has no {found[1]}")
+    return os.environ[found[1]]
 
 
 def _line(sweep: Sweep) -> int:

@@ -1,0 +1,92 @@
+"""A law is found again in losses that follow it, and what cannot be fitted is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from triad.scaling import Law, Point, exponent, fit, points, scaling, slices
+from triad.sentences import Refusal
+
+LAW = Law(floor=1.5, a=400.0, b=900.0, alpha=0.5, beta=0.45)
+
+
+def grid(noise: float = 0.0) -> list[Point]:
+    random = np.random.default_rng(0)
+    return [
+        Point(n, d, LAW.loss(n, d) + noise * random.standard_normal())
+        for n in np.geomspace(1e5, 3e6, 6)
+        for d in np.geomspace(1e5, 3e6, 6)
+    ]
+
+
+def test_the_law_is_found_again_in_losses_that_follow_it() -> None:
+    found = fit(grid())
+    assert found == pytest.approx(LAW, rel=0.02)
+
+
+def test_the_law_is_found_within_the_noise() -> None:
+    found = fit(grid(noise=0.01))
+    assert [found.alpha, found.beta] == pytest.approx([LAW.alpha, LAW.beta], abs=0.1)
+
+
+def test_the_best_size_has_the_least_loss_of_its_budget() -> None:
+    flops = 1e13
+    best = LAW.best(flops)
+    at = {size: LAW.loss(size, flops / (6 * size)) for size in best * np.geomspace(0.5, 2, 41)}
+    assert min(at, key=lambda size: at[size]) == pytest.approx(best, rel=0.02)
+
+
+def test_slices_at_equal_flops_find_the_exponent_of_the_law() -> None:
+    fine = [
+        Point(n, d, LAW.loss(n, d)) for n in np.geomspace(3e4, 3e7, 30) for d in np.geomspace(3e4, 3e7, 60)
+    ]
+    assert exponent(slices(fine)) == pytest.approx(LAW.exponent, abs=0.03)
+
+
+def write(runs: Path, seeds: int = 2, depth: int = 3) -> None:
+    for size in range(3):
+        for length in range(depth):
+            for seed in range(seeds):
+                folder = runs / f"{size}-{length}-{seed}"
+                folder.mkdir(parents=True)
+                config = {
+                    "seed": seed,
+                    "model": {"width": 32 << size},
+                    "trainer": {"max_steps": 100 << length},
+                }
+                (folder / "config.yaml").write_text(json.dumps(config))
+                tokens, n = 1e5 * 2**length, 1e5 * 4**size
+                loss = LAW.loss(n, tokens) + 0.01 * seed
+                result = {"val/loss": loss, "train/tokens": tokens, "train/flops": 6 * n * tokens}
+                (folder / "result.json").write_text(json.dumps(result))
+
+
+def test_seeds_are_averaged_and_sizes_follow_from_flops(tmp_path: Path, capsys) -> None:
+    write(tmp_path / "runs")
+    means, single = points([*(tmp_path / "runs").iterdir()], "val/loss")
+    assert len(means) == 9
+    assert len(single) == 18
+    wanted = {
+        (1e5 * 4**s, 1e5 * 2**t): LAW.loss(1e5 * 4**s, 1e5 * 2**t) + 0.005 for s in range(3) for t in range(3)
+    }
+    assert {point[:2]: point.loss for point in means} == pytest.approx(wanted)
+    scaling([str(tmp_path / "runs")], flops=1e13, to=str(tmp_path / "law.png"))
+    said = capsys.readouterr().out
+    assert "law     val/loss = 1." in said
+    assert "budget  1e+13 FLOPs" in said
+    assert (tmp_path / "law.png").stat().st_size > 1000
+
+
+def test_what_has_no_law_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="no run is there"):
+        scaling([str(tmp_path / "nowhere")])
+    write(tmp_path / "few", depth=2)
+    with pytest.raises(Refusal, match="6 finished settings: a law needs at least 6, of three sizes"):
+        scaling([str(tmp_path / "few")])
+    write(tmp_path / "runs")
+    with pytest.raises(Refusal, match="has no val/bleu"):
+        scaling([str(tmp_path / "runs")], metric="val/bleu")
+    with pytest.raises(Refusal, match="do not fall with both"):
+        fit([Point(n, d, float(n + d)) for n in (1.0, 2.0, 3.0) for d in (1.0, 2.0, 3.0)])
