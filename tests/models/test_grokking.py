@@ -1,18 +1,11 @@
 """Understanding long after learning by heart (Power et al. 2022, arXiv:2201.02177), and what it takes."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triad.layers.attention import Attention
-from triad.layers.feedforward import GELU
-from triad.layers.initial import normal
-from triad.layers.norm import RMSNorm
-from triad.layers.position import Learned
-from triad.layers.residual import PreNorm
+from triad.door import build, compose
 from triad.models.decoder import Decoder
 from triad.optim.initialise import initialise
 
@@ -28,32 +21,13 @@ def pairs() -> tuple[Tensor, Tensor]:
 
 
 def one_layer() -> Decoder:
-    model = Decoder(
-        vocab_size=P + 1,
-        context=3,
-        width=128,
-        depth=1,
-        tied=False,
-        dropout=0.0,
-        block=PreNorm,
-        norm=partial(RMSNorm, eps=1e-5),
-        attention=partial(
-            Attention,
-            heads=4,
-            kv_heads=None,
-            head_size=None,
-            bias=False,
-            dropout=0.0,
-            mask=None,
-            rotary=None,
-            query_key_norm=None,
-            key_shift=None,
-        ),
-        feedforward=partial(GELU, hidden=None, bias=False, dropout=0.0, approximate="tanh"),
-        position=Learned,
-        pattern=None,
-        initial=partial(normal, std=0.05),
+    words = (
+        *("model=gpt1", "context=3", "model.width=128", "model.depth=1", "model.tied=false"),
+        *("model.block._target_=triad.layers.residual.PreNorm", "model.initial.std=0.05"),
+        *("model.norm._target_=triad.layers.norm.RMSNorm", "~model.norm.bias"),
+        *("model.attention.heads=4", "model.attention.bias=false", "model.feedforward.bias=false"),
     )
+    model = build(compose([*words])["model"])(vocab_size=P + 1)
     initialise(model, seed=0)
     return model
 

@@ -1,23 +1,16 @@
 """Copying from context: two layers of attention can, one can if keys are shifted (Olsson et al. 2022)."""
 
-from collections.abc import Callable
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triad.layers.attention import Attention
-from triad.layers.initial import normal
-from triad.layers.key_shift import KeyShift
-from triad.layers.norm import RMSNorm
-from triad.layers.position import Rotary
-from triad.layers.residual import PreNorm
+from triad.door import build, compose
 from triad.models.decoder import Decoder
 from triad.optim.initialise import initialise
 
 V, CONTEXT, ROWS, STEPS = 64, 48, 32, 600
+ROTARY = "{_target_: triad.layers.position.Rotary, _partial_: true, base: 10000.0}"
 PERIODS = (6, 20)  # a fixed one could be copied by position alone
 
 
@@ -31,33 +24,15 @@ class Nothing(nn.Module):
         return torch.zeros_like(x_BTD)
 
 
-def attention_only(depth: int, key_shift: Callable | None) -> Decoder:
-    model = Decoder(
-        vocab_size=V,
-        context=CONTEXT,
-        width=64,
-        depth=depth,
-        tied=False,
-        dropout=0.0,
-        block=PreNorm,
-        norm=partial(RMSNorm, eps=1e-5),
-        attention=partial(
-            Attention,
-            heads=4,
-            kv_heads=None,
-            head_size=None,
-            bias=False,
-            dropout=0.0,
-            mask=None,
-            rotary=partial(Rotary, base=10000.0),
-            query_key_norm=None,
-            key_shift=key_shift,
-        ),
-        feedforward=Nothing,
-        position=None,
-        pattern=None,
-        initial=partial(normal, std=0.1),
+def attention_only(depth: int, *words: str) -> Decoder:
+    words = (
+        *("model=gpt1", f"context={CONTEXT}", "model.width=64", f"model.depth={depth}", "model.tied=false"),
+        *("model.block._target_=triad.layers.residual.PreNorm", "model.initial.std=0.1"),
+        *("model.norm._target_=triad.layers.norm.RMSNorm", "~model.norm.bias", "model.position=null"),
+        *("model.attention.heads=4", "model.attention.bias=false", f"model.attention.rotary={ROTARY}"),
+        *words,
     )
+    model = build(compose([*words])["model"])(vocab_size=V, feedforward=Nothing)
     initialise(model, seed=0)
     return model
 
@@ -78,8 +53,8 @@ def share_known(model: Decoder) -> float:
     return right_BT[known_BT].float().mean().item()
 
 
-def trained(depth: int, key_shift: Callable | None = None) -> Decoder:
-    model, generator = attention_only(depth, key_shift), torch.Generator().manual_seed(0)
+def trained(depth: int, *words: str) -> Decoder:
+    model, generator = attention_only(depth, *words), torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(STEPS):
         text_BT, known_BT = repetitions(ROWS, generator)
@@ -93,10 +68,11 @@ def trained(depth: int, key_shift: Callable | None = None) -> Decoder:
 @pytest.mark.slow
 def test_two_layers_of_attention_copy_what_came_before_and_one_does_not() -> None:
     # one layer sees which words belong to a row, but not which of them followed the present one
-    assert share_known(trained(depth=1)) < 0.3  # measured 0.16, and 0.98 below
-    assert share_known(trained(depth=2)) > 0.95
+    assert share_known(trained(1)) < 0.3  # measured 0.16, and 0.98 below
+    assert share_known(trained(2)) > 0.95
 
 
 @pytest.mark.slow
 def test_one_layer_copies_if_a_part_of_each_key_is_of_the_token_before() -> None:
-    assert share_known(trained(depth=1, key_shift=partial(KeyShift, fraction=0.5))) > 0.95
+    shifted = "{_target_: triad.layers.key_shift.KeyShift, _partial_: true, fraction: 0.5}"
+    assert share_known(trained(1, f"model.attention.key_shift={shifted}")) > 0.95

@@ -10,13 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from triad.door import depart
+from triad.door import build, compose, depart
 from triad.gradients import Gradient
 from triad.launch import launch
-from triad.layers.attention import Attention
-from triad.layers.feedforward import SwiGLU
-from triad.layers.norm import RMSNorm
-from triad.layers.residual import PreNorm
 from triad.models.decoder import Decoder
 from triad.sampling import continuation
 from triad.strategies.pipeline import ORDERS, Pipeline, micro_batches, placed
@@ -25,32 +21,12 @@ from triad.strategies.stage import Stage, check, cut, spread
 
 def decoder(depth: int = 2, tied: bool = True) -> Decoder:
     torch.manual_seed(0)
-    return Decoder(
-        vocab_size=11,
-        context=8,
-        width=8,
-        depth=depth,
-        tied=tied,
-        dropout=0.0,
-        block=PreNorm,
-        norm=partial(RMSNorm, eps=1e-6),
-        attention=partial(
-            Attention,
-            heads=2,
-            kv_heads=None,
-            head_size=None,
-            bias=False,
-            dropout=0.0,
-            mask=None,
-            rotary=None,
-            query_key_norm=None,
-            key_shift=None,
-        ),
-        feedforward=partial(SwiGLU, hidden=8, bias=False, dropout=0.0),
-        position=None,
-        pattern=None,
-        initial=lambda **_: 0.02,
+    words = (
+        *("model=decoder", "context=8", "model.width=8", f"model.depth={depth}", f"model.tied={tied}"),
+        *("model.attention.heads=2", "model.attention.rotary=null", "model.attention.query_key_norm=null"),
+        *("model.feedforward.hidden=8", "strategy=ddp"),
     )
+    return build(compose([*words])["model"])(vocab_size=11, initial=lambda **_: 0.02)
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 4, 5, 9])
