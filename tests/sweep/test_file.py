@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from triad.run import REPOSITORY
 from triad.sentences import Refusal
 from triad.sweep import words
 from triad.sweep.file import read
 from triad.sweep.whole import _setting
 
+SHIPPED = sorted((REPOSITORY / "sweeps").glob("*.yaml"))
 LR = """program: train.py
 method: grid
 metric:
@@ -99,3 +101,23 @@ def test_what_the_sweep_sets_itself_is_not_for_others_to_set(tmp_path: Path) -> 
     for given in ("run_id=a", "optimizer.lr=1", "resume=outputs/a"):
         with pytest.raises(Refusal, match="the sweep sets"):
             _setting(read(tmp_path / "lr.yaml"), [given], None, None)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_sweep_is_understood_and_its_head_has_question_answer_and_time(path: Path) -> None:
+    sweep = read(path)
+    assert sweep.points(0) > 1
+    _setting(sweep, ["debug=tiny"], None, None)
+    head = [line.removeprefix("# ") for line in path.read_text().splitlines() if line.startswith("#")]
+    assert head[0].endswith("?"), "the question"
+    kinds = [line.split()[0] for line in head[1:] if not line.startswith(" ")]
+    assert kinds == ["command", "answer", "measured"], head
+
+
+def test_only_a_whole_word_is_a_macro(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATE", "3")
+    asked = ["${program}", "x=${y:1}", "lr=${envvar:RATE}e-3", "${envvar:RATE}"]
+    (tmp_path / "lr.yaml").write_text(LR)
+    sweep = read(tmp_path / "lr.yaml")._replace(command=asked)
+    words.check(sweep, True)
+    assert words.fresh(sweep, Path("train.py"), [], []) == ["train.py", "x=${y:1}", "lr=3e-3", "3"]

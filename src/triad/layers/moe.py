@@ -23,7 +23,8 @@ class MixtureOfExperts(nn.Module):
     (layers/routers). x_BTD and, for routers that ask for them, tokens_BT and real_BT (false where padding
     stands; null: nowhere) -> y_BTD and, in training, the Routing of these tokens. `shared`: so many hidden
     sizes of always-on SwiGLU are added (DeepSeekMoE, arXiv:2401.06066, eq. 9). `hidden` null: a token's
-    experts, shared ones too, are together as wide as a dense SwiGLU, so that routers compare at equal FLOPs.
+    experts, shared ones too, are together as wide as a dense SwiGLU (in multiples of 8), so that routers
+    compare at equal FLOPs.
     `expert(width, hidden, experts)` makes them all; null: Experts, below. The router works in fp32.
     """
 
@@ -38,7 +39,7 @@ class MixtureOfExperts(nn.Module):
     ) -> None:
         super().__init__()
         self.router = router(width, experts)
-        size: int = hidden or round(gated_hidden(width) / (self.router.top_k + shared))
+        size: int = hidden or 8 * round(gated_hidden(width) / (self.router.top_k + shared) / 8)
         self.experts = (expert or Experts)(width, size, experts)
         self.shared = SwiGLU(width, shared * size, bias=False, dropout=0.0) if shared else None
 
