@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from triad.scaling import Law, Point, exponent, fit, points, scaling, slices
+from triad.law import Law, Point, exponent, fit, slices
+from triad.scaling import points, scaling
 from triad.sentences import Refusal
 
 LAW = Law(floor=1.5, a=400.0, b=900.0, alpha=0.5, beta=0.45)
@@ -77,6 +78,19 @@ def test_seeds_are_averaged_and_sizes_follow_from_flops(tmp_path: Path, capsys) 
     assert "law     val/loss = 1." in said
     assert "budget  1e+13 FLOPs" in said
     assert (tmp_path / "law.png").stat().st_size > 1000
+
+
+def test_of_one_size_and_length_the_best_setting_counts(tmp_path: Path) -> None:
+    write(tmp_path / "runs")
+    worse = tmp_path / "runs" / "0-0-worse"
+    worse.mkdir()
+    for name in ("config.yaml", "result.json"):
+        kept = json.loads((tmp_path / "runs" / "0-0-0" / name).read_text())
+        changed = {"seed": 7, "optimizer": {"lr": 1.0}} if name == "config.yaml" else {"val/loss": 99.0}
+        (worse / name).write_text(json.dumps(kept | changed))
+    means, single = points([*(tmp_path / "runs").iterdir()], "val/loss")
+    assert len(means) == 9
+    assert max(point.loss for point in single) < 99
 
 
 def test_what_has_no_law_is_refused_in_a_sentence(tmp_path: Path) -> None:
