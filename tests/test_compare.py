@@ -294,3 +294,16 @@ def test_without_wandb_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(Refusal, match="wandb is not installed; pip install wandb"):
         sending.send(ranked(tmp_path), None)
+
+
+def test_what_only_looks_on_makes_no_other_setting(tmp_path: Path) -> None:
+    energy, ema = {"_target_": "triad.callbacks.energy.Energy"}, {"_target_": "triad.callbacks.ema.EMA"}
+    for seed, price in enumerate((0.1, 0.3)):
+        callbacks = {"energy": energy | {"price": price}, "ema": ema | {"decay": 0.9}}
+        write(
+            tmp_path / str(seed), {"seed": seed, "callbacks": callbacks}, {"val/loss": 3.0 + seed}, words=[]
+        )
+    assert [line.setting.figures("val/loss") for line in ranked(tmp_path).lines] == [{0: 3.0, 1: 4.0}]
+    callbacks = {"energy": energy, "ema": ema | {"decay": 0.5}}
+    write(tmp_path / "2", {"seed": 0, "callbacks": callbacks}, {"val/loss": 3.0}, words=[])
+    assert len(ranked(tmp_path).lines) == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from triad import run as directories
-from triad.mathematics import leaves
+from triad.mathematics import leaves, looks_on
 from triad.resume import key_of
 from triad.sentences import Refusal
 from triad.signature import suggestion
@@ -15,7 +15,10 @@ NAMES = ("seed", "run_id", "output_dir", "tags", "logger")  # keys that make no 
 
 
 class Run(NamedTuple):
-    """A run directory: its resolved configuration as dotted keys, the words typed, and its result if any."""
+    """A run directory: its resolved configuration as dotted keys, the words typed, and its result if any.
+
+    Without the callbacks that only look on: they make no other setting.
+    """
 
     directory: Path
     config: dict[str, Any]
@@ -93,7 +96,9 @@ def load(directory: Path, state: str | None = None) -> Run:
     failed = (directory / "error.txt").is_file()
     told = "finished" if result is not None else "failed" if failed else "unfinished"
     typed = {key_of(word): word.partition("=")[2] for word in words}
-    return Run(directory, dict(leaves(config)), typed, numbers, state or told, config.get("seed", 0))
+    acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not looks_on(node)}
+    known = dict(leaves(config | ({"callbacks": acting} if "callbacks" in config else {})))
+    return Run(directory, known, typed, numbers, state or told, config.get("seed", 0))
 
 
 def settings(runs: list[Run]) -> list[Setting]:
