@@ -6,6 +6,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.models.decoding import (
+    a_cache_gives_the_logits_of_the_whole,
+    changing_a_token_changes_no_logit_before_it,
+    tokens,
+)
 from triad import door
 from triad.hardware import KEPT, recomputed
 from triad.layers.attention import Attention, plain
@@ -39,28 +44,15 @@ def small(name, **changes):
 every_model = pytest.mark.parametrize("name", ["decoder", "moe", "gpt2", "lstm"])
 
 
-def tokens(batch=2, length=12):
-    return torch.randint(17, (batch, length), generator=torch.Generator().manual_seed(0))
-
-
 @every_model
 def test_changing_a_token_changes_no_logit_before_it(name):
-    model, x = small(name).eval(), tokens()
-    changed = x.clone()
-    changed[:, 7] = (x[:, 7] + 1) % 17
-    before, after = model(x)[0], model(changed)[0]
-    torch.testing.assert_close(before[:, :7], after[:, :7], rtol=0, atol=1e-6)
-    assert not torch.allclose(before[:, 7:], after[:, 7:])
+    changing_a_token_changes_no_logit_before_it(small(name))
 
 
 @every_model
 @pytest.mark.parametrize("pieces", [[1] * 12, [5, 1, 4, 2]])
 def test_a_cache_gives_the_logits_of_the_whole(name, pieces):
-    model, x = small(name).eval(), tokens()
-    cache = model.empty_cache(2)
-    with torch.no_grad():
-        parts = [model(part, cache=cache)[0] for part in x.split(pieces, dim=1)]
-        torch.testing.assert_close(torch.cat(parts, 1), model(x)[0], rtol=1e-4, atol=1e-5)
+    a_cache_gives_the_logits_of_the_whole(small(name), pieces)
 
 
 @every_model

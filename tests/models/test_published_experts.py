@@ -3,6 +3,11 @@
 import pytest
 import torch
 
+from tests.models.decoding import (
+    a_cache_gives_the_logits_of_the_whole,
+    changing_a_token_changes_no_logit_before_it,
+    tokens,
+)
 from triad.door import build, compose
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.layers.feedforward import SwiGLU
@@ -50,26 +55,13 @@ def small(factory):
     return model
 
 
-def tokens(batch=2, length=12):
-    return torch.randint(17, (batch, length), generator=torch.Generator().manual_seed(0))
-
-
 def test_changing_a_token_changes_no_logit_before_it(factory):
-    model, x = small(factory).eval(), tokens()
-    changed = x.clone()
-    changed[:, 7] = (x[:, 7] + 1) % 17
-    before, after = model(x)[0], model(changed)[0]
-    torch.testing.assert_close(before[:, :7], after[:, :7], rtol=0, atol=1e-6)
-    assert not torch.allclose(before[:, 7], after[:, 7])
+    changing_a_token_changes_no_logit_before_it(small(factory))
 
 
 @pytest.mark.parametrize("pieces", [[1] * 12, [5, 1, 4, 2]])
 def test_a_cache_gives_the_logits_of_the_whole(factory, pieces):
-    model, x = small(factory).double().eval(), tokens()
-    cache = model.empty_cache(2)
-    with torch.no_grad():
-        parts = [model(part, cache=cache)[0] for part in x.split(pieces, dim=1)]
-        torch.testing.assert_close(torch.cat(parts, 1), model(x)[0])
+    a_cache_gives_the_logits_of_the_whole(small(factory), pieces)
 
 
 def test_one_batch_can_be_learned_by_heart_by_all_parameters(factory):
