@@ -113,7 +113,8 @@ def _draw(path: Path, means: list[Point], law: Law, cut: list[Slice], metric: st
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for size in sorted({point.parameters for point in means}):
+    sizes = sorted({point.parameters for point in means})
+    for size in sizes:
         runs = sorted((p for p in means if p.parameters == size), key=lambda p: p.tokens)
         line = left.plot(
             [p.flops for p in runs], [p.loss for p in runs], "o", markersize=4, label=f"{size:.3g}"
@@ -133,6 +134,8 @@ def _draw(path: Path, means: list[Point], law: Law, cut: list[Slice], metric: st
         )
         right.plot([one.best], [one.loss], "*", markersize=11, color=line[0].get_color())
     right.set(xscale="log", xlabel="parameters", title="at equal FLOPs; stars: the best size")
+    right.set_xticks(sizes, [f"{size:.2g}" for size in sizes], rotation=45)
+    right.minorticks_off()
     if cut:
         right.legend(title="FLOPs", fontsize="small")
     figure.savefig(path, dpi=90)
