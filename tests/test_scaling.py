@@ -10,6 +10,7 @@ from triad.law import Law, Point, exponent, fit, slices
 from triad.scaling import points, scaling
 from triad.sentences import Refusal
 
+SHARED = Path(__file__).parents[2] / "shared" / "papers" / "scaling_laws.json"
 LAW = Law(floor=1.5, a=400.0, b=900.0, alpha=0.5, beta=0.45)
 
 
@@ -44,6 +45,25 @@ def test_slices_at_equal_flops_find_the_exponent_of_the_law() -> None:
         Point(n, d, LAW.loss(n, d)) for n in np.geomspace(3e4, 3e7, 30) for d in np.geomspace(3e4, 3e7, 60)
     ]
     assert exponent(slices(fine)) == pytest.approx(LAW.exponent, abs=0.03)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="no published figures at hand")
+def test_the_published_law_gives_the_published_table_of_best_sizes() -> None:
+    # the constants are printed with three or four digits, which over seven decades of FLOPs are worth 11 %
+    paper = json.loads(SHARED.read_text())["chinchilla"]
+    printed = paper["approach3"]
+    alpha, beta = (
+        next(v for k, v in printed.items() if "unrounded" in k)[name] for name in ("alpha", "beta")
+    )
+    law = Law(printed["E"], printed["A"], printed["B"], alpha, beta)
+    assert law.exponent == pytest.approx(printed["a"], abs=0.005)
+    for size, _, _, flops, tokens in paper["tableA3"]["rows"]:
+        if size == "175B":
+            assert 6 * 175e9 * tokens == pytest.approx(10 * flops, rel=0.01)  # a misprint
+            flops *= 10
+        parameters = float(size[:-1]) * {"M": 1e6, "B": 1e9, "T": 1e12}[size[-1]]
+        assert law.best(flops) == pytest.approx(parameters, rel=0.11)
+        assert flops / 6 / law.best(flops) == pytest.approx(tokens, rel=0.11)
 
 
 def write(runs: Path, seeds: int = 2, depth: int = 3) -> None:
