@@ -6,6 +6,7 @@ from math import prod
 
 from triad import batch
 from triad.layout import AXES, data_ranks, degree, gpus, world_size
+from triad.models.pattern import Pattern
 from triad.schedules import length
 
 STAGES = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero_bubble": 2, "zbv": 2, "dualpipev": 2}  # of a process
@@ -106,12 +107,10 @@ def experts(config: dict) -> int:
 def expert_layers(config: dict) -> int:
     """How many layers of a Transformer have experts."""
     model = config["model"]
-    pattern = model.get("pattern")
-    if not pattern:
+    if not (keys := model.get("pattern")):
         return model["depth"] if experts(config) else 0
-    leading, repeated = pattern["leading"], pattern["repeated"]
-    kinds = [*leading, *repeated * model["depth"]][: model["depth"]]
-    own = [pattern["parts"][kind].get("feedforward", model["feedforward"]) for kind in kinds]
+    pattern = Pattern(keys["leading"], keys["repeated"], keys["parts"])
+    own = [pattern(layer).get("feedforward", model["feedforward"]) for layer in range(model["depth"])]
     return sum("experts" in feedforward for feedforward in own)
 
 
