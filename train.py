@@ -4,8 +4,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from triad.door import build, command, supply
-from triad.run import pin
+from triad.config.build import build, supply
+from triad.launch.command import command
+from triad.runs.directory import pin
 
 
 def train(
@@ -21,16 +22,18 @@ def train(
     """Build the parts that conf/ names, fit, validate. Every process of the run calls this alike."""
     from lightning.pytorch import Callback
 
-    from triad import hardware  # torch is imported from here on: the configuration is known to be sound
-    from triad.batch import coupled
+    # torch is imported from here on: the configuration is known to be sound
     from triad.checkpoints.folder import complete
-    from triad.data.cache import home
     from triad.data.documents import Documents
-    from triad.data.module import Windows
     from triad.data.pairs import Pairs
-    from triad.data.tokens import prepare
+    from triad.data.token_files import prepare
+    from triad.data.windows import Windows
+    from triad.hardware.autotune import Measured
+    from triad.hardware.device import device
+    from triad.hardware.precision import for_trainer
     from triad.optim.update import Update
-    from triad.precision import for_trainer
+    from triad.schedules.batch_size import coupled
+    from triad.storage.cache import home
 
     part = SimpleNamespace(**build(nodes))
     tokenizer = part.tokenizer(source=part.data, cache=home())
@@ -41,7 +44,7 @@ def train(
         data = rows(tokens, context, part.batch, seed, tokenizer.separator)
     else:
         data = Windows(tokens, context, part.batch, seed, packed)
-    measured = hardware.Measured(home(), run, hardware.device(nodes["trainer"]["accelerator"]))
+    measured = Measured(home(), run, device(nodes["trainer"]["accelerator"]))
     precision = part.precision(measured)
     measured.note("precision", precision)
     part.hardware.settle(measured, part.model, data.batch_rows(0), context, precision)

@@ -30,12 +30,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from train import train
 from triad.callbacks.checkpoint import Checkpoint
 from triad.checkpoints.folder import complete, facts
-from triad.door import compose, depart, prepare, rank
-from triad.hardware import describe
-from triad.launch import launch
-from triad.sentences import Refusal
-from triad.strategies.portable import Stretch
-from triad.verbs import verb
+from triad.config.command_line import verb
+from triad.config.compose import compose
+from triad.config.errors import Refusal
+from triad.hardware.device import describe
+from triad.launch.rank import depart, rank
+from triad.launch.supervisor import launch
+from triad.runs.directory import prepare
+from triad.strategies.state import Stretch
 
 WORKER = "worker"  # the word that makes this file the program of one process
 WORDS = (

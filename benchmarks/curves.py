@@ -8,8 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from triad.config.command_line import verb
 from triad.loggers.csv import read
-from triad.verbs import verb
 
 
 def curves(run: str, csv: str, out: str) -> None:

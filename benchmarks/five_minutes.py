@@ -24,13 +24,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.loop import settle_threads
 from benchmarks.peers import GPT2, copied, optimizer, update
+from triad.config.build import build
+from triad.config.command_line import verb
+from triad.config.compose import compose
 from triad.data.batches import IGNORED, TrainBatches, ValBatches
-from triad.data.cache import home
-from triad.data.tokens import Tokens, prepare
-from triad.door import build, compose, quieten
-from triad.hardware import describe
+from triad.data.token_files import Tokens, prepare
+from triad.hardware.device import describe
+from triad.launch.rank import quieten
 from triad.optim.initialise import initialise
-from triad.verbs import verb
+from triad.storage.cache import home
 
 
 class Point(NamedTuple):

@@ -27,12 +27,13 @@ import wandb
 from benchmarks.loop import COMMON, TINY, fit, settle_threads
 from triad.callbacks.energy import Energy
 from triad.callbacks.metrics import Metrics
-from triad.door import compose, quieten
-from triad.hardware import describe
+from triad.config.command_line import verb
+from triad.config.compose import compose
+from triad.hardware.device import describe
+from triad.launch.rank import quieten
 from triad.loggers.csv import CSV
 from triad.loggers.tensorboard import TensorBoard
 from triad.loggers.wandb import WandB
-from triad.verbs import verb
 
 AIM_MS = 0.2  # a step
 EXPERTS = ("model=moe", "model.feedforward.experts=32", "model.depth=4")

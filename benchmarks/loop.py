@@ -30,12 +30,13 @@ from torch.utils.data import DataLoader
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from train import train
+from triad.config.command_line import verb
+from triad.config.compose import compose
 from triad.data.batches import TrainBatches
-from triad.door import compose, quieten
-from triad.hardware import compute_dtype, describe
+from triad.hardware.device import compute_dtype, describe
+from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.optim.roles import decay_groups
-from triad.verbs import verb
 
 NEVER = 10**9
 COMMON = (

@@ -32,13 +32,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.loop import settle_threads, spread
 from benchmarks.peers import copied, like
-from triad.data.cache import home
-from triad.door import build, compose, quieten
-from triad.hardware import Measured, describe
+from triad.config.build import build
+from triad.config.command_line import verb
+from triad.config.compose import compose
+from triad.hardware.autotune import Measured
+from triad.hardware.device import describe
+from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
-from triad.sampling import continuation
-from triad.verbs import verb
+from triad.models.generation import continuation
+from triad.storage.cache import home
 
 AGREEMENT = 1e-3  # of losses, relative; fp32, another order of sums
 LOW_AGREEMENT = 1e-2  # bf16

@@ -24,15 +24,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmarks.loop import NEVER, bare_function, fit, spread
+from triad.config.build import build
+from triad.config.compose import compose
 from triad.data.batches import TrainBatches
-from triad.data.cache import home
-from triad.data.tokens import prepare
-from triad.door import build, compose, quieten
-from triad.hardware import compute_dtype, describe, peak_flops
+from triad.data.token_files import prepare
+from triad.hardware.device import compute_dtype, describe, peak_flops
+from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
 from triad.optim.initialise import initialise
 from triad.optim.roles import decay_groups
+from triad.storage.cache import home
 
 COMMON = (
     *("precision=bf16-mixed", "hardware.compile=true", "hardware.attention=flash", "trainer.devices=1"),

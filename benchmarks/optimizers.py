@@ -28,13 +28,16 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from triad.door import build, compose, depart, quieten
-from triad.hardware import describe
-from triad.launch import launch
+from triad.config.build import build
+from triad.config.command_line import verb
+from triad.config.compose import compose
+from triad.config.errors import Refusal
+from triad.config.locations import CONF
+from triad.hardware.device import describe
+from triad.launch.rank import depart, quieten
+from triad.launch.supervisor import launch
 from triad.optim.initialise import initialise
 from triad.optim.roles import decay_groups, roles
-from triad.sentences import CONF, Refusal
-from triad.verbs import verb
 
 WORKER = "worker"  # the word that makes this file the program of one process
 REFERENCE = "adamw"

@@ -32,10 +32,11 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.loop import Contestant, Rounds, batches, fit, settle_threads
+from triad.config.command_line import verb
+from triad.config.compose import compose
 from triad.data.batches import TrainBatches
-from triad.door import compose, quieten
-from triad.hardware import describe
-from triad.verbs import verb
+from triad.hardware.device import describe
+from triad.launch.rank import quieten
 
 BETAS, EPS, WEIGHT_DECAY, CLIP_NORM = (0.9, 0.95), 1e-8, 0.1, 1.0  # nanoGPT's, for all
 TRIAD, PLAIN, TRANSFORMERS = "Triad, train.py model=gpt2", "plain PyTorch loop", "transformers.Trainer"

@@ -30,13 +30,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import one_gpu
 from benchmarks.loop import COMMON, spread
 from train import train
-from triad.door import compose, depart, prepare, rank
-from triad.hardware import describe
-from triad.hardware import device as device_of
-from triad.launch import launch
+from triad.config.command_line import verb
+from triad.config.compose import compose
+from triad.config.errors import Refusal
+from triad.hardware.device import describe
+from triad.hardware.device import device as device_of
+from triad.launch.rank import depart, rank
+from triad.launch.supervisor import launch
 from triad.loggers.csv import read
-from triad.sentences import Refusal
-from triad.verbs import verb
+from triad.runs.directory import prepare
 
 SHAPE = ("context=256", "model.width=256", "model.depth=4", "model.attention.heads=4")
 RHYTHM = ("trainer.log_every_n_steps=1", "scheduler=constant", "optimizer.lr=1e-3")

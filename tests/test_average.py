@@ -9,7 +9,7 @@ from tests.checkpoints.written import written
 from triad.average import average
 from triad.checkpoints.folder import find
 from triad.checkpoints.tensors import weights
-from triad.sentences import Refusal
+from triad.config.errors import Refusal
 
 
 def drawn(run: Path, steps: int) -> list[dict[str, torch.Tensor]]:

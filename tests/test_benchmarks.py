@@ -15,10 +15,11 @@ from benchmarks.five_minutes import bits_per_byte, rate
 from benchmarks.one_gpu import BARE, MODELS, compare
 from benchmarks.peers import copied
 from tests.conftest import REPOSITORY
-from triad.data.sources import text as source
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.data.sources.text import text as source
+from triad.data.token_files import prepare
 from triad.data.tokenizers import byte
-from triad.data.tokens import prepare
-from triad.door import build, compose
 from triad.optim.initialise import initialise
 
 SHAPE = ("depth=1", "width=32", "heads=2", "context=16", "batch=4", "threads=1")

@@ -11,17 +11,18 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from triad.compare import compare, table
-from triad.leaderboard import wandb as sending
-from triad.leaderboard.board import Board, board, cells, header, markdown
-from triad.leaderboard.importance import importance
-from triad.leaderboard.intervals import interval, quantile
-from triad.leaderboard.page import render
-from triad.leaderboard.runs import load, settings
-from triad.leaderboard.series import MOST_POINTS, series
-from triad.sentences import Refusal
+from triad.analysis import wandb_report as sending
+from triad.analysis.confidence_intervals import interval, quantile
+from triad.analysis.curves import MOST_POINTS, series
+from triad.analysis.html_page import render
+from triad.analysis.importance import importance
+from triad.analysis.leaderboard import Board, board, cells, header, markdown
+from triad.analysis.settings import load, settings
+from triad.analysis.table import table
+from triad.compare import compare
+from triad.config.errors import Refusal
 
-BATCH = {"_target_": "triad.schedules.fixed", "size": 4}
+BATCH = {"_target_": "triad.schedules.learning_rate.fixed", "size": 4}
 CURVE = [{"step": 1, "train/loss": 5.0}, {"step": 9, "train/loss": 3.0, "train/tokens": 900, "val/loss": 3.0}]
 
 
@@ -274,7 +275,7 @@ def test_a_number_that_never_repeats_is_judged_in_bins_and_the_seed_has_a_share(
 
 
 def test_comparing_imports_no_torch() -> None:
-    code = "import sys, triad.compare, triad.leaderboard.page; sys.exit('torch' in sys.modules)"
+    code = "import sys, triad.compare, triad.analysis.html_page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import Function, gradcheck
 
 import triad
-from triad.launch import launch
+from triad.launch.supervisor import launch
 from triad.layers import cross_entropy, norm, position, routing
 from triad.strategies import expert
 

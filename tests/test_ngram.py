@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from triad.kneser_ney import KneserNey
+from triad.analysis.kneser_ney import KneserNey
 from triad.loggers.csv import read
 
 V = 400
@@ -106,7 +106,7 @@ def test_a_text_is_evaluated_alike_in_chunks_and_whole(monkeypatch: pytest.Monke
     model, text = KneserNey(np.array(corpus(3000, seed=0)), 3, V), np.array(corpus(500, seed=1))
     whole = -np.log(model.probabilities(text)[:, 1:]).sum(1)
     for size in (1, 2, 7, 499):
-        monkeypatch.setattr("triad.kneser_ney.CHUNK", size)
+        monkeypatch.setattr("triad.analysis.kneser_ney.CHUNK", size)
         np.testing.assert_allclose(model.nats(text), whole)
 
 

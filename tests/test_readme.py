@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from triad.door import compose
-from triad.layout import gpus
-from triad.resume import key_of
+from triad.config.command_line import key_of
+from triad.config.compose import compose
+from triad.config.processes import gpus
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ")]
@@ -41,7 +41,7 @@ def test_make_has_the_two_commands() -> None:
 
 
 def test_the_table_of_impossible_pairs_is_the_one_in_the_docs() -> None:
-    from triad.impossible import TABLE
+    from triad.config.refusals import TABLE
 
     page = Path(REPOSITORY / "docs" / "configuration.md").read_text()
     for row in TABLE:

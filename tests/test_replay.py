@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_runs import TINY, losses
-from triad import passport
+from tests.runs.test_directory import TINY, losses
 from triad.checkpoints.folder import complete
-from triad.manifest import checksum
+from triad.config.errors import Refusal
 from triad.replay import checkpoint_before, interval, once_more, replay
-from triad.sentences import Refusal
+from triad.runs import passport
+from triad.storage.manifest import checksum
 
 
 def contents(folder: Path) -> dict[str, str]:

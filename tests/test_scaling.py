@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from triad.law import Law, Point, exponent, fit, slices
+from triad.analysis.scaling_law import Law, Point, exponent, fit, slices
+from triad.config.errors import Refusal
 from triad.scaling import points, scaling
-from triad.sentences import Refusal
 
 SHARED = Path(__file__).parents[2] / "shared" / "papers" / "scaling_laws.json"
 LAW = Law(floor=1.5, a=400.0, b=900.0, alpha=0.5, beta=0.45)

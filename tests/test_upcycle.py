@@ -9,10 +9,12 @@ import torch
 from tests.checkpoints.written import written
 from triad.checkpoints.folder import find
 from triad.checkpoints.tensors import weights
-from triad.door import build, compose
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.config.errors import Refusal
 from triad.optim.initialise import initialise
-from triad.run import read_config, write, write_config
-from triad.sentences import Refusal
+from triad.runs.directory import read_config, write_config
+from triad.storage.durable import write
 from triad.upcycle import upcycle
 
 WORDS = ["debug=tiny", "model.width=48", "model.attention.heads=2", "model.feedforward.hidden=40"]

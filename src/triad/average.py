@@ -16,7 +16,7 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
     from triad.checkpoints.folder import complete, facts, find
     from triad.checkpoints.saving import write
     from triad.checkpoints.tensors import entries, load
-    from triad.sentences import Refusal
+    from triad.config.errors import Refusal
 
     places = [Path(word) for word in checkpoints.split(",")]
     if len(places) == 1 and (kept := complete(places[0] / "checkpoints")):
@@ -57,6 +57,6 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(average)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from triad.checkpoints.folder import complete, facts, fault
-from triad.layout import described
-from triad.manifest import MANIFEST, Facts
+from triad.config.processes import described
+from triad.storage.manifest import MANIFEST, Facts
 
 
 def checkpoint(show: str) -> None:
@@ -40,6 +40,6 @@ def _line(said: Facts) -> str:
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(checkpoint)

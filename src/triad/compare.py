@@ -1,16 +1,13 @@
 """Runs side by side, best first: `python -m triad.compare outputs/*`."""
 
-import sys
 from inspect import signature
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from triad.leaderboard import board as boards
-from triad.leaderboard.runs import directories_of, load, settings
-from triad.sentences import Refusal
-from triad.signature import suggestion
+from triad.analysis import leaderboard as boards
+from triad.analysis.settings import directories_of, load, settings
+from triad.analysis.table import show
+from triad.config.errors import Refusal
+from triad.config.schema import suggestion
 
 
 def compare(
@@ -47,39 +44,17 @@ def compare(
         Path(markdown).write_text(boards.markdown(ranking), encoding="utf-8")
         print(markdown)
     if page:
-        from triad.leaderboard.page import render
+        from triad.analysis.html_page import render
 
         Path(page).write_text(render(ranking, together), encoding="utf-8")
         print(page)
     if wandb:
-        from triad.leaderboard.wandb import send
+        from triad.analysis.wandb_report import send
 
         print(send(ranking, Path(page) if page else None))
 
 
-def table(
-    directories: list[Path],
-    states: dict[Path, str] | None = None,
-    metric: str = "val/loss",
-    goal: boards.Goal = "auto",
-) -> None:
-    """Print the leaderboard of some run directories; `states` are those known better than from the files."""
-    found = [load(directory, (states or {}).get(directory)) for directory in directories]
-    show(boards.board(settings(found), metric, goal))
-
-
-def show(ranking: boards.Board) -> None:
-    """Print a leaderboard: as wide as the terminal, or as wide as it takes."""
-    shown = Table()
-    for head in boards.header(ranking):
-        shown.add_column(head, no_wrap=head == "state", max_width=60, overflow="fold")
-    for row in boards.cells(ranking):
-        shown.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
-    console.print(shown)
-
-
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(compare)

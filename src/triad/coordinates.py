@@ -37,7 +37,8 @@ def coordinates(
 
 def measured(words: list[str], widths: list[int], steps: int, seeds: int) -> Sizes:
     """By width and layer: how far activations have moved after each step, the mean over some seeds."""
-    from triad.door import build, compose
+    from triad.config.build import build
+    from triad.config.compose import compose
 
     config = compose(["trainer.accelerator=cpu", *words])
     found: Sizes = {}
@@ -140,6 +141,6 @@ def draw(found: Sizes, title: str, to: Path) -> None:
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(coordinates)

@@ -8,8 +8,9 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import NamedTuple
 
-from triad.batch import Rule, coupled
-from triad.door import build, compose
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.schedules.batch_size import Rule, coupled
 
 
 class Curve(NamedTuple):
@@ -58,9 +59,9 @@ def _curve(name: str, words: list[str]) -> Curve:
 
 def _rows(config: dict) -> int:
     """Rows of the training set: only its tokens tell."""
-    from triad.data.cache import home
-    from triad.data.module import Windows
-    from triad.data.tokens import prepare
+    from triad.data.token_files import prepare
+    from triad.data.windows import Windows
+    from triad.storage.cache import home
 
     part = build({key: config[key] for key in ("data", "tokenizer", "batch")})
     tokens = prepare(part["data"], part["tokenizer"](source=part["data"], cache=home()), home())
@@ -83,6 +84,6 @@ def _draw(path: Path, found: list[Curve]) -> None:
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(curves)

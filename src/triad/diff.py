@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from triad import parting, passport
-from triad.figures import read
-from triad.mathematics import differing, is_place, leaves, mathematics, system
-from triad.passport import Passport
-from triad.sentences import Refusal
+from triad.config.errors import Refusal
+from triad.config.identity import differing, is_place, leaves, mathematics, system
+from triad.runs import divergence as parting
+from triad.runs import passport
+from triad.runs.metrics import read
+from triad.runs.passport import Passport
 
 # Which keys of the system, beside those of strategy and hardware, change the last bits
 ROUNDING = tuple(
@@ -123,6 +124,6 @@ def _value(held: dict[str, Any], key: str) -> str:
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(diff)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from triad import origins
-from triad.mathematics import is_mathematics, leaves
-from triad.sentences import Refusal
-from triad.signature import documentation, suggestion
+from triad.config import provenance as origins
+from triad.config.errors import Refusal
+from triad.config.identity import is_mathematics, leaves
+from triad.config.schema import documentation, suggestion
 
 SENTENCE = re.compile(r"(?<=[.;])\s+")
 
@@ -30,7 +30,7 @@ def explain(overrides: list[str], run: str | None = None) -> None:
 
 def kept(run: Path, words: list[str]) -> tuple[dict, origins.Chains]:
     """The configuration of a run and where its values come from. Raises Refusal if it does not say."""
-    from triad.run import read_config
+    from triad.runs.directory import read_config
 
     config, path = read_config(run), run / "origins.json"
     if words:
@@ -94,12 +94,12 @@ def _target(key: str, config: dict) -> str | None:
 
 
 def _composed(words: list[str]) -> tuple[dict, origins.Chains]:
-    from triad.door import explained
+    from triad.config.compose import explained
 
     return explained(words)
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(explain)

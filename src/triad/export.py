@@ -1,10 +1,11 @@
 """The weights of a run in one file: `python -m triad.export run=outputs/<run_id> to=safetensors`."""
 
-import json
 import os
-from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from triad.formats import safetensors
+from triad.formats.safetensors import beside
 
 LARGEST_BYTES = 5 * 10**9  # of one file, the habit of the Hugging Face hub
 
@@ -28,7 +29,7 @@ def export(
     path = find(Path(run), step)
     folder = path.parent.parent if path.parent.name == "checkpoints" else path
     stem = "model" if weights == "model" else f"model-{weights}"
-    write = _safetensors if to == "safetensors" else _torch
+    write = safetensors.save if to == "safetensors" else _torch
     written = write(path, weights, folder, stem, largest_bytes)
     print("\n".join(f"{file}  {file.stat().st_size:,} bytes" for file in written))
 
@@ -39,94 +40,12 @@ def _torch(path: Path, weights: str, folder: Path, stem: str, _: int) -> list[Pa
     from triad.checkpoints.tensors import weights as read
 
     file = folder / f"{stem}.pt"
-    torch.save(read(path, weights), _beside(file))
-    os.replace(_beside(file), file)
+    torch.save(read(path, weights), beside(file))
+    os.replace(beside(file), file)
     return [file]
 
 
-def _safetensors(path: Path, weights: str, folder: Path, stem: str, largest_bytes: int) -> list[Path]:
-    """Each file is laid out first and mapped into memory, and the checkpoint read straight into it.
-
-    Not safetensors' own save_file, which wants all tensors of a file in memory.
-    """
-    from triad.checkpoints.tensors import entries, load
-
-    held = entries(path, weights)
-    groups = _split({name: _bytes(*entry) for name, entry in held.items()}, largest_bytes)
-    names = [f"{stem}.safetensors"]
-    if len(groups) > 1:
-        names = [f"{stem}-{n:05d}-of-{len(groups):05d}.safetensors" for n in range(1, len(groups) + 1)]
-    files = [folder / name for name in names]
-    for file, group in zip(files, groups, strict=True):
-        load(path, {weights: _laid_out(_beside(file), {name: held[name] for name in group})})
-    for file in files:
-        os.replace(_beside(file), file)
-    if len(files) == 1:
-        return files
-    index = {name: file.name for file, group in zip(files, groups, strict=True) for name in group}
-    total = sum(_bytes(*entry) for entry in held.values())
-    content = {"metadata": {"total_size": total}, "weight_map": index}
-    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(content, indent=2) + "\n")
-    return [*files, folder / f"{stem}.safetensors.index.json"]
-
-
-def _split(sizes: dict[str, int], largest_bytes: int) -> list[list[str]]:
-    """Names in runs whose sizes add up to no more than the largest; a larger one stands alone."""
-    groups: list[list[str]] = [[]]
-    for name, size in sizes.items():
-        if groups[-1] and sum(sizes[other] for other in groups[-1]) + size > largest_bytes:
-            groups.append([])
-        groups[-1].append(name)
-    return groups
-
-
-def _laid_out(file: Path, held: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
-    """Tensors that are the contents of a new safetensors file, still zero.
-
-    Eight bytes with the length of the header; the header, JSON that says type, shape and place of each
-    tensor, padded so that what follows is aligned; the tensors      https://huggingface.co/docs/safetensors
-    """
-    import torch
-
-    held = dict(sorted(held.items(), key=lambda item: -item[1][1].itemsize))  # so that each is aligned
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, (shape, dtype) in held.items():
-        begin, end = end, end + _bytes(shape, dtype)
-        header[name] = {"dtype": NAMES[str(dtype)], "shape": list(shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with file.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        stream.truncate(8 + len(text) + end)
-    whole = torch.from_file(str(file), shared=True, size=8 + len(text) + end, dtype=torch.uint8)
-    return {
-        name: whole[8 + len(text) :][slice(*header[name]["data_offsets"])].view(dtype).view(shape)
-        for name, (shape, dtype) in held.items()
-    }
-
-
-NAMES = {
-    "torch.float64": "F64",
-    "torch.float32": "F32",
-    "torch.bfloat16": "BF16",
-    "torch.float16": "F16",
-    "torch.int64": "I64",
-    "torch.int32": "I32",
-    "torch.uint8": "U8",
-    "torch.bool": "BOOL",
-}
-
-
-def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
-    return prod(shape) * dtype.itemsize
-
-
-def _beside(file: Path) -> Path:
-    return file.with_name(f"{file.name}.tmp")
-
-
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(export)

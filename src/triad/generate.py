@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from triad.sampling import continuation
+from triad.models.generation import continuation
 
 
 def generate(
@@ -24,9 +24,9 @@ def generate(
     """
     from triad.checkpoints.folder import find
     from triad.checkpoints.tensors import load_model
+    from triad.config.build import build
     from triad.data.tokenizers import load
-    from triad.door import build
-    from triad.run import read_config
+    from triad.runs.directory import read_config
 
     directory = Path(run)
     config = read_config(directory)
@@ -64,6 +64,6 @@ def _pieces(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(generate)

@@ -18,11 +18,13 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     each with the `order` - 1 before it. Counting takes some 120 bytes of memory a token; of a longer text the
     first `tokens` count. Writes a run of its own: `python -m triad.compare` shows it beside trained models.
     """
-    from triad import machine
-    from triad import run as runs
-    from triad.door import build, compose
-    from triad.resume import key_of
-    from triad.sentences import Refusal
+    from triad.config import processes
+    from triad.config.build import build
+    from triad.config.command_line import key_of
+    from triad.config.compose import compose
+    from triad.config.errors import Refusal
+    from triad.runs import directory as runs
+    from triad.storage.durable import held
 
     for word in overrides:
         if key_of(word).split(".")[0] not in ROOTS:
@@ -34,18 +36,18 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     kept = {"order": order, "tokens": tokens, "data": config["data"], "tokenizer": config["tokenizer"]}
     if directory.exists():
         raise Refusal(f"run_id={directory.name}: {directory} exists; choose another name or remove it")
-    with runs.held(directory):
+    with held(directory):
         runs.write_config(directory, kept)
-        runs.passport(directory, overrides, kept, machine.described(config))
+        runs.passport(directory, overrides, kept, processes.machine(config))
         count(directory, order, tokens, build(config["data"]), build(config["tokenizer"]))
 
 
 def count(run: Path, order: int, most: int, source: Any, make_tokenizer: Any) -> None:
     """Count, evaluate, and write down what came of it."""
-    from triad.data.cache import home
-    from triad.data.tokens import prepare
-    from triad.kneser_ney import KneserNey
-    from triad.run import finish, pin
+    from triad.analysis.kneser_ney import KneserNey
+    from triad.data.token_files import prepare
+    from triad.runs.directory import finish, pin
+    from triad.storage.cache import home
 
     tokenizer = make_tokenizer(source=source, cache=home())
     tokens = prepare(source, tokenizer, home())
@@ -93,6 +95,6 @@ def _show(model: Any, rows: list[dict[str, float]]) -> None:
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(ngram)

@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
-from triad import parting, passport
 from triad.checkpoints.folder import complete, fault, place, used
-from triad.figures import read
-from triad.launch import Interrupted, launch
-from triad.layout import gpus, ranks_here, threads
-from triad.mathematics import differing, looks_on
-from triad.parting import Row
-from triad.passport import Passport
-from triad.run import REPOSITORY
-from triad.sentences import Refusal
+from triad.config.errors import Refusal
+from triad.config.identity import differing, looks_on
+from triad.config.locations import REPOSITORY
+from triad.config.processes import gpus, ranks_here, threads
+from triad.launch.supervisor import Interrupted, launch
+from triad.runs import divergence as parting
+from triad.runs import passport
+from triad.runs.divergence import Row
+from triad.runs.metrics import read
+from triad.runs.passport import Passport
 
 NEEDED = {
     "triad.callbacks.metrics.Metrics": "figures",
@@ -109,7 +110,7 @@ def once_more(config: dict, last: int) -> dict:
 
 def trained(original: Passport, config: dict, start: Path | None) -> Passport:
     """Train in a run directory of its own that begins with a checkpoint. Raises Refusal if that fails."""
-    from triad.door import prepare
+    from triad.runs.directory import prepare
 
     directory = Path(config["output_dir"], config["run_id"])
     if directory.exists():
@@ -158,7 +159,7 @@ def _tolerance(original: Passport, again: Passport) -> float:
     if not (changed := differing(ours, theirs)):
         print("machine   of the same class: compared bit for bit")
         return 0.0
-    from triad.verify.trial import TOLERANCE
+    from triad.verify.runner import TOLERANCE
 
     tolerance = TOLERANCE["fp64" if original.config["precision"].get("name") == "64-true" else "fp32"]
     words = ", ".join(f"{key} {ours.get(key)}, here {theirs.get(key)}" for key in changed)
@@ -195,6 +196,6 @@ def _linked(source: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(replay)

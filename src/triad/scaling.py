@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from triad.law import Law, Point, Slice, exponent, fit, slices
-from triad.leaderboard.runs import directories_of, load, settings
-from triad.sentences import Refusal
+from triad.analysis.scaling_law import Law, Point, Slice, exponent, fit, slices
+from triad.analysis.settings import directories_of, load, settings
+from triad.config.errors import Refusal
 
 NEEDED = ("train/tokens", "train/flops")
 LEAST = 6  # points: the law has five numbers
@@ -142,6 +142,6 @@ def _draw(path: Path, means: list[Point], law: Law, cut: list[Slice], metric: st
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(scaling)

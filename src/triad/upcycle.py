@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from triad.mathematics import changed_mathematics
-from triad.resume import key_of
-from triad.sentences import Refusal
+from triad.config.command_line import key_of
+from triad.config.errors import Refusal
+from triad.config.identity import changed_mathematics
 
 
 def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | None = None) -> None:
@@ -27,8 +27,9 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     from triad.checkpoints import saving
     from triad.checkpoints.folder import facts, find
     from triad.checkpoints.tensors import weights
-    from triad.door import compose
-    from triad.run import read_config, write, write_config
+    from triad.config.compose import compose
+    from triad.runs.directory import read_config, write_config
+    from triad.storage.durable import write
 
     source = Path(run)
     target = Path(to) if to else source.with_name(f"{source.name}-upcycled")
@@ -64,7 +65,7 @@ def mixture_words(old: list[str], new: list[str], dense: dict[str, Any]) -> list
 
 def upcycled(config: dict, dense: dict[str, Any]) -> dict[str, Any]:
     """The weights of the mixture, by name."""
-    from triad.door import build
+    from triad.config.build import build
     from triad.optim.initialise import initialise
 
     model = build(config["model"])(vocab_size=len(dense["embedding.weight"]))
@@ -89,6 +90,6 @@ def _but_feedforward(config: dict) -> dict:
 
 
 if __name__ == "__main__":
-    from triad.verbs import verb
+    from triad.config.command_line import verb
 
     verb(upcycle)

@@ -8,10 +8,10 @@ import torch
 from tests.checkpoints.written import written
 from triad.checkpoints.folder import find
 from triad.checkpoints.tensors import weights
-from triad.door import build
+from triad.config.build import build
 from triad.loggers.csv import read
 from triad.optim.initialise import initialise
-from triad.run import read_config
+from triad.runs.directory import read_config
 
 TINY = (
     "debug=tiny",

@@ -10,8 +10,8 @@ import torch
 from triad.callbacks.gradient_check import GradientCheck
 from triad.checkpoints.folder import complete, find
 from triad.checkpoints.tensors import weights
-from triad.gradients import Gradient
 from triad.optim.clip import Norm
+from triad.optim.gradient import Gradient
 from triad.optim.parametrisation import Standard
 from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update

@@ -24,10 +24,12 @@ import triad.callbacks.checkpoint
 import triad.strategies.mesh  # noqa: F401
 from tests.checkpoints.moved import everything
 from train import train
-from triad import run as runs
-from triad.door import compose, depart, prepare, rank
-from triad.launch import _free_port
+from triad.config.compose import compose
+from triad.launch.rank import depart, rank
+from triad.launch.supervisor import _free_port
 from triad.loggers.csv import read
+from triad.runs import directory as runs
+from triad.runs.directory import prepare
 
 
 def started(run: Path, ranks: int) -> list[int]:

@@ -11,11 +11,11 @@ import torch
 from triad.checkpoints.folder import facts, find
 from triad.checkpoints.saving import write
 from triad.checkpoints.tensors import index, load
-from triad.door import compose
+from triad.config.compose import compose
+from triad.config.errors import Refusal
 from triad.loggers.csv import read
-from triad.sentences import Refusal
 from triad.verify.matrix import LAYOUTS, SMALL, Layout
-from triad.verify.trial import PROOF, TOLERANCE, fresh, train_all, write_corpus
+from triad.verify.runner import PROOF, TOLERANCE, fresh, train_all, write_corpus
 
 SAVED, END = 4, 9  # steps: five after the move
 NAMES = ("single", "ddp", "fsdp", "hsdp", "tensor", "expert", "context", "1f1b", "zbv")

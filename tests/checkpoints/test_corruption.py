@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 from tests.checkpoints.written import written
 from triad.checkpoints.folder import INDEX, find, newest
 from triad.checkpoints.tensors import weights
-from triad.manifest import MANIFEST, opened, seal
+from triad.storage.manifest import MANIFEST, opened, seal
 
 SHARD = "__0_0.distcp"
 Harm = Callable[[Path], None]

@@ -79,7 +79,7 @@ FULL = """
 import errno, sys
 sys.path.insert(0, {repository!r})
 from train import train
-from triad.door import command
+from triad.launch.command import command
 
 def work(run, **config):
     import os

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from triad.data.sources import shakespeare
+from triad.data.sources.shakespeare import shakespeare
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

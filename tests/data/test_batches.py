@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from triad.data.batches import TrainBatches, ValBatches
-from triad.data.order import start_of
-from triad.data.tokens import TokenFile
+from triad.data.shuffle import start_of
+from triad.data.token_files import TokenFile
 
 
 def token_file(folder, n_tokens):

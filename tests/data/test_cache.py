@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from triad.data.cache import cached
-from triad.manifest import fingerprint
+from triad.storage.cache import cached
+from triad.storage.manifest import fingerprint
 
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from triad.data.cache import cached
+from triad.storage.cache import cached
 
 def build(folder):
     with (Path(sys.argv[1]).parent / "builds").open("a") as log:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from triad.data.documents import DocumentFile
-from triad.data.labelled import labelled, packages
 from triad.data.pairs import TrainPairs, ValPairs
-from triad.data.sources import Document, Source
+from triad.data.sources.labelled import labelled
+from triad.data.sources.packages import packages
+from triad.data.sources.source import Document, Source
+from triad.data.token_files import prepare
 from triad.data.tokenizers import Byte
-from triad.data.tokens import prepare
 
 OPTIONS = {
     "val_path": None,

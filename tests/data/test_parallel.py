@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from triad.data.pairs import PairFile, TrainPairs, ValPairs
-from triad.data.parallel import parallel
-from triad.data.synthetic import letters
+from triad.data.sources.letters import letters
+from triad.data.sources.parallel import parallel
+from triad.data.token_files import prepare
 from triad.data.tokenizers import Byte, load
-from triad.data.tokens import prepare
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 

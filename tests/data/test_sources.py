@@ -9,7 +9,10 @@ import tracemalloc
 import pytest
 import zstandard
 
-from triad.data.sources import Document, shakespeare, stdlib, text
+from triad.data.sources.shakespeare import shakespeare
+from triad.data.sources.source import Document
+from triad.data.sources.stdlib import stdlib
+from triad.data.sources.text import text
 
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 

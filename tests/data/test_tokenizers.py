@@ -5,7 +5,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from triad.data.sources import Document, Source, stdlib, text
+from triad.data.sources.source import Document, Source
+from triad.data.sources.stdlib import stdlib
+from triad.data.sources.text import text
 from triad.data.tokenizers import bpe, byte, char, load, unigram
 
 HARD_TEXTS = [

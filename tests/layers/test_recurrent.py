@@ -2,7 +2,8 @@
 
 import torch
 
-from triad.door import build, compose
+from triad.config.build import build
+from triad.config.compose import compose
 from triad.layers.attention import KeyValueCache
 from triad.layers.recurrent import Recurrent
 from triad.optim.initialise import initialise

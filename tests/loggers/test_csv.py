@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from triad.figures import read
 from triad.loggers.csv import CSV
+from triad.runs.metrics import read
 
 
 def test_what_is_logged_is_read_back_with_columns_that_come_later(tmp_path: Path) -> None:

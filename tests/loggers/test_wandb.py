@@ -15,9 +15,9 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.loggers.server import Server
-from triad.figures import read
 from triad.loggers.csv import CSV
 from triad.loggers.wandb import WandB, wandb
+from triad.runs.metrics import read
 
 library = pytest.importorskip("wandb")
 CONFIG = {"optimizer": {"lr": 0.1, "betas": [0.9, 0.99]}, "seed": 3}

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tests.conftest import REPOSITORY
-from triad import door
+from triad.config.build import build as built
 from triad.layers.pooling import first, last, mean
 from triad.models.classifier import Classifier
 from triad.models.count import count
@@ -14,7 +14,7 @@ from triad.optim.initialise import initialise
 from triad.optim.roles import roles
 
 WORDS, LABELS = 17, 5
-POOLER = {"_target_": "triad.layers.masked_word.Pooler", "_partial_": True}
+POOLER = {"_target_": "triad.layers.bert_head.Pooler", "_partial_": True}
 NORMAL = {"_target_": "triad.layers.initial.plain_normal", "_partial_": True, "std": 0.2}
 BODIES = {
     "lstm": {},
@@ -33,7 +33,7 @@ def build(name: str, pool=None, dropout: float = 0.0, **changes) -> Classifier:
         config = compose("train", [f"model={name.partition(',')[0]}", "context=16"])
     for key, value in ({"width": 32, "depth": 2, "initial": NORMAL} | BODIES[name] | changes).items():
         OmegaConf.update(config.model, key, value, merge=False)
-    made = door.build(OmegaConf.to_container(config, resolve=True)["model"])  # type: ignore[index]
+    made = built(OmegaConf.to_container(config, resolve=True)["model"])  # type: ignore[index]
     return Classifier(made(vocab_size=WORDS), LABELS, pool, dropout)
 
 

@@ -8,7 +8,8 @@ from tests.models.decoding import (
     changing_a_token_changes_no_logit_before_it,
     tokens,
 )
-from triad.door import build, compose
+from triad.config.build import build
+from triad.config.compose import compose
 from triad.layers.attention import Attention
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.layers.feedforward import GELU, SwiGLU

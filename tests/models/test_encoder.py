@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.conftest import REPOSITORY
-from triad import door
+from triad.config.build import build as built
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.layers.full_attention import PADDING
 from triad.models.count import count
@@ -16,9 +16,9 @@ from triad.optim.initialise import initialise
 
 CONF = REPOSITORY / "conf" / "model"
 COUNTS = REPOSITORY.parent / "shared" / "papers" / "exact_param_counts.json"
-POOLER = {"_target_": "triad.layers.masked_word.Pooler", "_partial_": True}
+POOLER = {"_target_": "triad.layers.bert_head.Pooler", "_partial_": True}
 TRUNK = {"transform": None, "pooler": POOLER}
-PAIRS = {"pooler": {"_target_": "triad.layers.masked_word.NextSentence", "_partial_": True}}
+PAIRS = {"pooler": {"_target_": "triad.layers.bert_head.NextSentence", "_partial_": True}}
 NAMES = ["encoder", "bert_base", "roberta_base"]
 every_encoder = pytest.mark.parametrize("name", NAMES)
 
@@ -27,7 +27,7 @@ def build(name: str, vocab_size: int, context: int = 512, **changes):
     node = OmegaConf.create({"context": context, "model": OmegaConf.load(CONF / f"{name}.yaml")})
     for key, value in changes.items():
         OmegaConf.update(node, f"model.{key.replace('__', '.')}", value, merge=False)
-    return door.build(OmegaConf.to_container(node.model, resolve=True))(vocab_size=vocab_size)
+    return built(OmegaConf.to_container(node.model, resolve=True))(vocab_size=vocab_size)
 
 
 def small(name: str, **changes):

@@ -10,8 +10,8 @@ from tests.models.test_encoder import COUNTS, build
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.layers.full_attention import PADDING
 from triad.models.count import count
+from triad.models.generation import greedy
 from triad.optim.initialise import initialise
-from triad.sampling import greedy
 
 TABLE_3 = REPOSITORY.parent / "shared" / "papers" / "attention_is_all_you_need.json"
 NAMES = ["encoder_decoder", "transformer_base", "t5_small", "switch_base_8"]

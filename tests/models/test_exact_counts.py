@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from triad.door import build, compose
+from triad.config.build import build
+from triad.config.compose import compose
 from triad.models.count import count
 
 SHARED = Path(__file__).parents[3] / "shared" / "papers" / "exact_param_counts.json"

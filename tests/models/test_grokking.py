@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triad.door import build, compose
+from triad.config.build import build
+from triad.config.compose import compose
 from triad.models.decoder import Decoder
 from triad.optim.initialise import initialise
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from triad.door import build, compose
-from triad.models.hugging_face import FAMILIES, Shape, exported, imported
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.formats.hugging_face import FAMILIES, Shape, exported, imported
 
 transformers = pytest.importorskip("transformers")
 

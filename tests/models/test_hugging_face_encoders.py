@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.models.test_encoder import PAIRS, build
+from triad.formats.hugging_face_encoders import FAMILIES, imported, places, theirs
 from triad.layers.full_attention import PADDING
-from triad.models.hugging_face_encoders import FAMILIES, imported, places, theirs
 
 transformers = pytest.importorskip("transformers")
 PLAIN = {"vocab_size": 17, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}

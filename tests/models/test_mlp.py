@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from triad.door import compose
+from triad.config.compose import compose
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.layers.initial import fan_in
 from triad.models.count import count

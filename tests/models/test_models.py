@@ -11,8 +11,8 @@ from tests.models.decoding import (
     changing_a_token_changes_no_logit_before_it,
     tokens,
 )
-from triad import door
-from triad.hardware import KEPT, recomputed
+from triad.config.build import build as built
+from triad.hardware.execution import KEPT, recomputed
 from triad.layers.attention import Attention, plain
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
@@ -27,7 +27,7 @@ def build(name, vocab_size=17, context=16, **changes):
         config = compose("train", [f"model={name}", f"context={context}"])
     for key, value in changes.items():
         OmegaConf.update(config.model, key.replace("__", "."), value, merge=False)
-    return door.build(OmegaConf.to_container(config, resolve=True)["model"])(vocab_size=vocab_size)
+    return built(OmegaConf.to_container(config, resolve=True)["model"])(vocab_size=vocab_size)
 
 
 def small(name, **changes):

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.optim import small
-from triad.door import depart
+from triad.launch.rank import depart
 
 STEPS = range(4)
 WORDS = {"sgd": ["optimizer.fused=false"], "soap": ["optimizer.frequency=2"]}  # fused SGD is refused there

@@ -5,11 +5,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from triad.door import build, compose
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.config.locations import CONF
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.routers.top_k import TopK
 from triad.optim.roles import decay_groups
-from triad.sentences import CONF
 
 NAMES = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
 OF_MATRICES = ("muon", "soap")

@@ -5,7 +5,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from triad.door import depart
+from triad.launch.rank import depart
 from triad.layers.initial import normal
 from triad.optim.initialise import initialise
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tests.optim import papers, small
-from triad.door import build
-from triad.launch import launch
+from triad.config.build import build
+from triad.launch.supervisor import launch
 from triad.optim.newton_schulz import orthogonal
 from triad.optim.roles import roles
 

@@ -5,8 +5,9 @@ from functools import partial
 import pytest
 import torch
 
+from triad.config.build import build
+from triad.config.compose import compose
 from triad.coordinates import growth, measured
-from triad.door import build, compose
 from triad.optim.parametrisation import MuP
 from triad.optim.roles import roles
 

@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.debug import CommDebugMode
 
-from triad.door import depart
+from triad.launch.rank import depart
 from triad.layers.attention import Attention
 from triad.layers.feedforward import SwiGLU
 from triad.layers.latent_attention import LatentAttention

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
-from triad.door import depart
-from triad.launch import launch
+from triad.launch.rank import depart
+from triad.launch.supervisor import launch
 from triad.layers.attention import Attention, KeyValueCache, flash, plain
 from triad.layers.key_shift import KeyShift
 from triad.layers.latent_attention import LatentAttention

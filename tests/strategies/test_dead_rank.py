@@ -14,7 +14,7 @@ SCRIPT = """
 import os, signal, sys
 sys.path.insert(0, {repository!r})
 from train import train
-from triad.door import command
+from triad.launch.command import command
 
 def work(run, **config):
     from triad.tasks.causal_lm import CausalLM

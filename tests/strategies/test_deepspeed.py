@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from triad.launch import launch
+from triad.launch.supervisor import launch
 from triad.strategies.deepspeed import DeepSpeed, autocast, settings
 
 HERE = Path(__file__).parent

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard
 
-from triad.door import depart
-from triad.launch import launch
+from triad.launch.rank import depart
+from triad.launch.supervisor import launch
 from triad.layers.moe import Experts, MixtureOfExperts
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.expert_choice import ExpertChoice
@@ -21,7 +21,7 @@ from triad.layers.routers.sinkhorn import Sinkhorn
 from triad.layers.routers.switch import Switch
 from triad.layers.routers.top_k import TopK
 from triad.strategies import expert
-from triad.strategies.shard import beside
+from triad.strategies.fsdp import beside
 
 EXPERTS, WIDTH, HIDDEN = 4, 6, 10
 LOADS = {  # rows of each expert, by process: experts 0 and 1 live on process 0

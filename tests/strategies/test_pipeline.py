@@ -10,11 +10,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from triad.door import build, compose, depart
-from triad.gradients import Gradient
-from triad.launch import launch
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.launch.rank import depart
+from triad.launch.supervisor import launch
 from triad.models.decoder import Decoder
-from triad.sampling import continuation
+from triad.models.generation import continuation
+from triad.optim.gradient import Gradient
 from triad.strategies.pipeline import ORDERS, Pipeline, micro_batches, placed
 from triad.strategies.stage import Stage, check, cut, spread
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from triad.launch import launch
+from triad.launch.supervisor import launch
 from triad.layers.attention import Attention
 from triad.layers.feedforward import GELU
 from triad.layers.latent_attention import LatentAttention

@@ -9,7 +9,7 @@ from triad.checkpoints.tensors import weights
 from triad.loggers.csv import read
 from triad.verify.compare import difference
 from triad.verify.matrix import Case, Layout
-from triad.verify.trial import prepare_case, train_all, write_corpus
+from triad.verify.runner import prepare_case, train_all, write_corpus
 
 pytestmark = pytest.mark.slow
 

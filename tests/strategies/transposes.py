@@ -13,8 +13,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from triad.door import depart
-from triad.strategies import borders, context, expert
+from triad.launch.rank import depart
+from triad.strategies import collectives as borders
+from triad.strategies import context, expert
 
 STEP = 1e-6
 

@@ -13,8 +13,9 @@ from torch import nn
 
 from triad.checkpoints.saving import write
 from triad.checkpoints.tensors import load
-from triad.door import depart
-from triad.strategies import portable, zero
+from triad.launch.rank import depart
+from triad.strategies import state as portable
+from triad.strategies import zero_state as zero
 from triad.strategies.deepspeed import autocast, imported, settings
 
 RULES = {

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from triad.sweep.whole import run
+from triad.sweep.controller import run
 
 
 def driver(words: dict) -> int:

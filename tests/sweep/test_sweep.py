@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import REPOSITORY
-from triad.sentences import Refusal
-from triad.sweep.file import read
-from triad.sweep.process import share
+from triad.config.errors import Refusal
+from triad.sweep.controller import run
 from triad.sweep.slurm import submit
 from triad.sweep.study import Study
-from triad.sweep.whole import run
+from triad.sweep.sweep_file import read
+from triad.sweep.trial_process import share
 
 TRIAL = Path(__file__).with_name("trial.py")
 FILE = f"""program: {TRIAL}

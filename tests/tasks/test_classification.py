@@ -12,8 +12,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from triad.checkpoints.saving import write
 from triad.checkpoints.tensors import start_part_from
+from triad.layers.bert_head import Pooler, Transform
 from triad.layers.initial import fan_in
-from triad.layers.masked_word import Pooler, Transform
 from triad.loggers.csv import read
 from triad.models.classifier import Classifier
 from triad.models.lstm import LSTM

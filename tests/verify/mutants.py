@@ -1,6 +1,6 @@
 """Eight mistakes that training programs have really made, each put into a process for one run.
 
-`python mutants.py BUG/RUN...` is triad.verify.many with one law broken in each run.
+`python mutants.py BUG/RUN...` is triad.verify.worker with one law broken in each run.
 """
 
 import os
@@ -14,13 +14,13 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor
 
-from triad import gradients
 from triad.data.batches import IGNORED, ValBatches
-from triad.door import depart
+from triad.launch.rank import depart
 from triad.layers.moe import MixtureOfExperts
+from triad.optim import gradient as gradients
 from triad.tasks import causal_lm
 from triad.tasks.causal_lm import CausalLM
-from triad.verify.many import main
+from triad.verify.worker import main
 
 Patch = pytest.MonkeyPatch
 

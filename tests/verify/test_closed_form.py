@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from triad.verify.matrix import LAYOUTS, Case
-from triad.verify.trial import Result, trials
+from triad.verify.runner import Result, trials
 
 FOLDED = ("interleaved", "zero_bubble", "zbv", "dualpipev")  # two stages a process
 FOUR = ("hsdp", "shard 2 x tensor 2")

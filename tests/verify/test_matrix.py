@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from triad.verify.matrix import LAYOUTS, MAIN, PARTS, Case, covering, everything, models
-from triad.verify.trial import Result, trials
+from triad.verify.runner import Result, trials
 
 COVERING = list(covering())
 

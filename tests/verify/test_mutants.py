@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from triad.launch import launch
+from triad.launch.supervisor import launch
 from triad.verify.compare import Difference, difference
 from triad.verify.matrix import LAYOUTS, SMALL, Case
-from triad.verify.trial import TOLERANCE, prepare_case, trials, write_corpus
+from triad.verify.runner import TOLERANCE, prepare_case, trials, write_corpus
 
 SCRIPT = Path(__file__).with_name("mutants.py")
 FSDP = next(layout for layout in LAYOUTS if layout.name == "fsdp")
@@ -33,7 +33,7 @@ def differences(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[s
     folder = tmp_path_factory.mktemp("mutants")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
-        patch.setattr("triad.verify.trial.SMALL", WIDE)
+        patch.setattr("triad.verify.runner.SMALL", WIDE)
         assert not trials([CASE], folder)[0].wrong  # unbroken, the same case is green
         runs = [prepare_case(CASE, folder / bug, write_corpus(folder))[1] for bug in BUGS]
         assert launch([sys.executable, str(SCRIPT), *map(str, runs)], FSDP.ranks, threads=1) == 0

@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, Trainer
 from triad.checkpoints.folder import chosen, complete, facts, fault, place
 from triad.checkpoints.saving import LEAVING_S, Saver, State
 from triad.checkpoints.tensors import index, load, misfit, shapes
-from triad.layout import described
-from triad.manifest import Facts
+from triad.config.processes import described
+from triad.storage.manifest import Facts
 
 
 class Checkpoint(Callback):
@@ -24,7 +24,7 @@ class Checkpoint(Callback):
     parameter name, an attribute `keeps` says what they are called.
     """
 
-    looks_on = True  # changes no figure of the run: triad.mathematics
+    looks_on = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, run: Path, config: dict, every_steps: int, keep: int, monitor: str) -> None:
         if every_steps < 1 or keep < 1:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from triad.callbacks.checkpoint import Checkpoint
-from triad.gradients import Gradient
+from triad.optim.gradient import Gradient
 from triad.optim.initialise import plain_name
 from triad.optim.roles import ROLES, roles
 
@@ -28,7 +28,7 @@ class GradientCheck(Callback):
     finite, so nothing is stopped. On the other steps this costs one look at one number.
     """
 
-    looks_on = True  # changes no figure of the run: triad.mathematics
+    looks_on = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, every_steps: int, vanishing: float, exploding: float) -> None:
         if every_steps < 1 or not 0 <= vanishing < exploding:

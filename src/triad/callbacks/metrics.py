@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from triad.hardware import peak_flops
+from triad.hardware.device import peak_flops
 
 SHOWN = ("train/loss", "train/gradient_norm", "train/lr", "perf/tokens_per_s", "perf/mfu")
 
@@ -27,7 +27,7 @@ class Metrics(Callback):
     mfu = tokens/s * FLOPs per token / (devices * peak FLOP/s)      Chowdhery et al. 2022, arXiv:2204.02311
     """
 
-    looks_on = True  # changes no figure of the run: triad.mathematics
+    looks_on = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, every_steps: int, context: int) -> None:
         self.every_steps, self.context = max(1, every_steps), context

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from triad.manifest import MANIFEST, Facts, Part, damage, opened
+from triad.storage.manifest import MANIFEST, Facts, Part, damage, opened
 
 INDEX = ".metadata"
 FACTS = {"step", "metric", "position", "random", "layout", "tensors", "callbacks", "config"}

@@ -23,9 +23,9 @@ from torch.distributed.tensor import DTensor
 
 from triad.checkpoints.folder import INDEX, rotate
 from triad.checkpoints.tensors import flattened
-from triad.manifest import Facts, Files, described, seal, sync
-from triad.sentences import one_line
-from triad.strategies.portable import Stretch
+from triad.config.errors import one_line
+from triad.storage.manifest import Facts, Files, described, seal, sync
+from triad.strategies.state import Stretch
 
 State = dict[str, dict[str, Any]]
 

@@ -16,9 +16,9 @@ from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, Stora
 from torch.distributed.checkpoint.planner import LoadPlan
 
 from triad.checkpoints.folder import INDEX, used
-from triad.sentences import one_line
-from triad.strategies import portable
-from triad.strategies.portable import Stretch
+from triad.config.errors import one_line
+from triad.strategies import state as portable
+from triad.strategies.state import Stretch
 
 Shapes = Mapping[str, tuple[int, ...]]
 Entry = tuple[tuple[int, ...], torch.dtype]  # shape and type

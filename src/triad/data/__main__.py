@@ -3,8 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
-from triad.door import build, compose
-from triad.verbs import verb
+from triad.config.build import build
+from triad.config.command_line import verb
+from triad.config.compose import compose
 
 
 def show(show: int, overrides: list[str]) -> None:
@@ -12,10 +13,10 @@ def show(show: int, overrides: list[str]) -> None:
 
     Takes the same words as train.py: `python -m triad.data show=3 data=text data.path=books/ context=128`.
     """
-    from triad.data.cache import home
-    from triad.data.module import Windows
     from triad.data.show import describe
-    from triad.data.tokens import prepare
+    from triad.data.token_files import prepare
+    from triad.data.windows import Windows
+    from triad.storage.cache import home
 
     config = compose(overrides)
     source = build(config["data"])

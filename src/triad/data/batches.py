@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from triad.data.order import count_windows, start_of, window_of
-from triad.data.tokens import TokenFile
+from triad.data.shuffle import count_windows, start_of, window_of
+from triad.data.token_files import TokenFile
 
 IGNORED = -100  # the target that cross entropy leaves out
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from triad.data.batches import IGNORED
-from triad.data.order import window_of
 from triad.data.pairs import Pairs, padded
-from triad.data.tokens import TokenFile
+from triad.data.shuffle import window_of
+from triad.data.token_files import TokenFile
 
 
 class DocumentFile:

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from triad.data.order import window_of
-from triad.data.tokens import TokenFile, Tokens
+from triad.data.shuffle import window_of
+from triad.data.token_files import TokenFile, Tokens
 
 NOTHING = -1  # in the place of a word, where a row has ended
 JITTER = 0.2  # of a length: whose neighbour a pair is differs between epochs

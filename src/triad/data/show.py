@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from triad.data.batches import spans
+from triad.data.token_files import TokenFile
 from triad.data.tokenizers import Tokenizer
-from triad.data.tokens import TokenFile
 
 
 class Row(NamedTuple):

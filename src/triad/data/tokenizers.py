@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from triad.data.cache import cached
-from triad.data.sources import Source
-from triad.manifest import fingerprint
+from triad.data.sources.source import Source
+from triad.storage.cache import cached
+from triad.storage.manifest import fingerprint
 
 SAMPLE_BYTES = 20 << 20  # a sentencepiece model learns from this much text at most
 SENTENCE = 4096  # characters of one training sentence: so long that a cut seldom matters

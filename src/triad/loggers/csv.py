@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from triad.figures import read
+from triad.runs.metrics import read
 
 
 class CSV(Logger):

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from triad import quiet
-from triad.figures import read
-from triad.sentences import one_line
+from triad.config.errors import one_line
+from triad.loggers import silent_wandb as quiet
+from triad.runs.metrics import read
 
 LOADS = "train/load/"
 STEP = "trainer/global_step"  # as Lightning's logger calls it

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from triad.layers.bert_head import BiasedReadout
 from triad.layers.full_attention import visible
-from triad.layers.masked_word import BiasedReadout
 from triad.layers.moe import Routing
 from triad.layers.readout import Readout
 from triad.layers.residual import through

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from triad.models.names import plain_name
-from triad.optim.roles import Role, roles
+from triad.optim.roles import Role, plain_name, roles
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from triad.optim.beside import Beside, of_matrices, split
+from triad.optim.auxiliary_adamw import Beside, of_matrices, split
 from triad.optim.newton_schulz import Dtype, fast_dtype, orthogonal
 from triad.optim.sharded import alike, apart, evaluated, gradients, in_range, locals_of, moving, whole
 

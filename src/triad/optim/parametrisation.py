@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from triad.models.names import plain_name
-from triad.optim.roles import roles
+from triad.optim.roles import plain_name, roles
 
 
 class Standard:

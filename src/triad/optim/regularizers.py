@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from triad.gradients import Gradient
+from triad.optim.gradient import Gradient
 from triad.optim.roles import ROLES, Role
 
 

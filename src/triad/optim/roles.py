@@ -55,3 +55,8 @@ def _role(name: str, owner: nn.Module, parameter: nn.Parameter) -> Role:
     if module == "router":
         return "router"
     return "head" if module == "head" else "matrix"
+
+
+def plain_name(name: str) -> str:
+    """The name without what checkpointing and compilation put around a module."""
+    return name.replace("_checkpoint_wrapped_module.", "").replace("_orig_mod.", "")

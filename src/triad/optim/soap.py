@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from triad.optim.beside import Beside, of_matrices, split
+from triad.optim.auxiliary_adamw import Beside, of_matrices, split
 from triad.optim.sharded import (
     alike,
     apart,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from triad.gradients import Gradient
+from triad.optim.gradient import Gradient
 from triad.optim.roles import Role, decay_groups, roles
 
 

@@ -18,7 +18,7 @@ from triad.layers.attention import Attention
 from triad.layers.latent_attention import LatentAttention
 from triad.layers.moe import MixtureOfExperts, Routing
 from triad.layers.position import Learned, LearnedBehindPadding, Rotary
-from triad.strategies.unofficial import all_gather_single, reduce_scatter_single
+from triad.strategies.torch_private import all_gather_single, reduce_scatter_single
 
 
 class Zigzag:

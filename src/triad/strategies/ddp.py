@@ -8,8 +8,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from triad.gradients import Gradient
-from triad.strategies.portable import tensors
+from triad.optim.gradient import Gradient
+from triad.strategies.state import tensors
 
 
 class DDP(DDPStrategy):

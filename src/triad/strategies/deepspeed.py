@@ -17,8 +17,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from triad.strategies import zero
-from triad.strategies.portable import Tensors
+from triad.strategies import zero_state as zero
+from triad.strategies.state import Tensors
 
 
 class DeepSpeed(DDPStrategy):

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 
-from triad.gradients import Gradient, complete
-from triad.layout import DEALT
+from triad.config.processes import DEALT
+from triad.optim.gradient import Gradient, complete
 from triad.strategies import context, expert, tensor
 from triad.strategies.context import Zigzag
-from triad.strategies.portable import tensors
-from triad.strategies.shard import shard
-from triad.strategies.unofficial import flattened, product
+from triad.strategies.fsdp import shard
+from triad.strategies.state import tensors
+from triad.strategies.torch_private import flattened, product
 
 AXES = ("pipeline", "data_replicate", "data_shard", "context", "expert", "tensor")
 

@@ -8,8 +8,8 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
-from triad.gradients import Gradient
-from triad.strategies.portable import tensors
+from triad.optim.gradient import Gradient
+from triad.strategies.state import tensors
 
 
 class Single(SingleDeviceStrategy):

@@ -22,7 +22,7 @@ from triad.layers.latent_attention import LatentAttention
 from triad.layers.mask import ALiBi
 from triad.layers.moe import Experts, MixtureOfExperts
 from triad.layers.position import Learned, LearnedBehindPadding
-from triad.strategies.borders import Border
+from triad.strategies.collectives import Border
 
 # What holds parameters and is either cut below or works on each token alone.
 KNOWN = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm, Experts)

@@ -14,12 +14,12 @@ from contextlib import suppress
 from statistics import fmean
 from typing import IO, Any, NamedTuple
 
-from triad import run as runs
-from triad.sentences import Refusal
-from triad.sweep import process
-from triad.sweep.runs import Run, Setting, claim, command, logged, progress, runs_of, size, unlogged, value
-from triad.sweep.screen import Screen
+from triad.config.errors import Refusal
+from triad.runs import directory as runs
+from triad.sweep import trial_process as process
+from triad.sweep.progress import Screen
 from triad.sweep.study import Point, Study
+from triad.sweep.trials import Run, Setting, claim, command, logged, progress, runs_of, size, unlogged, value
 
 PATIENCE = 3  # times that a run is started again after it was killed without having come further
 FULL_BYTES = 1 << 20

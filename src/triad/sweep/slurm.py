@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from triad.sentences import Refusal, one_line
+from triad.config.errors import Refusal, one_line
 
 SHARED = ("timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node", "name")
 

@@ -24,10 +24,10 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from triad.sentences import Refusal, one_line
-from triad.sweep.file import GOALS, Sweep
-from triad.sweep.rungs import Halving
-from triad.sweep.space import word
+from triad.config.errors import Refusal, one_line
+from triad.sweep.search_space import word
+from triad.sweep.successive_halving import Halving
+from triad.sweep.sweep_file import GOALS, Sweep
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)

@@ -18,10 +18,10 @@ from triad.checkpoints.tensors import start_from
 from triad.layers.cross_entropy import IGNORED, cross_entropy_sum
 from triad.layers.routing import SEEN
 from triad.models.count import count
+from triad.models.generation import continuation
 from triad.optim.initialise import initialise
 from triad.optim.rebalance import Rebalance
 from triad.optim.update import Update
-from triad.sampling import continuation
 
 
 class CausalLM(LightningModule):

@@ -8,7 +8,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from triad.layers.scrambled import GOLDEN, LARGEST, scrambled
+from triad.layers.splitmix64 import GOLDEN, LARGEST, scrambled
 
 
 def draws(purpose: str, rows_B: Tensor, length: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
-from triad.layers.scrambled import LARGEST, fraction
+from triad.layers.splitmix64 import LARGEST, fraction
 from triad.optim.update import Update
 from triad.tasks.causal_lm import CausalLM
 from triad.tasks.draws import draws

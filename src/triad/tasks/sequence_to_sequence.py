@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.cross_entropy import IGNORED
+from triad.models.generation import greedy
 from triad.optim.update import Update
-from triad.sampling import greedy
 from triad.tasks.causal_lm import CausalLM
 
 

@@ -8,7 +8,7 @@ python -m triad.verify model=moe strategy=expert trainer.devices=2        your o
 
 from pathlib import Path
 
-from triad.verbs import verb
+from triad.config.command_line import verb
 
 
 def verify(
@@ -30,7 +30,7 @@ def verify(
 
     from triad.verify import matrix
     from triad.verify.report import show
-    from triad.verify.trial import own, trials
+    from triad.verify.runner import own, trials
 
     with TemporaryDirectory() as scratch:
         folder = Path(keep or scratch)

@@ -5,8 +5,9 @@ from functools import cache
 from itertools import product
 from typing import NamedTuple
 
-from triad.door import build, compose
-from triad.sentences import CONF
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.config.locations import CONF
 
 ROWS = 52  # 2, 3 and 7 micro-batches leave a smaller last one, on 1, 2 and 4 data-parallel processes
 STEPS = 4

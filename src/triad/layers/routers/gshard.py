@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from triad.layers.routing import Routing, TokensChoose, capacity, entropy, length, load, logits, mean, within
-from triad.layers.scrambled import GOLDEN, fraction, scrambled
+from triad.layers.splitmix64 import GOLDEN, fraction, scrambled
 
 
 class GShard(nn.Module):

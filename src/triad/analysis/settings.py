@@ -1,0 +1,186 @@
+"""Run directories as points to compare: what differs between them, and what each came to."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from triad.config.command_line import key_of
+from triad.config.errors import Refusal
+from triad.config.identity import leaves, looks_on
+from triad.config.schema import suggestion
+from triad.runs import directory as directories
+
+NAMES = ("seed", "run_id", "output_dir", "tags", "logger")  # keys that make no other setting
+
+
+class Run(NamedTuple):
+    """A run directory: its resolved configuration as dotted keys, the words typed, and its result if any.
+
+    Without the callbacks that only look on: they make no other setting.
+    """
+
+    directory: Path
+    config: dict[str, Any]
+    words: dict[str, str]
+    result: dict[str, float]
+    state: str
+    seed: int
+
+
+class Setting(NamedTuple):
+    """Runs that differ by nothing but the seed, and the values of the keys in which settings differ."""
+
+    values: dict[str, Any]
+    runs: list[Run]
+
+    def figures(self, metric: str) -> dict[int, float]:
+        """A metric for each seed that has it, by seed; the same seed run twice counts once, as the mean."""
+        found: dict[int, list[float]] = {}
+        for run in self.runs:
+            if metric in run.result:
+                found.setdefault(run.seed, []).append(float(run.result[metric]))
+        return {seed: sum(values) / len(values) for seed, values in sorted(found.items())}
+
+    def value(self, key: str) -> Any:
+        """A key's value, of those that differ or any other of the configuration; None where there is none."""
+        return self.values[key] if key in self.values else self.runs[0].config.get(key)
+
+    @property
+    def label(self) -> str:
+        """What sets it apart, or its run's name where nothing does."""
+        words = [f"{short(key)}={cell(value)}" for key, value in self.values.items() if value is not None]
+        return ", ".join(words) or self.runs[0].directory.name
+
+
+def directories_of(words: list[str], keys: list[str]) -> list[Path]:
+    """The run directories that words name or hold.
+
+    Raises Refusal at a word that is nothing of the kind; `keys` are the words that would not be one.
+    """
+    found: dict[Path, None] = {}
+    for word in words:
+        path = Path(word)
+        if not path.exists():
+            known = keys if "=" in word else _beside(path)
+            near = suggestion(word.partition("=")[0] if "=" in word else path.name, known)
+            raise Refusal(f"{word}: no run is there{near}")
+        found |= dict.fromkeys(_inside(path))
+    if not found:
+        raise Refusal(f"{' '.join(words[:3])}: no run is there; python train.py makes one")
+    return list(found)
+
+
+def _beside(path: Path) -> list[str]:
+    return sorted(found.parent.name for found in path.parent.glob("*/config.yaml"))
+
+
+def _inside(path: Path, depth: int = 2) -> list[Path]:
+    """A run directory itself, or the runs in a directory of runs or of sweeps."""
+    if (path / "config.yaml").is_file():
+        return [path]
+    if not depth or not path.is_dir():
+        return []
+    return [run for inner in sorted(path.iterdir()) for run in _inside(inner, depth - 1)]
+
+
+def load(directory: Path, state: str | None = None) -> Run:
+    """Read a run directory. One that was never written (its words were refused) has a name and a state."""
+    if not (directory / "config.yaml").is_file():
+        return Run(directory, {}, {}, {}, state or "not started", 0)
+    config = directories.read_config(directory) or {}
+    overrides = directory / "overrides.json"
+    words = json.loads(overrides.read_text(encoding="utf-8")) if overrides.is_file() else []
+    result = directories.result(directory)
+    numbers = {key: value for key, value in (result or {}).items() if isinstance(value, int | float)}
+    failed = (directory / "error.txt").is_file()
+    told = "finished" if result is not None else "failed" if failed else "unfinished"
+    typed = {key_of(word): word.partition("=")[2] for word in words}
+    acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not looks_on(node)}
+    known = dict(leaves(config | ({"callbacks": acting} if "callbacks" in config else {})))
+    return Run(directory, known, typed, numbers, state or told, config.get("seed", 0))
+
+
+def settings(runs: list[Run]) -> list[Setting]:
+    """Put the runs of one setting together, and say in which keys the settings differ."""
+    together: dict[str, list[Run]] = {}
+    for run in runs:
+        same = {key: value for key, value in run.config.items() if key.partition(".")[0] not in NAMES}
+        name = _text(same) if same else str(run.directory)
+        together.setdefault(name, []).append(run)
+    groups = [sorted(group, key=lambda run: run.seed) for group in together.values()]
+    written = [group[0] for group in groups if group[0].config]
+    columns = differing(written, {key for run in runs for key in run.words})
+    return [
+        Setting({key: _value(key, group, runs) for key in columns} if group[0].config else {}, group)
+        for group in groups
+    ]
+
+
+def differing(runs: list[Run], typed: set[str]) -> list[str]:
+    """Keys that tell settings apart: those typed that differ, then as few others as it takes.
+
+    Most keys that differ follow from others (`scheduler.steps` from `trainer.max_steps`, a whole model's from
+    `model=moe`): a key that nobody typed is left out where the keys before it determine it.
+    """
+    keys = dict.fromkeys(key for run in runs for key in (*run.words, *run.config))
+    chosen = [key for key in keys if key in typed]
+    others = sorted((key for key in keys if key not in typed), key=lambda key: not key.endswith("._target_"))
+    found: list[str] = []
+    known = [""] * len(runs)  # what the found keys say of each run
+    for key in [*chosen, *others]:
+        texts = [_text(_value(key, [run], runs)) for run in runs]
+        told = dict(zip(known, texts, strict=True))
+        if key.partition(".")[0] in NAMES or len(set(texts)) < 2:
+            continue
+        if key in typed or any(told[old] != text for old, text in zip(known, texts, strict=True)):
+            found.append(key)
+            known = [old + text for old, text in zip(known, texts, strict=True)]
+    return found
+
+
+def _value(key: str, group: list[Run], runs: list[Run]) -> Any:
+    """A key's value in a setting: that of the resolved configuration; of a group, the choice that was typed.
+
+    A choice that was not typed is known where another run typed it and has the same node; else it is None.
+    """
+    run = group[0]
+    if key in run.config or any(key in other.config for other in runs):
+        return run.config.get(key)
+    typed = [member.words[key] for member in group if key in member.words]
+    if typed or not (node := _node(key, run)):
+        return typed[0] if typed else None
+    return next(
+        (other.words[key] for other in runs if key in other.words and _node(key, other) == node), None
+    )
+
+
+def _node(group: str, run: Run) -> dict[str, Any]:
+    return {key: value for key, value in run.config.items() if key.startswith(f"{group}.")}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def short(key: str) -> str:
+    """A key as a column is called."""
+    return key.removesuffix("._target_")
+
+
+def cell(value: Any) -> str:
+    """A value as a table shows it: a number, a class by its name, empty where there is none."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, str):
+        return value.rpartition(".")[2] if value.startswith(("triad.", "torch.", "lightning.")) else value
+    return json.dumps(value, default=str)
+
+
+def number(value: float) -> str:
+    """Five digits, or all of a count up to ten million: 0.001, 3.4567, 512000, 1.3e12."""
+    if abs(value) < 1e7 and value == int(value):
+        return f"{value:.0f}"
+    return re.sub(r"e\+0*", "e", f"{value:.5g}")

@@ -1,0 +1,102 @@
+"""What a person sees of a run: one screen when it opens, one when it closes."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from triad.analysis.loss_picture import curve, loads
+from triad.data.token_files import Tokens
+from triad.data.tokenizers import Tokenizer
+from triad.hardware.device import describe
+from triad.runs import directory as runs
+from triad.runs.metrics import SPEEDS, TAKEN, figures, read
+
+
+class Screens(Callback):
+    """Print what will be trained on what, and what came of it; write result.json: the run is finished.
+
+    The result is written when all is done, after the last checkpoint; also by a run that was killed between
+    these two and is resumed, though it has no step left to train. `curve` draws the losses to curve.png and,
+    where there are experts, their loads to loads.png.
+    """
+
+    looks_on = True  # changes no figure of the run: triad.config.identity
+
+    def __init__(self, run: Path, tokenizer: Tokenizer, tokens: Tokens, context: int, curve: bool) -> None:
+        self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
+        self.picture = run / "curve.png" if curve else None
+
+    def on_fit_start(self, trainer: Trainer, task: Any) -> None:
+        if trainer.is_global_zero:
+            (self.run / "result.json").unlink(missing_ok=True)  # no longer finished, when it is made longer
+            if not (self.run / "tokenizer").exists():
+                self.tokenizer.save(self.run / "tokenizer")
+            _show(self._opening(trainer, task))
+
+    def on_fit_end(self, trainer: Trainer, task: Any) -> None:
+        if trainer.is_global_zero:
+            rows = read(self.run / "metrics.csv")
+            result: dict[str, Any] = figures(rows) | {"steps": trainer.global_step}
+            if xz := self.tokens.xz_bits_per_byte:
+                result["xz/bits_per_byte"] = xz
+            runs.finish(self.run, result)
+            if self.picture:
+                curve(self.picture, rows)
+                loads(self.picture.with_name("loads.png"), rows)
+            _show(self._closing(result))
+
+    def _opening(self, trainer: Trainer, task: Any) -> dict[str, str]:
+        total, active = task.count[:2]
+        rows = _sizes(trainer.datamodule, trainer.global_step, trainer.max_steps)
+        trained = trainer.datamodule.first_row(trainer.max_steps) * self.context
+        train, val = self.tokens.train, self.tokens.val
+        strategy, hardware = trainer.strategy, task.hardware
+        device = describe(strategy.root_device)
+        return {
+            "model": f"{type(task.model).__name__.removeprefix('FSDP')}, {total:,} parameters"
+            + (f", {active:,} active per token" if active != total else ""),
+            "data": f"{len(train.tokens):,} tokens to train on, {len(val.tokens):,} to validate, vocabulary"
+            f" {self.tokenizer.vocab_size:,} ({val.bytes_per_token:.2f} bytes per token)",
+            "batch": f"{rows} sequences x {self.context} tokens, {hardware.micro_batch_size or 'all'} at a"
+            f" time; {trainer.max_steps:,} steps, {trained:,} tokens",
+            "layout": f"{_layout(strategy)} on {trainer.world_size} x {device}; {trainer.precision},"
+            f" attention {hardware.attention}" + (", compiled" if hardware.compile else ""),
+            "run": str(self.run),
+        }
+
+    def _closing(self, result: dict[str, Any]) -> dict[str, str]:
+        best = [key for key in result if key.startswith("val/") or key in SPEEDS]
+        took = [key for key in TAKEN if key in result]
+        facts = {
+            name: "  ".join(f"{key} {result[key]:.4g}" for key in keys)
+            for name, keys in (("best", best), ("took", took))
+        }
+        xz = self.tokens.xz_bits_per_byte
+        if xz and "val/bits_per_byte" in result:
+            facts["xz -9e"] = f"{xz:.4g} bits per byte of the same validation text"
+        if self.picture:
+            facts["curve"] = str(self.picture)
+        if "val/bits_per_byte" in result:  # it codes a text, and can continue one
+            facts["sample"] = f'python -m triad.generate run={self.run} prompt="def "'
+        return facts | {
+            "resume": f"python train.py resume={self.run} trainer.max_steps={2 * result['steps']}",
+            "compare": f"python -m triad.compare {self.run.parent}/*",
+        }
+
+
+def _layout(strategy: Any) -> str:
+    """A strategy by name, a mesh with the axes that are split."""
+    degrees = getattr(strategy, "degrees", {})
+    split = ", ".join(f"{axis} {degree}" for axis, degree in degrees.items() if degree > 1)
+    return f"{type(strategy).__name__} ({split})" if split else type(strategy).__name__
+
+
+def _sizes(data: Any, step: int, steps: int) -> str:
+    """Sequences of the next step, and of the last one if it has others."""
+    sizes = dict.fromkeys((data.batch_rows(step), data.batch_rows(max(steps - 1, step))))
+    return " to ".join(map(str, sizes))
+
+
+def _show(facts: dict[str, str]) -> None:
+    print("\n".join(f"{key:<8} {value}" for key, value in facts.items()), flush=True)

@@ -1,0 +1,41 @@
+"""From a checked configuration to objects."""
+
+from functools import partial
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+from triad.config.errors import Refusal
+from triad.config.schema import check
+
+
+def build(node: Any) -> Any:
+    """Call what a configuration names, inner calls first; `_partial_: true` makes a factory instead.
+
+    Every target is checked against the allowed packages and its signature before any is imported. Our own few
+    lines and not hydra.utils.instantiate: its factories check their target at every call, 0.1 ms (2026-11).
+    """
+    for fault in check(node):
+        raise Refusal(fault)
+    return _built(node)
+
+
+def _built(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_built(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    parts = {key: _built(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    if "_target_" not in node:
+        return parts
+    module, _, name = node["_target_"].rpartition(".")
+    target = getattr(import_module(module), name)
+    return partial(target, **parts) if node.get("_partial_") else target(**parts)
+
+
+def supply(part: Any, offers: dict[str, Any]) -> Any:
+    """Call a factory with those of the offers that it has arguments for; others are finished already."""
+    if not isinstance(part, partial):
+        return part
+    asked = signature(part.func).parameters
+    return part(**{name: offer for name, offer in offers.items() if name in asked})

@@ -1,0 +1,60 @@
+"""The door of `python -m triad.<verb>`: words of the form key=value become the arguments of one function."""
+
+import sys
+from collections.abc import Callable
+from inspect import Parameter, getdoc, signature
+from typing import Any
+
+from triad.config.errors import Refusal
+from triad.config.messages import answer
+from triad.config.schema import fits, suggestion
+
+
+def verb(function: Callable) -> None:
+    """The door of `python -m triad.<verb>`: key=value words become arguments, the rest overrides."""
+    if {"-h", "--help"} & {*sys.argv[1:]}:
+        print(getdoc(function), "\n\n", _usage(function), sep="")
+        return
+    try:
+        function(**_words(function, sys.argv[1:]))
+    except Exception as error:
+        sys.exit(answer(error))
+
+
+def _words(function: Callable, words: list[str]) -> dict[str, Any]:
+    """key=value words as arguments of a verb; what it does not know goes to `overrides`, if it takes them."""
+    arguments: dict[str, Any] = {}
+    parameters = signature(function).parameters
+    rest = []
+    for word in words:
+        key, sign, value = word.partition("=")
+        if not sign or key not in parameters or key == "overrides":
+            rest.append(word)
+            continue
+        arguments[key], fault = fits(None if value == "null" else value, parameters[key].annotation)
+        if fault:
+            raise Refusal(f"{word}: {fault}")
+    if "overrides" in parameters:
+        arguments["overrides"] = rest
+    elif rest:
+        raise Refusal(f"{rest[0]} is not understood{suggestion(rest[0].partition('=')[0], list(parameters))}")
+    for name, parameter in parameters.items():
+        if parameter.default is Parameter.empty and name not in arguments:
+            raise Refusal(f"{name}=... is needed")
+    return arguments
+
+
+def _usage(function: Callable) -> str:
+    words = (
+        f"{name}={'...' if parameter.default is Parameter.empty else parameter.default}"
+        for name, parameter in signature(function).parameters.items()
+        if name != "overrides"
+    )
+    module = sys.modules["__main__"].__spec__
+    name = module.name.removesuffix(".__main__") if module else function.__module__
+    return f"usage: python -m {name} {' '.join(words)}"
+
+
+def key_of(word: str) -> str:
+    """The key that a word of the command line sets."""
+    return word.lstrip("+~").partition("=")[0].partition("@")[0]

@@ -1,0 +1,114 @@
+"""From the command line to a checked, plain configuration: Hydra composes, everything is validated once."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from triad.config import provenance as origins
+from triad.config.errors import Refusal
+from triad.config.locations import CONF
+from triad.config.messages import of_resolver
+from triad.config.processes import resolve_devices
+from triad.config.refusals import refusals
+from triad.config.schema import check, fits, suggestion
+
+DIALS = {
+    "seed": int,
+    "context": int,
+    "packed": bool,
+    "decay": list[str],
+    "tags": list[str],
+    "run_id": str | None,
+    "output_dir": str,
+    "weights": str | None,
+}
+
+
+def steps_of(tokens: int, *, _root_: DictConfig) -> int:
+    """`${steps_of:409_600}`: the steps that train on so many tokens, with the batch and context of the run.
+
+    For comparisons at equal tokens; rounded up. Raises Refusal for a batch whose size changes.
+    """
+    batch, context = _root_.batch, _root_.context
+    if not isinstance(tokens, int):
+        raise Refusal(f"${{steps_of:{tokens}}}: a whole number of tokens, such as 409_600")
+    if {"then", "start"} & batch.keys() or not isinstance(batch.size, int) or batch.size * context < 1:
+        raise Refusal(f"${{steps_of:{tokens}}} needs a batch of one size: use batch=fixed")
+    return -(-tokens // (batch.size * context))
+
+
+OmegaConf.register_new_resolver("steps_of", steps_of, replace=True)
+
+
+def compose(overrides: list[str]) -> dict:
+    """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return validated(compose("train", overrides))
+
+
+def validated(composed: DictConfig) -> dict:
+    """Resolve, check the dials and every node against its signature, refuse the impossible."""
+    try:
+        config = cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        said = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
+        raise Refusal(of_resolver(error) or said) from None
+    config.pop("router", None)  # a part of models, which hold it where they refer to it
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    for key in config:
+        if key not in groups and key not in DIALS:
+            raise Refusal(f"{key} is not a key of conf/train.yaml{suggestion(key, [*DIALS, *groups])}")
+        if key in DIALS:
+            config[key], fault = fits(config[key], DIALS[key])
+            if fault:
+                raise Refusal(f"{key}={config[key]}: {fault}")
+    for fault in check({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
+        raise Refusal(fault)
+    resolve_devices(config)
+    for fault in refusals(config):
+        raise Refusal(fault)
+    return config
+
+
+def origins_of(config: dict, words: list[str]) -> origins.Chains:
+    """Where the values of a configuration composed from `words` come from; Hydra must be at work."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
+
+    loader = GlobalHydra.instance().config_loader()
+    folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+    laid = [
+        origins.of_file(path, file.package)
+        for file in loader.compute_defaults_list("train", words, RunMode.RUN).defaults
+        for path in [folder / f"{file.config_path}.yaml" for folder in folders]
+        if path.is_file()
+    ]
+    for word in OverridesParser.create().parse_overrides(words):
+        value = word.value()
+        choice = (CONF / word.key_or_group).is_dir() and not isinstance(value, dict)
+        if not choice and not word.is_delete():
+            laid.append(origins.of_word(word.key_or_group, value, str(word.input_line)))
+    return origins.chains(config, laid)
+
+
+def explained(overrides: list[str]) -> tuple[dict, origins.Chains]:
+    """The configuration for some words of train.py, and where its values come from."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = validated(compose("train", overrides))
+        return config, origins_of(config, overrides)
+
+
+def references(node: Any, path: str = "") -> set[str]:
+    """Keys whose value is a reference to another key: they change when that one does."""
+    found = set()
+    for key in node if OmegaConf.is_dict(node) else ():
+        inner = f"{path}.{key}".lstrip(".")
+        found |= {inner} if OmegaConf.is_interpolation(node, key) else references(node._get_node(key), inner)
+    return found

@@ -1,0 +1,257 @@
+"""What a configuration may call and with which arguments, read from source without importing it.
+
+A `_target_` names a function or class; its signature is its schema. Importing torch to find a spelling
+mistake would take seconds, so names and annotations are read from the syntax tree of the file that defines
+the target. Only files of the allowed packages are ever looked at: a configuration from a stranger's run
+cannot reach `os.system`, not even through a module that imports `os`.
+"""
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import GenericAlias
+from typing import Any, Literal, NamedTuple, Union
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+# Parts that a configuration is made of. Not `triad` as a whole: a stranger's must not reach the launcher.
+PARTS = "layers models tasks optim schedules hardware strategies callbacks loggers data verify.record"
+ALLOWED = (
+    *(f"triad.{part}" for part in PARTS.split()),
+    "torch.nn",
+    "torch.optim",
+    "lightning.pytorch.Trainer",
+    "lightning.pytorch.callbacks",
+    "torchmetrics",
+)
+
+SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
+
+
+class Parameter(NamedTuple):
+    """One argument of a target: its type as far as it is simple, whether it must be given, or its default.
+
+    The default is as the source has it.
+    """
+
+    type: Any
+    required: bool
+    default: str | None = None
+
+
+class Signature(NamedTuple):
+    """The arguments of a target; `open` when it takes any further keyword."""
+
+    parameters: dict[str, Parameter]
+    open: bool
+
+
+@cache
+def signature(target: str) -> Signature:
+    """Read the signature of a dotted name. Raises LookupError if the name is not there or not allowed."""
+    module, definition = _allowed(target)
+    if isinstance(definition, ast.ClassDef):
+        initial = _initialiser(module, definition)
+        return _arguments(initial, skip=1) if initial else Signature({}, open=False)
+    return _arguments(definition, skip=0)
+
+
+@cache
+def documentation(target: str) -> str:
+    """What the docstrings of a dotted name and of its `__init__` say, or ""."""
+    module, definition = _allowed(target)
+    initial = _initialiser(module, definition) if isinstance(definition, ast.ClassDef) else None
+    said = (ast.get_docstring(place) for place in (definition, initial) if place)
+    return "\n\n".join(filter(None, said))
+
+
+@cache
+def attribute(target: str, name: str) -> Any:
+    """The plain value that the body of a class gives a name, or None, also where there is no such class."""
+    try:
+        body = _allowed(target)[1].body
+    except LookupError:
+        return None
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Constant(value=value)) if found == name:
+                return value
+    return None
+
+
+def check(node: Any, path: str = "") -> Iterator[str]:
+    """Yield one sentence for each fault in a tree of named calls; convert values in place (1e3 -> 1000)."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from check(item, f"{path}[{index}]")
+    elif isinstance(node, dict):
+        if "_target_" in node:
+            yield from _check_call(node, path)
+        for key, value in node.items():
+            yield from check(value, f"{path}.{key}".lstrip("."))
+
+
+def fits(value: Any, annotation: Any) -> tuple[Any, str | None]:
+    """The value as the annotation wants it, and None or what is wrong with it."""
+    # bool is an int in Python; in a config `steps: true` is a mistake
+    if isinstance(value, bool) and annotation is not Any and bool not in _members(annotation):
+        return value, "is a truth value"
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(
+            value
+        ), None
+    except ValidationError as error:
+        return value, error.errors()[0]["msg"].lower()
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """'; did you mean ...?' when something known is near, else the choices, else nothing."""
+    near = get_close_matches(word, known, 3, cutoff=0.6)
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f"; known here: {', '.join(sorted(known))}" if 0 < len(known) <= 20 else ""
+
+
+def _check_call(node: dict, path: str) -> Iterator[str]:
+    try:
+        known = signature(node["_target_"])
+    except LookupError as error:
+        yield f"{path}._target_: {error}"
+        return
+    given = {key for key in node if not (key.startswith("_") and key.endswith("_"))}
+    for key in sorted(given - known.parameters.keys()):
+        if not known.open:
+            near = suggestion(key, list(known.parameters))
+            yield f"{path}.{key} is not an argument of {node['_target_']}{near}"
+    for key in given & known.parameters.keys():
+        if not _is_call(node[key]):
+            node[key], fault = fits(node[key], known.parameters[key].type)
+            if fault:
+                yield f"{path}.{key}={node[key]}: {fault}"
+    if not node.get("_partial_"):
+        for key, parameter in known.parameters.items():
+            if parameter.required and key not in given:
+                yield f"{path}.{key} is required by {node['_target_']}: add {path}.{key}=..."
+
+
+def _is_call(value: Any) -> bool:
+    return isinstance(value, dict) and "_target_" in value
+
+
+def _members(annotation: Any) -> tuple:
+    return getattr(annotation, "__args__", None) or (annotation,)
+
+
+def _allowed(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
+    if not any(target == allowed or target.startswith(f"{allowed}.") for allowed in ALLOWED):
+        raise LookupError(f"{target} is not allowed; a config may call {', '.join(ALLOWED)}")
+    return _definition(target)
+
+
+def _definition(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
+    module, package = _module(target.rpartition(".")[0])
+    name = target.rpartition(".")[2]
+    for statement in module.body:
+        if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
+            return module, statement
+    for origin in _imports(module, name, package):
+        if origin == target or origin.partition(".")[0] != target.partition(".")[0]:
+            continue  # a name that a module has from another package is not that module's to offer
+        try:
+            return _definition(origin)
+        except LookupError:
+            continue
+    raise LookupError(f"{target} does not exist")
+
+
+@cache
+def _module(dotted: str) -> tuple[ast.Module, str]:
+    """The parsed file of a module, and the package it lies in (folders are walked, nothing is imported)."""
+    package, *path = dotted.split(".")
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise LookupError(f"the package {package} is not installed")
+    place = Path(found.origin).parent.joinpath(*path)
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    if not file.is_file():
+        raise LookupError(f"{dotted} does not exist")
+    parent = dotted if place.is_dir() else dotted.rpartition(".")[0]
+    return ast.parse(file.read_text(encoding="utf-8")), parent
+
+
+def _imports(module: ast.Module, name: str, package: str) -> Iterator[str]:
+    """Dotted names under which `from x import name` (or `import *`) says that the name is defined."""
+    for statement in module.body:
+        if isinstance(statement, ast.ImportFrom):
+            above = (
+                package.split(".")[: len(package.split(".")) - statement.level + 1] if statement.level else []
+            )
+            source = ".".join([*above, statement.module or ""]).rstrip(".")
+            for alias in statement.names:
+                if alias.name == "*" or (alias.asname or alias.name) == name:
+                    yield f"{source}.{name if alias.name == '*' else alias.name}"
+
+
+def _initialiser(module: ast.Module, definition: ast.ClassDef) -> ast.FunctionDef | None:
+    """`__init__` of a class, or of the nearest base in the same file."""
+    for statement in definition.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            return statement
+    bases = {base.id for base in definition.bases if isinstance(base, ast.Name)}
+    for statement in module.body:
+        if isinstance(statement, ast.ClassDef) and statement.name in bases:
+            return _initialiser(module, statement)
+    return None
+
+
+def _arguments(definition: ast.FunctionDef, skip: int) -> Signature:
+    arguments = definition.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
+    pairs = [*zip(positional, defaults, strict=True)][skip:]
+    pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    parameters = {
+        a.arg: Parameter(_type(a.annotation), default is None, ast.unparse(default) if default else None)
+        for a, default in pairs
+    }
+    return Signature(parameters, open=arguments.kwarg is not None)
+
+
+def _type(node: ast.expr | None) -> Any:
+    """The type that an annotation spells, or Any where it is not made of simple parts."""
+    match node:
+        case ast.Constant(value=None):
+            return type(None)
+        case ast.Constant(value=str(text)):
+            return _type(ast.parse(text, mode="eval").body)
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return SIMPLE.get(name, Any)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _union(left, right)
+        case ast.Subscript(value=ast.Name(id=name), slice=inner):
+            return _generic(name, inner.elts if isinstance(inner, ast.Tuple) else [inner])
+    return Any
+
+
+def _generic(name: str, inner: list[ast.expr]) -> Any:
+    if name == "Literal":
+        return Literal.__getitem__(tuple(ast.literal_eval(item) for item in inner))
+    if name == "Optional":
+        return _union(*inner, ast.Constant(None))
+    if name == "Union":
+        return _union(*inner)
+    types = tuple(_type(item) for item in inner)
+    if name == "list":
+        return GenericAlias(list, types)
+    return GenericAlias(dict, types) if name == "dict" else Any
+
+
+def _union(*members: ast.expr) -> Any:
+    """A union, without the tensors that a YAML file cannot spell."""
+    spelled = [
+        _type(member) for member in members if not (isinstance(member, ast.Name) and member.id == "Tensor")
+    ]
+    return Union[tuple(spelled)]  # noqa: UP007 (built at run time)

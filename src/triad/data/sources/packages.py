@@ -1,0 +1,61 @@
+"""Labelled passages of Python's standard library."""
+
+import sysconfig
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from triad.data.sources import reading as files
+from triad.data.sources.labelled import check_fraction, hash_of
+from triad.data.sources.reading import Found
+from triad.data.sources.source import Document, Source, Split
+from triad.data.sources.stdlib import NOT_LIBRARY
+
+
+def packages(packages: list[str], lines: int, val_fraction: float) -> Source:
+    """Passages of the running Python's standard library, each labelled with the package that it is from.
+
+    A passage is `lines` lines of a file. Of each package files are for validation that together have this
+    share of its bytes at most, taken by the hash of their names; or else its smallest. Raises ValueError for
+    a package that is not there, and for one of a single file.
+    """
+    if lines < 1:
+        raise ValueError(f"data.lines={lines}: a passage has at least one line")
+    check_fraction(val_fraction)
+    root = Path(sysconfig.get_path("stdlib"))
+    splits: dict[Split, list[Found]] = {"train": [], "val": []}
+    for package in packages:
+        found = [
+            Found(f"{package}/{name}", path)
+            for name, path in files.walk(root / package, NOT_LIBRARY)
+            if path.suffix == ".py" and path.stat().st_size
+        ]
+        if len(found) < 2:
+            raise ValueError(
+                f"data.packages: {package} has {len(found)} files in this Python's library, and one is "
+                "needed to learn from and one to validate; leave it out"
+            )
+        held_out = _held_out(found, val_fraction)
+        splits["val"] += held_out
+        splits["train"] += [file for file in found if file not in held_out]
+    return Source("packages", partial(_passages, splits, lines), labelled=True)
+
+
+def _held_out(found: list[Found], fraction: float) -> list[Found]:
+    size_of = {file: file.path.stat().st_size for file in found}
+    room = fraction * sum(size_of.values())
+    chosen = []
+    for file in sorted(found, key=lambda file: hash_of(file.name)):
+        if size_of[file] <= room:
+            chosen.append(file)
+            room -= size_of[file]
+    return sorted(chosen) or [min(found, key=lambda file: size_of[file])]
+
+
+def _passages(splits: dict[Split, list[Found]], lines: int, split: Split) -> Iterator[Document]:
+    for name, path in splits[split]:
+        every = files.read(path).splitlines(keepends=True)
+        for first in range(0, len(every), lines):
+            text = "".join(every[first : first + lines])
+            if text.strip():
+                yield Document(f"{name}:{first + 1}", text, name.partition("/")[0])

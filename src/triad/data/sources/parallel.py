@@ -1,0 +1,95 @@
+"""Parallel text: sentences and their translations."""
+
+from collections.abc import Iterator
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+
+from triad.data.sources import reading as files
+from triad.data.sources.source import Document, Source, Split
+
+Pair = tuple[str, str]
+
+
+def parallel(
+    source: str,
+    target: str | None,
+    fields: list[str],
+    val_source: str | None,
+    val_target: str | None,
+    val_fraction: float,
+) -> Source:
+    """Pairs of lines: of two aligned files, or without `target` of one .tsv, or .jsonl with two `fields`.
+
+    Plain or compressed. Each pair becomes two documents, the source's and the target's, so that one tokenizer
+    learns from both. Without `val_source` a hash of its line's number sends a pair to training or validation.
+    Pairs of which a side is blank are passed over.
+    """
+    if len(fields) != 2:
+        raise ValueError(f"data.fields={fields}: the names of the source's and of the target's text")
+    train = Path(source).expanduser(), target and Path(target).expanduser()
+    if val_source is not None:
+        val = Path(val_source).expanduser(), val_target and Path(val_target).expanduser()
+        read = partial(_by_file, {"train": train, "val": val}, fields)
+    else:
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.02")
+        read = partial(_by_line, train, fields, val_fraction)
+    return Source("parallel", read, paired=True)
+
+
+def _by_file(places: dict, fields: list[str], split: Split) -> Iterator[Document]:
+    for number, pair in _pairs(*places[split], fields):
+        yield from _documents(number, pair)
+
+
+def _by_line(place: tuple, fields: list[str], fraction: float, split: Split) -> Iterator[Document]:
+    for number, pair in _pairs(*place, fields):
+        digest = blake2b(str(number).encode(), digest_size=8).digest()
+        if (int.from_bytes(digest, "big") / 2**64 < fraction) == (split == "val"):
+            yield from _documents(number, pair)
+
+
+def _documents(number: int, pair: Pair) -> Iterator[Document]:
+    for side, text in zip(("source", "target"), pair, strict=True):
+        yield Document(f"{number}:{side}", text)
+
+
+def _pairs(source: Path, target: Path | None, fields: list[str]) -> Iterator[tuple[int, Pair]]:
+    """Number and texts of each pair that has both."""
+    for number, texts in enumerate(_texts(source, target, fields), 1):
+        first, second = (text.strip() for text in texts)
+        if first and second:
+            yield number, (first, second)
+
+
+def _texts(source: Path, target: Path | None, fields: list[str]) -> Iterator[Pair]:
+    if target is not None:
+        sides = [_lines(path) for path in (source, target)]
+        if len(sides[0]) != len(sides[1]):
+            raise ValueError(
+                f"data.source={source} has {len(sides[0])} lines, data.target={target} {len(sides[1])}: "
+                "aligned files have as many"
+            )
+        yield from zip(*sides, strict=True)
+    elif files.is_jsonl(source):
+        for (_, first), (_, second) in zip(*(files.lines(source, name) for name in fields), strict=True):
+            yield first, second
+    else:
+        yield from _columns(source)
+
+
+def _columns(source: Path) -> Iterator[Pair]:
+    for number, line in enumerate(_lines(source), 1):
+        columns = line.split("\t")
+        if len(columns) < 2:
+            raise ValueError(
+                f"{source}, line {number}: one column where a .tsv has source and target; two aligned files "
+                "are data.source=FILE data.target=FILE"
+            )
+        yield columns[0], columns[1]
+
+
+def _lines(path: Path) -> list[str]:
+    lines = files.read(path).split("\n")
+    return lines if lines[-1] else lines[:-1]

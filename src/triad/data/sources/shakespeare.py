@@ -1,0 +1,47 @@
+"""Tiny Shakespeare."""
+
+import hashlib
+import urllib.request
+from functools import partial
+from pathlib import Path
+
+from triad.data.sources import reading as files
+from triad.data.sources.reading import Found
+from triad.data.sources.source import Source, by_position
+from triad.storage.cache import cached, home
+
+
+def shakespeare(path: str | None, url: str, sha256: str) -> Source:
+    """Tiny Shakespeare, split as in nanoGPT: the first 90 % of its characters train, the rest validate.
+
+    Karpathy 2015, https://github.com/karpathy/char-rnn. Without `path` it is downloaded once.
+    """
+    if path is None:
+        folder = home() / f"shakespeare-{sha256[:16]}"
+        cached(folder, partial(_download, url, sha256))
+        file = folder / "input.txt"
+    else:
+        file = Path(path).expanduser()
+    _check_sha256(files.read(file).encode(), sha256, str(file))
+    return Source("shakespeare", partial(by_position, Found("shakespeare", file), 0.1))
+
+
+def _download(url: str, sha256: str, folder: Path) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            data = answer.read()
+    except OSError as error:
+        raise FileNotFoundError(
+            f"cannot download {url} ({error}); fetch it elsewhere and give data.path=FILE"
+        ) from None
+    _check_sha256(data, sha256, url)
+    (folder / "input.txt").write_bytes(data)
+
+
+def _check_sha256(data: bytes, sha256: str, where: str) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ValueError(
+            f"{where}: not tiny Shakespeare, SHA-256 {found[:12]} where data.sha256 has {sha256[:12]}; "
+            "for a text of your own use data=text data.path=FILE"
+        )

@@ -1,0 +1,27 @@
+"""Python's standard library as a corpus."""
+
+import sysconfig
+from functools import partial
+from pathlib import Path
+
+from triad.data.sources import reading as files
+from triad.data.sources.source import Source, by_name, check_fraction
+
+NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+
+
+OF_THE_BUILD = ("_sysconfigdata", "sitecustomize", "python-config")  # these hold folders of one machine
+
+
+def stdlib(val_fraction: float) -> Source:
+    """The running Python's standard library without its tests: one document per source file."""
+    check_fraction(val_fraction)
+    root = Path(sysconfig.get_path("stdlib"))
+    sources = [
+        found
+        for found in files.walk(root, NOT_LIBRARY)
+        if found.path.suffix == ".py" and not found.path.name.startswith(OF_THE_BUILD)
+    ]
+    if not sources:
+        raise FileNotFoundError(f"{root}: this Python has no library sources; use data=text data.path=FOLDER")
+    return Source("stdlib", partial(by_name, sources, "", val_fraction))

@@ -1,0 +1,181 @@
+"""Text made into files of token ids, once; every run maps them into memory.
+
+tokens-<hash>/train.bin              ids, uint16 or uint32, document after document
+              train.documents.bin    int64 [documents, 2]: first token, place of its name in the next file
+              train.names.jsonl      one name a line
+              train.labels.bin       int32 [documents], where they have labels: the place among the labels
+              val.bin ...            the same for validation
+              manifest.json          sizes, checksums and what `_build` returns
+"""
+
+import json
+import lzma
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from triad.data.sources.source import Document, Source, Split
+from triad.data.tokenizers import Tokenizer
+from triad.storage.cache import cached
+from triad.storage.manifest import Facts, fingerprint
+
+FORMAT = 1
+XZ_LIMIT_BYTES = 16 << 20  # a longer validation text would keep xz busy for minutes
+
+
+class Place(NamedTuple):
+    """Where a token stands: the document, its first token, and how many tokens further."""
+
+    name: str
+    first: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """The tokens of one split; `bytes` is the UTF-8 size of the text they came from."""
+
+    folder: Path
+    split: Split
+    dtype: str
+    bytes: int
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        return np.memmap(self.folder / f"{self.split}.bin", self.dtype, mode="r")
+
+    @cached_property
+    def documents(self) -> np.ndarray:
+        """For each document its first token and the place of its name."""
+        return np.memmap(self.folder / f"{self.split}.documents.bin", np.int64, mode="r").reshape(-1, 2)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """For each document of a labelled source the number of its label."""
+        return np.fromfile(self.folder / f"{self.split}.labels.bin", np.int32)
+
+    @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes of text for each token, separators counted among the tokens."""
+        return self.bytes / len(self.tokens)
+
+    def document_at(self, position: int) -> Place:
+        """The document that the token at `position` belongs to."""
+        if not 0 <= position < len(self.tokens):
+            raise ValueError(f"position={position}: the {self.split} split has {len(self.tokens)} tokens")
+        first, name_at = self.documents[bisect_right(self.documents[:, 0], position) - 1].tolist()
+        with (self.folder / f"{self.split}.names.jsonl").open("rb") as names:
+            names.seek(name_at)
+            return Place(json.loads(names.readline()), first, position - first)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the maps, which would travel to a DataLoader's worker as copies of the whole files."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("tokens", "documents")}
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Both splits, and the size of `xz -9e` of the validation text as a yardstick for val/bits_per_byte.
+
+    `labels` are those of the training split in their order, none where the source has none.
+    """
+
+    train: TokenFile
+    val: TokenFile
+    fingerprint: str
+    xz_bits_per_byte: float | None
+    labels: tuple[str, ...] = ()
+
+
+def prepare(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
+    """Tokens of this text by this tokenizer, from the cache when they were made before.
+
+    Raises ValueError for a label of validation that training does not have.
+    """
+    contents = source.contents
+    if unknown := set(contents["val"].labels) - set(contents["train"].labels):
+        raise ValueError(
+            f"data={source.name}: label {min(unknown)!r} is in the val split only, where nothing can learn "
+            "it; give more documents, or another data.val_fraction or data.val_path"
+        )
+    key = fingerprint(FORMAT, contents["train"][:2], contents["val"][:2], tokenizer.fingerprint)
+    folder = cache / f"tokens-{key}"
+    facts = cached(folder, partial(_build, source, tokenizer))
+    train = TokenFile(folder, "train", facts["dtype"], contents["train"].bytes)
+    val = TokenFile(folder, "val", facts["dtype"], contents["val"].bytes)
+    return Tokens(train, val, key, facts["xz_bits_per_byte"], contents["train"].labels)
+
+
+def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
+    dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
+    sizes = {split: contents.bytes for split, contents in source.contents.items()}
+    with _progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
+        for split in ("train", "val"):
+            written = _write(folder, split, source, tokenizer, dtype, advance)
+            if written != sizes[split]:
+                raise ValueError(
+                    f"data={source.name}: the {split} text changed while it was read; start again"
+                )
+    small = sizes["val"] <= XZ_LIMIT_BYTES
+    xz = xz_bits_per_byte(source.documents("val"), sizes["val"]) if small else None
+    return {"dtype": dtype, "bytes": sizes, "xz_bits_per_byte": xz}
+
+
+def _write(
+    folder: Path,
+    split: Split,
+    source: Source,
+    tokenizer: Tokenizer,
+    dtype: str,
+    advance: Callable[[int], None],
+) -> int:
+    """Write the files of one split, one document in memory at a time; return the bytes of text."""
+    end = [] if tokenizer.separator is None else [tokenizer.separator]
+    number_of = {label: number for number, label in enumerate(source.contents["train"].labels)}
+    labels = []
+    first = size = 0
+    with (
+        (folder / f"{split}.bin").open("wb") as tokens,
+        (folder / f"{split}.documents.bin").open("wb") as index,
+        (folder / f"{split}.names.jsonl").open("wb") as names,
+    ):
+        for name, text, label in source.documents(split):
+            ids = np.append(tokenizer.encode(text), end).astype(dtype)
+            index.write(np.array([first, names.tell()], np.int64).tobytes())
+            names.write(json.dumps(name).encode() + b"\n")
+            tokens.write(ids.tobytes())
+            if label:
+                labels.append(number_of[label])
+            first += len(ids)
+            size += (read := len(text.encode()))
+            advance(read)
+    if labels:
+        np.array(labels, np.int32).tofile(folder / f"{split}.labels.bin")
+    return size
+
+
+def xz_bits_per_byte(documents: Iterator[Document], size: int) -> float:
+    """Bits per byte of `xz -9e` on these `size` bytes of text: what a general compressor makes of them."""
+    # a dictionary of the text's size packs as well as the usual 64 MiB, which ask for 674 MiB of memory
+    options = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(size, 4096)}
+    compressor = lzma.LZMACompressor(filters=[options])
+    packed = sum(len(compressor.compress(text.encode())) for _, text, _ in documents)
+    return 8 * (packed + len(compressor.flush())) / size
+
+
+@contextmanager
+def _progress(title: str, total_bytes: int) -> Generator[Callable[[int], None]]:
+    """A bar on a terminal, nothing in a file."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total_bytes)
+        yield partial(bar.advance, task)

@@ -1,0 +1,80 @@
+"""What is faster here: measured once, cached, recorded in the run."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from triad.config.processes import cores
+from triad.hardware.device import describe
+from triad.storage.durable import locked, write
+
+
+class Measured:
+    """Answers to 'which is faster here?', measured once per machine, kept in a file, and fixed for a run.
+
+    One rank of each machine measures while the others wait, so that all choose alike. What a run has recorded
+    is taken on resume, so that a resumed run computes what the uninterrupted one would have.
+    """
+
+    def __init__(self, cache: Path, run: Path, device: torch.device) -> None:
+        self.device = device
+        self.cache, self.record = cache / f"measured-{_machine(device)}.json", run / "machine.json"
+
+    def fastest(self, question: str, candidates: dict[str, Callable[[], None]]) -> str:
+        """The name of the fastest candidate, by the best of several runs of each."""
+        with locked(self.record):
+            recorded = _read(self.record)
+            if question not in recorded:
+                with locked(self.cache):
+                    known = _read(self.cache)
+                    if question not in known:
+                        known[question] = {name: _best_ms(run) for name, run in candidates.items()}
+                        write(self.cache, known)
+                recorded[question] = {
+                    "ms": known[question],
+                    "choice": min(known[question], key=known[question].get),
+                }
+                write(self.record, recorded)
+        return recorded[question]["choice"]
+
+    def note(self, question: str, choice: str) -> None:
+        """Record a choice that was made otherwise."""
+        with locked(self.record):
+            recorded = _read(self.record)
+            if question not in recorded:
+                write(self.record, recorded | {question: {"choice": choice}})
+
+
+def attend(kernel: Callable, shape_BTNH: tuple, device: torch.device, dtype: torch.dtype) -> None:
+    """Forward and backward once."""
+    q, k, v = (
+        torch.randn(shape_BTNH, device=device, dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3)
+    )
+    kernel(q, k, v).sum().backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _best_ms(run: Callable[[], None], repeats: int = 5) -> float:
+    run()  # warm up
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - start) * 1e3)
+    return round(min(times), 3)
+
+
+def _machine(device: torch.device) -> str:
+    words = f"{describe(device)} {cores()} torch {torch.__version__}"
+    return "".join(c if c.isalnum() else "-" for c in words)
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):  # absent or torn: measured again
+        return {}

@@ -1,0 +1,114 @@
+"""How a model is laid on this machine: the choices that change speed and memory, never the mathematics."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+
+from triad.hardware.autotune import Measured, attend
+from triad.hardware.device import compute_dtype
+from triad.hardware.precision import to_fp8
+from triad.layers.attention import Attention, flash, plain
+from triad.layers.latent_attention import LatentAttention
+
+PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it only flash is thinkable
+KERNELS = {"flash": flash, "plain": plain}
+
+# What takes long to compute: the results of matrix products and of fused attention
+KEPT = [
+    getattr(torch.ops.aten, name).default
+    for name in (
+        "mm",
+        "addmm",
+        "bmm",
+        "baddbmm",
+        "_grouped_mm",
+        "_scaled_dot_product_flash_attention",
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product_efficient_attention",
+        "_scaled_dot_product_cudnn_attention",
+    )
+    if hasattr(torch.ops.aten, name)
+]
+
+
+class Hardware:
+    """Micro-batch size, attention kernel and compilation of one process.
+
+    `micro_batch_size` rows at a time go through the model (null: all rows of this process at once);
+    `attention` is a kernel by name, or `auto`: whichever is faster here for the shape that is trained,
+    measured once per machine and shape, kept in the cache folder and recorded in the run. `checkpointing`
+    keeps only the input of each block and computes the rest again for the backward pass (Chen et al. 2016,
+    arXiv:1604.06174); `selective` keeps the results of matrix products and fused attention, too, and computes
+    again what is cheap (Korthikanti et al. 2022, arXiv:2205.05198, section 5, with another choice of it).
+    """
+
+    def __init__(
+        self,
+        micro_batch_size: int | None,
+        threads: int | None,
+        attention: Literal["auto", "flash", "plain"],
+        checkpointing: bool | Literal["selective"],
+        compile: bool,
+    ) -> None:
+        if micro_batch_size is not None and micro_batch_size < 1:
+            raise ValueError(
+                f"hardware.micro_batch_size={micro_batch_size}: at least one row, or null for all"
+            )
+        self.micro_batch_size, self.threads = micro_batch_size, threads
+        self.attention, self.checkpointing, self.compile = attention, checkpointing, compile
+        self.fp8 = False  # until settle
+        if threads is not None:
+            torch.set_num_threads(threads)  # torchrun sets its own number
+
+    def rows(self, tokens_BT: Tensor) -> int:
+        """Rows of a micro-batch."""
+        return min(self.micro_batch_size or len(tokens_BT), len(tokens_BT))
+
+    def settle(self, measured: "Measured", model: Callable, rows: int, context: int, precision: str) -> None:
+        """Choose the attention kernel for the shape that will run, before any weight exists."""
+        self.fp8 = precision == "fp8"
+        if self.attention != "auto":
+            return
+        with torch.device("meta"):
+            layers = [m for m in model(vocab_size=2).modules() if isinstance(m, Attention)]
+        if not layers:
+            self.attention = "flash"  # nothing to choose
+            return
+        size, dtype = layers[0].head_size, compute_dtype(precision)
+        shape = (min(self.micro_batch_size or rows, rows), context, layers[0].q.out_features // size, size)
+        if shape[0] * shape[1] ** 2 * shape[2] * dtype.itemsize > PLAIN_LIMIT_BYTES:
+            self.attention = "flash"  # which does not keep the scores
+            return
+        self.attention = measured.fastest(
+            f"attention {'x'.join(map(str, shape))} {dtype}",
+            {
+                name: partial(attend, kernel, shape, measured.device, dtype)
+                for name, kernel in KERNELS.items()
+            },
+        )
+
+    def tune(self, model: nn.Module) -> None:
+        """Set the kernels, checkpoint and compile each block in place (parameter names stay)."""
+        if self.fp8:
+            to_fp8(model)
+        for module in model.modules():
+            if isinstance(module, Attention | LatentAttention):
+                module.kernel = KERNELS[self.attention]
+        for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
+            for block in stack:
+                if self.checkpointing:
+                    block.forward = recomputed(block.forward, self.checkpointing == "selective")
+                if self.compile:
+                    block.compile()
+
+
+def recomputed(forward: Callable, selective: bool) -> Callable:
+    """The same, computed again for the backward pass, wholly or but for what takes long."""
+    if not selective:
+        return partial(checkpoint, forward, use_reentrant=False)
+    kept = partial(create_selective_checkpoint_contexts, KEPT)
+    return partial(checkpoint, forward, use_reentrant=False, context_fn=kept)

@@ -1,0 +1,69 @@
+"""Numeric formats, by the names that Lightning gives them."""
+
+from importlib import import_module
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.plugins import DoublePrecision
+from torch import nn
+
+from triad.hardware.autotune import Measured
+
+
+def fixed(
+    measured: Measured, name: Literal["64-true", "32-true", "bf16-mixed", "bf16-true", "16-mixed", "fp8"]
+) -> str:
+    """The named precision, in Lightning's words; fp8 is ours."""
+    return name
+
+
+def auto(measured: Measured) -> str:
+    """bf16-mixed where the device multiplies bf16 clearly faster than fp32, else 32-true.
+
+    Asked of the machine and not of its name: CPUs differ by an order of magnitude in bf16 in both directions.
+    """
+    device = measured.device
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if device.type != "cpu":
+        return "32-true"
+
+    def multiply(dtype: torch.dtype) -> None:
+        a, b = torch.ones(1024, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+        for _ in range(4):
+            a @ b.t()
+
+    question = {"32-true": lambda: multiply(torch.float32), "bf16-mixed": lambda: multiply(torch.bfloat16)}
+    return measured.fastest("matrix product 1024", question)
+
+
+def for_trainer(name: str) -> dict[str, Any]:
+    """The arguments of Lightning's Trainer for a precision.
+
+    It refuses 64-true by name for some strategies, and knows no fp8: there what is not an fp8 product runs in
+    bf16-mixed.
+    """
+    if name == "64-true":
+        return {"plugins": [DoublePrecision()]}
+    return {"precision": "bf16-mixed" if name == "fp8" else name}
+
+
+def to_fp8(model: nn.Module) -> None:
+    """Have the products of linear layers run in fp8, scaled by tensor.
+
+    Micikevicius et al. 2022, arXiv:2209.05433. Raises ValueError without fp8 units. Layers whose sides
+    do not divide by 16, and the head, which the loss reads directly, stay in bf16.
+    """
+    major, minor = torch.cuda.get_device_capability()
+    if (major, minor) < (8, 9):
+        raise ValueError(
+            f"precision=fp8: {torch.cuda.get_device_name()} (compute capability {major}.{minor}) has no fp8"
+            " units, which begin at 8.9; use precision=bf16-mixed"
+        )
+    float8 = import_module("torchao.float8")  # an optional package
+    float8.convert_to_float8_training(model, module_filter_fn=_suits_fp8)
+
+
+def _suits_fp8(module: nn.Module, name: str) -> bool:
+    sides = (module.in_features, module.out_features) if isinstance(module, nn.Linear) else (1,)
+    return name.rpartition(".")[2] != "head" and all(side % 16 == 0 for side in sides)

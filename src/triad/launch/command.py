@@ -1,0 +1,101 @@
+"""Where Hydra stops: from the command line to a checked, plain configuration, and from that to objects.
+
+`command` is the door of `train.py`: Hydra composes and everything is validated once, in a parent that imports
+no torch and writes the run directory; then one process per rank is started on that directory. A mistake is
+answered with one sentence and exit code 2. Nothing else composes or builds.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from triad.analysis.table import table
+from triad.config.command_line import key_of
+from triad.config.compose import origins_of, references, validated
+from triad.config.errors import Refusal
+from triad.config.locations import CONF
+from triad.config.messages import answer
+from triad.config.processes import ranks_are_here, ranks_here, threads
+from triad.launch.rank import depart, rank
+from triad.launch.resume import check_free, continued, started_from
+from triad.launch.supervisor import Interrupted, launch
+from triad.runs import directory as run
+from triad.runs.directory import prepare
+from triad.storage.durable import held
+
+
+def command(work: Callable) -> None:
+    """The door of train.py: compose, validate, write the run directory, start the ranks, tell the truth."""
+    if sys.argv[1:2] == ["--run"]:
+        depart(rank(work, Path(sys.argv[2])))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who make a sentence of them
+    import hydra
+
+    jobs: list[tuple[Path, int]] = []
+    raised: list[Exception] = []
+    asked = sys.argv[1:]
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+    def main(composed: DictConfig) -> None:
+        try:
+            jobs.append(_job(composed, work, asked, sweep=multirun))
+        except Interrupted as signal:
+            raise SystemExit(signal.args[0]) from None  # Hydra would start the next job of a sweep
+        except Exception as error:  # out of Hydra's hands, which would print a line of its own
+            raised.append(error)
+
+    multirun = any(word in ("-m", "--multirun") for word in asked)
+    try:
+        sys.argv[1:] = continued(asked)
+        main()
+    except Exception as error:
+        raised.append(error)
+    if raised:
+        sys.exit(answer(raised[0]))
+    if multirun:
+        table([path for path, _ in jobs], {path: f"failed ({code})" for path, code in jobs if code})
+    depart(next((code for _, code in jobs if code), 0))
+
+
+def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) -> tuple[Path, int]:
+    """One job of Hydra's: its directory and exit code. In a sweep a mistake does not stop the rest."""
+    from hydra.core.hydra_config import HydraConfig
+
+    typed = [*HydraConfig.get().overrides.task]
+    overrides = [word for word in typed if key_of(word) not in ("run_id", "output_dir")]
+    try:
+        config = validated(composed)
+        if sweep:
+            config["run_id"] = run.sweep_id([word for word in overrides if word not in asked], config)
+        elif not config["run_id"]:
+            config["run_id"] = run.new_id(HydraConfig.get().runtime.choices["model"])
+        directory = Path(config["output_dir"], config["run_id"])
+        if sweep and run.result(directory):
+            print(f"{directory}: finished before, skipped", flush=True)
+            return directory, 0
+
+        def write() -> Path:
+            if not sweep:
+                check_free(directory, config, asked, references(composed))
+            words = started_from(directory, config, overrides)
+            return prepare(config, words, origins_of(config, typed))
+
+        return directory, _start(config, work, directory, write)
+    except Refusal as error:
+        if not sweep:
+            raise
+        return Path(" ".join(overrides).replace("/", "|")), answer(error)
+
+
+def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Path]) -> int:
+    if ranks_are_here():
+        from triad.launch.rendezvous import agreed
+
+        return rank(work, agreed(write))
+    ranks = ranks_here(config)
+    with held(directory):
+        write()
+        return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, threads(config))

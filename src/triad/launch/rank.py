@@ -1,0 +1,77 @@
+"""One rank's whole life."""
+
+import atexit
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from triad.config.errors import one_line
+from triad.config.messages import MISTAKE, wait_to_be_ended
+from triad.runs import directory as run
+
+EXPECTED = (
+    ".*does not have many workers.*",  # the windows are memory-mapped: workers would only cost
+    ".*isinstance.treespec, LeafSpec.*",  # lightning on a newer torch
+)
+
+
+def depart(code: int) -> NoReturn:
+    """End this process: one of several together with the others, if all went well.
+
+    Of several, without taking the interpreter apart: a thread of gloo's that lets go of its last tensor
+    meanwhile aborts the process (torch 2.13; 3 of 32 runs on a busy machine, in spite of a barrier).
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        sys.exit(code)
+    if not code:
+        distributed.barrier()
+        distributed.destroy_process_group()
+    atexit._run_exitfuncs()  # loggers have theirs
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def rank(work: Callable[..., None], directory: Path) -> int:
+    """One rank's whole life: read the run's configuration, do the work, keep the traceback if it fails."""
+    config = run.read_config(directory)
+    del config["run_id"], config["output_dir"]  # the door's own
+    quieten()
+    try:
+        work(directory, **config)
+    except Exception as error:
+        if not _keep_traceback(directory):
+            wait_to_be_ended()
+        if not isinstance(error, ValueError | OSError | LookupError):
+            raise
+        sentence = f"error: {one_line(error)}  (traceback: {directory}/error.txt)"
+        print(sentence, file=sys.stderr, flush=True)
+        return MISTAKE
+    return 0
+
+
+def _keep_traceback(directory: Path) -> bool:
+    """Write error.txt, unless another rank has already said what went wrong."""
+    try:
+        with (directory / "error.txt").open("x", encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+    except OSError:
+        return not (directory / "error.txt").exists()
+    return True
+
+
+def quieten() -> None:
+    """Keep Lightning's and torch's remarks about our own choices off the screen; real warnings stay."""
+    import lightning.pytorch  # noqa: F401 (it sets its log levels on import)
+
+    # the last says that gloo sends all of a matrix where NCCL sends a part of it
+    for name in ("lightning.pytorch", "lightning.fabric", "torch.distributed.tensor._collective_utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in EXPECTED:
+        warnings.filterwarnings("ignore", message)

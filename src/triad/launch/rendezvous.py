@@ -1,0 +1,48 @@
+"""Ranks that a launcher has started agree on one thing before anything else: which directory the run is."""
+
+import os
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from triad.config.messages import MISTAKE, wait_to_be_ended
+
+questions = count()  # a sweep asks once a job
+stores = []  # rank 0 may host the store: it must outlive the question
+
+
+def agreed(prepare: Callable[[], Path]) -> Path:
+    """Rank 0 prepares the run directory; every rank gets its path, or ends when rank 0 could not.
+
+    Under SLURM the variables that torchrun would set come from Lightning later, so they are set here first.
+    """
+    from torch.distributed import rendezvous
+
+    if not stores:
+        _slurm_variables()
+        stores.append(next(rendezvous("env://")))
+    (store, rank, _), question = stores[0], f"triad/run/{next(questions)}"
+    if rank == 0:
+        try:
+            store.set(question, str(prepare()))
+        except BaseException:
+            store.set(question, "")
+            raise
+    if not (answer := store.get(question).decode()):
+        wait_to_be_ended()  # by rank 0, which says why
+        raise SystemExit(MISTAKE)
+    return Path(answer)
+
+
+def _slurm_variables() -> None:
+    if "RANK" not in os.environ and "SLURM_PROCID" in os.environ:
+        from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+        slurm = SLURMEnvironment()
+        os.environ |= {
+            "RANK": str(slurm.global_rank()),
+            "LOCAL_RANK": str(slurm.local_rank()),
+            "WORLD_SIZE": str(slurm.world_size()),
+            "MASTER_ADDR": slurm.main_address,
+            "MASTER_PORT": str(slurm.main_port),
+        }

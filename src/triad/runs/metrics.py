@@ -1,0 +1,50 @@
+"""What a run has measured, read back from its metrics.csv; nothing here needs torch."""
+
+import csv
+from pathlib import Path
+
+import torch
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics file, without empty cells; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    rows = []
+    for line in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+        try:
+            row = {key: float(value) for key, value in line.items() if value}
+        except (TypeError, ValueError):
+            continue
+        if "step" in row:
+            rows.append(row | {"step": int(row["step"])})
+    return rows
+
+
+SPEEDS = ("perf/tokens_per_s", "perf/mfu")
+
+
+TAKEN = (
+    "train/tokens",
+    "train/flops",
+    "perf/train_s",
+    "perf/energy_joules",
+    "perf/energy_joules_estimate",
+    "perf/cost",
+)
+
+
+def figures(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The figures of the best validation, the median speed, and what all of it took."""
+    found: dict[str, float] = {}
+    if validated := [row for row in rows if "val/loss" in row]:
+        best = min(validated, key=lambda row: row["val/loss"])
+        found = {key: value for key, value in best.items() if key.startswith("val/")}
+    for key in SPEEDS:
+        if measured := [row[key] for row in rows if key in row]:
+            found[key] = float(torch.tensor(measured).median())
+    last = {key: value for row in rows for key, value in row.items()}
+    if "perf/energy_joules_estimate" in last:  # since some resume; what was measured before is a part of it
+        last.pop("perf/energy_joules", None)
+    return found | {key: last[key] for key in TAKEN if key in last}

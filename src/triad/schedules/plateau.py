@@ -1,0 +1,59 @@
+"""A learning rate that falls when validation no longer improves."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from triad.schedules.learning_rate import constant
+
+
+class Plateau(Callback):
+    """Multiply the rate by `factor` when `monitor` has not improved for more than `patience` validations.
+
+    A schedule with a memory: called with a step it gives the multiplier, and it watches validations in
+    between. Torch's ReduceLROnPlateau decides; its memory is in the checkpoints like every callback's. The
+    figures of a validation are equal on all processes, and so are the rates. Smaller is better.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        warmup: float,
+        monitor: str,
+        factor: float,
+        patience: int,
+        threshold: float,
+        final: float,
+    ) -> None:
+        if not 0 < factor < 1 or patience < 0:
+            raise ValueError(
+                f"scheduler.factor={factor} patience={patience}: between 0 and 1, and at least 0"
+            )
+        self.steps, self.warmup, self.monitor = steps, warmup, monitor
+        self.rate = torch.optim.SGD([torch.zeros(())], lr=1.0)  # it lowers the rate of an optimizer
+        self.watch = ReduceLROnPlateau(
+            self.rate, factor=factor, patience=patience, threshold=threshold, min_lr=final
+        )
+
+    def __call__(self, step: int) -> float:
+        return constant(step, self.steps, self.warmup) * self.rate.param_groups[0]["lr"]
+
+    def on_validation_end(self, trainer: Trainer, task: Any) -> None:
+        figures = trainer.callback_metrics
+        if self.monitor not in figures:
+            known = ", ".join(sorted(name for name in figures if name.startswith("val/")))
+            raise ValueError(f"scheduler.monitor={self.monitor} is not measured here: use one of {known}")
+        self.watch.step(float(figures[self.monitor]))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best": self.watch.best,
+            "waited": self.watch.num_bad_epochs,
+            "multiplier": self.rate.param_groups[0]["lr"],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.watch.best, self.watch.num_bad_epochs = state_dict["best"], state_dict["waited"]
+        self.rate.param_groups[0]["lr"] = state_dict["multiplier"]

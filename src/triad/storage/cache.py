@@ -1,0 +1,69 @@
+"""Folders made once and kept: locked, atomic and checked."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from triad.storage.durable import locked
+from triad.storage.manifest import Facts, damage, opened, seal, sync
+
+FULL_CHECK_BYTES = 256 << 20  # above this only the size is verified, to keep the start of a run fast
+
+
+def home() -> Path:
+    """Tokens, tokenizers, downloads, measurements: $TRIAD_CACHE, or triad in the user's cache folder."""
+    chosen = os.environ.get("TRIAD_CACHE")
+    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "triad").expanduser()
+
+
+def cached(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
+    """Return what `build` said of `folder`, calling it only when the folder is not complete.
+
+    `build` writes flat files into the empty folder it is given and may return JSON values worth keeping. The
+    folder appears under its name by one rename after its files and manifest are on disk, so a killed build
+    leaves nothing that is taken for complete. Of several processes one builds and the others wait for it.
+    """
+    facts, _ = _verify(folder)
+    if facts is not None:
+        return facts
+    with locked(folder):
+        facts, fault = _verify(folder)
+        if facts is not None:
+            return facts
+        if fault:
+            warnings.warn(f"{folder}: {fault}; building it again", stacklevel=2)
+        return _build(folder, build)
+
+
+def _build(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
+    """Build beside `folder`, then rename. The caller holds the lock, so leftovers are of dead processes."""
+    partial, damaged = (folder.with_name(folder.name + end) for end in (".partial", ".damaged"))
+    for leftover in (partial, damaged):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir()
+    try:
+        facts = build(partial) or {}
+        seal(partial, facts)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if folder.exists():  # a rename cannot replace a folder that holds files
+        os.replace(folder, damaged)
+    os.replace(partial, folder)
+    sync(folder.parent)
+    shutil.rmtree(damaged, ignore_errors=True)
+    return facts
+
+
+def _verify(folder: Path) -> tuple[Facts | None, str]:
+    """The facts of a complete folder, or None and what is wrong ("" when there is no folder)."""
+    if not folder.exists():
+        return None, ""
+    try:
+        facts, files = opened(folder)
+    except ValueError as error:
+        return None, str(error)
+    fault = damage(folder, files, FULL_CHECK_BYTES)
+    return (None, fault) if fault else (facts, "")

@@ -1,0 +1,44 @@
+"""Files that are complete or absent, and locks."""
+
+import fcntl
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def locked(path: Path) -> Generator[None]:
+    """Keep other processes from making `path`; the lock lies beside it and goes when this process does.
+
+    The lock's file stays, as removing it would race with a process that waits for it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write(path: Path, value: dict | list) -> None:
+    """JSON, whole or not at all."""
+    replace(path, json.dumps(value, indent=1) + "\n")
+
+
+@contextmanager
+def held(directory: Path) -> Generator[None]:
+    """Keep a second process from writing into a run's directory. Raises BlockingIOError if one is at it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            said = f"{directory}: another process is running it; wait for it or end it"
+            raise BlockingIOError(said) from None
+        yield
+
+
+def replace(path: Path, text: str) -> None:
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # several ranks may write alike
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)

@@ -1,0 +1,108 @@
+"""How activations enter and leave a layer that is split over processes.
+
+Shapes: B batch, T time, D width. `...` stands for any dimensions.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.distributed.device_mesh import DeviceMesh
+
+from triad.strategies.torch_private import gathered, reduced, scattered
+
+
+class Border:
+    """What lies around split layers: copies of every activation, or (`over_time`) a stretch of time of each.
+
+        copies: identity, its transpose a sum                   Shoeybi et al. 2019, arXiv:1909.08053, fig. 3
+        stretches: all-gather, its transpose a reduce-scatter   Korthikanti et al. 2022, arXiv:2205.05198, 4.2
+
+    `enter` makes the whole input of a split layer, `leave` adds up what the slices give. A stretch of time is
+    kept only where gradients are: without them nothing is stored, and a single token could not be cut.
+    """
+
+    def __init__(self, mesh: DeviceMesh, over_time: bool) -> None:
+        # no mesh is kept: names and numbers can be copied and compiled
+        self.group = mesh.get_group().group_name
+        self.rank, self.size, self.over_time = mesh.get_local_rank(), mesh.size(), over_time
+
+    def enter(self, x: Tensor) -> Tensor:
+        """All the layer's input; its gradient is the sum over slices (x_BTD over time, else x_...D)."""
+        if self.cuts_time:
+            return _map(x, self.gather, self.scatter)
+        return _map(x, _itself, self.add)
+
+    def leave(self, y: Tensor) -> Tensor:
+        """The sum of what the slices of a layer give; its gradient is the same for each."""
+        if self.cuts_time:
+            return _map(y, self.scatter, self.gather)
+        return _map(y, self.add, _itself)
+
+    def join(self, x_BTD: Tensor) -> Tensor:
+        """All of time, for a layer that every process computes alike: backward keeps the own stretch."""
+        return _map(x_BTD, self.gather, self.stretch) if self.cuts_time else x_BTD
+
+    def part(self, y_BTD: Tensor) -> Tensor:
+        """The own stretch of what every process has computed alike."""
+        return _map(y_BTD, self.stretch, self.gather) if self.cuts_time else y_BTD
+
+    @property
+    def cuts_time(self) -> bool:
+        """Whether activations between split layers are stretches of time just now."""
+        return self.over_time and torch.is_grad_enabled()
+
+    def first(self, whole: int) -> int:
+        """Where this process's slice of so many rows starts, in sizes of torch.chunk."""
+        return self.rank * self.most(whole)
+
+    def most(self, whole: int) -> int:
+        """The rows of every slice but the last, which may be smaller."""
+        return -(-whole // self.size)
+
+    def add(self, x: Tensor) -> Tensor:
+        return reduced(x, "sum", self.group)
+
+    def largest(self, x: Tensor) -> Tensor:
+        return reduced(x, "max", self.group)
+
+    def gather(self, x_BTD: Tensor) -> Tensor:
+        return torch.cat(gathered(x_BTD, self.size, self.group).chunk(self.size), dim=1)
+
+    def scatter(self, x_BTD: Tensor) -> Tensor:
+        return scattered(torch.cat(self._stretches(x_BTD)), self.size, self.group)
+
+    def stretch(self, x_BTD: Tensor) -> Tensor:
+        return self._stretches(x_BTD)[self.rank].contiguous()
+
+    def _stretches(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
+        if x_BTD.shape[1] % self.size:
+            raise ValueError(
+                f"strategy.sequence_parallel: {x_BTD.shape[1]} tokens do not divide over"
+                f" strategy.tensor={self.size} processes"
+            )
+        return x_BTD.chunk(self.size, dim=1)
+
+
+class _LinearMap(torch.autograd.Function):
+    """One map forward and its transpose backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Callable, back: Callable) -> Tensor:
+        ctx.back = back
+        return there(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple:
+        return ctx.back(grad), None, None
+
+
+def _map(x: Tensor, there: Callable, back: Callable) -> Tensor:
+    return _LinearMap.apply(x, there, back)
+
+
+def _itself(x: Tensor) -> Tensor:
+    return x.view_as(x)

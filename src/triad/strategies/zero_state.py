@@ -1,0 +1,102 @@
+"""Where DeepSpeed 0.19 keeps its parts of weights and optimizer state, and how they become whole tensors.
+
+Stages 1 and 2 lay all weights of a parameter group end to end and give each process one stretch of it, so
+that a weight may lie in several processes; stage 3 cuts every weight by itself, padded, one part for each.
+DeepSpeed's `safe_get_full_optimizer_state` knows only the first of several parameter groups (0.19.8).
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from triad.strategies.state import Stretch, Tensors
+
+
+class Part(NamedTuple):
+    """This process's part of one weight: `numel` numbers at `start` of the flat weight, `at` of `flat`."""
+
+    flat: Tensor  # fp32, what the optimizer updates
+    at: int
+    start: int
+    numel: int
+
+    def of(self, kept: Tensor) -> Tensor:
+        """The same stretch of a tensor laid out like `flat`."""
+        return kept.narrow(0, self.at, self.numel)
+
+
+def groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+    """The parameter group of each weight by name: to be asked before DeepSpeed takes the weights away."""
+    index = {id(p): number for number, group in enumerate(optimizer.param_groups) for p in group["params"]}
+    return {name: index[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+@torch.no_grad()
+def tensors(model: nn.Module, zero: Any, groups: dict[str, int]) -> Tensors:
+    """What triad.strategies.state.tensors would give for one process: of what is in parts, those here.
+
+    Nothing is copied or sent. Stages 1 and 2 have whole weights in every process.
+    """
+    awaken(zero)
+    weights: dict[str, Any] = dict(model.state_dict())
+    state: dict[str, Any] = {}
+    for name, parameter in model.named_parameters():
+        part, shape = part_of(zero, parameter, groups[name]), shape_of(parameter)
+        if hasattr(parameter, "ds_id"):
+            weights[name] = Stretch(part.of(part.flat), part.start, shape)
+        for key, kept in zero.optimizer.state[part.flat].items():
+            laid_out = kept.shape == part.flat.shape
+            state[f"state.{name}.{key}"] = Stretch(part.of(kept), part.start, shape) if laid_out else kept
+    return {"model": weights, "optimizer": state}
+
+
+@torch.no_grad()
+def agree(model: nn.Module, zero: Any, groups: dict[str, int]) -> None:
+    """Bring all copies of a weight in line when a checkpoint has filled what `tensors` gave."""
+    for name, parameter in model.named_parameters():
+        part = part_of(zero, parameter, groups[name])
+        mine = part.of(part.flat)
+        if not hasattr(parameter, "ds_id"):
+            mine.copy_(parameter.flatten().narrow(0, part.start, part.numel))
+            continue
+        parameter.ds_tensor.data.narrow(0, 0, part.numel).copy_(mine)
+        if parameter.data.numel() == parameter.ds_numel:  # small weights stay whole in every process
+            parameter.data.copy_(Stretch(mine, part.start, shape_of(parameter)).whole())
+
+
+def part_of(zero: Any, parameter: nn.Parameter, group: int) -> Part:
+    """Where this process keeps its part of a weight, which may be empty."""
+    if hasattr(parameter, "ds_id"):  # stage 3
+        subgroup, at, numel = zero.grad_position[zero.get_param_id(parameter)]
+        start = numel * dist.get_rank()
+        held = max(0, min(numel, parameter.ds_numel - start))  # the rest is padding
+        return Part(zero.fp32_partitioned_groups_flat[subgroup], at, start, held)
+    flat = zero.single_partition_of_fp32_groups[group]
+    if parameter._hp_mapping is None:
+        return Part(flat, 0, 0, 0)
+    kept, mine = parameter._hp_mapping.hp_fragment_address, parameter._hp_mapping.lp_fragment_address
+    return Part(flat, kept.start, mine.start, mine.numel)
+
+
+def shape_of(parameter: nn.Parameter) -> torch.Size:
+    """The shape of the whole weight."""
+    return getattr(parameter, "ds_shape", parameter.shape)
+
+
+@torch.no_grad()
+def awaken(zero: Any) -> None:
+    """Make the optimizer's state where there is none yet: a step by nothing, at a learning rate of 0."""
+    optimizer = zero.optimizer
+    rates = [group["lr"] for group in optimizer.param_groups]
+    flats = getattr(zero, "fp32_partitioned_groups_flat", None) or zero.single_partition_of_fp32_groups
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    for number, flat in enumerate(flats):
+        if not optimizer.state.get(flat):
+            gradient, flat.grad = flat.grad, torch.zeros_like(flat)
+            zero._optimizer_step(number)
+            flat.grad = gradient
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate

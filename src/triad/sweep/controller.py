@@ -1,0 +1,216 @@
+"""From the words of a command to a finished sweep: read, check, agree with what is there, work, report."""
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from triad.analysis.table import table
+from triad.config.command_line import key_of
+from triad.config.errors import Refusal
+from triad.config.locations import REPOSITORY
+from triad.config.messages import sentence
+from triad.runs.directory import result
+from triad.storage.durable import write
+from triad.sweep import trial_command as templates
+from triad.sweep.driver import PATIENCE, Driver, done, full
+from triad.sweep.progress import Screen
+from triad.sweep.search_space import word
+from triad.sweep.study import Point, Study
+from triad.sweep.sweep_file import Sweep, read
+from triad.sweep.trials import Setting, runs_of
+
+STATES = {"COMPLETE": "finished", "PRUNED": "ended early", "FAIL": "failed"}
+OWN = ("resume", "resume.weights_only", "run_id")  # keys that the sweep sets itself
+
+
+def run(
+    overrides: list[str],
+    jobs: int,
+    seeds: int | None,
+    extend: int,
+    retry: bool,
+    fork: str | None,
+    storage: str | None,
+    launcher: str = "here",
+    drivers: int = 1,
+) -> int:
+    """Run a sweep to its end; the exit code: 0 if every trial came to a result or was ended early."""
+    sweep, beside = read(_file(overrides)), [w for w in overrides if "=" in w or w.startswith("~")]
+    options = {key_of(w)[6:]: w.partition("=")[2] for w in beside if w.startswith("slurm.")}
+    beside = [w for w in beside if not w.startswith("slurm.")]
+    for key, value, least in (
+        ("jobs", jobs, 1),
+        ("seeds", seeds, 1),
+        ("extend", extend, 0),
+        ("drivers", drivers, 1),
+    ):
+        if value is not None and value < least:
+            raise Refusal(f"{key}={value}: needs a number from {least} on")
+    if launcher == "here" and (options or drivers > 1):
+        raise Refusal(
+            "drivers= and slurm.* are for launcher=slurm; start the command several times, or jobs="
+        )
+    setting = _setting(sweep, beside, seeds, fork)
+    points = sweep.points(extend)
+    try:
+        study = Study(sweep, setting.directory, storage)
+        study.agree(_asked(sweep, beside, seeds), extend > 0)
+        (setting.directory / "sweep.yaml").write_text(sweep.text, encoding="utf-8")
+        study.queue(points)
+        if retry:
+            study.retry()
+        if launcher == "slurm":
+            given = {"jobs": jobs, "seeds": seeds, "extend": extend, "fork": fork, "storage": storage}
+            words = [f"{key}={value}" for key, value in given.items() if value]
+            return _submit([str(sweep.path.resolve()), *beside, *words], setting, drivers, options)
+        code = _work(setting, study, jobs, retry)
+        return code or _report(setting, study)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise full(setting) from None
+
+
+def _file(overrides: list[str]) -> Path:
+    files = [word for word in overrides if "=" not in word and not word.startswith("~")]
+    if len(files) != 1:
+        more = f" and not {' and '.join(files)}" if files else ""
+        raise Refusal(f"one sweep file is needed{more}: python -m triad.sweep sweeps/lr.yaml")
+    return Path(files[0])
+
+
+def _setting(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | None) -> Setting:
+    """What all trials share, once the configuration is known to be sound."""
+    for given in beside:
+        if key_of(given) in (*OWN, *sweep.space) or (key_of(given) == "seed" and seeds):
+            raise Refusal(f"{given}: the sweep sets {key_of(given)} itself")
+    if seeds and "seed" in sweep.space:
+        raise Refusal(
+            f"seeds={seeds}: seed is a parameter of {sweep.path}; take it out there, or seeds= here"
+        )
+    script = templates.program(sweep)
+    ours = script.resolve() == REPOSITORY / "train.py"
+    templates.check(sweep, ours)
+    config = _composed(sweep, script, beside) if ours else {}
+    places = [given.partition("=")[2] for given in beside if key_of(given) == "output_dir"]
+    base = config.get("output_dir") or (places or ["outputs"])[-1]
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in fork or sweep.name).strip(".-")
+    if not name:
+        raise Refusal(f"{fork or sweep.name}: is not a name for a sweep")
+    beside = [given for given in beside if key_of(given) != "output_dir"]
+    if config.get("logger", {}).get("wandb"):
+        known = {key_of(given) for given in (*beside, *sweep.command)}
+        labels = {"logger.wandb.group": name, "logger.wandb.project": sweep.labels.get("project")}
+        beside += [f"{key}={value}" for key, value in labels.items() if value and key not in known]
+    return Setting(sweep, Path(base, name), script, beside, seeds)
+
+
+def _composed(sweep: Sweep, script: Path, beside: list[str]) -> dict:
+    """The configuration of a trial. Raises Refusal where no trial could have one; imports no torch.
+
+    An unknown key is refused at once, an impossible value only if the other end of the space has one, too.
+    """
+    from triad.config.compose import compose
+
+    first: Refusal | None = None
+    for point in sweep.corners():
+        parameters = [f"{key}={word(value)}" for key, value in point.items()]
+        try:
+            asked = templates.fresh(sweep, script, parameters, beside)
+            return compose(asked[asked.index(str(script)) + 1 :])  # with the words of the file's own
+        except Refusal as error:
+            first = first or error
+        except Exception as error:
+            if (said := sentence(error)) is None:
+                raise
+            lines = [line for key, line in sweep.lines.items() if said.startswith(key)]
+            where = f"{sweep.path}:{lines[0]}: parameter " if lines else ""
+            raise Refusal(f"{where}{said}") from None
+    assert first is not None
+    raise first
+
+
+def _asked(sweep: Sweep, beside: list[str], seeds: int | None) -> dict[str, Any]:
+    """What makes this sweep another than one with the same name."""
+    kept = [given for given in beside if key_of(given) != "output_dir"]
+    return json.loads(json.dumps(sweep.asked | {"overrides": kept, "seeds": seeds}, default=str))
+
+
+def _work(setting: Setting, study: Study, jobs: int, adopt: bool) -> int:
+    points = study.points()
+    total = len(points) * (setting.seeds or 1)
+    screen = Screen(setting.sweep.metric, total, done(setting, points), jobs)
+    try:
+        signal = Driver(setting, study, jobs, adopt, screen).work()
+    finally:
+        screen.close()
+    if not signal:
+        return 0
+    left = sum(not point.ended for point in study.points())
+    print(f"ended by a signal with {left} of {len(study.points())} points to do; the same command goes on")
+    return 128 + signal
+
+
+def _submit(words: list[str], setting: Setting, drivers: int, options: dict[str, str]) -> int:
+    from triad.sweep.slurm import submit
+
+    jobs = submit(words, setting.directory, drivers, options, "slurm")
+    print(f"submitted: {' '.join(job.job_id for job in jobs)} (logs: {setting.directory}/slurm)")
+    print("the same command without launcher=slurm waits for them, helps, and shows the table")
+    return 0
+
+
+def _report(setting: Setting, study: Study) -> int:
+    """Print the leaderboard, write trials.json."""
+    points = study.points()
+    directories, states, records = [], {}, []
+    for point in points:
+        every = runs_of(setting, point.number, point.words)
+        state = STATES.get(point.trial.state.name, "unfinished")
+        records.append(_record(setting.sweep, point, state, [one.directory.name for one in every]))
+        for one in every if point.host else ():
+            if not one.directory.exists():
+                continue  # a seed that was not tried, or on another machine's disk
+            directories.append(one.directory)
+            if state != "finished" and not (state == "failed" and result(one.directory)):
+                states[one.directory] = state
+    write(setting.directory / "trials.json", records)
+    table(directories, states, setting.sweep.metric, setting.sweep.goal)
+    _complain(records)
+    best = study.best()
+    if best:
+        print(f"best: {' '.join(best.words)}  {setting.sweep.metric} {best.trial.value:.5g}")
+    print(f"all trials: {setting.directory}/trials.json")
+    return 0 if all(record["state"] in ("finished", "ended early") for record in records) else 1
+
+
+def _complain(records: list[dict[str, Any]]) -> None:
+    """Say what came to nothing, and what to do about it."""
+    failed = [record for record in records if record["state"] == "failed"]
+    for record in failed:
+        print(f"failed: {record['why']}", file=sys.stderr)
+    if failed:
+        print("retry=true tries the failed ones again", file=sys.stderr)
+    if left := sum(record["state"] == "unfinished" for record in records):
+        print(
+            f"{left} unfinished: killed {PATIENCE} times in a row; the same command tries again",
+            file=sys.stderr,
+        )
+
+
+def _record(sweep: Sweep, point: Point, state: str, names: list[str]) -> dict[str, Any]:
+    """A point for machines to read."""
+    drawn = point.trial.params
+    return {
+        "number": point.number,
+        "state": state,
+        "parameters": {key: one.value(drawn.get(key)) for key, one in sweep.space.items()}
+        if point.host
+        else {},
+        "metric": sweep.metric,
+        "value": point.trial.value,
+        "runs": names if point.host else [],
+        "why": point.trial.user_attrs.get("why", ""),
+    }

@@ -1,0 +1,99 @@
+"""What a person sees of a sweep at work: a live table on a terminal, a line for each event elsewhere."""
+
+import sys
+import time
+from statistics import fmean
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from triad.sweep.trials import Run, logged
+
+ROWS = 20  # of the live table
+EVERY_S = 0.5
+
+
+class Screen:
+    """Tell of runs as they start and end. `total` runs are to be; `done` of them have ended."""
+
+    def __init__(self, metric: str, total: int, done: int, jobs: int) -> None:
+        self.metric, self.total, self.done, self.jobs = metric, total, done, jobs
+        self.spent_s: list[float] = []
+        self.since: dict[str, float] = {}
+        self.rows: dict[str, tuple[str, ...]] = {}
+        self.console = Console(soft_wrap=True, highlight=False, markup=False)  # a log may say anything
+        self.told = False
+        self.next = 0.0
+        self.live = Live(console=self.console, auto_refresh=False) if sys.stdout.isatty() else None
+        if self.live:
+            self.live.start()
+
+    def started(self, one: Run, again: bool) -> None:
+        """A run begins, or goes on."""
+        self.since[one.directory.name] = time.monotonic()
+        self._say(one, "goes on" if again else "starts", "", 0)
+
+    def ended(self, one: Run, state: str, value: float | None, spent_s: float, why: str = "") -> None:
+        """A run has ended."""
+        if state == "finished":
+            self.spent_s.append(spent_s)
+        shown = "" if value is None else f"{self.metric} {value:.5g}"
+        self._say(one, state, shown + (f"  {why}  (log: {one.log})" if why else ""), spent_s)
+
+    def waiting(self) -> None:
+        """Nothing is left to start, but others are at work."""
+        if not self.told:
+            self.console.print("the rest is being run by other drivers; waiting for them")
+        self.told = True
+
+    def show(self, active: list[Run]) -> None:
+        """Bring the live table up to date."""
+        if not self.live or time.monotonic() < self.next:
+            return
+        self.next = time.monotonic() + EVERY_S
+        for one in active:
+            values = logged(one, self.metric)
+            shown = f"{self.metric} {values[-1]:.5g}" if values else ""
+            spent_s = time.monotonic() - self.since[one.directory.name]
+            self.rows[one.directory.name] = ("running", shown, _clock(spent_s))
+        self._draw()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.live:
+            self.live.stop()
+
+    def _say(self, one: Run, state: str, shown: str, spent_s: float) -> None:
+        name = one.directory.name
+        self.rows.pop(name, None)
+        self.rows[name] = (state, shown, _clock(spent_s) if spent_s else "")
+        if self.live:
+            self._draw()
+        else:
+            count = f"[{self.done}/{self.total}]"
+            self.console.print(
+                f"{count} {name}: {'  '.join(word for word in self.rows[name] if word)}{self._left()}"
+            )
+
+    def _draw(self) -> None:
+        assert self.live
+        table = Table(
+            "run", "state", "value", "time", title=f"{self.done} of {self.total} runs{self._left()}"
+        )
+        for name, row in [*self.rows.items()][-ROWS:]:
+            table.add_row(name, *row)
+        self.live.update(table, refresh=True)
+
+    def _left(self) -> str:
+        """Time left, from the mean of the runs that finished."""
+        left = self.total - self.done
+        if not self.spent_s or left <= 0:
+            return ""
+        return f"  ({_clock(fmean(self.spent_s) * left / min(self.jobs, left))} left)"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

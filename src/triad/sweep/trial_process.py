@@ -1,0 +1,95 @@
+"""A trial's process: pinned to its share of the machine, its output in a log, dying with its driver."""
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from triad.config.processes import cores, gpus
+from triad.launch.supervisor import die_with, tell
+
+GRACE_S = 15.0  # train.py gives its ranks 10 s
+
+
+class Share(NamedTuple):
+    """What one of several trials side by side may use; None: no limit is set."""
+
+    cores: list[int] | None
+    gpus: list[str] | None
+    threads: int | None  # where the system does not pin
+
+
+def share(slot: int, jobs: int) -> Share:
+    """The slot's part of this process's cores and GPUs, as equal as can be; at least one of each."""
+    if jobs == 1:
+        return Share(None, None, None)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = visible.split(",") if visible else [str(card) for card in range(gpus())]
+    pinned = hasattr(os, "sched_getaffinity")
+    return Share(
+        _part(sorted(os.sched_getaffinity(0)), slot, jobs) if pinned else None,
+        _part(cards, slot, jobs) if cards else None,
+        None if pinned else max(1, cores() // jobs),
+    )
+
+
+def start(command: list[str], log: Path, share: Share, added: dict[str, str]) -> subprocess.Popen:
+    """Start a trial; what it prints is added to the log."""
+    # train.py and OpenMP count the cores that they may use: no number of threads has to be told where we pin
+    if share.threads:
+        added = added | {"OMP_NUM_THREADS": str(share.threads)}
+    if share.gpus:
+        added = added | {"CUDA_VISIBLE_DEVICES": ",".join(share.gpus)}
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command,
+            env=os.environ | added,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is ours to pass on; and a whole trial can be ended at once
+            preexec_fn=partial(_settle, os.getpid(), share.cores),
+        )
+
+
+def end(processes: list[subprocess.Popen]) -> None:
+    """Ask trials to end, and after a while make them."""
+    deadline = time.monotonic() + GRACE_S
+    for process in processes:
+        tell(process, signal.SIGTERM)
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for process in processes:
+        tell(process, signal.SIGKILL)
+        process.wait()
+
+
+def killed(code: int) -> bool:
+    """Whether a process was ended from outside, itself or (128 + signal) a child whose end it tells."""
+    ended = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    return -code in ended or code - 128 in ended
+
+
+def last_line(log: Path) -> str:
+    """What a trial said last."""
+    with suppress(OSError):
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1][:300] if lines else ""
+    return ""
+
+
+def _part(whole: list, slot: int, jobs: int) -> list:
+    if len(whole) < jobs:
+        return [whole[slot % len(whole)]]
+    return whole[slot * len(whole) // jobs : (slot + 1) * len(whole) // jobs]
+
+
+def _settle(parent: int, cores: list[int] | None) -> None:
+    """Before the trial's program: its cores, and death with the driver."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+    die_with(parent)

@@ -1,0 +1,88 @@
+"""What a run computed, in whole: to be held against another layout's."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from triad.strategies.state import Stretch
+from triad.verify.traffic import Traffic, held
+
+
+class Record(Callback):
+    """Keep the gradients (as clipped) of each step, the experts' loads, the weights at the end, and bytes.
+
+    Every process writes <run>/record/rank-<r>.pt with all that it holds, made whole: copies that have drifted
+    apart are seen, too. For small models: everything is in memory.
+    """
+
+    looks_on = True  # changes no figure of the run: triad.config.identity
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / "record"
+        self.gradients: list[dict[str, Tensor]] = []
+        self.loads: list[Tensor] = []
+        self.traffic: dict[str, dict[str, int]] = {}
+        self.counting: Traffic | None = None
+        self.gradient_bytes = 0
+
+    def on_train_start(self, trainer: Trainer, task: Any) -> None:
+        strategy: Any = trainer.strategy
+        # no hook of Lightning's lies between clipping and the step
+        strategy.clip = partial(self._clip, strategy.clip)
+        self.find = getattr(strategy, "gradients", _gradients)
+
+    def on_train_batch_start(self, trainer: Trainer, task: Any, batch: dict, batch_idx: int) -> None:
+        if batch_idx == 1:  # the first step makes buffers and learns shapes
+            self.counting = Traffic()
+            self.counting.__enter__()
+
+    def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
+        if self.find is not _gradients:  # DeepSpeed's, which it has clipped since
+            largest = task.update.clip.largest
+            scale = (largest / (task.norm.cpu() + 1e-6)).clamp(max=1.0) if largest else 1.0
+            self.gradients[-1] = {name: gradient * scale for name, gradient in self.gradients[-1].items()}
+        self.loads.append(trainer.strategy.total(task.load_LE.double()).cpu())
+
+    def on_train_end(self, trainer: Trainer, task: Any) -> None:
+        found = trainer.strategy.tensors(task.model, trainer.optimizers[0])["model"]
+        weights = {name: whole(weight) for name, weight in found.items()}
+        self.folder.mkdir(exist_ok=True)
+        record: dict[str, Any] = {"gradients": self.gradients, "loads": self.loads, "weights": weights}
+        record |= {"held": self._held(trainer, task), "traffic": self.traffic}
+        torch.save(record, self.folder / f"rank-{trainer.global_rank}.pt")
+
+    def _clip(self, clip: Callable, model: nn.Module, rule: Callable) -> Tensor:
+        if self.counting:
+            self.counting.__exit__(None, None, None)
+            self.traffic = {"messages": dict(self.counting.messages), "bytes": dict(self.counting.bytes)}
+            self.counting = None
+        norm = clip(model, rule)
+        self.gradient_bytes = held(p.grad for p in model.parameters())
+        named = self.find(model)
+        self.gradients.append({name: whole(g) for name, g in named if g is not None})
+        return norm
+
+    def _held(self, trainer: Trainer, task: Any) -> dict[str, int]:
+        states = [state.values() for state in trainer.optimizers[0].state.values()]
+        return {
+            "parameters": held(task.model.parameters()),
+            "gradients": self.gradient_bytes,
+            "optimizer": sum(map(held, states)),
+        }
+
+
+def _gradients(model: nn.Module) -> list[tuple[str, Tensor | None]]:
+    return [(name, parameter.grad) for name, parameter in model.named_parameters()]
+
+
+def whole(x: Tensor | Stretch) -> Tensor:
+    """A tensor with all its shards, copied to the host."""
+    if isinstance(x, Stretch):
+        return x.whole().cpu()
+    return (x.full_tensor() if isinstance(x, DTensor) else x).detach().cpu().clone()

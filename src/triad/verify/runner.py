@@ -1,0 +1,142 @@
+"""Training the cases of a matrix, one launch for each world size, and comparing each with its reference."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from triad.config.command_line import key_of
+from triad.config.compose import compose
+from triad.config.errors import Refusal
+from triad.config.processes import data_ranks, ranks_here
+from triad.launch.supervisor import launch
+from triad.runs import directory as runs
+from triad.runs.directory import prepare
+from triad.verify.compare import Difference, difference
+from triad.verify.matrix import ROWS, SMALL, Case, Layout
+from triad.verify.traffic_check import ALL, HELD, account
+
+COMMAND = [sys.executable, "-m", "triad.verify.worker"]
+TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4}
+PROOF = (
+    "callbacks=[default,record]",
+    "callbacks.screens.curve=false",
+    "hardware.attention=flash",
+    "trainer.accelerator=cpu",
+    "logger=csv",
+)
+KEY_SHIFT = "{_target_: triad.layers.key_shift.KeyShift, _partial_: true, fraction: 0.5}"
+
+
+class Result(NamedTuple):
+    """What came of a case: refused or failed with a sentence, or compared."""
+
+    case: Case
+    said: str
+    apart: Difference | None
+    account: str = ""  # of bytes and messages
+
+    @property
+    def wrong(self) -> bool:
+        """Neither equal nor impossible."""
+        return not self.said.startswith("refused") if self.apart is None else self.said != "equal"
+
+
+def trials(cases: Iterable[Case], folder: Path, command: list[str] = COMMAND) -> list[Result]:
+    """Train each case and its reference, and compare."""
+    cases = list(cases)
+    corpus = write_corpus(folder)
+    refused: dict[Case, str] = {}
+    prepared: dict[int, list[str]] = {}
+    for case in dict.fromkeys([*(case.reference for case in cases), *cases]):
+        try:
+            ranks, run = prepare_case(case, folder, corpus)
+            prepared.setdefault(ranks, []).append(str(run))
+        except Refusal as error:
+            refused[case] = f"refused: {error}"
+    failed = {
+        run: said for ranks in sorted(prepared) for run, said in train_all(prepared[ranks], ranks, command)
+    }
+    return [_result(case, folder, refused, failed) for case in cases]
+
+
+def own(words: list[str], folder: Path) -> list[Result]:
+    """A configuration of the user's against the same in one process."""
+    numbers = "fp32" if "strategy=deepspeed" in words else "fp64"
+    small = [] if any(key_of(word) == "debug" for word in words) else ["debug=tiny"]
+    words = [word for word in words if word != "debug=null"]  # ours: Hydra does not take it
+    ours = [*PROOF, f"precision={numbers}", f"output_dir={folder}"]
+    kept = [word for word in words if not key_of(word).startswith(("precision", "callbacks"))]
+    same = [word for word in kept if not key_of(word).startswith(("strategy", "hardware", "trainer.devices"))]
+    for run in ("one", "many"):
+        alone = [*same, "strategy=single", "trainer.devices=1"]
+        asked = [*small, *ours, *(alone if run == "one" else kept), f"run_id={run}"]
+        config = compose(asked)
+        for _, said in train_all([str(fresh(config, asked))], ranks_here(config), COMMAND):
+            raise Refusal(f"{run} process: {said}")
+    apart = difference(folder / "many", folder / "one", TOLERANCE[numbers])
+    layout = Layout(" ".join(words), ranks_here(config), "")
+    case = Case(layout, "yours", 0, config["packed"], False, False, numbers)
+    return [Result(case, apart.first or "equal", apart)]
+
+
+def fresh(config: dict, words: list[str]) -> Path:
+    """A new run directory, also where there was one."""
+    shutil.rmtree(Path(config["output_dir"], config["run_id"]), ignore_errors=True)
+    return prepare(config, words)
+
+
+def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
+    """Write the run directory of a case; return how many processes it takes, too."""
+    words = [*SMALL, *PROOF, *case.layout.words.split(), f"trainer.devices={case.layout.ranks}"]
+    if case.model == "decoder":  # the parts that none of the small models has
+        words.append(f"model.attention.key_shift={KEY_SHIFT}")
+    words += [f"model={case.model}", "data=text", f"data.path={corpus}", f"precision={case.precision}"]
+    words += [f"packed={case.packed}", f"hardware.checkpointing={case.checkpointing}"]
+    words += [f"hardware.compile={case.compile}", f"run_id={case.name}", f"output_dir={folder}"]
+    config = compose(words)
+    config["hardware"]["micro_batch_size"] = -(-ROWS // data_ranks(config) // case.parts)
+    return case.layout.ranks, fresh(config, words)
+
+
+def train_all(directories: list[str], ranks: int, command: list[str] = COMMAND) -> list[tuple[str, str]]:
+    """Train all, starting again behind one that fails; return those with what they said."""
+    failed = []
+    left = directories
+    while left:
+        code = launch([*command, *left], ranks, threads=1)
+        unfinished = [run for run in left if not runs.result(Path(run))]
+        if not unfinished:
+            break
+        failed.append((unfinished[0], _last_words(Path(unfinished[0]), code)))
+        left = unfinished[1:]
+    return failed
+
+
+def _last_words(run: Path, code: int) -> str:
+    path = run / "error.txt"
+    lines = path.read_text(encoding="utf-8").strip().splitlines() if path.exists() else []
+    return f"failed: {lines[-1] if lines else f'exit code {code}'}"
+
+
+def _result(case: Case, folder: Path, refused: dict[Case, str], failed: dict[str, str]) -> Result:
+    for one in (case, case.reference):
+        if said := refused.get(one) or failed.get(str(folder / one.name)):
+            return Result(case, said, None)
+    apart = difference(folder / case.name, folder / case.reference.name, TOLERANCE[case.precision])
+    books = account(folder / case.name, case.parts)
+    said = apart.first or ("equal" if books in (ALL, HELD) else books)
+    return Result(case, said, apart, books)
+
+
+def write_corpus(folder: Path) -> Path:
+    """Short documents of uneven length, so that padding and the number of targets differ from row to row."""
+    path = folder / "corpus.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for n in range(2000):
+            text = "".join(f"{k} squared is {k * k}. " for k in range(n, n + n % 3 + 1))[: 5 + n % 37]
+            file.write(json.dumps({"text": text}) + "\n")
+    return path

@@ -1,0 +1,45 @@
+"""Whether a run held and sent what the formulas say."""
+
+from pathlib import Path
+
+import torch
+
+from triad.config.build import build
+from triad.config.processes import data_ranks, degree
+from triad.runs.directory import read_config
+from triad.verify import closed_form
+
+ALL, HELD = "as by formula", "held by formula"  # what is right; anything else is a fault
+
+
+def account(run: Path, parts: int) -> str:
+    """ALL, HELD (there is no formula for the messages), or what is not as the formulas say."""
+    config = read_config(run)
+    with torch.device("meta"):
+        model = build(config["model"])(vocab_size=257)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    for path in sorted((run / "record").glob("rank-*.pt")):
+        record, rank = torch.load(path, weights_only=True), int(path.stem.removeprefix("rank-"))
+        if (ours := record["held"]) != (theirs := closed_form.held(shapes, config, rank)):
+            return f"rank {rank} holds {ours}, by formula {theirs}"
+    if not closed_form.known(config):
+        return HELD
+    if degree(config, "pipeline") > 1:
+        parts = _micro_batches(config)
+    traffic = torch.load(run / "record" / "rank-0.pt", weights_only=True)["traffic"]
+    formula = closed_form.sent(shapes, config, parts)
+    kinds = {*formula.messages, *formula.bytes, *traffic["messages"]}
+    for kind in sorted(kinds):
+        ours = traffic["messages"].get(kind, 0), traffic["bytes"].get(kind, 0)
+        open_ = (ours[0] if kind in formula.bytes else 0), (ours[1] if kind in formula.messages else 0)
+        theirs = formula.messages.get(kind, open_[0]), formula.bytes.get(kind, open_[1])
+        if ours != theirs:
+            return f"{kind}: {ours[0]} messages of {ours[1]} bytes, by formula {theirs[0]} of {theirs[1]}"
+    return ALL
+
+
+def _micro_batches(config: dict) -> int:
+    from triad.strategies.pipeline import ORDERS, micro_batches
+
+    order, rows = ORDERS[config["strategy"]["schedule"]], config["batch"]["size"] // data_ranks(config)
+    return micro_batches(order, rows, config["hardware"]["micro_batch_size"], degree(config, "pipeline"))[0]

@@ -1,0 +1,41 @@
+"""One process per rank goes through several prepared runs: a matrix of layouts pays for its start-up once.
+
+`python -m triad.verify.worker RUN...`, started by triad.launch.supervisor.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from triad.config.locations import CONF
+from triad.launch.rank import depart, rank
+
+
+def work() -> Callable[..., None]:
+    """The function `train` of train.py, which is a script and no module of the package."""
+    spec = spec_from_file_location("train", CONF.parent / "train.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.train
+
+
+def main(directories: list[Path]) -> None:
+    """Train one run after another; what a run would print goes to its output-<rank>.txt."""
+    for directory in directories:
+        number = os.environ["RANK"]
+        if number == "0":
+            print(f"  {directory.name}", flush=True)
+        with (directory / f"output-{number}.txt").open("w") as file, redirect_stdout(file):
+            code = rank(work(), directory)
+        if code:
+            sys.exit(code)
+
+
+if __name__ == "__main__":
+    main([Path(word) for word in sys.argv[1:]])
+    depart(0)

@@ -1,0 +1,43 @@
+"""What remains of a run's figures."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from triad.analysis.loss_picture import loads
+from triad.callbacks.summary import _sizes
+from triad.runs.metrics import figures
+from triad.schedules.batch_size import ramp
+
+
+def test_the_result_has_the_best_validation_and_what_all_of_the_run_took() -> None:
+    rows = [
+        {"step": 1, "val/loss": 2.0, "val/f1": 0.5, "perf/tokens_per_s": 10.0, "train/tokens": 8.0},
+        {"step": 2, "perf/energy_joules": 5.0, "perf/tokens_per_s": 30.0, "perf/cost": 1.0},
+        {"step": 3, "val/loss": 3.0, "val/f1": 0.6, "perf/tokens_per_s": 20.0, "train/tokens": 24.0},
+        {"step": 4, "perf/energy_joules": 9.0, "perf/cost": 2.0},
+    ]
+    taken = {"train/tokens": 24.0, "perf/energy_joules": 9.0, "perf/cost": 2.0}
+    assert figures(rows) == {"val/loss": 2.0, "val/f1": 0.5, "perf/tokens_per_s": 20.0, **taken}
+
+
+def test_energy_that_became_an_estimate_is_one() -> None:
+    rows = [{"step": 1, "perf/energy_joules": 5.0}, {"step": 2, "perf/energy_joules_estimate": 9.0}]
+    assert figures(rows) == {"perf/energy_joules_estimate": 9.0}
+
+
+def test_a_batch_that_grows_is_shown_with_its_last_size() -> None:
+    rule = ramp(
+        steps=10, size=8, start=2, increment=2, over=0.5, unit="steps", coupling="none", reference=None
+    )
+    data = SimpleNamespace(batch_rows=lambda step: rule(step + 1) - rule(step))
+    assert _sizes(data, 0, 10) == "2 to 8"
+    assert _sizes(data, 9, 10) == "8"
+    assert _sizes(data, 10, 10) == "8"
+
+
+def test_the_loads_of_experts_are_drawn_where_there_are_some(tmp_path: Path) -> None:
+    row = {f"train/load/{layer}/{expert}": 0.5 + expert for layer in range(2) for expert in range(2)}
+    loads(tmp_path / "none.png", [{"step": 1, "train/loss": 1.0}])
+    assert not (tmp_path / "none.png").exists()
+    loads(tmp_path / "loads.png", [{"step": 1} | row, {"step": 2, "val/loss": 1.0}, {"step": 3} | row])
+    assert (tmp_path / "loads.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,149 @@
+import json
+import lzma
+import multiprocessing
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from triad.data.show import describe
+from triad.data.sources.source import Document, Source
+from triad.data.sources.text import text
+from triad.data.token_files import prepare
+from triad.data.tokenizers import bpe, byte
+
+TEXTS = {"a.txt": "première\n", "b.txt": "zweite 🙂\n" * 30, "c.txt": "third"}
+
+
+@pytest.fixture
+def source(tmp_path):
+    for name, content in TEXTS.items():
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / "texts" / name).write_text(content)
+    return text(str(tmp_path / "texts"), "text", 0.1, str(tmp_path / "texts" / "b.txt"))
+
+
+def test_tokens_are_the_documents_in_order_each_with_its_separator(source, tmp_path):
+    tokenizer = byte(source, tmp_path)
+    tokens = prepare(source, tokenizer, tmp_path)
+    expected = [id for content in TEXTS.values() for id in [*content.encode(), 256]]
+    assert tokens.train.tokens.tolist() == expected
+    assert tokens.train.tokens.dtype == np.uint16
+    assert tokens.train.bytes == sum(len(content.encode()) for content in TEXTS.values())
+    assert tokens.val.bytes == len(TEXTS["b.txt"].encode())
+
+
+def test_a_large_vocabulary_takes_four_bytes_a_token(source, tmp_path):
+    tokenizer = byte(source, tmp_path)
+    tokenizer.pieces = tokenizer.pieces + [b"x"] * 2**16
+    assert prepare(source, tokenizer, tmp_path).val.tokens.dtype == np.uint32
+
+
+def test_the_second_run_reads_the_cache_and_other_text_or_tokenizer_does_not(source, tmp_path, monkeypatch):
+    tokenizer = byte(source, tmp_path)
+    first = prepare(source, tokenizer, tmp_path)
+    other = prepare(source, bpe(source, tmp_path, 290), tmp_path)
+    assert other.fingerprint != first.fingerprint
+    monkeypatch.setattr(tokenizer, "encode", None)
+    assert prepare(source, tokenizer, tmp_path) == first
+
+
+def test_a_position_is_found_in_its_document(source, tmp_path):
+    tokens = prepare(source, byte(source, tmp_path), tmp_path).train
+    starts = np.cumsum([0] + [len(content.encode()) + 1 for content in TEXTS.values()])
+    for position in range(len(tokens.tokens)):
+        place = tokens.document_at(position)
+        document = int(np.searchsorted(starts, position, side="right")) - 1
+        assert place == (list(TEXTS)[document], starts[document], position - starts[document])
+    with pytest.raises(ValueError, match="position=-1"):
+        tokens.document_at(-1)
+
+
+def test_xz_bits_per_byte_is_that_of_the_validation_text(source, tmp_path, monkeypatch):
+    data = TEXTS["b.txt"].encode()
+    packed = lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)
+    tokens = prepare(source, byte(source, tmp_path), tmp_path / "a")
+    assert tokens.xz_bits_per_byte == 8 * len(packed) / len(data)
+    monkeypatch.setattr("triad.data.token_files.XZ_LIMIT_BYTES", 10)
+    assert prepare(source, byte(source, tmp_path), tmp_path / "b").xz_bits_per_byte is None
+
+
+def test_an_empty_split_is_refused(tmp_path):
+    def read(split):
+        return iter([Document("a", "text" if split == "train" else "")])
+
+    source = Source("rows", read)
+    with pytest.raises(ValueError, match="data=rows: the val split has no text"):
+        prepare(source, byte(source, tmp_path), tmp_path)
+
+
+def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path):
+    grown = iter(["text", "text", "text and more"])
+    source = Source("log", lambda split: iter([Document("a", next(grown))]))
+    with pytest.raises(ValueError, match="the train text changed while it was read"):
+        prepare(source, byte(source, tmp_path), tmp_path)
+
+
+def test_a_damaged_token_file_is_built_again(source, tmp_path):
+    tokenizer = byte(source, tmp_path)
+    tokens = prepare(source, tokenizer, tmp_path)
+    expected = tokens.train.tokens.tolist()
+    path = tokens.train.folder / "train.bin"
+    path.write_bytes(path.read_bytes()[:-2] + b"xx")
+    with pytest.warns(UserWarning, match=r"train\.bin has a wrong checksum"):
+        again = prepare(source, tokenizer, tmp_path)
+    assert again.train.tokens.tolist() == expected
+
+
+def prepare_and_report(source, cache, answers):
+    answers.put(prepare(source, bpe(source, cache, 300), cache).train.tokens[:50].tolist())
+
+
+def test_four_ranks_prepare_the_same_tokens_once(source, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    ranks = [
+        context.Process(target=prepare_and_report, args=(source, tmp_path / "c", answers)) for _ in range(4)
+    ]
+    for rank in ranks:
+        rank.start()
+    found = [answers.get(timeout=60) for _ in ranks]
+    for rank in ranks:
+        rank.join()
+    assert found == [found[0]] * 4
+    entries = [path.name for path in (tmp_path / "c").iterdir() if path.is_dir()]
+    assert sorted(name.split("-")[0] for name in entries) == ["tokenizer", "tokens"]
+
+
+def test_a_token_file_travels_to_another_process_without_its_tokens(source, tmp_path):
+    tokens = prepare(source, byte(source, tmp_path), tmp_path).train
+    expected = tokens.tokens.tolist()
+    sent = pickle.dumps(tokens)
+    assert len(sent) < 1000
+    assert pickle.loads(sent).tokens.tolist() == expected
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path):
+    with (tmp_path / "rows.jsonl").open("w") as file:
+        for i in range(10_000):
+            file.write(json.dumps({"text": f"{i} " * 200}) + "\n")
+    source = text(str(tmp_path / "rows.jsonl"), "text", 0.001, None)
+    tokenizer = byte(source, tmp_path)
+    prepare(text(str(tmp_path / "rows.jsonl"), "text", 0.002, None), tokenizer, tmp_path)  # warm the imports
+    tracemalloc.start()
+    tokens = prepare(source, tokenizer, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert tokens.train.bytes > 8e6
+    assert peak < 2e6
+
+
+def test_a_batch_is_described_by_document_and_offset(source, tmp_path):
+    tokenizer = bpe(source, tmp_path, 290)
+    tokens = prepare(source, tokenizer, tmp_path).train
+    rows = describe(tokens, tokenizer, 4, lambda step: 3, lambda step: 3 * step, seed=0, step=2)
+    assert [row.row for row in rows] == [6, 7, 8]
+    for row in rows:
+        rest = TEXTS[row.document].encode()[row.byte_offset :].decode(errors="replace")
+        assert rest.startswith(row.preview) or row.preview.startswith(rest)

@@ -1,0 +1,48 @@
+"""Sampling continues a text and is a function of the seed."""
+
+import pytest
+import torch
+
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.models.generation import continuation
+
+CONTEXT, VOCAB = 16, 11
+
+
+@pytest.fixture(params=["decoder", "moe", "lstm"])
+def model(request: pytest.FixtureRequest) -> torch.nn.Module:
+    config = compose(["debug=tiny", f"model={request.param}", "model.width=48", f"context={CONTEXT}"])
+    model = build(config["model"])(vocab_size=VOCAB).eval()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    return model
+
+
+def sample(model: torch.nn.Module, length: int, **words) -> list[int]:
+    settings = {"temperature": 1.0, "top_k": None, "seed": 0} | words
+    return list(continuation(model, [1, 2, 3], length, CONTEXT, **settings))
+
+
+def test_greedy_sampling_with_a_cache_is_the_argmax_of_the_whole_text(model: torch.nn.Module) -> None:
+    text = [1, 2, 3]
+    for chosen in sample(model, CONTEXT - 3, temperature=0.0):
+        logits_BTV, _ = model(torch.tensor([text]))
+        assert chosen == int(logits_BTV[0, -1].argmax())
+        text.append(chosen)
+
+
+def test_sampling_goes_on_beyond_the_context(model: torch.nn.Module) -> None:
+    words = sample(model, 3 * CONTEXT)
+    assert len(words) == 3 * CONTEXT
+    assert set(words) <= set(range(VOCAB))
+
+
+def test_the_same_seed_gives_the_same_text_and_another_another(model: torch.nn.Module) -> None:
+    assert sample(model, 40, seed=1) == sample(model, 40, seed=1)
+    assert sample(model, 40, seed=1) != sample(model, 40, seed=2)
+
+
+def test_only_the_likeliest_are_drawn(model: torch.nn.Module) -> None:
+    assert sample(model, 12, top_k=1) == sample(model, 12, temperature=0.0)

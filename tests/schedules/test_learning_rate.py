@@ -1,0 +1,120 @@
+"""Schedules at the points where their closed form is known, and against torch's."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.config.locations import CONF
+from triad.schedules import learning_rate as schedules
+from triad.schedules.plateau import Plateau
+
+STEPS, WARMUP = 1000, 100
+RUN = (f"trainer.max_steps={STEPS}", "trainer.val_check_interval=100")
+
+# what each file of conf/scheduler is at its first step, the end of the warm-up, step 550 and the last one
+FORMS: dict[str, tuple[float, float, float, float]] = {
+    "constant": (0.01, 1.0, 1.0, 1.0),
+    "linear": (0.01, 1.0, 1 - 450 / 899, 0.0),
+    "cosine": (0.01, 1.0, 0.1 + 0.45 * (1 + math.cos(math.pi * 450 / 899)), 0.1),
+    "inverse_sqrt": (0.01, 1.0, math.sqrt(100 / 551), math.sqrt(100 / 1000)),
+    "polynomial": (0.01, 1.0, (1 - 450 / 899) ** 0.9, 0.0),
+    "wsd": (0.01, 1.0, 1 - 50 / 499, 0.0),
+    "one_cycle": (0.04, 1.0, 4e-6 + (1 - 4e-6) * 0.5 * (1 + math.cos(math.pi * 451 / 900)), 4e-6),
+    "cyclic": (0.001, 0.1, 0.1 + 0.9 * (1 - 75 / 125), 0.1 + 0.9 * (1 - 24 / 125)),
+    "plateau": (0.01, 1.0, 1.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "scheduler").glob("*.yaml")))
+def test_values_at_the_start_the_end_of_warm_up_the_middle_and_the_end(name: str) -> None:
+    config = compose([f"scheduler={name}", f"scheduler.warmup={WARMUP}", *RUN])
+    schedule = build(config["scheduler"])
+    found = [schedule(step) for step in (0, WARMUP - 1, 550, STEPS - 1)]
+    assert found == pytest.approx(FORMS[name])
+
+
+def test_wsd_stays_at_one_until_its_last_phase_and_falls_in_the_shape_asked_for() -> None:
+    falls: dict = {"linear": lambda t: 1 - t, "sqrt": lambda t: 1 - t**0.5}
+    falls["cosine"] = lambda t: (1 + math.cos(t * math.pi)) / 2
+    for shape, fall in falls.items():
+        values = [schedules.wsd(k, 1000, 10, 0.5, shape, 0.1) for k in range(1000)]
+        assert values[9:501] == [1.0] * 492
+        assert values[501:] == pytest.approx([0.1 + 0.9 * fall((k - 500) / 499) for k in range(501, 1000)])
+
+
+def test_noam_is_the_formula_of_the_paper_at_its_rate() -> None:
+    width, warmup = 512, 4000
+    lr = width**-0.5 * warmup**-0.5
+    for step in (0, 100, 3999, 4000, 100_000):
+        n = step + 1
+        paper = width**-0.5 * min(n**-0.5, n * warmup**-1.5)
+        assert lr * schedules.inverse_sqrt(step, 10**6, warmup) == pytest.approx(paper)
+
+
+def test_one_cycle_and_cyclic_are_torchs() -> None:
+    def one_cycle(optimizer):
+        return OneCycleLR(optimizer, 1.0, total_steps=50, pct_start=0.3, cycle_momentum=False)
+
+    ours = [schedules.one_cycle(k, 50, 0.3, 1 / 25, "cosine", 4e-6) for k in range(50)]
+    assert ours == pytest.approx(_of_torch(one_cycle, 50))
+    for mode, fade in (("triangular", 1.0), ("triangular2", 0.5)):
+
+        def cyclic(optimizer, mode: str = mode):
+            return CyclicLR(optimizer, 0.1, 1.0, step_size_up=10, mode=mode, cycle_momentum=False)
+
+        ours = [schedules.cyclic(k, 90, 0, 20, 0.1, fade) for k in range(90)]
+        assert ours == pytest.approx(_of_torch(cyclic, 90))
+
+
+def _of_torch(make: Callable, steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.zeros(())], lr=1.0)
+    schedule, rates = make(optimizer), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+def test_no_warm_up_starts_at_the_full_rate() -> None:
+    assert schedules.linear(0, 10, 0, 0.0) == 1.0
+    assert schedules.cosine(0, 10, 0, 0.0) == 1.0
+    assert schedules.inverse_sqrt(0, 10, 0) == 1.0
+    assert schedules.polynomial(0, 10, 0, 2.0, 0.0) == 1.0
+
+
+class _Validated:
+    """Of a Trainer: the figures of the last validation."""
+
+    def __init__(self, loss: float) -> None:
+        self.callback_metrics = {"val/loss": torch.tensor(loss)}
+
+
+def test_a_plateau_lowers_the_rate_after_patience_and_goes_on_where_it_was_resumed() -> None:
+    def plateau() -> Plateau:
+        return Plateau(100, 0, "val/loss", factor=0.5, patience=1, threshold=0.01, final=0.2)
+
+    losses = [3.0, 2.0, 1.99, 2.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5]
+    # 1.99 is no improvement by 1%, nor is 2.5: two in a row are one more than patience
+    expected = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2, 0.2]
+    for interrupted in range(len(losses)):
+        watching, found = plateau(), []
+        for number, loss in enumerate(losses):
+            if number == interrupted:
+                resumed = plateau()
+                resumed.load_state_dict(watching.state_dict())
+                watching = resumed
+            watching.on_validation_end(_Validated(loss), None)  # ty: ignore[invalid-argument-type]
+            found.append(watching(50))
+        assert found == pytest.approx(expected), interrupted
+
+
+def test_a_plateau_names_what_can_be_watched() -> None:
+    plateau = Plateau(100, 0, "val/bleu", 0.5, 1, 0.01, 0.0)
+    with pytest.raises(ValueError, match="val/bleu is not measured here: use one of val/loss"):
+        plateau.on_validation_end(_Validated(1.0), None)  # ty: ignore[invalid-argument-type]
