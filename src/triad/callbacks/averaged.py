@@ -16,6 +16,9 @@ class Averaged(Callback):
     are copied.
     """
 
+    replaces = "weights"  # in validation
+    shows = "average"
+    needs = {"optimizer.averages": (True,)}
     keeps = "average"  # its name in a checkpoint
 
     def weights(self, task: Any) -> dict[str, Tensor]:

@@ -19,6 +19,8 @@ class Ema(Callback):
     Not Lightning's EMAWeightAveraging, which keeps whole copies of the model.
     """
 
+    replaces = "weights"  # in validation
+    uses = ("weights",)
     keeps = "ema"  # its name in a checkpoint
 
     def __init__(self, decay: float) -> None:

@@ -28,6 +28,7 @@ class GradientCheck(Callback):
     finite, so nothing is stopped. On the other steps this costs one look at one number.
     """
 
+    uses = ("gradients",)
     looks_on = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, every_steps: int, vanishing: float, exploding: float) -> None:

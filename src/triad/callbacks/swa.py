@@ -20,6 +20,8 @@ class Swa(Callback):
     the weights. Buffers are copied. Not Lightning's StochasticWeightAveraging, which swaps the schedule, too.
     """
 
+    replaces = "weights"  # in validation
+    uses = ("weights",)
     keeps = "swa"  # its name in a checkpoint
 
     def __init__(self, start: float, every_steps: int) -> None:

@@ -2,5 +2,6 @@
 
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[3]
+SOURCE = Path(__file__).parents[1]
+REPOSITORY = SOURCE.parents[1]
 CONF = REPOSITORY / "conf"

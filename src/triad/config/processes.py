@@ -6,6 +6,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from triad.config.schema import attribute
+
 AXES = ("data_replicate", "data_shard", "context", "expert", "tensor", "pipeline")  # of a mesh
 DEALT = ("data_replicate", "data_shard", "expert")  # whose processes read different rows
 
@@ -22,7 +24,7 @@ def resolve_devices(config: dict) -> None:
         trainer["num_nodes"] = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
         trainer["devices"] = int(os.environ["SLURM_STEP_NUM_TASKS"]) // trainer["num_nodes"]
     if trainer["devices"] in ("auto", -1, "-1"):  # -1 is Lightning's word for all
-        alone = config["strategy"]["_target_"].endswith(".Single") or trainer["accelerator"] != "gpu"
+        alone = attribute(config["strategy"]["_target_"], "processes") == 1 or trainer["accelerator"] != "gpu"
         trainer["devices"] = 1 if alone else gpus()
     _resolve_degrees(config)
 
@@ -47,6 +49,12 @@ def data_ranks(config: dict) -> int:
     if "data_shard" not in config["strategy"]:
         return world_size(config)
     return prod(degree(config, axis) for axis in DEALT)
+
+
+def fills_the_world(config: dict) -> bool:
+    """Whether the degrees of a mesh multiply to the number of processes."""
+    degrees = [config["strategy"][axis] for axis in AXES]
+    return min(degrees) > 0 and prod(degrees) == world_size(config)
 
 
 def ranks_here(config: dict) -> int:

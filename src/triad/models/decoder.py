@@ -27,6 +27,8 @@ class Decoder(nn.Module):
     Raises ValueError for more tokens than `context`.
     """
 
+    sees = "past"
+
     def __init__(
         self,
         vocab_size: int,

@@ -30,6 +30,8 @@ class EncoderDecoder(nn.Module):
     `residual`, `attention` or `feedforward`. Raises ValueError for more tokens than `context`.
     """
 
+    sees = "source"
+
     def __init__(
         self,
         vocab_size: int,

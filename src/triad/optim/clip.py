@@ -33,6 +33,8 @@ class Value:
     g_i <- min(max(g_i, -c), c)      Mikolov 2012, thesis, section 3.2.2; named in Pascanu et al. 2013
     """
 
+    uses = ("gradients",)
+
     def __init__(self, largest: float) -> None:
         check(largest)
         self.largest = largest
@@ -50,6 +52,8 @@ class RoleNorm:
 
     A spike in the embedding then does not take the step of the matrices away.
     """
+
+    uses = ("gradients",)
 
     def __init__(self, largest: float) -> None:
         check(largest)

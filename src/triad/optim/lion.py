@@ -16,6 +16,8 @@ class Lion(Optimizer):
                                                     Chen et al. 2023, arXiv:2302.06675, algorithm 2
     """
 
+    by_element = True
+
     def __init__(self, params: Iterable, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         self.betas = in_range("betas", betas[0]), in_range("betas", betas[1])

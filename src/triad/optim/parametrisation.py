@@ -36,6 +36,8 @@ class MuP:
     paper's at the base width, where it may start at zero what the paper's draws.
     """
 
+    needs = {"optimizer.adaptive": (True,), "model.tied": (False, None)}
+
     def __init__(self, base_width: int) -> None:
         if base_width < 1:
             raise ValueError(f"parametrisation.base_width={base_width}: at least 1")

@@ -24,6 +24,8 @@ class Unpenalized:
 class L1:
     """strength x sum |w|, whose gradient is strength x sign(w)      Tibshirani 1996 (lasso), eq. 2."""
 
+    uses = ("gradients",)
+
     def __init__(self, strength: float, roles: list[str]) -> None:
         self.strength, self.roles = check(strength), known(roles)
 
@@ -38,6 +40,9 @@ class L2:
 
     Under Adam not the same as decoupled weight decay: Loshchilov & Hutter 2019, arXiv:1711.05101, section 2.
     """
+
+    uses = ("gradients",)
+    needs = {"optimizer.weight_decay": (0, None)}  # both shrink weights
 
     def __init__(self, strength: float, roles: list[str]) -> None:
         self.strength, self.roles = check(strength), known(roles)

@@ -22,6 +22,9 @@ class ScheduleFree(Optimizer):
     whose warm-up is the paper's.
     """
 
+    averages = True
+    needs = {"callbacks.shows": ("average",)}
+
     def __init__(
         self, params: Iterable, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
     ) -> None:

@@ -184,3 +184,7 @@ def _begin(given: float, steps: int, unit: str, key: str) -> int:
     if unit == "rows" and given < 1:
         raise ValueError(f"batch.{key}={given} with batch.unit=rows: give a number of rows, at least 1")
     return int(given) if unit == "rows" else length(given, steps)
+
+
+fixed.sizes = "one"
+one.sizes = "one"

@@ -31,6 +31,12 @@ class DeepSpeed(DDPStrategy):
     the norm logged is then inf.
     """
 
+    hides = {"gradients": {}, "weights": {"stage": (3,)}}
+    needs = {
+        "optimizer.by_element": (True,),  # it updates flat slices of weights
+        "precision.name": ("32-true", "bf16-mixed", None),  # it keeps fp32 weights
+    }
+
     pipeline = None
 
     def __init__(self, stage: int, offload_optimizer: bool, offload_parameters: bool) -> None:

@@ -15,6 +15,8 @@ from triad.strategies.state import tensors
 class Single(SingleDeviceStrategy):
     """The whole model and the whole batch on one device."""
 
+    processes = 1
+
     data_rank = 0
     data_ranks = 1
     gradient_scale = 1

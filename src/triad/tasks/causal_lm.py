@@ -38,6 +38,8 @@ class CausalLM(LightningModule):
     Another objective is another `prepared`: what the model reads and is to say, made of the rows of a batch.
     """
 
+    needs = {"model.sees": ("past", "window"), "data.yields": ("text",)}
+    splits = ("tensor", "context", "pipeline")
     reads: tuple[str, ...] = ("tokens_BT", "targets_BT")  # of a batch: the model's arguments, and its targets
     signs = 0  # words that the objective adds behind those of the tokenizer
 

@@ -36,6 +36,8 @@ class Classification(CausalLM):
     weights.
     """
 
+    needs = {"model.sees": ("past", "both sides"), "data.yields": ("labels",)}
+    splits = ()  # a document is pooled where it was read
     reads = ("tokens_BT", "labels_B")
 
     def __init__(

@@ -30,6 +30,8 @@ class MaskedLM(CausalLM):
     padding, which nothing sees.
     """
 
+    needs = {"model.sees": ("both sides",), "model.pooler": (None,), "data.yields": ("text",)}
+    splits = ()
     signs = 1
 
     def __init__(

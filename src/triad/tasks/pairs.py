@@ -40,3 +40,9 @@ def given(batch: dict) -> tuple[Tensor, Tensor]:
 def _rows(batch: dict) -> Tensor:
     """The tokens of the rows, but for the last: a target has its end to tell, too."""
     return batch["tokens_BT"].where(batch["targets_BT"] != IGNORED, PADDING)[:, :-1]
+
+
+copy.needs = {"data.yields": ("text",)}
+reverse.needs = {"data.yields": ("text",)}
+sort.needs = {"data.yields": ("text",)}
+given.needs = {"data.yields": ("pairs",)}

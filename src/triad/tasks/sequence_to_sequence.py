@@ -28,6 +28,8 @@ class SequenceToSequence(CausalLM):
     each time, and val/exact_match is the share of those without a fault.
     """
 
+    needs = {"model.sees": ("source",)}
+    splits = ()
     reads = ("source_BS", "tokens_BT", "targets_BT")
     signs = 1
 

@@ -17,8 +17,8 @@ from collections import Counter
 from math import prod
 from typing import Any, NamedTuple
 
-from triad.config.facts import expert_layers, experts, is_transformer, stages
 from triad.config.processes import data_ranks, degree, world_size
+from triad.strategies.model_sizes import expert_layers, experts, is_transformer, stages
 
 ITEM = {"64-true": 8, "32-true": 4}
 STEP_BYTES = 4  # Adam's count of steps, of each weight

@@ -123,3 +123,7 @@ def _tsv(path: Path, columns: list[str]) -> Iterator[tuple[int, dict]]:
                 f"{len(columns)}"
             )
         yield number, dict(zip(columns, fields, strict=True))
+
+
+labelled.yields = "labels"
+labelled.needs = {"batch.sizes": ("one",)}

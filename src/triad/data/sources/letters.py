@@ -35,3 +35,6 @@ def _documents(
         drawn = known[draw.integers(0, words, (AT_ONCE, longest))]
         for index in range(min(AT_ONCE, numbers[split] - first)):
             yield Document(f"{first + index}", "".join(drawn[index, : lengths[index]]))
+
+
+letters.yields = "text"

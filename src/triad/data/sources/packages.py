@@ -59,3 +59,7 @@ def _passages(splits: dict[Split, list[Found]], lines: int, split: Split) -> Ite
             text = "".join(every[first : first + lines])
             if text.strip():
                 yield Document(f"{name}:{first + 1}", text, name.partition("/")[0])
+
+
+packages.yields = "labels"
+packages.needs = {"batch.sizes": ("one",)}

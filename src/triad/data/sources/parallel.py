@@ -93,3 +93,7 @@ def _columns(source: Path) -> Iterator[Pair]:
 def _lines(path: Path) -> list[str]:
     lines = files.read(path).split("\n")
     return lines if lines[-1] else lines[:-1]
+
+
+parallel.yields = "pairs"
+parallel.needs = {"batch.sizes": ("one",)}

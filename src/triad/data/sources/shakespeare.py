@@ -45,3 +45,6 @@ def _check_sha256(data: bytes, sha256: str, where: str) -> None:
             f"{where}: not tiny Shakespeare, SHA-256 {found[:12]} where data.sha256 has {sha256[:12]}; "
             "for a text of your own use data=text data.path=FILE"
         )
+
+
+shakespeare.yields = "text"

@@ -25,3 +25,6 @@ def stdlib(val_fraction: float) -> Source:
     if not sources:
         raise FileNotFoundError(f"{root}: this Python has no library sources; use data=text data.path=FOLDER")
     return Source("stdlib", partial(by_name, sources, "", val_fraction))
+
+
+stdlib.yields = "text"

@@ -21,3 +21,6 @@ def text(path: str | list[str], field: str, val_fraction: float, val_path: str |
     if len(train) == 1 and not files.is_jsonl(train[0].path):
         return Source("text", partial(by_position, train[0], val_fraction))
     return Source("text", partial(by_name, train, field, val_fraction))
+
+
+text.yields = "text"

@@ -24,6 +24,8 @@ class BaseLayer(nn.Module):
     auction comes near; where E does not divide T an expert has at most T / E, rounded up.
     """
 
+    sees = "both sides"  # what a token is given depends on those behind it
+
     top_k = 1
 
     def __init__(self, width: int, experts: int) -> None:

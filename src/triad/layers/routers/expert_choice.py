@@ -20,6 +20,8 @@ class ExpertChoice(nn.Module):
     Raises ValueError for capacity <= 0.
     """
 
+    sees = "both sides"  # what a token is given depends on those behind it
+
     def __init__(self, width: int, experts: int, capacity: float) -> None:
         super().__init__()
         self.capacity = self.top_k = capacity  # a token meets so many experts, on average

@@ -27,6 +27,8 @@ class GShard(nn.Module):
     ValueError for capacity <= 0, for fewer than 2 experts and, in training, without tokens_BT.
     """
 
+    sees = "past"  # an expert has room for so many tokens, the first come first
+
     top_k = 2
 
     def __init__(self, width: int, experts: int, capacity: float, balance: float) -> None:

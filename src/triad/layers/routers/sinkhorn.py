@@ -23,6 +23,8 @@ class Sinkhorn(nn.Module):
     iterations < 1.
     """
 
+    sees = "both sides"  # what a token is given depends on those behind it
+
     top_k = 1
 
     def __init__(self, width: int, experts: int, iterations: int) -> None:

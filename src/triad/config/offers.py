@@ -1,0 +1,81 @@
+"""What parts declare of themselves beside their code, and which choices of conf/ declare it.
+
+A part is a node of a configuration that names a class or function. What it declares are plain values in the
+body of that class, read from source, so that neither torch nor the part is imported. An argument in the node
+itself comes first: `precision.name` is as much a property of a precision as `model.sees` is of a model.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import yaml
+
+from triad.config.identity import leaves
+from triad.config.locations import CONF
+from triad.config.schema import attribute
+
+Parts = Iterator[tuple[str, dict]]
+
+
+def parts(node: Any, path: str = "") -> Parts:
+    """Every named call of a configuration, with its dotted key, outer ones first."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from parts(value, f"{path}.{key}".lstrip("."))
+    elif isinstance(node, list):
+        for item in node:
+            yield from parts(item, path)
+
+
+def declared(part: dict, name: str) -> Any:
+    """What a part says under a name: an argument, or what its class declares; None if it does not say."""
+    target = part.get("_target_", "")
+    if name in part or not target:
+        return part.get(name)
+    if target.startswith("torch.optim."):
+        return import_module("triad.optim.refusals").OFFERS.get(target, {}).get(name)
+    return attribute(target, name)
+
+
+@cache
+def choices(group: str) -> dict[str, Any]:
+    """The nodes that the files of a group set, by the name of the choice.
+
+    The one that conf/train.yaml takes comes first, and those with a size in their name, published ones, last.
+    """
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    usual = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))["defaults"]
+    order = sorted(names, key=lambda name: ({group: name} not in usual, any(map(str.isdigit, name))))
+    return {name: _node(group, name) for name in order}
+
+
+def fitting(group: str, name: str, allowed: tuple) -> list[str]:
+    """The choices of a group that declare one of the allowed values."""
+    return [choice for choice, node in choices(group).items() if declared(node, name) in allowed]
+
+
+def chosen(group: str, node: Any) -> str:
+    """The choice of a group that a node is most like: it calls the same, and most of its keys agree."""
+    given = dict(leaves(node))
+    alike = {
+        name: sum(
+            1 if given.get(key) == value else -1 for key, value in leaves(one) if "${" not in str(value)
+        )
+        for name, one in choices(group).items()
+        if one.get("_target_") == node.get("_target_")
+    }
+    return max(alike, key=alike.__getitem__) if alike else node.get("_target_", "").rpartition(".")[2]
+
+
+def _node(group: str, name: str) -> dict:
+    """What one file sets for its group, over the files of the group that it builds upon."""
+    node = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+    found: dict = {}
+    for other in node.pop("defaults", []):
+        if isinstance(other, str) and (CONF / group / f"{other}.yaml").is_file():
+            found |= _node(group, other)
+    return found | (node[group] if isinstance(node.get(group), dict) and "_target_" not in node else node)

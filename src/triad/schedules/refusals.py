@@ -1,0 +1,147 @@
+"""Schedules of batch size and learning rate that do not fit their run."""
+
+from triad.config.processes import data_ranks
+from triad.config.refusals import Impossible
+from triad.schedules import batch_size
+from triad.schedules.learning_rate import length
+
+
+def batch_rule(config: dict) -> batch_size.Rule | None:
+    """The rule of the batch's size, where it is one of ours. Raises ValueError if it contradicts itself."""
+    node = config["batch"]
+    module, _, name = node["_target_"].rpartition(".")
+    if module != batch_size.__name__:
+        return None
+    return getattr(batch_size, name)(**{key: value for key, value in node.items() if not key.startswith("_")})
+
+
+def sizes(config: dict) -> list[int]:
+    """The sizes of a run's batches, as far as they are known before its data is."""
+    rule = batch_rule(config)
+    return rule.sizes if rule else []
+
+
+def has_size(config: dict, name: str) -> bool:
+    """Whether the batch is that of conf/batch/<name>.yaml."""
+    return config["batch"]["_target_"] == f"{batch_size.__name__}.{name}"
+
+
+def outgrown(config: dict) -> bool:
+    """Whether a batch is to change behind the end of the run."""
+    rule, steps = batch_rule(config), config["trainer"]["max_steps"]
+    return rule is not None and len(rule.sizes) > 1 and steps > 0 and not rule.reaches(steps)
+
+
+def steps_of(config: dict, key: str) -> int:
+    """A time of the schedule in steps: given as such, or below 1 as a fraction of the run."""
+    return length(config["scheduler"].get(key, 0), config["trainer"]["max_steps"])
+
+
+def overlap(config: dict) -> int:
+    """Steps for which a rate would rise and fall at once."""
+    if "decay" not in config["scheduler"]:
+        return 0
+    fall = round(config["scheduler"]["decay"] * config["trainer"]["max_steps"])
+    return steps_of(config, "warmup") + fall - config["trainer"]["max_steps"]
+
+
+def validations(config: dict) -> int:
+    """How often a run is validated before its end."""
+    trainer = config["trainer"]
+    if trainer.get("limit_val_batches") == 0:
+        return 0
+    return (trainer["max_steps"] - 1) // max(1, int(trainer["val_check_interval"] or trainer["max_steps"]))
+
+
+def facts(config: dict) -> dict:
+    """What the sentences below name, beside the configuration itself."""
+    ranks, size = max(1, data_ranks(config)), config["batch"].get("size") or 1
+    return {
+        "overlap": overlap(config),
+        "period": steps_of(config, "period"),
+        "last_size": sizes(config)[-1] if sizes(config) else 0,
+        "data_ranks": ranks,
+        "near_batch": max(1, round(size / ranks)) * ranks,
+        "uneven": ", ".join(str(rows) for rows in sizes(config) if rows % ranks),
+    }
+
+
+TABLE = [
+    Impossible(
+        "a step without rows",
+        "batch.size=0",
+        lambda c: any(size < 1 for size in sizes(c)),
+        "batch.size={batch[size]}: a step needs at least one sequence",
+    ),
+    Impossible(
+        "one row is one",
+        "batch=one debug=tiny",
+        lambda c: has_size(c, "one") and c["batch"]["size"] != 1,
+        "batch=one has batch.size=1, not {batch[size]} (which an overlay may have set): add batch.size=1, or "
+        "use batch=fixed",
+    ),
+    Impossible(
+        "every data-parallel rank needs the same number of rows",
+        "strategy=ddp trainer.devices=3",
+        lambda c: len(sizes(c)) == 1 and sizes(c)[0] % data_ranks(c) != 0,
+        "batch.size={batch[size]} does not divide over {data_ranks} data-parallel processes: the nearest "
+        "that does is {near_batch}",
+    ),
+    Impossible(
+        "every data-parallel rank needs the same number of rows, however many there are",
+        "strategy=ddp trainer.devices=2 trainer.accelerator=cpu batch=ramp batch.start=1 batch.increment=1",
+        lambda c: len(sizes(c)) > 1 and any(size % data_ranks(c) for size in sizes(c)),
+        "batch: sizes {uneven} do not divide over {data_ranks} data-parallel processes: use multiples of "
+        "{data_ranks} for batch.size and all other sizes and increments",
+    ),
+    Impossible(
+        "a batch that grows behind the end of the run",
+        "batch=staged batch.then=[[2000,16]]",
+        outgrown,
+        "batch: {last_size} rows are not reached within trainer.max_steps={trainer[max_steps]}: make the run "
+        "longer, or let them begin earlier (batch.over of a ramp, batch.then of stages)",
+    ),
+    Impossible(
+        "a whole training set does not go through a model at once",
+        "batch=full",
+        lambda c: (
+            has_size(c, "full") and c["batch"]["size"] is None and c["hardware"]["micro_batch_size"] is None
+        ),
+        "batch=full would put the whole training set through the model at once: set "
+        "hardware.micro_batch_size=8, say, or a smaller set by batch.size",
+    ),
+    Impossible(
+        "a warm-up longer than the run",
+        "scheduler.warmup=5000",
+        lambda c: 0 < c["trainer"]["max_steps"] < c["scheduler"].get("warmup", 0) >= 1,
+        "scheduler.warmup={scheduler[warmup]} is longer than trainer.max_steps={trainer[max_steps]}",
+    ),
+    Impossible(
+        "a decay longer than the run",
+        "scheduler.decay=200",
+        lambda c: not 0 <= c["scheduler"].get("decay", 0) <= 1,
+        "scheduler.decay={scheduler[decay]}: it is the share of the run in which the rate falls, 0 to 1",
+    ),
+    Impossible(
+        "a rate that rises and falls at once",
+        "scheduler.warmup=600",
+        lambda c: overlap(c) > 0,
+        "scheduler.warmup={scheduler[warmup]} and decay={scheduler[decay]} overlap in "
+        "trainer.max_steps={trainer[max_steps]} by {overlap} steps: lower one, or make the run longer",
+    ),
+    Impossible(
+        "a cycle longer than the run",
+        "scheduler=cyclic scheduler.period=5000",
+        lambda c: "period" in c["scheduler"] and not 2 <= steps_of(c, "period") <= c["trainer"]["max_steps"],
+        "scheduler.period={scheduler[period]} comes to {period} steps: a cycle takes from 2 to "
+        "trainer.max_steps={trainer[max_steps]} of them",
+    ),
+    Impossible(
+        "a plateau is seen by validating",
+        "scheduler=plateau trainer.limit_val_batches=0",
+        lambda c: "monitor" in c["scheduler"] and validations(c) < 1,
+        "scheduler=plateau lowers the rate after a validation, and the run has none before its end: set "
+        "trainer.val_check_interval below trainer.max_steps={trainer[max_steps]} and limit_val_batches "
+        "above 0, or use scheduler=cosine",
+    ),
+]
