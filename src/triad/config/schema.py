@@ -70,15 +70,32 @@ def documentation(target: str) -> str:
 
 @cache
 def attribute(target: str, name: str) -> Any:
-    """The plain value that the body of a class gives a name, or None, also where there is no such class."""
+    """The plain value that a dotted name declares, or None, also where there is no such name.
+
+    A class declares it in its body or inherits it; a function by `function.name = value` beneath it, or
+    through the class that it is annotated to return.
+    """
     try:
-        body = _allowed(target)[1].body
+        module, definition = _definition(target)
+        package = _module(target.rpartition(".")[0])[1]
     except LookupError:
         return None
-    for statement in body:
+    if isinstance(definition, ast.ClassDef):
+        places = [(statement, ast.Name(name)) for statement in definition.body]
+        above = definition.bases
+    else:
+        places = [(statement, ast.Attribute(ast.Name(definition.name), name)) for statement in module.body]
+        above = [definition.returns] if definition.returns else []
+    for statement, wanted in places:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Constant(value=value)) if found == name:
-                return value
+            case ast.Assign(targets=[found], value=value) | ast.AnnAssign(target=found, value=value):
+                if value and ast.unparse(found) == ast.unparse(wanted):
+                    return ast.literal_eval(value)
+    for base in above:
+        if isinstance(base, ast.Name):
+            for origin in (f"{target.rpartition('.')[0]}.{base.id}", *_imports(module, base.id, package)):
+                if origin.partition(".")[0] == "triad" and (value := attribute(origin, name)) is not None:
+                    return value
     return None
 
 

@@ -27,6 +27,8 @@ class Encoder(nn.Module):
     the blocks, or null. Raises ValueError for more tokens than `context`.
     """
 
+    sees = "both sides"
+
     def __init__(
         self,
         vocab_size: int,
