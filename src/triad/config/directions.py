@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from triad.config.schema import attribute, suggestion
+from triad.config.schema import attribute
 
 # Metrics that every run can have, of whatever task. Such as train/lr are no better either way.
 OF_ALL_RUNS = {
@@ -42,17 +42,14 @@ def of_task(config: dict) -> dict[str, str]:
 
 def directions(config: dict) -> dict[str, str]:
     """All metrics of a run of which one direction is better."""
-    return OF_ALL_RUNS | of_task(config)
+    others = {name: better for name, better in OF_ALL_RUNS.items() if not name.startswith("val/")}
+    return others | of_task(config)
 
 
 def unknown_monitors(config: dict) -> Iterator[str]:
     """One sentence for each `monitor` of a callback or schedule that the task does not measure."""
     known = of_task(config)
     nodes = {f"callbacks.{name}": node for name, node in config["callbacks"].items()}
-    nodes |= {"scheduler": config["scheduler"]}
-    for path, monitor in (
-        (path, node["monitor"]) for path, node in nodes.items() if "monitor" in (node or {})
-    ):
-        if monitor not in known:
-            near = suggestion(monitor, list(known)).partition("; known here")[0]
-            yield f"{path}.monitor={monitor} is no metric of this task, which has {', '.join(known)}{near}"
+    for path, node in (nodes | {"scheduler": config["scheduler"]}).items():
+        if node and "monitor" in node and node["monitor"] not in known:
+            yield f"{path}.monitor={node['monitor']} is no metric of this task: use one of {', '.join(known)}"
