@@ -18,11 +18,11 @@ from triad.storage.manifest import Facts
 class Checkpoint(Callback):
     """Save every `every_steps` steps and at the end; keep the last `keep` and the best; resume from them.
 
-    Which is the best is asked of the metric that `monitor` names. A save falls due after the validation of
-    its step, if there is one, and is written while training goes on. When the run directory holds checkpoints,
-    the newest whole one is loaded before training: that is all that resuming is. Other callbacks may have
-    weights to keep: a method `weights(task)` gives them by parameter name, an attribute `keeps` says what
-    they are called.
+    The metric that `monitor` names says which is the best. A save falls due after the validation of its step,
+    if there is one, and is written while training goes on. When the run directory holds checkpoints, the
+    newest whole one is loaded before training: that is all that resuming is. Other callbacks may have weights
+    to keep: a method `weights(task)` gives them by parameter name, an attribute `keeps` says what they are
+    called.
     """
 
     looks_on = True  # changes no figure of the run: triad.config.identity
