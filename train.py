@@ -34,6 +34,7 @@ def train(
     from triad.optim.update import Update
     from triad.schedules.batch_size import coupled
     from triad.storage.cache import home
+    from triad.tasks.module import Training
 
     part = SimpleNamespace(**build(nodes))
     tokenizer = part.tokenizer(source=part.data, cache=home())
@@ -48,19 +49,18 @@ def train(
     precision = part.precision(measured)
     measured.note("precision", precision)
     part.hardware.settle(measured, part.model, data.batch_rows(0), context, precision)
-    given = {
-        "model": part.model,
-        "optimizer": part.optimizer,
-        "schedule": coupled(part.scheduler, part.batch, data.batch_rows),
-        "hardware": part.hardware,
-        "vocab_size": tokenizer.vocab_size,
-        "bytes_per_token": tokens.val.bytes_per_token,
-        "labels": tokens.labels,
-        "seed": seed,
-        "update": Update(part.regularizer, part.clip, part.parametrisation, decay),
-        "weights": None if complete(run / "checkpoints") else weights,  # a resumed run has its own
-    }
-    task = supply(part.task, given)
+    of_data = {"bytes_per_token": tokens.val.bytes_per_token, "labels": tokens.labels}
+    training = Training(
+        task=supply(part.task, of_data | {"vocab_size": tokenizer.vocab_size}),
+        model=part.model,
+        optimizer=part.optimizer,
+        schedule=coupled(part.scheduler, part.batch, data.batch_rows),
+        hardware=part.hardware,
+        vocab_size=tokenizer.vocab_size,
+        seed=seed,
+        update=Update(part.regularizer, part.clip, part.parametrisation, decay),
+        weights=None if complete(run / "checkpoints") else weights,  # a resumed run has its own
+    )
     config = nodes | {
         "seed": seed,
         "context": context,
@@ -84,7 +84,7 @@ def train(
         + ([part.scheduler] if isinstance(part.scheduler, Callback) else []),  # one that watches validation
         default_root_dir=run,
     )
-    trainer.fit(task, data)
+    trainer.fit(training, data)
 
 
 if __name__ == "__main__":

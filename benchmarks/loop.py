@@ -118,8 +118,8 @@ class Rounds(Callback):
                 self.turns_s[name].append(other(self.steps))
         self.since = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
-        self.losses.append(task.shares["train/loss"])
+    def on_train_batch_end(self, trainer: Trainer, task: Any, outputs: Any, *_: Any) -> None:
+        self.losses.append(outputs["shares"]["train/loss"])
 
     def step_ms(self, name: str = "") -> list[float]:
         """Milliseconds a step of every round but the first."""
@@ -127,7 +127,7 @@ class Rounds(Callback):
 
 
 class Bare:
-    """The loop that one writes by hand: the same mathematics as CausalLM.training_step and nothing else.
+    """The loop that one writes by hand: the same mathematics as Training.training_step and nothing else.
 
     The loss is never fetched: nothing waits for it.
     """

@@ -79,8 +79,8 @@ class Clock(Callback):
         if trainer.global_step in self.ends:
             self.times_s.append(now(self.device))
 
-    def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
-        self.losses.append(task.shares["train/loss"])
+    def on_train_batch_end(self, trainer: Trainer, task: Any, outputs: Any, *_: Any) -> None:
+        self.losses.append(outputs["shares"]["train/loss"])
 
 
 class Bare:

@@ -27,7 +27,12 @@ CURVE = [{"step": 1, "train/loss": 5.0}, {"step": 9, "train/loss": 3.0, "train/t
 
 
 def write(
-    directory: Path, config: dict, result: dict | None, words: list[str] | None = None, curve: list = CURVE
+    directory: Path,
+    config: dict,
+    result: dict | None,
+    words: list[str] | None = None,
+    curve: list = CURVE,
+    better: dict[str, str] | None = None,
 ) -> Path:
     """A run directory as train.py leaves one; words are those of the configuration unless told."""
     directory.mkdir(parents=True)
@@ -37,18 +42,27 @@ def write(
     (directory / "overrides.json").write_text(json.dumps(told))
     if result is not None:
         (directory / "result.json").write_text(json.dumps(result))
+    if better:
+        (directory / "metrics.json").write_text(json.dumps(better))
     keys = list({key: None for row in curve for key in row})
     lines = [",".join(str(row.get(key, "")) for key in keys) for row in curve]
     (directory / "metrics.csv").write_text("\n".join([",".join(keys), *lines]) + "\n")
     return directory
 
 
-def losses(root: Path, key: str, found: dict[object, list[float | None]], metric: str = "val/loss") -> None:
+def losses(
+    root: Path,
+    key: str,
+    found: dict[object, list[float | None]],
+    metric: str = "val/loss",
+    better: str | None = None,
+) -> None:
     """A run for each value of a key and each of its results, the seeds being 0, 1, ..."""
     for value, results in found.items():
         for seed, loss in enumerate(results):
             result = None if loss is None else {metric: loss}
-            write(root / f"{value}-{seed}", {key: value, "seed": seed}, result)
+            said = {metric: better} if better else None
+            write(root / f"{value}-{seed}", {key: value, "seed": seed}, result, better=said)
 
 
 def ranked(root: Path, metric: str = "val/loss", **words: str) -> Board:
@@ -154,11 +168,23 @@ def test_by_keeps_the_best_of_each(tmp_path: Path) -> None:
     assert [row[1:3] for row in cells(ranking)] == [["muon", "1"], ["adamw", "2"]]
 
 
-def test_larger_is_better_of_accuracies_and_what_is_not_finite_is_worst(tmp_path: Path) -> None:
-    losses(tmp_path, "context", {1: [0.2], 2: [0.9], 3: [float("nan")]}, "val/accuracy")
+def test_which_way_is_better_is_asked_of_the_runs_and_what_is_not_finite_is_worst(tmp_path: Path) -> None:
+    losses(tmp_path, "context", {1: [0.2], 2: [0.9], 3: [float("nan")]}, "val/accuracy", "higher")
     assert column(ranked(tmp_path, "val/accuracy"), "context") == ["2", "1", "3"]
     assert column(ranked(tmp_path, "val/accuracy", goal="minimize"), "context") == ["1", "2", "3"]
     assert column(ranked(tmp_path, "val/accuracy"), "against the best")[2] == "not finite"
+
+
+def test_a_direction_that_no_run_records_is_not_guessed(tmp_path: Path) -> None:
+    losses(tmp_path, "context", {1: [0.2], 2: [0.9]}, "val/recall")
+    with pytest.raises(Refusal, match="metric=val/recall: no run records which way is better; say goal="):
+        ranked(tmp_path, "val/recall")
+    assert column(ranked(tmp_path, "val/recall", goal="maximize"), "context") == ["2", "1"]
+    losses(tmp_path, "context", {3: [0.2]}, "val/recall", "higher")
+    assert column(ranked(tmp_path, "val/recall"), "context") == ["2", "1", "3"]
+    losses(tmp_path, "context", {4: [0.2]}, "val/recall", "lower")
+    with pytest.raises(Refusal, match="the runs do not agree"):
+        ranked(tmp_path, "val/recall")
 
 
 def test_energy_and_cost_are_shown_where_they_are_known(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def _line(said: Facts) -> str:
     sets = [name.partition(".")[0] for name in said["tensors"]]
     counts = ", ".join(f"{sets.count(name)} of {name}" for name in dict.fromkeys(sets))
     speed = said["bytes"] / said["saved_s"] / 1e6
-    metric = "" if said["metric"] is None else f"{said['metric']:.4g}, "
+    metric = "{name} {value:.4g}, ".format_map(said["metric"]) if said["metric"] else ""
     return (
         f"{metric}{described(said['layout'])}; tensors: {counts}; {said['bytes']:,} bytes, checksums right;"
         f" training waited {1e3 * said['blocked_s']:.0f} ms of {said['saved_s']:.2f} s ({speed:.0f} MB/s)"

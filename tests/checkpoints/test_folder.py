@@ -55,6 +55,20 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     assert [facts(path)["step"] for path in complete(tmp_path / "checkpoints")] == [2, 4, 5]
 
 
+def test_the_best_is_the_highest_where_higher_is_better_and_never_what_is_no_number(tmp_path: Path) -> None:
+    for step, metric in ((1, float("nan")), (2, 0.5), (3, 0.9), (4, 0.7), (5, 0.1)):
+        written(tmp_path, step, metric, keep=1, better="higher", name="val/accuracy")
+    assert [facts(path)["step"] for path in complete(tmp_path / "checkpoints")] == [3, 5]
+
+
+def test_what_another_metric_said_before_a_resume_counts_no_more(tmp_path: Path) -> None:
+    for step, metric in ((1, 3.0), (2, 1.0)):
+        written(tmp_path, step, metric)
+    for step, metric in ((3, 0.5), (4, 0.2)):
+        written(tmp_path, step, metric, keep=1, better="higher", name="val/accuracy")
+    assert [facts(path)["step"] for path in complete(tmp_path / "checkpoints")] == [3, 4]
+
+
 def test_a_torn_one_is_neither_among_the_last_nor_the_best(tmp_path: Path) -> None:
     for step, metric in ((1, 3.0), (2, 2.0), (3, 4.0), (4, 5.0)):
         written(tmp_path, step, metric)

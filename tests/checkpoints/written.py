@@ -11,11 +11,13 @@ from triad.checkpoints.saving import Saver
 SINGLE = {"strategy": {"_target_": "triad.strategies.single.Single"}, "processes": 1}
 
 
-def said(step: int, metric: float | None = None) -> dict[str, Any]:
+def said(
+    step: int, metric: float | None = None, better: str = "lower", name: str = "val/loss"
+) -> dict[str, Any]:
     """The facts of a checkpoint of nothing in particular."""
     return {
         "step": step,
-        "metric": metric,
+        "metric": None if metric is None else {"name": name, "value": metric, "better": better},
         "position": {"rows": 4 * step},
         "random": {"seed": 0, "step": step},
         "layout": SINGLE,
@@ -30,6 +32,8 @@ def written(
     metric: float | None = None,
     weights: dict | None = None,
     keep: int = 99,
+    better: str = "lower",
+    name: str = "val/loss",
     **sets: dict,
 ) -> Path:
     """Write a checkpoint of a run and return its folder."""
@@ -37,7 +41,7 @@ def written(
     path = place(run / "checkpoints", step)
     saver = Saver(keep)
     tensors = {"model": weights or model, "optimizer": {"state.a.step": torch.tensor(float(step))}, **sets}
-    saver.save(path, lambda: tensors, said(step, metric))
+    saver.save(path, lambda: tensors, said(step, metric, better, name))
     saver.wait()
     assert not saver.failures
     return path

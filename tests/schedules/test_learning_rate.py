@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -114,7 +115,12 @@ def test_a_plateau_lowers_the_rate_after_patience_and_goes_on_where_it_was_resum
         assert found == pytest.approx(expected), interrupted
 
 
-def test_a_plateau_names_what_can_be_watched() -> None:
-    plateau = Plateau(100, 0, "val/bleu", 0.5, 1, 0.01, 0.0)
-    with pytest.raises(ValueError, match="val/bleu is not measured here: use one of val/loss"):
-        plateau.on_validation_end(_Validated(1.0), None)  # ty: ignore[invalid-argument-type]
+def test_a_plateau_of_a_metric_that_is_to_rise_lowers_the_rate_when_it_does_not() -> None:
+    plateau = Plateau(100, 0, "val/loss", factor=0.5, patience=0, threshold=0.01, final=0.2)
+    training = SimpleNamespace(better={"val/loss": "higher"}.__getitem__)
+    plateau.setup(_Validated(0.0), training, "fit")  # ty: ignore[invalid-argument-type]
+    found = []
+    for value in (0.1, 0.5, 0.9, 0.4):
+        plateau.on_validation_end(_Validated(value), None)  # ty: ignore[invalid-argument-type]
+        found.append(plateau(50))
+    assert found == [1.0, 1.0, 1.0, 0.5]

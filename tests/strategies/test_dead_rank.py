@@ -17,15 +17,15 @@ from train import train
 from triad.launch.command import command
 
 def work(run, **config):
-    from triad.tasks.causal_lm import CausalLM
-    walk = CausalLM.walk
+    from triad.tasks.module import Training
+    accumulate = Training.accumulate
     def dying(self, batch):
         if batch["step"] == 2 and os.environ["RANK"] == "1":
             if {way!r} == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise RuntimeError("the disk of rank 1 has melted")
-        return walk(self, batch)
-    CausalLM.walk = dying
+        return accumulate(self, batch)
+    Training.accumulate = dying
     train(run, **config)
 
 command(work)

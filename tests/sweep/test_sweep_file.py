@@ -32,6 +32,12 @@ MISTAKES = {
         "  name: val/loss",
         "  name: val/loss\n  goal: minimise",
     ): "5: goal minimise is not known; did you mean min",
+    (
+        "name: val/loss",
+        "name: val/loss\n  goal: maximize",
+    ): "3: metric val/loss: lower is better; say goal: min",
+    ("name: val/loss", "name: val/los"): "3: metric val/los: no run records .*; did you mean val/loss",
+    ("name: val/loss", "name: train/lr"): "3: metric train/lr: .* needs a goal: minimize or maximize",
     ("values: [64, 128]", "valeus: [64]"): "10: width: valeus is not a key",
     ("values: [64, 128]", "min: 1.0, max: 2.0"): "10: width: a grid needs values to go through",
     ("debug=tiny", '"${argz}"'): r"11: \$\{argz\} is not known",
@@ -54,6 +60,18 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, change: tuple[str, str
     (tmp_path / "lr.yaml").write_text(LR.replace(*change))
     with pytest.raises(Refusal, match=MISTAKES[change]):
         _setting(read(tmp_path / "lr.yaml"), [], None, None)
+
+
+def test_the_goal_is_that_of_the_metric_and_of_a_foreign_one_as_written(tmp_path: Path) -> None:
+    def goal(metric: str, *beside: str) -> str:
+        (tmp_path / "lr.yaml").write_text(LR.replace("name: val/loss", metric))
+        return _setting(read(tmp_path / "lr.yaml"), [*beside], None, None).sweep.goal
+
+    assert goal("name: val/loss") == "minimize"
+    assert goal("name: perf/mfu") == "maximize"
+    assert goal("name: train/lr\n  goal: maximize") == "maximize"
+    labelled = ("task=classification", "data=packages", "model=lstm")
+    assert goal("name: val/accuracy", *labelled) == goal("name: val/accuracy\n  goal: maximize", *labelled)
 
 
 def test_a_random_search_needs_an_end_and_a_grid_has_one(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a classifier is trained on and how it is judged."""
 
 import gzip
+import json
 import subprocess
 import sys
 from functools import partial
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from triad.checkpoints.folder import complete, facts
 from triad.checkpoints.saving import write
 from triad.checkpoints.tensors import start_part_from
 from triad.layers.bert_head import Pooler, Transform
@@ -17,8 +19,13 @@ from triad.layers.initial import fan_in
 from triad.loggers.csv import read
 from triad.models.classifier import Classifier
 from triad.models.lstm import LSTM
+from triad.optim.clip import Norm
 from triad.optim.initialise import initialise
+from triad.optim.parametrisation import Standard
+from triad.optim.regularizers import Unpenalized
+from triad.optim.update import Update
 from triad.tasks.classification import OF_WORDS, Classification, scores, table
+from triad.tasks.module import Training
 
 WORDS = 9
 
@@ -29,32 +36,26 @@ def body(tied: bool = False, width: int = 8) -> LSTM:
 
 
 def task(labels: tuple[str, ...] = ("a", "b", "c")) -> Classification:
-    return Classification(
+    return Classification(smoothing=0.0, z_loss=0.0, pool=None, dropout=0.0, labels=labels)
+
+
+@torch.no_grad()
+def test_the_loss_is_a_sum_over_rows_to_be_divided_by_the_rows_of_the_whole_batch() -> None:
+    made = Training(
+        task=task(),
         model=partial(LSTM, width=8, depth=1, dropout=0.0, tied=True, initial=fan_in),
         optimizer=partial(torch.optim.Adam),
         schedule=lambda step: 1.0,
         hardware=None,
         vocab_size=WORDS,
-        bytes_per_token=1.0,
         seed=0,
-        update=None,
+        update=Update(Unpenalized(), Norm(None), Standard(), []),
         weights=None,
-        smoothing=0.0,
-        z_loss=0.0,
-        labels=labels,
-        pool=None,
-        dropout=0.0,
     )
-
-
-@torch.no_grad()
-def test_the_loss_is_a_sum_over_rows_to_be_divided_by_the_rows_of_the_whole_batch() -> None:
-    made = task()
     tokens, labels = torch.randint(WORDS, (4, 6)), torch.tensor([2, 0, -100, 1])
-    assert made.prepared({"rows": 12, "count": 500})["count"] == 12
-    made.model = Classifier(body(), 3, None, 0.0)
+    assert task().inputs({"rows": 12, "count": 500}, draw=None)["count"] == 12
+    made.network = made.model = made.make_model()
     initialise(made.model, 0)
-    made.network = made.model
     nll, auxiliary, _ = made.losses(tokens, labels)
     log_p = made.model(tokens)[0].double().log_softmax(-1)
     expected = -(log_p[0, 2] + log_p[1, 0] + log_p[3, 1])
@@ -99,14 +100,14 @@ def saved(folder: Path, model: torch.nn.Module) -> Path:
 
 
 def test_the_body_starts_from_a_language_model_and_the_head_anew(tmp_path: Path) -> None:
-    made, before = task(), body()
+    before = body()
     initialise(before, 7)
     before.transform = Transform(8, torch.nn.LayerNorm)  # what encoders have for words
     path = saved(tmp_path, before)
     model = Classifier(body(tied=True), 3, None, 0.0)
     initialise(model, 0)
     head = model.head.weight.clone()
-    made.start(model, path)
+    task().start(path, model, model)
     for name in ("embedding.weight", "recurrent.weight_hh_l0", "recurrent.bias_ih_l0"):
         assert torch.equal(model.state_dict()[f"body.{name}"], before.state_dict()[name]), name
     assert torch.equal(model.head.weight, head)
@@ -116,7 +117,7 @@ def test_a_classifier_starts_from_a_classifier_with_its_head(tmp_path: Path) -> 
     before, model = (Classifier(body(tied=True), 3, None, 0.0) for _ in range(2))
     initialise(before, 7)
     initialise(model, 0)
-    task().start(model, saved(tmp_path, before))
+    task().start(saved(tmp_path, before), model, model)
     for name, tensor in before.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
 
@@ -152,6 +153,20 @@ def test_a_run_learns_a_planted_rule_and_says_so(train, tmp_path: Path) -> None:
     assert (last["val/accuracy"], last["val/macro_f1"]) == (1.0, 1.0)
     assert "val/bits_per_byte" not in last
     assert "guess" in done.stdout
+
+
+def test_the_checkpoint_with_the_highest_accuracy_is_kept(train, tmp_path: Path) -> None:
+    words = "task=classification data=packages model=lstm debug=tiny trainer.max_steps=40 run_id=a"
+    words += " callbacks.checkpoint.monitor=val/accuracy callbacks.checkpoint.keep=1 trainer.accelerator=cpu"
+    train(*words.split(), "precision=fp32")
+    run = tmp_path / "outputs" / "a"
+    rows = read(run / "metrics.csv")
+    accuracies = {row["step"]: row["val/accuracy"] for row in rows if "val/accuracy" in row}
+    first_best = max(accuracies, key=accuracies.__getitem__)
+    assert len(set(accuracies.values())) > 1
+    assert [facts(path)["step"] for path in complete(run / "checkpoints")] == sorted({first_best, 40})
+    assert facts(complete(run / "checkpoints")[0])["metric"]["better"] == "higher"
+    assert json.loads((run / "metrics.json").read_text())["val/accuracy"] == "higher"
 
 
 @pytest.mark.slow

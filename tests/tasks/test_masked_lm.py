@@ -16,24 +16,23 @@ from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update
 from triad.tasks.draws import draws
 from triad.tasks.masked_lm import MaskedLM, hidden
+from triad.tasks.module import Training
 
 WORDS = 50
 
 
-def task(rank: int = 0, **changes) -> MaskedLM:
-    options = {"share": 0.15, "masked": 0.8, "random": 0.1, "seed": 3} | changes
-    made = MaskedLM(
+def task(rank: int = 0, seed: int = 3, **changes) -> Training:
+    options = {"share": 0.15, "masked": 0.8, "random": 0.1, "smoothing": 0.0, "z_loss": 0.0} | changes
+    made = Training(
+        task=MaskedLM(vocab_size=WORDS, **options),
         model=partial(torch.nn.Embedding, embedding_dim=4),
         optimizer=partial(torch.optim.Adam),
         schedule=lambda step: 1.0,
         hardware=None,
         vocab_size=WORDS,
-        bytes_per_token=1.0,
+        seed=seed,
         update=Update(Unpenalized(), Norm(None), Standard(), []),
         weights=None,
-        smoothing=0.0,
-        z_loss=0.0,
-        **options,
     )
     made.kept = SimpleNamespace(strategy=SimpleNamespace(data_rank=rank))  # Lightning holds a weak one
     made.trainer = made.kept
@@ -50,7 +49,7 @@ def batch(rows: int = 64, length: int = 40, step: int = 7, lengths=None) -> dict
 
 def test_of_the_chosen_most_become_the_mask_some_any_word_and_the_others_stay() -> None:
     rows = batch(2000)
-    found = task().prepared(rows)
+    found = task().inputs(rows)
     chosen = found["targets_BT"] != IGNORED
     assert (chosen.sum(-1) == 6).all()  # 0.15 of 40
     assert found["count"] == chosen.sum()
@@ -64,13 +63,13 @@ def test_of_the_chosen_most_become_the_mask_some_any_word_and_the_others_stay() 
 
 
 def test_every_place_is_chosen_as_often() -> None:
-    often = (task().prepared(batch(4000))["targets_BT"] != IGNORED).double().mean(0)
+    often = (task().inputs(batch(4000))["targets_BT"] != IGNORED).double().mean(0)
     assert often.sub(0.15).abs().max() < 0.03
 
 
 def test_the_ends_of_rows_are_padding_and_are_never_chosen() -> None:
     lengths = [40, 1, 0, 13] * 4
-    found = task().prepared(batch(16, lengths=lengths))
+    found = task().inputs(batch(16, lengths=lengths))
     for row, length in enumerate(lengths):
         assert (found["tokens_BT"][row, length:] == PADDING).all()
         assert (found["targets_BT"][row, length:] == IGNORED).all()
@@ -80,18 +79,18 @@ def test_the_ends_of_rows_are_padding_and_are_never_chosen() -> None:
 
 def test_processes_hide_what_one_process_hides() -> None:
     whole = batch(8)
-    one = task().prepared(whole)
+    one = task().inputs(whole)
     for rank in range(4):
         share = {name: whole[name][2 * rank : 2 * rank + 2] for name in ("tokens_BT", "targets_BT")}
-        part = task(rank).prepared(whole | share)
+        part = task(rank).inputs(whole | share)
         assert part["count"] == one["count"]
         for name in share:
             assert torch.equal(part[name], one[name][2 * rank : 2 * rank + 2])
 
 
 def test_another_step_or_seed_hides_others_but_validation_always_the_same() -> None:
-    def chosen(which: MaskedLM, step: int = 7) -> torch.Tensor:
-        return which.prepared(batch(step=step))["targets_BT"]
+    def chosen(which: Training, step: int = 7) -> torch.Tensor:
+        return which.inputs(batch(step=step))["targets_BT"]
 
     assert torch.equal(chosen(task()), chosen(task()))
     assert not torch.equal(chosen(task()), chosen(task(), step=8))
@@ -101,8 +100,8 @@ def test_another_step_or_seed_hides_others_but_validation_always_the_same() -> N
 
 
 def test_rows_of_validation_keep_their_mask_when_batches_are_of_another_size() -> None:
-    wide = task().eval().prepared(batch(8, step=0))["targets_BT"] != IGNORED
-    narrow = [task().eval().prepared(batch(4, step=step))["targets_BT"] != IGNORED for step in (0, 1)]
+    wide = task().eval().inputs(batch(8, step=0))["targets_BT"] != IGNORED
+    narrow = [task().eval().inputs(batch(4, step=step))["targets_BT"] != IGNORED for step in (0, 1)]
     assert torch.equal(wide, torch.cat(narrow))
 
 

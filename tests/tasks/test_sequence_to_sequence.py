@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +9,6 @@ import torch
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
 from triad.loggers.csv import read
-from triad.optim.clip import Norm
-from triad.optim.parametrisation import Standard
-from triad.optim.regularizers import Unpenalized
-from triad.optim.update import Update
 from triad.tasks.pairs import copy, reverse, sort
 from triad.tasks.sequence_to_sequence import SequenceToSequence
 
@@ -22,21 +16,7 @@ WORDS = 9
 
 
 def task(pairs=copy, smoothing: float = 0.0) -> SequenceToSequence:
-    return SequenceToSequence(
-        model=partial(torch.nn.Embedding, embedding_dim=4),
-        optimizer=partial(torch.optim.Adam),
-        schedule=lambda step: 1.0,
-        hardware=None,
-        vocab_size=WORDS,
-        bytes_per_token=1.0,
-        seed=0,
-        update=Update(Unpenalized(), Norm(None), Standard(), []),
-        weights=None,
-        pairs=pairs,
-        smoothing=smoothing,
-        z_loss=0.0,
-        generated=1,
-    )
+    return SequenceToSequence(smoothing=smoothing, z_loss=0.0, pairs=pairs, generated=1, vocab_size=WORDS)
 
 
 def batch() -> dict:
@@ -56,7 +36,7 @@ def test_the_rules_do_what_they_are_called(rule, first, second) -> None:
 
 
 def test_a_target_begins_and_ends_with_a_word_of_its_own() -> None:
-    found = task().prepared(batch())
+    found = task().inputs(batch(), draw=None)
     assert found["tokens_BT"].tolist() == [[9, 3, 1, 2], [9, 7, 4, -1], [9, -1, -1, -1]]
     assert found["targets_BT"].tolist() == [[3, 1, 2, 9], [7, 4, 9, IGNORED], [IGNORED] * 4]
     assert found["count"] == (found["targets_BT"] != IGNORED).sum() == 7
@@ -71,8 +51,8 @@ def test_targets_are_smoothed_in_training_only() -> None:
     smooth = torch.nn.functional.cross_entropy(
         (hidden @ weight.mT)[0], targets[0], ignore_index=IGNORED, reduction="sum", label_smoothing=0.1
     )
-    torch.testing.assert_close(made.objective(targets)(hidden, weight), smooth)
-    torch.testing.assert_close(made.eval().objective(targets)(hidden, weight), plain)
+    torch.testing.assert_close(made.loss(targets, training=True)(hidden, weight), smooth)
+    torch.testing.assert_close(made.loss(targets, training=False)(hidden, weight), plain)
     with pytest.raises(ValueError, match="smoothing=1"):
         task(smoothing=1.0)
 
@@ -89,12 +69,9 @@ def test_what_is_told_is_right_when_all_words_and_the_end_are() -> None:
             answer = torch.tensor([3, 1, 2, 9])[len(cache) - 1]
             return torch.nn.functional.one_hot(answer, 10).float().expand(len(tokens), 1, 10), ()
 
-    made = task()
-    made.model = Parrot()
-    made.kept = SimpleNamespace(strategy=SimpleNamespace(whole=lambda model: model))
-    made.trainer = made.kept
     targets = torch.tensor([[3, 1, 2, 9], [3, 1, 9, IGNORED], [3, 1, IGNORED, IGNORED], [IGNORED] * 4])
-    assert made.told(torch.zeros(4, 3, dtype=torch.long), targets).tolist() == [2, 3]
+    source = torch.zeros(4, 3, dtype=torch.long)
+    assert task().measure_generated(Parrot(), source, source, targets) == {"right": 2, "generated": 3}
 
 
 COPY = (

@@ -18,8 +18,8 @@ from triad.data.batches import IGNORED, ValBatches
 from triad.launch.rank import depart
 from triad.layers.moe import MixtureOfExperts
 from triad.optim import gradient as gradients
-from triad.tasks import causal_lm
-from triad.tasks.causal_lm import CausalLM
+from triad.tasks import module
+from triad.tasks.module import Training
 from triad.verify.worker import main
 
 Patch = pytest.MonkeyPatch
@@ -55,20 +55,20 @@ def norm_of_a_shard_taken_for_the_whole(patch: Patch) -> None:
 
 
 def last_partial_micro_batch_dropped(patch: Patch) -> None:
-    walk = CausalLM.walk
+    accumulate = Training.accumulate
 
     def dropping(self: Any, batch: dict) -> Any:
         rows = self.hardware.rows(batch["tokens_BT"])
         whole = len(batch["tokens_BT"]) // rows * rows
-        return walk(self, batch | {key: batch[key][:whole] for key in ("tokens_BT", "targets_BT")})
+        return accumulate(self, batch | {key: batch[key][:whole] for key in ("tokens_BT", "targets_BT")})
 
-    patch.setattr(CausalLM, "walk", dropping)
+    patch.setattr(Training, "accumulate", dropping)
 
 
 def initial_weights_that_differ_between_processes(patch: Patch) -> None:
-    initialise = causal_lm.initialise
+    initialise = module.initialise
     rank = int(os.environ["RANK"])
-    patch.setattr(causal_lm, "initialise", lambda model, seed, *rest: initialise(model, seed + rank, *rest))
+    patch.setattr(module, "initialise", lambda model, seed, *rest: initialise(model, seed + rank, *rest))
 
 
 def validation_rows_counted_twice(patch: Patch) -> None:
@@ -99,7 +99,7 @@ def loss_counted_twice_under_recomputation(patch: Patch) -> None:
         return y_BTD, routing
 
     def read(task: Any, batch: dict, x: Tensor, nll: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
-        layers = sum(isinstance(module, MixtureOfExperts) for module in task.model.modules())
+        layers = sum(isinstance(layer, MixtureOfExperts) for layer in task.model.modules())
         again, fresh = ledger[:-layers], ledger[-layers:]
         ledger.clear()
         return nll, sum(fresh) + sum(entry.detach() for entry in again)
@@ -112,13 +112,13 @@ def loss_counted_twice_under_recomputation(patch: Patch) -> None:
 
 def _after_losses(patch: Patch, change: Callable) -> None:
     """Have the losses of each micro-batch of training changed."""
-    losses, walk = CausalLM.losses, CausalLM.walk
+    losses, accumulate = Training.losses, Training.accumulate
 
-    def walking(self: Any, batch: dict) -> Any:
+    def accumulating(self: Any, batch: dict) -> Any:
         self.batch = batch
         self.left = list(batch["targets_BT"].split(self.hardware.rows(batch["targets_BT"])))
         try:
-            return walk(self, batch)
+            return accumulate(self, batch)
         finally:
             self.batch = None
 
@@ -128,8 +128,8 @@ def _after_losses(patch: Patch, change: Callable) -> None:
             nll, auxiliary = change(self, self.batch, x, nll, auxiliary)
         return nll, auxiliary, load
 
-    patch.setattr(CausalLM, "losses", changed)
-    patch.setattr(CausalLM, "walk", walking)
+    patch.setattr(Training, "losses", changed)
+    patch.setattr(Training, "accumulate", accumulating)
 
 
 if __name__ == "__main__":

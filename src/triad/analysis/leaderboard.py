@@ -1,17 +1,16 @@
 """The leaderboard: settings best first, each with its interval and its paired difference to one of them."""
 
 import math
-import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from triad.analysis.confidence_intervals import Interval, interval
 from triad.analysis.settings import Setting, cell, number, short
+from triad.config.directions import OF_ALL_RUNS
 from triad.config.errors import Refusal
 from triad.config.schema import suggestion
 
 Goal = Literal["auto", "minimize", "maximize"]
-LARGER_IS_BETTER = re.compile(r"accuracy|f1|match|bleu|chrf|rouge|mcc|mfu|per_s$")
 MEASURES = (
     "val/loss",
     "val/bits_per_byte",
@@ -54,7 +53,7 @@ def board(
     Differences are to the best setting, or to `against`: a run's name or directory, or key=value words.
     """
     columns = list(next((setting.values for setting in found if setting.values), {}))
-    maximize = goal == "maximize" or (goal == "auto" and bool(LARGER_IS_BETTER.search(metric)))
+    maximize = _is_higher_better(found, metric) if goal == "auto" else goal == "maximize"
     scores = {id(s): interval([*figures.values()]) for s in found if (figures := s.figures(metric))}
 
     def place(setting: Setting) -> tuple[bool, bool, float]:
@@ -73,6 +72,18 @@ def board(
         Line(s, scores.get(id(s)), _verdict(s, reference, metric, maximize, not against)) for s in ranked
     ]
     return Board(metric, maximize, columns, lines, reference)
+
+
+def _is_higher_better(found: list[Setting], metric: str) -> bool:
+    """As the runs record it; of a metric that every run can have, also where they record nothing."""
+    runs = [run for setting in found for run in setting.runs]
+    said = {run.better[metric] for run in runs if metric in run.better}
+    if not said and metric in OF_ALL_RUNS:
+        said = {OF_ALL_RUNS[metric]}
+    if len(said) != 1:
+        why = "the runs do not agree" if said else "no run records"
+        raise Refusal(f"metric={metric}: {why} which way is better; say goal=minimize or goal=maximize")
+    return said == {"higher"}
 
 
 def paired(setting: Setting, reference: Setting, metric: str) -> Interval | None:

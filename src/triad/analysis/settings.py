@@ -26,6 +26,7 @@ class Run(NamedTuple):
     result: dict[str, float]
     state: str
     seed: int
+    better: dict[str, str]  # "lower" or "higher", by metric
 
 
 class Setting(NamedTuple):
@@ -87,7 +88,7 @@ def _inside(path: Path, depth: int = 2) -> list[Path]:
 def load(directory: Path, state: str | None = None) -> Run:
     """Read a run directory. One that was never written (its words were refused) has a name and a state."""
     if not (directory / "config.yaml").is_file():
-        return Run(directory, {}, {}, {}, state or "not started", 0)
+        return Run(directory, {}, {}, {}, state or "not started", 0, {})
     config = directories.read_config(directory) or {}
     overrides = directory / "overrides.json"
     words = json.loads(overrides.read_text(encoding="utf-8")) if overrides.is_file() else []
@@ -98,7 +99,8 @@ def load(directory: Path, state: str | None = None) -> Run:
     typed = {key_of(word): word.partition("=")[2] for word in words}
     acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not looks_on(node)}
     known = dict(leaves(config | ({"callbacks": acting} if "callbacks" in config else {})))
-    return Run(directory, known, typed, numbers, state or told, config.get("seed", 0))
+    better = directories.better(directory)
+    return Run(directory, known, typed, numbers, state or told, config.get("seed", 0), better)
 
 
 def settings(runs: list[Run]) -> list[Setting]:

@@ -18,10 +18,11 @@ from triad.storage.manifest import Facts
 class Checkpoint(Callback):
     """Save every `every_steps` steps and at the end; keep the last `keep` and the best; resume from them.
 
-    A save falls due after the validation of its step, if there is one, and is written while training goes
-    on. When the run directory holds checkpoints, the newest whole one is loaded before training: that is all
-    that resuming is. Other callbacks may have weights to keep: a method `weights(task)` gives them by
-    parameter name, an attribute `keeps` says what they are called.
+    The metric that `monitor` names says which is the best. A save falls due after the validation of its step,
+    if there is one, and is written while training goes on. When the run directory holds checkpoints, the
+    newest whole one is loaded before training: that is all that resuming is. Other callbacks may have weights
+    to keep: a method `weights(task)` gives them by parameter name, an attribute `keeps` says what they are
+    called.
     """
 
     looks_on = True  # changes no figure of the run: triad.config.identity
@@ -38,6 +39,7 @@ class Checkpoint(Callback):
 
     def on_fit_start(self, trainer: Trainer, task: Any) -> None:
         """Load the newest whole checkpoint, if there is one."""
+        self.metric = {"name": self.monitor, "better": task.better(self.monitor)}
         self.saver = Saver(self.keep)
         if path := self._newest(trainer, task):
             self._load(path, trainer, task)
@@ -115,11 +117,11 @@ class Checkpoint(Callback):
             print(f"resuming {path.parent.parent} at step {said['step']}{moved}", flush=True)
 
     def _facts(self, trainer: Trainer, step: int) -> Facts:
-        metric = trainer.callback_metrics.get(self.monitor) if step == self.validated_step else None
+        value = trainer.callback_metrics.get(self.monitor) if step == self.validated_step else None
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         return {
             "step": step,
-            "metric": None if metric is None else float(metric),
+            "metric": None if value is None else self.metric | {"value": float(value)},
             "position": {"rows": datamodule.first_row(step)},
             "random": {"seed": self.config["seed"], "step": step},
             "layout": _layout(self.config, trainer),

@@ -64,7 +64,7 @@ class Metrics(Callback):
         self.seen += batch["count"]
         self.rows += batch["rows"]
         if trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps:
-            self._report(trainer, task, batch["rows"])
+            self._report(trainer, task, outputs, batch["rows"])
 
     def on_validation_start(self, trainer: Trainer, task: Any) -> None:
         self.paused = time.perf_counter()
@@ -83,9 +83,9 @@ class Metrics(Callback):
     def on_exception(self, trainer: Trainer, task: Any, exception: BaseException) -> None:
         self.on_train_end(trainer, task)
 
-    def _report(self, trainer: Trainer, task: Any, batch_size: int) -> None:
-        shares = torch.stack([*task.shares.values()])
-        shares = dict(zip(task.shares, trainer.strategy.total(shares).tolist(), strict=True))
+    def _report(self, trainer: Trainer, task: Any, outputs: Any, batch_size: int) -> None:
+        sums = trainer.strategy.total(torch.stack([*outputs["shares"].values()])).tolist()
+        shares = dict(zip(outputs["shares"], sums, strict=True))
         now = time.perf_counter()
         spent_s = max(now - self.since - self.idle_s, 1e-9)
         speed = self.tokens / spent_s
@@ -95,8 +95,8 @@ class Metrics(Callback):
         metrics = {
             **shares,
             "train/perplexity": math.exp(min(loss, 700)),
-            **task.code_length("train", loss),
-            **{key: float(value) for key, value in task.figures.items()},
+            **{f"train/{name}": value for name, value in task.code_length(loss).items()},
+            **{key: float(value) for key, value in outputs["figures"].items()},
             "train/tokens": self.seen,
             "train/flops": self.seen * self.flops_per_token,
             "train/rows": self.rows,
@@ -104,8 +104,8 @@ class Metrics(Callback):
             "perf/tokens_per_s": speed,
             "perf/train_s": self.train_s,
         }
-        if len(task.load_LE):
-            metrics |= loads(trainer.strategy.total(task.load_LE))
+        if len(outputs["load_LE"]):
+            metrics |= loads(trainer.strategy.total(outputs["load_LE"]))
         if peak := peak_flops(trainer.strategy.root_device):
             metrics["perf/mfu"] = speed * self.flops_per_token / (peak * trainer.world_size)
         self._log(trainer, metrics | _of_others(trainer))

@@ -30,7 +30,7 @@ class Sample(Callback):
         model = trainer.strategy.whole(task.model)
         with trainer.precision_plugin.val_step_context():
             lines = task.sample(model, self.start, self.length, self.context, self.temperature)
-        if trainer.is_global_zero:
+        if lines and trainer.is_global_zero:
             text = "\n".join(line if isinstance(line, str) else self.tokenizer.decode(line) for line in lines)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"--- step {trainer.global_step}\n{text}\n")

@@ -8,7 +8,8 @@
 A folder is a checkpoint exactly when its manifest is there: it is written beside, as step-00000500.tmp,
 flushed and then renamed. The facts:
 
-    step, metric                  optimizer steps made, and the figure that tells the best
+    step                          optimizer steps made
+    metric                        what tells the best: name, value, which way is better; or null
     position                      rows of the data consumed; with the seed it tells all that follow
     random                        the whole random state: numbers are drawn from (seed, step, data rank)
     layout                        the strategy's node of the configuration, and the number of processes
@@ -19,6 +20,7 @@ flushed and then renamed. The facts:
 """
 
 import fcntl
+import math
 import shutil
 import warnings
 from collections.abc import Callable, Generator
@@ -122,14 +124,25 @@ def used(path: Path) -> Generator[None]:
 def rotate(folder: Path, keep: int) -> None:
     """Forget all but the last `keep` and the best. Torn ones count as neither; nor is one removed in use."""
     metrics = {path: metric for path in complete(folder) if (metric := _metric(path)) != "torn"}
-    measured = {path: metric for path, metric in metrics.items() if metric is not None}
-    best = min(measured, key=measured.__getitem__, default=None)
+    best = _best({path: metric for path, metric in metrics.items() if isinstance(metric, dict)})
     for path in list(metrics)[:-keep]:
         if path != best:
             _forget(path)
 
 
-def _metric(path: Path) -> float | Literal["torn"] | None:
+def _best(measured: dict[Path, dict]) -> Path | None:
+    """The best by the metric that is monitored by now; what is not a number is never the best."""
+    now = next(reversed(measured.values()), {})
+    values = {
+        path: metric["value"]
+        for path, metric in measured.items()
+        if metric["name"] == now["name"] and not math.isnan(metric["value"])
+    }
+    pick = max if now.get("better") == "higher" else min
+    return pick(values, key=values.__getitem__, default=None)
+
+
+def _metric(path: Path) -> dict | Literal["torn"] | None:
     try:
         found, files = _read(path)
     except ValueError:

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from triad.config import provenance as origins
+from triad.config.directions import unknown_monitors
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.config.messages import of_resolver
@@ -69,7 +70,7 @@ def validated(composed: DictConfig) -> dict:
     for fault in check({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
         raise Refusal(fault)
     resolve_devices(config)
-    for fault in refusals(config):
+    for fault in (*refusals(config), *unknown_monitors(config)):
         raise Refusal(fault)
     return config
 

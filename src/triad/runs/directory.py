@@ -8,6 +8,7 @@ outputs/<run_id>/
     tokenizer/      the vocabulary, to decode with    metrics.csv     every figure logged
     checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
     curve.png       loss over steps                   error.txt       the traceback, if it failed
+    metrics.json    which way each metric is better
 """
 
 import json
@@ -25,6 +26,7 @@ from pathlib import Path
 import yaml
 
 from triad.config import processes, provenance
+from triad.config.directions import directions
 from triad.config.identity import fingerprints
 from triad.config.locations import REPOSITORY
 from triad.config.schema import suggestion
@@ -52,6 +54,7 @@ def prepare(config: dict, overrides: list[str], chains: provenance.Chains | None
     directory = Path(config["output_dir"], config["run_id"])
     directory.mkdir(parents=True, exist_ok=True)
     write_config(directory, config)
+    write(directory / "metrics.json", directions(config))
     if chains:
         provenance.written(directory / "origins.json", chains)
     passport(directory, overrides, config, processes.machine(config))
@@ -132,6 +135,12 @@ def result(directory: Path) -> dict | None:
     """What a finished run came to, or None."""
     path = directory / "result.json"
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def better(directory: Path) -> dict[str, str]:
+    """Which way each metric of a run is better, as far as it says so."""
+    path = directory / "metrics.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _version(package: str) -> str | None:

@@ -14,7 +14,8 @@ class Plateau(Callback):
 
     A schedule with a memory: called with a step it gives the multiplier, and it watches validations in
     between. Torch's ReduceLROnPlateau decides; its memory is in the checkpoints like every callback's. The
-    figures of a validation are equal on all processes, and so are the rates. Smaller is better.
+    figures of a validation are equal on all processes, and so are the rates. Which way is better is asked of
+    the metric.
     """
 
     def __init__(
@@ -40,12 +41,12 @@ class Plateau(Callback):
     def __call__(self, step: int) -> float:
         return constant(step, self.steps, self.warmup) * self.rate.param_groups[0]["lr"]
 
+    def setup(self, trainer: Trainer, training: Any, stage: str) -> None:
+        if training.better(self.monitor) == "higher":
+            self.watch.mode, self.watch.best = "max", -torch.inf
+
     def on_validation_end(self, trainer: Trainer, task: Any) -> None:
-        figures = trainer.callback_metrics
-        if self.monitor not in figures:
-            known = ", ".join(sorted(name for name in figures if name.startswith("val/")))
-            raise ValueError(f"scheduler.monitor={self.monitor} is not measured here: use one of {known}")
-        self.watch.step(float(figures[self.monitor]))
+        self.watch.step(float(trainer.callback_metrics[self.monitor]))
 
     def state_dict(self) -> dict[str, Any]:
         return {

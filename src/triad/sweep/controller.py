@@ -8,6 +8,7 @@ from typing import Any
 
 from triad.analysis.table import table
 from triad.config.command_line import key_of
+from triad.config.directions import directions
 from triad.config.errors import Refusal
 from triad.config.locations import REPOSITORY
 from triad.config.messages import sentence
@@ -53,6 +54,7 @@ def run(
             "drivers= and slurm.* are for launcher=slurm; start the command several times, or jobs="
         )
     setting = _setting(sweep, beside, seeds, fork)
+    sweep = setting.sweep
     points = sweep.points(extend)
     try:
         study = Study(sweep, setting.directory, storage)
@@ -94,6 +96,7 @@ def _setting(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | Non
     ours = script.resolve() == REPOSITORY / "train.py"
     templates.check(sweep, ours)
     config = _composed(sweep, script, beside) if ours else {}
+    sweep = sweep.towards(directions(config) if ours else None)
     places = [given.partition("=")[2] for given in beside if key_of(given) == "output_dir"]
     base = config.get("output_dir") or (places or ["outputs"])[-1]
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in fork or sweep.name).strip(".-")

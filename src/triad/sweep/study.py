@@ -57,6 +57,7 @@ class Study:
     """A sweep's study in its directory, or at a database URL. Raises Refusal if it is another sweep's."""
 
     def __init__(self, sweep: Sweep, directory: Path, storage: str | None) -> None:
+        assert sweep.goal != "auto", "it has been asked of the metric"
         self.sweep, self.directory = sweep, directory
         directory.mkdir(parents=True, exist_ok=True)
         with self.alone():

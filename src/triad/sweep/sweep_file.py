@@ -22,7 +22,7 @@ KEYS = (
 )
 ELSEWHERE = ("controller", "job", "image_uri", "scheduler", "settings", "prior_runs")  # of W&B's own service
 DEFAULT_COMMAND = ["${env}", "${interpreter}", "${program}", "${args}"]
-Goal = Literal["minimize", "maximize"]
+Goal = Literal["auto", "minimize", "maximize"]  # auto: what the metric itself says
 Lines = dict[tuple[str, ...], int]
 
 
@@ -78,6 +78,27 @@ class Sweep(NamedTuple):
             for (key, one), draw in zip(self.space.items(), draws, strict=True)
             if one.distribution is not None
         }
+
+    def towards(self, known: dict[str, str] | None) -> "Sweep":
+        """With the goal of its metric, where `known` says which way each is better; None: nobody knows.
+
+        Raises Refusal for a goal against that, and for a metric that has neither.
+        """
+        line = [at for at, text in enumerate(self.text.splitlines(), 1) if text.startswith("metric")]
+        where, goal = f"{self.path}:{line[0] if line else 1}: metric {self.metric}", self.goal
+        if known is None:
+            goal = "minimize" if goal == "auto" else goal  # W&B's own
+        elif self.metric in known:
+            goal = "maximize" if known[self.metric] == "higher" else "minimize"
+            if self.goal not in ("auto", goal):
+                raise Refusal(f"{where}: {known[self.metric]} is better; say goal: {goal}, or leave it out")
+        elif goal == "auto" or self.metric.startswith("val/"):
+            measured = ", ".join(name for name in known if name.startswith("val/"))
+            raise Refusal(
+                f"{where}: no run records which way is better{suggestion(self.metric, [*known])}; trials have"
+                f" {measured}, and what else they log needs a goal: minimize or maximize"
+            )
+        return self._replace(goal=goal, asked=self.asked | {"metric": {"name": self.metric, "goal": goal}})
 
     def corners(self) -> list[dict[str, Any]]:
         """Two points that are far apart, to try the configuration with."""
@@ -141,7 +162,7 @@ def _sweep(path: Path, text: str, content: dict, lines: Lines) -> Sweep:
         program=str(content["program"]),
         method=method,
         metric=str(metric["name"]),
-        goal=cast(Goal, _one_of(("metric", "goal"), metric.get("goal", "minimize"), GOALS)),
+        goal=cast(Goal, _one_of(("metric", "goal"), metric["goal"], GOALS)) if "goal" in metric else "auto",
         space=space,
         lines={key: _line(lines, where) for key, (where, _) in flat.items()},
         rungs=_rungs(content.get("early_terminate")),

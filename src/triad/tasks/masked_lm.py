@@ -6,19 +6,16 @@ Shapes: B rows (sequences) here, R rows of the whole batch, T time, V vocabulary
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
 from triad.layers.splitmix64 import LARGEST, fraction
-from triad.optim.update import Update
-from triad.tasks.causal_lm import CausalLM
-from triad.tasks.draws import draws
+from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
-class MaskedLM(CausalLM):
-    """Train an encoder to tell hidden tokens. Everything but the batch is as in CausalLM.
+class MaskedLM:
+    """Tell hidden tokens, with an encoder.
 
         loss = sum_{i hidden} -log p(x_i | x with some tokens replaced) / (hidden tokens of the global batch)
         Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.1; other tokens at each reading: Liu et al.
@@ -31,90 +28,55 @@ class MaskedLM(CausalLM):
     """
 
     needs = {"model.sees": ("both sides",), "model.pooler": (None,), "data.yields": ("text",)}
-    splits = ()
-    signs = 1
+    lower_is_better = ("loss", "perplexity")
+    reads = ("tokens_BT", "targets_BT")
+    special_tokens = 1
+    measure, figures = staticmethod(likelihood), staticmethod(perplexity)
 
     def __init__(
-        self,
-        model: Callable[..., nn.Module],
-        optimizer: Callable[..., torch.optim.Optimizer],
-        schedule: Callable[[int], float],
-        hardware: Any,
-        vocab_size: int,
-        bytes_per_token: float,
-        seed: int,
-        update: Update,
-        weights: str | None,
-        smoothing: float,
-        z_loss: float,
-        share: float,
-        masked: float,
-        random: float,
+        self, smoothing: float, z_loss: float, share: float, masked: float, random: float, vocab_size: int
     ) -> None:
-        super().__init__(
-            model,
-            optimizer,
-            schedule,
-            hardware,
-            vocab_size,
-            bytes_per_token,
-            seed,
-            update,
-            weights,
-            smoothing,
-            z_loss,
-        )
         if not (0 < share <= 1 and min(masked, random) >= 0 and masked + random <= 1):
             raise ValueError(f"task.share={share} masked={masked} random={random}: fractions of one whole")
-        self.share, self.masked, self.random = share, masked, random
-        self.shown: tuple[Tensor, Tensor] | None = None  # a row of validation and what is hidden in it
+        self.loss = CrossEntropy(smoothing, z_loss)
+        self.share, self.masked, self.random, self.vocab_size = share, masked, random, vocab_size
 
-    def prepared(self, batch: dict) -> dict:
+    def inputs(self, batch: dict, draw: Callable) -> dict:
         """Hide some tokens; the targets are what they were."""
         real_BT = batch["targets_BT"] != IGNORED
         tokens_BT = batch["tokens_BT"].where(real_BT, PADDING)
-        rows_B = torch.arange(len(tokens_BT), device=tokens_BT.device)
-        rows_B = rows_B + self.trainer.strategy.data_rank * len(tokens_BT)
         found: dict[str, Any] = {}
-        if self.training:
-            when = f"{self.seed}/{batch['step']}"
+        if "lengths_R" in batch:
             found["count"] = hidden(batch["lengths_R"], self.share).sum()
-        else:
-            when, rows_B = "validation", rows_B + batch["step"] * batch["rows"]
         place_BT, kind_BT, word_BT = (
-            draws(f"{when}/{purpose}", rows_B, tokens_BT.shape[1]) for purpose in ("place", "kind", "word")
+            draw(purpose, tokens_BT.shape[1]) for purpose in ("place", "kind", "word")
         )
         rank_BT = place_BT.where(real_BT, LARGEST).argsort(stable=True, dim=-1).argsort(dim=-1)
         chosen_BT = real_BT & (rank_BT < hidden(real_BT.sum(-1), self.share)[:, None])
         found["targets_BT"] = tokens_BT.where(chosen_BT, IGNORED)
         found["tokens_BT"] = self._replaced(tokens_BT, chosen_BT, fraction(kind_BT), word_BT)
-        return batch | found
+        return found
 
     def _replaced(self, tokens_BT: Tensor, chosen_BT: Tensor, kind_BT: Tensor, word_BT: Tensor) -> Tensor:
         masked_BT = chosen_BT & (kind_BT < self.masked)
         random_BT = chosen_BT & ~masked_BT & (kind_BT < self.masked + self.random)
         return (word_BT % self.vocab_size).where(random_BT, tokens_BT.masked_fill(masked_BT, self.vocab_size))
 
-    def validation_step(self, batch: dict, index: int) -> None:
-        super().validation_step(batch, index)
-        if index == 0:
-            first = self.prepared(batch)
-            self.shown = first["tokens_BT"][:1], first["targets_BT"][:1]
-
     def sample(
-        self, model: nn.Module, prompt: list[int], tokens: int, context: int, temperature: float
+        self,
+        model: nn.Module,
+        row: tuple[Tensor, ...],
+        prompt: list[int],
+        length: int,
+        context: int,
+        temperature: float,
     ) -> list[list[int]]:
-        """The beginning of the first row of validation, with the likeliest word wherever one was hidden."""
-        assert self.shown is not None
-        tokens_1T, targets_1T = self.shown
+        """The beginning of the row, with the likeliest word wherever one was hidden."""
+        tokens_1T, targets_1T = row
         logits_1TV, _ = model(tokens_1T)
         guess_1T = logits_1TV[..., : self.vocab_size].argmax(-1)
         words_1T = guess_1T.where(targets_1T != IGNORED, tokens_1T)
-        return [[word for word in words_1T[0].tolist() if word >= 0][:tokens]]
-
-    def code_length(self, split: str, nats_per_token: float) -> dict[str, float]:
-        """None: what is told of some tokens, given the others, codes no text."""
-        return {}
+        return [[word for word in words_1T[0].tolist() if word >= 0][:length]]
 
 
 def hidden(lengths_R: Tensor, share: float) -> Tensor:

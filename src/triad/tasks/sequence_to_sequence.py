@@ -12,12 +12,11 @@ from torch.nn import functional as F
 
 from triad.layers.cross_entropy import IGNORED
 from triad.models.generation import greedy
-from triad.optim.update import Update
-from triad.tasks.causal_lm import CausalLM
+from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
-class SequenceToSequence(CausalLM):
-    """Train an encoder-decoder by teacher forcing. Everything but the batch is as in CausalLM.
+class SequenceToSequence:
+    """Tell the target of a source, with an encoder-decoder, by teacher forcing.
 
         loss = sum_t -log p(y_t | y_<t, x) / (words of the global batch's targets, each with its end)
         Sutskever et al. 2014, arXiv:1409.3215, eq. 1
@@ -29,43 +28,26 @@ class SequenceToSequence(CausalLM):
     """
 
     needs = {"model.sees": ("source",)}
-    splits = ()
+    lower_is_better = ("loss", "perplexity")
+    higher_is_better: tuple[str, ...] = ("exact_match",)
     reads = ("source_BS", "tokens_BT", "targets_BT")
-    signs = 1
+    special_tokens = 1
+    measure = staticmethod(likelihood)
 
     def __init__(
         self,
-        model: Callable[..., nn.Module],
-        optimizer: Callable[..., torch.optim.Optimizer],
-        schedule: Callable[[int], float],
-        hardware: Any,
-        vocab_size: int,
-        bytes_per_token: float,
-        seed: int,
-        update: Update,
-        weights: str | None,
         smoothing: float,
         z_loss: float,
         pairs: Callable[[dict], tuple[Tensor, Tensor]],
         generated: int,
+        vocab_size: int,
     ) -> None:
-        super().__init__(
-            model,
-            optimizer,
-            schedule,
-            hardware,
-            vocab_size,
-            bytes_per_token,
-            seed,
-            update,
-            weights,
-            smoothing,
-            z_loss,
-        )
-        self.pairs, self.generated = pairs, generated
-        self.shown: Tensor | None = None  # a source of validation
+        self.loss = CrossEntropy(smoothing, z_loss)
+        self.pairs, self.generated, self.vocab_size = pairs, generated, vocab_size
+        if not generated:
+            self.higher_is_better = ()
 
-    def prepared(self, batch: dict) -> dict:
+    def inputs(self, batch: dict, draw: Callable) -> dict:
         """Sources, and targets with their begin and end."""
         source_BS, target_BU = self.pairs(batch)
         length_B1 = (target_BU >= 0).sum(-1, keepdim=True)
@@ -78,46 +60,33 @@ class SequenceToSequence(CausalLM):
         if "lengths_R" in batch:
             length_R = batch["lengths_R"].clamp_max(target_BU.shape[1])
             found["count"] = (length_R + (length_R > 0)).sum()
-        return batch | found
+        return found
 
-    def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
-        self.right = torch.zeros(2, dtype=torch.float64, device=self.device)
-
-    def validation_step(self, batch: dict, index: int) -> None:
-        super().validation_step(batch, index)
-        if index < self.generated:
-            # all rows of a batch: the same in every layout, and each process calls the model as often
-            found = self.prepared(batch)
-            for source_BS, _, targets_BT in self.parts(found):
-                self.right += self.told(source_BS, targets_BT)
-            if index == 0:
-                self.shown = found["source_BS"][:1]
-
-    def told(self, source_BS: Tensor, targets_BT: Tensor) -> Tensor:
+    def measure_generated(
+        self, model: nn.Module, source_BS: Tensor, tokens_BT: Tensor, targets_BT: Tensor
+    ) -> dict[str, Tensor]:
         """How many targets the model tells without a fault, and how many there are."""
-        model = self.trainer.strategy.whole(self.model)
         words_BT = greedy(model, source_BS, self.vocab_size, targets_BT.shape[1])
         asked_BT = targets_BT != IGNORED
         right_B = ((words_BT == targets_BT) | ~asked_BT).all(-1) & asked_BT.any(-1)
-        return torch.stack((right_B.sum(), asked_BT.any(-1).sum()))
+        return {"right": right_B.sum(), "generated": asked_BT.any(-1).sum()}
 
-    def on_validation_epoch_end(self) -> None:
-        super().on_validation_epoch_end()
-        if self.generated:
-            right, rows = self.trainer.strategy.total(self.right).tolist()
-            self.log("val/exact_match", right / max(rows, 1), logger=False, sync_dist=True)
+    def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        found = perplexity(sums)
+        if "generated" in sums:
+            found["exact_match"] = float(sums["right"]) / max(float(sums["generated"]), 1)
+        return found
 
     def sample(
-        self, model: nn.Module, prompt: list[int], tokens: int, context: int, temperature: float
+        self,
+        model: nn.Module,
+        row: tuple[Tensor, ...],
+        prompt: list[int],
+        length: int,
+        context: int,
+        temperature: float,
     ) -> list[list[int]]:
-        """The first source of validation, and the target that the model tells, as far as `tokens` words."""
-        if self.shown is None:
-            return []
-        words = greedy(model, self.shown, self.vocab_size, min(tokens, context))[0].tolist()
+        """The source of the row, and the target that the model tells, as far as `length` words."""
+        words = greedy(model, row[0], self.vocab_size, min(length, context))[0].tolist()
         end = words.index(self.vocab_size) if self.vocab_size in words else len(words)
-        return [[word for word in self.shown[0].tolist() if word >= 0], words[:end]]
-
-    def code_length(self, split: str, nats_per_token: float) -> dict[str, float]:
-        """None: a target that is told by its source codes no text."""
-        return {}
+        return [[word for word in row[0][0].tolist() if word >= 0], words[:end]]

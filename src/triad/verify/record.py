@@ -42,12 +42,13 @@ class Record(Callback):
             self.counting = Traffic()
             self.counting.__enter__()
 
-    def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, task: Any, outputs: Any, *_: Any) -> None:
         if self.find is not _gradients:  # DeepSpeed's, which it has clipped since
             largest = task.update.clip.largest
-            scale = (largest / (task.norm.cpu() + 1e-6)).clamp(max=1.0) if largest else 1.0
+            norm = outputs["figures"]["train/gradient_norm"].cpu()
+            scale = (largest / (norm + 1e-6)).clamp(max=1.0) if largest else 1.0
             self.gradients[-1] = {name: gradient * scale for name, gradient in self.gradients[-1].items()}
-        self.loads.append(trainer.strategy.total(task.load_LE.double()).cpu())
+        self.loads.append(trainer.strategy.total(outputs["load_LE"].double()).cpu())
 
     def on_train_end(self, trainer: Trainer, task: Any) -> None:
         found = trainer.strategy.tensors(task.model, trainer.optimizers[0])["model"]

@@ -1,0 +1,21 @@
+"""Ending a run that no longer improves."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer, callbacks
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Stop when `monitor` has not improved by `min_delta` for `patience` validations.
+
+    Lightning's, but that which way is better is asked of the metric.
+    """
+
+    def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
+        super().__init__(monitor, min_delta, patience)
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        if pl_module.better(self.monitor) == "higher":
+            self.mode, self.min_delta, self.best_score = "max", abs(self.min_delta), torch.tensor(-torch.inf)
+        super().setup(trainer, pl_module, stage)

@@ -1,0 +1,55 @@
+"""Which way a metric is better, "lower" or "higher": read from the source of the task, without torch."""
+
+from collections.abc import Iterator
+
+from triad.config.schema import attribute
+
+# Metrics that every run can have, of whatever task. Such as train/lr are no better either way.
+OF_ALL_RUNS = {
+    "val/loss": "lower",
+    "val/perplexity": "lower",
+    "val/bits_per_byte": "lower",
+    "xz/bits_per_byte": "lower",
+    "train/loss": "lower",
+    "train/perplexity": "lower",
+    "train/bits_per_byte": "lower",
+    "train/auxiliary": "lower",
+    "train/penalty": "lower",
+    "train/dropped": "lower",
+    "train/load_max": "lower",
+    "train/tokens": "lower",
+    "train/flops": "lower",
+    "perf/flops": "lower",
+    "perf/train_s": "lower",
+    "perf/energy_joules": "lower",
+    "perf/energy_joules_estimate": "lower",
+    "perf/cost": "lower",
+    "perf/tokens_per_s": "higher",
+    "perf/mfu": "higher",
+    "steps": "lower",
+}
+
+
+def of_task(config: dict) -> dict[str, str]:
+    """The metrics of validation that the task of a configuration declares."""
+    target = config["task"]["_target_"]
+    return {
+        f"val/{name}": better
+        for better in ("lower", "higher")
+        for name in attribute(target, f"{better}_is_better") or ()
+    }
+
+
+def directions(config: dict) -> dict[str, str]:
+    """All metrics of a run of which one direction is better."""
+    others = {name: better for name, better in OF_ALL_RUNS.items() if not name.startswith("val/")}
+    return others | of_task(config)
+
+
+def unknown_monitors(config: dict) -> Iterator[str]:
+    """One sentence for each `monitor` of a callback or schedule that the task does not measure."""
+    known = of_task(config)
+    nodes = {f"callbacks.{name}": node for name, node in config["callbacks"].items()}
+    for path, node in (nodes | {"scheduler": config["scheduler"]}).items():
+        if node and "monitor" in node and node["monitor"] not in known:
+            yield f"{path}.monitor={node['monitor']} is no metric of this task: use one of {', '.join(known)}"

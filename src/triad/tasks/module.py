@@ -1,0 +1,276 @@
+"""The one LightningModule: it trains a model on any task.
+
+A task is a plain object: one file of this folder and one YAML of conf/task. It knows no strategy, rank or
+trainer; what it needs of them is handed to its methods. Its constructor's arguments are keys of the YAML, or
+vocab_size, bytes_per_token and labels, which the data has. It has
+
+    lower_is_better, higher_is_better   names of its figures of validation: tuples of literals, which
+                      triad.config.directions reads from the source
+    reads             names of what `inputs` gives: the model's arguments in their order, then its targets
+    inputs(batch, draw)   what it makes of the rows of a batch, by name; where targets are others than the
+                      batch's, also "count", how many the global batch has. draw(purpose, length) gives each
+                      row integers 0 ... 2^63 - 1, equal in every layout
+    loss(targets, training)   what the model's readout is asked for: called with (hidden, weight, ...) it is
+                      a sum over the targets, which is divided by the count
+    measure(model, *inputs)   sums over a micro-batch of validation: tensors of any shape, by name
+    figures(sums)     its figures by name, made of these sums over all of validation
+
+and, where it takes more than that:
+
+    special_tokens    words of the model behind those of the tokenizer
+    wrap(model)       another model around the one of conf/model
+    start(path, model, bare)   take the weights of a checkpoint, which may be of another task
+    generated, measure_generated(model, *inputs)   more sums over so many batches of validation, with a model
+                      that may be called word by word
+    sample(model, row, prompt, length, context, temperature)   lines of tokens or text that show what has been
+                      learned; `row` is the first one of validation, as `reads` names it
+    code_length(nats)   figures that follow from the mean loss, such as bits per byte
+
+triad.tasks.likelihood has what tasks with one right answer share.
+
+Shapes: B rows (sequences), L layers of experts, E experts, S what a router sees.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from triad.checkpoints.tensors import start_from
+from triad.layers.routing import SEEN
+from triad.models.count import count
+from triad.optim.initialise import initialise
+from triad.optim.rebalance import Rebalance
+from triad.optim.update import Update
+from triad.tasks.draws import draws
+
+
+class StepOutputs(TypedDict):
+    """What a training step returns: `outputs` in a callback's on_train_batch_end."""
+
+    shares: dict[str, Tensor]  # to be summed over the data-parallel ranks
+    figures: dict[str, Any]  # equal on all ranks
+    load_LE: Tensor  # this rank's tokens for each expert
+
+
+class Training(LightningModule):
+    """Train a model on a task. One Lightning batch is one optimizer step.
+
+        loss = sum_i loss of target i / (number of targets in the global batch)
+               + sum_rows auxiliary(row) / (number of rows in the global batch)
+
+    Both sums run over the micro-batches and processes of the step and are divided once, by the counts of the
+    whole step, so that micro-batching and layout do not change the mathematics. `update` is told the
+    gradient. A model that sees both sides has one word more, the mask, whatever the task is, so that every
+    task can start from the weights of another.
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        model: Callable[..., nn.Module],
+        optimizer: Callable[..., torch.optim.Optimizer],
+        schedule: Callable[[int], float],
+        hardware: Any,
+        vocab_size: int,
+        seed: int,
+        update: Update,
+        weights: str | None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        masks = getattr(getattr(model, "func", None), "sees", "token") == "both sides"
+        special_tokens = max(getattr(task, "special_tokens", 0), int(masks))
+        self.make_body = partial(model, vocab_size=vocab_size + special_tokens)
+        self.task, self.make_optimizer, self.schedule, self.hardware = task, optimizer, schedule, hardware
+        self.seed, self.update, self.weights = seed, update, weights
+        self.model: Any = None  # until configure_model
+        self.network: Any = None  # what is called: the model, unless a strategy puts an engine around it
+        self.norm: Any = None  # of the gradient: a hook finds it, which can return nothing
+        self.sums: dict[str, Tensor] = {}  # of this rank's share of a validation
+        self.first_row: tuple[Tensor, ...] | None = None  # of validation
+
+    def make_model(self, **changes: Any) -> nn.Module:
+        """The model of conf/model with some changes, such as another width, as the task wants it."""
+        model = self.make_body(**changes)
+        return self.task.wrap(model) if hasattr(self.task, "wrap") else model
+
+    def bare(self) -> nn.Module:
+        """The model of a single device, without storage."""
+        with torch.device("meta"):
+            return self.make_model()
+
+    def configure_model(self) -> None:
+        """Build without storage, let the hardware axis lay it out, then fill the weights.
+
+        They follow from the seed or are a checkpoint's. Raises ValueError if that is of another model.
+        """
+        if self.model is not None:
+            return
+        strategy = self.trainer.strategy
+        model = self.bare()
+        with torch.device("meta"):
+            self.update.parametrisation.fit(model, self.make_model)
+        self.count = count(model)
+        self.rebalance = Rebalance(model)
+        self.hardware.tune(model)
+        strategy.parallelize(model)
+        model.to_empty(device=strategy.root_device)
+        initialise(model, self.seed, self.update.parametrisation.scale)
+        if self.weights:
+            getattr(self.task, "start", start_from)(Path(self.weights), model, self.bare())
+        self.model, self.network = model, model.__call__
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One optimizer; its groups come from what each parameter is."""
+        weight_decay = self.make_optimizer.keywords.get("weight_decay", 0.0)  # type: ignore[attr-defined]
+        optimizer = self.make_optimizer(self.update.groups(self.model, weight_decay))
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"] * group["rate"]
+        return optimizer
+
+    def better(self, metric: str) -> str:
+        """Which figure of validation is better, the "lower" or the "higher". Raises ValueError for others."""
+        if metric not in (known := directions(self.task)):
+            raise ValueError(f"{metric} is not measured here: use one of {', '.join(known)}")
+        return known[metric]
+
+    def training_step(self, batch: dict, _: int) -> StepOutputs:
+        """Forward and backward over this rank's rows, then update once."""
+        step = batch["step"]
+        self._reseed(step)
+        optimizer = self.optimizers()
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * self.schedule(step)
+        accumulate = self.trainer.strategy.pipeline or self.accumulate  # a pipeline has an order of its own
+        loss, auxiliary, seen_LS = accumulate(self.inputs(batch))
+        optimizer.step()
+        optimizer.zero_grad()
+        shares = {"train/loss": loss, "train/auxiliary": auxiliary}
+        load_LE = seen_LS[:, :-SEEN].contiguous()
+        self.rebalance(load_LE, self.trainer.strategy.total)
+        if len(seen_LS):
+            entropy, dropped = seen_LS[:, -SEEN:].mean(0) / batch["rows"]
+            shares |= {"train/router_entropy": entropy, "train/dropped": dropped}
+        group = optimizer.param_groups[0]
+        figures = {"train/gradient_norm": self.norm, "train/lr": group["lr"] / group["rate"]}
+        if self.update.penalty is not None:
+            figures["train/penalty"] = self.update.penalty
+        return {"shares": shares, "figures": figures, "load_LE": load_LE}
+
+    def accumulate(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
+        """Backward over each micro-batch: this rank's share of the step's losses and routers' sums."""
+        strategy = self.trainer.strategy
+        micro_batches = self.micro_batches(batch)
+        sums, seen = torch.zeros(2, device=self.device), []
+        for index, inputs in enumerate(micro_batches):
+            with strategy.micro_batch(last=index == len(micro_batches) - 1):
+                nll, auxiliary, seen_LS = self.losses(*inputs)
+                loss, penalty = nll / batch["count"], auxiliary / batch["rows"]
+                self.manual_backward((loss + penalty) * strategy.gradient_scale)
+            sums += torch.stack((loss.detach(), penalty.detach()))
+            seen.append(seen_LS)
+        return sums[0], sums[1], sum(seen[1:], seen[0])
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Lightning calls this when gradients are whole and unscaled."""
+        self.norm = self.trainer.strategy.clip(self.model, self.update)
+
+    def inputs(self, batch: dict) -> dict:
+        """A batch with what the task makes of its rows."""
+        rows = len(batch["tokens_BT"])
+        rows_B = torch.arange(rows, device=batch["tokens_BT"].device) + self.trainer.strategy.data_rank * rows
+        if self.training:
+            when = f"{self.seed}/{batch['step']}"
+        else:  # of the row alone
+            when, rows_B = "validation", rows_B + batch["step"] * batch["rows"]
+        return batch | self.task.inputs(
+            batch, lambda purpose, length: draws(f"{when}/{purpose}", rows_B, length)
+        )
+
+    def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
+        """What the model reads and is to predict, one micro-batch after another."""
+        rows = self.hardware.rows(batch["tokens_BT"])
+        return list(zip(*(batch[name].split(rows) for name in self.task.reads), strict=True))
+
+    def losses(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums: negative log likelihood of targets, auxiliary loss of rows, what each router saw."""
+        *given, targets = inputs
+        nll, routings = self.network(*given, loss=self.objective(targets))
+        auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
+        seen = [routing.seen_BS.sum(0) for routing in routings]
+        return nll, auxiliary, torch.stack(seen) if seen else nll.new_zeros(0, SEEN)
+
+    def objective(self, targets: Tensor) -> Callable:
+        """What the model's readout is asked for."""
+        return self.task.loss(targets, self.training)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.trainer.global_step >= self.trainer.max_steps > 0:
+            self.trainer.should_stop = True  # so that Lightning validates after the last step, too
+
+    def on_validation_epoch_start(self) -> None:
+        self.sums = {}
+
+    def validation_step(self, batch: dict, index: int) -> None:
+        batch = self.inputs(batch)
+        for inputs in self.micro_batches(batch):
+            self._add(self.task.measure(self.network, *inputs))
+        if index < getattr(self.task, "generated", 0):
+            # all rows of a batch: the same in every layout, and each process calls the model as often
+            model = self.trainer.strategy.whole(self.model)
+            for inputs in self.micro_batches(batch):
+                self._add(self.task.measure_generated(model, *inputs))
+        if index == 0:
+            self.first_row = tuple(batch[name][:1] for name in self.task.reads)
+
+    def _add(self, sums: dict[str, Tensor]) -> None:
+        pipeline = self.trainer.strategy.pipeline
+        for name, value in sums.items():
+            share = value.double()
+            if pipeline is not None and not pipeline.last:  # the stages before see the targets, not the loss
+                share = torch.zeros_like(share)
+            self.sums[name] = self.sums[name] + share if name in self.sums else share
+
+    def on_validation_epoch_end(self) -> None:
+        """Sum over all processes, then let the task divide, once; callbacks write what is logged here."""
+        sums = {name: self.trainer.strategy.total(share).cpu() for name, share in self.sums.items()}
+        figures = {f"val/{name}": value for name, value in self.task.figures(sums).items()}
+        if undeclared := figures.keys() - directions(self.task).keys():
+            name = f"{type(self.task).__name__}'s {min(undeclared)}"
+            raise ValueError(f"{name} is named in neither lower_is_better nor higher_is_better")
+        self.log_dict(figures, logger=False, sync_dist=True)
+
+    def sample(
+        self, model: nn.Module, prompt: list[int], length: int, context: int, temperature: float
+    ) -> list[list[int] | str]:
+        """Lines of tokens or text that show what has been learned, if the task has any to show."""
+        if self.first_row is None or not hasattr(self.task, "sample"):
+            return []
+        return self.task.sample(model, self.first_row, prompt, length, context, temperature)
+
+    def code_length(self, nats: float) -> dict[str, float]:
+        """Figures that follow from the mean loss of a target."""
+        return self.task.code_length(nats) if hasattr(self.task, "code_length") else {}
+
+    def _reseed(self, step: int) -> None:
+        """Dropout depends on (seed, step, data rank) only: processes that share rows draw the same masks."""
+        words = f"{self.seed}/{step}/{self.trainer.strategy.data_rank}".encode()
+        seed = int.from_bytes(blake2b(words, digest_size=7).digest(), "big")
+        torch.default_generator.manual_seed(seed)  # 1 us; torch.manual_seed takes 130 us
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+
+def directions(task: Any) -> dict[str, str]:
+    """A task's figures of validation, and whether "lower" or "higher" is better."""
+    return {
+        f"val/{name}": better
+        for better in ("lower", "higher")
+        for name in getattr(task, f"{better}_is_better", ())
+    }

@@ -1,0 +1,71 @@
+"""What holds of every task: see triad.tasks.module."""
+
+import pytest
+
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.config.directions import directions, of_task
+from triad.config.errors import Refusal
+from triad.config.locations import CONF
+from triad.tasks import module
+
+CLASSIFICATION = ("task=classification", "data=packages", "model=lstm")
+COPY = ("task=copy", "model=encoder_decoder")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "task").glob("*.yaml")))
+def test_the_directions_that_are_read_from_the_source_are_those_of_the_task(name: str) -> None:
+    models = {"masked_lm": "encoder", "classification": "lstm", "causal_lm": "decoder"}
+    words = [f"task={name}", f"model={models.get(name, 'encoder_decoder')}"]
+    words += {"translation": ["data=parallel"], "classification": ["data=packages"]}.get(name, [])
+    config = compose(words)
+    declared = of_task(config)
+    assert declared == module.directions(build(config["task"]).func)
+    assert declared["val/loss"] == "lower"
+
+
+def test_accuracy_is_to_rise_and_time_to_fall() -> None:
+    known = directions(compose([*CLASSIFICATION]))
+    assert known["val/accuracy"] == known["val/macro_f1"] == known["perf/mfu"] == "higher"
+    assert known["val/loss"] == known["perf/train_s"] == "lower"
+    assert "val/bits_per_byte" not in known
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            (*CLASSIFICATION, "callbacks.checkpoint.monitor=val/acuracy"),
+            "callbacks.checkpoint.monitor=val/acuracy is no metric of this task: use one of val/loss,"
+            " val/accuracy, val/macro_f1",
+        ),
+        (
+            ("callbacks=[default,early_stopping]", "callbacks.early_stopping.monitor=val/accuracy"),
+            "callbacks.early_stopping.monitor=val/accuracy is no metric of this task: use one of val/loss,"
+            " val/perplexity, val/bits_per_byte",
+        ),
+        (
+            (*COPY, "scheduler=plateau", "scheduler.monitor=val/bits_per_byte", "trainer.max_steps=500"),
+            "scheduler.monitor=val/bits_per_byte is no metric of this task: use one of val/loss,"
+            " val/perplexity, val/exact_match",
+        ),
+    ],
+)
+def test_what_is_not_measured_is_not_watched(words: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        compose([*words])
+    assert str(refused.value) == sentence
+
+
+def test_a_metric_that_this_run_does_not_measure_is_refused_before_it_trains(train) -> None:
+    words = [*COPY, "debug=tiny", "callbacks.checkpoint.monitor=val/exact_match", "task.generated=0"]
+    said = train(*words, "trainer.accelerator=cpu", code=2).stderr
+    assert "val/exact_match is not measured here: use one of val/loss, val/perplexity" in said
+
+
+def test_early_stopping_waits_for_what_is_to_rise(train) -> None:
+    words = [*CLASSIFICATION, "debug=tiny", "callbacks=[default,early_stopping]", "optimizer.lr=0.0"]
+    words += ["callbacks.early_stopping.monitor=val/accuracy", "callbacks.early_stopping.patience=1"]
+    done = train(*words, "trainer.max_steps=40", "trainer.accelerator=cpu", "precision=fp32")
+    assert "step 10/40  val" in done.stdout  # as good as at step 5, and no better
+    assert "step 15/40" not in done.stdout
