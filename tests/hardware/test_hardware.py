@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from triad.hardware import precision
+from triad.hardware import execution, precision
 from triad.hardware.autotune import Measured
 from triad.hardware.device import compute_dtype
 from triad.hardware.execution import Hardware
+from triad.hardware.precision import recurrent_to_fp32
 
 
 def slow() -> None:
@@ -23,6 +24,10 @@ def fast() -> None:
 
 def never() -> None:
     raise AssertionError("measured again")
+
+
+def recurrent(vocab_size: int) -> torch.nn.LSTM:
+    return torch.nn.LSTM(4, 4, batch_first=True)
 
 
 def test_the_fastest_is_chosen_and_measured_once_per_machine(tmp_path: Path) -> None:
@@ -57,6 +62,45 @@ def test_automatic_precision_is_one_that_lightning_knows(tmp_path: Path) -> None
     chosen = precision.auto(measured)
     assert chosen in ("32-true", "bf16-mixed")
     assert compute_dtype(chosen) in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize("has_kernels", [True, False])
+def test_recurrent_layers_are_computed_in_fp32_where_the_precision_has_no_kernel_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_kernels: bool
+) -> None:
+    monkeypatch.setattr(execution, "has_recurrent_kernels", lambda device, precision: has_kernels)
+    measured = Measured(tmp_path / "cache", tmp_path / "run", torch.device("cpu"))
+    hardware = Hardware(None, None, "flash", False, False)
+    hardware.settle(measured, recurrent, 2, 4, "bf16-mixed")
+    recorded = json.loads(measured.record.read_text())["recurrent layers"]["choice"]
+    assert recorded == ("bf16-mixed" if has_kernels else "32-true")
+    assert hardware.recurrent_fp32 == (not has_kernels)
+    # a resumed run goes on as it began, also where there are kernels
+    monkeypatch.setattr(execution, "has_recurrent_kernels", lambda device, precision: True)
+    resumed = Hardware(None, None, "flash", False, False)
+    resumed.settle(measured, recurrent, 2, 4, "bf16-mixed")
+    assert resumed.recurrent_fp32 == hardware.recurrent_fp32
+
+
+def test_recurrent_layers_in_fp32_compute_under_autocast_what_they_compute_without() -> None:
+    layer, x, state = recurrent(2), torch.ones(1, 3, 4), (torch.ones(1, 1, 4), torch.ones(1, 1, 4))
+    first, exact = layer(x)[0], layer(x, state)[0]
+    recurrent_to_fp32(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(x.bfloat16())[0], first)
+        assert torch.equal(layer(x, (state[0].bfloat16(), state[1]))[0], exact)
+
+
+@pytest.mark.parametrize(("model", "precision"), [("recurrent", "32-true"), ("linear", "bf16-mixed")])
+def test_nothing_is_recorded_of_recurrent_layers_where_there_are_none_or_all_is_fp32(
+    tmp_path: Path, model: str, precision: str
+) -> None:
+    measured = Measured(tmp_path / "cache", tmp_path / "run", torch.device("cpu"))
+    hardware = Hardware(None, None, "flash", False, False)
+    make = recurrent if model == "recurrent" else lambda vocab_size: torch.nn.Linear(4, 4)
+    hardware.settle(measured, make, 2, 4, precision)
+    assert not hardware.recurrent_fp32
+    assert not measured.record.exists()
 
 
 def test_a_micro_batch_is_never_larger_than_the_batch() -> None:

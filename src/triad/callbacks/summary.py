@@ -61,7 +61,9 @@ class Screens(Callback):
             "batch": f"{rows} sequences x {self.context} tokens, {hardware.micro_batch_size or 'all'} at a"
             f" time; {trainer.max_steps:,} steps, {trained:,} tokens",
             "layout": f"{_layout(strategy)} on {trainer.world_size} x {device}; {trainer.precision},"
-            f" attention {hardware.attention}" + (", compiled" if hardware.compile else ""),
+            f" attention {hardware.attention}"
+            + (", recurrent layers fp32 for want of a kernel" if hardware.recurrent_fp32 else "")
+            + (", compiled" if hardware.compile else ""),
             "run": str(self.run),
         }
 

@@ -40,12 +40,14 @@ class Measured:
                 write(self.record, recorded)
         return recorded[question]["choice"]
 
-    def note(self, question: str, choice: str) -> None:
-        """Record a choice that was made otherwise."""
+    def note(self, question: str, choice: str) -> str:
+        """Record a choice that was made otherwise, unless the run has one; return the run's choice."""
         with locked(self.record):
             recorded = _read(self.record)
             if question not in recorded:
-                write(self.record, recorded | {question: {"choice": choice}})
+                recorded[question] = {"choice": choice}
+                write(self.record, recorded)
+        return recorded[question]["choice"]
 
 
 def attend(kernel: Callable, shape_BTNH: tuple, device: torch.device, dtype: torch.dtype) -> None:

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 
 from triad.hardware.autotune import Measured, attend
 from triad.hardware.device import compute_dtype
-from triad.hardware.precision import to_fp8
+from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32, to_fp8
 from triad.layers.attention import Attention, flash, plain
 from triad.layers.latent_attention import LatentAttention
 
@@ -60,7 +60,7 @@ class Hardware:
             )
         self.micro_batch_size, self.threads = micro_batch_size, threads
         self.attention, self.checkpointing, self.compile = attention, checkpointing, compile
-        self.fp8 = False  # until settle
+        self.fp8 = self.recurrent_fp32 = False  # until settle
         if threads is not None:
             torch.set_num_threads(threads)  # torchrun sets its own number
 
@@ -69,12 +69,20 @@ class Hardware:
         return min(self.micro_batch_size or len(tokens_BT), len(tokens_BT))
 
     def settle(self, measured: "Measured", model: Callable, rows: int, context: int, precision: str) -> None:
-        """Choose the attention kernel for the shape that will run, before any weight exists."""
+        """Choose the attention kernel for the shape that will run, before any weight exists.
+
+        Recurrent layers are computed in fp32 where the device has no kernel for them in a mixed precision.
+        """
         self.fp8 = precision == "fp8"
+        with torch.device("meta"):
+            modules = list(model(vocab_size=2).modules())
+        if precision.endswith("mixed") and any(isinstance(module, nn.LSTM) for module in modules):
+            able = has_recurrent_kernels(measured.device, precision)
+            chosen = measured.note("recurrent layers", precision if able else "32-true")
+            self.recurrent_fp32 = not able or chosen == "32-true"
         if self.attention != "auto":
             return
-        with torch.device("meta"):
-            layers = [m for m in model(vocab_size=2).modules() if isinstance(m, Attention)]
+        layers = [module for module in modules if isinstance(module, Attention)]
         if not layers:
             self.attention = "flash"  # nothing to choose
             return
@@ -95,6 +103,8 @@ class Hardware:
         """Set the kernels, checkpoint and compile each block in place (parameter names stay)."""
         if self.fp8:
             to_fp8(model)
+        if self.recurrent_fp32:
+            recurrent_to_fp32(model)
         for module in model.modules():
             if isinstance(module, Attention | LatentAttention):
                 module.kernel = KERNELS[self.attention]

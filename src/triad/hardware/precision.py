@@ -1,13 +1,17 @@
 """Numeric formats, by the names that Lightning gives them."""
 
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch.plugins import DoublePrecision
-from torch import nn
+from torch import Tensor, nn
 
 from triad.hardware.autotune import Measured
+from triad.hardware.device import compute_dtype
+from triad.layers.autocast import autocast_off
 
 
 def fixed(
@@ -62,6 +66,32 @@ def to_fp8(model: nn.Module) -> None:
         )
     float8 = import_module("torchao.float8")  # an optional package
     float8.convert_to_float8_training(model, module_filter_fn=_suits_fp8)
+
+
+def has_recurrent_kernels(device: torch.device, precision: str) -> bool:
+    """Whether an LSTM runs here, forward and backward, under autocast to this precision; it is tried.
+
+    On CPUs oneDNN computes it, which has no bf16 kernel for it without AVX-512 and raises.
+    """
+    layer, x_TBD = nn.LSTM(8, 8, device=device), torch.ones(2, 1, 8, device=device)
+    try:
+        with torch.autocast(device.type, compute_dtype(precision)):
+            layer(x_TBD)[0].sum().backward()
+    except RuntimeError:
+        return False
+    return True
+
+
+def recurrent_to_fp32(model: nn.Module) -> None:
+    """Have the LSTMs in a model computed in fp32, outside autocast."""
+    for module in model.modules():
+        if isinstance(module, nn.LSTM):
+            module.forward = partial(_in_fp32, module.forward)
+
+
+def _in_fp32(forward: Callable, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> Any:
+    with autocast_off(input):
+        return forward(input.float(), None if hx is None else tuple(state.float() for state in hx))
 
 
 def _suits_fp8(module: nn.Module, name: str) -> bool:
