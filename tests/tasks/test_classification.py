@@ -14,10 +14,10 @@ from triad.checkpoints.saving import write
 from triad.checkpoints.tensors import start_part_from
 from triad.layers.bert_head import Pooler, Transform
 from triad.layers.initial import fan_in
-from triad.loggers.csv import read
 from triad.models.classifier import Classifier
 from triad.models.lstm import LSTM
 from triad.optim.initialise import initialise
+from triad.runs.metrics import read_metrics
 from triad.tasks.classification import OF_WORDS, Classification, scores, table
 
 WORDS = 9
@@ -148,7 +148,7 @@ def test_a_run_learns_a_planted_rule_and_says_so(train, tmp_path: Path) -> None:
     words += " trainer.max_steps=120 trainer.val_check_interval=120 trainer.limit_val_batches=null"
     words += f" optimizer.lr=2e-2 data.path={path} precision=fp32 trainer.accelerator=cpu run_id=a"
     done = train(*words.split())
-    last = read(tmp_path / "outputs" / "a" / "metrics.csv")[-1]
+    last = read_metrics(tmp_path / "outputs" / "a" / "metrics.csv")[-1]
     assert (last["val/accuracy"], last["val/macro_f1"]) == (1.0, 1.0)
     assert "val/bits_per_byte" not in last
     assert "guess" in done.stdout

@@ -2,11 +2,10 @@
 
 import csv
 from pathlib import Path
+from statistics import median_low
 
-import torch
 
-
-def read(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics file, without empty cells; a last line cut short by a kill is left out."""
     if not path.exists():
         return []
@@ -43,7 +42,7 @@ def figures(rows: list[dict[str, float]]) -> dict[str, float]:
         found = {key: value for key, value in best.items() if key.startswith("val/")}
     for key in SPEEDS:
         if measured := [row[key] for row in rows if key in row]:
-            found[key] = float(torch.tensor(measured).median())
+            found[key] = median_low(measured)
     last = {key: value for row in rows for key, value in row.items()}
     if "perf/energy_joules_estimate" in last:  # since some resume; what was measured before is a part of it
         last.pop("perf/energy_joules", None)
