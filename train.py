@@ -1,16 +1,15 @@
 """Triad: `python train.py model=moe strategy=fsdp`. Hydra composes, Lightning runs, PyTorch computes."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from triad.config.build import build, supply
 from triad.launch.command import command
-from triad.runs.directory import pin
+from triad.runs.directory import Run
 
 
 def train(
-    run: Path,
+    run: Run,
     seed: int,
     context: int,
     packed: bool,
@@ -24,10 +23,7 @@ def train(
 
     # torch is imported from here on: the configuration is known to be sound
     from triad.checkpoints.folder import complete
-    from triad.data.documents import Documents
-    from triad.data.pairs import Pairs
-    from triad.data.token_files import prepare
-    from triad.data.windows import Windows
+    from triad.data.rows import datamodule, tokenize
     from triad.hardware.autotune import Measured
     from triad.hardware.device import device
     from triad.hardware.precision import for_trainer
@@ -37,18 +33,11 @@ def train(
     from triad.tasks.module import Training
 
     part = SimpleNamespace(**build(nodes))
-    tokenizer = part.tokenizer(source=part.data, cache=home())
-    tokens = prepare(part.data, tokenizer, home())
-    pin(run, {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint})
-    if part.data.paired or part.data.labelled:
-        rows = Pairs if part.data.paired else Documents
-        data = rows(tokens, context, part.batch, seed, tokenizer.separator)
-    else:
-        data = Windows(tokens, context, part.batch, seed, packed)
-    measured = Measured(home(), run, device(nodes["trainer"]["accelerator"]))
-    precision = part.precision(measured)
-    measured.note("precision", precision)
-    part.hardware.settle(measured, part.model, data.batch_rows(0), context, precision)
+    tokenizer, tokens = tokenize(part.data, part.tokenizer)
+    run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint)
+    data = datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packed)
+    measured = Measured(home(), run.machine_file, device(nodes["trainer"]["accelerator"]))
+    precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     of_data = {"bytes_per_token": tokens.val.bytes_per_token, "labels": tokens.labels}
     training = Training(
         task=supply(part.task, of_data | {"vocab_size": tokenizer.vocab_size}),
@@ -59,30 +48,17 @@ def train(
         vocab_size=tokenizer.vocab_size,
         seed=seed,
         update=Update(part.regularizer, part.clip, part.parametrisation, decay),
-        weights=None if complete(run / "checkpoints") else weights,  # a resumed run has its own
+        weights=None if complete(run.checkpoints) else weights,  # a resumed run has its own
     )
-    config = nodes | {
-        "seed": seed,
-        "context": context,
-        "packed": packed,
-        "decay": decay,
-        "weights": weights,
-    }
-    offers = {
-        "run": run,
-        "tags": tags,
-        "config": config,
-        "tokenizer": tokenizer,
-        "tokens": tokens,
-        "context": context,
-    }
+    offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
+    offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
     trainer = part.trainer(
         strategy=part.strategy,
         **for_trainer(precision),
         logger=[logger for node in part.logger.values() if (logger := supply(node, offers))],
         callbacks=[supply(node, offers) for node in part.callbacks.values()]
         + ([part.scheduler] if isinstance(part.scheduler, Callback) else []),  # one that watches validation
-        default_root_dir=run,
+        default_root_dir=run.path,
     )
     trainer.fit(training, data)
 

@@ -36,7 +36,7 @@ from triad.config.errors import Refusal
 from triad.hardware.device import describe
 from triad.launch.rank import depart, rank
 from triad.launch.supervisor import launch
-from triad.runs.directory import prepare
+from triad.runs.start import prepare
 from triad.strategies.state import Stretch
 
 WORKER = "worker"  # the word that makes this file the program of one process

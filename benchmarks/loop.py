@@ -37,6 +37,7 @@ from triad.hardware.device import compute_dtype, describe
 from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.optim.roles import decay_groups
+from triad.runs.directory import Run
 
 NEVER = 10**9
 COMMON = (
@@ -196,7 +197,9 @@ def bare_function(function: Callable) -> Callable:
 
 def fit(config: dict, run: Path, callbacks: Iterable[Callback], terminal: bool = False) -> None:
     """train.py's own `train` on a composed configuration, with more callbacks and nothing on the screen."""
+    directory = Run(run)
     run.mkdir(parents=True)
+    directory.write_config(config)
     own_fit = Trainer.fit
 
     def fit_with_callbacks(trainer: Trainer, *arguments: Any) -> None:
@@ -204,13 +207,12 @@ def fit(config: dict, run: Path, callbacks: Iterable[Callback], terminal: bool =
         own_fit(trainer, *arguments)
 
     screen = Terminal() if terminal else io.StringIO()
-    nodes = {key: value for key, value in config.items() if key not in ("run_id", "output_dir")}
     with (
         mock.patch.object(Trainer, "fit", fit_with_callbacks),
         redirect_stdout(screen),
         redirect_stderr(screen),
     ):
-        train(run, **nodes)
+        train(directory, **directory.arguments())
 
 
 def settle_threads(threads: int | None) -> None:

@@ -264,9 +264,9 @@ def ours(name: str, words: tuple[str, ...], shape: Shape, dtype: str) -> Any:
     factory, hardware = build(config["model"]), build(config["hardware"])
     model = factory(vocab_size=shape.vocab_size)
     with TemporaryDirectory() as run:
-        measured = Measured(home(), Path(run), torch.device("cpu"))
+        measured = Measured(home(), Path(run, "machine.json"), torch.device("cpu"))
         precision = {"fp32": "32-true", "bf16": "bf16-mixed"}[dtype]
-        hardware.settle(measured, factory, shape.batch, shape.context, precision)
+        hardware.settle(measured, lambda _: precision, factory, shape.batch, shape.context)
     hardware.tune(model)
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():

@@ -37,8 +37,8 @@ from triad.hardware.device import describe
 from triad.hardware.device import device as device_of
 from triad.launch.rank import depart, rank
 from triad.launch.supervisor import launch
-from triad.loggers.csv import read
-from triad.runs.directory import prepare
+from triad.runs.metrics import read_metrics
+from triad.runs.start import prepare
 
 SHAPE = ("context=256", "model.width=256", "model.depth=4", "model.attention.heads=4")
 RHYTHM = ("trainer.log_every_n_steps=1", "scheduler=constant", "optimizer.lr=1e-3")
@@ -102,7 +102,7 @@ class Course(NamedTuple):
         config = compose(words)
         config["callbacks"] = {"metrics": config["callbacks"]["metrics"]}
         config["logger"] = {"csv": config["logger"]["csv"]}
-        return prepare(config, words)
+        return prepare(config, words).path
 
 
 def worker(one: Path, both: Path) -> int:
@@ -152,7 +152,7 @@ def turn(course: Course, layout: Layout, title: str) -> tuple[Path, Path]:
 
 def step_ms(run: Path, warm_up: int) -> float:
     """The median step of a run, behind those that warm up."""
-    spent_s = [row["perf/train_s"] for row in read(run / "metrics.csv") if "perf/train_s" in row]
+    spent_s = [row["perf/train_s"] for row in read_metrics(run / "metrics.csv") if "perf/train_s" in row]
     return 1e3 * median(b - a for a, b in zip(spent_s[warm_up - 1 :], spent_s[warm_up:], strict=False))
 
 
@@ -164,7 +164,7 @@ def _last_words(folder: Path) -> str:
 def _assert_same_work(runs: dict[str, Path]) -> None:
     """Equal losses at every step in all layouts of a model that see the same batches."""
     losses = {
-        name: torch.tensor([row["train/loss"] for row in read(run / "metrics.csv")])
+        name: torch.tensor([row["train/loss"] for row in read_metrics(run / "metrics.csv")])
         for name, run in runs.items()
     }
     for name, found in losses.items():

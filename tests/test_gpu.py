@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from triad.loggers.csv import read
+from triad.runs.metrics import read_metrics
 
 pytestmark = [
     pytest.mark.gpu,
@@ -27,7 +27,7 @@ def test_a_gpu_trains_to_the_losses_of_the_cpu(train, tmp_path: Path, strategy: 
         "run_id=gpu",
     )
     curves = {
-        name: [row["train/loss"] for row in read(tmp_path / "outputs" / name / "metrics.csv")]
+        name: [row["train/loss"] for row in read_metrics(tmp_path / "outputs" / name / "metrics.csv")]
         for name in ("cpu", "gpu")
     }
     assert curves["gpu"] == pytest.approx(curves["cpu"], rel=1e-3)

@@ -3,9 +3,14 @@
 import ast
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import triad
+from triad.runs.directory import Run
 
 SOURCE = Path(__file__).parents[1] / "src" / "triad"
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -51,7 +56,7 @@ def imports(path: Path) -> set[str]:
 
 
 def test_a_file_at_the_root_is_a_command_and_imported_by_nobody() -> None:
-    commands = {path.stem for path in SOURCE.glob("*.py")} - {"__init__"}
+    commands = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
     for name in commands:
         assert f"verb({name})" in (SOURCE / f"{name}.py").read_text(), f"src/triad/{name}.py is no command"
     for path in FILES:
@@ -100,17 +105,50 @@ def test_layers_and_models_import_torch_and_each_other_only(path: Path) -> None:
 
 def test_packages_are_empty_and_names_say_something() -> None:
     for path in FILES:
-        if path.name == "__init__.py":
+        if path.name == "__init__.py" and path.parent != SOURCE:
             assert path.read_text() == "", path
         assert not UNSAYING & {part.removesuffix(".py") for part in path.relative_to(SOURCE).parts}, path
 
 
+def test_the_files_of_a_run_are_named_in_one_place() -> None:
+    run = Run("at")
+    names = {path.name for path in vars(run).values() if isinstance(path, Path)} - {"at"}
+    folders = {name for name in names if "." not in name}
+    assert len(names) > 12
+    for path in FILES:
+        if path == SOURCE / "runs" / "directory.py":
+            continue
+        tree = ast.parse(path.read_text())
+        said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+                named = {*re.split(r"[/\s]", node.value)} & (names - folders)
+                assert not named, f"{path}:{node.lineno}"
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+                assert getattr(node.right, "value", None) not in folders, f"{path}:{node.lineno}"
+
+
+def test_a_name_of_a_class_means_one_thing() -> None:
+    names = [
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert names.count("Run") == 1
+
+
 def test_what_the_parent_process_imports_brings_no_torch() -> None:
     code = "import sys, triad.launch.command; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
-    import subprocess
-    import sys
-
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_triad_from_python_imports_neither_torch_nor_hydra_until_they_are_used() -> None:
+    code = "import sys, triad; sys.exit(bool({'torch', 'hydra', 'omegaconf'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert triad.compose(["context=7"])["context"] == 7
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        _ = triad.lod
 
 
 def test_every_module_says_what_it_is() -> None:

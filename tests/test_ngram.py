@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from triad.analysis.kneser_ney import KneserNey
-from triad.loggers.csv import read
+from triad.runs.metrics import read_metrics
 
 V = 400
 START = "start"
@@ -136,7 +136,7 @@ def test_the_verb_writes_a_run_that_is_shown_beside_others(
     done = call("ngram", *words)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "outputs" / "counted" / "result.json").read_text())
-    rows = read(tmp_path / "outputs" / "counted" / "metrics.csv")
+    rows = read_metrics(tmp_path / "outputs" / "counted" / "metrics.csv")
     assert [row["order"] for row in rows] == [1, 2, 3]
     assert result["val/loss"] == pytest.approx(min(row["val/loss"] for row in rows))
     assert 0.2 < result["val/bits_per_byte"] < 2.5

@@ -13,7 +13,7 @@ from triad.config.build import build
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.optim.initialise import initialise
-from triad.runs.directory import read_config, write_config
+from triad.runs.directory import Run
 from triad.storage.durable import write
 from triad.upcycle import upcycle
 
@@ -29,7 +29,7 @@ def dense_run(run: Path, *words: str) -> torch.nn.Module:
     for weight in model.parameters():
         torch.nn.init.normal_(weight, 0, 0.2)
     written(run, 5, weights=model.state_dict())
-    write_config(run, config)
+    Run(run).write_config(config)
     write(run / "overrides.json", [*words])
     (run / "tokenizer").mkdir()
     return model.eval()
@@ -40,7 +40,7 @@ def test_a_mixture_of_copies_gives_the_logits_of_the_dense_model(tmp_path: Path)
     upcycle(str(tmp_path / "a"), ["model.feedforward.experts=4"])
     target = tmp_path / "a-upcycled"
     held = weights(find(target))
-    mixture = build(read_config(target)["model"])(vocab_size=19).eval()
+    mixture = build(Run(target).config()["model"])(vocab_size=19).eval()
     mixture.load_state_dict(held)
     assert held["blocks.0.feedforward.experts.gate_EDF"].shape == (4, 48, 40)
     assert held["blocks.0.feedforward.router.weight"].any()
@@ -52,7 +52,7 @@ def test_the_new_run_is_composed_again_from_its_words(tmp_path: Path) -> None:
     dense_run(tmp_path / "a")
     upcycle(str(tmp_path / "a"), ["router=deepseek_v3"], to=str(tmp_path / "b"))
     words = json.loads((tmp_path / "b" / "overrides.json").read_text())
-    assert compose(words)["model"] == read_config(tmp_path / "b")["model"]
+    assert compose(words)["model"] == Run(tmp_path / "b").config()["model"]
     assert not weights(find(tmp_path / "b"))["blocks.1.feedforward.router.bias"].any()
 
 

@@ -17,9 +17,10 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
     from triad.checkpoints.saving import write
     from triad.checkpoints.tensors import entries, load
     from triad.config.errors import Refusal
+    from triad.runs.directory import Run
 
     places = [Path(word) for word in checkpoints.split(",")]
-    if len(places) == 1 and (kept := complete(places[0] / "checkpoints")):
+    if len(places) == 1 and (kept := complete(Run(places[0]).checkpoints)):
         if last < 1 or last > len(kept):
             raise Refusal(
                 f"last={last}: {places[0]} keeps {len(kept)} checkpoints; a run with"
@@ -27,9 +28,9 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
             )
         places = kept[-last:]
     paths = [find(place) for place in places]
-    run = paths[0].parent.parent
-    target = Path(to) if to else run.with_name(f"{run.name}-average")
-    if target.exists():
+    run = Run(paths[0].parent.parent)
+    target = Run(to or run.path.with_name(f"{run.id}-average"))
+    if target.path.exists():
         raise Refusal(f"to={target}: it exists; remove it or choose another")
     import torch
 
@@ -47,12 +48,12 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
             total += read
         mean[name] = (total / len(paths)).to(dtype)
     said = facts(paths[-1]) | {"metric": None, "callbacks": {}, "averaged": [str(path) for path in paths]}
-    write(target / "checkpoints" / paths[-1].name, {"model": mean}, said)
-    for name in ("config.yaml", "overrides.json", "data.json"):
-        if (run / name).exists():
-            shutil.copy(run / name, target)
-    if (run / "tokenizer").is_dir():
-        shutil.copytree(run / "tokenizer", target / "tokenizer")
+    write(target.checkpoints / paths[-1].name, {"model": mean}, said)
+    for file in (run.config_file, run.overrides_file, run.data_file):
+        if file.exists():
+            shutil.copy(file, target.path)
+    if run.tokenizer.is_dir():
+        shutil.copytree(run.tokenizer, target.tokenizer)
     print(f"{target}: the mean of {', '.join(path.name for path in paths)}")
 
 

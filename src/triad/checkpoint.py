@@ -4,6 +4,7 @@ from pathlib import Path
 
 from triad.checkpoints.folder import complete, facts, fault
 from triad.config.processes import described
+from triad.runs.directory import Run
 from triad.storage.manifest import MANIFEST, Facts
 
 
@@ -15,7 +16,7 @@ def checkpoint(show: str) -> None:
     """
     where = Path(show)
     alone = (where / MANIFEST).is_file()
-    paths = [where] if alone else complete(where / "checkpoints")
+    paths = [where] if alone else complete(Run(where).checkpoints)
     if not paths:
         raise FileNotFoundError(f"show={show}: no checkpoint is there")
     wrong = {path: said for path in paths if (said := fault(path))}

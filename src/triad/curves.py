@@ -59,12 +59,11 @@ def _curve(name: str, words: list[str]) -> Curve:
 
 def _rows(config: dict) -> int:
     """Rows of the training set: only its tokens tell."""
-    from triad.data.token_files import prepare
+    from triad.data.rows import tokenize
     from triad.data.windows import Windows
-    from triad.storage.cache import home
 
     part = build({key: config[key] for key in ("data", "tokenizer", "batch")})
-    tokens = prepare(part["data"], part["tokenizer"](source=part["data"], cache=home()), home())
+    _, tokens = tokenize(part["data"], part["tokenizer"])
     return Windows(tokens, config["context"], part["batch"], config["seed"], config["packed"]).batch_rows(0)
 
 

@@ -9,7 +9,6 @@ from triad.config.errors import Refusal
 from triad.config.identity import differing, is_place, leaves, mathematics, system
 from triad.runs import divergence as parting
 from triad.runs import passport
-from triad.runs.metrics import read
 from triad.runs.passport import Passport
 
 # Which keys of the system, beside those of strategy and hardware, change the last bits
@@ -44,7 +43,7 @@ def diff(overrides: list[str], tolerance: float = 1e-4) -> None:
     one, other = (passport.read(Path(word)) for word in overrides)
     found = difference(one, other)
     said, bits = verdict(one, other, found)
-    figures = [*parting.pairs(read(one.directory / "metrics.csv"), read(other.directory / "metrics.csv"))]
+    figures = [*parting.pairs(one.run.metrics(), other.run.metrics())]
     parted = parting.first(figures, 0.0 if bits else tolerance)
     for line in (*lines(one, other, found), said, *parting.told(figures, tolerance)):
         print(line)
@@ -108,14 +107,14 @@ def lines(one: Passport, other: Passport, found: Difference) -> Iterator[str]:
     for name, (ours, theirs) in (found.machine | found.choices).items():
         yield f"  {name}: {ours} and {theirs}"
     for part in ("versions", "environment"):
-        ours, theirs = (run.run.get(part, {}) for run in (one, other))
+        ours, theirs = (run.record.get(part, {}) for run in (one, other))
         names = [name for name in differing(ours, theirs) if name not in found.machine]
         yield f"{part:<12} {'differs:' if names else 'the same'}"
         yield from (f"  {name}: {ours.get(name)} and {theirs.get(name)}" for name in names)
 
 
 def _commit(run: Passport) -> str:
-    commit = run.run.get("git_commit")
+    commit = run.record.get("git_commit")
     return f"{commit[:12] if commit else 'no commit'}{' and changes' if run.diff else ''}"
 
 

@@ -30,13 +30,13 @@ def explain(overrides: list[str], run: str | None = None) -> None:
 
 def kept(run: Path, words: list[str]) -> tuple[dict, origins.Chains]:
     """The configuration of a run and where its values come from. Raises Refusal if it does not say."""
-    from triad.runs.directory import read_config
+    from triad.runs.directory import Run
 
-    config, path = read_config(run), run / "origins.json"
+    config, path = Run(run).config(), Run(run).origins_file
     if words:
         raise Refusal(f"{words[0]}: run={run} has its own words; leave out one of the two")
     if not path.is_file():
-        raise Refusal(f"run={run}: it has no origins.json: it was not started by this version's train.py")
+        raise Refusal(f"run={run}: it has no {path.name}: it was not started by this version's train.py")
     return config, origins.read(path)
 
 

@@ -25,9 +25,11 @@ def export(
     to the file one at a time. to=torch: model.pt, a dict for torch.load(..., weights_only=True).
     """
     from triad.checkpoints.folder import find
+    from triad.runs.directory import run_of
 
     path = find(Path(run), step)
-    folder = path.parent.parent if path.parent.name == "checkpoints" else path
+    holder = run_of(path)
+    folder = holder.path if holder else path
     stem = "model" if weights == "model" else f"model-{weights}"
     write = safetensors.save if to == "safetensors" else _torch
     written = write(path, weights, folder, stem, largest_bytes)

@@ -3,7 +3,6 @@
 import codecs
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from triad.models.generation import continuation
 
@@ -22,22 +21,15 @@ def generate(
 
     `weights` is model, ema or swa where an average was kept.
     """
-    from triad.checkpoints.folder import find
-    from triad.checkpoints.tensors import load_model
-    from triad.config.build import build
-    from triad.data.tokenizers import load
-    from triad.runs.directory import read_config
+    from triad.checkpoints.trained import trained
+    from triad.runs.directory import Run
 
-    directory = Path(run)
-    config = read_config(directory)
-    checkpoint = find(directory, step)  # or say that there is none
+    config = Run(run).config()
     if not config["task"]["_target_"].endswith(".CausalLM"):
         raise ValueError(f"run={run}: only a model of task=causal_lm continues a text")
     if temperature < 0 or (top_k is not None and top_k < 1):
         raise ValueError(f"temperature={temperature} top_k={top_k}: at least 0 and 1")
-    tokenizer = load(directory / "tokenizer")
-    model = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
-    load_model(checkpoint, model, weights)
+    model, tokenizer = trained(run, step, weights)
     words = tokenizer.encode(prompt).tolist()
     start = words if tokenizer.separator is None else words or [tokenizer.separator]
     if not start:

@@ -23,7 +23,8 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     from triad.config.command_line import key_of
     from triad.config.compose import compose
     from triad.config.errors import Refusal
-    from triad.runs import directory as runs
+    from triad.runs.directory import Run, new_id
+    from triad.runs.start import write_passport
     from triad.storage.durable import held
 
     for word in overrides:
@@ -32,27 +33,24 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     if order < 1 or tokens < 1:
         raise Refusal(f"order={order} tokens={tokens}: at least 1 each")
     config = compose(overrides)
-    directory = Path(config["output_dir"], config["run_id"] or runs.new_id("ngram"))
+    run = Run(Path(config["output_dir"], config["run_id"] or new_id("ngram")))
     kept = {"order": order, "tokens": tokens, "data": config["data"], "tokenizer": config["tokenizer"]}
-    if directory.exists():
-        raise Refusal(f"run_id={directory.name}: {directory} exists; choose another name or remove it")
-    with held(directory):
-        runs.write_config(directory, kept)
-        runs.passport(directory, overrides, kept, processes.machine(config))
-        count(directory, order, tokens, build(config["data"]), build(config["tokenizer"]))
+    if run.path.exists():
+        raise Refusal(f"run_id={run.id}: {run} exists; choose another name or remove it")
+    with held(run.path):
+        run.write_config(kept)
+        write_passport(run, overrides, kept, processes.machine(config))
+        count(run, order, tokens, build(config["data"]), build(config["tokenizer"]))
 
 
-def count(run: Path, order: int, most: int, source: Any, make_tokenizer: Any) -> None:
+def count(run: Any, order: int, most: int, source: Any, make_tokenizer: Any) -> None:
     """Count, evaluate, and write down what came of it."""
     from triad.analysis.kneser_ney import KneserNey
-    from triad.data.token_files import prepare
-    from triad.runs.directory import finish, pin
-    from triad.storage.cache import home
+    from triad.data.rows import tokenize
 
-    tokenizer = make_tokenizer(source=source, cache=home())
-    tokens = prepare(source, tokenizer, home())
-    pin(run, {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint})
-    tokenizer.save(run / "tokenizer")
+    tokenizer, tokens = tokenize(source, make_tokenizer)
+    run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint)
+    tokenizer.save(run.tokenizer)
     counted = tokens.train.tokens[:most]
     print(f"{len(counted):,} of {len(tokens.train.tokens):,} tokens, vocabulary {tokenizer.vocab_size:,}")
     since = time.perf_counter()
@@ -64,8 +62,8 @@ def count(run: Path, order: int, most: int, source: Any, make_tokenizer: Any) ->
     speed = {"perf/train_s": counted_s, "perf/tokens_per_s": len(counted) / counted_s}
     best = min(rows, key=lambda row: row["val/loss"])
     xz = {"xz/bits_per_byte": tokens.xz_bits_per_byte} if tokens.xz_bits_per_byte else {}
-    _write(run / "metrics.csv", rows)
-    finish(run, best | speed | {"order": order, "steps": 0} | xz)
+    _write(run.metrics_file, rows)
+    run.finish(best | speed | {"order": order, "steps": 0} | xz)
     _show(model, rows)
     if xz:
         print(f"xz -9e   {tokens.xz_bits_per_byte:.4g} bits per byte of the same validation text")

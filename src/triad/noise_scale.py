@@ -3,7 +3,6 @@
 python -m triad.noise_scale run=outputs/<run_id> rows=256
 """
 
-from pathlib import Path
 from typing import Any
 
 from triad.analysis.gradient_noise import frozen, measure
@@ -17,21 +16,22 @@ def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) ->
     whichever layout the run had. `multiple` is what the sizes are to be multiples of.
     """
     from triad.checkpoints.folder import complete, facts
-    from triad.runs.directory import read_config
+    from triad.runs.directory import Run
 
-    directory = Path(run)
-    config = read_config(directory)
+    directory = Run(run)
+    config = directory.config()
     if not config["task"]["_target_"].endswith(".CausalLM") or not config["packed"]:
         raise ValueError(f"run={run}: the noise scale is measured with task=causal_lm and packed=true")
     if micro < 1 or rows < 2 * micro or rows % micro or multiple < 1:
         raise ValueError(f"rows={rows} micro={micro} multiple={multiple}: rows are 2 or more times micro")
-    paths = complete(directory / "checkpoints")
+    paths = complete(directory.checkpoints)
     if not paths:
         raise FileNotFoundError(f"run={run}: no checkpoint is there")
     scales = []
     for path in sorted(paths):
-        step = facts(path)["step"]
-        noise = measure(*_at(directory, path, config, step, rows, micro))
+        said = facts(path)
+        step = said["step"]
+        noise = measure(*_at(directory, config, step, said["position"]["rows"], rows, micro))
         scales.append((step, noise.scale))
         print(
             f"step {step}  noise scale {noise.scale:.4g} rows, {noise.scale * config['context']:.4g} tokens"
@@ -39,26 +39,22 @@ def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) ->
     print("python train.py", *frozen(scales, multiple))
 
 
-def _at(directory: Path, path: Path, config: dict, step: int, rows: int, micro: int) -> tuple[Any, Any]:
+def _at(run: Any, config: dict, step: int, first: int, rows: int, micro: int) -> tuple[Any, Any]:
     """The model of a checkpoint, and the rows that follow it in micro-batches."""
-    from triad.checkpoints.folder import facts
-    from triad.checkpoints.tensors import load_model
+    from triad.checkpoints.trained import trained
     from triad.config.build import build
     from triad.data.batches import TrainBatches
     from triad.data.token_files import prepare
-    from triad.data.tokenizers import load
     from triad.hardware.device import device
     from triad.storage.cache import home
 
-    there, tokenizer = device(config["trainer"]["accelerator"]), load(directory / "tokenizer")
-    model = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
-    load_model(path, model)
-    first = facts(path)["position"]["rows"]
+    there = device(config["trainer"]["accelerator"])
+    model, tokenizer = trained(run, step, device=there)
     tokens = prepare(build(config["data"]), tokenizer, home()).train
     order = TrainBatches(tokens, config["context"], lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)
     read = (batch[name].to(there).split(micro) for name in ("tokens_BT", "targets_BT"))
-    return model.to(there), zip(*read, strict=True)
+    return model, zip(*read, strict=True)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,19 @@ from tempfile import mkdtemp
 from triad.checkpoints.folder import complete, fault, place, used
 from triad.config.errors import Refusal
 from triad.config.identity import differing, looks_on
-from triad.config.locations import REPOSITORY
+from triad.config.locations import TRAIN
 from triad.config.processes import gpus, ranks_here, threads
 from triad.launch.supervisor import Interrupted, launch
 from triad.runs import divergence as parting
 from triad.runs import passport
+from triad.runs.directory import Run
 from triad.runs.divergence import Row
-from triad.runs.metrics import read
 from triad.runs.passport import Passport
 
 NEEDED = {
     "triad.callbacks.metrics.Metrics": "figures",
     "triad.callbacks.checkpoint.Checkpoint": "checkpoints",
 }
-SETTLED = ("data.json", "machine.json")  # the same text or none; kernels as they were chosen
 
 
 def replay(run: str, steps: str, keep: str | None = None) -> None:
@@ -40,12 +39,12 @@ def replay(run: str, steps: str, keep: str | None = None) -> None:
     `keep` is a folder to leave the replay in. The exit code is 0 if all is equal, else 1.
     """
     original = passport.read(Path(run))
-    logged = read(original.directory / "metrics.csv")
+    logged = original.run.metrics()
     first, last = interval(steps, logged)
-    start = checkpoint_before(original.directory, first)
+    start = checkpoint_before(original.run, first)
     begin = step_of(start) if start else 0
     expected = [row for row in logged if begin < row["step"] <= last]
-    final = place(original.directory / "checkpoints", last)
+    final = place(original.run.checkpoints, last)
     if not expected and final not in complete(final.parent):
         raise Refusal(
             f"steps={steps}: {run} logged no step from {begin + 1} to {last} and has no checkpoint of {last}:"
@@ -53,7 +52,7 @@ def replay(run: str, steps: str, keep: str | None = None) -> None:
         )
     config = once_more(original.config, last)
     print(f"replaying steps {begin + 1} to {last}, from {start or 'the beginning'}", flush=True)
-    folder = Path(keep) if keep else Path(mkdtemp(prefix=".replay-", dir=original.directory.parent))
+    folder = Path(keep) if keep else Path(mkdtemp(prefix=".replay-", dir=original.run.path.parent))
     try:
         again = trained(original, config | {"output_dir": str(folder)}, start)
         wrong = _compared(original, again, expected, final)
@@ -79,9 +78,9 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def checkpoint_before(run: Path, step: int) -> Path | None:
+def checkpoint_before(run: Run, step: int) -> Path | None:
     """The newest whole checkpoint of no later step, if there is one; says what is wrong with others."""
-    for path in reversed([path for path in complete(run / "checkpoints") if step_of(path) <= step]):
+    for path in reversed([path for path in complete(run.checkpoints) if step_of(path) <= step]):
         if not (said := fault(path)):
             return path
         print(f"{path}: {said}; trying the one before it", flush=True)
@@ -110,41 +109,42 @@ def once_more(config: dict, last: int) -> dict:
 
 def trained(original: Passport, config: dict, start: Path | None) -> Passport:
     """Train in a run directory of its own that begins with a checkpoint. Raises Refusal if that fails."""
-    from triad.runs.directory import prepare
+    from triad.runs.start import prepare
 
-    directory = Path(config["output_dir"], config["run_id"])
-    if directory.exists():
-        raise Refusal(f"keep={config['output_dir']}: {directory} exists; choose another folder")
-    if number := original.run.get("machine", {}).get("threads"):
+    before, again = original.run, Run(Path(config["output_dir"], config["run_id"]))
+    if again.path.exists():
+        raise Refusal(f"keep={config['output_dir']}: {again} exists; choose another folder")
+    if number := original.record.get("machine", {}).get("threads"):
         os.environ["OMP_NUM_THREADS"] = str(number)
     prepare(config, [])
-    for name in SETTLED:
-        if (original.directory / name).is_file():
-            shutil.copyfile(original.directory / name, directory / name)
+    # the same text or none; kernels as they were chosen
+    for theirs, ours in ((before.data_file, again.data_file), (before.machine_file, again.machine_file)):
+        if theirs.is_file():
+            shutil.copyfile(theirs, ours)
     if start:
         with used(start):
-            shutil.copytree(start, directory / "checkpoints" / start.name, copy_function=_linked)
-    command = [sys.executable, str(REPOSITORY / "train.py"), "--run", str(directory)]
+            shutil.copytree(start, again.checkpoints / start.name, copy_function=_linked)
+    command = [sys.executable, str(TRAIN), "--run", str(again)]
     try:
         code = launch(command, ranks_here(config), threads(config))
     except Interrupted as signal:
         raise SystemExit(signal.args[0]) from None
     if code:
-        raise Refusal(f"run={original.directory}: the replay ended with exit code {code}")
-    return passport.read(directory)
+        raise Refusal(f"run={before}: the replay ended with exit code {code}")
+    return passport.read(again.path)
 
 
 def _compared(original: Passport, again: Passport, expected: list[Row], final: Path) -> bool:
     """Print what is equal and what is not; whether anything is not."""
     tolerance = _tolerance(original, again)
-    figures = [*parting.pairs(expected, read(again.directory / "metrics.csv"))]
+    figures = [*parting.pairs(expected, again.run.metrics())]
     for line in parting.told(figures, tolerance):
         print(f"figures   {line}")
     parted = parting.first(figures, tolerance) is not None
     if final not in complete(final.parent):
         print(f"weights   not compared: the run has no checkpoint of step {step_of(final)}")
         return parted
-    apart = list(_tensors(final, again.directory / "checkpoints" / final.name, tolerance))
+    apart = list(_tensors(final, again.run.checkpoints / final.name, tolerance))
     print(f"weights   {apart[0] if apart else f'all of {final.name} is equal{_within(tolerance)}'}")
     return parted or bool(apart)
 

@@ -1,8 +1,6 @@
 """A dense run's weights as those of a mixture of experts: `python -m triad.upcycle run=outputs/<run_id>`."""
 
-import json
 import shutil
-from pathlib import Path
 from typing import Any
 
 from triad.config.command_line import key_of
@@ -28,16 +26,16 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     from triad.checkpoints.folder import facts, find
     from triad.checkpoints.tensors import weights
     from triad.config.compose import compose
-    from triad.runs.directory import read_config, write_config
+    from triad.runs.directory import Run
     from triad.storage.durable import write
 
-    source = Path(run)
-    target = Path(to) if to else source.with_name(f"{source.name}-upcycled")
-    if target.exists():
+    source = Run(run)
+    target = Run(to or source.path.with_name(f"{source.id}-upcycled"))
+    if target.path.exists():
         raise Refusal(f"to={target}: it exists; remove it or choose another")
-    old, path = read_config(source), find(source, step)
+    old, path = source.config(), find(source.path, step)
     dense = weights(path)
-    words = mixture_words(json.loads((source / "overrides.json").read_text()), overrides, dense)
+    words = mixture_words(source.overrides(), overrides, dense)
     config = compose(words)
     if differing := changed_mathematics(_but_feedforward(old), _but_feedforward(config)):
         raise Refusal(
@@ -45,10 +43,10 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
         )
     tensors = upcycled(config, dense)
     said = facts(path) | {"metric": None, "callbacks": {}, "upcycled": str(path)}
-    saving.write(target / "checkpoints" / path.name, {"model": tensors}, said)
-    write_config(target, config)
-    write(target / "overrides.json", words)
-    shutil.copytree(source / "tokenizer", target / "tokenizer")
+    saving.write(target.checkpoints / path.name, {"model": tensors}, said)
+    target.write_config(config)
+    write(target.overrides_file, words)
+    shutil.copytree(source.tokenizer, target.tokenizer)
     print(f"{target}: train it with   python train.py resume={target} resume.weights_only=true")
 
 

@@ -9,9 +9,9 @@ from tests.checkpoints.written import written
 from triad.checkpoints.folder import find
 from triad.checkpoints.tensors import weights
 from triad.config.build import build
-from triad.loggers.csv import read
 from triad.optim.initialise import initialise
-from triad.runs.directory import read_config
+from triad.runs.directory import Run
+from triad.runs.metrics import read_metrics
 
 TINY = (
     "debug=tiny",
@@ -26,12 +26,12 @@ KEPT = ("callbacks.checkpoint.every_steps=1", "callbacks.checkpoint.keep=99")
 
 
 def last_val_loss(run: Path) -> float:
-    return [row["val/loss"] for row in read(run / "metrics.csv") if "val/loss" in row][-1]
+    return [row["val/loss"] for row in read_metrics(run / "metrics.csv") if "val/loss" in row][-1]
 
 
 def first_weights(run: Path) -> dict[str, torch.Tensor]:
     """What a run starts from."""
-    config = read_config(run)
+    config = Run(run).config()
     model = build(config["model"])(vocab_size=257)
     initialise(model, config["seed"])
     return model.state_dict()

@@ -10,7 +10,7 @@ import torch
 from triad.callbacks.swa import Swa
 from triad.checkpoints.folder import find
 from triad.checkpoints.tensors import weights
-from triad.loggers.csv import read
+from triad.runs.metrics import read_metrics
 
 
 def stepped(swa: Swa, task: Any, steps: range, seen: list[torch.Tensor]) -> None:
@@ -75,12 +75,12 @@ def test_a_resumed_run_has_the_same_mean_bit_for_bit_and_it_is_validated(train, 
             by_hand[name] += weight.double() / 8
     for name, mean in final.items():
         torch.testing.assert_close(mean.double(), by_hand[name], rtol=1e-5, atol=1e-6)
-    validated = [row["val/loss"] for row in read(whole / "metrics.csv") if "val/loss" in row]
+    validated = [row["val/loss"] for row in read_metrics(whole / "metrics.csv") if "val/loss" in row]
     for step in range(7, 11):
         (whole / "checkpoints" / f"step-{step:08d}").rename(tmp_path / f"{step}")
     train("resume=outputs/a")
     resumed = weights(find(whole), "swa")
     for name, mean in final.items():
         assert torch.equal(resumed[name], mean), name
-    again = [row["val/loss"] for row in read(whole / "metrics.csv") if "val/loss" in row]
+    again = [row["val/loss"] for row in read_metrics(whole / "metrics.csv") if "val/loss" in row]
     assert again == validated

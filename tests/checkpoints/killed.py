@@ -27,9 +27,9 @@ from train import train
 from triad.config.compose import compose
 from triad.launch.rank import depart, rank
 from triad.launch.supervisor import _free_port
-from triad.loggers.csv import read
-from triad.runs import directory as runs
-from triad.runs.directory import prepare
+from triad.runs.directory import Run
+from triad.runs.metrics import read_metrics
+from triad.runs.start import prepare
 
 
 def started(run: Path, ranks: int) -> list[int]:
@@ -74,7 +74,7 @@ def killed(processes: list[int], after_s: float, run: Path) -> tuple[bool, bool]
 
 
 def losses(run: Path) -> dict[int, tuple]:
-    rows = read(run / "metrics.csv")
+    rows = read_metrics(run / "metrics.csv")
     return {row["step"]: (row.get("train/loss"), row.get("val/loss")) for row in rows}
 
 
@@ -93,7 +93,7 @@ def main(folder: Path, kills: int, seed: int, ranks: int, words: list[str]) -> d
 
     def made(name: str) -> Path:
         asked = [*words, f"trainer.devices={ranks}", f"run_id={name}", f"output_dir={folder}"]
-        return prepare(compose(asked), asked)
+        return prepare(compose(asked), asked).path
 
     straight = made("straight")
     began = time.perf_counter()
@@ -104,10 +104,10 @@ def main(folder: Path, kills: int, seed: int, ranks: int, words: list[str]) -> d
     while done < kills:
         number += 1
         run = made(f"killed-{number}")
-        while done < kills and not runs.result(run):
+        while done < kills and not Run(run).result():
             hit, mid_save = killed(started(run, ranks), draw.uniform(0, whole_s), run)
             done, saving = done + hit, saving + (hit and mid_save)
-        if not runs.result(run):
+        if not Run(run).result():
             ended(started(run, ranks), run)
         departed[run.name] = departs(run, straight)
     return {"kills": done, "mid_save": saving, "runs": number, "whole_s": whole_s, "departed": departed}

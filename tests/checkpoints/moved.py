@@ -13,7 +13,7 @@ from triad.checkpoints.saving import write
 from triad.checkpoints.tensors import index, load
 from triad.config.compose import compose
 from triad.config.errors import Refusal
-from triad.loggers.csv import read
+from triad.runs.metrics import read_metrics
 from triad.verify.matrix import LAYOUTS, SMALL, Layout
 from triad.verify.runner import PROOF, TOLERANCE, fresh, train_all, write_corpus
 
@@ -129,8 +129,8 @@ def _said(runs: _Runs, saved: Path | str, gone_on: Path | str | None) -> str:
 def departs(run: Path, reference: Path, precision: str) -> str:
     """The first figure or tensor in which a moved run departs from the one that never stopped, or "equal"."""
     tolerance = TOLERANCE[precision]
-    wanted = {row["step"]: row for row in read(reference / "metrics.csv")}
-    found = {row["step"]: row for row in read(run / "metrics.csv")}
+    wanted = {row["step"]: row for row in read_metrics(reference / "metrics.csv")}
+    found = {row["step"]: row for row in read_metrics(run / "metrics.csv")}
     if found.keys() != set(range(SAVED + 1, END + 1)):
         return f"steps {sorted(found)}"
     for step, row in found.items():

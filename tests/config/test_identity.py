@@ -10,14 +10,14 @@ import yaml
 from omegaconf import OmegaConf
 
 from tests.conftest import REPOSITORY
-from triad.config.compose import DIALS, compose, explained
+from triad.config.compose import compose, dials, explained
 from triad.config.errors import Refusal
 from triad.config.identity import MATHEMATICS, MIXED, OVERLAYS, SYSTEM, fingerprints, is_mathematics, leaves
 from triad.config.locations import CONF
 from triad.diff import diff
 from triad.explain import explain
 from triad.runs import divergence as parting
-from triad.runs.directory import prepare
+from triad.runs.start import prepare
 
 BASE = ("trainer.accelerator=cpu", "precision=fp32")
 SAME = (
@@ -55,8 +55,10 @@ def known(words: str = "") -> tuple[dict, dict]:
 def test_every_key_and_group_of_the_configuration_is_classified_once() -> None:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     keys = set(yaml.safe_load((CONF / "train.yaml").read_text())) - {"defaults", "hydra"}
+    assert keys == dials().keys()
     classified = [*MATHEMATICS, *SYSTEM, *MIXED, *OVERLAYS]
-    assert sorted(classified) == sorted(groups | keys | set(DIALS))
+    assert sorted(classified) == sorted(groups | {*SYSTEM} & keys)
+    assert keys - {*SYSTEM} == {"context", "packed", "decay", "seed", "weights"}  # mathematics, unless said
 
 
 def test_of_the_trainer_only_what_changes_figures_is_mathematics() -> None:

@@ -47,7 +47,7 @@ def test_every_pair_is_in_one_split_with_its_sides_together(tmp_path: Path, kind
     pairs = sides(200)
     pairs[3] = ("", "7")
     made, found = source(tmp_path, pairs, kind), {}
-    assert made.paired
+    assert made.yields == "pairs"
     for split in ("train", "val"):
         texts = [document.text for document in made.documents(split)]
         found[split] = [*zip(texts[::2], texts[1::2], strict=True)]
@@ -183,7 +183,7 @@ def test_letters_are_the_same_at_every_reading_and_other_in_validation() -> None
 
 @pytest.mark.timeout(240)
 def test_a_translation_is_learned_from_aligned_files(train, tmp_path: Path) -> None:
-    from triad.loggers.csv import read
+    from triad.runs.metrics import read_metrics
 
     given = written(tmp_path, sides(2000), "aligned")
     words = "model=encoder_decoder task=translation data=parallel debug=tiny model.width=64 batch.size=32"
@@ -191,7 +191,7 @@ def test_a_translation_is_learned_from_aligned_files(train, tmp_path: Path) -> N
     words += f" data.source={given['source']} data.target={given['target']} trainer.accelerator=cpu run_id=a"
     train(*words.split())
     run = tmp_path / "outputs" / "a"
-    rows = read(run / "metrics.csv")
+    rows = read_metrics(run / "metrics.csv")
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert losses[-1] < 0.6 * losses[0]
     assert 0 <= rows[-1]["val/exact_match"] <= 1

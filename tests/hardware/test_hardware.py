@@ -32,25 +32,27 @@ def recurrent(vocab_size: int) -> torch.nn.LSTM:
 
 def test_the_fastest_is_chosen_and_measured_once_per_machine(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
-    first = Measured(tmp_path / "cache", tmp_path / "run-1", cpu)
+    first = Measured(tmp_path / "cache", tmp_path / "run-1" / "machine.json", cpu)
     assert first.fastest("which?", {"slow": slow, "fast": fast}) == "fast"
-    second = Measured(tmp_path / "cache", tmp_path / "run-2", cpu)
+    second = Measured(tmp_path / "cache", tmp_path / "run-2" / "machine.json", cpu)
     assert second.fastest("which?", {"slow": never, "fast": never}) == "fast"
 
 
 def test_a_resumed_run_keeps_its_choice_whatever_the_machine_says_now(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
-    Measured(tmp_path / "cache", tmp_path / "run", cpu).fastest("which?", {"slow": slow, "fast": fast})
+    Measured(tmp_path / "cache", tmp_path / "run" / "machine.json", cpu).fastest(
+        "which?", {"slow": slow, "fast": fast}
+    )
     record = tmp_path / "run" / "machine.json"
     recorded = json.loads(record.read_text())
     recorded["which?"]["choice"] = "slow"
     record.write_text(json.dumps(recorded))
-    again = Measured(tmp_path / "cache", tmp_path / "run", cpu)
+    again = Measured(tmp_path / "cache", tmp_path / "run" / "machine.json", cpu)
     assert again.fastest("which?", {"slow": never, "fast": never}) == "slow"
 
 
 def test_a_damaged_record_is_measured_again(tmp_path: Path) -> None:
-    measured = Measured(tmp_path / "cache", tmp_path / "run", torch.device("cpu"))
+    measured = Measured(tmp_path / "cache", tmp_path / "run" / "machine.json", torch.device("cpu"))
     measured.fastest("which?", {"slow": slow, "fast": fast})
     measured.cache.write_text("{")
     measured.record.write_text("")
@@ -58,7 +60,7 @@ def test_a_damaged_record_is_measured_again(tmp_path: Path) -> None:
 
 
 def test_automatic_precision_is_one_that_lightning_knows(tmp_path: Path) -> None:
-    measured = Measured(tmp_path / "cache", tmp_path / "run", torch.device("cpu"))
+    measured = Measured(tmp_path / "cache", tmp_path / "run" / "machine.json", torch.device("cpu"))
     chosen = precision.auto(measured)
     assert chosen in ("32-true", "bf16-mixed")
     assert compute_dtype(chosen) in (torch.float32, torch.bfloat16)

@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 from tests.runs.test_directory import TINY, losses, validations
 from triad.checkpoints.folder import INDEX, complete, facts, find
 from triad.checkpoints.tensors import weights
-from triad.loggers.csv import read
+from triad.runs.metrics import read_metrics
 
 
 @pytest.mark.parametrize("layout", [(), ("strategy=fsdp", "trainer.devices=2")], ids=["single", "fsdp"])
@@ -71,7 +71,7 @@ def test_a_changed_optimizer_setting_holds_after_a_resume_and_early_stopping_rem
     stop = ("callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=9")
     train(*TINY, *stop, "run_id=a", "trainer.max_steps=5", "scheduler=constant", "scheduler.warmup=0")
     train("resume=outputs/a", "optimizer.lr=1e-5", "trainer.max_steps=12")
-    rates = {row["step"]: row["train/lr"] for row in read(tmp_path / "outputs" / "a" / "metrics.csv")}
+    rates = {row["step"]: row["train/lr"] for row in read_metrics(tmp_path / "outputs" / "a" / "metrics.csv")}
     assert rates[5] == pytest.approx(4e-3)
     assert rates[6] == rates[12] == pytest.approx(1e-5)
     callbacks = facts(find(tmp_path / "outputs" / "a"))["callbacks"]

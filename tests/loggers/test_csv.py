@@ -3,53 +3,54 @@
 from pathlib import Path
 
 from triad.loggers.csv import CSV
-from triad.runs.metrics import read
+from triad.runs.directory import Run
+from triad.runs.metrics import read_metrics
 
 
 def test_what_is_logged_is_read_back_with_columns_that_come_later(tmp_path: Path) -> None:
-    logger = CSV(tmp_path)
+    logger = CSV(Run(tmp_path))
     logger.log_metrics({"a": 1.5}, step=1)
     logger.log_metrics({"a": 2.5, "epoch": 0}, step=2)
     logger.log_metrics({"b": 3.0}, step=2)
     logger.log_metrics({"a": 4.0}, step=3)
     rows = [{"step": 1, "a": 1.5}, {"step": 2, "a": 2.5, "b": 3.0}, {"step": 3, "a": 4.0}]
-    assert read(tmp_path / "metrics.csv") == rows
+    assert read_metrics(tmp_path / "metrics.csv") == rows
 
 
 def test_a_resumed_run_writes_its_steps_anew_and_keeps_the_earlier_ones(tmp_path: Path) -> None:
-    first = CSV(tmp_path)
+    first = CSV(Run(tmp_path))
     for step in (1, 2, 3, 4):
         first.log_metrics({"loss": step * 1.0, "val": 0.5}, step=step)
-    resumed = CSV(tmp_path)
+    resumed = CSV(Run(tmp_path))
     resumed.log_metrics({"loss": 30.0}, step=3)
     resumed.log_metrics({"loss": 40.0}, step=4)
-    rows = read(tmp_path / "metrics.csv")
+    rows = read_metrics(tmp_path / "metrics.csv")
     assert [row["loss"] for row in rows] == [1.0, 2.0, 30.0, 40.0]
     assert rows[0]["val"] == 0.5
 
 
 def test_a_line_cut_short_by_a_kill_does_not_hurt(tmp_path: Path) -> None:
-    logger = CSV(tmp_path)
+    logger = CSV(Run(tmp_path))
     logger.log_metrics({"a": 1.0, "b": 2.0}, step=1)
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("2,3.")
-    assert read(tmp_path / "metrics.csv")[0] == {"step": 1, "a": 1.0, "b": 2.0}
-    resumed = CSV(tmp_path)
+    assert read_metrics(tmp_path / "metrics.csv")[0] == {"step": 1, "a": 1.0, "b": 2.0}
+    resumed = CSV(Run(tmp_path))
     resumed.log_metrics({"a": 9.0}, step=2)
-    assert read(tmp_path / "metrics.csv")[-1] == {"step": 2, "a": 9.0}
+    assert read_metrics(tmp_path / "metrics.csv")[-1] == {"step": 2, "a": 9.0}
 
 
 def test_every_row_is_on_disk_when_it_is_logged(tmp_path: Path) -> None:
-    logger = CSV(tmp_path)
+    logger = CSV(Run(tmp_path))
     for step in range(1, 4):
         logger.log_metrics({"a": 1.0}, step=step)
-        assert len(read(tmp_path / "metrics.csv")) == step
+        assert len(read_metrics(tmp_path / "metrics.csv")) == step
 
 
 def test_what_is_added_to_the_last_row_takes_its_place_and_the_file_is_not_written_anew(
     tmp_path: Path,
 ) -> None:
-    logger = CSV(tmp_path)
+    logger = CSV(Run(tmp_path))
     logger.log_metrics({"a": 1.0, "b": 12345.0}, step=1)
     logger.log_metrics({"a": 2.0}, step=2)
     file = (tmp_path / "metrics.csv").stat().st_ino
@@ -58,5 +59,5 @@ def test_what_is_added_to_the_last_row_takes_its_place_and_the_file_is_not_writt
     logger.log_metrics({"a": 7.0}, step=3)  # shorter than what it replaces
     logger.log_metrics({"a": 8.0}, step=4)
     rows = [(1.0, 12345.0), (2.0, 3.0), (7.0, 6.0), (8.0, None)]
-    assert [(row["a"], row.get("b")) for row in read(tmp_path / "metrics.csv")] == rows
+    assert [(row["a"], row.get("b")) for row in read_metrics(tmp_path / "metrics.csv")] == rows
     assert (tmp_path / "metrics.csv").stat().st_ino == file

@@ -10,8 +10,9 @@ def test_figures_samples_and_pictures_are_read_back(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
     from triad.loggers.tensorboard import TensorBoard
+    from triad.runs.directory import Run
 
-    logger = TensorBoard(tmp_path)
+    logger = TensorBoard(Run(tmp_path))
     for step in (1, 2):
         logger.log_metrics({"train/loss": 3.0 - step}, step)
         logger.log_text("samples", ["step", "sample"], [[step, "def f\n    pass"]], step)

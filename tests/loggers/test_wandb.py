@@ -17,7 +17,8 @@ from tests.conftest import REPOSITORY
 from tests.loggers.server import Server
 from triad.loggers.csv import CSV
 from triad.loggers.wandb import WandB, wandb
-from triad.runs.metrics import read
+from triad.runs.directory import Run
+from triad.runs.metrics import read_metrics
 
 library = pytest.importorskip("wandb")
 CONFIG = {"optimizer": {"lr": 0.1, "betas": [0.9, 0.99]}, "seed": 3}
@@ -40,7 +41,7 @@ def begun(run: Path, **asked: Any) -> WandB:
     (run / "run.json").write_text(json.dumps({"git_commit": "f00", "versions": {"torch": "2"}}))
     (run / "overrides.json").write_text(json.dumps(["seed=3"]))
     (run / "code.diff").write_text("+ a line\n")
-    logger = wandb(run, CONFIG, **(ASKED | {"artifacts": False, "patience_s": 2} | asked))
+    logger = wandb(Run(run), CONFIG, **(ASKED | {"artifacts": False, "patience_s": 2} | asked))
     assert isinstance(logger, WandB)
     return logger
 
@@ -130,7 +131,7 @@ def test_an_offline_run_holds_all_that_is_to_be_sent(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_has_the_same_id_goes_on_at_its_step_and_remembers_its_best(tmp_path: Path) -> None:
-    CSV(tmp_path).log_metrics({"val/loss": 2.0}, step=1)
+    CSV(Run(tmp_path)).log_metrics({"val/loss": 2.0}, step=1)
     for step, loss in ((2, 3.0), (3, 1.0)):  # neither starts anew
         logger = begun(tmp_path)
         logger.log_metrics({"val/loss": loss}, step)
@@ -155,7 +156,7 @@ def test_a_run_whose_server_is_not_there_ends_normally_and_is_kept_offline(
     assert len(said) == 1
     assert "connection refused; this run is kept offline: wandb sync outputs/a/wandb/offline-*" in said[0]
     assert done.stderr == ""
-    rows = {row["step"]: row for row in read(run / "metrics.csv")}
+    rows = {row["step"]: row for row in read_metrics(run / "metrics.csv")}
     assert rows.keys() == history(run).keys() == {1, 2, 3}
     assert summary(run)["best/loss"] == summary(run)["val/loss"] == rows[3]["val/loss"]
 
@@ -243,7 +244,7 @@ class Deaf:
 
 
 def stood_in(run: Path, stand_in: object, monkeypatch: pytest.MonkeyPatch) -> WandB:
-    logger = WandB(run, {}, {"project": "p"}, "offline", artifacts=False, patience_s=0.05)
+    logger = WandB(Run(run), {}, {"project": "p"}, "offline", artifacts=False, patience_s=0.05)
     monkeypatch.setattr(logger, "_begin", lambda: setattr(logger, "begun", stand_in))
     return logger
 
@@ -285,7 +286,7 @@ def test_without_the_package_the_run_goes_on_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("triad.loggers.wandb.importlib.util.find_spec", lambda _: None)
-    assert wandb(tmp_path, CONFIG, **ASKED, artifacts=False, patience_s=1) is None
+    assert wandb(Run(tmp_path), CONFIG, **ASKED, artifacts=False, patience_s=1) is None
     assert "wandb is not installed: figures go to metrics.csv only" in capsys.readouterr().out
 
 

@@ -10,11 +10,11 @@ from triad.checkpoints.tensors import weights
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.top_k import TopK
-from triad.loggers.csv import read
 from triad.models.count import _idle
 from triad.optim.initialise import initialise
 from triad.optim.rebalance import Rebalance
 from triad.optim.roles import roles
+from triad.runs.metrics import read_metrics
 
 BIASED = partial(DeepSeekV3, top_k=1, groups=1, top_groups=1, scale=1.0, speed=0.5, balance=0.0)
 PLAIN = partial(TopK, top_k=1, normalize=True, balance=0.0, z=0.0)
@@ -62,7 +62,7 @@ def test_a_run_logs_what_its_routers_did_and_keeps_the_bias(train, text: Path, t
     words = ("debug=tiny", "precision=fp32", "hardware.attention=flash", "trainer.accelerator=cpu")
     data = ("data=text", f"data.path={text}", "trainer.max_steps=2", "run_id=a")
     train(*words, *data, "model=moe", "router=deepseek_v3", "router.speed=0.5")
-    rows = [row for row in read(tmp_path / "outputs" / "a" / "metrics.csv") if "train/loss" in row]
+    rows = [row for row in read_metrics(tmp_path / "outputs" / "a" / "metrics.csv") if "train/loss" in row]
     assert all(0 < row["train/router_entropy"] <= 2.08 for row in rows)  # log 8
     assert all(row["train/dropped"] == 0 and row["train/load_max"] >= 1 for row in rows)
     for row in rows:

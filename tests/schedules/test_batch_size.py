@@ -10,7 +10,7 @@ import torch
 
 from triad.analysis.gradient_noise import estimate, frozen
 from triad.curves import curves
-from triad.loggers.csv import read
+from triad.runs.metrics import read_metrics
 from triad.schedules import batch_size as batch
 
 PLAIN = ("none", None)
@@ -23,7 +23,7 @@ FIGURES = ("train/loss", "train/lr", "train/rows", "train/batch_size")
 
 
 def figures(run: Path) -> dict[int, list[float]]:
-    rows = read(run / "metrics.csv")
+    rows = read_metrics(run / "metrics.csv")
     return {int(row["step"]): [row[key] for key in FIGURES] for row in rows if "train/loss" in row}
 
 

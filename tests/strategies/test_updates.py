@@ -6,7 +6,8 @@ import pytest
 
 from triad.checkpoints.folder import find
 from triad.checkpoints.tensors import weights
-from triad.loggers.csv import read
+from triad.runs.directory import Run
+from triad.runs.metrics import read_metrics
 from triad.verify.compare import difference
 from triad.verify.matrix import Case, Layout
 from triad.verify.runner import prepare_case, train_all, write_corpus
@@ -48,9 +49,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("layout", [layout.name for layout in LAYOUTS])
 def test_gradients_weights_and_figures_are_those_of_one_process(runs: dict[str, Path], layout: str) -> None:
-    apart = difference(runs[layout], runs["single"], TOLERANCE)
+    apart = difference(Run(runs[layout]), Run(runs["single"]), TOLERANCE)
     assert apart.first is None
-    ours, theirs = (read(runs[name] / "metrics.csv") for name in (layout, "single"))
+    ours, theirs = (read_metrics(runs[name] / "metrics.csv") for name in (layout, "single"))
     told = [key for key in theirs[0] if key.startswith(("train/gradient_norm_", "train/update_"))]
     assert len(told) == 2 * 6  # gradient and update of each role
     for one, another in zip(ours, theirs, strict=True):

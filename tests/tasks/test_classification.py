@@ -16,7 +16,6 @@ from triad.checkpoints.saving import write
 from triad.checkpoints.tensors import start_part_from
 from triad.layers.bert_head import Pooler, Transform
 from triad.layers.initial import fan_in
-from triad.loggers.csv import read
 from triad.models.classifier import Classifier
 from triad.models.lstm import LSTM
 from triad.optim.clip import Norm
@@ -24,6 +23,7 @@ from triad.optim.initialise import initialise
 from triad.optim.parametrisation import Standard
 from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update
+from triad.runs.metrics import read_metrics
 from triad.tasks.classification import OF_WORDS, Classification, scores, table
 from triad.tasks.module import Training
 
@@ -149,7 +149,7 @@ def test_a_run_learns_a_planted_rule_and_says_so(train, tmp_path: Path) -> None:
     words += " trainer.max_steps=120 trainer.val_check_interval=120 trainer.limit_val_batches=null"
     words += f" optimizer.lr=2e-2 data.path={path} precision=fp32 trainer.accelerator=cpu run_id=a"
     done = train(*words.split())
-    last = read(tmp_path / "outputs" / "a" / "metrics.csv")[-1]
+    last = read_metrics(tmp_path / "outputs" / "a" / "metrics.csv")[-1]
     assert (last["val/accuracy"], last["val/macro_f1"]) == (1.0, 1.0)
     assert "val/bits_per_byte" not in last
     assert "guess" in done.stdout
@@ -160,7 +160,7 @@ def test_the_checkpoint_with_the_highest_accuracy_is_kept(train, tmp_path: Path)
     words += " callbacks.checkpoint.monitor=val/accuracy callbacks.checkpoint.keep=1 trainer.accelerator=cpu"
     train(*words.split(), "precision=fp32")
     run = tmp_path / "outputs" / "a"
-    rows = read(run / "metrics.csv")
+    rows = read_metrics(run / "metrics.csv")
     accuracies = {row["step"]: row["val/accuracy"] for row in rows if "val/accuracy" in row}
     first_best = max(accuracies, key=accuracies.__getitem__)
     assert len(set(accuracies.values())) > 1

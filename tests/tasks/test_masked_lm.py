@@ -124,7 +124,7 @@ def test_draws_are_even_and_each_purpose_has_its_own() -> None:
 
 @pytest.mark.timeout(240)
 def test_an_encoder_learns_hidden_words(train, tmp_path, text) -> None:
-    from triad.loggers.csv import read
+    from triad.runs.metrics import read_metrics
 
     words = (
         "model=encoder",
@@ -136,7 +136,7 @@ def test_an_encoder_learns_hidden_words(train, tmp_path, text) -> None:
     )
     train(*words, "run_id=a", "trainer.accelerator=cpu")
     train(*words, "run_id=b", "trainer.accelerator=cpu", "packed=false", "trainer.max_steps=3")
-    rows = read(tmp_path / "outputs" / "a" / "metrics.csv")
+    rows = read_metrics(tmp_path / "outputs" / "a" / "metrics.csv")
     assert not any(key.endswith("bits_per_byte") and row[key] for row in rows for key in row)
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert losses[-1] < losses[0] - 1

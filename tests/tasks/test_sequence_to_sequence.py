@@ -8,7 +8,7 @@ import torch
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
-from triad.loggers.csv import read
+from triad.runs.metrics import read_metrics
 from triad.tasks.pairs import copy, reverse, sort
 from triad.tasks.sequence_to_sequence import SequenceToSequence
 
@@ -84,7 +84,7 @@ COPY = (
 @pytest.mark.timeout(240)
 def test_an_encoder_decoder_learns_to_copy_without_a_fault(train, tmp_path) -> None:
     train(*COPY.split(), "run_id=copy")
-    rows = read(tmp_path / "outputs" / "copy" / "metrics.csv")
+    rows = read_metrics(tmp_path / "outputs" / "copy" / "metrics.csv")
     assert rows[-1]["val/exact_match"] > 0.98
     source, told = (tmp_path / "outputs" / "copy" / "samples.txt").read_text().splitlines()[-2:]
     assert source == told
@@ -109,4 +109,4 @@ def test_an_encoder_decoder_learns_to_reverse_and_to_sort(train, tmp_path, rule)
     train(
         *COPY.replace("task=copy", f"task={rule}").split(), "trainer.max_steps=1000", "run_id=a", timeout=600
     )
-    assert read(tmp_path / "outputs" / "a" / "metrics.csv")[-1]["val/exact_match"] > 0.95
+    assert read_metrics(tmp_path / "outputs" / "a" / "metrics.csv")[-1]["val/exact_match"] > 0.95

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from triad.launch.supervisor import launch
+from triad.runs.directory import Run
 from triad.verify.compare import Difference, difference
 from triad.verify.matrix import LAYOUTS, SMALL, Case
 from triad.verify.runner import TOLERANCE, prepare_case, trials, write_corpus
@@ -37,8 +38,8 @@ def differences(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[s
         assert not trials([CASE], folder)[0].wrong  # unbroken, the same case is green
         runs = [prepare_case(CASE, folder / bug, write_corpus(folder))[1] for bug in BUGS]
         assert launch([sys.executable, str(SCRIPT), *map(str, runs)], FSDP.ranks, threads=1) == 0
-    reference = folder / CASE.reference.name
-    return {run.parent.name: difference(run, reference, TOLERANCE["fp64"]) for run in runs}
+    reference = Run(folder / CASE.reference.name)
+    return {run.parent.name: difference(Run(run), reference, TOLERANCE["fp64"]) for run in runs}
 
 
 @pytest.mark.parametrize("bug", BUGS)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triad.runs.metrics import read
+from triad.runs.directory import Run
 
 AXES = {"steps": "step", "tokens": "train/tokens", "seconds": "perf/train_s"}
 MOST_POINTS = 100  # of a curve; of more, neighbours are averaged
@@ -23,7 +23,7 @@ def series(directory: Path, metric: str) -> dict[str, Series]:
 
     Validations are logged between two reports of tokens and seconds: these are interpolated over the steps.
     """
-    rows = read(directory / "metrics.csv")
+    rows = Run(directory).metrics()
     measured = [row for row in rows if np.isfinite(row.get(metric, np.nan))]
     if not measured:
         return {}

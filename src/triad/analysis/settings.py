@@ -9,13 +9,13 @@ from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import leaves, looks_on
 from triad.config.schema import suggestion
-from triad.runs import directory as directories
+from triad.runs.directory import Run
 
 NAMES = ("seed", "run_id", "output_dir", "tags", "logger")  # keys that make no other setting
 
 
-class Run(NamedTuple):
-    """A run directory: its resolved configuration as dotted keys, the words typed, and its result if any.
+class Outcome(NamedTuple):
+    """What there is to compare of a run: its configuration as dotted keys, what was typed, its result if any.
 
     Without the callbacks that only look on: they make no other setting.
     """
@@ -33,7 +33,7 @@ class Setting(NamedTuple):
     """Runs that differ by nothing but the seed, and the values of the keys in which settings differ."""
 
     values: dict[str, Any]
-    runs: list[Run]
+    runs: list[Outcome]
 
     def figures(self, metric: str) -> dict[int, float]:
         """A metric for each seed that has it, by seed; the same seed run twice counts once, as the mean."""
@@ -63,7 +63,7 @@ def directories_of(words: list[str], keys: list[str]) -> list[Path]:
     for word in words:
         path = Path(word)
         if not path.exists():
-            known = keys if "=" in word else _beside(path)
+            known = keys if "=" in word else Run(path).siblings
             near = suggestion(word.partition("=")[0] if "=" in word else path.name, known)
             raise Refusal(f"{word}: no run is there{near}")
         found |= dict.fromkeys(_inside(path))
@@ -72,40 +72,34 @@ def directories_of(words: list[str], keys: list[str]) -> list[Path]:
     return list(found)
 
 
-def _beside(path: Path) -> list[str]:
-    return sorted(found.parent.name for found in path.parent.glob("*/config.yaml"))
-
-
 def _inside(path: Path, depth: int = 2) -> list[Path]:
     """A run directory itself, or the runs in a directory of runs or of sweeps."""
-    if (path / "config.yaml").is_file():
+    if Run(path).exists:
         return [path]
     if not depth or not path.is_dir():
         return []
     return [run for inner in sorted(path.iterdir()) for run in _inside(inner, depth - 1)]
 
 
-def load(directory: Path, state: str | None = None) -> Run:
+def load(directory: Path, state: str | None = None) -> Outcome:
     """Read a run directory. One that was never written (its words were refused) has a name and a state."""
-    if not (directory / "config.yaml").is_file():
-        return Run(directory, {}, {}, {}, state or "not started", 0, {})
-    config = directories.read_config(directory) or {}
-    overrides = directory / "overrides.json"
-    words = json.loads(overrides.read_text(encoding="utf-8")) if overrides.is_file() else []
-    result = directories.result(directory)
+    run = Run(directory)
+    if not run.exists:
+        return Outcome(directory, {}, {}, {}, state or "not started", 0, {})
+    config, result = run.config() or {}, run.result()
+    words = run.overrides() if run.overrides_file.is_file() else []
     numbers = {key: value for key, value in (result or {}).items() if isinstance(value, int | float)}
-    failed = (directory / "error.txt").is_file()
+    failed = run.error_file.is_file()
     told = "finished" if result is not None else "failed" if failed else "unfinished"
     typed = {key_of(word): word.partition("=")[2] for word in words}
     acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not looks_on(node)}
     known = dict(leaves(config | ({"callbacks": acting} if "callbacks" in config else {})))
-    better = directories.better(directory)
-    return Run(directory, known, typed, numbers, state or told, config.get("seed", 0), better)
+    return Outcome(directory, known, typed, numbers, state or told, config.get("seed", 0), run.directions())
 
 
-def settings(runs: list[Run]) -> list[Setting]:
+def settings(runs: list[Outcome]) -> list[Setting]:
     """Put the runs of one setting together, and say in which keys the settings differ."""
-    together: dict[str, list[Run]] = {}
+    together: dict[str, list[Outcome]] = {}
     for run in runs:
         same = {key: value for key, value in run.config.items() if key.partition(".")[0] not in NAMES}
         name = _text(same) if same else str(run.directory)
@@ -119,7 +113,7 @@ def settings(runs: list[Run]) -> list[Setting]:
     ]
 
 
-def differing(runs: list[Run], typed: set[str]) -> list[str]:
+def differing(runs: list[Outcome], typed: set[str]) -> list[str]:
     """Keys that tell settings apart: those typed that differ, then as few others as it takes.
 
     Most keys that differ follow from others (`scheduler.steps` from `trainer.max_steps`, a whole model's from
@@ -141,7 +135,7 @@ def differing(runs: list[Run], typed: set[str]) -> list[str]:
     return found
 
 
-def _value(key: str, group: list[Run], runs: list[Run]) -> Any:
+def _value(key: str, group: list[Outcome], runs: list[Outcome]) -> Any:
     """A key's value in a setting: that of the resolved configuration; of a group, the choice that was typed.
 
     A choice that was not typed is known where another run typed it and has the same node; else it is None.
@@ -157,7 +151,7 @@ def _value(key: str, group: list[Run], runs: list[Run]) -> Any:
     )
 
 
-def _node(group: str, run: Run) -> dict[str, Any]:
+def _node(group: str, run: Outcome) -> dict[str, Any]:
     return {key: value for key, value in run.config.items() if key.startswith(f"{group}.")}
 
 

@@ -12,6 +12,7 @@ from triad.checkpoints.folder import chosen, complete, facts, fault, place
 from triad.checkpoints.saving import LEAVING_S, Saver, State
 from triad.checkpoints.tensors import index, load, misfit, shapes
 from triad.config.processes import described
+from triad.runs.directory import Run
 from triad.storage.manifest import Facts
 
 
@@ -27,12 +28,12 @@ class Checkpoint(Callback):
 
     looks_on = True  # changes no figure of the run: triad.config.identity
 
-    def __init__(self, run: Path, config: dict, every_steps: int, keep: int, monitor: str) -> None:
+    def __init__(self, run: Run, config: dict, every_steps: int, keep: int, monitor: str) -> None:
         if every_steps < 1 or keep < 1:
             raise ValueError(
                 f"callbacks.checkpoint: every_steps={every_steps} and keep={keep} must be at least 1"
             )
-        self.folder, self.config = run / "checkpoints", config
+        self.folder, self.config = run.checkpoints, config
         self.every_steps, self.keep, self.monitor = every_steps, keep, monitor
         self.saved_step = self.validated_step = 0
         self.saver: Any = None  # until on_fit_start

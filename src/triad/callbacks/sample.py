@@ -1,11 +1,11 @@
 """What the model writes by now."""
 
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
 from triad.data.tokenizers import Tokenizer
+from triad.runs.directory import Run
 
 
 class Sample(Callback):
@@ -19,9 +19,9 @@ class Sample(Callback):
     looks_on = True  # changes no figure of the run: triad.config.identity
 
     def __init__(
-        self, run: Path, tokenizer: Tokenizer, context: int, prompt: str, length: int, temperature: float
+        self, run: Run, tokenizer: Tokenizer, context: int, prompt: str, length: int, temperature: float
     ) -> None:
-        self.path, self.tokenizer, self.context = run / "samples.txt", tokenizer, context
+        self.path, self.tokenizer, self.context = run.samples_file, tokenizer, context
         self.prompt, self.length, self.temperature = prompt, length, temperature
         known = [character for character in prompt if _encodes(tokenizer, character)]
         self.start = tokenizer.encode("".join(known)).tolist() or [tokenizer.separator or 0]

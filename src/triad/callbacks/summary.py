@@ -1,6 +1,5 @@
 """What a person sees of a run: one screen when it opens, one when it closes."""
 
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
@@ -9,8 +8,8 @@ from triad.analysis.loss_picture import curve, loads
 from triad.data.token_files import Tokens
 from triad.data.tokenizers import Tokenizer
 from triad.hardware.device import describe
-from triad.runs import directory as runs
-from triad.runs.metrics import SPEEDS, TAKEN, figures, read
+from triad.runs.directory import Run
+from triad.runs.metrics import SPEEDS, TAKEN, figures
 
 
 class Screens(Callback):
@@ -23,27 +22,27 @@ class Screens(Callback):
 
     looks_on = True  # changes no figure of the run: triad.config.identity
 
-    def __init__(self, run: Path, tokenizer: Tokenizer, tokens: Tokens, context: int, curve: bool) -> None:
+    def __init__(self, run: Run, tokenizer: Tokenizer, tokens: Tokens, context: int, curve: bool) -> None:
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
-        self.picture = run / "curve.png" if curve else None
+        self.picture = run.curve_file if curve else None
 
     def on_fit_start(self, trainer: Trainer, task: Any) -> None:
         if trainer.is_global_zero:
-            (self.run / "result.json").unlink(missing_ok=True)  # no longer finished, when it is made longer
-            if not (self.run / "tokenizer").exists():
-                self.tokenizer.save(self.run / "tokenizer")
+            self.run.result_file.unlink(missing_ok=True)  # no longer finished, when it is made longer
+            if not self.run.tokenizer.exists():
+                self.tokenizer.save(self.run.tokenizer)
             _show(self._opening(trainer, task))
 
     def on_fit_end(self, trainer: Trainer, task: Any) -> None:
         if trainer.is_global_zero:
-            rows = read(self.run / "metrics.csv")
+            rows = self.run.metrics()
             result: dict[str, Any] = figures(rows) | {"steps": trainer.global_step}
             if xz := self.tokens.xz_bits_per_byte:
                 result["xz/bits_per_byte"] = xz
-            runs.finish(self.run, result)
+            self.run.finish(result)
             if self.picture:
                 curve(self.picture, rows)
-                loads(self.picture.with_name("loads.png"), rows)
+                loads(self.run.loads_file, rows)
             _show(self._closing(result))
 
     def _opening(self, trainer: Trainer, task: Any) -> dict[str, str]:
@@ -83,7 +82,7 @@ class Screens(Callback):
             facts["sample"] = f'python -m triad.generate run={self.run} prompt="def "'
         return facts | {
             "resume": f"python train.py resume={self.run} trainer.max_steps={2 * result['steps']}",
-            "compare": f"python -m triad.compare {self.run.parent}/*",
+            "compare": f"python -m triad.compare {self.run.path.parent}/*",
         }
 
 

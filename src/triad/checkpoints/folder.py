@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from triad.runs.directory import Run
 from triad.storage.manifest import MANIFEST, Facts, Part, damage, opened
 
 INDEX = ".metadata"
@@ -100,13 +101,13 @@ def find(where: Path, step: int | None = None) -> Path:
     if (where / MANIFEST).is_file():
         path = where
     elif step is not None:
-        path = place(where / "checkpoints", step)
-    elif found := newest(where / "checkpoints"):
+        path = place(Run(where).checkpoints, step)
+    elif found := newest(Run(where).checkpoints):
         return found
     else:
         raise FileNotFoundError(f"{where}: no checkpoint is there")
     if not (path / MANIFEST).is_file():
-        kept = ", ".join(str(facts(other)["step"]) for other in complete(where / "checkpoints"))
+        kept = ", ".join(str(facts(other)["step"]) for other in complete(Run(where).checkpoints))
         raise FileNotFoundError(f"{where}: no checkpoint of step {step} is there (kept: {kept or 'none'})")
     if said := fault(path):
         raise ValueError(f"{path}: {said}")

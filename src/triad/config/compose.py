@@ -9,22 +9,19 @@ from omegaconf.errors import OmegaConfBaseException
 from triad.config import provenance as origins
 from triad.config.directions import unknown_monitors
 from triad.config.errors import Refusal
-from triad.config.locations import CONF
+from triad.config.locations import CONF, TRAIN
 from triad.config.messages import of_resolver
 from triad.config.processes import resolve_devices
 from triad.config.refusals import refusals
-from triad.config.schema import check, fits, suggestion
+from triad.config.schema import check, fits, signature_in, suggestion
 
-DIALS = {
-    "seed": int,
-    "context": int,
-    "packed": bool,
-    "decay": list[str],
-    "tags": list[str],
-    "run_id": str | None,
-    "output_dir": str,
-    "weights": str | None,
-}
+PLACE = {"run_id": str | None, "output_dir": str}  # where the run directory is to lie
+
+
+def dials() -> dict[str, Any]:
+    """Keys that stand in conf/train.yaml itself, with their types: the arguments of `train`, and PLACE."""
+    arguments = signature_in(TRAIN, "train").parameters
+    return {name: argument.type for name, argument in arguments.items() if name != "run"} | PLACE
 
 
 def steps_of(tokens: int, *, _root_: DictConfig) -> int:
@@ -60,11 +57,12 @@ def validated(composed: DictConfig) -> dict:
         raise Refusal(of_resolver(error) or said) from None
     config.pop("router", None)  # a part of models, which hold it where they refer to it
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    known = dials()
     for key in config:
-        if key not in groups and key not in DIALS:
-            raise Refusal(f"{key} is not a key of conf/train.yaml{suggestion(key, [*DIALS, *groups])}")
-        if key in DIALS:
-            config[key], fault = fits(config[key], DIALS[key])
+        if key not in groups and key not in known:
+            raise Refusal(f"{key} is not a key of conf/train.yaml{suggestion(key, [*known, *groups])}")
+        if key in known:
+            config[key], fault = fits(config[key], known[key])
             if fault:
                 raise Refusal(f"{key}={config[key]}: {fault}")
     for fault in check({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys

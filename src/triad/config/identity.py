@@ -14,7 +14,6 @@ from triad.storage.manifest import fingerprint
 MATHEMATICS = (
     *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation", "batch"),
     *("data", "tokenizer", "precision"),
-    *("context", "packed", "decay", "seed", "weights"),
 )
 SYSTEM = ("strategy", "hardware", "logger", "tags", "output_dir", "run_id")
 MIXED = ("trainer", "callbacks")  # groups that hold some of both

@@ -18,7 +18,7 @@ from functools import cache, partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from triad.config.locations import SOURCE
+from triad.config.locations import PACKAGE
 from triad.config.offers import choices, chosen, declared, fitting, parts
 from triad.config.processes import (
     AXES,
@@ -140,7 +140,7 @@ def refusals(config: dict) -> Iterator[str]:
 @cache
 def tables() -> list[Any]:
     """The modules <part>/refusals.py; none of them imports torch."""
-    names = sorted(path.parent.name for path in SOURCE.glob("*/refusals.py") if path.parent.name != "config")
+    names = sorted(path.parent.name for path in PACKAGE.glob("*/refusals.py") if path.parent.name != "config")
     return [import_module(f"triad.{name}.refusals") for name in names]
 
 

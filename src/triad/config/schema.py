@@ -60,6 +60,14 @@ def signature(target: str) -> Signature:
 
 
 @cache
+def signature_in(file: Path, function: str) -> Signature:
+    """Read the signature of a function in a script."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    definitions = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
+    return _arguments(definitions[function], skip=0)
+
+
+@cache
 def documentation(target: str) -> str:
     """What the docstrings of a dotted name and of its `__init__` say, or ""."""
     module, definition = _allowed(target)

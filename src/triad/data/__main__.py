@@ -13,17 +13,15 @@ def show(show: int, overrides: list[str]) -> None:
 
     Takes the same words as train.py: `python -m triad.data show=3 data=text data.path=books/ context=128`.
     """
+    from triad.data.rows import tokenize
     from triad.data.show import describe
-    from triad.data.token_files import prepare
     from triad.data.windows import Windows
-    from triad.storage.cache import home
 
     config = compose(overrides)
     source = build(config["data"])
-    if source.paired or source.labelled:
+    if source.yields != "text":
         raise ValueError(f"data={source.name}: its rows come by length, not as windows of a text")
-    tokenizer = build(config["tokenizer"])(source=source, cache=home())
-    tokens = prepare(source, tokenizer, home())
+    tokenizer, tokens = tokenize(source, build(config["tokenizer"]))
     data = Windows(tokens, config["context"], build(config["batch"]), config["seed"], config["packed"])
     table = Table("row", "document", "token", "byte", "text")
     rows = describe(

@@ -15,13 +15,14 @@ from triad.storage.durable import locked, write
 class Measured:
     """Answers to 'which is faster here?', measured once per machine, kept in a file, and fixed for a run.
 
-    One rank of each machine measures while the others wait, so that all choose alike. What a run has recorded
-    is taken on resume, so that a resumed run computes what the uninterrupted one would have.
+    One rank of each machine measures while the others wait, so that all choose alike. What a run has
+    recorded, in the file `record`, is taken on resume, so that a resumed run computes what the uninterrupted
+    one would have.
     """
 
-    def __init__(self, cache: Path, run: Path, device: torch.device) -> None:
+    def __init__(self, cache: Path, record: Path, device: torch.device) -> None:
         self.device = device
-        self.cache, self.record = cache / f"measured-{_machine(device)}.json", run / "machine.json"
+        self.cache, self.record = cache / f"measured-{_machine(device)}.json", record
 
     def fastest(self, question: str, candidates: dict[str, Callable[[], None]]) -> str:
         """The name of the fastest candidate, by the best of several runs of each."""

@@ -59,7 +59,8 @@ class Hardware:
                 f"hardware.micro_batch_size={micro_batch_size}: at least one row, or null for all"
             )
         self.micro_batch_size, self.threads = micro_batch_size, threads
-        self.attention, self.checkpointing, self.compile = attention, checkpointing, compile
+        self.attention: str = attention
+        self.checkpointing, self.compile = checkpointing, compile
         self.fp8 = self.recurrent_fp32 = False  # until settle
         if threads is not None:
             torch.set_num_threads(threads)  # torchrun sets its own number
@@ -68,11 +69,16 @@ class Hardware:
         """Rows of a micro-batch."""
         return min(self.micro_batch_size or len(tokens_BT), len(tokens_BT))
 
-    def settle(self, measured: "Measured", model: Callable, rows: int, context: int, precision: str) -> None:
-        """Choose the attention kernel for the shape that will run, before any weight exists.
+    def settle(
+        self, measured: Measured, precision_of: Callable, model: Callable, rows: int, context: int
+    ) -> str:
+        """Choose precision, and the attention kernel for the shape that will run, before any weight exists.
 
-        Recurrent layers are computed in fp32 where the device has no kernel for them in a mixed precision.
+        The precision is returned; both are recorded in the run. Recurrent layers are computed in fp32 where
+        the device has no kernel for them in a mixed precision.
         """
+        precision = precision_of(measured)
+        measured.note("precision", precision)
         self.fp8 = precision == "fp8"
         with torch.device("meta"):
             modules = list(model(vocab_size=2).modules())
@@ -80,18 +86,21 @@ class Hardware:
             able = has_recurrent_kernels(measured.device, precision)
             chosen = measured.note("recurrent layers", precision if able else "32-true")
             self.recurrent_fp32 = not able or chosen == "32-true"
-        if self.attention != "auto":
-            return
+        if self.attention == "auto":
+            self.attention = self._fastest(measured, modules, rows, context, compute_dtype(precision))
+        return precision
+
+    def _fastest(
+        self, measured: Measured, modules: list[nn.Module], rows: int, context: int, dtype: torch.dtype
+    ) -> str:
         layers = [module for module in modules if isinstance(module, Attention)]
         if not layers:
-            self.attention = "flash"  # nothing to choose
-            return
-        size, dtype = layers[0].head_size, compute_dtype(precision)
+            return "flash"  # nothing to choose
+        size = layers[0].head_size
         shape = (min(self.micro_batch_size or rows, rows), context, layers[0].q.out_features // size, size)
         if shape[0] * shape[1] ** 2 * shape[2] * dtype.itemsize > PLAIN_LIMIT_BYTES:
-            self.attention = "flash"  # which does not keep the scores
-            return
-        self.attention = measured.fastest(
+            return "flash"  # which does not keep the scores
+        return measured.fastest(
             f"attention {'x'.join(map(str, shape))} {dtype}",
             {
                 name: partial(attend, kernel, shape, measured.device, dtype)

@@ -22,15 +22,15 @@ from triad.config.processes import ranks_are_here, ranks_here, threads
 from triad.launch.rank import depart, rank
 from triad.launch.resume import check_free, continued, started_from
 from triad.launch.supervisor import Interrupted, launch
-from triad.runs import directory as run
-from triad.runs.directory import prepare
+from triad.runs.directory import Run, new_id, sweep_id
+from triad.runs.start import prepare
 from triad.storage.durable import held
 
 
 def command(work: Callable) -> None:
     """The door of train.py: compose, validate, write the run directory, start the ranks, tell the truth."""
     if sys.argv[1:2] == ["--run"]:
-        depart(rank(work, Path(sys.argv[2])))
+        depart(rank(work, Run(sys.argv[2])))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who make a sentence of them
     import hydra
 
@@ -69,21 +69,21 @@ def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) ->
     try:
         config = validated(composed)
         if sweep:
-            config["run_id"] = run.sweep_id([word for word in overrides if word not in asked], config)
+            config["run_id"] = sweep_id([word for word in overrides if word not in asked], config)
         elif not config["run_id"]:
-            config["run_id"] = run.new_id(HydraConfig.get().runtime.choices["model"])
-        directory = Path(config["output_dir"], config["run_id"])
-        if sweep and run.result(directory):
-            print(f"{directory}: finished before, skipped", flush=True)
-            return directory, 0
+            config["run_id"] = new_id(HydraConfig.get().runtime.choices["model"])
+        run = Run(Path(config["output_dir"], config["run_id"]))
+        if sweep and run.result():
+            print(f"{run}: finished before, skipped", flush=True)
+            return run.path, 0
 
         def write() -> Path:
             if not sweep:
-                check_free(directory, config, asked, references(composed))
-            words = started_from(directory, config, overrides)
-            return prepare(config, words, origins_of(config, typed))
+                check_free(run, config, asked, references(composed))
+            words = started_from(run, config, overrides)
+            return prepare(config, words, origins_of(config, typed)).path
 
-        return directory, _start(config, work, directory, write)
+        return run.path, _start(config, work, run.path, write)
     except Refusal as error:
         if not sweep:
             raise
@@ -94,7 +94,7 @@ def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Pa
     if ranks_are_here():
         from triad.launch.rendezvous import agreed
 
-        return rank(work, agreed(write))
+        return rank(work, Run(agreed(write)))
     ranks = ranks_here(config)
     with held(directory):
         write()

@@ -7,12 +7,11 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 from triad.config.errors import one_line
 from triad.config.messages import MISTAKE, wait_to_be_ended
-from triad.runs import directory as run
+from triad.runs.directory import Run
 
 EXPECTED = (
     ".*does not have many workers.*",  # the windows are memory-mapped: workers would only cost
@@ -38,31 +37,30 @@ def depart(code: int) -> NoReturn:
     os._exit(code)
 
 
-def rank(work: Callable[..., None], directory: Path) -> int:
+def rank(work: Callable[..., None], run: Run) -> int:
     """One rank's whole life: read the run's configuration, do the work, keep the traceback if it fails."""
-    config = run.read_config(directory)
-    del config["run_id"], config["output_dir"]  # the door's own
+    arguments = run.arguments()
     quieten()
     try:
-        work(directory, **config)
+        work(run, **arguments)
     except Exception as error:
-        if not _keep_traceback(directory):
+        if not _keep_traceback(run):
             wait_to_be_ended()
         if not isinstance(error, ValueError | OSError | LookupError):
             raise
-        sentence = f"error: {one_line(error)}  (traceback: {directory}/error.txt)"
+        sentence = f"error: {one_line(error)}  (traceback: {run.error_file})"
         print(sentence, file=sys.stderr, flush=True)
         return MISTAKE
     return 0
 
 
-def _keep_traceback(directory: Path) -> bool:
+def _keep_traceback(run: Run) -> bool:
     """Write error.txt, unless another rank has already said what went wrong."""
     try:
-        with (directory / "error.txt").open("x", encoding="utf-8") as file:
+        with run.error_file.open("x", encoding="utf-8") as file:
             file.write(traceback.format_exc())
     except OSError:
-        return not (directory / "error.txt").exists()
+        return not run.error_file.exists()
     return True
 
 

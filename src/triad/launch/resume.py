@@ -1,6 +1,5 @@
 """Continuing a run: its words come back, and its mathematics may change only where that is asked for."""
 
-import json
 from pathlib import Path
 
 from triad.checkpoints.folder import find
@@ -8,7 +7,7 @@ from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import changed_mathematics
 from triad.config.schema import fits
-from triad.runs.directory import read_config
+from triad.runs.directory import Run
 
 FIXED = ("model", "tokenizer", "data", "context", "packed", "seed", "weights")
 
@@ -20,7 +19,8 @@ def continued(words: list[str]) -> list[str]:
     """
     if (directory := resumed(words)) is None:
         return words
-    read_config(directory)  # or say that no run is there
+    run = Run(directory)
+    run.config()  # or say that no run is there
     new = [word for word in words if key_of(word) not in ("resume", "resume.weights_only")]
     named = {key_of(word) for word in new}
     if anew(words):
@@ -29,11 +29,7 @@ def continued(words: list[str]) -> list[str]:
             [] if "output_dir" in named else [f"output_dir={directory.parent}"]
         )
     # another choice of a group leaves the keys of the old choice behind
-    old = [
-        word
-        for word in json.loads((directory / "overrides.json").read_text())
-        if not {key_of(word), key_of(word).partition(".")[0]} & named
-    ]
+    old = [word for word in run.overrides() if not {key_of(word), key_of(word).partition(".")[0]} & named]
     return (
         [*old, *new]
         if anew(words)
@@ -60,25 +56,25 @@ def anew(words: list[str]) -> bool:
     return value
 
 
-def started_from(directory: Path, config: dict, words: list[str]) -> list[str]:
+def started_from(run: Run, config: dict, words: list[str]) -> list[str]:
     """Let `weights` of a new run, and the words that a resume repeats, name one checkpoint that is whole.
 
     So a run that is resumed before its first checkpoint starts from the same weights again.
     """
-    if config["weights"] is None or (directory / "config.yaml").exists():
+    if config["weights"] is None or run.exists:
         return words
     config["weights"] = str(find(Path(config["weights"])))
     return [f"weights={config['weights']}" if key_of(word) == "weights" else word for word in words]
 
 
-def check_free(directory: Path, config: dict, asked: list[str], derived: set[str]) -> None:
+def check_free(run: Run, config: dict, asked: list[str], derived: set[str]) -> None:
     """A run's name is given once; resuming needs the same mathematics, but for what is asked by name."""
-    if not (directory / "config.yaml").exists():
+    if not run.exists:
         return
     if resumed(asked) is None or anew(asked):
-        raise Refusal(f"run_id={directory.name}: {directory} exists; resume={directory} continues it")
+        raise Refusal(f"run_id={run.id}: {run} exists; resume={run} continues it")
     named = {key_of(word) for word in asked}
-    for key in changed_mathematics(read_config(directory), config):
+    for key in changed_mathematics(run.config(), config):
         fixed = key.partition(".")[0] in FIXED
         if key not in derived and (fixed or not any(key.startswith(name) for name in named)):
-            raise Refusal(f"resume={directory}: {key} is not what the run was started with; start a new run")
+            raise Refusal(f"resume={run}: {key} is not what the run was started with; start a new run")

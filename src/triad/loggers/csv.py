@@ -3,13 +3,13 @@
 import csv
 import os
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from triad.runs.metrics import read
+from triad.runs.directory import Run
+from triad.runs.metrics import read_metrics
 
 
 class CSV(Logger):
@@ -19,9 +19,9 @@ class CSV(Logger):
     an uninterrupted run. Rows are flushed as they are written: a killed run keeps them.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__()
-        self.path = run / "metrics.csv"
+        self.path = run.metrics_file
         self.rows: list[dict[str, Any]] | None = None
         self.columns = {"step": None}  # a dictionary, for its order and to look them up
         self.last = 0  # where in the file the last row begins
@@ -45,7 +45,7 @@ class CSV(Logger):
         row.pop("epoch", None)  # Lightning's own addition
         fresh = self.rows is None
         if self.rows is None:
-            self.rows = [old for old in read(self.path) if old["step"] < step]
+            self.rows = [old for old in read_metrics(self.path) if old["step"] < step]
         if merged := bool(self.rows) and self.rows[-1]["step"] == step:
             self.rows[-1] |= row
         else:

@@ -1,17 +1,18 @@
 """TensorBoard: figures, samples and pictures of a run in <run>/tensorboard."""
 
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from triad.runs.directory import Run
+
 
 class TensorBoard(TensorBoardLogger):
     """Lightning's logger, in the run's directory; samples as text and, at the end, pictures as images."""
 
-    def __init__(self, run: Path) -> None:
-        super().__init__(run, name="", version="tensorboard", default_hp_metric=False)
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.path, name="", version="tensorboard", default_hp_metric=False)
         self.run = run
 
     @rank_zero_only
@@ -22,7 +23,7 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        if status == "success" and (pictures := sorted(self.run.glob("*.png"))):
+        if status == "success" and (pictures := sorted(self.run.path.glob("*.png"))):
             from matplotlib.image import imread
 
             for path in pictures:

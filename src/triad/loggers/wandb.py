@@ -1,7 +1,6 @@
 """Weights & Biases: one W&B run for one run id; training never fails of it and hardly waits for it."""
 
 import importlib.util
-import json
 import os
 from argparse import Namespace
 from collections.abc import Callable
@@ -15,17 +14,16 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from triad.config.errors import one_line
 from triad.loggers import silent_wandb as quiet
-from triad.runs.metrics import read
+from triad.runs.directory import Run, read_json
 
 LOADS = "train/load/"
 STEP = "trainer/global_step"  # as Lightning's logger calls it
 LEAVING = 2  # times its patience: wait for a thread at the end whose service says nothing at all
 MODES = ("online", "offline", "disabled")
-KEPT = ("config.yaml", "origins.json", "overrides.json", "run.json", "data.json", "machine.json", "code.diff")
 
 
 def wandb(
-    run: Path,
+    run: Run,
     config: dict,
     tags: list[str],
     project: str,
@@ -43,7 +41,8 @@ def wandb(
     """
     if importlib.util.find_spec("wandb") is None:
         if rank_zero_only.rank == 0:
-            print("wandb is not installed: figures go to metrics.csv only (pip install wandb, or logger=csv)")
+            where = f"figures go to {run.metrics_file.name} only"
+            print(f"wandb is not installed: {where} (pip install wandb, or logger=csv)")
         return None
     asked = {"project": project, "group": group, "job_type": job_type, "tags": tags}
     return WandB(run, config, asked, mode, artifacts, patience_s)
@@ -61,7 +60,7 @@ class WandB(Logger):
     """
 
     def __init__(
-        self, run: Path, config: dict, asked: dict[str, Any], mode: str, artifacts: bool, patience_s: float
+        self, run: Run, config: dict, asked: dict[str, Any], mode: str, artifacts: bool, patience_s: float
     ) -> None:
         super().__init__()
         self.run, self.config, self.asked, self.mode = run, config, asked, mode
@@ -78,7 +77,7 @@ class WandB(Logger):
 
     @property
     def version(self) -> str:
-        return self.run.name
+        return self.run.id
 
     @property
     def save_dir(self) -> str:
@@ -146,7 +145,8 @@ class WandB(Logger):
                 if self.begun
                 else ""
             )
-            print(f"W&B: {one_line(error)}; the run goes on, metrics.csv has all figures{kept}", flush=True)
+            file = self.run.metrics_file.name
+            print(f"W&B: {one_line(error)}; the run goes on, {file} has all figures{kept}", flush=True)
 
     def _hang(self) -> None:
         raise TimeoutError(f"it has not answered for {LEAVING * self.patience_s:g} s")
@@ -169,7 +169,7 @@ class WandB(Logger):
             self.begun = self._init(library, mode)
         if self.artifacts and mode != "online":
             self.artifacts = False
-            print(f"logger.wandb.artifacts: W&B is {mode}, so checkpoints stay in {self.run}/checkpoints")
+            print(f"logger.wandb.artifacts: W&B is {mode}, so checkpoints stay in {self.run.checkpoints}")
 
     def _init(self, library: Any, mode: str) -> Any:
         settings = library.Settings(
@@ -182,13 +182,13 @@ class WandB(Logger):
             finish_timeout=self.patience_s,
             finish_timeout_raises=True,
         )
-        passport = {name: _json(self.run / f"{name}.json") for name in ("run", "overrides")}
+        passport = {"run": read_json(self.run.passport_file), "overrides": read_json(self.run.overrides_file)}
         if commit := (passport["run"] or {}).get("git_commit"):
             settings.git_commit = commit
         begun = library.init(
             **self.asked,
-            id=self.run.name,
-            name=self.run.name,
+            id=self.run.id,
+            name=self.run.id,
             dir=str(self.run),
             config=self.config | passport,
             resume="allow",
@@ -203,9 +203,7 @@ class WandB(Logger):
         """Keep the figures of the best validation in the summary, also of those before a resume."""
         if self.best is None:
             earlier = (
-                old["val/loss"]
-                for old in read(self.run / "metrics.csv")
-                if old["step"] < step and "val/loss" in old
+                old["val/loss"] for old in self.run.metrics() if old["step"] < step and "val/loss" in old
             )
             self.best = min(earlier, default=float("inf"))
         if row["val/loss"] < self.best:
@@ -218,21 +216,17 @@ class WandB(Logger):
     def _close(self) -> None:
         import wandb as library
 
-        pictures = {path.stem: library.Image(str(path)) for path in sorted(self.run.glob("*.png"))}
+        pictures = {path.stem: library.Image(str(path)) for path in sorted(self.run.path.glob("*.png"))}
         if pictures:
             self.begun.log({f"pictures/{name}": picture for name, picture in pictures.items()})
-        self._save(self.begun, "result.json", "metrics.csv", "samples.txt", *KEPT)
-        for manifest in sorted(self.run.glob("checkpoints/step-*/manifest.json")) if self.artifacts else ():
-            artifact = library.Artifact(self.run.name, type="model")
+        self._save(self.begun, self.run.result_file, self.run.metrics_file, self.run.samples_file)
+        for manifest in sorted(self.run.checkpoints.glob("step-*/manifest.json")) if self.artifacts else ():
+            artifact = library.Artifact(self.run.id, type="model")
             artifact.add_dir(str(manifest.parent))
             self.begun.log_artifact(artifact, aliases=[manifest.parent.name])
 
-    def _save(self, begun: Any, *names: str) -> None:
+    def _save(self, begun: Any, *results: Path) -> None:
         """Files of the run directory, so that the run can be understood and started anew from W&B alone."""
-        for path in (self.run / name for name in names or KEPT):
+        for path in (*self.run.settings_files, *results):
             if path.is_file():
-                begun.save(str(path), base_path=str(self.run.parent), policy="now")
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+                begun.save(str(path), base_path=str(self.run.path.parent), policy="now")

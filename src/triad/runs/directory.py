@@ -4,36 +4,114 @@ outputs/<run_id>/
     config.yaml     the resolved config              overrides.json  what was typed
     origins.json    where each value comes from       code.diff       uncommitted changes
     run.json        commands, code, versions, machine, fingerprints of mathematics and system
-    data.json       fingerprints of text and words    machine.json    what was measured and chosen
-    tokenizer/      the vocabulary, to decode with    metrics.csv     every figure logged
+    data.json       fingerprints of text and tokens   machine.json    what was measured and chosen
+    tokenizer/      the vocabulary, to decode with    metrics.csv     every metric logged
     checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
     curve.png       loss over steps                   error.txt       the traceback, if it failed
+    loads.png       load of each expert               samples.txt     what the model wrote by then
+    log.txt         what a trial of a sweep printed   record/         for triad.verify
     metrics.json    which way each metric is better
 """
 
 import json
 import os
-import platform
-import re
-import subprocess
-import sys
-import tomllib
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import blake2b
-from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from triad.config import processes, provenance
-from triad.config.directions import directions
-from triad.config.identity import fingerprints
-from triad.config.locations import REPOSITORY
 from triad.config.schema import suggestion
+from triad.runs.metrics import read_metrics
 from triad.storage.durable import replace, write
-from triad.storage.manifest import checksum, fingerprint
 
-NAME = re.compile(r"[\w.-]+")  # of a package, at the head of a requirement
+
+class Run:
+    """One run directory: the names of its files, and what is read from and written to them."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
+        self.id = path.name
+        self.config_file, self.overrides_file = path / "config.yaml", path / "overrides.json"
+        self.origins_file, self.diff_file = path / "origins.json", path / "code.diff"
+        self.passport_file, self.machine_file = path / "run.json", path / "machine.json"
+        self.data_file, self.tokenizer = path / "data.json", path / "tokenizer"
+        self.metrics_file, self.checkpoints = path / "metrics.csv", path / "checkpoints"
+        self.result_file, self.error_file = path / "result.json", path / "error.txt"
+        self.curve_file, self.loads_file = path / "curve.png", path / "loads.png"
+        self.samples_file, self.log_file = path / "samples.txt", path / "log.txt"
+        self.directions_file = path / "metrics.json"
+        self.record = path / "record"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run is there: a directory with a configuration."""
+        return self.config_file.is_file()
+
+    @property
+    def siblings(self) -> list[str]:
+        """The names of the runs beside this one, and its own."""
+        return sorted(run.id for path in self.path.parent.glob("*") if (run := Run(path)).exists)
+
+    @property
+    def settings_files(self) -> list[Path]:
+        """The files that say what was run, on what."""
+        said = [self.config_file, self.origins_file, self.overrides_file, self.passport_file]
+        return [*said, self.data_file, self.machine_file, self.diff_file]
+
+    def config(self) -> dict:
+        """The resolved configuration. Raises FileNotFoundError, naming runs that are there."""
+        if not self.exists:
+            raise FileNotFoundError(f"{self}: no run is there{suggestion(self.id, self.siblings)}")
+        return yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+
+    def arguments(self) -> dict:
+        """What `train` is called with: the configuration without the run's own name and place."""
+        return {key: value for key, value in self.config().items() if key not in ("run_id", "output_dir")}
+
+    def write_config(self, config: dict) -> None:
+        """The resolved configuration, as YAML for people and for the ranks."""
+        replace(self.config_file, yaml.safe_dump(config, sort_keys=False))
+
+    def overrides(self) -> list[str]:
+        """What was typed to start the run."""
+        return json.loads(self.overrides_file.read_text(encoding="utf-8"))
+
+    def metrics(self) -> list[dict[str, float]]:
+        """What was logged, a row for each step."""
+        return read_metrics(self.metrics_file)
+
+    def directions(self) -> dict[str, str]:
+        """Which way each metric is better, "lower" or "higher", as far as the run says so."""
+        return read_json(self.directions_file) or {}
+
+    def result(self) -> dict | None:
+        """What a finished run came to, or None."""
+        return read_json(self.result_file)
+
+    def finish(self, result: dict) -> None:
+        """Write the result; from now on the run is finished."""
+        write(self.result_file, result)
+
+    def pin(self, **fingerprints: str) -> None:
+        """Keep the fingerprints of what is trained on. Raises ValueError if a resumed run has others."""
+        if (pinned := read_json(self.data_file)) is None:
+            write(self.data_file, fingerprints)
+        elif pinned != fingerprints:
+            raise ValueError(
+                f"resume={self}: the text or its tokenizer is not what the run was started with;"
+                " start a new run"
+            )
+
+
+def run_of(checkpoint: Path) -> Run | None:
+    """The run that a checkpoint lies in, if it lies in one."""
+    run = Run(checkpoint.parent.parent)
+    return run if run.checkpoints == checkpoint.parent else None
 
 
 def new_id(model: str) -> str:
@@ -49,110 +127,9 @@ def sweep_id(overrides: list[str], config: dict) -> str:
     return f"{clean}-{blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
 
-def prepare(config: dict, overrides: list[str], chains: provenance.Chains | None = None) -> Path:
-    """Write the run directory; run.json comes last."""
-    directory = Path(config["output_dir"], config["run_id"])
-    directory.mkdir(parents=True, exist_ok=True)
-    write_config(directory, config)
-    write(directory / "metrics.json", directions(config))
-    if chains:
-        provenance.written(directory / "origins.json", chains)
-    passport(directory, overrides, config, processes.machine(config))
-    (directory / "error.txt").unlink(missing_ok=True)
-    return directory
-
-
-def passport(directory: Path, overrides: list[str], config: dict, machine: dict) -> None:
-    """Record what was typed, on which code, machine and versions; each start of the run adds a line."""
-    path = directory / "run.json"
-    parts = fingerprints(config)
-    starts = json.loads(path.read_text())["starts"] if path.exists() else []
-    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **parts})
-    write(directory / "overrides.json", overrides)
-    (directory / "code.diff").write_text(_git("diff", "HEAD") or "", encoding="utf-8")
-    write(
-        path,
-        {
-            "run_id": directory.name,
-            **parts,
-            "code": code(),
-            "git_commit": _git("rev-parse", "HEAD"),
-            "python": platform.python_version(),
-            "versions": versions(),
-            "machine": machine,
-            "environment": processes.environment(),
-            "starts": starts,
-        },
-    )
-
-
-def code() -> str:
-    """A fingerprint of the program's source, so that equal code is known without git."""
-    files = [REPOSITORY / "train.py", *sorted(Path(__file__).parents[1].rglob("*.py"))]
-    return fingerprint(*((file.relative_to(REPOSITORY).as_posix(), checksum(file)) for file in files))
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that Triad can use, as far as they are installed."""
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [project["dependencies"], *project["optional-dependencies"].values()]
-    names = sorted({found[0] for lines in wanted for line in lines if (found := NAME.match(line))})
-    return {name: version for name in names if (version := _version(name))}
-
-
-def write_config(directory: Path, config: dict) -> None:
-    """The resolved configuration, as YAML for people and for the ranks."""
-    replace(directory / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-
-
-def read_config(directory: Path) -> dict:
-    """The resolved configuration of a run. Raises FileNotFoundError, naming runs that are there."""
-    path = directory / "config.yaml"
-    if not path.is_file():
-        runs = sorted(found.parent.name for found in directory.parent.glob("*/config.yaml"))
-        raise FileNotFoundError(f"{directory}: no run is there{suggestion(directory.name, runs)}")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
-def pin(directory: Path, facts: dict) -> None:
-    """Keep the fingerprints of what a run is trained on. Raises ValueError if a resumed run has others."""
-    path = directory / "data.json"
-    if not path.exists():
-        write(path, facts)
-    elif json.loads(path.read_text()) != facts:
-        raise ValueError(
-            f"resume={directory}: the text or its tokenizer is not what the run was started with;"
-            " start a new run"
-        )
-
-
-def finish(directory: Path, result: dict) -> None:
-    """Write the result; from now on the run is finished."""
-    write(directory / "result.json", result)
-
-
-def result(directory: Path) -> dict | None:
-    """What a finished run came to, or None."""
-    path = directory / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
-
-
-def better(directory: Path) -> dict[str, str]:
-    """Which way each metric of a run is better, as far as it says so."""
-    path = directory / "metrics.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _version(package: str) -> str | None:
+def read_json(path: Path) -> Any:
+    """What a file of a run holds, or None where there is none. Raises ValueError if it is no JSON."""
     try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git(*words: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except ValueError as error:
+        raise ValueError(f"{path}: it is no JSON; the run's passport cannot be read ({error})") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median_low
 
 
-def read(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics file, without empty cells; a last line cut short by a kill is left out."""
     if not path.exists():
         return []

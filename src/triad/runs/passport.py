@@ -1,11 +1,10 @@
 """What a run's directory says of what the run is, read back; nothing here needs torch."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from triad.config import provenance as origins
-from triad.runs.directory import read_config
+from triad.runs.directory import Run, read_json
 
 CLASS = ("processor", "gpus", "threads")  # of a machine: what decides the last bits, with the versions
 ROUNDS = ("torch", "numpy")  # packages that compute
@@ -17,11 +16,11 @@ ENVIRONMENT = (  # variables by which libraries choose other kernels, beside OMP
 
 
 class Passport(NamedTuple):
-    """Of one run: its configuration, run.json, the origins of its values, its text and what it measured."""
+    """Of one run: its configuration, record (run.json), the origins of its values, its text, its choices."""
 
-    directory: Path
+    run: Run
     config: dict
-    run: dict
+    record: dict
     chains: origins.Chains
     text: dict | None  # fingerprints, once training has begun
     choices: dict[str, str]  # what was faster on its machine, by question
@@ -29,7 +28,7 @@ class Passport(NamedTuple):
 
     @property
     def name(self) -> str:
-        return self.directory.name
+        return self.run.id
 
     def origin(self, key: str) -> str:
         """Where the value of a key comes from, references followed, if that is known."""
@@ -40,41 +39,33 @@ class Passport(NamedTuple):
 
     def machine(self) -> dict[str, Any]:
         """What makes two machines one class: on it the same run gives the same bits."""
-        made = {key: self.run.get("machine", {}).get(key) for key in CLASS}
-        made |= {name: self.run.get("versions", {}).get(name) for name in ROUNDS}
-        variables = self.run.get("environment", {})
+        made = {key: self.record.get("machine", {}).get(key) for key in CLASS}
+        made |= {name: self.record.get("versions", {}).get(name) for name in ROUNDS}
+        variables = self.record.get("environment", {})
         return made | {name: variables[name] for name in ENVIRONMENT if name in variables}
 
     def resumed_with_others(self) -> bool:
         """Whether the run was continued with other mathematics than it was begun with."""
-        return len({start.get("mathematics") for start in self.run.get("starts", ())}) > 1
+        return len({start.get("mathematics") for start in self.record.get("starts", ())}) > 1
 
 
-def read(directory: Path) -> Passport:
+def read(path: Path | str) -> Passport:
     """The passport of a run. Raises FileNotFoundError, naming runs that are there."""
-    config, kept = read_config(directory), directory / "origins.json"
-    answers = _json(directory / "machine.json") or {}
-    changes = directory / "code.diff"
+    run = Run(path)
+    answers = read_json(run.machine_file) or {}
     return Passport(
-        directory,
-        config,
-        _json(directory / "run.json") or {},
-        origins.read(kept) if kept.is_file() else {},
-        _json(directory / "data.json"),
+        run,
+        run.config(),
+        read_json(run.passport_file) or {},
+        origins.read(run.origins_file) if run.origins_file.is_file() else {},
+        read_json(run.data_file),
         {question: answer["choice"] for question, answer in answers.items()},
-        changes.read_text(encoding="utf-8") if changes.is_file() else "",
+        run.diff_file.read_text(encoding="utf-8") if run.diff_file.is_file() else "",
     )
 
 
 def same_code(one: Passport, other: Passport) -> bool:
     """Whether two runs ran the same source, by its fingerprint, or of older runs by commit and changes."""
-    if "code" in one.run and "code" in other.run:
-        return one.run["code"] == other.run["code"]
-    return (one.run.get("git_commit"), one.diff) == (other.run.get("git_commit"), other.diff)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except ValueError as error:
-        raise ValueError(f"{path}: it is no JSON; the run's passport cannot be read ({error})") from error
+    if "code" in one.record and "code" in other.record:
+        return one.record["code"] == other.record["code"]
+    return (one.record.get("git_commit"), one.diff) == (other.record.get("git_commit"), other.diff)

@@ -10,9 +10,8 @@ from triad.analysis.table import table
 from triad.config.command_line import key_of
 from triad.config.directions import directions
 from triad.config.errors import Refusal
-from triad.config.locations import REPOSITORY
+from triad.config.locations import REPOSITORY, TRAIN
 from triad.config.messages import sentence
-from triad.runs.directory import result
 from triad.storage.durable import write
 from triad.sweep import trial_command as templates
 from triad.sweep.driver import PATIENCE, Driver, done, full
@@ -20,7 +19,7 @@ from triad.sweep.progress import Screen
 from triad.sweep.search_space import word
 from triad.sweep.study import Point, Study
 from triad.sweep.sweep_file import Sweep, read
-from triad.sweep.trials import Setting, runs_of
+from triad.sweep.trials import Setting, trials_of
 
 STATES = {"COMPLETE": "finished", "PRUNED": "ended early", "FAIL": "failed"}
 OWN = ("resume", "resume.weights_only", "run_id")  # keys that the sweep sets itself
@@ -80,7 +79,8 @@ def _file(overrides: list[str]) -> Path:
     if len(files) != 1:
         more = f" and not {' and '.join(files)}" if files else ""
         raise Refusal(f"one sweep file is needed{more}: python -m triad.sweep sweeps/lr.yaml")
-    return Path(files[0])
+    here = Path(files[0])
+    return here if here.is_file() or not (REPOSITORY / here).is_file() else REPOSITORY / here
 
 
 def _setting(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | None) -> Setting:
@@ -93,7 +93,7 @@ def _setting(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | Non
             f"seeds={seeds}: seed is a parameter of {sweep.path}; take it out there, or seeds= here"
         )
     script = templates.program(sweep)
-    ours = script.resolve() == REPOSITORY / "train.py"
+    ours = script.resolve() == TRAIN
     templates.check(sweep, ours)
     config = _composed(sweep, script, beside) if ours else {}
     sweep = sweep.towards(directions(config) if ours else None)
@@ -170,14 +170,14 @@ def _report(setting: Setting, study: Study) -> int:
     points = study.points()
     directories, states, records = [], {}, []
     for point in points:
-        every = runs_of(setting, point.number, point.words)
+        every = trials_of(setting, point.number, point.words)
         state = STATES.get(point.trial.state.name, "unfinished")
         records.append(_record(setting.sweep, point, state, [one.directory.name for one in every]))
         for one in every if point.host else ():
             if not one.directory.exists():
                 continue  # a seed that was not tried, or on another machine's disk
             directories.append(one.directory)
-            if state != "finished" and not (state == "failed" and result(one.directory)):
+            if state != "finished" and not (state == "failed" and one.run.result()):
                 states[one.directory] = state
     write(setting.directory / "trials.json", records)
     table(directories, states, setting.sweep.metric, setting.sweep.goal)

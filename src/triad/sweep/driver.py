@@ -15,11 +15,21 @@ from statistics import fmean
 from typing import IO, Any, NamedTuple
 
 from triad.config.errors import Refusal
-from triad.runs import directory as runs
 from triad.sweep import trial_process as process
 from triad.sweep.progress import Screen
 from triad.sweep.study import Point, Study
-from triad.sweep.trials import Run, Setting, claim, command, logged, progress, runs_of, size, unlogged, value
+from triad.sweep.trials import (
+    Setting,
+    Trial,
+    claim,
+    command,
+    logged,
+    progress,
+    size,
+    trials_of,
+    unlogged,
+    value,
+)
 
 PATIENCE = 3  # times that a run is started again after it was killed without having come further
 FULL_BYTES = 1 << 20
@@ -31,7 +41,7 @@ class Active(NamedTuple):
     """A run at work: where it runs, who it is, how far it was when it started."""
 
     slot: int
-    run: Run
+    trial: Trial
     process: subprocess.Popen
     claim: IO[str]
     began: Any
@@ -41,9 +51,9 @@ class Active(NamedTuple):
 def done(setting: Setting, points: list[Point]) -> int:
     """Runs of which nothing more is to come: finished, or of a point that has ended."""
     return sum(
-        point.ended or runs.result(one.directory) is not None
+        point.ended or one.run.result() is not None
         for point in points
-        for one in runs_of(setting, point.number, point.words)
+        for one in trials_of(setting, point.number, point.words)
         if point.host or point.ended
     )
 
@@ -99,7 +109,7 @@ class Driver:
             self._sleep(LOOK_ELSEWHERE_S)
         return bool(self.active) or elsewhere
 
-    def _next(self) -> tuple[tuple[Run, IO[str]] | None, bool]:
+    def _next(self) -> tuple[tuple[Trial, IO[str]] | None, bool]:
         """A run to start, claimed; and whether others are at work on what is left."""
         elsewhere = False
         for point in self.study.points():
@@ -117,22 +127,22 @@ class Driver:
             elsewhere |= busy
         return None, elsewhere
 
-    def _of(self, point: Point) -> tuple[tuple[Run, IO[str]] | None, bool]:
+    def _of(self, point: Point) -> tuple[tuple[Trial, IO[str]] | None, bool]:
         """A run of this point that is left to do, claimed; and whether another driver is at one."""
-        every = runs_of(self.setting, point.number, point.words)
+        every = trials_of(self.setting, point.number, point.words)
         if self.study.foreign(point) and not self.adopt and not every[0].directory.exists():
             return None, True  # on a disk of its own
         busy = False
-        mine = {one.run.directory for one in self.active}
+        mine = {one.trial.directory for one in self.active}
         for one in every:
-            if runs.result(one.directory) is not None:
+            if one.run.result() is not None:
                 continue
             if one.directory in mine or self.kills[one.directory.name] >= PATIENCE:
                 if one.first and self.rungs:
                     break
                 continue
             if held := claim(one):
-                if runs.result(one.directory) is None and not self.study.ended(point.number):
+                if one.run.result() is None and not self.study.ended(point.number):
                     return (one, held), False
                 held.close()
             else:
@@ -140,11 +150,11 @@ class Driver:
             if one.first and self.rungs:
                 break  # the first seed's values say whether the others are run at all
         else:
-            if all(runs.result(one.directory) is not None for one in every):
+            if all(one.run.result() is not None for one in every):
                 self._settle(every)
         return None, busy
 
-    def _start(self, slot: int, one: Run, held: IO[str]) -> None:
+    def _start(self, slot: int, one: Trial, held: IO[str]) -> None:
         words = command(self.setting, one)
         self.screen.started(one, again=words[-1].startswith("resume="))
         began = progress(one)
@@ -162,18 +172,18 @@ class Driver:
             if ended:
                 return
             self._judge()
-            self.screen.show([one.run for one in self.active])
+            self.screen.show([one.trial for one in self.active])
             self._sleep(LOOK_S)
 
     def _judge(self) -> None:
         """End the runs that are not among the best at a rung."""
         for one in [*self.active] if self.rungs else ():
-            written = size(one.run)
-            if not one.run.first or self.judged.get(one.run.directory.name) == written:
+            written = size(one.trial)
+            if not one.trial.first or self.judged.get(one.trial.directory.name) == written:
                 continue
-            self.judged[one.run.directory.name] = written
-            values = logged(one.run, self.metric)
-            if values and self.study.judge(one.run.number, values):
+            self.judged[one.trial.directory.name] = written
+            values = logged(one.trial, self.metric)
+            if values and self.study.judge(one.trial.number, values):
                 process.end([one.process])
                 self._leave(one)
                 self._tell(one, "ended early", values[-1])
@@ -182,28 +192,28 @@ class Driver:
         """What an exit means: a result, a kill, or a failure."""
         code = one.process.returncode
         self._leave(one)
-        if runs.result(one.run.directory) is not None:
-            if (found := value(one.run, self.metric)) is None:
-                raise unlogged(one.run, self.metric)
+        if one.trial.run.result() is not None:
+            if (found := value(one.trial, self.metric)) is None:
+                raise unlogged(one.trial, self.metric)
             self._tell(one, "finished", found)
             return  # the next look at its point tells the study, whoever takes it
         if process.killed(code):
-            further = progress(one.run) != one.began
-            self.kills[one.run.directory.name] = 0 if further else self.kills[one.run.directory.name] + 1
+            further = progress(one.trial) != one.began
+            self.kills[one.trial.directory.name] = 0 if further else self.kills[one.trial.directory.name] + 1
             self._tell(one, f"killed ({code})")
             return
-        if self._disk_is_full(one.run):
+        if self._disk_is_full(one.trial):
             raise full(self.setting)
-        why = process.last_line(one.run.log) if code else "it ended without result.json"
-        self.study.fail(one.run.number, f"{one.run.directory.name}: code {code}: {why}")
+        why = process.last_line(one.trial.log) if code else "it ended without a result"
+        self.study.fail(one.trial.number, f"{one.trial.directory.name}: code {code}: {why}")
         self._tell(one, f"failed ({code})", why=why)
 
     def _tell(self, one: Active, state: str, value: float | None = None, why: str = "") -> None:
         """Show how a run ended; how many are done is counted anew, for other drivers are at it, too."""
         self.screen.done = done(self.setting, self.study.points())
-        self.screen.ended(one.run, state, value, time.monotonic() - one.since_s, why)
+        self.screen.ended(one.trial, state, value, time.monotonic() - one.since_s, why)
 
-    def _settle(self, every: list[Run]) -> None:
+    def _settle(self, every: list[Trial]) -> None:
         """Tell the study what a point whose runs are all finished came to: the mean over its seeds."""
         number = every[0].number
         if self.rungs and self.study.judge(number, logged(every[0], self.metric)):
@@ -218,10 +228,10 @@ class Driver:
         self.active.remove(one)
         one.claim.close()
 
-    def _disk_is_full(self, one: Run) -> bool:
+    def _disk_is_full(self, one: Trial) -> bool:
         said = process.last_line(one.log)
         with suppress(OSError):
-            said += (one.directory / "error.txt").read_text(errors="replace")[-2000:]
+            said += one.run.error_file.read_text(errors="replace")[-2000:]
         return "No space left on device" in said or shutil.disk_usage(one.directory).free < FULL_BYTES
 
     def _sleep(self, seconds: float) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from triad.sweep.trials import Run, logged
+from triad.sweep.trials import Trial, logged
 
 ROWS = 20  # of the live table
 EVERY_S = 0.5
@@ -29,12 +29,12 @@ class Screen:
         if self.live:
             self.live.start()
 
-    def started(self, one: Run, again: bool) -> None:
+    def started(self, one: Trial, again: bool) -> None:
         """A run begins, or goes on."""
         self.since[one.directory.name] = time.monotonic()
         self._say(one, "goes on" if again else "starts", "", 0)
 
-    def ended(self, one: Run, state: str, value: float | None, spent_s: float, why: str = "") -> None:
+    def ended(self, one: Trial, state: str, value: float | None, spent_s: float, why: str = "") -> None:
         """A run has ended."""
         if state == "finished":
             self.spent_s.append(spent_s)
@@ -47,7 +47,7 @@ class Screen:
             self.console.print("the rest is being run by other drivers; waiting for them")
         self.told = True
 
-    def show(self, active: list[Run]) -> None:
+    def show(self, active: list[Trial]) -> None:
         """Bring the live table up to date."""
         if not self.live or time.monotonic() < self.next:
             return
@@ -64,7 +64,7 @@ class Screen:
         if self.live:
             self.live.stop()
 
-    def _say(self, one: Run, state: str, shown: str, spent_s: float) -> None:
+    def _say(self, one: Trial, state: str, shown: str, spent_s: float) -> None:
         name = one.directory.name
         self.rows.pop(name, None)
         self.rows[name] = (state, shown, _clock(spent_s) if spent_s else "")

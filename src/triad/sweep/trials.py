@@ -6,8 +6,7 @@ from typing import IO, Any, NamedTuple
 
 from triad.config.errors import Refusal
 from triad.config.schema import suggestion
-from triad.runs import directory as run
-from triad.runs.metrics import read
+from triad.runs.directory import Run, sweep_id
 from triad.storage.durable import held
 from triad.sweep import trial_command as words
 from triad.sweep.sweep_file import Sweep
@@ -23,8 +22,8 @@ class Setting(NamedTuple):
     seeds: int | None
 
 
-class Run(NamedTuple):
-    """One run directory of a point."""
+class Trial(NamedTuple):
+    """One run of a point."""
 
     number: int
     seed: int | None
@@ -37,29 +36,33 @@ class Run(NamedTuple):
 
     @property
     def log(self) -> Path:
-        return self.directory / "log.txt"
+        return self.run.log_file
+
+    @property
+    def run(self) -> Run:
+        return Run(self.directory)
 
 
-def runs_of(setting: Setting, number: int, drawn: list[str]) -> list[Run]:
+def trials_of(setting: Setting, number: int, drawn: list[str]) -> list[Trial]:
     """A point's runs, named by what they are: the same point of the same sweep finds its runs again."""
     runs = []
     for seed in range(setting.seeds) if setting.seeds else (None,):
         own = drawn if seed is None else [*drawn, f"seed={seed}"]
-        name = run.sweep_id(own, {"sweep": setting.directory.name, "words": [*own, *setting.beside]})
-        runs.append(Run(number, seed, setting.directory / name, own))
+        name = sweep_id(own, {"sweep": setting.directory.name, "words": [*own, *setting.beside]})
+        runs.append(Trial(number, seed, setting.directory / name, own))
     return runs
 
 
-def command(setting: Setting, one: Run) -> list[str]:
+def command(setting: Setting, one: Trial) -> list[str]:
     """Start a run, or continue it if its directory says all that it was started with."""
-    if (one.directory / "run.json").exists():  # written last of what a start writes
+    if one.run.passport_file.exists():  # written last of what a start writes
         return words.resumed(setting.sweep, setting.script, one.directory)
-    (one.directory / "config.yaml").unlink(missing_ok=True)  # killed while it was being written
+    one.run.config_file.unlink(missing_ok=True)  # killed while it was being written
     placed = [f"run_id={one.directory.name}", f"output_dir={setting.directory}"]
     return words.fresh(setting.sweep, setting.script, one.words, [*setting.beside, *placed])
 
 
-def claim(one: Run) -> IO[str] | None:
+def claim(one: Trial) -> IO[str] | None:
     """Take a run for this driver until the file is closed or the driver dies; None if another has it.
 
     Also while a process of a driver that is gone is still in it.
@@ -75,39 +78,33 @@ def claim(one: Run) -> IO[str] | None:
         return None
 
 
-def logged(one: Run, metric: str) -> list[float]:
+def logged(one: Trial, metric: str) -> list[float]:
     """The values of a metric that a run has logged, in order."""
-    return [row[metric] for row in _rows(one) if metric in row]
+    return [row[metric] for row in one.run.metrics() if metric in row]
 
 
-def value(one: Run, metric: str) -> float | None:
+def value(one: Trial, metric: str) -> float | None:
     """What a finished run came to: the figure of its result, else the last that it logged; None: neither."""
-    found = (run.result(one.directory) or {}).get(metric)
+    found = (one.run.result() or {}).get(metric)
     return found if found is not None else next(reversed(logged(one, metric)), None)
 
 
-def unlogged(one: Run, metric: str) -> Refusal:
+def unlogged(one: Trial, metric: str) -> Refusal:
     """The sentence for a metric that a finished run does not know."""
-    known = [
-        *dict.fromkeys([*(run.result(one.directory) or {}), *(key for row in _rows(one) for key in row)])
-    ]
+    known = [*dict.fromkeys([*(one.run.result() or {}), *(key for row in one.run.metrics() for key in row)])]
     known = [name for name in known if name != "step"]
     near = suggestion(metric, known) or f"; it logs {', '.join(sorted(known)[:20])}"
     return Refusal(f"metric {metric} is not logged by {one.directory}, which is finished{near}")
 
 
-def progress(one: Run) -> Any:
+def progress(one: Trial) -> Any:
     """Something that changes whenever a run has come further."""
-    rows = _rows(one)
-    saved = sorted(path.name for path in one.directory.glob("checkpoints/*"))
+    rows = one.run.metrics()
+    saved = sorted(path.name for path in one.run.checkpoints.glob("*"))
     return (rows[-1].get("step") if rows else None), saved
 
 
-def size(one: Run) -> int:
-    """Bytes of metrics.csv."""
-    path = one.directory / "metrics.csv"
+def size(one: Trial) -> int:
+    """Bytes of what was logged."""
+    path = one.run.metrics_file
     return path.stat().st_size if path.exists() else 0
-
-
-def _rows(one: Run) -> list[dict[str, float]]:
-    return read(one.directory / "metrics.csv")

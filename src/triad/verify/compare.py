@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from triad.loggers.csv import read
+from triad.runs.directory import Run
 
 FIGURES = {
     "loss": "train/loss",
@@ -25,7 +24,7 @@ class Difference(NamedTuple):
     first: str | None
 
 
-def difference(run: Path, reference: Path, tolerance: float) -> Difference:
+def difference(run: Run, reference: Run, tolerance: float) -> Difference:
     """Compare what every process of `run` recorded with the one process of `reference`."""
     worst: dict[str, float] = {}
     first = None
@@ -36,11 +35,11 @@ def difference(run: Path, reference: Path, tolerance: float) -> Difference:
     return Difference(worst, first)
 
 
-def _apart(run: Path, reference: Path, floor: float) -> Iterator[tuple[str, str, float]]:
+def _apart(run: Run, reference: Run, floor: float) -> Iterator[tuple[str, str, float]]:
     """Everything in the order in which it is computed: kind, what it is, how far it is off."""
-    yield from _figures(read(run / "metrics.csv"), read(reference / "metrics.csv"))
+    yield from _figures(run.metrics(), reference.metrics())
     if floor < 1e-6:  # in fp32 one word may win by a hair
-        texts = [(at / "samples.txt").read_text(encoding="utf-8") for at in (run, reference)]
+        texts = [at.samples_file.read_text(encoding="utf-8") for at in (run, reference)]
         yield "sample", "the text sampled at validation", 0.0 if texts[0] == texts[1] else math.inf
     (one,) = _records(reference)
     many = _records(run)
@@ -87,5 +86,5 @@ def distance(ours: Tensor, theirs: Tensor, floor: float) -> float:
     return apart if math.isfinite(apart) else math.inf
 
 
-def _records(run: Path) -> list[dict[str, Any]]:
-    return [torch.load(path, weights_only=True) for path in sorted((run / "record").glob("rank-*.pt"))]
+def _records(run: Run) -> list[dict[str, Any]]:
+    return [torch.load(path, weights_only=True) for path in sorted(run.record.glob("rank-*.pt"))]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from triad.runs.directory import Run
 from triad.strategies.state import Stretch
 from triad.verify.traffic import Traffic, held
 
@@ -23,8 +23,8 @@ class Record(Callback):
 
     looks_on = True  # changes no figure of the run: triad.config.identity
 
-    def __init__(self, run: Path) -> None:
-        self.folder = run / "record"
+    def __init__(self, run: Run) -> None:
+        self.folder = run.record
         self.gradients: list[dict[str, Tensor]] = []
         self.loads: list[Tensor] = []
         self.traffic: dict[str, dict[str, int]] = {}

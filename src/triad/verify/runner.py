@@ -12,8 +12,8 @@ from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.config.processes import data_ranks, ranks_here
 from triad.launch.supervisor import launch
-from triad.runs import directory as runs
-from triad.runs.directory import prepare
+from triad.runs.directory import Run
+from triad.runs.start import prepare
 from triad.verify.compare import Difference, difference
 from triad.verify.matrix import ROWS, SMALL, Case, Layout
 from triad.verify.traffic_check import ALL, HELD, account
@@ -76,7 +76,7 @@ def own(words: list[str], folder: Path) -> list[Result]:
         config = compose(asked)
         for _, said in train_all([str(fresh(config, asked))], ranks_here(config), COMMAND):
             raise Refusal(f"{run} process: {said}")
-    apart = difference(folder / "many", folder / "one", TOLERANCE[numbers])
+    apart = difference(Run(folder / "many"), Run(folder / "one"), TOLERANCE[numbers])
     layout = Layout(" ".join(words), ranks_here(config), "")
     case = Case(layout, "yours", 0, config["packed"], False, False, numbers)
     return [Result(case, apart.first or "equal", apart)]
@@ -85,7 +85,7 @@ def own(words: list[str], folder: Path) -> list[Result]:
 def fresh(config: dict, words: list[str]) -> Path:
     """A new run directory, also where there was one."""
     shutil.rmtree(Path(config["output_dir"], config["run_id"]), ignore_errors=True)
-    return prepare(config, words)
+    return prepare(config, words).path
 
 
 def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
@@ -107,16 +107,16 @@ def train_all(directories: list[str], ranks: int, command: list[str] = COMMAND) 
     left = directories
     while left:
         code = launch([*command, *left], ranks, threads=1)
-        unfinished = [run for run in left if not runs.result(Path(run))]
+        unfinished = [run for run in left if not Run(run).result()]
         if not unfinished:
             break
-        failed.append((unfinished[0], _last_words(Path(unfinished[0]), code)))
+        failed.append((unfinished[0], _last_words(Run(unfinished[0]), code)))
         left = unfinished[1:]
     return failed
 
 
-def _last_words(run: Path, code: int) -> str:
-    path = run / "error.txt"
+def _last_words(run: Run, code: int) -> str:
+    path = run.error_file
     lines = path.read_text(encoding="utf-8").strip().splitlines() if path.exists() else []
     return f"failed: {lines[-1] if lines else f'exit code {code}'}"
 
@@ -125,8 +125,9 @@ def _result(case: Case, folder: Path, refused: dict[Case, str], failed: dict[str
     for one in (case, case.reference):
         if said := refused.get(one) or failed.get(str(folder / one.name)):
             return Result(case, said, None)
-    apart = difference(folder / case.name, folder / case.reference.name, TOLERANCE[case.precision])
-    books = account(folder / case.name, case.parts)
+    run, reference = Run(folder / case.name), Run(folder / case.reference.name)
+    apart = difference(run, reference, TOLERANCE[case.precision])
+    books = account(run, case.parts)
     said = apart.first or ("equal" if books in (ALL, HELD) else books)
     return Result(case, said, apart, books)
 

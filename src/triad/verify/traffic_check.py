@@ -1,24 +1,22 @@
 """Whether a run held and sent what the formulas say."""
 
-from pathlib import Path
-
 import torch
 
 from triad.config.build import build
 from triad.config.processes import data_ranks, degree
-from triad.runs.directory import read_config
+from triad.runs.directory import Run
 from triad.verify import closed_form
 
 ALL, HELD = "as by formula", "held by formula"  # what is right; anything else is a fault
 
 
-def account(run: Path, parts: int) -> str:
+def account(run: Run, parts: int) -> str:
     """ALL, HELD (there is no formula for the messages), or what is not as the formulas say."""
-    config = read_config(run)
+    config = run.config()
     with torch.device("meta"):
         model = build(config["model"])(vocab_size=257)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    for path in sorted((run / "record").glob("rank-*.pt")):
+    for path in sorted(run.record.glob("rank-*.pt")):
         record, rank = torch.load(path, weights_only=True), int(path.stem.removeprefix("rank-"))
         if (ours := record["held"]) != (theirs := closed_form.held(shapes, config, rank)):
             return f"rank {rank} holds {ours}, by formula {theirs}"
@@ -26,7 +24,7 @@ def account(run: Path, parts: int) -> str:
         return HELD
     if degree(config, "pipeline") > 1:
         parts = _micro_batches(config)
-    traffic = torch.load(run / "record" / "rank-0.pt", weights_only=True)["traffic"]
+    traffic = torch.load(run.record / "rank-0.pt", weights_only=True)["traffic"]
     formula = closed_form.sent(shapes, config, parts)
     kinds = {*formula.messages, *formula.bytes, *traffic["messages"]}
     for kind in sorted(kinds):

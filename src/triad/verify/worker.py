@@ -10,13 +10,14 @@ from contextlib import redirect_stdout
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-from triad.config.locations import CONF
+from triad.config.locations import TRAIN
 from triad.launch.rank import depart, rank
+from triad.runs.directory import Run
 
 
 def work() -> Callable[..., None]:
     """The function `train` of train.py, which is a script and no module of the package."""
-    spec = spec_from_file_location("train", CONF.parent / "train.py")
+    spec = spec_from_file_location("train", TRAIN)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -31,7 +32,7 @@ def main(directories: list[Path]) -> None:
         if number == "0":
             print(f"  {directory.name}", flush=True)
         with (directory / f"output-{number}.txt").open("w") as file, redirect_stdout(file):
-            code = rank(work(), directory)
+            code = rank(work(), Run(directory))
         if code:
             sys.exit(code)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from triad.data.sources import reading as files
 from triad.data.sources.reading import Found
-from triad.data.sources.source import Document, Source, Split
+from triad.data.sources.source import Document, Labelled, Split
 
 
 class Names(NamedTuple):
@@ -28,7 +28,7 @@ def labelled(
     text: str,
     label: str,
     columns: list[str],
-) -> Source:
+) -> Labelled:
     """Documents with labels: .tsv with these `columns`, .csv with a header, or .jsonl; plain or compressed.
 
     `text` and `label` name what is read of them. A first line of .tsv that is the names of its columns is a
@@ -44,9 +44,9 @@ def labelled(
     train = files.find(path, "data.path")
     if val_path is not None:
         places: dict[Split, list[Found]] = {"train": train, "val": files.find(val_path, "data.val_path")}
-        return Source("labelled", partial(by_list, places, names), labelled=True)
+        return Labelled("labelled", partial(by_list, places, names))
     check_fraction(val_fraction)
-    return Source("labelled", partial(_by_line, train, names, val_fraction), labelled=True)
+    return Labelled("labelled", partial(_by_line, train, names, val_fraction))
 
 
 def check_fraction(fraction: float) -> None:
@@ -123,7 +123,3 @@ def _tsv(path: Path, columns: list[str]) -> Iterator[tuple[int, dict]]:
                 f"{len(columns)}"
             )
         yield number, dict(zip(columns, fields, strict=True))
-
-
-labelled.yields = "labels"
-labelled.needs = {"batch.sizes": ("one",)}

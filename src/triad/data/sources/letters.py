@@ -5,13 +5,13 @@ from functools import partial
 
 import numpy as np
 
-from triad.data.sources.source import Document, Source, Split
+from triad.data.sources.source import Document, Split, Text
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 AT_ONCE = 1024  # documents
 
 
-def letters(words: int, shortest: int, longest: int, documents: int, val_documents: int) -> Source:
+def letters(words: int, shortest: int, longest: int, documents: int, val_documents: int) -> Text:
     """Documents of letters drawn evenly from the first `words`, their lengths from `shortest` to `longest`.
 
     Document i of a split is a pure function of split and i. Raises ValueError for other numbers than 1 to 62
@@ -22,7 +22,7 @@ def letters(words: int, shortest: int, longest: int, documents: int, val_documen
     if not 1 <= shortest <= longest:
         raise ValueError(f"data.shortest={shortest} data.longest={longest}: from 1 up, in this order")
     numbers: dict[Split, int] = {"train": documents, "val": val_documents}
-    return Source("letters", partial(_documents, words, shortest, longest, numbers))
+    return Text("letters", partial(_documents, words, shortest, longest, numbers))
 
 
 def _documents(
@@ -35,6 +35,3 @@ def _documents(
         drawn = known[draw.integers(0, words, (AT_ONCE, longest))]
         for index in range(min(AT_ONCE, numbers[split] - first)):
             yield Document(f"{first + index}", "".join(drawn[index, : lengths[index]]))
-
-
-letters.yields = "text"

@@ -8,11 +8,11 @@ from pathlib import Path
 from triad.data.sources import reading as files
 from triad.data.sources.labelled import check_fraction, hash_of
 from triad.data.sources.reading import Found
-from triad.data.sources.source import Document, Source, Split
+from triad.data.sources.source import Document, Labelled, Split
 from triad.data.sources.stdlib import NOT_LIBRARY
 
 
-def packages(packages: list[str], lines: int, val_fraction: float) -> Source:
+def packages(packages: list[str], lines: int, val_fraction: float) -> Labelled:
     """Passages of the running Python's standard library, each labelled with the package that it is from.
 
     A passage is `lines` lines of a file. Of each package files are for validation that together have this
@@ -38,7 +38,7 @@ def packages(packages: list[str], lines: int, val_fraction: float) -> Source:
         held_out = _held_out(found, val_fraction)
         splits["val"] += held_out
         splits["train"] += [file for file in found if file not in held_out]
-    return Source("packages", partial(_passages, splits, lines), labelled=True)
+    return Labelled("packages", partial(_passages, splits, lines))
 
 
 def _held_out(found: list[Found], fraction: float) -> list[Found]:
@@ -59,7 +59,3 @@ def _passages(splits: dict[Split, list[Found]], lines: int, split: Split) -> Ite
             text = "".join(every[first : first + lines])
             if text.strip():
                 yield Document(f"{name}:{first + 1}", text, name.partition("/")[0])
-
-
-packages.yields = "labels"
-packages.needs = {"batch.sizes": ("one",)}

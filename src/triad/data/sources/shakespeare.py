@@ -7,11 +7,11 @@ from pathlib import Path
 
 from triad.data.sources import reading as files
 from triad.data.sources.reading import Found
-from triad.data.sources.source import Source, by_position
+from triad.data.sources.source import Text, by_position
 from triad.storage.cache import cached, home
 
 
-def shakespeare(path: str | None, url: str, sha256: str) -> Source:
+def shakespeare(path: str | None, url: str, sha256: str) -> Text:
     """Tiny Shakespeare, split as in nanoGPT: the first 90 % of its characters train, the rest validate.
 
     Karpathy 2015, https://github.com/karpathy/char-rnn. Without `path` it is downloaded once.
@@ -23,7 +23,7 @@ def shakespeare(path: str | None, url: str, sha256: str) -> Source:
     else:
         file = Path(path).expanduser()
     _check_sha256(files.read(file).encode(), sha256, str(file))
-    return Source("shakespeare", partial(by_position, Found("shakespeare", file), 0.1))
+    return Text("shakespeare", partial(by_position, Found("shakespeare", file), 0.1))
 
 
 def _download(url: str, sha256: str, folder: Path) -> None:
@@ -45,6 +45,3 @@ def _check_sha256(data: bytes, sha256: str, where: str) -> None:
             f"{where}: not tiny Shakespeare, SHA-256 {found[:12]} where data.sha256 has {sha256[:12]}; "
             "for a text of your own use data=text data.path=FILE"
         )
-
-
-shakespeare.yields = "text"

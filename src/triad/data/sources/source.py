@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from triad.data.sources import reading as files
 from triad.data.sources.reading import Found
@@ -31,13 +31,12 @@ class Contents(NamedTuple):
 class Source:
     """Documents by split, read anew at every call, so that memory does not grow with the corpus.
 
-    `paired`: every other document is the translation of the one before it. `labelled`: each has a label.
+    What a source yields is a literal of its class, which the function that makes it names as what it returns.
     """
 
+    yields: ClassVar[Literal["text", "pairs", "labels"]]
     name: str
     read: Callable[[Split], Iterator[Document]]
-    paired: bool = False
-    labelled: bool = False
 
     def documents(self, split: Split) -> Iterator[Document]:
         """Stream the documents that have text; ValueError when there are none."""
@@ -56,6 +55,26 @@ class Source:
     def contents(self) -> dict[Split, Contents]:
         """Fingerprint and size of both splits; reads all the text, once in the life of the source."""
         return {"train": _contents(self.documents("train")), "val": _contents(self.documents("val"))}
+
+
+class Text(Source):
+    """Documents to be read one after the other."""
+
+    yields = "text"
+
+
+class Parallel(Source):
+    """Every other document is the translation of the one before it."""
+
+    yields = "pairs"
+    needs = {"batch.sizes": ("one",)}  # rows of neighbouring lengths
+
+
+class Labelled(Source):
+    """Each document has a label."""
+
+    yields = "labels"
+    needs = {"batch.sizes": ("one",)}  # rows of neighbouring lengths
 
 
 def check_fraction(val_fraction: float) -> None:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from triad.data.sources import reading as files
-from triad.data.sources.source import Source, by_name, check_fraction
+from triad.data.sources.source import Text, by_name, check_fraction
 
 NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
@@ -13,7 +13,7 @@ NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "
 OF_THE_BUILD = ("_sysconfigdata", "sitecustomize", "python-config")  # these hold folders of one machine
 
 
-def stdlib(val_fraction: float) -> Source:
+def stdlib(val_fraction: float) -> Text:
     """The running Python's standard library without its tests: one document per source file."""
     check_fraction(val_fraction)
     root = Path(sysconfig.get_path("stdlib"))
@@ -24,7 +24,4 @@ def stdlib(val_fraction: float) -> Source:
     ]
     if not sources:
         raise FileNotFoundError(f"{root}: this Python has no library sources; use data=text data.path=FOLDER")
-    return Source("stdlib", partial(by_name, sources, "", val_fraction))
-
-
-stdlib.yields = "text"
+    return Text("stdlib", partial(by_name, sources, "", val_fraction))

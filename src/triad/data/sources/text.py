@@ -4,10 +4,10 @@ from functools import partial
 
 from triad.data.sources import reading as files
 from triad.data.sources.reading import Found
-from triad.data.sources.source import Source, Split, by_list, by_name, by_position, check_fraction
+from triad.data.sources.source import Split, Text, by_list, by_name, by_position, check_fraction
 
 
-def text(path: str | list[str], field: str, val_fraction: float, val_path: str | list[str] | None) -> Source:
+def text(path: str | list[str], field: str, val_fraction: float, val_path: str | list[str] | None) -> Text:
     """Files, folders and globs of UTF-8 text, plain or compressed; each line of .jsonl is a document.
 
     Without `val_path` a hash of its name sends a document to training or validation, so that adding files
@@ -16,11 +16,8 @@ def text(path: str | list[str], field: str, val_fraction: float, val_path: str |
     train = files.find(path, "data.path")
     if val_path is not None:
         splits: dict[Split, list[Found]] = {"train": train, "val": files.find(val_path, "data.val_path")}
-        return Source("text", partial(by_list, splits, field))
+        return Text("text", partial(by_list, splits, field))
     check_fraction(val_fraction)
     if len(train) == 1 and not files.is_jsonl(train[0].path):
-        return Source("text", partial(by_position, train[0], val_fraction))
-    return Source("text", partial(by_name, train, field, val_fraction))
-
-
-text.yields = "text"
+        return Text("text", partial(by_position, train[0], val_fraction))
+    return Text("text", partial(by_name, train, field, val_fraction))

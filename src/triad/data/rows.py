@@ -1,0 +1,35 @@
+"""From a source to the rows that a model is trained on: by what the source yields."""
+
+from typing import Any
+
+from triad.data.documents import Documents
+from triad.data.pairs import Pairs
+from triad.data.sources.source import Source
+from triad.data.token_files import Tokens, prepare
+from triad.data.tokenizers import Tokenizer
+from triad.data.windows import Windows
+from triad.schedules.batch_size import Rule
+from triad.storage.cache import home
+
+PADDED = {"pairs": Pairs, "labels": Documents}  # whose rows come by length, not as windows of a text
+
+
+def tokenize(source: Source, make_tokenizer: Any) -> tuple[Tokenizer, Tokens]:
+    """The tokenizer for a source, and its text as tokens, from the cache when they were made before."""
+    tokenizer = make_tokenizer(source=source, cache=home())
+    return tokenizer, prepare(source, tokenizer, home())
+
+
+def datamodule(
+    source: Source,
+    tokens: Tokens,
+    separator: int | None,
+    context: int,
+    batch: Rule,
+    seed: int,
+    packed: bool,
+) -> Any:
+    """Batches of the rows that a source yields, for a Lightning trainer."""
+    if source.yields in PADDED:
+        return PADDED[source.yields](tokens, context, batch, seed, separator)
+    return Windows(tokens, context, batch, seed, packed)

@@ -1,0 +1,96 @@
+"""The beginning of a run: its directory, and what it says of code, versions and machine."""
+
+import platform
+import re
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from triad.config import processes, provenance
+from triad.config.directions import directions
+from triad.config.identity import fingerprints
+from triad.config.locations import INSTALLED, PACKAGE, REPOSITORY, TRAIN
+from triad.runs.directory import Run, read_json
+from triad.storage.durable import write
+from triad.storage.manifest import checksum, fingerprint
+
+NAME = re.compile(r"[\w.-]+")  # of a package, at the head of a requirement
+
+
+def prepare(config: dict, overrides: list[str], chains: provenance.Chains | None = None) -> Run:
+    """Write the run directory; run.json comes last."""
+    run = Run(Path(config["output_dir"], config["run_id"]))
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.write_config(config)
+    write(run.directions_file, directions(config))
+    if chains:
+        provenance.written(run.origins_file, chains)
+    write_passport(run, overrides, config, processes.machine(config))
+    run.error_file.unlink(missing_ok=True)
+    return run
+
+
+def write_passport(run: Run, overrides: list[str], config: dict, machine: dict) -> None:
+    """Record what was typed, on which code, machine and versions; each start of the run adds a line."""
+    parts = fingerprints(config)
+    starts = (read_json(run.passport_file) or {"starts": []})["starts"]
+    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **parts})
+    write(run.overrides_file, overrides)
+    run.diff_file.write_text(_git("diff", "HEAD") or "", encoding="utf-8")
+    write(
+        run.passport_file,
+        {
+            "run_id": run.id,
+            **parts,
+            "code": code(),
+            "git_commit": _git("rev-parse", "HEAD"),
+            "python": platform.python_version(),
+            "versions": versions(),
+            "machine": machine,
+            "environment": processes.environment(),
+            "starts": starts,
+        },
+    )
+
+
+def code() -> str:
+    """A fingerprint of the program's source, the same installed or not, so that equal code is known."""
+    files = sorted(file for file in PACKAGE.rglob("*.py") if file != TRAIN)
+    named = [(TRAIN.name, TRAIN), *((file.relative_to(PACKAGE).as_posix(), file) for file in files)]
+    return fingerprint(*((name, checksum(file)) for name, file in named))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that Triad can use, as far as they are installed."""
+    names = sorted({found[0] for line in _requirements() if (found := NAME.match(line))})
+    return {name: version for name in names if (version := _version(name))}
+
+
+def _requirements() -> list[str]:
+    """All that the project can use: by the metadata of an installed package, or by its pyproject.toml."""
+    if INSTALLED:
+        return metadata.requires("triad") or []
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
+    return sum(project["optional-dependencies"].values(), project["dependencies"])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*words: str) -> str | None:
+    """What git says of the repository; None of an installed package, which may lie in another's."""
+    if INSTALLED:
+        return None
+    try:
+        done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
