@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format clean
+.PHONY: help setup train test test-slow lint format docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ lint: .venv/ready  ## check format, lint and types
 format: .venv/ready  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: .venv/ready  ## write the tables of README.md and docs/ that follow from the code
+	$(BIN)/python docs/generate.py
 
 clean:  ## remove the environment and caches (runs stay)
 	rm -rf .venv .pytest_cache .ruff_cache

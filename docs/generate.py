@@ -1,0 +1,78 @@
+"""Write the tables of the docs that follow from the code and conf/: `make docs`, or check=true.
+
+A table stands between `<!-- name -->` and `<!-- end -->` in README.md or a page of docs/.
+"""
+
+import re
+from collections.abc import Callable
+
+from triad.config.command_line import verb
+from triad.config.errors import Refusal
+from triad.config.locations import CONF, REPOSITORY
+from triad.config.offers import choices, declared, fitting, parts
+from triad.config.refusals import TABLE, tables
+
+AXES = {
+    "algorithm": "model router task optimizer scheduler regularizer clip parametrisation batch",
+    "software": "data tokenizer callbacks logger trainer",
+    "hardware": "strategy precision hardware",
+    "overlays": "experiment debug",
+}
+SHOWN = 3  # examples of what fits
+
+
+def generate(check: bool = False) -> None:
+    """Write all tables; with `check` change nothing and refuse what is out of date."""
+    for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))):
+        text = page.read_text(encoding="utf-8")
+        fresh = re.sub(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", _table, text, flags=re.DOTALL)
+        if fresh != text and check:
+            raise Refusal(f"{page.relative_to(REPOSITORY)} is not what the code says: run `make docs`")
+        if fresh != text:
+            page.write_text(fresh, encoding="utf-8")
+
+
+def _table(found: re.Match) -> str:
+    return "".join([found[1], *(f"{line}\n" for line in TABLES[found[2]]()), found[3]])
+
+
+def of_choices() -> list[str]:
+    """Every group of conf/ with its choices, by axis."""
+    lines = ["| axis | group | choices |", "|---|---|---|"]
+    for axis, groups in AXES.items():
+        for index, group in enumerate(groups.split()):
+            names = " ".join(f"`{name}`" for name in choices(group))
+            lines.append(f"| {'' if index else axis} | `{group}` | {names} |")
+    return lines
+
+
+def of_needs() -> list[str]:
+    """What parts declare that they need, and some of the choices that fit."""
+    lines = ["| part | needs | fits |", "|---|---|---|"]
+    for group in [path.name for path in sorted(CONF.iterdir()) if path.is_dir()]:
+        for name, node in choices(group).items():
+            needs = [need for _, part in parts(node) for need in (declared(part, "needs") or {}).items()]
+            for key, allowed in needs:
+                asked, _, attribute = key.partition(".")
+                fits = [f"`{choice}`" for choice in fitting(asked, attribute, allowed)]
+                said = " or ".join("null" if value is None else str(value) for value in allowed)
+                more = f" and {len(fits) - SHOWN} more" if len(fits) > SHOWN else ""
+                listed = f"`{asked}`: {' '.join(fits[:SHOWN])}{more}" if fits[:SHOWN] else ""
+                lines.append(f"| `{group}={name}` | `{key}` {said} | {listed} |")
+    return lines
+
+
+def of_refusals() -> list[str]:
+    """The rows of arithmetic, with the words of their examples."""
+    rows = [*TABLE, *(row for module in tables() for row in module.TABLE)]
+    return ["| refused | why |", "|---|---|", *(f"| `{row.example}` | {row.why} |" for row in rows)]
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "choices": of_choices,
+    "needs": of_needs,
+    "refusals": of_refusals,
+}
+
+if __name__ == "__main__":
+    verb(generate)
