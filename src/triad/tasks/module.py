@@ -183,15 +183,15 @@ class Training(LightningModule):
 
     def inputs(self, batch: dict) -> dict:
         """A batch with what the task makes of its rows."""
+        return batch | self.task.inputs(batch, partial(self._draw, batch))
+
+    def _draw(self, batch: dict, purpose: str, length: int) -> Tensor:
+        """Integers for the places of the rows: of (seed, step, row), in validation of the row alone."""
         rows = len(batch["tokens_BT"])
         rows_B = torch.arange(rows, device=batch["tokens_BT"].device) + self.trainer.strategy.data_rank * rows
         if self.training:
-            when = f"{self.seed}/{batch['step']}"
-        else:  # of the row alone
-            when, rows_B = "validation", rows_B + batch["step"] * batch["rows"]
-        return batch | self.task.inputs(
-            batch, lambda purpose, length: draws(f"{when}/{purpose}", rows_B, length)
-        )
+            return draws(f"{self.seed}/{batch['step']}/{purpose}", rows_B, length)
+        return draws(f"validation/{purpose}", rows_B + batch["step"] * batch["rows"], length)
 
     def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
         """What the model reads and is to predict, one micro-batch after another."""
