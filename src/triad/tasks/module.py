@@ -22,8 +22,8 @@ and, where it takes more than that:
     start(path, model, bare)   take the weights of a checkpoint, which may be of another task
     generated, measure_generated(model, *inputs)   more sums over so many batches of validation, with a model
                       that may be called word by word
-    sample(model, row, prompt, length, context, temperature)   lines of tokens or text that show what has been
-                      learned; `row` is the first one of validation, as `reads` names it
+    sample(model, row, length, ...)   lines of tokens or text that show what has been learned; `row` is the
+                      first one of validation, as `reads` names it, the rest prompt=, context=, temperature=
     code_length(nats)   figures that follow from the mean loss, such as bits per byte
 
 triad.tasks.likelihood has what tasks with one right answer share.
@@ -252,7 +252,8 @@ class Training(LightningModule):
         """Lines of tokens or text that show what has been learned, if the task has any to show."""
         if self.first_row is None or not hasattr(self.task, "sample"):
             return []
-        return self.task.sample(model, self.first_row, prompt, length, context, temperature)
+        asked = {"prompt": prompt, "context": context, "temperature": temperature}
+        return self.task.sample(model, self.first_row, length=length, **asked)
 
     def code_length(self, nats: float) -> dict[str, float]:
         """Figures that follow from the mean loss of a target."""

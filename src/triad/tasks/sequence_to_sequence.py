@@ -77,13 +77,7 @@ class SequenceToSequence:
         return found
 
     def sample(
-        self,
-        model: nn.Module,
-        row: tuple[Tensor, ...],
-        prompt: list[int],
-        length: int,
-        context: int,
-        temperature: float,
+        self, model: nn.Module, row: tuple[Tensor, ...], length: int, context: int, **_: Any
     ) -> list[list[int]]:
         """The source of the row, and the target that the model tells, as far as `length` words."""
         words = greedy(model, row[0], self.vocab_size, min(length, context))[0].tolist()
