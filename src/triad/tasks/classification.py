@@ -66,9 +66,7 @@ class Classification:
         accuracy, macro_f1 = scores(sums["table_CC"])
         return {"loss": mean_loss(sums), "accuracy": accuracy, "macro_f1": macro_f1}
 
-    def sample(
-        self, model: nn.Module, row: tuple[Tensor, ...], length: int, **_: Any
-    ) -> list[list[int] | str]:
+    def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int] | str]:
         """The guess, the label and the beginning of the row."""
         tokens_1T, label_1 = row
         guess = self.labels[int(model(tokens_1T)[0].argmax())]
