@@ -35,7 +35,7 @@ MISTAKES = {
     (
         "name: val/loss",
         "name: val/loss\n  goal: maximize",
-    ): "3: metric val/loss: lower is better; say goal: min",
+    ): "3: metric val/loss: lower is better; say",
     ("name: val/loss", "name: val/los"): "3: metric val/los: no run records .*; did you mean val/loss",
     ("name: val/loss", "name: train/lr"): "3: metric train/lr: .* needs a goal: minimize or maximize",
     ("values: [64, 128]", "valeus: [64]"): "10: width: valeus is not a key",

@@ -54,7 +54,7 @@ def test_the_loss_is_a_sum_over_rows_to_be_divided_by_the_rows_of_the_whole_batc
     )
     tokens, labels = torch.randint(WORDS, (4, 6)), torch.tensor([2, 0, -100, 1])
     assert task().inputs({"rows": 12, "count": 500}, draw=None)["count"] == 12
-    made.network = made.model = made.make_model()
+    made.network = made.model = made.task.wrap(body())
     initialise(made.model, 0)
     nll, auxiliary, _ = made.losses(tokens, labels)
     log_p = made.model(tokens)[0].double().log_softmax(-1)

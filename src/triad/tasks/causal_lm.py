@@ -40,13 +40,7 @@ class CausalLM:
         return {"bits_per_byte": nats * self.nats_to_bits_per_byte}
 
     def sample(
-        self,
-        model: nn.Module,
-        row: tuple[Tensor, ...],
-        prompt: list[int],
-        length: int,
-        context: int,
-        temperature: float,
+        self, model: nn.Module, row: tuple, length: int, prompt: list[int], context: int, temperature: float
     ) -> list[list[int]]:
         """A continuation of the prompt."""
         return [[*prompt, *continuation(model, prompt, length, context, temperature, 50, seed=0)]]

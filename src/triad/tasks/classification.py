@@ -5,6 +5,7 @@ Shapes: B rows (documents) here, T time, C labels.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -66,15 +67,7 @@ class Classification:
         accuracy, macro_f1 = scores(sums["table_CC"])
         return {"loss": mean_loss(sums), "accuracy": accuracy, "macro_f1": macro_f1}
 
-    def sample(
-        self,
-        model: nn.Module,
-        row: tuple[Tensor, ...],
-        prompt: list[int],
-        length: int,
-        context: int,
-        temperature: float,
-    ) -> list[list[int] | str]:
+    def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int] | str]:
         """The guess, the label and the beginning of the row."""
         tokens_1T, label_1 = row
         guess = self.labels[int(model(tokens_1T)[0].argmax())]

@@ -62,15 +62,7 @@ class MaskedLM:
         random_BT = chosen_BT & ~masked_BT & (kind_BT < self.masked + self.random)
         return (word_BT % self.vocab_size).where(random_BT, tokens_BT.masked_fill(masked_BT, self.vocab_size))
 
-    def sample(
-        self,
-        model: nn.Module,
-        row: tuple[Tensor, ...],
-        prompt: list[int],
-        length: int,
-        context: int,
-        temperature: float,
-    ) -> list[list[int]]:
+    def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int]]:
         """The beginning of the row, with the likeliest word wherever one was hidden."""
         tokens_1T, targets_1T = row
         logits_1TV, _ = model(tokens_1T)

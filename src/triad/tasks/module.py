@@ -22,8 +22,8 @@ and, where it takes more than that:
     start(path, model, bare)   take the weights of a checkpoint, which may be of another task
     generated, measure_generated(model, *inputs)   more sums over so many batches of validation, with a model
                       that may be called word by word
-    sample(model, row, prompt, length, context, temperature)   lines of tokens or text that show what has been
-                      learned; `row` is the first one of validation, as `reads` names it
+    sample(model, row, length, ...)   lines of tokens or text that show what has been learned; `row` is the
+                      first one of validation, as `reads` names it, the rest prompt=, context=, temperature=
     code_length(nats)   figures that follow from the mean loss, such as bits per byte
 
 triad.tasks.likelihood has what tasks with one right answer share.
@@ -183,15 +183,15 @@ class Training(LightningModule):
 
     def inputs(self, batch: dict) -> dict:
         """A batch with what the task makes of its rows."""
+        return batch | self.task.inputs(batch, partial(self._draw, batch))
+
+    def _draw(self, batch: dict, purpose: str, length: int) -> Tensor:
+        """Integers for the places of the rows: of (seed, step, row), in validation of the row alone."""
         rows = len(batch["tokens_BT"])
         rows_B = torch.arange(rows, device=batch["tokens_BT"].device) + self.trainer.strategy.data_rank * rows
         if self.training:
-            when = f"{self.seed}/{batch['step']}"
-        else:  # of the row alone
-            when, rows_B = "validation", rows_B + batch["step"] * batch["rows"]
-        return batch | self.task.inputs(
-            batch, lambda purpose, length: draws(f"{when}/{purpose}", rows_B, length)
-        )
+            return draws(f"{self.seed}/{batch['step']}/{purpose}", rows_B, length)
+        return draws(f"validation/{purpose}", rows_B + batch["step"] * batch["rows"], length)
 
     def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
         """What the model reads and is to predict, one micro-batch after another."""
@@ -252,7 +252,8 @@ class Training(LightningModule):
         """Lines of tokens or text that show what has been learned, if the task has any to show."""
         if self.first_row is None or not hasattr(self.task, "sample"):
             return []
-        return self.task.sample(model, self.first_row, prompt, length, context, temperature)
+        asked = {"prompt": prompt, "context": context, "temperature": temperature}
+        return self.task.sample(model, self.first_row, length=length, **asked)
 
     def code_length(self, nats: float) -> dict[str, float]:
         """Figures that follow from the mean loss of a target."""

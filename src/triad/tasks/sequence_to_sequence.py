@@ -77,15 +77,7 @@ class SequenceToSequence:
             found["exact_match"] = float(sums["right"]) / max(float(sums["generated"]), 1)
         return found
 
-    def sample(
-        self,
-        model: nn.Module,
-        row: tuple[Tensor, ...],
-        prompt: list[int],
-        length: int,
-        context: int,
-        temperature: float,
-    ) -> list[list[int]]:
+    def sample(self, model: nn.Module, row: tuple, length: int, context: int, **_: Any) -> list[list[int]]:
         """The source of the row, and the target that the model tells, as far as `length` words."""
         words = greedy(model, row[0], self.vocab_size, min(length, context))[0].tolist()
         end = words.index(self.vocab_size) if self.vocab_size in words else len(words)
