@@ -9,17 +9,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from triad.config.command_line import verb
-from triad.runs.metrics import read_metrics
+from triad.runs.directory import Run
 
 
 def curves(run: str, csv: str, out: str) -> None:
     """Draw the run's validations and, from five_minutes.py's CSV, the plain loop's at each learning rate."""
     axes = (figure := Figure(figsize=(7, 4), layout="constrained")).subplots()
-    rows = [
-        row
-        for row in read_metrics(Path(run) / "metrics.csv")
-        if {"val/bits_per_byte", "perf/train_s"} <= row.keys()
-    ]
+    rows = [row for row in Run(run).metrics() if {"val/bits_per_byte", "perf/train_s"} <= row.keys()]
     axes.plot(
         [row["perf/train_s"] for row in rows],
         [row["val/bits_per_byte"] for row in rows],

@@ -5,10 +5,15 @@ import json
 import lzma
 import pickle
 import tracemalloc
+from importlib import import_module
+from inspect import signature
 
 import pytest
+import yaml
 import zstandard
 
+from triad.config.locations import CONF
+from triad.config.schema import attribute
 from triad.data.sources.shakespeare import shakespeare
 from triad.data.sources.source import Document
 from triad.data.sources.stdlib import stdlib
@@ -43,6 +48,13 @@ def test_the_standard_library_is_there_without_its_tests():
     assert "json/decoder.py" in split
     assert not [name for name in split if {"test", "tests", "site-packages"} & set(name.split("/"))]
     assert 0.01 < list(split.values()).count("val") / len(split) < 0.08
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "data").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_source_says_by_the_class_that_it_returns_what_it_yields(path):
+    module, _, function = yaml.safe_load(path.read_text())["_target_"].rpartition(".")
+    kind = signature(getattr(import_module(module), function)).return_annotation
+    assert attribute(f"{kind.__module__}.{kind.__name__}", "yields") in ("text", "pairs", "labels")
 
 
 def test_a_source_can_be_read_again_and_travels_to_another_process(tmp_path):

@@ -11,20 +11,18 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from triad.checkpoints.folder import complete
-from triad.runs.metrics import read_metrics
+from triad.runs.directory import Run
 from triad.storage.durable import held
 
 TINY = ("debug=tiny", "precision=fp32", "hardware.attention=flash", "trainer.accelerator=cpu")
 
 
 def losses(run: Path) -> dict[int, float]:
-    return {
-        row["step"]: row["train/loss"] for row in read_metrics(run / "metrics.csv") if "train/loss" in row
-    }
+    return {row["step"]: row["train/loss"] for row in Run(run).metrics() if "train/loss" in row}
 
 
 def validations(run: Path) -> dict[int, float]:
-    return {row["step"]: row["val/loss"] for row in read_metrics(run / "metrics.csv") if "val/loss" in row}
+    return {row["step"]: row["val/loss"] for row in Run(run).metrics() if "val/loss" in row}
 
 
 def test_a_run_leaves_a_directory_that_says_everything(train, tmp_path: Path) -> None:
