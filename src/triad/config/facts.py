@@ -18,7 +18,8 @@ COUNTED = SEQUENCE_WIDE | {"switch", "gshard"}  # ... or on how many there are b
 READING = {"hash", "gshard"}  # what a token is given depends on the words themselves
 BY_ELEMENT = ("AdamW", "Adam", "SGD", "Lion", "RMSprop")  # update each number by itself
 ADAPTIVE = ("AdamW", "Adam", "Adagrad")  # divide by the gradient's size
-ROLES = ("matrix", "embedding", "head", "vector", "router", "expert")  # triad.optim.roles imports torch
+# those of triad.layers.parameters, which imports torch
+ROLES = ("matrix", "embedding", "head", "vector", "router", "expert", "convolution", "state")
 
 
 def fills_the_world(config: dict) -> bool:

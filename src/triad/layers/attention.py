@@ -25,6 +25,8 @@ class Attention(nn.Module):
     may be replaced from outside: same result, another speed. Raises ValueError if heads do not divide.
     """
 
+    starts = {"q.weight": "query", "out.weight": "residual"}
+
     def __init__(
         self,
         width: int,

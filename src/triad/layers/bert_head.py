@@ -38,6 +38,8 @@ class BiasedReadout(Readout):
     gives.
     """
 
+    starts = {"bias": 0.0}
+
     def __init__(self, vocab_size: int):
         super().__init__()
         self.bias = nn.Parameter(torch.empty(vocab_size))

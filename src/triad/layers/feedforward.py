@@ -16,6 +16,8 @@ class GELU(nn.Module):
     x_BTD -> y_BTD. `hidden` null: 4 times the width. GPT-2 takes `approximate: tanh`.
     """
 
+    starts = {"down.weight": "residual"}
+
     def __init__(
         self, width: int, hidden: int | None, bias: bool, dropout: float, approximate: Literal["none", "tanh"]
     ):
@@ -37,6 +39,8 @@ class ReLU(nn.Module):
 
     x_BTD -> y_BTD. `hidden` null: 4 times the width.
     """
+
+    starts = {"down.weight": "residual"}
 
     def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
         super().__init__()
@@ -62,6 +66,8 @@ class SwiGLU(nn.Module):
     x_BTD -> y_BTD. `hidden` null: 8/3 of the width, rounded up to 64.
     """
 
+    starts = {"down.weight": "residual"}
+
     def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
         super().__init__()
         hidden = hidden or gated_hidden(width)
@@ -82,6 +88,8 @@ class ReLUSquared(nn.Module):
 
     x_BTD -> y_BTD. `hidden` null: 4 times the width.
     """
+
+    starts = {"down.weight": "residual"}
 
     def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
         super().__init__()

@@ -24,6 +24,8 @@ class FullAttention(nn.Module):
     ValueError if heads do not divide the width and no head size is given.
     """
 
+    starts = {"q.weight": "query", "out.weight": "residual"}
+
     def __init__(
         self,
         width: int,

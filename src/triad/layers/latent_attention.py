@@ -29,6 +29,8 @@ class LatentAttention(nn.Module):
     neighbours, see Rotary; no scaling of long contexts.
     """
 
+    starts = {"q.weight": "query", "out.weight": "residual"}
+
     def __init__(
         self,
         width: int,

@@ -62,6 +62,9 @@ class Experts(nn.Module):
     x_RD sorted by expert and end_E (the row after each expert's last) -> y_RD.
     """
 
+    roles = {"gate_EDF": "expert", "up_EDF": "expert", "down_EFD": "expert"}
+    starts = {"down_EFD": "residual"}
+
     def __init__(self, width: int, hidden: int, experts: int):
         super().__init__()
         self.gate_EDF = nn.Parameter(torch.empty(experts, width, hidden))

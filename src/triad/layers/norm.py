@@ -36,6 +36,8 @@ class AllHeadsRMSNorm(nn.Module):
     queries.
     """
 
+    starts = {"weight": 1.0}
+
     def __init__(self, head_size: int, heads: int, eps: float):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(heads * head_size))

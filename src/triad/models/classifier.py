@@ -23,6 +23,8 @@ class Classifier(nn.Module):
     encoder and the last state of a model that reads forward.
     """
 
+    roles = {"head.weight": "head"}
+
     def __init__(self, body: Any, labels: int, pool: Callable | None, dropout: float):
         super().__init__()
         self.vocab_size, self.width, self.depth = body.vocab_size, body.width, body.depth

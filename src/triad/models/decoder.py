@@ -27,6 +27,8 @@ class Decoder(nn.Module):
     Raises ValueError for more tokens than `context`.
     """
 
+    roles = {"head.weight": "head"}
+
     def __init__(
         self,
         vocab_size: int,

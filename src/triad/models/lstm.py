@@ -19,6 +19,8 @@ class LSTM(nn.Module):
     arXiv:1608.05859).
     """
 
+    roles = {"head.weight": "head"}
+
     def __init__(
         self, vocab_size: int, width: int, depth: int, dropout: float, tied: bool, initial: Callable
     ):

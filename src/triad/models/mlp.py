@@ -26,6 +26,8 @@ class MLP(nn.Module):
     Raises ValueError for an order below 2 or no hidden layer.
     """
 
+    roles = {"head.weight": "head"}
+
     def __init__(
         self,
         vocab_size: int,

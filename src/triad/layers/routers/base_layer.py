@@ -24,6 +24,8 @@ class BaseLayer(nn.Module):
     auction comes near; where E does not divide T an expert has at most T / E, rounded up.
     """
 
+    roles = {"weight": "router"}
+
     top_k = 1
 
     def __init__(self, width: int, experts: int) -> None:

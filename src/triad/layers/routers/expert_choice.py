@@ -20,6 +20,8 @@ class ExpertChoice(nn.Module):
     Raises ValueError for capacity <= 0.
     """
 
+    roles = {"weight": "router"}
+
     def __init__(self, width: int, experts: int, capacity: float) -> None:
         super().__init__()
         self.capacity = self.top_k = capacity  # a token meets so many experts, on average

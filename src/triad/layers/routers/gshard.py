@@ -27,6 +27,8 @@ class GShard(nn.Module):
     ValueError for capacity <= 0, for fewer than 2 experts and, in training, without tokens_BT.
     """
 
+    roles = {"weight": "router"}
+
     top_k = 2
 
     def __init__(self, width: int, experts: int, capacity: float, balance: float) -> None:

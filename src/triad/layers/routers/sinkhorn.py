@@ -23,6 +23,8 @@ class Sinkhorn(nn.Module):
     iterations < 1.
     """
 
+    roles = {"weight": "router"}
+
     top_k = 1
 
     def __init__(self, width: int, experts: int, iterations: int) -> None:

@@ -22,6 +22,8 @@ class Switch(nn.Module):
     ValueError for capacity <= 0.
     """
 
+    roles = {"weight": "router"}
+
     top_k = 1
 
     def __init__(self, width: int, experts: int, capacity: float, balance: float) -> None:
