@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,7 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 from triad.hardware.autotune import Measured, attend
 from triad.hardware.device import compute_dtype
 from triad.hardware.precision import to_fp8
-from triad.layers.attention import Attention, flash, plain
-from triad.layers.latent_attention import LatentAttention
+from triad.layers.attention import flash, plain
 
 PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it only flash is thinkable
 KERNELS = {"flash": flash, "plain": plain}
@@ -74,12 +73,12 @@ class Hardware:
         if self.attention != "auto":
             return
         with torch.device("meta"):
-            layers = [m for m in model(vocab_size=2).modules() if isinstance(m, Attention)]
+            layers = [m for m in model(vocab_size=2).modules() if hasattr(m, "measured_heads")]
         if not layers:
             self.attention = "flash"  # nothing to choose
             return
-        size, dtype = layers[0].head_size, compute_dtype(precision)
-        shape = (min(self.micro_batch_size or rows, rows), context, layers[0].q.out_features // size, size)
+        dtype = compute_dtype(precision)
+        shape = (min(self.micro_batch_size or rows, rows), context, *layers[0].measured_heads())
         if shape[0] * shape[1] ** 2 * shape[2] * dtype.itemsize > PLAIN_LIMIT_BYTES:
             self.attention = "flash"  # which does not keep the scores
             return
@@ -92,12 +91,13 @@ class Hardware:
         )
 
     def tune(self, model: nn.Module) -> None:
-        """Set the kernels, checkpoint and compile each block in place (parameter names stay)."""
+        """Set the kernel of layers that have one, checkpoint and compile blocks in place (names stay)."""
         if self.fp8:
             to_fp8(model)
         for module in model.modules():
-            if isinstance(module, Attention | LatentAttention):
-                module.kernel = KERNELS[self.attention]
+            if hasattr(module, "kernel"):
+                layer: Any = module
+                layer.kernel = KERNELS[self.attention]
         for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
             for block in stack:
                 if self.checkpointing:

@@ -59,10 +59,9 @@ class LatentAttention(nn.Module):
         self.kernel: Callable = flash
         self.held: Callable[[Tensor], Tensor] = _whole
 
-    @property
-    def attending(self) -> int:
-        """What each token costs for each that it sees: P + R for its weight and V for its value, halved."""
-        return self.heads * (self.content_size + self.rotary_size + self.value_size) // 2
+    def flops_per_token(self, context: int) -> int:
+        """Of a token's products with so many keys, of P + R, and values, of V, forward and backward."""
+        return 12 * (self.heads * (self.content_size + self.rotary_size + self.value_size) // 2) * context
 
     def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         x_BTD = lowered(x_BTD)

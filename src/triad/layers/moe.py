@@ -54,6 +54,11 @@ class MixtureOfExperts(nn.Module):
             y_BTD = y_BTD + self.shared(x_BTD)
         return y_BTD, told
 
+    def idle_parameters(self) -> int:
+        """How many parameters a token does not meet, on average: those of the experts it is not sent to."""
+        weights, met = list(self.experts.parameters()), self.router.top_k
+        return sum(round(weight[0].numel() * (len(weight) - met)) for weight in weights)
+
 
 class Experts(nn.Module):
     """E SwiGLU networks, their weights stacked; row r of x goes through the expert whose share of the rows it

@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
-from triad.layers.moe import MixtureOfExperts
 
 
 class PreNorm(nn.Module):
@@ -96,5 +95,5 @@ class Parallel(nn.Module):
 
 def through(feedforward: nn.Module, x_BTD: Tensor, *given: Tensor | None) -> tuple[Tensor, Any]:
     """What a feed-forward part gives, with None where it routes nothing; `given` is for routers alone."""
-    y = feedforward(x_BTD, *given) if isinstance(feedforward, MixtureOfExperts) else feedforward(x_BTD)
+    y = feedforward(x_BTD, *given) if hasattr(feedforward, "router") else feedforward(x_BTD)
     return y if isinstance(y, tuple) else (y, None)
