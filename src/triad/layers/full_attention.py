@@ -24,6 +24,7 @@ class FullAttention(nn.Module):
     ValueError if heads do not divide the width and no head size is given.
     """
 
+    splits = ("expert",)
     starts = {"q.weight": "query", "out.weight": "residual"}
 
     def __init__(
@@ -63,6 +64,10 @@ class FullAttention(nn.Module):
         """What the tokens of the memory offer: k_BNSH and v_BNSU."""
         memory_BSD = lowered(memory_BSD)
         return self._heads(self.k(memory_BSD)), self._heads(self.v(memory_BSD))
+
+    def find_queries(self) -> tuple[str, int]:
+        """The part that scores are linear in, and the size of a head."""
+        return "q", self.q.out_features // self.heads
 
     def flops_per_token(self, context: int) -> int:
         """Of a token's products with so many keys and values, forward and backward."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache, flash
 from triad.layers.autocast import lowered
+from triad.layers.parameters import whole
 
 
 class LatentAttention(nn.Module):
@@ -29,7 +30,10 @@ class LatentAttention(nn.Module):
     neighbours, see Rotary; no scaling of long contexts.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
     starts = {"q.weight": "query", "out.weight": "residual"}
+    # the latents are small: every process computes them whole, for its own heads
+    cuts = {"q": "outputs", "kv": "outputs", "out": "inputs"}
 
     def __init__(
         self,
@@ -57,7 +61,15 @@ class LatentAttention(nn.Module):
         self.rotary = rotary(head_size=rotary_size)
         self.dropout = nn.Dropout(dropout)
         self.kernel: Callable = flash
-        self.held: Callable[[Tensor], Tensor] = _whole
+        self.held: Callable[[Tensor], Tensor] = whole
+
+    def pieces(self) -> dict[str, int]:
+        """What slices must divide."""
+        return {"heads": self.heads}
+
+    def find_queries(self) -> tuple[str, int]:
+        """The part that scores are linear in, and the size of a head."""
+        return "q", self.content_size + self.rotary_size
 
     def flops_per_token(self, context: int) -> int:
         """Of a token's products with so many keys, of P + R, and values, of V, forward and backward."""
@@ -100,7 +112,3 @@ class LatentAttention(nn.Module):
 
     def _attend(self, q_BNTH: Tensor, k_BKSH: Tensor, v_BKSV: Tensor) -> Tensor:
         return self.kernel(q_BNTH, k_BKSH, v_BKSV, self.dropout.p if self.training else 0.0)
-
-
-def _whole(weight: Tensor) -> Tensor:
-    return weight

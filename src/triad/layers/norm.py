@@ -16,6 +16,8 @@ class RMSNorm(nn.RMSNorm):
     (forward and backward, 16 x 256 x 256 fp32, 2 threads; bf16 1.3 instead of 3.8).
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+
     def __init__(self, width: int, eps: float):
         super().__init__(width, eps=eps)
         self.weight: nn.Parameter
@@ -36,6 +38,7 @@ class AllHeadsRMSNorm(nn.Module):
     queries.
     """
 
+    splits = ("context", "pipeline", "expert")
     starts = {"weight": 1.0}
 
     def __init__(self, head_size: int, heads: int, eps: float):

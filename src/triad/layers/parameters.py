@@ -31,8 +31,9 @@ Part = Literal["inner", "residual", "query", "relative"]
 # fp32 from its shape and a random generator that depends on seed and name only.
 Start = Part | float | Callable[[torch.Size, torch.Generator], Tensor]
 
-# Of a linear layer: its outputs or its inputs are sliced. Of a parameter: the dimension that is sliced, or
-# None for one that is whole and meets whole activations, behind the sum over slices.
+# Of a linear layer: its outputs or its inputs are sliced. Of a parameter of the layer itself: the dimension
+# that is sliced. None: it is whole and meets whole activations, behind the sum over slices. What a layer with
+# cuts does not name is whole and meets the activations of some heads or hidden units only.
 Cut = Literal["outputs", "inputs"] | int | None
 
 # torch's own layers: role of what has two dimensions or more, start of the vectors called weight.
@@ -81,6 +82,11 @@ def fans(role: str, shape: tuple[int, ...]) -> tuple[int, int]:
         return shape[1], shape[2]
     kernel = math.prod(shape[2:])
     return shape[1] * kernel, shape[0] * kernel
+
+
+def whole(weight: Tensor) -> Tensor:
+    """What the attribute `held` of a layer that cuts parameters of its own is where all of them are here."""
+    return weight
 
 
 def plain_name(name: str) -> str:

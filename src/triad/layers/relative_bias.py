@@ -18,6 +18,7 @@ class RelativeBias(nn.Embedding):
     serves all layers of a stack.
     """
 
+    splits = ("expert",)
     starts = {"weight": "relative"}
 
     def __init__(self, heads: int, buckets: int, distance: int, bidirectional: bool):

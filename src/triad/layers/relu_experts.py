@@ -17,6 +17,7 @@ class ReLUExperts(nn.Module):
     dropout within an expert.
     """
 
+    splits = ("context", "pipeline")
     roles = {"up_EDF": "expert", "down_EFD": "expert"}
     starts = {"down_EFD": "residual"}
 

@@ -18,6 +18,7 @@ class PreNorm(nn.Module):
     Xiong et al. 2020, arXiv:2002.04745, figure 1b; Radford et al. 2019 (GPT-2), section 2.3
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
     normalised = False  # what it gives; the model adds a norm at its end
 
     def __init__(
@@ -46,6 +47,7 @@ class PostNorm(nn.Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.1; Radford et al. 2018 (GPT-1)
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
     normalised = True
 
     def __init__(
@@ -73,6 +75,7 @@ class Parallel(nn.Module):
     x += attention(norm_1(x)) + feedforward(norm_2(x))      Black et al. 2022, arXiv:2204.06745, section 2.1
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
     normalised = False
 
     def __init__(

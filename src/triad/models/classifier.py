@@ -23,6 +23,7 @@ class Classifier(nn.Module):
     encoder and the last state of a model that reads forward.
     """
 
+    splits = ("expert",)
     roles = {"head.weight": "head"}
 
     def __init__(self, body: Any, labels: int, pool: Callable | None, dropout: float):
@@ -53,6 +54,8 @@ class Classifier(nn.Module):
 
 class Hidden(nn.Module):
     """In the place of a readout: the hidden states themselves."""
+
+    splits = ("expert",)
 
     def forward(self, hidden_BTD: Tensor, weight_VD: Tensor, loss: Callable | None) -> Tensor:
         return hidden_BTD

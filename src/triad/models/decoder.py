@@ -27,7 +27,9 @@ class Decoder(nn.Module):
     Raises ValueError for more tokens than `context`.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
     roles = {"head.weight": "head"}
+    before, behind = ("embedding", "position"), ("norm", "head")  # the parts that embed and read use
 
     def __init__(
         self,

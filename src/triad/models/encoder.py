@@ -27,6 +27,8 @@ class Encoder(nn.Module):
     the blocks, or null. Raises ValueError for more tokens than `context`.
     """
 
+    splits = ("expert",)
+
     def __init__(
         self,
         vocab_size: int,
@@ -104,6 +106,8 @@ class EncoderBlock(nn.Module):
     x_BTD and who is visible, mask_B11S (and for a layer of experts tokens_BT and which of them are real) ->
     x_BTD and the Routing of a layer of experts, else None.
     """
+
+    splits = ("expert",)
 
     def __init__(
         self,

@@ -30,6 +30,8 @@ class EncoderDecoder(nn.Module):
     `residual`, `attention` or `feedforward`. Raises ValueError for more tokens than `context`.
     """
 
+    splits = ("expert",)
+
     def __init__(
         self,
         vocab_size: int,
@@ -143,6 +145,8 @@ def _joined(
 class Stack(nn.Module):
     """Blocks, and what stands before and behind them: places and dropout, a last norm."""
 
+    splits = ("expert",)
+
     def __init__(
         self,
         blocks: list[nn.Module],
@@ -173,6 +177,8 @@ class DecoderBlock(nn.Module):
     x_BTD and its mask, memory_BSD and its mask, tokens_BT and which of them are real, for a layer of experts
     (and the caches of both) -> x_BTD and the Routing of a layer of experts, else None.
     """
+
+    splits = ("expert",)
 
     def __init__(
         self,

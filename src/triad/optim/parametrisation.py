@@ -1,7 +1,6 @@
 """How initial weights and learning rates depend on a model's width."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 
@@ -78,14 +77,8 @@ def scores(base: nn.Module, model: nn.Module) -> dict[str, float]:
     """What makes q^T k / sqrt(H) fall as q^T k / H does, by the parameters it goes to."""
     found = {}
     for name, layer in model.named_modules():
-        if isinstance(getattr(layer, "q", None), nn.Linear) and hasattr(layer, "k"):
-            small, large = _head_size(base.get_submodule(name)), _head_size(layer)
-            gains = getattr(layer, "q_norm", nn.Identity()).parameters()
-            owner = "q" if next(gains, None) is None else "q_norm"
+        if hasattr(layer, "find_queries"):
+            (_, small), (owner, large) = base.get_submodule(name).find_queries(), layer.find_queries()
             parts = layer.get_submodule(owner).named_parameters(f"{name}.{owner}")
             found |= {part: (small / large) ** 0.5 for part, _ in parts}
     return found
-
-
-def _head_size(layer: Any) -> int:
-    return getattr(layer, "head_size", None) or layer.q.out_features // layer.heads

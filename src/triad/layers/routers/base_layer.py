@@ -24,6 +24,7 @@ class BaseLayer(nn.Module):
     auction comes near; where E does not divide T an expert has at most T / E, rounded up.
     """
 
+    splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
 
     top_k = 1

@@ -20,6 +20,7 @@ class ExpertChoice(nn.Module):
     Raises ValueError for capacity <= 0.
     """
 
+    splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
 
     def __init__(self, width: int, experts: int, capacity: float) -> None:

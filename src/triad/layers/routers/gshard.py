@@ -27,6 +27,7 @@ class GShard(nn.Module):
     ValueError for capacity <= 0, for fewer than 2 experts and, in training, without tokens_BT.
     """
 
+    splits = ("tensor", "expert")
     roles = {"weight": "router"}
 
     top_k = 2

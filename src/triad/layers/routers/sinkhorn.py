@@ -23,6 +23,7 @@ class Sinkhorn(nn.Module):
     iterations < 1.
     """
 
+    splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
 
     top_k = 1

@@ -22,6 +22,7 @@ class Switch(nn.Module):
     ValueError for capacity <= 0.
     """
 
+    splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
 
     top_k = 1

@@ -22,6 +22,7 @@ class TopK(nn.Module):
     eq. 5. Raises ValueError unless 1 <= top_k <= experts.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
     roles = {"weight": "router"}
 
     def __init__(
