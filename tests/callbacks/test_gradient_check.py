@@ -23,6 +23,7 @@ class Run:
     def __init__(self, **options: Any) -> None:
         torch.manual_seed(0)
         self.model = torch.nn.ModuleDict({"q": torch.nn.Linear(3, 3), "head": torch.nn.Linear(3, 2, False)})
+        self.model.roles = {"head.weight": "head"}
         self.update = Update(Unpenalized(), Norm(None), Standard(), [])
         self.task = SimpleNamespace(bare=lambda: self.model, update=self.update)
         self.logged: list[dict] = []

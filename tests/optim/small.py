@@ -30,6 +30,7 @@ def model() -> nn.Module:
         "head": nn.Linear(6, 7, bias=False),
     }
     made = nn.ModuleDict(parts).double()
+    made.roles = {"head.weight": "head"}
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in made.parameters():

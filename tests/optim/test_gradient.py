@@ -17,6 +17,7 @@ def model(dtype: torch.dtype = torch.float64) -> nn.Module:
     torch.manual_seed(0)
     parts = {"embedding": nn.Embedding(5, 4), "q": nn.Linear(4, 3), "head": nn.Linear(3, 5, bias=False)}
     made = nn.ModuleDict(parts).to(dtype)
+    made.roles = {"head.weight": "head"}
     for parameter in made.parameters():
         parameter.grad = torch.randn_like(parameter)
     return made

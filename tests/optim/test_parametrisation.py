@@ -8,8 +8,9 @@ import torch
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.coordinates import growth, measured
+from triad.layers.parameters import declared
+from triad.optim.initialise import standard_deviation
 from triad.optim.parametrisation import MuP
-from triad.optim.roles import roles
 
 
 def made(*words: str, width: int):
@@ -25,11 +26,14 @@ def test_rates_and_initial_weights_are_the_tables(model: str) -> None:
         mup = MuP(64)
         large, small = make(), make(width=64)
         mup.fit(large, make)
-    kind = roles(large)
+    said = declared(large)
+    kind = {name: role for name, (role, _) in said.items()}
     for name, weight in large.named_parameters():
         base = small.get_parameter(name)
-        std = large.initial(role=kind[name], name=name, shape=tuple(weight.shape), depth=large.depth)
-        at_base = small.initial(role=kind[name], name=name, shape=tuple(base.shape), depth=large.depth)
+        std, at_base = 1.0, 1.0
+        if isinstance(said[name].start, str):
+            std = standard_deviation(large, said[name], weight.shape)
+            at_base = standard_deviation(small, said[name], base.shape)
         if kind[name] in ("head", "router"):  # output: one side grows, by 4
             assert mup.scale(name) * std == pytest.approx(at_base / 4)
             assert mup.rate(name) == 1 / 4

@@ -10,7 +10,6 @@ from triad.checkpoints.tensors import weights
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.top_k import TopK
-from triad.models.count import _idle
 from triad.optim.initialise import initialise
 from triad.optim.rebalance import Rebalance
 from triad.optim.roles import roles
@@ -55,7 +54,7 @@ def test_the_bias_is_kept_and_is_no_weight():
     assert "0.router.bias" not in roles(layers)
     assert layers.bfloat16()[0].router.bias.dtype == torch.float32
     assert layers.double()[0].router.bias.dtype == torch.float64
-    assert _idle(layers[0]) == 3 * 3 * 4 * 4
+    assert layers[0].idle_parameters() == 3 * 3 * 4 * 4
 
 
 def test_a_run_logs_what_its_routers_did_and_keeps_the_bias(train, text: Path, tmp_path: Path) -> None:

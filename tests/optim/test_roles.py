@@ -1,5 +1,6 @@
 from functools import partial
 
+import pytest
 import torch
 
 from triad.layers.moe import MixtureOfExperts
@@ -24,6 +25,37 @@ def test_each_parameter_has_its_role():
         "0.shared.up.weight": "matrix",
         "0.shared.down.weight": "matrix",
     }
+
+
+class StateSpace(torch.nn.Module):
+    roles = {"A_log": "state"}
+    starts = {"scale": 1e-4}
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.empty(6))
+        self.A_log = torch.nn.Parameter(torch.empty(6, 4))
+        self.conv = torch.nn.Conv1d(6, 6, 4, groups=6)
+
+
+def test_states_and_convolutions_are_no_matrices_and_no_experts():
+    model = torch.nn.Sequential(StateSpace())
+    assert roles(model) == {
+        "0.scale": "vector",
+        "0.A_log": "state",
+        "0.conv.weight": "convolution",
+        "0.conv.bias": "vector",
+    }
+    decaying, still = decay_groups(model, 0.1)
+    assert decaying["roles"] == ["convolution"]
+    assert still["roles"] == ["vector", "state", "vector"]
+
+
+def test_a_table_of_numbers_that_nobody_declares_is_refused():
+    layer = torch.nn.Module()
+    layer.table = torch.nn.Parameter(torch.empty(2, 3))
+    with pytest.raises(ValueError, match=r"0\.table: Module does not declare it"):
+        roles(torch.nn.Sequential(layer))
 
 
 def test_recurrent_biases_are_vectors_and_the_head_is_the_head():

@@ -15,6 +15,7 @@ from triad.layers.feedforward import SwiGLU
 from triad.layers.latent_attention import LatentAttention
 from triad.layers.mask import ALiBi
 from triad.layers.norm import RMSNorm
+from triad.layers.parameters import whole
 from triad.layers.position import Rotary
 from triad.layers.residual import PreNorm
 from triad.models.decoder import Decoder
@@ -50,7 +51,30 @@ def feedforward(width: int) -> SwiGLU:
     return SwiGLU(width, 24, bias=True, dropout=0.0)
 
 
-def decoder(over_time: bool | None, attention: Callable = attention) -> Decoder:
+def counted(shape: torch.Size, _: torch.Generator) -> torch.Tensor:
+    return torch.arange(1, shape[0] + 1) / shape[0]
+
+
+class ScaledHidden(nn.Module):
+    """A layer that strategies have never seen: a gain on each hidden unit, a scale behind the sum."""
+
+    splits = ("tensor",)
+    starts = {"down.weight": "residual", "gain": counted, "scale": counted}
+    cuts = {"up": "outputs", "gain": 0, "down": "inputs", "scale": None}
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(width, 12), nn.Linear(12, width)
+        self.gain, self.scale = nn.Parameter(torch.empty(12)), nn.Parameter(torch.empty(width))
+        self.held = whole
+
+    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
+        return self.scale * self.down(self.up(x_BTD).relu() * self.held(self.gain))
+
+
+def decoder(
+    over_time: bool | None, attention: Callable = attention, feedforward: Callable = feedforward
+) -> Decoder:
     """Small, in double precision, cut unless `over_time` is None; its weights depend on names only."""
     with torch.device("meta"):
         norm = lambda width: RMSNorm(width, 1e-5)  # noqa: E731
@@ -92,6 +116,16 @@ def logits_are_the_whole_models_with_and_without_cache(model: Decoder, whole: De
     torch.testing.assert_close(torch.cat(steps, 1), expected_BTV)
 
 
+def gradients_of_a_layer_are_the_whole_layers(model: Decoder, whole: Decoder) -> None:
+    for layers in (model, whole):
+        x_BTD = torch.arange(64, dtype=torch.float64).sin().view(1, 4, 16)
+        layers.blocks[0](x_BTD)[0].cos().sum().backward()
+    for name in ("up.weight", "up.bias", "gain", "down.weight", "down.bias", "scale"):
+        gradient = model.blocks[0].feedforward.get_parameter(name).grad
+        gradient = gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+        torch.testing.assert_close(gradient, whole.blocks[0].feedforward.get_parameter(name).grad)
+
+
 if __name__ == "__main__":
     dist.init_process_group("gloo")
     for over_time in (False, True):
@@ -100,4 +134,9 @@ if __name__ == "__main__":
         a_block_sends_two_messages_each_way(model, over_time)
         logits_are_the_whole_models_with_and_without_cache(model, decoder(None))
         logits_are_the_whole_models_with_and_without_cache(decoder(over_time, latent), decoder(None, latent))
+    model, whole_model = decoder(False, feedforward=ScaledHidden), decoder(None, feedforward=ScaledHidden)
+    assert model.blocks[0].feedforward.gain.to_local().shape == (6,)
+    gradients_of_a_layer_are_the_whole_layers(model, whole_model)
+    logits_are_the_whole_models_with_and_without_cache(model, whole_model)
+    logits_are_the_whole_models_with_and_without_cache(decoder(True, feedforward=ScaledHidden), whole_model)
     depart(0)

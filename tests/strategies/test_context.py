@@ -19,6 +19,7 @@ from triad.layers.mask import ALiBi, Window
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.position import Learned, LearnedBehindPadding, PartialRotary, Rotary
 from triad.layers.routers.top_k import TopK
+from triad.layers.sinusoidal import Sinusoidal
 from triad.strategies import context
 
 B, S, D = 2, 12, 16
@@ -78,7 +79,11 @@ def layers() -> None:
     """Outputs and, summed over processes, gradients."""
     whole, mesh = torch.randn(B, S, D, dtype=torch.float64), init_device_mesh("cpu", (2,))
     weighed = (lambda: attention(mask=lambda: Window(5))), (lambda: attention(plain, lambda: ALiBi(4)))
-    positions = (lambda: made(Learned(S, D))), (lambda: made(LearnedBehindPadding(S, D, 2)))
+    positions = (
+        (lambda: made(Learned(S, D))),
+        (lambda: made(LearnedBehindPadding(S, D, 2))),
+        (lambda: Sinusoidal(S, D)),
+    )
     shifted = lambda: attention(key_shift=partial(KeyShift, fraction=0.5))  # noqa: E731
     for make in (attention, lambda: attention(plain), shifted, *weighed, *positions, latent, experts):
         one, two = make(), make()

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from triad.callbacks.checkpoint import Checkpoint
+from triad.layers.parameters import ROLES, plain_name
 from triad.optim.gradient import Gradient
-from triad.optim.initialise import plain_name
-from triad.optim.roles import ROLES, roles
+from triad.optim.roles import roles
 
 
 class GradientCheck(Callback):

@@ -108,6 +108,17 @@ def attribute(target: str, name: str) -> Any:
 
 
 @cache
+def literals(target: str) -> tuple[str, ...]:
+    """The words of `name = Literal[...]` in a module."""
+    module, name = _module(target.rpartition(".")[0])[0], target.rpartition(".")[2]
+    for statement in module.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Subscript(slice=words)) if found == name:
+                return ast.literal_eval(words)
+    raise LookupError(f"{target} does not exist")
+
+
+@cache
 def is_class(target: str) -> bool:
     """Whether a dotted name is a class and not a function."""
     return isinstance(_definition(target)[1], ast.ClassDef)

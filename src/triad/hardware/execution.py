@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,7 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 from triad.hardware.autotune import Measured, attend
 from triad.hardware.device import compute_dtype
 from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32, to_fp8
-from triad.layers.attention import Attention, flash, plain
-from triad.layers.latent_attention import LatentAttention
+from triad.layers.attention import flash, plain
 
 PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it only flash is thinkable
 KERNELS = {"flash": flash, "plain": plain}
@@ -91,13 +90,12 @@ class Hardware:
         return precision
 
     def _fastest(
-        self, measured: Measured, modules: list[nn.Module], rows: int, context: int, dtype: torch.dtype
+        self, measured: Measured, modules: list[Any], rows: int, context: int, dtype: torch.dtype
     ) -> str:
-        layers = [module for module in modules if isinstance(module, Attention)]
+        layers = [module for module in modules if hasattr(module, "measured_heads")]
         if not layers:
             return "flash"  # nothing to choose
-        size = layers[0].head_size
-        shape = (min(self.micro_batch_size or rows, rows), context, layers[0].q.out_features // size, size)
+        shape = (min(self.micro_batch_size or rows, rows), context, *layers[0].measured_heads())
         if shape[0] * shape[1] ** 2 * shape[2] * dtype.itemsize > PLAIN_LIMIT_BYTES:
             return "flash"  # which does not keep the scores
         return measured.fastest(
@@ -109,14 +107,15 @@ class Hardware:
         )
 
     def tune(self, model: nn.Module) -> None:
-        """Set the kernels, checkpoint and compile each block in place (parameter names stay)."""
+        """Set the kernel of layers that have one, checkpoint and compile blocks in place (names stay)."""
         if self.fp8:
             to_fp8(model)
         if self.recurrent_fp32:
             recurrent_to_fp32(model)
         for module in model.modules():
-            if isinstance(module, Attention | LatentAttention):
-                module.kernel = KERNELS[self.attention]
+            if hasattr(module, "kernel"):
+                layer: Any = module
+                layer.kernel = KERNELS[self.attention]
         for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
             for block in stack:
                 if self.checkpointing:

@@ -25,6 +25,10 @@ class Attention(nn.Module):
     may be replaced from outside: same result, another speed. Raises ValueError if heads do not divide.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+    starts = {"q.weight": "query", "out.weight": "residual"}
+    cuts = {"q": "outputs", "k": "outputs", "v": "outputs", "out": "inputs"}
+
     def __init__(
         self,
         width: int,
@@ -68,10 +72,23 @@ class Attention(nn.Module):
         y_BNTH = self.kernel(q_BNTH, k_BKSH, v_BKSH, self.dropout.p if self.training else 0.0, self.mask)
         return self.dropout(self.out(y_BNTH.transpose(1, 2).flatten(-2)))
 
-    @property
-    def attending(self) -> int:
-        """The width of all heads: what each token costs for each that it sees."""
-        return self.q.out_features
+    def pieces(self) -> dict[str, int]:
+        """What slices must divide."""
+        size = self.head_size
+        return {"heads": self.q.out_features // size, "kv_heads": self.k.out_features // size}
+
+    def flops_per_token(self, context: int) -> int:
+        """Of a token's products with so many keys and values, forward and backward."""
+        return 12 * self.q.out_features * context
+
+    def find_queries(self) -> tuple[str, int]:
+        """The part that scores are linear in, and the size of a head."""
+        gains = next(self.q_norm.parameters(), None)
+        return "q" if gains is None else "q_norm", self.head_size
+
+    def measured_heads(self) -> tuple[int, int]:
+        """How many heads of which size the kernel works on: what its choice is measured with."""
+        return self.q.out_features // self.head_size, self.head_size
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
         # the number of heads is inferred: under tensor parallelism only some of them live here

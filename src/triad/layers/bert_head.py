@@ -22,6 +22,8 @@ class Transform(nn.Module):
     hidden_BTD -> hidden_BTD. `norm(D)` makes the norm.
     """
 
+    splits = ("expert",)
+
     def __init__(self, width: int, norm: Callable):
         super().__init__()
         self.dense = nn.Linear(width, width)
@@ -37,6 +39,9 @@ class BiasedReadout(Readout):
     hidden_BTD, weight_VD -> logits_BTV, or with `loss` what loss(hidden_BTD, weight_VD, vocabulary=, bias_V=)
     gives.
     """
+
+    splits = ("expert",)
+    starts = {"bias": 0.0}
 
     def __init__(self, vocab_size: int):
         super().__init__()
@@ -56,6 +61,8 @@ class Pooler(nn.Module):
     hidden_BTD -> pooled_BD.
     """
 
+    splits = ("expert",)
+
     def __init__(self, width: int):
         super().__init__()
         self.dense = nn.Linear(width, width)
@@ -72,6 +79,8 @@ class NextSentence(nn.Module):
     hidden_BTD -> logits_B2: of one that follows, and of one that does not, as in its published code. It
     stands in the place of an encoder's `pooler`.
     """
+
+    splits = ("expert",)
 
     def __init__(self, width: int):
         super().__init__()

@@ -16,6 +16,10 @@ class GELU(nn.Module):
     x_BTD -> y_BTD. `hidden` null: 4 times the width. GPT-2 takes `approximate: tanh`.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+    starts = {"down.weight": "residual"}
+    cuts = {"up": "outputs", "down": "inputs"}
+
     def __init__(
         self, width: int, hidden: int | None, bias: bool, dropout: float, approximate: Literal["none", "tanh"]
     ):
@@ -37,6 +41,10 @@ class ReLU(nn.Module):
 
     x_BTD -> y_BTD. `hidden` null: 4 times the width.
     """
+
+    splits = ("tensor", "context", "pipeline", "expert")
+    starts = {"down.weight": "residual"}
+    cuts = {"up": "outputs", "down": "inputs"}
 
     def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
         super().__init__()
@@ -62,6 +70,10 @@ class SwiGLU(nn.Module):
     x_BTD -> y_BTD. `hidden` null: 8/3 of the width, rounded up to 64.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+    starts = {"down.weight": "residual"}
+    cuts = {"gate": "outputs", "up": "outputs", "down": "inputs"}
+
     def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
         super().__init__()
         hidden = hidden or gated_hidden(width)
@@ -82,6 +94,10 @@ class ReLUSquared(nn.Module):
 
     x_BTD -> y_BTD. `hidden` null: 4 times the width.
     """
+
+    splits = ("tensor", "context", "pipeline", "expert")
+    starts = {"down.weight": "residual"}
+    cuts = {"up": "outputs", "down": "inputs"}
 
     def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
         super().__init__()

@@ -24,6 +24,9 @@ class FullAttention(nn.Module):
     ValueError if heads do not divide the width and no head size is given.
     """
 
+    splits = ("expert",)
+    starts = {"q.weight": "query", "out.weight": "residual"}
+
     def __init__(
         self,
         width: int,
@@ -62,10 +65,13 @@ class FullAttention(nn.Module):
         memory_BSD = lowered(memory_BSD)
         return self._heads(self.k(memory_BSD)), self._heads(self.v(memory_BSD))
 
-    @property
-    def attending(self) -> int:
-        """The width of all heads: what each token costs for each that it sees."""
-        return self.q.out_features
+    def find_queries(self) -> tuple[str, int]:
+        """The part that scores are linear in, and the size of a head."""
+        return "q", self.q.out_features // self.heads
+
+    def flops_per_token(self, context: int) -> int:
+        """Of a token's products with so many keys and values, forward and backward."""
+        return 12 * self.q.out_features * context
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
         return x_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -1,42 +1,47 @@
-"""Rules for initial weights: pure functions of what a parameter is, giving a standard deviation."""
+"""Rules for initial weights: pure functions of what a parameter is, giving a standard deviation.
+
+`role` and `part` are what its layer says: triad.layers.parameters. `depth` is the model's.
+"""
 
 from typing import Literal
 
+from triad.layers.parameters import fans
 
-def normal(role: str, name: str, shape: tuple[int, ...], depth: int, std: float) -> float:
+
+def normal(role: str, part: str, shape: tuple[int, ...], depth: int, std: float) -> float:
     """N(0, std); the outputs added to the residual stream by each of the 2 x depth parts are made smaller.
 
     std / sqrt(2 depth) for those      Radford et al. 2019 (GPT-2), section 2.3
     """
-    return std / (2 * depth) ** 0.5 if is_residual(name) else std
+    return std / (2 * depth) ** 0.5 if part == "residual" else std
 
 
-def plain_normal(role: str, name: str, shape: tuple[int, ...], depth: int, std: float) -> float:
+def plain_normal(role: str, part: str, shape: tuple[int, ...], depth: int, std: float) -> float:
     """N(0, std) for all      Devlin et al. 2018 (BERT), arXiv:1810.04805; deviates: not cut off at 2 std."""
     return std
 
 
-def glorot(role: str, name: str, shape: tuple[int, ...], depth: int) -> float:
+def glorot(role: str, part: str, shape: tuple[int, ...], depth: int) -> float:
     """N(0, 2 / (fan_in + fan_out)), and embeddings N(0, 1 / width).
 
     Glorot and Bengio 2010, eq. 12, as normal; Vaswani et al. 2017, section 3.4 (which scales embeddings)
     """
-    return shape[-1] ** -0.5 if role == "embedding" else (2 / sum(shape[-2:])) ** 0.5
+    return shape[-1] ** -0.5 if role == "embedding" else (2 / sum(fans(role, shape))) ** 0.5
 
 
-def t5(role: str, name: str, shape: tuple[int, ...], depth: int, head_size: int) -> float:
+def t5(role: str, part: str, shape: tuple[int, ...], depth: int, head_size: int) -> float:
     """N(0, 1 / fan-in); queries smaller, since attention is not scaled; embeddings N(0, 1).
 
     Raffel et al. 2020 (T5), arXiv:1910.10683, as their published code has it. Relative biases N(0, 1 / width)
     with heads x head_size for the width.
     """
     if role == "embedding":
-        return (shape[1] * head_size) ** -0.5 if "relative" in name else 1.0
-    scale = head_size**-0.5 if name.endswith("q.weight") else 1.0
-    return scale * _fan_in(role, shape) ** -0.5
+        return (shape[1] * head_size) ** -0.5 if part == "relative" else 1.0
+    scale = head_size**-0.5 if part == "query" else 1.0
+    return scale * fans(role, shape)[0] ** -0.5
 
 
-def switch(role: str, name: str, shape: tuple[int, ...], depth: int, head_size: int) -> float:
+def switch(role: str, part: str, shape: tuple[int, ...], depth: int, head_size: int) -> float:
     """T5's, with matrices of a tenth of the variance, which steadies routing.
 
         N(0, s / fan-in), s = 0.1      Fedus et al. 2021, arXiv:2101.03961, section 2.4
@@ -44,12 +49,12 @@ def switch(role: str, name: str, shape: tuple[int, ...], depth: int, head_size: 
     Deviates: not cut off at 2 std; embeddings as T5's.
     """
     scale = 1.0 if role == "embedding" else 0.1**0.5
-    return scale * t5(role, name, shape, depth, head_size)
+    return scale * t5(role, part, shape, depth, head_size)
 
 
 def fan_in(
     role: str,
-    name: str,
+    part: str,
     shape: tuple[int, ...],
     depth: int,
     embedding: float,
@@ -64,16 +69,6 @@ def fan_in(
     """
     if role == "embedding":
         return embedding
-    if is_residual(name) or (role == "head" and head == "zero"):
+    if part == "residual" or (role == "head" and head == "zero"):
         return 0.0
-    return _fan_in(role, shape) ** -0.5
-
-
-def _fan_in(role: str, shape: tuple[int, ...]) -> int:
-    """Stacked experts are (experts, in, out), a linear layer's weight is (out, in)."""
-    return shape[1] if role == "expert" else shape[-1]
-
-
-def is_residual(name: str) -> bool:
-    """Whether a parameter is an output projection, `...out.weight`, `...down.weight` or `...down_EFD`."""
-    return any(part in ("out", "down", "down_EFD") for part in name.split("."))
+    return fans(role, shape)[0] ** -0.5

@@ -17,6 +17,8 @@ class KeyShift(nn.Module):
     that turn slowest, so that what is seen depends on distances only.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+
     def __init__(self, head_size: int, fraction: float):
         super().__init__()
         if not 0 <= fraction <= 1 or head_size % 2:

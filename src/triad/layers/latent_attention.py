@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache, flash
 from triad.layers.autocast import lowered
+from triad.layers.parameters import whole
 
 
 class LatentAttention(nn.Module):
@@ -28,6 +29,11 @@ class LatentAttention(nn.Module):
     `kernel`, as in Attention, and `held`, which gives of a weight what is here. Deviates: rotates halves, not
     neighbours, see Rotary; no scaling of long contexts.
     """
+
+    splits = ("tensor", "context", "pipeline", "expert")
+    starts = {"q.weight": "query", "out.weight": "residual"}
+    # the latents are small: every process computes them whole, for its own heads
+    cuts = {"q": "outputs", "kv": "outputs", "out": "inputs"}
 
     def __init__(
         self,
@@ -55,12 +61,19 @@ class LatentAttention(nn.Module):
         self.rotary = rotary(head_size=rotary_size)
         self.dropout = nn.Dropout(dropout)
         self.kernel: Callable = flash
-        self.held: Callable[[Tensor], Tensor] = _whole
+        self.held: Callable[[Tensor], Tensor] = whole
 
-    @property
-    def attending(self) -> int:
-        """What each token costs for each that it sees: P + R for its weight and V for its value, halved."""
-        return self.heads * (self.content_size + self.rotary_size + self.value_size) // 2
+    def pieces(self) -> dict[str, int]:
+        """What slices must divide."""
+        return {"heads": self.heads}
+
+    def find_queries(self) -> tuple[str, int]:
+        """The part that scores are linear in, and the size of a head."""
+        return "q", self.content_size + self.rotary_size
+
+    def flops_per_token(self, context: int) -> int:
+        """Of a token's products with so many keys, of P + R, and values, of V, forward and backward."""
+        return 12 * (self.heads * (self.content_size + self.rotary_size + self.value_size) // 2) * context
 
     def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         x_BTD = lowered(x_BTD)
@@ -99,7 +112,3 @@ class LatentAttention(nn.Module):
 
     def _attend(self, q_BNTH: Tensor, k_BKSH: Tensor, v_BKSV: Tensor) -> Tensor:
         return self.kernel(q_BNTH, k_BKSH, v_BKSV, self.dropout.p if self.training else 0.0)
-
-
-def _whole(weight: Tensor) -> Tensor:
-    return weight

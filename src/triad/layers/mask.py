@@ -21,6 +21,8 @@ class Window(nn.Module):
     behind the window. Raises ValueError for a window without room for the token itself.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+
     def __init__(self, size: int):
         super().__init__()
         if size < 1:
@@ -42,14 +44,19 @@ class ALiBi(nn.Module):
         Press et al. 2021, arXiv:2108.12409, section 3
 
     q_BNTH and the number of keys -> mask_NTS. Where N is no power of two: the slopes of the next lower one
-    and then every other slope of the next higher one, as in their code and in BLOOM. The attribute `first`
-    may be replaced from outside: it is the first of the `heads` that live here.
+    and then every other slope of the next higher one, as in their code and in BLOOM.
     """
+
+    splits = ("tensor", "context", "pipeline", "expert")
 
     def __init__(self, heads: int):
         super().__init__()
         self.heads = heads
-        self.first = 0
+        self.first = 0  # of the heads that live here
+
+    def slice_heads(self, rank: int, ranks: int) -> None:
+        """From now on only a slice of the heads lives here."""
+        self.first = rank * self.heads // ranks
 
     def forward(self, q_BNTH: Tensor, keys: int) -> Tensor:
         exact = torch.promote_types(q_BNTH.dtype, torch.float32)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from triad.layers.autocast import lowered
 from triad.layers.feedforward import SwiGLU, gated_hidden
+from triad.layers.parameters import whole
 from triad.layers.routing import Routing
 
 
@@ -27,6 +28,8 @@ class MixtureOfExperts(nn.Module):
     compare at equal FLOPs.
     `expert(width, hidden, experts)` makes them all; null: Experts, below. The router works in fp32.
     """
+
+    splits = ("tensor", "context", "pipeline", "expert")
 
     def __init__(
         self,
@@ -54,30 +57,39 @@ class MixtureOfExperts(nn.Module):
             y_BTD = y_BTD + self.shared(x_BTD)
         return y_BTD, told
 
+    def idle_parameters(self) -> int:
+        """How many parameters a token does not meet, on average: those of the experts it is not sent to."""
+        weights, met = list(self.experts.parameters()), self.router.top_k
+        return sum(round(weight[0].numel() * (len(weight) - met)) for weight in weights)
+
 
 class Experts(nn.Module):
     """E SwiGLU networks, their weights stacked; row r of x goes through the expert whose share of the rows it
     lies in.
 
-    x_RD sorted by expert and end_E (the row after each expert's last) -> y_RD.
+    x_RD sorted by expert and end_E (the row after each expert's last) -> y_RD. The attribute `held` may be
+    replaced from outside: it gives of a weight what is here.
     """
+
+    splits = ("tensor", "context", "pipeline", "expert")
+    roles = {"gate_EDF": "expert", "up_EDF": "expert", "down_EFD": "expert"}
+    starts = {"down_EFD": "residual"}
+    cuts = {"gate_EDF": 2, "up_EDF": 2, "down_EFD": 1}
 
     def __init__(self, width: int, hidden: int, experts: int):
         super().__init__()
         self.gate_EDF = nn.Parameter(torch.empty(experts, width, hidden))
         self.up_EDF = nn.Parameter(torch.empty(experts, width, hidden))
         self.down_EFD = nn.Parameter(torch.empty(experts, hidden, width))
+        self.held: Callable[[Tensor], Tensor] = whole
 
     def forward(self, x_RD: Tensor, end_E: Tensor) -> Tensor:
-        return each_through_its_expert(x_RD, end_E, self.gate_EDF, self.up_EDF, self.down_EFD)
+        weights = (lowered(self.held(weight)) for weight in (self.gate_EDF, self.up_EDF, self.down_EFD))
+        return (loop if on_cpu(x_RD) else grouped)(x_RD, end_E, *weights)
 
-
-def each_through_its_expert(
-    x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor
-) -> Tensor:
-    """What a layer of experts computes, with all of its weights or those of some experts."""
-    weights = lowered(gate_EDF), lowered(up_EDF), lowered(down_EFD)
-    return (loop if on_cpu(x_RD) else grouped)(x_RD, end_E, *weights)
+    def pieces(self) -> dict[str, int]:
+        """What slices must divide."""
+        return {"hidden": self.gate_EDF.shape[-1]}
 
 
 def grouped(x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor) -> Tensor:

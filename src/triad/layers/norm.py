@@ -16,6 +16,8 @@ class RMSNorm(nn.RMSNorm):
     (forward and backward, 16 x 256 x 256 fp32, 2 threads; bf16 1.3 instead of 3.8).
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+
     def __init__(self, width: int, eps: float):
         super().__init__(width, eps=eps)
         self.weight: nn.Parameter
@@ -35,6 +37,9 @@ class AllHeadsRMSNorm(nn.Module):
     x_...NH -> y_...NH; the gain is one vector of N H. Needs all heads in one place, and as many of keys as of
     queries.
     """
+
+    splits = ("context", "pipeline", "expert")
+    starts = {"weight": 1.0}
 
     def __init__(self, head_size: int, heads: int, eps: float):
         super().__init__()

@@ -19,6 +19,8 @@ class Rotary(nn.Module):
     do, not with its neighbour. Raises ValueError for an odd head size.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+
     def __init__(self, head_size: int, base: float):
         super().__init__()
         if head_size % 2:
@@ -52,6 +54,8 @@ class PartialRotary(nn.Module):
     As Rotary. Raises ValueError where the fraction of the head is odd.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+
     def __init__(self, head_size: int, base: float, fraction: float):
         super().__init__()
         self.size = int(head_size * fraction)
@@ -74,6 +78,8 @@ class Llama3Rotary(nn.Module):
 
     As Rotary. `original` is the context before it was lengthened.
     """
+
+    splits = ("tensor", "context", "pipeline", "expert")
 
     def __init__(self, head_size: int, base: float, factor: float, low: float, high: float, original: int):
         super().__init__()
@@ -98,6 +104,9 @@ class Learned(nn.Embedding):
     x_BTD and the position of its first token -> x_BTD + p_TD.
     """
 
+    takes_offset = True
+    splits = ("tensor", "context", "pipeline", "expert")
+
     def __init__(self, context: int, width: int):
         super().__init__(context, width)
 
@@ -111,6 +120,9 @@ class LearnedBehindPadding(nn.Embedding):
     Zhang et al. 2022 (OPT), arXiv:2205.01068, as released: 2 rows. x_BTD and the position of its first token
     -> x_BTD + p_TD.
     """
+
+    takes_offset = True
+    splits = ("tensor", "context", "pipeline", "expert")
 
     def __init__(self, context: int, width: int, reserved: int):
         super().__init__(reserved + context, width)
@@ -126,6 +138,8 @@ class Normalised(nn.LayerNorm):
 
     Le Scao et al. 2022 (BLOOM), arXiv:2211.05100, section 3.2.3. x_BTD -> y_BTD, wherever it stands.
     """
+
+    splits = ("tensor", "context", "pipeline", "expert")
 
     def __init__(self, context: int, width: int, eps: float):
         super().__init__(width, eps=eps)

@@ -21,6 +21,8 @@ class Readout(nn.Module):
     The attribute `vocabulary` may be replaced from outside, when the weight at hand holds some of its rows.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+
     def __init__(self) -> None:
         super().__init__()
         self.vocabulary: Vocabulary = WHOLE

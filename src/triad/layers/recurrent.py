@@ -14,6 +14,9 @@ class Recurrent(nn.Module):
     x_BTD (and the cache, which holds the state as k and v) -> y_BTD.
     """
 
+    splits = ("pipeline", "expert")
+    starts = {"out.weight": "residual"}
+
     def __init__(self, width: int, dropout: float):
         super().__init__()
         self.recurrent = nn.LSTM(width, width, batch_first=True)

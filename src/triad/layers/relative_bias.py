@@ -18,6 +18,9 @@ class RelativeBias(nn.Embedding):
     serves all layers of a stack.
     """
 
+    splits = ("expert",)
+    starts = {"weight": "relative"}
+
     def __init__(self, heads: int, buckets: int, distance: int, bidirectional: bool):
         super().__init__(buckets, heads)
         self.distance, self.bidirectional = distance, bidirectional

@@ -17,6 +17,10 @@ class ReLUExperts(nn.Module):
     dropout within an expert.
     """
 
+    splits = ("context", "pipeline")
+    roles = {"up_EDF": "expert", "down_EFD": "expert"}
+    starts = {"down_EFD": "residual"}
+
     def __init__(self, width: int, hidden: int, experts: int):
         super().__init__()
         self.up_EDF = nn.Parameter(torch.empty(experts, width, hidden))

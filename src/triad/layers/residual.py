@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
-from triad.layers.moe import MixtureOfExperts
 
 
 class PreNorm(nn.Module):
@@ -19,6 +18,7 @@ class PreNorm(nn.Module):
     Xiong et al. 2020, arXiv:2002.04745, figure 1b; Radford et al. 2019 (GPT-2), section 2.3
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
     normalised = False  # what it gives; the model adds a norm at its end
 
     def __init__(
@@ -47,6 +47,7 @@ class PostNorm(nn.Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.1; Radford et al. 2018 (GPT-1)
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
     normalised = True
 
     def __init__(
@@ -74,6 +75,7 @@ class Parallel(nn.Module):
     x += attention(norm_1(x)) + feedforward(norm_2(x))      Black et al. 2022, arXiv:2204.06745, section 2.1
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
     normalised = False
 
     def __init__(
@@ -96,5 +98,5 @@ class Parallel(nn.Module):
 
 def through(feedforward: nn.Module, x_BTD: Tensor, *given: Tensor | None) -> tuple[Tensor, Any]:
     """What a feed-forward part gives, with None where it routes nothing; `given` is for routers alone."""
-    y = feedforward(x_BTD, *given) if isinstance(feedforward, MixtureOfExperts) else feedforward(x_BTD)
+    y = feedforward(x_BTD, *given) if hasattr(feedforward, "router") else feedforward(x_BTD)
     return y if isinstance(y, tuple) else (y, None)

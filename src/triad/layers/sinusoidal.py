@@ -14,6 +14,9 @@ class Sinusoidal(nn.Module):
     bounds nothing here. Raises ValueError for an odd width.
     """
 
+    takes_offset = True
+    splits = ("tensor", "context", "pipeline", "expert")
+
     def __init__(self, context: int, width: int):
         super().__init__()
         if width % 2:

@@ -14,6 +14,8 @@ class PreNorm(nn.Module):
     leave(x_BTD, f(enter(x_BTD))) -> x_BTD.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+
     def __init__(self, norm: nn.Module):
         super().__init__()
         self.norm = norm
@@ -34,6 +36,8 @@ class PostNorm(nn.Module):
 
     leave(x_BTD, f(enter(x_BTD))) -> x_BTD.
     """
+
+    splits = ("tensor", "context", "pipeline", "expert")
 
     def __init__(self, norm: nn.Module):
         super().__init__()

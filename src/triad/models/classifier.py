@@ -23,6 +23,9 @@ class Classifier(nn.Module):
     encoder and the last state of a model that reads forward.
     """
 
+    splits = ("expert",)
+    roles = {"head.weight": "head"}
+
     def __init__(self, body: Any, labels: int, pool: Callable | None, dropout: float):
         super().__init__()
         self.vocab_size, self.width, self.depth = body.vocab_size, body.width, body.depth
@@ -51,6 +54,8 @@ class Classifier(nn.Module):
 
 class Hidden(nn.Module):
     """In the place of a readout: the hidden states themselves."""
+
+    splits = ("expert",)
 
     def forward(self, hidden_BTD: Tensor, weight_VD: Tensor, loss: Callable | None) -> Tensor:
         return hidden_BTD

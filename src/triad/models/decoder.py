@@ -28,6 +28,9 @@ class Decoder(nn.Module):
     """
 
     sees = "past"
+    splits = ("tensor", "context", "pipeline", "expert")
+    roles = {"head.weight": "head"}
+    before, behind = ("embedding", "position"), ("norm", "head")  # the parts that embed and read use
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class Encoder(nn.Module):
     """
 
     sees = "both sides"
+    splits = ("expert",)
 
     def __init__(
         self,
@@ -106,6 +107,8 @@ class EncoderBlock(nn.Module):
     x_BTD and who is visible, mask_B11S (and for a layer of experts tokens_BT and which of them are real) ->
     x_BTD and the Routing of a layer of experts, else None.
     """
+
+    splits = ("expert",)
 
     def __init__(
         self,

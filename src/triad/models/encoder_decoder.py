@@ -31,6 +31,7 @@ class EncoderDecoder(nn.Module):
     """
 
     sees = "source"
+    splits = ("expert",)
 
     def __init__(
         self,
@@ -145,6 +146,8 @@ def _joined(
 class Stack(nn.Module):
     """Blocks, and what stands before and behind them: places and dropout, a last norm."""
 
+    splits = ("expert",)
+
     def __init__(
         self,
         blocks: list[nn.Module],
@@ -175,6 +178,8 @@ class DecoderBlock(nn.Module):
     x_BTD and its mask, memory_BSD and its mask, tokens_BT and which of them are real, for a layer of experts
     (and the caches of both) -> x_BTD and the Routing of a layer of experts, else None.
     """
+
+    splits = ("expert",)
 
     def __init__(
         self,

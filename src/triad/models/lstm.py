@@ -20,6 +20,7 @@ class LSTM(nn.Module):
     """
 
     sees = "past"
+    roles = {"head.weight": "head"}
 
     def __init__(
         self, vocab_size: int, width: int, depth: int, dropout: float, tied: bool, initial: Callable

@@ -27,6 +27,7 @@ class MLP(nn.Module):
     """
 
     sees = "window"
+    roles = {"head.weight": "head"}
 
     def __init__(
         self,

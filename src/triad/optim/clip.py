@@ -6,8 +6,8 @@ Each takes the whole gradient, its norm, and the role of each parameter by name,
 import torch
 from torch import Tensor
 
+from triad.layers.parameters import ROLES, Role
 from triad.optim.gradient import Gradient
-from triad.optim.roles import ROLES, Role
 
 LEAST = 1e-6  # added to norms that something is divided by
 

@@ -7,35 +7,51 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from triad.optim.roles import Role, plain_name, roles
+from triad.layers.parameters import Declared, Start, buffer_starts, declared, plain_name
 
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int, scale: Callable[[str], float] | None = None) -> None:
-    """Fill every parameter in place from (seed, name, index), after the model's own rule `model.initial`.
+    """Fill every parameter and buffer in place from (seed, name, index), as its layer declares it.
 
-    The whole fp32 tensor is drawn on the CPU, one parameter at a time, and each rank keeps its own shard:
-    nothing is sent. Vectors: gains are 1, biases 0; buffers start at 0. `scale` gives a number that a
+    What a layer leaves to the model starts by `model.initial`. The whole fp32 tensor is made on the CPU, one
+    parameter at a time, and each rank keeps its own shard: nothing is sent. `scale` gives a number that a
     parameter is multiplied by, by its name. For a model built on the meta device call `to_empty` first.
     """
-    for name, role in roles(model).items():
+    for name, said in declared(model).items():
         parameter = model.get_parameter(name)
-        full = initial_value(model, seed, plain_name(name), role, parameter.shape)
+        full = _initial(model, seed, plain_name(name), said, parameter.shape)
         if scale is not None and (factor := scale(plain_name(name))) != 1:
             full *= factor
         _copy(parameter, full)
-    for buffer in model.buffers():  # state without a gradient: the bias that balances experts
-        buffer.zero_()
+    for name, start in buffer_starts(model).items():
+        buffer = model.get_buffer(name)
+        buffer.copy_(_made(start, buffer.shape, seed, plain_name(name)))
 
 
-def initial_value(model: Any, seed: int, name: str, role: Role, shape: torch.Size) -> Tensor:
+def standard_deviation(model: Any, said: Declared, shape: tuple[int, ...]) -> float:
+    """What the model's rule gives a parameter whose start is left to it."""
+    return model.initial(role=said.role, part=said.start, shape=tuple(shape), depth=model.depth)
+
+
+def _initial(model: Any, seed: int, name: str, said: Declared, shape: torch.Size) -> Tensor:
     """The whole fp32 tensor that one parameter starts from."""
-    if role == "vector":
-        return torch.full(shape, 1.0 if name.endswith("weight") else 0.0, dtype=torch.float32)
-    std = model.initial(role=role, name=name, shape=tuple(shape), depth=model.depth)
+    if not isinstance(said.start, str):
+        return _made(said.start, shape, seed, name)
+    std = standard_deviation(model, said, shape)
+    return torch.empty(shape, dtype=torch.float32).normal_(0.0, std, generator=_generator(seed, name))
+
+
+def _made(start: Start, shape: torch.Size, seed: int, name: str) -> Tensor:
+    if isinstance(start, int | float):
+        return torch.full(shape, start, dtype=torch.float32)
+    assert not isinstance(start, str), f"{name} is no part of the model that its rule knows"
+    return start(shape, _generator(seed, name))
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
     key = blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(key, "little", signed=True))
-    return torch.empty(shape, dtype=torch.float32).normal_(0.0, std, generator=generator)
+    return torch.Generator().manual_seed(int.from_bytes(key, "little", signed=True))
 
 
 def _copy(parameter: nn.Parameter, full: Tensor) -> None:

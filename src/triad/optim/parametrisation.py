@@ -1,11 +1,11 @@
 """How initial weights and learning rates depend on a model's width."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 
-from triad.optim.roles import plain_name, roles
+from triad.layers.parameters import declared, fans, plain_name
+from triad.optim.initialise import standard_deviation
 
 
 class Standard:
@@ -23,7 +23,7 @@ class MuP:
 
         hidden (both sides grow)      std ~ r_in^-1/2    rate ~ 1 / r_in
         output (the input grows)      std ~ 1 / r_in     rate ~ 1 / r_in
-        input, vectors                std ~ 1            rate ~ 1
+        input, vectors, states             std ~ 1            rate ~ 1
         scores q^T k / H              instead of q^T k / sqrt(H)
         Yang & Hu et al. 2022, arXiv:2203.03466, table 3 and definition 4.1, r_in = fan-in / base fan-in
 
@@ -48,14 +48,13 @@ class MuP:
     def fit(self, model: nn.Module, make: Callable) -> None:
         """Compare a model with that of the base width, which `make(width=)` makes; both may lack storage."""
         base = make(width=self.base_width)
-        kind, rule = roles(model), model.initial
-        for name, parameter in model.named_parameters():
-            small, large = base.get_parameter(name).shape, parameter.shape
-            own = rule(role=kind[name], name=name, shape=tuple(large), depth=model.depth)
-            of_base = rule(role=kind[name], name=name, shape=tuple(small), depth=model.depth)
-            inner = kind[name] not in ("vector", "embedding") and "position" not in name.split(".")
-            wanted, self.rates[name] = scaled(kind[name], small, large) if inner else (1.0, 1.0)
-            self.scales[name] = wanted * of_base / own if own and kind[name] != "vector" else 1.0
+        for name, said in declared(model).items():
+            small, large = base.get_parameter(name).shape, model.get_parameter(name).shape
+            inner = said.role not in ("vector", "embedding", "state")
+            wanted, self.rates[name] = scaled(said.role, small, large) if inner else (1.0, 1.0)
+            self.scales[name] = 1.0
+            if isinstance(said.start, str) and (own := standard_deviation(model, said, large)):
+                self.scales[name] = wanted * standard_deviation(model, said, small) / own
         for name, factor in scores(base, model).items():
             self.scales[name] *= factor
             self.rates[name] *= factor
@@ -71,23 +70,17 @@ class MuP:
 
 def scaled(role: str, small: tuple[int, ...], large: tuple[int, ...]) -> tuple[float, float]:
     """Of a parameter whose shape grows: standard deviation and learning rate, over those of the base."""
-    into, out = (1, 2) if role == "expert" else (-1, -2)
-    grows = large[into] / small[into]
-    return (grows**-0.5 if large[out] != small[out] else 1 / grows), 1 / grows
+    (small_in, small_out), (large_in, large_out) = fans(role, small), fans(role, large)
+    grows = large_in / small_in
+    return (grows**-0.5 if large_out != small_out else 1 / grows), 1 / grows
 
 
 def scores(base: nn.Module, model: nn.Module) -> dict[str, float]:
     """What makes q^T k / sqrt(H) fall as q^T k / H does, by the parameters it goes to."""
     found = {}
     for name, layer in model.named_modules():
-        if isinstance(getattr(layer, "q", None), nn.Linear) and hasattr(layer, "k"):
-            small, large = _head_size(base.get_submodule(name)), _head_size(layer)
-            gains = getattr(layer, "q_norm", nn.Identity()).parameters()
-            owner = "q" if next(gains, None) is None else "q_norm"
+        if hasattr(layer, "find_queries"):
+            (_, small), (owner, large) = base.get_submodule(name).find_queries(), layer.find_queries()
             parts = layer.get_submodule(owner).named_parameters(f"{name}.{owner}")
             found |= {part: (small / large) ** 0.5 for part, _ in parts}
     return found
-
-
-def _head_size(layer: Any) -> int:
-    return getattr(layer, "head_size", None) or layer.q.out_features // layer.heads

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from triad.layers.parameters import ROLES, Role
 from triad.optim.gradient import Gradient
-from triad.optim.roles import ROLES, Role
 
 
 class Unpenalized:

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from triad.layers.parameters import Role
 from triad.optim.gradient import Gradient
-from triad.optim.roles import Role, decay_groups, roles
+from triad.optim.roles import decay_groups, roles
 
 
 class Update:

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh
 
-from triad.layers.attention import Attention
-from triad.layers.latent_attention import LatentAttention
-from triad.layers.moe import MixtureOfExperts, Routing
-from triad.layers.position import Learned, LearnedBehindPadding, Rotary
+from triad.layers.routing import Routing
+from triad.strategies.splits import check_splits
 from triad.strategies.torch_private import all_gather_single, reduce_scatter_single
 
 
@@ -45,19 +43,26 @@ class Zigzag:
 
 
 def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
-    """Make every layer that looks along time see the whole of it, while `on` says that it is split."""
+    """Make every layer that looks along time see the whole of it, while `on` says that it is split.
+
+    What is replaced: a `kernel` of attention (and a `key_shift` before it), `tables` of positions, the
+    forward of what `takes_offset` or has a `router`, and the router's `whole_sequence`. Raises ValueError for
+    a layer that does not say that time may be split.
+    """
     zigzag = Zigzag(mesh)
-    for layer in model.modules():
-        if isinstance(layer, Attention) and layer.key_shift is not None:
+    check_splits(model, "context", mesh.size())
+    for module in model.modules():
+        layer: Any = module
+        if getattr(layer, "key_shift", None) is not None:
             # behind the gathering: the token before may be with another process
             layer.kernel, layer.key_shift = partial(_shifted, layer.key_shift, layer.kernel), None
-        if isinstance(layer, Attention | LatentAttention):
+        if hasattr(layer, "kernel"):
             layer.kernel = partial(_attend, zigzag, layer.kernel)
-        elif isinstance(layer, Rotary):
+        elif hasattr(layer, "tables"):
             layer.tables = partial(_tables, zigzag, layer.tables)
-        elif isinstance(layer, Learned | LearnedBehindPadding):
-            layer.forward = partial(_learned, zigzag, layer.forward)
-        elif isinstance(layer, MixtureOfExperts):
+        elif hasattr(layer, "takes_offset"):
+            layer.forward = partial(_placed, zigzag, layer.forward)
+        elif hasattr(layer, "router"):
             if hasattr(layer.router, "whole_sequence"):
                 layer.router.whole_sequence = partial(_whole_sequence, zigzag)
             layer.forward = partial(_part_of_routing, zigzag, layer.forward)
@@ -110,8 +115,8 @@ def _tables(
     return torch.cat(cos), torch.cat(sin)
 
 
-def _learned(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int = 0) -> Tensor:
-    """The vectors of the positions that are here."""
+def _placed(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int = 0) -> Tensor:
+    """What a layer gives to the positions that are here."""
     if not zigzag.on:
         return forward(x_BTD, offset)
     starts = zigzag.starts(x_BTD.shape[1])

@@ -4,7 +4,9 @@ Shapes: R rows of this process sorted by expert, M rows that arrive here, D widt
 here, P processes of the group.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -13,7 +15,8 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from triad.layers.moe import Experts, each_through_its_expert
+from triad.layers.parameters import holds_experts
+from triad.strategies.splits import check_splits
 
 
 def split(model: nn.Module, mesh: DeviceMesh) -> None:
@@ -21,21 +24,26 @@ def split(model: nn.Module, mesh: DeviceMesh) -> None:
 
     Lepikhin et al. 2020 (GShard), arXiv:2006.16668, section 3.1; Fedus et al. 2021 (Switch),
     arXiv:2101.03961, section 5.5. Deviates: no capacity, so nothing is dropped or padded: as many rows
-    travel as were routed. Raises ValueError if the processes do not divide the experts.
+    travel as were routed. Raises ValueError if the processes do not divide the experts, or for experts that
+    do not say that they may be split.
     """
-    for layer in [module for module in model.modules() if isinstance(module, Experts)]:
-        experts = layer.gate_EDF.shape[0]
-        if experts % mesh.size():
-            raise ValueError(f"strategy.expert={mesh.size()} does not divide the layer's {experts} experts")
-        for name, weight in list(layer.named_parameters()):
+    for module in [module for module in model.modules() if holds_experts(module)]:
+        layer: Any = module
+        check_splits(layer, "expert", mesh.size())
+        for name, weight in list(layer.named_parameters(recurse=False)):
+            if (experts := len(weight)) % mesh.size():
+                raise ValueError(
+                    f"strategy.expert={mesh.size()} does not divide the layer's {experts} experts"
+                )
             part = distribute_tensor(weight.data, mesh, [Shard(0)], src_data_rank=None)
             setattr(layer, name, nn.Parameter(part))
-        layer.forward = partial(_travelling, layer, mesh.get_group())
+        layer.held = _held_here
+        layer.forward = partial(_travelling, layer.forward, mesh.get_group())
 
 
 @torch.compiler.disable  # the number of rows that arrive is known only when they are about to
-def _travelling(layer: Experts, group: dist.ProcessGroup, x_RD: Tensor, end_E: Tensor) -> Tensor:
-    """Experts.forward where the experts live on several processes: the same y_RD.
+def _travelling(forward: Callable, group: dist.ProcessGroup, x_RD: Tensor, end_E: Tensor) -> Tensor:
+    """What a layer of experts gives where these live on several processes: the same y_RD.
 
     Every process takes part in every exchange, forward and backward, with or without rows of its own: the
     gradient of a weight is the sum over the rows of the whole group.
@@ -49,9 +57,7 @@ def _travelling(layer: Experts, group: dist.ProcessGroup, x_RD: Tensor, end_E: T
     order_M, back_M = _by_expert(arriving_Pe, sum(arriving))
     x_MD = _Permute.apply(_Exchange.apply(x_RD, sent, arriving, group), order_M, back_M)
     end_e = arriving_Pe.sum(0).cumsum(0).to(end_E.dtype)
-    y_MD = each_through_its_expert(
-        x_MD, end_e, *map(_held_here, (layer.gate_EDF, layer.up_EDF, layer.down_EFD))
-    )
+    y_MD = forward(x_MD, end_e)
     return _Exchange.apply(_Permute.apply(y_MD, back_M, order_M), arriving, sent, group)
 
 

@@ -7,7 +7,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
-from triad.layers.moe import Experts
+from triad.layers.parameters import holds_experts
 
 
 def shard(model: nn.Module, meshes: dict[str, DeviceMesh]) -> None:
@@ -37,7 +37,7 @@ def _shard_experts(model: nn.Module, meshes: dict[str, DeviceMesh]) -> set[nn.Pa
 
     Where each expert is held once there is nothing to share: its gradient is whole as it arrives.
     """
-    layers = [module for module in model.modules() if isinstance(module, Experts)]
+    layers = [module for module in model.modules() if holds_experts(module)]
     over = meshes["sparse"]
     if over.size() == 1:
         return {parameter for layer in layers for parameter in layer.parameters()}

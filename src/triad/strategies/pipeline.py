@@ -35,7 +35,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 from triad.layers.cross_entropy import IGNORED
-from triad.layers.moe import MixtureOfExperts
+from triad.layers.parameters import holds_experts
 from triad.layers.routing import SEEN
 from triad.strategies.relay import Relay
 from triad.strategies.stage import Stage, check, cut, spread
@@ -188,9 +188,9 @@ def _loss(output: tuple[Tensor, Tensor], _: Tensor, count: int, rows: int) -> Te
 def _experts(model: Any) -> tuple[list[int], int]:
     """Which blocks hold layers of experts, and how many experts these have."""
     found = {
-        index: module.experts.gate_EDF.shape[0]
+        index: len(next(layer.parameters(recurse=False)))
         for index, block in enumerate(model.blocks)
-        for module in block.modules()
-        if isinstance(module, MixtureOfExperts)
+        for layer in block.modules()
+        if holds_experts(layer)
     }
     return list(found), max(found.values(), default=0)

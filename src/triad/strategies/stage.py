@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
 
-BEFORE, BEHIND = ("embedding", "position"), ("norm", "head")  # the parts that `embed` and `read` use
-
 
 class Stage(nn.Module):
     """Units `start` to `stop` of a model that offers embed, blocks and read; unit i + 1 is block i.
 
-    The parts stay those of the model, which keeps their names. (tokens_BT) of the first stage, else (x_BTD,
-    auxiliary_B) -> (x_BTD, auxiliary_B), of the last (what its readout is asked for, summed auxiliary loss).
-    With `real_B` (1, or 0 for a ghost, which nothing counts) the loss of `targets_BT` is asked for and what
-    was seen is kept in `seen`: the last stage's two sums, and what each layer's router saw.
+    Its `before` and `behind` name the parts that embed and read use. The parts stay those of the model, which
+    keeps their names. (tokens_BT) of the first stage, else (x_BTD, auxiliary_B) -> (x_BTD, auxiliary_B), of
+    the last (what its readout is asked for, summed auxiliary loss). With `real_B` (1, or 0 for a ghost, which
+    nothing counts) the loss of `targets_BT` is asked for and what was seen is kept in `seen`: the last
+    stage's two sums, and what each layer's router saw.
     """
 
     def __init__(self, model: Any, units: range, objective: Callable) -> None:
@@ -29,7 +28,7 @@ class Stage(nn.Module):
         first, last = 0 in units, end in units
         self.layers = [unit - 1 for unit in units if 0 < unit < end]
         self.blocks = nn.ModuleList(model.blocks[layer] for layer in self.layers)
-        names = (BEFORE if first else ()) + (BEHIND if last else ())
+        names = (model.before if first else ()) + (model.behind if last else ())
         if last and model.head is None:
             names += ("embedding",)
         parts = {name: getattr(model, name) for name in names}
@@ -88,7 +87,7 @@ def check(model: Any, stages: int) -> None:
             f"{units} units; set model.depth={stages - 2} or more, or a lower strategy.pipeline"
         )
     named = {name.partition(".")[0] for name, _ in model.named_parameters()}
-    assert named <= {*BEFORE, "blocks", *BEHIND}, named  # or a parameter would belong to no stage
+    assert named <= {*model.before, "blocks", *model.behind}, named  # or a parameter would belong to no stage
 
 
 def spread(units: int, stages: int) -> list[range]:
@@ -107,6 +106,6 @@ def cut(model: Any, stages: list[Stage]) -> None:
         if layer not in layers:
             model.blocks[layer] = nn.Identity()
     parts = {name for stage in stages for name in stage.ends}
-    for name in (*BEFORE, *BEHIND):
+    for name in (*model.before, *model.behind):
         if name not in parts:
             setattr(model, name, None)

@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.metadata import (
 )
 from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
 
-from triad.optim.roles import plain_name
+from triad.layers.parameters import plain_name
 
 Tensors = dict[str, dict[str, Any]]
 

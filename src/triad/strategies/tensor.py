@@ -5,8 +5,7 @@ Shapes: B batch, T time, D width, R rows of tokens sorted by expert, E experts, 
 
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +13,15 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.nn import functional as F
 
-from triad.layers.attention import Attention
 from triad.layers.autocast import lowered
 from triad.layers.cross_entropy import Vocabulary
-from triad.layers.feedforward import GELU, ReLU, ReLUSquared, SwiGLU
-from triad.layers.latent_attention import LatentAttention
-from triad.layers.mask import ALiBi
-from triad.layers.moe import Experts, MixtureOfExperts
-from triad.layers.position import Learned, LearnedBehindPadding
+from triad.layers.parameters import holds_experts
 from triad.strategies.collectives import Border
-
-# What holds parameters and is either cut below or works on each token alone.
-KNOWN = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm, Experts)
-FEEDFORWARD = (GELU, ReLU, ReLUSquared, SwiGLU)
+from triad.strategies.splits import check_splits
 
 
 def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) -> list[tuple[nn.Module, str]]:
-    """Cut heads, hidden units and vocabulary over the processes of `mesh`, by the type of each layer.
+    """Cut heads, hidden units and vocabulary over the processes of `mesh`, as each layer says in `cuts`.
 
     Of two matrices in a row the first is cut by its outputs and the second by its inputs, so that a layer
     costs one sum forward and one backward (Shoeybi et al. 2019, arXiv:1909.08053, section 3). `over_time`:
@@ -42,24 +33,54 @@ def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) ->
     """
     check(model, mesh.size())
     copies, stretches = Border(mesh, over_time=False), Border(mesh, over_time)
-    mixtures = [layer for layer in model.modules() if isinstance(layer, MixtureOfExperts)]
+    mixtures = [layer for layer in model.modules() if hasattr(layer, "router")]
     # inside them every process has all tokens
     inside = {layer for mixture in mixtures for part in mixture.children() for layer in part.modules()}
+    sliced: set[nn.Parameter] = set()  # whole, but met by a slice of the activations only
     for layer in model.modules():
-        if (cut := PLAN.get(type(layer))) and (experts or not isinstance(layer, Experts)):
-            cut(layer, mesh, copies if layer in inside else stretches)
+        border = copies if layer in inside else stretches
+        if hasattr(layer, "cuts") and (experts or not holds_experts(layer)):
+            sliced |= _cut(layer, mesh, border)
+        elif hasattr(layer, "router"):
+            # routing is by all tokens of a sequence, so every process computes it, and alike
+            _call(layer, partial(_routed_alike, layer.forward, border))
+        elif type(layer) is nn.Embedding:
+            _slice(layer, "weight", mesh, 0)
+            _call(layer, partial(_look_up, layer, border))
+        elif hasattr(layer, "takes_offset"):
+            _call(layer, partial(_stand, layer.forward, border))
     _cut_head(model, mesh, stretches)
-    return _partial(model, inside, over_time)
+    return [
+        (module, name)
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if not isinstance(parameter, DTensor)
+        and (parameter in sliced or (over_time and module not in inside))
+    ]
+
+
+def cut_dimensions(model: Any) -> dict[str, int]:
+    """The dimension along which each parameter is cut, of those that are."""
+    found = {} if model.head is None else {"head.weight": 0}
+    for layer_name, layer in model.named_modules():
+        for name, cut in getattr(layer, "cuts", {}).items():
+            if isinstance(cut, int):
+                found[f"{layer_name}.{name}"] = cut
+            elif cut == "inputs":
+                found[f"{layer_name}.{name}.weight"] = 1
+            elif cut == "outputs":
+                own = getattr(layer, name).named_parameters(f"{layer_name}.{name}")
+                found |= {parameter: 0 for parameter, _ in own}
+        if type(layer) is nn.Embedding:
+            found[f"{layer_name}.weight"] = 0
+    return found
 
 
 def check(model: nn.Module, size: int) -> None:
     """Raise ValueError, naming layer and number, for a model that cannot be cut into so many slices."""
-    routers = {layer.router for layer in model.modules() if isinstance(layer, MixtureOfExperts)}
+    check_splits(model, "tensor", size)
     for name, layer in model.named_modules():
-        own = next(layer.parameters(recurse=False), None)
-        if own is not None and not isinstance(layer, KNOWN) and layer not in routers:
-            raise ValueError(f"strategy.tensor={size} cannot cut {name}, a {type(layer).__name__}")
-        for key, number in _divided(layer).items():
+        for key, number in _pieces(layer).items():
             if number % size:
                 raise ValueError(f"strategy.tensor={size} does not divide {key}={number} of {name}")
         words = layer.num_embeddings if type(layer) is nn.Embedding else size
@@ -67,68 +88,51 @@ def check(model: nn.Module, size: int) -> None:
             raise ValueError(f"strategy.tensor={size}: {words} words leave a process without any")
 
 
-def _divided(layer: nn.Module) -> dict[str, int]:
-    if isinstance(layer, Attention):
-        size = layer.head_size
-        return {"heads": layer.q.out_features // size, "kv_heads": layer.k.out_features // size}
-    if isinstance(layer, LatentAttention):
-        return {"heads": layer.heads}
-    if isinstance(layer, Experts):
-        return {"hidden": layer.gate_EDF.shape[-1]}
-    return {"hidden": layer.down.in_features} if isinstance(layer, FEEDFORWARD) else {}
+def _pieces(layer: Any) -> dict[str, int]:
+    """What slices must divide: what the layer says, or the hidden units between its two linear layers."""
+    if hasattr(layer, "pieces"):
+        return layer.pieces()
+    found = {}
+    for name, cut in getattr(layer, "cuts", {}).items():
+        if isinstance(cut, int):
+            found[name] = getattr(layer, name).shape[cut]
+        elif cut == "inputs":
+            found["hidden"] = getattr(layer, name).in_features
+    return found
 
 
-def _attention(layer: Attention, mesh: DeviceMesh, border: Border) -> None:
-    for linear in (layer.q, layer.k, layer.v):
-        _by_outputs(linear, mesh)
-    _by_inputs(layer.out, mesh, border)
-    if isinstance(layer.mask, ALiBi):
-        layer.mask.first = mesh.get_local_rank() * layer.mask.heads // mesh.size()
-    _enter(layer, border)
+def _cut(layer: Any, mesh: DeviceMesh, border: Border) -> set[nn.Parameter]:
+    """Slice what a layer says; return what it has whole and uses for its own slice of activations only."""
+    for name, cut in layer.cuts.items():
+        if cut == "outputs":
+            _by_outputs(getattr(layer, name), mesh)
+        elif cut == "inputs":
+            _by_inputs(getattr(layer, name), mesh, border)
+        elif cut is not None:
+            _slice(layer, name, mesh, cut)
+    for part in layer.modules():
+        if hasattr(part, "slice_heads"):
+            part.slice_heads(mesh.get_local_rank(), mesh.size())
+    if hasattr(layer, "held"):
+        layer.held = _local
+    _call(layer, partial(_entered, layer.forward, border, "inputs" not in layer.cuts.values()))
+    parts = {**dict(layer.named_children()), **dict(layer.named_parameters(recurse=False))}
+    uncut = [part for name, part in parts.items() if name not in layer.cuts]
+    return {p for part in uncut for p in (part.parameters() if isinstance(part, nn.Module) else [part])}
 
 
-def _latent_attention(layer: LatentAttention, mesh: DeviceMesh, border: Border) -> None:
-    """The latents are small: every process computes them whole, for its own heads."""
-    _by_outputs(layer.q, mesh)
-    _by_outputs(layer.kv, mesh)
-    _by_inputs(layer.out, mesh, border)
-    layer.held = _local
-    _enter(layer, border)
+def _entered(forward: Callable, border: Border, leaves: bool, x: Tensor, *rest: Any) -> Tensor:
+    """Enter once for all matrices that read the input, in the dtype they read it in.
 
-
-def _feedforward(layer: Any, mesh: DeviceMesh, border: Border) -> None:
-    for linear in layer.children():
-        if isinstance(linear, nn.Linear) and linear is not layer.down:
-            _by_outputs(linear, mesh)
-    _by_inputs(layer.down, mesh, border)
-    _enter(layer, border)
-
-
-def _experts(layer: Experts, mesh: DeviceMesh, border: Border) -> None:
-    """The hidden units of each expert; all processes send the same rows to it."""
-    for name, dim in (("gate_EDF", 2), ("up_EDF", 2), ("down_EFD", 1)):
-        _slice(layer, name, mesh, dim)
-    _call(layer, partial(_expert_products, layer, border))
-
-
-def _expert_products(layer: Experts, border: Border, x_RD: Tensor, end_E: Tensor) -> Tensor:
-    local = SimpleNamespace(**{name: _local(weight) for name, weight in layer.named_parameters()})
-    return border.leave(Experts.forward(cast(Experts, local), border.enter(x_RD), end_E))
-
-
-def _mixture(layer: MixtureOfExperts, mesh: DeviceMesh, border: Border) -> None:
-    """Routing is by all tokens of a sequence, so every process computes it, and alike."""
-    _call(layer, partial(_routed_alike, layer.forward, border))
+    Where no linear layer is cut by its inputs, what the layer gives is what is summed.
+    """
+    y = forward(border.enter(lowered(x)), *rest)
+    return border.leave(y) if leaves else y
 
 
 def _routed_alike(forward: Callable, border: Border, x_BTD: Tensor, *given: Tensor | None) -> tuple:
     y_BTD, routing = forward(border.join(x_BTD), *given)
     return border.part(y_BTD), routing
-
-
-def _embedding(layer: nn.Embedding, mesh: DeviceMesh, border: Border) -> None:
-    _slice(layer, "weight", mesh, 0)
-    _call(layer, partial(_look_up, layer, border))
 
 
 def _look_up(layer: nn.Embedding, border: Border, tokens_BT: Tensor) -> Tensor:
@@ -140,33 +144,8 @@ def _look_up(layer: nn.Embedding, border: Border, tokens_BT: Tensor) -> Tensor:
     return border.leave(x_BTD * here_BT[..., None])
 
 
-def _position(layer: nn.Module, mesh: DeviceMesh, border: Border) -> None:
-    _call(layer, partial(_stand, layer.forward, border))
-
-
 def _stand(forward: Callable, border: Border, x_BTD: Tensor, offset: int = 0) -> Tensor:
     return forward(x_BTD, offset + border.rank * x_BTD.shape[1] if border.cuts_time else offset)
-
-
-PLAN: dict[type, Callable[[Any, DeviceMesh, Border], None]] = {
-    Attention: _attention,
-    LatentAttention: _latent_attention,
-    GELU: _feedforward,
-    SwiGLU: _feedforward,
-    ReLU: _feedforward,
-    ReLUSquared: _feedforward,
-    Experts: _experts,
-    MixtureOfExperts: _mixture,
-    nn.Embedding: _embedding,
-    Learned: _position,
-    LearnedBehindPadding: _position,
-}
-
-# What each process has whole, of some layers, and uses for its own heads only.
-WHOLE: dict[type, tuple[str, ...]] = {
-    Attention: ("q_norm", "k_norm"),
-    LatentAttention: ("q_latent", "q_norm", "kv_latent", "kv_norm"),
-}
 
 
 def _cut_head(model: Any, mesh: DeviceMesh, border: Border) -> None:
@@ -218,15 +197,6 @@ def _summed_product(linear: nn.Linear, border: Border, x: Tensor) -> Tensor:
     return y if linear.bias is None else y + linear.bias
 
 
-def _enter(layer: nn.Module, border: Border) -> None:
-    """Once for all matrices that read the input, in the dtype they read it in."""
-    _call(layer, partial(_entered, layer.forward, border))
-
-
-def _entered(forward: Callable, border: Border, x_BTD: Tensor, *rest: Any) -> Tensor:
-    return forward(border.enter(lowered(x_BTD)), *rest)
-
-
 def _call(layer: nn.Module, forward: Callable) -> None:
     """From now on this is what the layer does; hooks, FSDP and compilation stay around it."""
     layer.forward = forward
@@ -241,14 +211,3 @@ def _slice(module: nn.Module, name: str, mesh: DeviceMesh, dim: int) -> None:
 def _local(parameter: Tensor) -> Tensor:
     assert isinstance(parameter, DTensor)
     return parameter.to_local()
-
-
-def _partial(model: nn.Module, inside: set[nn.Module], over_time: bool) -> list[tuple[nn.Module, str]]:
-    parts = [getattr(layer, name) for layer in model.modules() for name in WHOLE.get(type(layer), ())]
-    of_heads = {module for part in parts for module in part.modules()}
-    return [
-        (module, name)
-        for module in model.modules()
-        for name, parameter in module.named_parameters(recurse=False)
-        if not isinstance(parameter, DTensor) and (module in of_heads or (over_time and module not in inside))
-    ]

@@ -24,8 +24,16 @@ ITEM = {"64-true": 8, "32-true": 4}
 STEP_BYTES = 4  # Adam's count of steps, of each weight
 ORDER = ("pipeline", "data_replicate", "data_shard", "context", "expert", "tensor")  # outermost first
 SHARDED = ("data_shard", "context", "expert")  # what FSDP shards over; experts over the first two
-COLUMNS = ("q", "k", "v", "gate", "up")  # cut by their outputs, and rows by their inputs
-ROWS = ("out", "down")
+
+
+class Weight(NamedTuple):
+    """A parameter, as its model declares it."""
+
+    shape: tuple[int, ...]
+    role: str
+    cut: int | None  # the dimension that tensor parallelism slices
+    block: int | None  # which block it is in
+    units: tuple[int, ...]  # of the first and last unit of a pipeline, 0 and -1, those that use it, if any
 
 
 class Sent(NamedTuple):
@@ -38,14 +46,14 @@ class Sent(NamedTuple):
     bytes: dict[str, int]
 
 
-def held(shapes: dict[str, tuple[int, ...]], config: dict, rank: int) -> dict[str, int]:
+def held(weights: list[Weight], config: dict, rank: int) -> dict[str, int]:
     """Bytes of parameters, gradients and Adam's state in one process."""
     item = ITEM[config["precision"]["name"]]
     if "stage" in config["strategy"]:
-        return _held_by_zero(shapes, config)
+        return _held_by_zero(weights, config)
     at = _place(config, rank)
-    mine = {n: prod(_local(n, shape, config, at)) for n, shape in shapes.items() if _here(n, config, at)}
-    elements = sum(mine.values()) * item
+    mine = [prod(_local(weight, config, at)) for weight in weights if _here(weight, config, at)]
+    elements = sum(mine) * item
     return {
         "parameters": elements,
         "gradients": elements,
@@ -53,14 +61,17 @@ def held(shapes: dict[str, tuple[int, ...]], config: dict, rank: int) -> dict[st
     }
 
 
-def _held_by_zero(shapes: dict[str, tuple[int, ...]], config: dict) -> dict[str, int]:
+def _held_by_zero(weights: list[Weight], config: dict) -> dict[str, int]:
     """ZeRO lays decayed and other weights end to end (stage 3: each by itself) and keeps a part of the state.
 
     The forward pass has whole weights: at stage 3 those of fewer than 10^5 numbers, which these all are.
     Gradients are DeepSpeed's own.
     """
     processes, item = world_size(config), 4
-    sizes = [[prod(s) for s in shapes.values() if (len(s) > 1) == decayed] for decayed in (True, False)]
+    sizes = [
+        [prod(weight.shape) for weight in weights if (weight.role in config["decay"]) == decays]
+        for decays in (True, False)
+    ]
     if config["strategy"]["stage"] == 3:
         parts = [sum(-(-size // processes) for size in group) for group in sizes]
     else:  # padded so that each process begins at an even number
@@ -78,7 +89,7 @@ def _place(config: dict, rank: int) -> dict[str, int]:
     return at
 
 
-def sent(shapes: dict[str, tuple[int, ...]], config: dict, parts: int) -> Sent:
+def sent(weights: list[Weight], config: dict, parts: int) -> Sent:
     """Messages of process 0 in a step cut into `parts` micro-batches."""
     item, width = ITEM[config["precision"]["name"]], config["model"]["width"]
     rows = config["batch"]["size"] // data_ranks(config)
@@ -93,9 +104,9 @@ def sent(shapes: dict[str, tuple[int, ...]], config: dict, parts: int) -> Sent:
         volume[kind] += times * size
 
     if config["strategy"]["_target_"].endswith(".DDP"):
-        volume["all_reduce"] += sum(prod(shape) for shape in shapes.values()) * item
+        volume["all_reduce"] += sum(prod(weight.shape) for weight in weights) * item
         return Sent(dict(messages), dict(volume))
-    _add_fsdp(shapes, config, parts, messages, volume)
+    _add_fsdp(weights, config, parts, messages, volume)
     blocks = config["model"]["depth"] if is_transformer(config) else 0
     if degree(config, "tensor") > 1:
         ends = 2 + 4 * blocks
@@ -137,18 +148,17 @@ def known(config: dict) -> bool:
     return not experts(config) or not {"tensor", "context"} & {*others}
 
 
-def _add_fsdp(shapes: dict, config: dict, parts: int, messages: Counter, volume: Counter) -> None:
+def _add_fsdp(weights: list[Weight], config: dict, parts: int, messages: Counter, volume: Counter) -> None:
     over, item = _dense(config), ITEM[config["precision"]["name"]]
     if over * degree(config, "data_replicate") == 1:
         return
-    sizes: Counter[str] = Counter()
+    sizes: Counter[int | None] = Counter()  # None: what is in no block
     first = _place(config, 0)  # whose slice is the largest: the others' are padded to it
-    for name, shape in shapes.items():
-        if not (degree(config, "expert") > 1 and name.rpartition(".")[2].endswith(("EDF", "EFD"))):
-            group = ".".join(name.split(".")[:2]) if name.startswith("blocks.") else "rest"
-            sizes[group] += prod(_local(name, shape, config, first)) * over * item
-    for group, size in sizes.items():
-        gathers = parts * (1 if group == "rest" else 2)
+    for weight in weights:
+        if not (degree(config, "expert") > 1 and weight.role == "expert"):
+            sizes[weight.block] += prod(_local(weight, config, first)) * over * item
+    for block, size in sizes.items():
+        gathers = parts * (1 if block is None else 2)
         messages["all_gather"] += gathers
         volume["all_gather"] += gathers * size
         messages["reduce_scatter"] += 1
@@ -158,13 +168,13 @@ def _add_fsdp(shapes: dict, config: dict, parts: int, messages: Counter, volume:
             volume["all_reduce"] += size // over
 
 
-def _local(name: str, shape: tuple[int, ...], config: dict, at: dict[str, int]) -> tuple[int, ...]:
+def _local(weight: Weight, config: dict, at: dict[str, int]) -> tuple[int, ...]:
     """The shape of one process's slice, in sizes of torch.chunk."""
-    sides, cut = list(shape), set()
-    if (dim := _cut_by_tensor(name, config)) is not None:
-        sides[dim] = _chunk(sides[dim], degree(config, "tensor"), at["tensor"])
-        cut.add(dim)
-    apart = name.rpartition(".")[2].endswith(("EDF", "EFD")) and degree(config, "expert") > 1
+    sides, cut = list(weight.shape), set()
+    apart = weight.role == "expert" and degree(config, "expert") > 1
+    if weight.cut is not None and degree(config, "tensor") > 1 and not apart:
+        sides[weight.cut] = _chunk(sides[weight.cut], degree(config, "tensor"), at["tensor"])
+        cut.add(weight.cut)
     if apart:
         sides[0] //= degree(config, "expert")
         cut.add(0)
@@ -172,7 +182,7 @@ def _local(name: str, shape: tuple[int, ...], config: dict, at: dict[str, int]) 
     processes, index = 1, 0
     for axis in over:
         processes, index = processes * degree(config, axis), index * degree(config, axis) + at[axis]
-    free = [dim for dim in range(len(sides)) if dim not in cut and shape[dim] % processes == 0]
+    free = [dim for dim in range(len(sides)) if dim not in cut and weight.shape[dim] % processes == 0]
     dim = 0 if 0 not in cut or not free else free[0]
     sides[dim] = _chunk(sides[dim], processes, index)
     return tuple(sides)
@@ -183,18 +193,7 @@ def _chunk(side: int, processes: int, index: int) -> int:
     return max(0, min(most, side - index * most))
 
 
-def _cut_by_tensor(name: str, config: dict) -> int | None:
-    *_, layer, kind = name.split(".")
-    if degree(config, "tensor") == 1:
-        return None
-    if kind.endswith(("EDF", "EFD")):
-        return None if degree(config, "expert") > 1 else 2 if kind.endswith("EDF") else 1
-    if layer in COLUMNS or (layer in ("embedding", "head") and kind == "weight"):
-        return 0
-    return 1 if layer in ROWS and kind == "weight" else None
-
-
-def _here(name: str, config: dict, at: dict[str, int]) -> bool:
+def _here(weight: Weight, config: dict, at: dict[str, int]) -> bool:
     """Whether a process's stages hold it."""
     if degree(config, "pipeline") == 1:
         return True
@@ -206,15 +205,9 @@ def _here(name: str, config: dict, at: dict[str, int]) -> bool:
     mine = {
         unit for place, units in zip(places, units, strict=True) if place == at["pipeline"] for unit in units
     }
-    end = config["model"]["depth"] + 1
-    if name.startswith("blocks."):
-        return int(name.split(".")[1]) + 1 in mine
-    first = name.startswith(("embedding", "position"))
-    return (0 in mine and first) or (end in mine and (not first or _tied(name, config)))
-
-
-def _tied(name: str, config: dict) -> bool:
-    return name.startswith("embedding") and config["model"]["tied"]
+    if weight.block is not None:
+        return weight.block + 1 in mine
+    return any(unit % (config["model"]["depth"] + 2) in mine for unit in weight.units)
 
 
 def _over_time(config: dict) -> Any:

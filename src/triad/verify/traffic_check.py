@@ -1,10 +1,14 @@
 """Whether a run held and sent what the formulas say."""
 
+from typing import Any
+
 import torch
 
 from triad.config.build import build
 from triad.config.processes import data_ranks, degree
+from triad.layers.parameters import declared
 from triad.runs.directory import Run
+from triad.strategies.tensor import cut_dimensions
 from triad.verify import closed_form
 
 ALL, HELD = "as by formula", "held by formula"  # what is right; anything else is a fault
@@ -15,17 +19,17 @@ def account(run: Run, parts: int) -> str:
     config = run.config()
     with torch.device("meta"):
         model = build(config["model"])(vocab_size=257)
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    weights = _weights(model)
     for path in sorted(run.record.glob("rank-*.pt")):
         record, rank = torch.load(path, weights_only=True), int(path.stem.removeprefix("rank-"))
-        if (ours := record["held"]) != (theirs := closed_form.held(shapes, config, rank)):
+        if (ours := record["held"]) != (theirs := closed_form.held(weights, config, rank)):
             return f"rank {rank} holds {ours}, by formula {theirs}"
     if not closed_form.known(config):
         return HELD
     if degree(config, "pipeline") > 1:
         parts = _micro_batches(config)
     traffic = torch.load(run.record / "rank-0.pt", weights_only=True)["traffic"]
-    formula = closed_form.sent(shapes, config, parts)
+    formula = closed_form.sent(weights, config, parts)
     kinds = {*formula.messages, *formula.bytes, *traffic["messages"]}
     for kind in sorted(kinds):
         ours = traffic["messages"].get(kind, 0), traffic["bytes"].get(kind, 0)
@@ -34,6 +38,20 @@ def account(run: Run, parts: int) -> str:
         if ours != theirs:
             return f"{kind}: {ours[0]} messages of {ours[1]} bytes, by formula {theirs[0]} of {theirs[1]}"
     return ALL
+
+
+def _weights(model: Any) -> list[closed_form.Weight]:
+    """What the model declares of each parameter, in a form that formulas need no torch for."""
+    cuts, found = cut_dimensions(model), []
+    before, behind = getattr(model, "before", ()), getattr(model, "behind", ())
+    for name, (role, _) in declared(model).items():
+        part, *rest = name.split(".")
+        block = int(rest[0]) if part == "blocks" else None
+        uses_last = part in behind or (part == "embedding" and model.head is None)
+        units = (0,) * (part in before) + (-1,) * uses_last
+        shape = tuple(model.get_parameter(name).shape)
+        found.append(closed_form.Weight(shape, role, cuts.get(name), block, units))
+    return found
 
 
 def _micro_batches(config: dict) -> int:

@@ -25,6 +25,8 @@ class BaseLayer(nn.Module):
     """
 
     sees = "both sides"  # what a token is given depends on those behind it
+    splits = ("tensor", "pipeline", "expert")
+    roles = {"weight": "router"}
 
     top_k = 1
 

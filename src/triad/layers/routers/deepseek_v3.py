@@ -22,6 +22,10 @@ class DeepSeekV3(nn.Module):
     ValueError where groups do not divide the experts or too few experts are left to choose from.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+    roles = {"weight": "router"}
+    starts = {"bias": 0.0}
+
     bias: Tensor
 
     def __init__(

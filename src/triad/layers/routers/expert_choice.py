@@ -21,6 +21,8 @@ class ExpertChoice(nn.Module):
     """
 
     sees = "both sides"  # what a token is given depends on those behind it
+    splits = ("tensor", "pipeline", "expert")
+    roles = {"weight": "router"}
 
     def __init__(self, width: int, experts: int, capacity: float) -> None:
         super().__init__()

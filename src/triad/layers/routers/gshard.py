@@ -28,6 +28,8 @@ class GShard(nn.Module):
     """
 
     sees = "past"  # an expert has room for so many tokens, the first come first
+    splits = ("tensor", "expert")
+    roles = {"weight": "router"}
 
     top_k = 2
 

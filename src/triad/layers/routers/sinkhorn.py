@@ -24,6 +24,8 @@ class Sinkhorn(nn.Module):
     """
 
     sees = "both sides"  # what a token is given depends on those behind it
+    splits = ("tensor", "pipeline", "expert")
+    roles = {"weight": "router"}
 
     top_k = 1
 

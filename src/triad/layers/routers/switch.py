@@ -23,6 +23,8 @@ class Switch(nn.Module):
     """
 
     sees = "past"  # an expert has room for so many tokens, the first come first
+    splits = ("tensor", "pipeline", "expert")
+    roles = {"weight": "router"}
 
     top_k = 1
 

@@ -22,6 +22,9 @@ class TopK(nn.Module):
     eq. 5. Raises ValueError unless 1 <= top_k <= experts.
     """
 
+    splits = ("tensor", "context", "pipeline", "expert")
+    roles = {"weight": "router"}
+
     def __init__(
         self, width: int, experts: int, top_k: int, normalize: bool, balance: float, z: float
     ) -> None:
