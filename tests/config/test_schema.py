@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from triad.config.compose import DIALS, validated
+from triad.config.compose import dials, validated
 from triad.config.locations import CONF
 from triad.config.schema import check, signature
 
@@ -49,7 +49,7 @@ def words(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_yaml_composes_and_binds_to_its_signature(path: Path) -> None:
     config = composed(*words(path))
-    assert set(config) <= set(DIALS) | {path.name for path in CONF.iterdir()}
+    assert set(config) <= set(dials()) | {path.name for path in CONF.iterdir()}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -1,5 +1,6 @@
 """From the command line to a checked, plain configuration: Hydra composes, everything is validated once."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,7 +69,7 @@ def validated(composed: DictConfig) -> dict:
     for fault in check({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
         raise Refusal(fault)
     resolve_devices(config)
-    for fault in (*refusals(config), *unknown_monitors(config)):
+    for fault in chain(refusals(config), unknown_monitors(config)):
         raise Refusal(fault)
     return config
 

@@ -1,0 +1,205 @@
+"""A new part is one Python file and one YAML file: nothing else is edited, and everything takes it up.
+
+The parts of tests/new_parts are dropped into a copy of the project.
+"""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PLACES = {  # of the Python file in src/triad, and of the YAML in conf
+    "two_way": ("models", "model"),
+    "state_space": ("layers", "model"),
+    "loudest": ("layers/routers", "router"),
+    "next_token_accuracy": ("tasks", "task"),
+    "parity": ("data/sources", "data"),
+    "polyak": ("optim", "optimizer"),
+    "alone": ("strategies", "strategy"),
+    "gradient_signs": ("callbacks", "callbacks"),
+    "stairs": ("schedules", "scheduler"),
+}
+PARTS = REPOSITORY / "tests" / "new_parts"
+CPU = "trainer.accelerator=cpu"
+LOOK = """
+import json, sys
+from triad.config.compose import compose
+from triad.config.errors import Refusal
+for line in sys.stdin:
+    try:
+        compose(line.split())
+        print(json.dumps(None))
+    except Refusal as error:
+        print(json.dumps(str(error)))
+"""
+MEASURE = """
+import torch
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.models.count import count
+from triad.optim.initialise import initialise
+from triad.optim.roles import roles
+
+config = compose(["model=state_space", "debug=tiny"])
+model = build(config["model"])(vocab_size=50)
+initialise(model, seed=0)
+kinds, mixer = roles(model), model.blocks[0].attention
+assert kinds["blocks.0.attention.A_log"] == "state", kinds
+assert kinds["blocks.0.attention.convolution.weight"] == "convolution", kinds
+assert torch.allclose(mixer.gain, torch.full_like(mixer.gain, 1e-4))
+assert torch.allclose(mixer.A_log[0].exp(), torch.arange(1.0, 5.0))
+assert mixer.convolution.weight.std() > 0 and not mixer.out.weight.any()
+sized, states = count(model), 2 * mixer.A_log.numel()
+assert sized.flops_per_token(32) == 6 * sized.multiplying + 6 * states
+with torch.no_grad():
+    mixer.out.weight.normal_()
+    model.head.weight.normal_()
+    model.eval()
+    tokens, cache = torch.randint(50, (2, 9)), model.empty_cache(2)
+    whole = model(tokens)[0]
+    parts = [model(tokens[:, :5], cache=cache)[0], *(model(t, cache=cache)[0] for t in tokens[:, 5:].split(1, 1))]
+    assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-5)
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with all new parts."""
+    root = tmp_path_factory.mktemp("project")
+    for name in ("conf", "docs", "src", "sweeps"):
+        shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.png"))
+    for name in ("README.md", "pyproject.toml", "train.py"):
+        shutil.copy(REPOSITORY / name, root / name)
+    for name, (part, group) in PLACES.items():
+        shutil.copy(PARTS / f"{name}.py", root / "src" / "triad" / part)
+        shutil.copy(PARTS / f"{name}.yaml", root / "conf" / group)
+    return root
+
+
+def run(project: Path, cache: Path, *words: str, said: str | None = None) -> str:
+    """Run Python on the copy; what it printed."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    own = {"PYTHONPATH": str(project / "src"), "TRIAD_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *words]
+    done = subprocess.run(
+        command, cwd=project, env=inherited | own, input=said, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def metrics(project: Path, name: str) -> list[dict[str, str]]:
+    with (project / "outputs" / name / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+ACCEPTED = [
+    "model=two_way task=masked_lm",
+    "model=state_space",
+    f"model=state_space strategy=pipeline trainer.devices=2 {CPU}",
+    "model=encoder_moe task=masked_lm model.pooler=null router=loudest",
+    "task=next_token_accuracy callbacks.checkpoint.monitor=val/hits",
+    "task=classification data=parity model=lstm",
+    "optimizer=polyak",
+    f"optimizer=polyak strategy=deepspeed trainer.devices=2 {CPU}",
+    "strategy=alone",
+    "callbacks=[default,gradient_signs]",
+    "scheduler=stairs",
+]
+REFUSED = {  # and what the sentence names: the part, and choices that fit
+    "model=two_way": ("model=two_way sees both sides", "model=decoder", "masked_lm"),
+    "task=masked_lm": ("model=decoder sees the past", "two_way"),
+    f"model=two_way task=masked_lm strategy=tensor trainer.devices=2 {CPU}": ("model=two_way", "strategy="),
+    f"model=state_space strategy=context trainer.devices=2 {CPU}": ("attention=StateSpace", "strategy="),
+    "model=moe router=loudest": ("router=loudest", "model=moe would see the future", "router=mixtral"),
+    "task=next_token_accuracy model=encoder": ("task=next_token_accuracy needs a model", "masked_lm"),
+    "callbacks.checkpoint.monitor=val/hits": ("val/hits", "val/loss"),
+    "data=parity": ("data=parity yields labels", "data=stdlib", "task=classification"),
+    "task=classification": ("data=stdlib yields text", "parity"),
+    "optimizer=polyak ~callbacks.averaged": ("optimizer=polyak needs callbacks",),
+    "optimizer=polyak +callbacks.ema={_target_:triad.callbacks.ema.Ema,decay:0.9}": (
+        "callbacks.ema",
+        "use one",
+    ),
+    "strategy=alone callbacks=[default,gradient_signs]": (
+        "gradient_signs uses the gradients",
+        "strategy=alone",
+    ),
+    "strategy=alone trainer.devices=2": ("one process",),
+}
+
+
+def test_what_fits_composes_and_what_does_not_is_refused_with_choices_that_do(
+    project: Path, cache: Path
+) -> None:
+    asked = [*ACCEPTED, *REFUSED]
+    told = [json.loads(line) for line in run(project, cache, "-c", LOOK, said="\n".join(asked)).splitlines()]
+    said = dict(zip(asked, told, strict=True))
+    assert not {words: said[words] for words in ACCEPTED if said[words]}
+    for words, parts in REFUSED.items():
+        assert said[words] and all(part in said[words] for part in parts), (words, said[words])
+
+
+def test_a_layer_says_what_its_parameters_are_how_they_start_and_what_it_costs(
+    project: Path, cache: Path
+) -> None:
+    run(project, cache, "-c", MEASURE)
+
+
+def test_new_parts_train_together(project: Path, cache: Path) -> None:
+    words = (
+        "debug=tiny model=state_space optimizer=polyak scheduler=stairs callbacks=[default,gradient_signs]"
+    )
+    text = ("data=text", "data.path=src/triad/layers", CPU)
+    told = run(project, cache, "train.py", *words.split(), *text, "run_id=a")
+    assert "gradients are above zero" in told
+    rates = [float(row["train/lr"]) for row in metrics(project, "a") if row.get("train/lr")]
+    assert rates[0] == 0.1
+    assert rates[-1] == pytest.approx(0.025)
+    losses = [float(row["val/loss"]) for row in metrics(project, "a") if row.get("val/loss")]
+    assert losses[-1] < losses[0]
+
+
+def test_the_checkpoint_that_is_kept_has_the_highest_metric(project: Path, cache: Path) -> None:
+    words = "debug=tiny task=next_token_accuracy strategy=alone callbacks.checkpoint.monitor=val/hits"
+    keep = ("callbacks.checkpoint.keep=1", "callbacks.checkpoint.every_steps=5", "data=text")
+    run(project, cache, "train.py", *words.split(), *keep, "data.path=src/triad/layers", CPU, "run_id=b")
+    hits = {row["step"]: float(row["val/hits"]) for row in metrics(project, "b") if row.get("val/hits")}
+    kept = [path.name for path in (project / "outputs" / "b" / "checkpoints").glob("step-*")]
+    assert f"step-{int(max(hits, key=hits.__getitem__)):08d}" in kept
+
+
+def test_a_model_of_both_sides_learns_hidden_tokens_and_a_source_its_labels(
+    project: Path, cache: Path
+) -> None:
+    hidden = ("debug=tiny", "model=two_way", "model.width=64", "task=masked_lm", "data=text", CPU, "run_id=c")
+    run(project, cache, "train.py", *hidden, "data.path=src/triad/layers")
+    labels = ("debug=tiny", "model=lstm", "task=classification", "data=parity", CPU, "run_id=d")
+    run(project, cache, "train.py", *labels)
+    assert [row for row in metrics(project, "d") if row.get("val/accuracy")]
+
+
+def test_a_router_of_whole_sequences_trains_in_an_encoder(project: Path, cache: Path) -> None:
+    words = "debug=tiny model=encoder_moe model.pooler=null task=masked_lm router=loudest data=text run_id=e"
+    run(project, cache, "train.py", *words.split(), "data.path=src/triad/layers", CPU)
+
+
+def test_the_docs_list_new_parts(project: Path, cache: Path) -> None:
+    run(project, cache, "docs/generate.py")
+    page = (project / "README.md").read_text() + (project / "docs" / "configuration.md").read_text()
+    for name in PLACES:
+        assert f"`{name}`" in page, name
+    assert "`task=next_token_accuracy`" in page
+
+
+def test_verify_holds_a_new_model_against_one_process(project: Path, cache: Path) -> None:
+    words = f"model=state_space strategy=fsdp trainer.devices=2 {CPU} data=text data.path=src/triad/layers"
+    told = run(project, cache, "-m", "triad.verify", *words.split())
+    assert "equal" in told
