@@ -98,6 +98,15 @@ def test_a_layer_says_what_its_parameters_and_buffers_start_as():
     assert 0.3 < layer.conv.weight.std() < 0.7, "fan-in is the kernel, 4"
 
 
+def test_torchs_norms_start_as_torch_has_them():
+    built = nn.Sequential(nn.LayerNorm((2, 3)), nn.BatchNorm1d(4))
+    for tensor in (*built.parameters(), *built.buffers()):
+        tensor.data.fill_(7)
+    initialise(built, 0)
+    expected = nn.Sequential(nn.LayerNorm((2, 3)), nn.BatchNorm1d(4)).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in built.state_dict().items())
+
+
 def test_what_a_function_draws_depends_on_the_seed_alone():
     assert torch.equal(state_space(1).step, state_space(1).step)
     assert not torch.equal(state_space(1).step, state_space(2).step)

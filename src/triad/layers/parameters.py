@@ -12,7 +12,7 @@ the model's rule. No value is kept on a Parameter: sharding makes new ones.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -26,6 +26,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 # What the model's rule for initial weights tells apart, beside roles: what is added to the residual stream,
 # attention's queries, and biases by distance.
 Part = Literal["inner", "residual", "query", "relative"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 # A part of the model, which starts by its rule; a constant; or a function that makes the whole tensor in
 # fp32 from its shape and a random generator that depends on seed and name only.
@@ -43,7 +44,7 @@ TORCHS: tuple[tuple[tuple[type, ...], Role, float], ...] = (
     ((_ConvNd,), "convolution", 0.0),
     ((nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, _BatchNorm), "vector", 1.0),
 )
-TORCHS_BUFFERS = {"running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0.0}  # of _BatchNorm
+NUMBERS = "a number or a function"  # to start with, where the model has no rule
 
 
 class Declared(NamedTuple):
@@ -56,16 +57,21 @@ class Declared(NamedTuple):
 def declared(model: nn.Module) -> dict[str, Declared]:
     """What every parameter is, in the order of `named_parameters`. Raises ValueError where no layer says."""
     layers = dict(model.named_modules(remove_duplicate=False))
-    return {
-        name: Declared(_role(layers, name, parameter), _start(layers, name, parameter))
-        for name, parameter in model.named_parameters()
-    }
+    found = {}
+    for name, parameter in model.named_parameters():
+        role = _role(layers, name, parameter)
+        found[name] = Declared(role, _start(layers, name, role == "vector" or parameter.ndim < 2))
+    return found
 
 
 def buffer_starts(model: nn.Module) -> dict[str, Start]:
     """What every buffer starts as: a number or a function. Raises ValueError where no layer says."""
     layers = dict(model.named_modules(remove_duplicate=False))
-    return {name: _buffer_start(layers, name) for name, _ in model.named_buffers()}
+    found = {name: _said(layers, name, "starts") for name, _ in model.named_buffers()}
+    for name in [name for name, start in found.items() if start is None]:
+        _torchs(layers, name, "starts", NUMBERS)
+        found[name] = 1.0 if name.endswith("running_var") else 0.0  # of batch norm; its other buffers are 0
+    return found
 
 
 def holds_experts(layer: nn.Module) -> bool:
@@ -95,51 +101,39 @@ def plain_name(name: str) -> str:
 
 
 def _role(layers: dict[str, nn.Module], name: str, parameter: Tensor) -> Role:
-    for role in _said(layers, name, "roles"):
-        if role not in ROLES:
-            raise ValueError(f"{name} is said to be a {role}: a role is one of {', '.join(ROLES)}")
-        return role
-    if parameter.ndim < 2:
-        return "vector"
-    owner = layers[name.rpartition(".")[0]]
-    for types, role, _ in TORCHS:
-        if isinstance(owner, types):
-            return role
-    raise _unsaid(owner, name, "roles", f"{', '.join(ROLES)}")
+    role = _said(layers, name, "roles")
+    if role is None and parameter.ndim >= 2:
+        role = _torchs(layers, name, "roles", ", ".join(ROLES))[1]
+    if role not in (None, *ROLES):
+        raise ValueError(f"{name} is said to be a {role}: a role is one of {', '.join(ROLES)}")
+    return role or "vector"
 
 
-def _start(layers: dict[str, nn.Module], name: str, parameter: Tensor) -> Start:
-    for start in _said(layers, name, "starts"):
-        if isinstance(start, str) and start not in get_args(Part):
-            raise ValueError(f"{name} starts as {start}: a part is one of {', '.join(get_args(Part))}")
-        return start
-    if parameter.ndim >= 2:
-        return "inner"
-    owner = layers[name.rpartition(".")[0]]
-    for types, _, gain in TORCHS:
-        if isinstance(owner, types):
-            return gain if name.endswith("weight") else 0.0
-    raise _unsaid(owner, name, "starts", "a number or a function")
+def _start(layers: dict[str, nn.Module], name: str, is_vector: bool) -> Start:
+    start = _said(layers, name, "starts")
+    if start is None and is_vector:
+        gain = _torchs(layers, name, "starts", NUMBERS)[2]
+        start = gain if name.endswith("weight") else 0.0
+    if isinstance(start, str) and start not in PARTS:
+        raise ValueError(f"{name} starts as {start}: a part is one of {', '.join(PARTS)}")
+    return "inner" if start is None else start
 
 
-def _buffer_start(layers: dict[str, nn.Module], name: str) -> Start:
-    for start in _said(layers, name, "starts"):
-        return start
-    owner, own = layers[name.rpartition(".")[0]], name.rpartition(".")[2]
-    if isinstance(owner, _BatchNorm):
-        return TORCHS_BUFFERS[own]
-    raise _unsaid(owner, name, "starts", "a number or a function")
-
-
-def _said(layers: dict[str, nn.Module], name: str, what: str) -> Iterator[Any]:
-    """What layers say of a parameter inside them, the outermost first."""
+def _said(layers: dict[str, nn.Module], name: str, what: str) -> Any:
+    """What the outermost layer that names a parameter says of it, or None."""
     parts = name.split(".")
     for depth in range(len(parts)):
         said = getattr(layers[".".join(parts[:depth])], what, {})
         if (inner := plain_name(".".join(parts[depth:]))) in said:
-            yield said[inner]
+            return said[inner]
+    return None
 
 
-def _unsaid(owner: nn.Module, name: str, what: str, choices: str) -> ValueError:
-    kind, own = type(owner).__name__, name.rpartition(".")[2]
-    return ValueError(f'{name}: {kind} does not declare it; give {kind} {what} = {{"{own}": ...}}, {choices}')
+def _torchs(layers: dict[str, nn.Module], name: str, what: str, choices: str) -> tuple:
+    """The row of torch's own layer that owns a parameter. ValueError where it is none of them."""
+    prefix, _, own = name.rpartition(".")
+    for row in TORCHS:
+        if isinstance(layers[prefix], row[0]):
+            return row
+    kind = type(layers[prefix]).__name__
+    raise ValueError(f'{name}: {kind} does not declare it; give {kind} {what} = {{"{own}": ...}}, {choices}')
