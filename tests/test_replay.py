@@ -10,7 +10,7 @@ from tests.runs.test_directory import TINY, losses
 from triad.checkpoints.folder import complete
 from triad.config.errors import Refusal
 from triad.replay import checkpoint_before, interval, once_more, replay
-from triad.runs import passport
+from triad.runs.passport import read_passport
 from triad.storage.manifest import checksum
 
 
@@ -50,7 +50,7 @@ def test_steps_of_a_run_are_the_same_bit_for_bit_and_a_changed_figure_or_weight_
         6,
     }  # every one, though the run logged every other
 
-    again = passport.read(tmp_path / "again" / "a")  # what follows starts no second one
+    again = read_passport(tmp_path / "again" / "a")  # what follows starts no second one
     monkeypatch.setattr("triad.replay.trained", lambda *_: again)
 
     rows = (run / "metrics.csv").read_text()

@@ -25,7 +25,7 @@ def prepare(config: dict, overrides: list[str], chains: provenance.Chains | None
     run.path.mkdir(parents=True, exist_ok=True)
     run.write_config(config)
     if chains:
-        provenance.written(run.origins_file, chains)
+        provenance.write_origins(run.origins_file, chains)
     write_passport(run, overrides, config, processes.machine(config))
     run.error_file.unlink(missing_ok=True)
     return run
