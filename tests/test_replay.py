@@ -51,7 +51,7 @@ def test_steps_of_a_run_are_the_same_bit_for_bit_and_a_changed_figure_or_weight_
     }  # every one, though the run logged every other
 
     again = read_passport(tmp_path / "again" / "a")  # what follows starts no second one
-    monkeypatch.setattr("triad.replay.trained", lambda *_: again)
+    monkeypatch.setattr("triad.replay.train_again", lambda *_: again)
 
     rows = (run / "metrics.csv").read_text()
     (run / "metrics.csv").write_text(rows.replace("\n4,", "\n4,1", 1))
