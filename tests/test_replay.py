@@ -10,6 +10,7 @@ from tests.runs.test_directory import TINY, losses
 from triad.checkpoints.folder import complete
 from triad.config.errors import Refusal
 from triad.replay import checkpoint_before, interval, once_more, replay
+from triad.runs.directory import Run
 from triad.runs.passport import read_passport
 from triad.storage.manifest import checksum
 
@@ -95,11 +96,11 @@ def test_a_damaged_checkpoint_is_passed_over_and_said_so(tmp_path: Path, capsys)
 
     for step in (2, 4, 6):
         written(tmp_path, step)
-    assert checkpoint_before(tmp_path, 5) == tmp_path / "checkpoints" / "step-00000004"
+    assert checkpoint_before(Run(tmp_path), 5) == tmp_path / "checkpoints" / "step-00000004"
     next((tmp_path / "checkpoints" / "step-00000004").glob("*.distcp")).unlink()
-    assert checkpoint_before(tmp_path, 5) == tmp_path / "checkpoints" / "step-00000002"
+    assert checkpoint_before(Run(tmp_path), 5) == tmp_path / "checkpoints" / "step-00000002"
     assert "is missing; trying the one before it" in capsys.readouterr().out
-    assert checkpoint_before(tmp_path, 1) is None
+    assert checkpoint_before(Run(tmp_path), 1) is None
     assert len(complete(tmp_path / "checkpoints")) == 3
 
 
