@@ -10,7 +10,8 @@ from tests.runs.test_directory import TINY, losses
 from triad.checkpoints.folder import complete
 from triad.config.errors import Refusal
 from triad.replay import checkpoint_before, interval, once_more, replay
-from triad.runs import passport
+from triad.runs.directory import Run
+from triad.runs.passport import read_passport
 from triad.storage.manifest import checksum
 
 
@@ -50,8 +51,8 @@ def test_steps_of_a_run_are_the_same_bit_for_bit_and_a_changed_figure_or_weight_
         6,
     }  # every one, though the run logged every other
 
-    again = passport.read(tmp_path / "again" / "a")  # what follows starts no second one
-    monkeypatch.setattr("triad.replay.trained", lambda *_: again)
+    again = read_passport(tmp_path / "again" / "a")  # what follows starts no second one
+    monkeypatch.setattr("triad.replay.train_again", lambda *_: again)
 
     rows = (run / "metrics.csv").read_text()
     (run / "metrics.csv").write_text(rows.replace("\n4,", "\n4,1", 1))
@@ -95,11 +96,11 @@ def test_a_damaged_checkpoint_is_passed_over_and_said_so(tmp_path: Path, capsys)
 
     for step in (2, 4, 6):
         written(tmp_path, step)
-    assert checkpoint_before(tmp_path, 5) == tmp_path / "checkpoints" / "step-00000004"
+    assert checkpoint_before(Run(tmp_path), 5) == tmp_path / "checkpoints" / "step-00000004"
     next((tmp_path / "checkpoints" / "step-00000004").glob("*.distcp")).unlink()
-    assert checkpoint_before(tmp_path, 5) == tmp_path / "checkpoints" / "step-00000002"
+    assert checkpoint_before(Run(tmp_path), 5) == tmp_path / "checkpoints" / "step-00000002"
     assert "is missing; trying the one before it" in capsys.readouterr().out
-    assert checkpoint_before(tmp_path, 1) is None
+    assert checkpoint_before(Run(tmp_path), 1) is None
     assert len(complete(tmp_path / "checkpoints")) == 3
 
 

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from triad.config.errors import Refusal
 from triad.config.identity import differing, is_place, leaves, mathematics, system
-from triad.runs import divergence as parting
-from triad.runs import passport
-from triad.runs.passport import Passport
+from triad.runs import divergence
+from triad.runs.passport import Passport, read_passport, same_code
 
 # Which keys of the system, beside those of strategy and hardware, change the last bits
 ROUNDING = tuple(
@@ -40,12 +39,12 @@ def diff(overrides: list[str], tolerance: float = 1e-4) -> None:
     """
     if len(overrides) != 2:
         raise Refusal(f"name two runs, such as outputs/a outputs/b; {len(overrides)} words are here")
-    one, other = (passport.read(Path(word)) for word in overrides)
+    one, other = (read_passport(Path(word)) for word in overrides)
     found = difference(one, other)
     said, bits = verdict(one, other, found)
-    figures = [*parting.pairs(one.run.metrics(), other.run.metrics())]
-    parted = parting.first(figures, 0.0 if bits else tolerance)
-    for line in (*lines(one, other, found), said, *parting.told(figures, tolerance)):
+    figures = [*divergence.pairs(one.run.metrics(), other.run.metrics())]
+    parted = divergence.first(figures, 0.0 if bits else tolerance)
+    for line in (*lines(one, other, found), said, *divergence.describe(figures, tolerance)):
         print(line)
     raise SystemExit(1 if said.startswith(DIFFER) or parted else 0)
 
@@ -64,7 +63,7 @@ def difference(one: Passport, other: Passport) -> Difference:
     return Difference(
         [key for key in keys if key not in places],
         places + differing(system(one.config), system(other.config)),
-        not passport.same_code(one, other),
+        not same_code(one, other),
         text,
         choices,
         {key: (ours.get(key), theirs.get(key)) for key in differing(ours, theirs)},

@@ -37,7 +37,7 @@ def kept(run: Path, words: list[str]) -> tuple[dict, origins.Chains]:
         raise Refusal(f"{words[0]}: run={run} has its own words; leave out one of the two")
     if not path.is_file():
         raise Refusal(f"run={run}: it has no {path.name}: it was not started by this version's train.py")
-    return config, origins.read(path)
+    return config, origins.read_origins(path)
 
 
 def named(keys: list[str], chains: origins.Chains) -> list[str]:

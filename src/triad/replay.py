@@ -17,11 +17,10 @@ from triad.config.identity import differing, looks_on
 from triad.config.locations import TRAIN
 from triad.config.processes import gpus, ranks_here, threads
 from triad.launch.supervisor import Interrupted, launch
-from triad.runs import divergence as parting
-from triad.runs import passport
+from triad.runs import divergence
 from triad.runs.directory import Run
 from triad.runs.divergence import Row
-from triad.runs.passport import Passport
+from triad.runs.passport import Passport, read_passport, same_code
 
 NEEDED = {
     "triad.callbacks.metrics.Metrics": "figures",
@@ -38,7 +37,7 @@ def replay(run: str, steps: str, keep: str | None = None) -> None:
     the optimizer keeps; on another class of machine to the tolerance of triad.verify. The run is not touched.
     `keep` is a folder to leave the replay in. The exit code is 0 if all is equal, else 1.
     """
-    original = passport.read(Path(run))
+    original = read_passport(Path(run))
     logged = original.run.metrics()
     first, last = interval(steps, logged)
     start = checkpoint_before(original.run, first)
@@ -54,7 +53,7 @@ def replay(run: str, steps: str, keep: str | None = None) -> None:
     print(f"replaying steps {begin + 1} to {last}, from {start or 'the beginning'}", flush=True)
     folder = Path(keep) if keep else Path(mkdtemp(prefix=".replay-", dir=original.run.path.parent))
     try:
-        again = trained(original, config | {"output_dir": str(folder)}, start)
+        again = train_again(original, config | {"output_dir": str(folder)}, start)
         wrong = _compared(original, again, expected, final)
     finally:
         if not keep:
@@ -107,7 +106,7 @@ def once_more(config: dict, last: int) -> dict:
     return config | {"callbacks": callbacks, "logger": csv, "trainer": config["trainer"] | here}
 
 
-def trained(original: Passport, config: dict, start: Path | None) -> Passport:
+def train_again(original: Passport, config: dict, start: Path | None) -> Passport:
     """Train in a run directory of its own that begins with a checkpoint. Raises Refusal if that fails."""
     from triad.runs.start import prepare
 
@@ -131,16 +130,16 @@ def trained(original: Passport, config: dict, start: Path | None) -> Passport:
         raise SystemExit(signal.args[0]) from None
     if code:
         raise Refusal(f"run={before}: the replay ended with exit code {code}")
-    return passport.read(again.path)
+    return read_passport(again.path)
 
 
 def _compared(original: Passport, again: Passport, expected: list[Row], final: Path) -> bool:
     """Print what is equal and what is not; whether anything is not."""
     tolerance = _tolerance(original, again)
-    figures = [*parting.pairs(expected, again.run.metrics())]
-    for line in parting.told(figures, tolerance):
+    figures = [*divergence.pairs(expected, again.run.metrics())]
+    for line in divergence.describe(figures, tolerance):
         print(f"figures   {line}")
-    parted = parting.first(figures, tolerance) is not None
+    parted = divergence.first(figures, tolerance) is not None
     if final not in complete(final.parent):
         print(f"weights   not compared: the run has no checkpoint of step {step_of(final)}")
         return parted
@@ -152,7 +151,7 @@ def _compared(original: Passport, again: Passport, expected: list[Row], final: P
 def _tolerance(original: Passport, again: Passport) -> float:
     """0 on the same class of machine, else that of triad.verify. Says which, and if the code is another."""
     ours, theirs = original.machine(), again.machine()
-    if not passport.same_code(original, again):
+    if not same_code(original, again):
         print("code      not that of the run: what differs may be its doing")
     if original.resumed_with_others():
         print("run       it was resumed with other mathematics; this is a replay of what it was last")

@@ -16,7 +16,7 @@ from triad.config.identity import MATHEMATICS, MIXED, OVERLAYS, SYSTEM, fingerpr
 from triad.config.locations import CONF
 from triad.diff import diff
 from triad.explain import explain
-from triad.runs import divergence as parting
+from triad.runs import divergence
 from triad.runs.start import prepare
 
 BASE = ("trainer.accelerator=cpu", "precision=fp32")
@@ -271,9 +271,10 @@ def test_diff_wants_two_runs_that_are_there(tmp_path: Path) -> None:
 def test_figures_part_where_one_is_not_a_number_and_not_where_both_are_or_in_speed() -> None:
     ours = [{"step": 1, "b": math.nan, "train/loss": 0.0, "perf/tokens_per_s": 1.0, "only": 1.0}]
     theirs = [{"step": 1, "b": math.nan, "train/loss": 0.0, "perf/tokens_per_s": 2.0}, {"step": 2, "b": 1.0}]
-    figures = [*parting.pairs(ours, theirs)]
+    figures = [*divergence.pairs(ours, theirs)]
     assert [figure.key for figure in figures] == ["train/loss", "b"]
-    assert parting.first(figures) is None
-    found = parting.first([*parting.pairs(ours, [{"step": 1, "b": 1.0, "train/loss": 0.0}])], tolerance=0.5)
+    assert divergence.first(figures) is None
+    other = [{"step": 1, "b": 1.0, "train/loss": 0.0}]
+    found = divergence.first([*divergence.pairs(ours, other)], tolerance=0.5)
     assert found is not None
     assert found.apart == math.inf

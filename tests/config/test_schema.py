@@ -9,8 +9,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from triad.config import compose as composing
 from triad.config.compose import dials, validated
-from triad.config.locations import CONF
+from triad.config.locations import CONF, TRAIN
 from triad.config.schema import check, signature
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml"))
@@ -49,7 +50,20 @@ def words(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_yaml_composes_and_binds_to_its_signature(path: Path) -> None:
     config = composed(*words(path))
-    assert set(config) <= set(dials()) | {path.name for path in CONF.iterdir()}
+    assert set(config) <= dials().keys() | {path.name for path in CONF.iterdir()}
+
+
+def test_a_new_dial_is_an_argument_of_train_and_has_its_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN.read_text().replace("    seed: int,\n", "    seed: int,\n    warmth: float,\n"))
+    with pytest.raises(ValueError, match="warmth is not a key"):
+        composing.compose(["+warmth=3"])
+    monkeypatch.setattr(composing, "TRAIN", script)
+    assert composing.compose(["+warmth=3"])["warmth"] == 3.0
+    with pytest.raises(ValueError, match="warmth=hot"):
+        composing.compose(["+warmth=hot"])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -78,13 +78,13 @@ def chains(config: dict, sources: list[Source]) -> Chains:
     return found | {key: [origin] for key, origin in _defaults(config)}
 
 
-def written(path: Path, chains: Chains) -> None:
+def write_origins(path: Path, chains: Chains) -> None:
     """Keep chains in a file, a key a line."""
     lines = (f"{json.dumps(key)}: {json.dumps([*map(_spare, chain)])}" for key, chain in chains.items())
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def read(path: Path) -> Chains:
+def read_origins(path: Path) -> Chains:
     """The chains that a file keeps."""
     kept = json.loads(path.read_text(encoding="utf-8"))
     return {key: [Origin(**origin) for origin in chain] for key, chain in kept.items()}

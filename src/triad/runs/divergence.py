@@ -1,4 +1,4 @@
-"""Where the curves of two runs part: the first figure in which their metrics.csv differ."""
+"""Where the curves of two runs diverge: the first metric in which their metrics.csv differ."""
 
 import math
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import NamedTuple
 Row = dict[str, float]
 
 
-class Parting(NamedTuple):
+class Divergence(NamedTuple):
     """A figure of a step in two runs."""
 
     step: int
@@ -27,22 +27,22 @@ class Parting(NamedTuple):
         return f"{self.key} of step {self.step}: {self.ours!r} and {self.theirs!r} ({self.apart:.1e} apart)"
 
 
-def pairs(ours: list[Row], theirs: list[Row]) -> Iterator[Parting]:
+def pairs(ours: list[Row], theirs: list[Row]) -> Iterator[Divergence]:
     """Every figure that both have, step by step, the loss first; not what speed and time the machine had."""
     steps = {row["step"]: row for row in theirs}
     for row in ours:
         other = steps.get(row["step"], {})
         common = [key for key in row if key in other and key != "step" and not key.startswith("perf/")]
         for key in sorted(common, key=lambda key: (not key.endswith("/loss"), key)):
-            yield Parting(int(row["step"]), key, row[key], other[key])
+            yield Divergence(int(row["step"]), key, row[key], other[key])
 
 
-def first(figures: list[Parting], tolerance: float = 0.0) -> Parting | None:
+def first(figures: list[Divergence], tolerance: float = 0.0) -> Divergence | None:
     """The first that is further apart than the tolerance, or None."""
     return next((figure for figure in figures if figure.apart > tolerance), None)
 
 
-def told(figures: list[Parting], tolerance: float) -> Iterator[str]:
+def describe(figures: list[Divergence], tolerance: float) -> Iterator[str]:
     """What there is to say of where two curves part."""
     steps = len({figure.step for figure in figures})
     if not figures:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from triad.config import provenance as origins
+from triad.config import provenance
 from triad.runs.directory import Run, read_json
 
 CLASS = ("processor", "gpus", "threads")  # of a machine: what decides the last bits, with the versions
@@ -21,7 +21,7 @@ class Passport(NamedTuple):
     run: Run
     config: dict
     record: dict
-    chains: origins.Chains
+    chains: provenance.Chains
     text: dict | None  # fingerprints, once training has begun
     choices: dict[str, str]  # what was faster on its machine, by question
     diff: str  # changes that were not committed
@@ -49,7 +49,7 @@ class Passport(NamedTuple):
         return len({start.get("mathematics") for start in self.record.get("starts", ())}) > 1
 
 
-def read(path: Path | str) -> Passport:
+def read_passport(path: Path | str) -> Passport:
     """The passport of a run. Raises FileNotFoundError, naming runs that are there."""
     run = Run(path)
     answers = read_json(run.machine_file) or {}
@@ -57,7 +57,7 @@ def read(path: Path | str) -> Passport:
         run,
         run.config(),
         read_json(run.passport_file) or {},
-        origins.read(run.origins_file) if run.origins_file.is_file() else {},
+        provenance.read_origins(run.origins_file) if run.origins_file.is_file() else {},
         read_json(run.data_file),
         {question: answer["choice"] for question, answer in answers.items()},
         run.diff_file.read_text(encoding="utf-8") if run.diff_file.is_file() else "",

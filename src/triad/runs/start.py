@@ -27,7 +27,7 @@ def prepare(config: dict, overrides: list[str], chains: provenance.Chains | None
     run.write_config(config)
     write(run.directions_file, directions(config))
     if chains:
-        provenance.written(run.origins_file, chains)
+        provenance.write_origins(run.origins_file, chains)
     write_passport(run, overrides, config, processes.machine(config))
     run.error_file.unlink(missing_ok=True)
     return run
