@@ -9,24 +9,28 @@ FOLDED = ("zbv", "dualpipev")  # the last stage is with the first
 
 
 def is_transformer(config: dict) -> bool:
+    """Whether the model is a stack of blocks, each with attention, or what stands in its place."""
     return isinstance(config["model"].get("attention"), dict)
 
 
 def heads(config: dict) -> int:
-    return config["model"]["attention"]["heads"] if is_transformer(config) else 0
+    """Heads of attention, or 0 where it has none."""
+    return _part(config, "attention").get("heads") or 0
 
 
 def kv_heads(config: dict) -> int:
-    return config["model"]["attention"].get("kv_heads") or heads(config) if is_transformer(config) else 0
+    """Heads of keys and values."""
+    return _part(config, "attention").get("kv_heads") or heads(config)
 
 
 def hidden(config: dict) -> int:
     """Hidden units, or 0 where the layer chooses: a number that powers of two divide."""
-    return config["model"]["feedforward"].get("hidden") or 0 if is_transformer(config) else 0
+    return _part(config, "feedforward").get("hidden") or 0
 
 
 def experts(config: dict) -> int:
-    return config["model"]["feedforward"].get("experts", 0) if is_transformer(config) else 0
+    """Experts of a layer, or 0 where there are none."""
+    return _part(config, "feedforward").get("experts") or 0
 
 
 def expert_layers(config: dict) -> int:
@@ -41,3 +45,8 @@ def expert_layers(config: dict) -> int:
 
 def stages(config: dict) -> int:
     return degree(config, "pipeline") * STAGES.get(config["strategy"].get("schedule", "1f1b"), 1)
+
+
+def _part(config: dict, name: str) -> dict:
+    part = config["model"].get(name)
+    return part if isinstance(part, dict) else {}
