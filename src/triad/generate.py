@@ -23,12 +23,13 @@ def generate(
     """
     from triad.checkpoints.folder import find
     from triad.checkpoints.trained import trained
+    from triad.config.offers import declared
     from triad.runs.directory import Run
 
     config = Run(run).config()
     find(Run(run).path, step)  # or say that there is none
-    if not config["task"]["_target_"].endswith(".CausalLM"):
-        raise ValueError(f"run={run}: only a model of task=causal_lm continues a text")
+    if not declared(config["task"], "continues_text"):
+        raise ValueError(f"run={run}: its task is not to continue a text, as task=causal_lm is")
     if temperature < 0 or (top_k is not None and top_k < 1):
         raise ValueError(f"temperature={temperature} top_k={top_k}: at least 0 and 1")
     model, tokenizer = trained(run, step, weights)

@@ -16,11 +16,12 @@ def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) ->
     whichever layout the run had. `multiple` is what the sizes are to be multiples of.
     """
     from triad.checkpoints.folder import complete, facts
+    from triad.config.offers import declared
     from triad.runs.directory import Run
 
     directory = Run(run)
     config = directory.config()
-    if not config["task"]["_target_"].endswith(".CausalLM") or not config["packed"]:
+    if not declared(config["task"], "continues_text") or not config["packed"]:
         raise ValueError(f"run={run}: the noise scale is measured with task=causal_lm and packed=true")
     if micro < 1 or rows < 2 * micro or rows % micro or multiple < 1:
         raise ValueError(f"rows={rows} micro={micro} multiple={multiple}: rows are 2 or more times micro")

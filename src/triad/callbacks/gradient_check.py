@@ -8,7 +8,6 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from triad.callbacks.checkpoint import Checkpoint
 from triad.layers.parameters import ROLES, plain_name
 from triad.optim.gradient import Gradient
 from triad.optim.roles import roles
@@ -139,7 +138,7 @@ class GradientCheck(Callback):
     def _kept(self) -> str:
         """A checkpoint of before, which is written if there is none of this step."""
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Checkpoint):
+            if hasattr(callback, "saved_step"):
                 if self.trainer.global_step > callback.saved_step:
                     callback.save(self.trainer, self.task)
                 callback.saver.wait()

@@ -6,7 +6,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from triad.layers.pooling import last, mean
-from triad.models.encoder import Encoder
 
 
 class Classifier(nn.Module):
@@ -30,7 +29,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.vocab_size, self.width, self.depth = body.vocab_size, body.width, body.depth
         self.initial = body.initial
-        self.hides_padding = isinstance(body, Encoder)
+        self.hides_padding = body.sees == "both sides"
         body.head, body.readout = None, Hidden()
         if self.hides_padding:
             body.transform = nn.Identity()

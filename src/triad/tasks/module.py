@@ -17,6 +17,7 @@ vocab_size, bytes_per_token and labels, which the data has. It has
 
 and, where it takes more than that:
 
+    continues_text    True where the model tells each token from those before it
     special_tokens    words of the model behind those of the tokenizer
     wrap(model)       another model around the one of conf/model
     start(path, model, bare)   take the weights of a checkpoint, which may be of another task

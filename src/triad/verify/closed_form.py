@@ -103,7 +103,7 @@ def sent(weights: list[Weight], config: dict, parts: int) -> Sent:
         messages[kind] += times * parts
         volume[kind] += times * size
 
-    if config["strategy"]["_target_"].endswith(".DDP"):
+    if "data_shard" not in config["strategy"] and world_size(config) > 1:
         volume["all_reduce"] += sum(prod(weight.shape) for weight in weights) * item
         return Sent(dict(messages), dict(volume))
     _add_fsdp(weights, config, parts, messages, volume)
