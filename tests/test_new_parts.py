@@ -119,7 +119,7 @@ REFUSED = {  # and what the sentence names: the part, and choices that fit
     "task=masked_lm model=mlp": ("model=mlp sees a window", "next_token_accuracy"),
     f"model=two_way task=masked_lm strategy=tensor trainer.devices=2 {CPU}": ("model=two_way", "strategy="),
     f"model=state_space strategy=context trainer.devices=2 {CPU}": ("attention=StateSpace", "strategy="),
-    "model=moe router=loudest": ("router=loudest", "model=moe would see the future", "router=mixtral"),
+    "model=moe router=loudest": ("router=loudest", "model=moe would see the future", "mixtral"),
     "task=next_token_accuracy model=encoder": ("task=next_token_accuracy needs a model", "masked_lm"),
     "callbacks.checkpoint.monitor=val/hits": ("val/hits", "val/loss"),
     "data=parity": ("data=parity yields labels", "data=stdlib", "task=classification"),
