@@ -21,13 +21,14 @@ def generate(
 
     `weights` is model, ema or swa where an average was kept.
     """
-    from triad.checkpoints.folder import find
+    from triad.checkpoints.folder import complete
     from triad.checkpoints.trained import trained
     from triad.config.offers import declared
     from triad.runs.directory import Run
 
     config = Run(run).config()
-    find(Run(run).path, step)  # or say that there is none
+    if not complete(Run(run).checkpoints):
+        raise FileNotFoundError(f"run={run}: no checkpoint is there")
     if not declared(config["task"], "continues_text"):
         raise ValueError(f"run={run}: its task is not to continue a text, as task=causal_lm is")
     if temperature < 0 or (top_k is not None and top_k < 1):
