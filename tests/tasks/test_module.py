@@ -1,6 +1,7 @@
 """What holds of every task: see triad.tasks.module."""
 
 import pytest
+import yaml
 
 from triad.config.build import build
 from triad.config.compose import compose
@@ -15,12 +16,9 @@ COPY = ("task=copy", "model=encoder_decoder")
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "task").glob("*.yaml")))
 def test_the_directions_that_are_read_from_the_source_are_those_of_the_task(name: str) -> None:
-    models = {"masked_lm": "encoder", "classification": "lstm", "causal_lm": "decoder"}
-    words = [f"task={name}", f"model={models.get(name, 'encoder_decoder')}"]
-    words += {"translation": ["data=parallel"], "classification": ["data=packages"]}.get(name, [])
-    config = compose(words)
-    declared = of_task(config)
-    assert declared == module.directions(build(config["task"]).func)
+    node = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text())
+    declared = of_task({"task": node})
+    assert declared == module.directions(build(node).func)
     assert declared["val/loss"] == "lower"
 
 
