@@ -13,6 +13,7 @@ from tests.models.decoding import (
 )
 from triad.config.build import build as built
 from triad.hardware.execution import KEPT, recomputed
+from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32
 from triad.layers.attention import Attention, plain
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
@@ -58,22 +59,30 @@ def test_a_cache_gives_the_logits_of_the_whole(name, pieces):
 @every_model
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_one_batch_can_be_learned_by_heart(name, bfloat16):
+    """The loss falls below 0.1; its floor is 0.03, for what comes before the first tokens is the same.
+
+    Seeds 0 to 7 get there in 20 to 50 steps (lstm: 107 to 148) with AVX2 and without; targets in another
+    order at each step stay above 2.6.
+    """
     model, x = small(name), tokens(4, 13)
     for module in model.modules():
         if isinstance(module, Attention):
             module.kernel = plain
+    if bfloat16 and not has_recurrent_kernels(torch.device("cpu"), "bf16-mixed"):
+        recurrent_to_fp32(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(200 if name == "lstm" else 80):
+    for _ in range(300):
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss, routings = model(
                 x[:, :-1], lambda hidden, weight, vocabulary: cross_entropy_sum(hidden, weight, x[:, 1:])
             )
         loss = loss / 48
+        if loss < 0.1:
+            break
         (loss + sum(r.auxiliary_B.mean() for r in routings)).backward()
         optimizer.step()
         optimizer.zero_grad()
-    # the first tokens cannot be told apart by what comes before them
-    assert loss.item() < 0.2
+    assert loss < 0.1
 
 
 @every_model

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,18 +11,41 @@ from triad.verify.matrix import LAYOUTS, MAIN, PARTS, Case, covering, everything
 from triad.verify.runner import Result, trials
 
 COVERING = list(covering())
+# one model for each layout in `make test`; where none is named, moe. test_closed_form.py has decoder.
+QUICK = {"single": "gpt1", "ddp": "lstm", "fsdp": "decoder", "hsdp": "mlp", "tensor": "gpt1"}
+QUICK |= {"tensor, sequence": "gpt2", "gpipe": "gpt1", "1f1b": "gpt2", "interleaved": "hybrid"}
+QUICK |= {
+    "context 2 x tensor 2": "gpt2",
+    "pipeline 2 x tensor 2": "decoder",
+    "zero 1": "lstm",
+    "zero 2": "hybrid",
+}
+
+
+def is_quick(case: Case) -> bool:
+    return case.model == QUICK.get(case.layout.name, "moe")
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[Case, Result]:
-    """The covering slice, one launch for each world size."""
+def results(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> dict[Case, Result]:
+    """Those of the covering slice that are asked for, one launch for each world size."""
+    asked = [
+        item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")
+    ]
+    cases = [item.callspec.params["case"] for item in asked]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
-        return {result.case: result for result in trials(COVERING, tmp_path_factory.mktemp("matrix"))}
+        return {result.case: result for result in trials(cases, tmp_path_factory.mktemp("matrix"))}
 
 
 @pytest.mark.timeout(900)  # the first test trains them all
-@pytest.mark.parametrize("case", COVERING, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[] if is_quick(case) else pytest.mark.slow) for case in COVERING],
+    ids=lambda case: case.name,
+)
 def test_a_layout_computes_what_one_process_computes(results: dict[Case, Result], case: Case) -> None:
     result = results[case]
     if result.said.startswith("refused"):
@@ -38,6 +62,11 @@ def test_the_slice_covers_every_layout_with_the_main_models_and_every_other_choi
         mine = [case for case in COVERING if case.layout is layout]
         assert {case.parts for case in mine} == set(PARTS)
         assert {case.packed for case in mine} == {case.checkpointing for case in mine} == {False, True}
+    quick = [case for case in COVERING if is_quick(case)]
+    assert [case.layout for case in quick] == LAYOUTS  # one for each
+    assert {case.model for case in quick} == set(models())
+    assert {case.parts for case in quick} == set(PARTS)
+    assert {(case.packed, case.checkpointing) for case in quick} == set(product((False, True), repeat=2))
     assert len(set(everything())) == len(LAYOUTS) * len(models()) * len(PARTS) * 8
 
 
