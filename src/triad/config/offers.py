@@ -7,14 +7,13 @@ itself comes first: `precision.name` is as much a property of a precision as `mo
 
 from collections.abc import Iterator
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import yaml
 
 from triad.config.identity import leaves
 from triad.config.locations import CONF
-from triad.config.schema import attribute
+from triad.config.schema import attribute, constant
 
 Parts = Iterator[tuple[str, dict]]
 
@@ -37,7 +36,7 @@ def declared(part: dict, name: str) -> Any:
     if name in part or not target:
         return part.get(name)
     if target.startswith("torch.optim."):
-        return import_module("triad.optim.refusals").OFFERS.get(target, {}).get(name)
+        return constant("triad.optim.refusals.OFFERS").get(target, {}).get(name)
     return attribute(target, name)
 
 

@@ -108,13 +108,13 @@ def attribute(target: str, name: str) -> Any:
 
 
 @cache
-def literals(target: str) -> tuple[str, ...]:
-    """The words of `name = Literal[...]` in a module."""
+def constant(target: str) -> Any:
+    """The plain value of a module's `name = ...`, and of `name = Literal[...]` its words."""
     module, name = _module(target.rpartition(".")[0])[0], target.rpartition(".")[2]
     for statement in module.body:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Subscript(slice=words)) if found == name:
-                return ast.literal_eval(words)
+            case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
+                return ast.literal_eval(value.slice if isinstance(value, ast.Subscript) else value)
     raise LookupError(f"{target} does not exist")
 
 
