@@ -24,7 +24,7 @@ WORDS += ("callbacks.checkpoint.every_steps=1", "callbacks=[default,early_stoppi
     ("ranks", "kills"),
     [
         (1, 5),
-        (2, 5),
+        (2, 2),
         pytest.param(1, 30, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
         pytest.param(2, 30, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],

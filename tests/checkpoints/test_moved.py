@@ -8,19 +8,30 @@ import pytest
 from tests.checkpoints.moved import PLACES, Move, covering, moved
 
 COVERING = covering()
+# the moves of `make test`: each layout on one side, and every change of the number of processes
+CHAIN = [COVERING[4 * turn % len(COVERING)] for turn in range(len(COVERING))]  # each sets out where one ended
+QUICK = [*CHAIN[::2], next(move for move in COVERING if move.before.name == "expert")]
 LOST = Move(PLACES[0], PLACES[0], forgetful=True)
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[Move, str]:
-    """The covering subset, in one launch for each world size and part."""
+def outcomes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> dict[Move, str]:
+    """Those of the covering subset that are asked for, in one launch for each world size and part."""
+    items = [item for item in request.session.items if item.path == request.path]
+    asked = [item.callspec.params.get("move") for item in items if hasattr(item, "callspec")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
-        return moved([*COVERING, LOST], tmp_path_factory.mktemp("moved"))
+        return moved([*filter(None, asked), LOST], tmp_path_factory.mktemp("moved"))
 
 
 @pytest.mark.timeout(600)  # the first test trains them all
-@pytest.mark.parametrize("move", COVERING, ids=lambda move: move.name)
+@pytest.mark.parametrize(
+    "move",
+    [pytest.param(move, marks=[] if move in QUICK else pytest.mark.slow) for move in COVERING],
+    ids=lambda move: move.name,
+)
 def test_a_run_goes_on_in_another_layout(outcomes: dict[Move, str], move: Move) -> None:
     if outcomes[move].startswith("refused"):
         pytest.skip(outcomes[move])
@@ -34,7 +45,8 @@ def test_lost_moments_would_have_been_seen(outcomes: dict[Move, str]) -> None:
 def test_the_subset_saves_and_continues_in_every_layout_and_changes_the_number_of_processes() -> None:
     for side in ("before", "after"):
         assert {getattr(move, side) for move in COVERING} == set(PLACES)
-    ranks = {(move.before.ranks, move.after.ranks) for move in COVERING}
+    assert {layout for move in QUICK for layout in (move.before, move.after)} == set(PLACES)
+    ranks = {(move.before.ranks, move.after.ranks) for move in QUICK}
     assert {(1, 2), (2, 1), (2, 4), (4, 2)} <= ranks
 
 

@@ -10,8 +10,10 @@ import pytest
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.config.identity import changed_mathematics
+from triad.config.messages import MISTAKE
+from triad.launch.rank import rank
 from triad.launch.resume import continued
-from triad.runs.directory import sweep_id
+from triad.runs.directory import prepare, sweep_id
 
 MISTAKES = {
     "modle=moe": "did you mean model?",
@@ -91,7 +93,6 @@ def test_an_impossible_layout_is_refused_with_the_nearest_that_works(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["model.attention.heads=7"], "heads=7 does not divide width=192"),
         (["data=text", "data.path=missing.txt"], "missing.txt"),
         (["data=text", "data.path={empty}"], "no text"),
         (["data=text", "data.path={latin}"], "byte 3"),
@@ -99,15 +100,27 @@ def test_an_impossible_layout_is_refused_with_the_nearest_that_works(
         (["model=moe", "router.top_k=9"], "top_k=9"),
     ],
 )
-def test_a_mistake_found_while_building_is_one_sentence_too(
-    train, tmp_path: Path, words, sentence: str
+def test_a_mistake_found_while_building_is_one_sentence_of_the_rank(
+    tmp_path: Path, cache: Path, monkeypatch, capsys, words, sentence: str
 ) -> None:
+    from train import train
+
+    monkeypatch.setenv("TRIAD_CACHE", str(cache))
     files = {"empty": b"", "latin": b"abc\xff", "short": b"a short text\n" * 40}
     for name, content in files.items():
         (tmp_path / f"{name}.txt").write_bytes(content)
     paths = {name: str(tmp_path / f"{name}.txt") for name in files}
-    done = train("debug=tiny", *(word.format(**paths) for word in words), code=2)
-    assert sentence in done.stderr
+    words = ["debug=tiny", "run_id=a", f"output_dir={tmp_path}", *(word.format(**paths) for word in words)]
+    assert rank(train, prepare(compose(words), words)) == MISTAKE
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
+    assert said.count("error: ") == 1
+
+
+def test_a_mistake_found_while_building_ends_the_run_with_its_sentence_alone(train) -> None:
+    done = train("debug=tiny", "model.attention.heads=7", code=2)
+    assert "heads=7 does not divide width=192" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error: ") == 1
 
