@@ -13,7 +13,8 @@ from triad.config.identity import changed_mathematics
 from triad.config.messages import MISTAKE
 from triad.launch.rank import rank
 from triad.launch.resume import continued
-from triad.runs.directory import prepare, sweep_id
+from triad.runs.directory import sweep_id
+from triad.runs.start import prepare
 
 MISTAKES = {
     "modle=moe": "did you mean model?",

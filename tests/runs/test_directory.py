@@ -68,7 +68,7 @@ def test_the_name_of_a_run_is_not_given_twice(train) -> None:
 
 
 def test_a_sweep_runs_each_job_skips_the_finished_and_goes_on_after_a_failure(train, tmp_path: Path) -> None:
-    words = ("-m", *TINY, "trainer.max_steps=2", "seed=0,1")
+    words = ("-m", *TINY, "strategy=ddp", "trainer.devices=2", "trainer.max_steps=2", "seed=0,1")
     first = train(*words, "model.attention.heads=4,7", code=2)
     assert first.stdout.count("finished") == 1  # both seeds in one line
     assert first.stdout.count("failed (2)") == 1
