@@ -1,6 +1,7 @@
 """What cannot be combined is refused in a sentence, whose remedies work."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,14 +77,19 @@ def no_optional_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(module, "find_spec", lambda _: None)
 
 
-def sentences(words: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """All that is said of a configuration that is not refused at the first word."""
-    with monkeypatch.context() as patch:
+@cache
+def composed(overrides: str) -> dict:
+    """A configuration of which nothing has been refused yet."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("triad.config.compose.refusals", lambda _: [])
-        config = compose(words.split())
+        return compose(overrides.split())
+
+
+def sentences(overrides: str) -> list[str]:
+    """All that is said of a configuration that is not refused at the first sentence."""
     found = []
     try:
-        for sentence in refusals(config):
+        for sentence in refusals(composed(overrides)):
             found.append(sentence)
     except (ValueError, TypeError, ZeroDivisionError):  # what a first mistake makes of later questions
         assert found
@@ -91,26 +97,22 @@ def sentences(words: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.why)
-def test_what_does_not_work_out_is_refused_with_a_sentence(
-    row: Impossible, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_does_not_work_out_is_refused_with_a_sentence(row: Impossible) -> None:
     beginning = row.sentence.partition("{")[0]
-    said = [sentence for sentence in sentences(row.example, monkeypatch) if sentence.startswith(beginning)]
+    said = [sentence for sentence in sentences(row.example) if sentence.startswith(beginning)]
     assert said
     assert "{" not in said[0]
 
 
 @pytest.mark.parametrize("words", UNMET)
-def test_what_does_not_fit_is_refused_by_name_with_a_remedy(
-    words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = sentences(words, monkeypatch)
+def test_what_does_not_fit_is_refused_by_name_with_a_remedy(words: str) -> None:
+    said = sentences(words)
     assert any(all(part in sentence for part in UNMET[words]) for sentence in said), said
 
 
 @pytest.mark.parametrize("words", [words for words in UNMET if not re.search("[{~]|default", words)])
-def test_each_choice_that_a_sentence_names_mends_it(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = sentences(words, monkeypatch)[0]
+def test_each_choice_that_a_sentence_names_mends_it(words: str) -> None:
+    first = sentences(words)[0]
     listed = re.findall(
         r"([\w.]+)=([\w-]+(?:, (?!or )[\w-]+)*(?: or (?!\d)[\w-]+)?)", first.partition("use ")[2]
     )
@@ -119,7 +121,7 @@ def test_each_choice_that_a_sentence_names_mends_it(words: str, monkeypatch: pyt
         ours = (f"{group}=", f"{group}.", *(["router="] if group == "model" else []))
         kept = [word for word in words.split() if not word.startswith(ours)]
         path = {"labelled": ["data.path=x"], "text": ["data.path=x"], "parallel": ["data.source=x"]}
-        told = sentences(" ".join([*kept, f"{group}={name}", *path.get(name, [])]), monkeypatch)
+        told = sentences(" ".join([*kept, f"{group}={name}", *path.get(name, [])]))
         assert not [sentence for sentence in told if sentence.partition(";")[0] == first.partition(";")[0]], (
             name
         )

@@ -3,6 +3,8 @@
 import ast
 import importlib
 import inspect
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,11 @@ EXTRA |= {name: ["model=moe"] for name in ROUTERS}
 
 def composed(*overrides: str) -> dict:
     """The checked configuration, also of a choice that this machine could not run."""
+    return deepcopy(_composed(overrides))
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> dict:
     with initialize_config_dir(str(CONF), version_base="1.3"), pytest.MonkeyPatch.context() as patch:
         patch.setattr("triad.config.compose.refusals", lambda _: [])
         return validated(compose("train", [*overrides]))
