@@ -1,10 +1,17 @@
 import pytest
 import torch
 
-from triad.layers.full_attention import FullAttention, Grown, Kept, biased, causal, visible
+from triad.layers.full_attention import (
+    CrossAttentionCache,
+    FullAttention,
+    SelfAttentionCache,
+    biased,
+    causal,
+    visible,
+)
 from triad.layers.relative_bias import RelativeBias
+from triad.layers.residual_connection import PostNormConnection, PreNormConnection
 from triad.layers.sinusoidal import Sinusoidal
-from triad.layers.sublayer import PostNorm, PreNorm
 
 
 def layer(**changes) -> FullAttention:
@@ -54,7 +61,7 @@ def test_a_bias_is_added_where_something_is_seen() -> None:
 def test_caches_change_nothing_whatever_the_pieces() -> None:
     attention = layer(value_size=4)
     x, memory = torch.randn(2, 6, 32).double(), torch.randn(2, 5, 32).double()
-    grown, kept, own, other = Grown(2, 6), Kept(), [], []
+    grown, kept, own, other = SelfAttentionCache(2, 6), CrossAttentionCache(), [], []
     for piece in x.split([3, 1, 2], dim=1):
         new, past = piece.shape[1], grown.length
         own.append(attention(piece, piece, causal(new, past, x.device), grown))
@@ -116,6 +123,6 @@ def test_a_relative_bias_depends_on_the_distance_only() -> None:
 
 def test_norms_stand_before_a_part_or_behind_the_sum() -> None:
     norm, x, part = torch.nn.LayerNorm(4), torch.randn(2, 4), torch.nn.Linear(4, 4)
-    pre, post = PreNorm(norm), PostNorm(norm)
+    pre, post = PreNormConnection(norm), PostNormConnection(norm)
     torch.testing.assert_close(pre.leave(x, part(pre.enter(x))), x + part(norm(x)))
     torch.testing.assert_close(post.leave(x, part(post.enter(x))), norm(x + part(x)))

@@ -43,7 +43,10 @@ def tokens(batch: int = 2, length: int = 12) -> torch.Tensor:
 
 @every_encoder
 def test_every_token_changes_the_logits_before_and_behind_it(name: str) -> None:
-    model, x = small(name, initial={"_target_": "triad.layers.initial.glorot", "_partial_": True}), tokens()
+    model, x = (
+        small(name, initial={"_target_": "triad.layers.initialisation.glorot", "_partial_": True}),
+        tokens(),
+    )
     changed = x.clone()
     changed[:, 6] = (x[:, 6] + 1) % 17
     apart = (model(x)[0] - model(changed)[0]).abs().amax(-1)

@@ -72,7 +72,9 @@ def step(model: nn.Module, inner: torch.optim.Optimizer) -> None:
 def whole(found: portable.Tensors) -> portable.Tensors:
     """Every part put together, and copied."""
     return {
-        kind: {key: x.whole() if isinstance(x, portable.Stretch) else x.clone() for key, x in values.items()}
+        kind: {
+            key: x.whole() if isinstance(x, portable.FlatSlice) else x.clone() for key, x in values.items()
+        }
         for kind, values in found.items()
     }
 

@@ -15,7 +15,7 @@ from triad.checkpoints.folder import complete, facts
 from triad.checkpoints.saving import write
 from triad.checkpoints.tensors import start_part_from
 from triad.layers.bert_head import Pooler, Transform
-from triad.layers.initial import fan_in
+from triad.layers.initialisation import fan_in
 from triad.models.classifier import Classifier
 from triad.models.lstm import LSTM
 from triad.optim.clip import Norm

@@ -14,7 +14,7 @@ from triad.optim.clip import Norm
 from triad.optim.parametrisation import Standard
 from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update
-from triad.tasks.draws import draws
+from triad.tasks.counter_rng import random_integers
 from triad.tasks.masked_lm import MaskedLM, hidden
 from triad.tasks.module import Training
 
@@ -112,12 +112,12 @@ def test_fractions_that_are_none_are_refused() -> None:
 
 def test_draws_are_even_and_each_purpose_has_its_own() -> None:
     rows = torch.arange(500)
-    one = draws("a", rows, 100)
+    one = random_integers("a", rows, 100)
     assert one.min() >= 0
     assert (one.double() / 2**63).mean() == pytest.approx(0.5, abs=0.01)
     assert one.unique().numel() == one.numel()
-    assert not torch.equal(one, draws("b", rows, 100))
-    assert torch.equal(one[7:9, :10], draws("a", rows[7:9], 10))
+    assert not torch.equal(one, random_integers("b", rows, 100))
+    assert torch.equal(one[7:9, :10], random_integers("a", rows[7:9], 10))
     bits = torch.stack([(one >> bit) & 1 for bit in range(63)]).double().mean((1, 2))
     assert bits.sub(0.5).abs().max() < 0.02
 

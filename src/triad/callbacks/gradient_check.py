@@ -47,7 +47,7 @@ class GradientCheck(Callback):
         self.roles, self.names = roles(model), list(dict(model.named_parameters()))
         self.sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         self.scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        task.update.watchers.append(self.watch)
+        task.update.hooks.append(self.watch)
 
     def watch(self, gradient: Gradient, norm: Tensor) -> None:
         """Look at a whole gradient, not yet clipped."""

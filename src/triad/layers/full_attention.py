@@ -18,10 +18,11 @@ class FullAttention(nn.Module):
 
         softmax(q k^T / sqrt(H) + mask) v, in N heads      Vaswani et al. 2017, arXiv:1706.03762, eq. 1
 
-    x_BTD, memory_BSD, mask (true where visible, or a number to add; broadcast to BNTS) -> y_BTD. With `cache`
-    (Grown or Kept) the memory follows, or was read with, what is in it. `scale` null: 1 / sqrt(H). `dropout`
-    falls on the weights and on the output. `head_size` and `value_size` are the paper's d_k and d_v. Raises
-    ValueError if heads do not divide the width and no head size is given.
+    x_BTD, memory_BSD, mask (true where visible, or a number to add; broadcast to BNTS) -> y_BTD. With `cache`:
+    a SelfAttentionCache appends the keys and values of the memory to those it has, a CrossAttentionCache
+    computes them once. `scale` null: 1 / sqrt(H). `dropout` falls on the weights and on the output.
+    `head_size` and `value_size` are the paper's d_k and d_v. Raises ValueError if heads do not divide the
+    width and no head size is given.
     """
 
     splits = ("expert",)
@@ -49,7 +50,11 @@ class FullAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x_BTD: Tensor, memory_BSD: Tensor, mask: Tensor | None, cache: "Grown | Kept | None" = None
+        self,
+        x_BTD: Tensor,
+        memory_BSD: Tensor,
+        mask: Tensor | None,
+        cache: "SelfAttentionCache | CrossAttentionCache | None" = None,
     ) -> Tensor:
         x_BTD = lowered(x_BTD)
         q_BNTH = self._heads(self.q(x_BTD))
@@ -77,7 +82,7 @@ class FullAttention(nn.Module):
         return x_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-class Grown(KeyValueCache):
+class SelfAttentionCache(KeyValueCache):
     """Keys and values of all tokens so far; what is read is added."""
 
     def read(self, layer: FullAttention, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,17 +96,17 @@ class Grown(KeyValueCache):
         return super().extend(k_BKTH, v_BKTH)
 
 
-class Kept:
+class CrossAttentionCache:
     """Keys and values of a memory that does not change: made at the first reading."""
 
     def __init__(self) -> None:
-        self.found: tuple[Tensor, Tensor] | None = None
+        self.keys_and_values: tuple[Tensor, Tensor] | None = None
 
     def read(self, layer: FullAttention, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """The memory's keys and values."""
-        if self.found is None:
-            self.found = layer.keys_values(memory_BSD)
-        return self.found
+        if self.keys_and_values is None:
+            self.keys_and_values = layer.keys_values(memory_BSD)
+        return self.keys_and_values
 
 
 def visible(tokens_BS: Tensor) -> Tensor:

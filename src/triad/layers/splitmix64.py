@@ -6,7 +6,7 @@ GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 / golden ratio, the increment of Spl
 LARGEST = 2**63 - 1
 
 
-def scrambled(x: Tensor) -> Tensor:
+def splitmix64(x: Tensor) -> Tensor:
     """SplitMix64, modulo 2^64: Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators".
 
     One to one: int64 -> int64.
@@ -18,7 +18,7 @@ def scrambled(x: Tensor) -> Tensor:
 
 
 def fraction(x: Tensor) -> Tensor:
-    """A scrambled number as one between 0 and 1, in fp64."""
+    """A splitmix64 number as one between 0 and 1, in fp64."""
     return (x & LARGEST).double() / 2**63
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from triad.layers.full_attention import Grown, Kept, biased, causal, visible
+from triad.layers.full_attention import CrossAttentionCache, SelfAttentionCache, biased, causal, visible
 from triad.layers.moe import Routing
 from triad.layers.readout import Readout
 from triad.layers.residual import through
@@ -83,7 +83,7 @@ class EncoderDecoder(nn.Module):
         source_BS: Tensor,
         tokens_BT: Tensor,
         loss: Callable | None = None,
-        cache: "Past | None" = None,
+        cache: "DecoderCache | None" = None,
     ) -> tuple[Any, tuple[Routing, ...]]:
         routings: list[Routing] = []
         memory_BSD = cache.memory_BSD if cache is not None else None
@@ -96,9 +96,9 @@ class EncoderDecoder(nn.Module):
             hidden_BTD = hidden_BTD * self.width**-0.5
         return self.readout(hidden_BTD, self.embedding.weight, loss), tuple(routings)
 
-    def empty_cache(self, batch: int) -> "Past":
+    def empty_cache(self, batch: int) -> "DecoderCache":
         """Room for `batch` sources and as many targets of `context` tokens; forward fills it in place."""
-        return Past(batch, self.context, self.depth)
+        return DecoderCache(batch, self.context, self.depth)
 
     def encode(self, source_BS: Tensor, routings: list[Routing]) -> Tensor:
         """What is known of the source, memory_BSD."""
@@ -114,7 +114,7 @@ class EncoderDecoder(nn.Module):
         tokens_BT: Tensor,
         memory_BSD: Tensor,
         mask_B11S: Tensor,
-        cache: "Past | None",
+        cache: "DecoderCache | None",
         routings: list[Routing],
     ) -> Tensor:
         """What is known behind each token of the target, hidden_BTD."""
@@ -122,8 +122,8 @@ class EncoderDecoder(nn.Module):
         x_BTD, bias_NTT = self.decoder.enter(self.embed(tokens_BT, past), past)
         mask = biased(bias_NTT, causal(tokens_BT.shape[1], past, tokens_BT.device))
         for index, block in enumerate(self.decoder.blocks):
-            held = cache.layers[index] if cache is not None else (None, None)
-            x_BTD, routing = block(x_BTD, mask, memory_BSD, mask_B11S, tokens_BT, tokens_BT >= 0, *held)
+            caches = cache.layers[index] if cache is not None else (None, None)
+            x_BTD, routing = block(x_BTD, mask, memory_BSD, mask_B11S, tokens_BT, tokens_BT >= 0, *caches)
             routings += [] if routing is None else [routing]
         return self.decoder.leave(x_BTD)
 
@@ -206,22 +206,22 @@ class DecoderBlock(nn.Module):
         memory_mask: Tensor,
         tokens_BT: Tensor,
         real_BT: Tensor,
-        grown: Grown | None = None,
-        kept: Kept | None = None,
+        own_cache: SelfAttentionCache | None = None,
+        source_cache: CrossAttentionCache | None = None,
     ) -> tuple[Tensor, Routing | None]:
         y_BTD = self.attention_residual.enter(x_BTD)
-        x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask, grown))
-        y_BTD = self.cross(self.cross_residual.enter(x_BTD), memory_BSD, memory_mask, kept)
+        x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask, own_cache))
+        y_BTD = self.cross(self.cross_residual.enter(x_BTD), memory_BSD, memory_mask, source_cache)
         x_BTD = self.cross_residual.leave(x_BTD, y_BTD)
         y_BTD, routing = through(self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT, real_BT)
         return self.feedforward_residual.leave(x_BTD, y_BTD), routing
 
 
-class Past:
+class DecoderCache:
     """What is remembered of a source and of the target so far: of each layer, its keys and values."""
 
     def __init__(self, batch: int, context: int, depth: int):
-        self.layers = [(Grown(batch, context), Kept()) for _ in range(depth)]
+        self.layers = [(SelfAttentionCache(batch, context), CrossAttentionCache()) for _ in range(depth)]
         self.memory_BSD: Tensor | None = None  # until the source is read
 
     @property

@@ -26,7 +26,7 @@ def of_matrices(optimizer: Optimizer) -> list[dict]:
     return [group for group in optimizer.param_groups if group["role"] in MATRICES]
 
 
-class Beside:
+class AuxiliaryAdamW:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) on the other groups and the state of an optimizer.
 
     So there is one optimizer with one state, whose every step ends with `step` of this.

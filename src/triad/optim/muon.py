@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from triad.optim.auxiliary_adamw import Beside, of_matrices, split
+from triad.optim.auxiliary_adamw import AuxiliaryAdamW, of_matrices, split
 from triad.optim.newton_schulz import Dtype, fast_dtype, orthogonal
 from triad.optim.sharded import alike, apart, evaluated, gradients, in_range, locals_of, moving, whole
 
@@ -49,7 +49,7 @@ class Muon(Optimizer):
         self.momentum, self.nesterov, self.scale = in_range("momentum", momentum), nesterov, scale
         self.newton_schulz_steps, self.newton_schulz_dtype = newton_schulz_steps, newton_schulz_dtype
         own = {"embedding": embedding_lr, "head": head_lr}
-        self.beside = Beside(self, adam_lr, adam_betas, adam_eps, own)
+        self.adamw = AuxiliaryAdamW(self, adam_lr, adam_betas, adam_eps, own)
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
@@ -58,7 +58,7 @@ class Muon(Optimizer):
         for group in of_matrices(self):
             for matrices in alike(moving(group)):
                 self._update(matrices, group)
-        self.beside.step()
+        self.adamw.step()
         return loss
 
     def _update(self, matrices: list[Tensor], group: dict) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from triad.optim.auxiliary_adamw import Beside, of_matrices, split
+from triad.optim.auxiliary_adamw import AuxiliaryAdamW, of_matrices, split
 from triad.optim.sharded import (
     alike,
     apart,
@@ -57,7 +57,7 @@ class SOAP(Optimizer):
         super().__init__(split(params), {"lr": lr, "weight_decay": weight_decay})
         self.betas, self.basis_beta = (in_range("betas", betas[0]), in_range("betas", betas[1])), basis_beta
         self.eps, self.frequency, self.largest = eps, frequency, largest
-        self.beside = Beside(self, adam_lr, betas, eps, {"embedding": embedding_lr, "head": head_lr})
+        self.adamw = AuxiliaryAdamW(self, adam_lr, betas, eps, {"embedding": embedding_lr, "head": head_lr})
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
@@ -66,7 +66,7 @@ class SOAP(Optimizer):
         for group in of_matrices(self):
             for matrices in alike(moving(group)):
                 self._update(matrices, group)
-        self.beside.step()
+        self.adamw.step()
         return loss
 
     def _update(self, matrices: list[Tensor], group: dict) -> None:

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.parameters import holds_experts
 from triad.layers.routing import SEEN
-from triad.strategies.relay import Relay
+from triad.strategies.pipeline_forward import PipelineForward
 from triad.strategies.stage import Stage, check, cut, spread
 
 
@@ -63,9 +63,10 @@ ORDERS = {
 class Pipeline:
     """Run an optimizer step's forward and backward over the stages, in the order of a schedule.
 
-    Cuts `model` down to what this process holds and replaces its forward by a Relay. `objective(targets_BT)`
-    is what the last stage asks of its readout; at most `largest` rows go through a stage at once. Raises
-    ValueError for an unknown schedule and for a model that cannot be cut into so many stages.
+    Removes from `model` the blocks of other processes and replaces its forward by a PipelineForward.
+    `objective(targets_BT)` is the loss that the last stage asks of its readout; at most `largest` rows go
+    through a stage at once. Raises ValueError for an unknown schedule and for a model that cannot be cut
+    into so many stages.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Pipeline:
         self.first, self.last = 0 in mine, len(units) - 1 in mine
         cut(model, list(self.stages.values()))
         self.tied: Any = model.embedding if tied else None  # held by two processes
-        model.forward = Relay(self.stages, self.places, self.group, device)
+        model.forward = PipelineForward(self.stages, self.places, self.group, device)
         self.plan: tuple[tuple[int, ...], Any] = (), None
 
     def __call__(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from triad.strategies.state import Stretch, Tensors
+from triad.strategies.state import FlatSlice, Tensors
 
 
 class Part(NamedTuple):
@@ -39,16 +39,16 @@ def tensors(model: nn.Module, zero: Any, groups: dict[str, int]) -> Tensors:
 
     Nothing is copied or sent. Stages 1 and 2 have whole weights in every process.
     """
-    awaken(zero)
+    init_optimizer_state(zero)
     weights: dict[str, Any] = dict(model.state_dict())
     state: dict[str, Any] = {}
     for name, parameter in model.named_parameters():
         part, shape = part_of(zero, parameter, groups[name]), shape_of(parameter)
         if hasattr(parameter, "ds_id"):
-            weights[name] = Stretch(part.of(part.flat), part.start, shape)
+            weights[name] = FlatSlice(part.of(part.flat), part.start, shape)
         for key, kept in zero.optimizer.state[part.flat].items():
             laid_out = kept.shape == part.flat.shape
-            state[f"state.{name}.{key}"] = Stretch(part.of(kept), part.start, shape) if laid_out else kept
+            state[f"state.{name}.{key}"] = FlatSlice(part.of(kept), part.start, shape) if laid_out else kept
     return {"model": weights, "optimizer": state}
 
 
@@ -63,7 +63,7 @@ def agree(model: nn.Module, zero: Any, groups: dict[str, int]) -> None:
             continue
         parameter.ds_tensor.data.narrow(0, 0, part.numel).copy_(mine)
         if parameter.data.numel() == parameter.ds_numel:  # small weights stay whole in every process
-            parameter.data.copy_(Stretch(mine, part.start, shape_of(parameter)).whole())
+            parameter.data.copy_(FlatSlice(mine, part.start, shape_of(parameter)).whole())
 
 
 def part_of(zero: Any, parameter: nn.Parameter, group: int) -> Part:
@@ -86,7 +86,7 @@ def shape_of(parameter: nn.Parameter) -> torch.Size:
 
 
 @torch.no_grad()
-def awaken(zero: Any) -> None:
+def init_optimizer_state(zero: Any) -> None:
     """Make the optimizer's state where there is none yet: a step by nothing, at a learning rate of 0."""
     optimizer = zero.optimizer
     rates = [group["lr"] for group in optimizer.param_groups]

@@ -47,7 +47,7 @@ from triad.models.count import count
 from triad.optim.initialise import initialise
 from triad.optim.rebalance import Rebalance
 from triad.optim.update import Update
-from triad.tasks.draws import draws
+from triad.tasks.counter_rng import random_integers
 
 
 class StepOutputs(TypedDict):
@@ -190,8 +190,8 @@ class Training(LightningModule):
         rows = len(batch["tokens_BT"])
         rows_B = torch.arange(rows, device=batch["tokens_BT"].device) + self.trainer.strategy.data_rank * rows
         if self.training:
-            return draws(f"{self.seed}/{batch['step']}/{purpose}", rows_B, length)
-        return draws(f"validation/{purpose}", rows_B + batch["step"] * batch["rows"], length)
+            return random_integers(f"{self.seed}/{batch['step']}/{purpose}", rows_B, length)
+        return random_integers(f"validation/{purpose}", rows_B + batch["step"] * batch["rows"], length)
 
     def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
         """What the model reads and is to predict, one micro-batch after another."""

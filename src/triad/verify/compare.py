@@ -17,14 +17,14 @@ FIGURES = {
 }
 
 
-class Difference(NamedTuple):
+class Deviation(NamedTuple):
     """How far two runs are apart, by kind and relative; and the first thing that departs, or None."""
 
     worst: dict[str, float]
     first: str | None
 
 
-def difference(run: Run, reference: Run, tolerance: float) -> Difference:
+def difference(run: Run, reference: Run, tolerance: float) -> Deviation:
     """Compare what every process of `run` recorded with the one process of `reference`."""
     worst: dict[str, float] = {}
     first = None
@@ -32,7 +32,7 @@ def difference(run: Run, reference: Run, tolerance: float) -> Difference:
         worst[kind] = max(worst.get(kind, 0.0), apart)
         if not apart <= tolerance and first is None:
             first = f"{what} is {apart:.1e} off"
-    return Difference(worst, first)
+    return Deviation(worst, first)
 
 
 def _apart(run: Run, reference: Run, floor: float) -> Iterator[tuple[str, str, float]]:

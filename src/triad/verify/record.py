@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from triad.runs.directory import Run
-from triad.strategies.state import Stretch
+from triad.strategies.state import FlatSlice
 from triad.verify.traffic import Traffic, held
 
 
@@ -82,8 +82,8 @@ def _gradients(model: nn.Module) -> list[tuple[str, Tensor | None]]:
     return [(name, parameter.grad) for name, parameter in model.named_parameters()]
 
 
-def whole(x: Tensor | Stretch) -> Tensor:
+def whole(x: Tensor | FlatSlice) -> Tensor:
     """A tensor with all its shards, copied to the host."""
-    if isinstance(x, Stretch):
+    if isinstance(x, FlatSlice):
         return x.whole().cpu()
     return (x.full_tensor() if isinstance(x, DTensor) else x).detach().cpu().clone()

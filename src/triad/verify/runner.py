@@ -14,7 +14,7 @@ from triad.config.processes import data_ranks, ranks_here
 from triad.launch.supervisor import launch
 from triad.runs.directory import Run
 from triad.runs.start import prepare
-from triad.verify.compare import Difference, difference
+from triad.verify.compare import Deviation, difference
 from triad.verify.matrix import ROWS, SMALL, Case, Layout
 from triad.verify.traffic_check import ALL, HELD, account
 
@@ -35,7 +35,7 @@ class Result(NamedTuple):
 
     case: Case
     said: str
-    apart: Difference | None
+    apart: Deviation | None
     account: str = ""  # of bytes and messages
 
     @property

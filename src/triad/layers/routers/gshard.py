@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from triad.layers.routing import Routing, TokensChoose, capacity, entropy, length, load, logits, mean, within
-from triad.layers.splitmix64 import GOLDEN, fraction, scrambled
+from triad.layers.splitmix64 import GOLDEN, fraction, splitmix64
 
 
 class GShard(nn.Module):
@@ -75,6 +75,6 @@ def chance(tokens_BT: Tensor | None, expert_BT2: Tensor) -> Tensor:
             "router=gshard needs the tokens, which this layout does not bring: use router=switch"
         )
     place_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-    sofar_BT = scrambled(scrambled(tokens_BT) + place_T * GOLDEN).cumsum(1)  # modulo 2^64
+    sofar_BT = splitmix64(splitmix64(tokens_BT) + place_T * GOLDEN).cumsum(1)  # modulo 2^64
     pair_BT = expert_BT2[..., 0] * 2**32 + expert_BT2[..., 1]
-    return fraction(scrambled(sofar_BT + scrambled(pair_BT)))
+    return fraction(splitmix64(sofar_BT + splitmix64(pair_BT)))

@@ -16,7 +16,7 @@ from triad.strategies.stage import Stage
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-class Relay:
+class PipelineForward:
     """A forward pass handed from stage to stage; every process of the pipeline calls it alike.
 
     tokens_BT -> (logits_BTV, ()) everywhere, or with `loss` (what the last stage's readout gives for it, ())
