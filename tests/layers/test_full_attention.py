@@ -5,9 +5,9 @@ from triad.layers.full_attention import (
     CrossAttentionCache,
     FullAttention,
     SelfAttentionCache,
-    biased,
-    causal,
-    visible,
+    causal_mask,
+    mask_bias,
+    visible_mask,
 )
 from triad.layers.relative_bias import RelativeBias
 from triad.layers.residual_connection import PostNormConnection, PreNormConnection
@@ -48,14 +48,14 @@ def test_attention_is_what_the_equation_says(changes) -> None:
     words = torch.ones(2, 7, dtype=torch.long)
     words[0, 4:] = -1
     expected = naive(attention, x, memory, lambda b, t, s: words[b, s] >= 0)
-    torch.testing.assert_close(attention(x, memory, visible(words)), expected)
+    torch.testing.assert_close(attention(x, memory, visible_mask(words)), expected)
 
 
 def test_a_bias_is_added_where_something_is_seen() -> None:
     attention, bias = layer(), torch.randn(4, 6, 6).double()
     x = torch.randn(1, 6, 32).double()
     expected = naive(attention, x, x, lambda b, t, s: s <= t, bias)
-    torch.testing.assert_close(attention(x, x, biased(bias, causal(6, 0, x.device))), expected)
+    torch.testing.assert_close(attention(x, x, mask_bias(bias, causal_mask(6, 0, x.device))), expected)
 
 
 def test_caches_change_nothing_whatever_the_pieces() -> None:
@@ -64,9 +64,9 @@ def test_caches_change_nothing_whatever_the_pieces() -> None:
     grown, kept, own, other = SelfAttentionCache(2, 6), CrossAttentionCache(), [], []
     for piece in x.split([3, 1, 2], dim=1):
         new, past = piece.shape[1], grown.length
-        own.append(attention(piece, piece, causal(new, past, x.device), grown))
+        own.append(attention(piece, piece, causal_mask(new, past, x.device), grown))
         other.append(attention(piece, memory if not other else memory[:, :0], None, kept))
-    torch.testing.assert_close(torch.cat(own, 1), attention(x, x, causal(6, 0, x.device)))
+    torch.testing.assert_close(torch.cat(own, 1), attention(x, x, causal_mask(6, 0, x.device)))
     torch.testing.assert_close(torch.cat(other, 1), attention(x, memory, None))
 
 

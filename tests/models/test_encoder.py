@@ -122,9 +122,9 @@ def test_segments_tell_two_sentences_apart_and_the_first_is_the_default() -> Non
 
 
 def test_a_pooler_gives_a_vector_for_each_sequence_and_its_absence_is_named() -> None:
-    assert small("bert_base", **TRUNK).pooled(tokens()).shape == (2, 32)
+    assert small("bert_base", **TRUNK).pool(tokens()).shape == (2, 32)
     with pytest.raises(ValueError, match="pooler=null"):
-        small("bert_base").pooled(tokens())
+        small("bert_base").pool(tokens())
 
 
 def test_more_tokens_than_the_context_are_refused() -> None:

@@ -59,7 +59,7 @@ def test_what_bert_says_of_two_segments_is_what_hugging_faces_says() -> None:
     torch.testing.assert_close(found[kept == 1], expected.prediction_logits[kept == 1], rtol=1e-6, atol=1e-6)
     relation = expected.seq_relationship_logits
     assert relation.std() > 0.1
-    torch.testing.assert_close(ours.pooled(*read), relation, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(ours.pool(*read), relation, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("family", "tolerance"), [("t5", 1e-6), ("switch_transformers", 1e-5)])

@@ -7,7 +7,7 @@ import pytest
 
 from triad.launch.supervisor import launch
 from triad.runs.directory import Run
-from triad.verify.compare import ParameterDifference, difference
+from triad.verify.compare import Deviation, difference
 from triad.verify.matrix import LAYOUTS, SMALL, Case
 from triad.verify.runner import TOLERANCE, prepare_case, trials, write_corpus
 
@@ -29,7 +29,7 @@ BUGS = {
 
 
 @pytest.fixture(scope="module")
-def differences(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, ParameterDifference]:
+def differences(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Deviation]:
     """Each bug's run against one unbroken process; one launch for them all."""
     folder = tmp_path_factory.mktemp("mutants")
     with pytest.MonkeyPatch.context() as patch:
@@ -43,6 +43,6 @@ def differences(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[s
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_the_matrix_turns_red_on(differences: dict[str, ParameterDifference], bug: str) -> None:
+def test_the_matrix_turns_red_on(differences: dict[str, Deviation], bug: str) -> None:
     assert differences[bug].first is not None
     assert differences[bug].worst[BUGS[bug]] > 1e-4

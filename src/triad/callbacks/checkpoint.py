@@ -107,8 +107,8 @@ class Checkpoint(Callback):
         kinds = {name.partition(".")[0] for name in held}
         kept = {keeper.keeps: keeper.weights(task) for keeper in _keepers(trainer) if keeper.keeps in kinds}
         load(path, wanted | kept)
-        if hasattr(strategy, "loaded"):
-            strategy.loaded(task.model, optimizer)
+        if hasattr(strategy, "synchronise_copies"):
+            strategy.synchronise_copies(task.model, optimizer)
         for group, settings in zip(optimizer.param_groups, groups, strict=True):
             group.update(settings)  # the configuration's, which may have been changed by name
         self._restore(trainer, said)

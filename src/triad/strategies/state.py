@@ -105,7 +105,7 @@ class FlatSlice:
         assert index.offset is not None
         return self.parts[index.offset]
 
-    def whole(self) -> Tensor:
+    def full_tensor(self) -> Tensor:
         """The tensor put together of all processes' stretches."""
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"  # parts may have been offloaded
         full = torch.zeros(self.shape.numel(), dtype=self.flat.dtype, device=device)

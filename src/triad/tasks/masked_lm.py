@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
-from triad.layers.splitmix64 import LARGEST, fraction
+from triad.layers.splitmix64 import LARGEST, to_fraction
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
@@ -54,7 +54,7 @@ class MaskedLM:
         rank_BT = place_BT.where(real_BT, LARGEST).argsort(stable=True, dim=-1).argsort(dim=-1)
         chosen_BT = real_BT & (rank_BT < hidden(real_BT.sum(-1), self.share)[:, None])
         found["targets_BT"] = tokens_BT.where(chosen_BT, IGNORED)
-        found["tokens_BT"] = self._replaced(tokens_BT, chosen_BT, fraction(kind_BT), word_BT)
+        found["tokens_BT"] = self._replaced(tokens_BT, chosen_BT, to_fraction(kind_BT), word_BT)
         return found
 
     def _replaced(self, tokens_BT: Tensor, chosen_BT: Tensor, kind_BT: Tensor, word_BT: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from triad.checkpoints.tensors import start_from
-from triad.layers.routing import SEEN
+from triad.layers.routing import STATISTICS
 from triad.models.count import count
 from triad.optim.initialise import initialise
 from triad.optim.rebalance import Rebalance
@@ -148,14 +148,14 @@ class Training(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * self.schedule(step)
         accumulate = self.trainer.strategy.pipeline or self.accumulate  # a pipeline has an order of its own
-        loss, auxiliary, seen_LS = accumulate(self.inputs(batch))
+        loss, auxiliary, statistics_LS = accumulate(self.inputs(batch))
         optimizer.step()
         optimizer.zero_grad()
         shares = {"train/loss": loss, "train/auxiliary": auxiliary}
-        load_LE = seen_LS[:, :-SEEN].contiguous()
+        load_LE = statistics_LS[:, :-STATISTICS].contiguous()
         self.rebalance(load_LE, self.trainer.strategy.total)
-        if len(seen_LS):
-            entropy, dropped = seen_LS[:, -SEEN:].mean(0) / batch["rows"]
+        if len(statistics_LS):
+            entropy, dropped = statistics_LS[:, -STATISTICS:].mean(0) / batch["rows"]
             shares |= {"train/router_entropy": entropy, "train/dropped": dropped}
         group = optimizer.param_groups[0]
         figures = {"train/gradient_norm": self.norm, "train/lr": group["lr"] / group["rate"]}
@@ -167,15 +167,15 @@ class Training(LightningModule):
         """Backward over each micro-batch: this rank's share of the step's losses and routers' sums."""
         strategy = self.trainer.strategy
         micro_batches = self.micro_batches(batch)
-        sums, seen = torch.zeros(2, device=self.device), []
+        sums, statistics = torch.zeros(2, device=self.device), []
         for index, inputs in enumerate(micro_batches):
             with strategy.micro_batch(last=index == len(micro_batches) - 1):
-                nll, auxiliary, seen_LS = self.losses(*inputs)
+                nll, auxiliary, statistics_LS = self.losses(*inputs)
                 loss, penalty = nll / batch["count"], auxiliary / batch["rows"]
                 self.manual_backward((loss + penalty) * strategy.gradient_scale)
             sums += torch.stack((loss.detach(), penalty.detach()))
-            seen.append(seen_LS)
-        return sums[0], sums[1], sum(seen[1:], seen[0])
+            statistics.append(statistics_LS)
+        return sums[0], sums[1], sum(statistics[1:], statistics[0])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Lightning calls this when gradients are whole and unscaled."""
@@ -203,8 +203,8 @@ class Training(LightningModule):
         *given, targets = inputs
         nll, routings = self.network(*given, loss=self.objective(targets))
         auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
-        seen = [routing.seen_BS.sum(0) for routing in routings]
-        return nll, auxiliary, torch.stack(seen) if seen else nll.new_zeros(0, SEEN)
+        statistics = [routing.statistics_BS.sum(0) for routing in routings]
+        return nll, auxiliary, torch.stack(statistics) if statistics else nll.new_zeros(0, STATISTICS)
 
     def objective(self, targets: Tensor) -> Callable:
         """What the model's readout is asked for."""

@@ -197,11 +197,11 @@ def _here(weight: Weight, config: dict, at: dict[str, int]) -> bool:
     """Whether a process's stages hold it."""
     if degree(config, "pipeline") == 1:
         return True
-    from triad.strategies.pipeline import ORDERS, placed
-    from triad.strategies.stage import spread
+    from triad.strategies.pipeline import ORDERS, place_stages
+    from triad.strategies.stage import divide_units
 
-    places = placed(ORDERS[config["strategy"]["schedule"]], degree(config, "pipeline"))
-    units = spread(config["model"]["depth"] + 2, stages(config))
+    places = place_stages(ORDERS[config["strategy"]["schedule"]], degree(config, "pipeline"))
+    units = divide_units(config["model"]["depth"] + 2, stages(config))
     mine = {
         unit for place, units in zip(places, units, strict=True) if place == at["pipeline"] for unit in units
     }

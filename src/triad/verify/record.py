@@ -52,7 +52,7 @@ class Record(Callback):
 
     def on_train_end(self, trainer: Trainer, task: Any) -> None:
         found = trainer.strategy.tensors(task.model, trainer.optimizers[0])["model"]
-        weights = {name: whole(weight) for name, weight in found.items()}
+        weights = {name: full_tensor(weight) for name, weight in found.items()}
         self.folder.mkdir(exist_ok=True)
         record: dict[str, Any] = {"gradients": self.gradients, "loads": self.loads, "weights": weights}
         record |= {"held": self._held(trainer, task), "traffic": self.traffic}
@@ -66,7 +66,7 @@ class Record(Callback):
         norm = clip(model, rule)
         self.gradient_bytes = held(p.grad for p in model.parameters())
         named = self.find(model)
-        self.gradients.append({name: whole(g) for name, g in named if g is not None})
+        self.gradients.append({name: full_tensor(g) for name, g in named if g is not None})
         return norm
 
     def _held(self, trainer: Trainer, task: Any) -> dict[str, int]:
@@ -82,8 +82,8 @@ def _gradients(model: nn.Module) -> list[tuple[str, Tensor | None]]:
     return [(name, parameter.grad) for name, parameter in model.named_parameters()]
 
 
-def whole(x: Tensor | FlatSlice) -> Tensor:
+def full_tensor(x: Tensor | FlatSlice) -> Tensor:
     """A tensor with all its shards, copied to the host."""
     if isinstance(x, FlatSlice):
-        return x.whole().cpu()
+        return x.full_tensor().cpu()
     return (x.full_tensor() if isinstance(x, DTensor) else x).detach().cpu().clone()

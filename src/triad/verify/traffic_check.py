@@ -6,7 +6,7 @@ import torch
 
 from triad.config.build import build
 from triad.config.processes import data_ranks, degree
-from triad.layers.parameters import declared
+from triad.layers.parameters import read_declarations
 from triad.runs.directory import Run
 from triad.strategies.tensor import cut_dimensions
 from triad.verify import closed_form
@@ -44,7 +44,7 @@ def _weights(model: Any) -> list[closed_form.Weight]:
     """What the model declares of each parameter, in a form that formulas need no torch for."""
     cuts, found = cut_dimensions(model), []
     before, behind = getattr(model, "before", ()), getattr(model, "behind", ())
-    for name, (role, _) in declared(model).items():
+    for name, (role, _) in read_declarations(model).items():
         part, *rest = name.split(".")
         block = int(rest[0]) if part == "blocks" else None
         uses_last = part in behind or (part == "embedding" and model.head is None)
