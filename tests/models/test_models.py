@@ -12,7 +12,7 @@ from tests.models.decoding import (
     tokens,
 )
 from triad.config.build import build as built
-from triad.hardware.execution import KEPT, recomputed
+from triad.hardware.execution import KEPT, recompute_in_backward
 from triad.layers.attention import Attention, plain
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
@@ -116,7 +116,7 @@ def test_checkpointing_computes_again_and_changes_no_gradient(name, selective):
         model = small(name)
         if again:
             for block in model.blocks:
-                block.forward = recomputed(block.forward, selective)
+                block.forward = recompute_in_backward(block.forward, selective)
         with Products() as counting:
             model(tokens())[0].square().sum().backward()
         products.append(counting.number)

@@ -15,7 +15,7 @@ from triad.optim.parametrisation import Standard
 from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update
 from triad.tasks.counter_rng import random_integers
-from triad.tasks.masked_lm import MaskedLM, hidden
+from triad.tasks.masked_lm import MaskedLM, count_hidden
 from triad.tasks.module import Training
 
 WORDS = 50
@@ -73,8 +73,8 @@ def test_the_ends_of_rows_are_padding_and_are_never_chosen() -> None:
     for row, length in enumerate(lengths):
         assert (found["tokens_BT"][row, length:] == PADDING).all()
         assert (found["targets_BT"][row, length:] == IGNORED).all()
-        assert (found["targets_BT"][row] != IGNORED).sum() == hidden(torch.tensor(length), 0.15)
-    assert hidden(torch.tensor([0, 1, 2, 10, 100]), 0.15).tolist() == [0, 1, 1, 2, 15]
+        assert (found["targets_BT"][row] != IGNORED).sum() == count_hidden(torch.tensor(length), 0.15)
+    assert count_hidden(torch.tensor([0, 1, 2, 10, 100]), 0.15).tolist() == [0, 1, 1, 2, 15]
 
 
 def test_processes_hide_what_one_process_hides() -> None:

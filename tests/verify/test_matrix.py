@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from triad.verify.matrix import LAYOUTS, MAIN, PARTS, Case, covering, everything, models
-from triad.verify.runner import Result, trials
+from triad.verify.matrix import LAYOUTS, MAIN, PARTS, Case, all_cases, covering_cases, small_models
+from triad.verify.runner import Result, run_cases
 
-COVERING = list(covering())
+COVERING = list(covering_cases())
 
 
 @pytest.fixture(scope="module")
@@ -17,35 +17,35 @@ def results(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[Case,
     """The covering slice, one launch for each world size."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
-        return {result.case: result for result in trials(COVERING, tmp_path_factory.mktemp("matrix"))}
+        return {result.case: result for result in run_cases(COVERING, tmp_path_factory.mktemp("matrix"))}
 
 
 @pytest.mark.timeout(900)  # the first test trains them all
 @pytest.mark.parametrize("case", COVERING, ids=lambda case: case.name)
 def test_a_layout_computes_what_one_process_computes(results: dict[Case, Result], case: Case) -> None:
     result = results[case]
-    if result.said.startswith("refused"):
-        pytest.skip(result.said)
-    assert not result.wrong, result.said
+    if result.verdict.startswith("refused"):
+        pytest.skip(result.verdict)
+    assert not result.wrong, result.verdict
 
 
 def test_the_slice_covers_every_layout_with_the_main_models_and_every_other_choice() -> None:
     pairs = {(case.layout, case.model) for case in COVERING}
     assert pairs >= {(layout, model) for layout in LAYOUTS for model in MAIN}
-    for model in models():
+    for model in small_models():
         assert 4 * sum(model == of for _, of in pairs) >= len(LAYOUTS)
     for layout in LAYOUTS:
         mine = [case for case in COVERING if case.layout is layout]
         assert {case.parts for case in mine} == set(PARTS)
         assert {case.packed for case in mine} == {case.checkpointing for case in mine} == {False, True}
-    assert len(set(everything())) == len(LAYOUTS) * len(models()) * len(PARTS) * 8
+    assert len(set(all_cases())) == len(LAYOUTS) * len(small_models()) * len(PARTS) * 8
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(6 * 3600)
 def test_every_combination_computes_what_one_process_computes(tmp_path: Path) -> None:
     wrong = [
-        f"{result.case.name}: {result.said}" for result in trials(everything(), tmp_path) if result.wrong
+        f"{result.case.name}: {result.verdict}" for result in run_cases(all_cases(), tmp_path) if result.wrong
     ]
     assert wrong == []
 

@@ -56,7 +56,7 @@ class Declared(NamedTuple):
 
 
 def read_declarations(model: nn.Module) -> dict[str, Declared]:
-    """The declaration of every parameter, in the order of `named_parameters`. ValueError if one is missing."""
+    """The declaration of every parameter, in the order of `named_parameters`. Raises ValueError for none."""
     layers = dict(model.named_modules(remove_duplicate=False))
     found = {}
     for name, parameter in model.named_parameters():

@@ -123,11 +123,11 @@ class DeepSpeed(DDPStrategy):
         found = import_module("deepspeed.utils").safe_get_full_grad
         return [(name, found(parameter)) for name, parameter in model.named_parameters()]
 
-    def total(self, share: Tensor) -> Tensor:
+    def all_reduce(self, share: Tensor) -> Tensor:
         """The sum of all processes' shares."""
         return self.reduce(share.clone(), reduce_op="sum")
 
-    def whole(self, model: nn.Module) -> nn.Module:
+    def full_model(self, model: nn.Module) -> nn.Module:
         """The model, to be called with all tokens of a text: stage 3 gathers each layer as it is used."""
         return model
 

@@ -141,13 +141,13 @@ class Mesh(ModelParallelStrategy):
         stages = self.meshes["pipeline"].get_group()
         return rule(Gradient(model, stages, self.pipeline.copies))
 
-    def total(self, share: Tensor) -> Tensor:
+    def all_reduce(self, share: Tensor) -> Tensor:
         """The sum over all processes that hold different tokens or blocks."""
         share = share.clone()
         dist.all_reduce(share, group=self.meshes["share"].get_group())
         return share
 
-    def whole(self, model: nn.Module) -> nn.Module:
+    def full_model(self, model: nn.Module) -> nn.Module:
         """The model, to be called with all tokens of a text."""
         if self.zigzag:
             self.zigzag.on = False  # until the next batch

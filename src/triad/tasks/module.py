@@ -100,7 +100,7 @@ class Training(LightningModule):
         model = self.make_body(**changes)
         return self.task.wrap(model) if hasattr(self.task, "wrap") else model
 
-    def bare(self) -> nn.Module:
+    def make_meta_model(self) -> nn.Module:
         """The model of a single device, without storage."""
         with torch.device("meta"):
             return self.make_model()
@@ -113,7 +113,7 @@ class Training(LightningModule):
         if self.model is not None:
             return
         strategy = self.trainer.strategy
-        model = self.bare()
+        model = self.make_meta_model()
         with torch.device("meta"):
             self.update.parametrisation.fit(model, self.make_model)
         self.count = count(model)
@@ -123,7 +123,7 @@ class Training(LightningModule):
         model.to_empty(device=strategy.root_device)
         initialise(model, self.seed, self.update.parametrisation.scale)
         if self.weights:
-            getattr(self.task, "start", start_from)(Path(self.weights), model, self.bare())
+            getattr(self.task, "start", start_from)(Path(self.weights), model, self.make_meta_model())
         self.model, self.network = model, model.__call__
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -134,7 +134,7 @@ class Training(LightningModule):
             group["peak_lr"] = group["lr"] * group["rate"]
         return optimizer
 
-    def better(self, metric: str) -> str:
+    def direction(self, metric: str) -> str:
         """Which figure of validation is better, the "lower" or the "higher". Raises ValueError for others."""
         if metric not in (known := directions(self.task)):
             raise ValueError(f"{metric} is not measured here: use one of {', '.join(known)}")
@@ -153,7 +153,7 @@ class Training(LightningModule):
         optimizer.zero_grad()
         shares = {"train/loss": loss, "train/auxiliary": auxiliary}
         load_LE = statistics_LS[:, :-STATISTICS].contiguous()
-        self.rebalance(load_LE, self.trainer.strategy.total)
+        self.rebalance(load_LE, self.trainer.strategy.all_reduce)
         if len(statistics_LS):
             entropy, dropped = statistics_LS[:, -STATISTICS:].mean(0) / batch["rows"]
             shares |= {"train/router_entropy": entropy, "train/dropped": dropped}
@@ -220,16 +220,16 @@ class Training(LightningModule):
     def validation_step(self, batch: dict, index: int) -> None:
         batch = self.inputs(batch)
         for inputs in self.micro_batches(batch):
-            self._add(self.task.measure(self.network, *inputs))
+            self._add_sums(self.task.measure(self.network, *inputs))
         if index < getattr(self.task, "generated", 0):
             # all rows of a batch: the same in every layout, and each process calls the model as often
-            model = self.trainer.strategy.whole(self.model)
+            model = self.trainer.strategy.full_model(self.model)
             for inputs in self.micro_batches(batch):
-                self._add(self.task.measure_generated(model, *inputs))
+                self._add_sums(self.task.measure_generated(model, *inputs))
         if index == 0:
             self.first_row = tuple(batch[name][:1] for name in self.task.reads)
 
-    def _add(self, sums: dict[str, Tensor]) -> None:
+    def _add_sums(self, sums: dict[str, Tensor]) -> None:
         pipeline = self.trainer.strategy.pipeline
         for name, value in sums.items():
             share = value.double()
@@ -239,7 +239,7 @@ class Training(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Sum over all processes, then let the task divide, once; callbacks write what is logged here."""
-        sums = {name: self.trainer.strategy.total(share).cpu() for name, share in self.sums.items()}
+        sums = {name: self.trainer.strategy.all_reduce(share).cpu() for name, share in self.sums.items()}
         figures = {f"val/{name}": value for name, value in self.task.figures(sums).items()}
         if undeclared := figures.keys() - directions(self.task).keys():
             name = f"{type(self.task).__name__}'s {min(undeclared)}"
