@@ -26,9 +26,9 @@ def train(
     from triad.data.rows import datamodule, tokenize
     from triad.hardware.autotune import Measured
     from triad.hardware.device import device
-    from triad.hardware.precision import for_trainer
+    from triad.hardware.precision import trainer_arguments
     from triad.optim.update import Update
-    from triad.schedules.batch_size import coupled
+    from triad.schedules.batch_size import couple_to_batch
     from triad.storage.cache import home
     from triad.tasks.module import Training
 
@@ -43,7 +43,7 @@ def train(
         task=supply(part.task, of_data | {"vocab_size": tokenizer.vocab_size}),
         model=part.model,
         optimizer=part.optimizer,
-        schedule=coupled(part.scheduler, part.batch, data.batch_rows),
+        schedule=couple_to_batch(part.scheduler, part.batch, data.batch_rows),
         hardware=part.hardware,
         vocab_size=tokenizer.vocab_size,
         seed=seed,
@@ -54,7 +54,7 @@ def train(
     offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
     trainer = part.trainer(
         strategy=part.strategy,
-        **for_trainer(precision),
+        **trainer_arguments(precision),
         logger=[logger for node in part.logger.values() if (logger := supply(node, offers))],
         callbacks=[supply(node, offers) for node in part.callbacks.values()]
         + ([part.scheduler] if isinstance(part.scheduler, Callback) else []),  # one that watches validation

@@ -37,7 +37,7 @@ from triad.hardware.device import describe
 from triad.launch.rank import depart, rank
 from triad.launch.supervisor import launch
 from triad.runs.start import prepare
-from triad.strategies.state import Stretch
+from triad.strategies.state import FlatSlice
 
 WORKER = "worker"  # the word that makes this file the program of one process
 WORDS = (
@@ -120,16 +120,16 @@ class Watched(Checkpoint):
         self.found["load_peak_bytes"] = peak(lambda: super(Watched, self)._load(*arguments))
 
 
-def _state(trainer: Trainer, task: Any) -> list[torch.Tensor | Stretch]:
+def _state(trainer: Trainer, task: Any) -> list[torch.Tensor | FlatSlice]:
     """All that a checkpoint holds, as this process knows it."""
     strategy: Any = trainer.strategy
     kinds = strategy.tensors(task.model, trainer.optimizers[0]).values()
     return [x for kind in kinds for x in kind.values()]
 
 
-def _here(x: torch.Tensor | Stretch) -> torch.Tensor:
+def _here(x: torch.Tensor | FlatSlice) -> torch.Tensor:
     """What of a tensor is this process's."""
-    if isinstance(x, Stretch):
+    if isinstance(x, FlatSlice):
         return x.flat
     return x.to_local() if isinstance(x, DTensor) else x
 

@@ -40,7 +40,7 @@ from triad.hardware.device import describe
 from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
-from triad.models.generation import continuation
+from triad.models.generation import sample_tokens
 from triad.storage.cache import home
 
 AGREEMENT = 1e-3  # of losses, relative; fp32, another order of sums
@@ -347,7 +347,7 @@ def generation(name: str, pair: Pair, shape: Shape, dtype: str, rounds: int, tok
     for _ in range(rounds + 1):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
             since = time.perf_counter()
-            mine = [*continuation(model, prompt[0].tolist(), tokens, shape.context, 0.0, None, seed=0)]
+            mine = [*sample_tokens(model, prompt[0].tolist(), tokens, shape.context, 0.0, None, seed=0)]
             half = time.perf_counter()
             theirs = other.generate(prompt, attention_mask=attended, **words)[0, PROMPT:].tolist()
             end = time.perf_counter()

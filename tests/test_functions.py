@@ -46,7 +46,10 @@ BACK = ORDER.argsort()
 COS, SIN = draw(3, 4).cos(), draw(3, 2).sin().repeat(1, 2)
 CHECKS: dict[type[Function], list[tuple[Callable, tuple[Tensor, ...]]]] = {
     cross_entropy._CrossEntropySum: [
-        (loss(cross_entropy._loss_by(vocabulary, smoothing, z)), (draw(5, 3), draw(6, 3), draw(6, 1)[:, 0]))
+        (
+            loss(cross_entropy._choose_loss(vocabulary, smoothing, z)),
+            (draw(5, 3), draw(6, 3), draw(6, 1)[:, 0]),
+        )
         for vocabulary in (cross_entropy.WHOLE, cross_entropy.Vocabulary(0, 6, 6))
         for smoothing, z in ((0.0, 0.0), (0.3, 0.0), (0.0, 0.2), (0.3, 0.2))
     ],

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from triad.config.build import build
 from triad.config.compose import compose
-from triad.schedules.batch_size import Rule, coupled
+from triad.schedules.batch_size import Rule, couple_to_batch
 
 
 class Curve(NamedTuple):
@@ -53,7 +53,7 @@ def _curve(name: str, words: list[str]) -> Curve:
     steps = config["trainer"]["max_steps"]
     done = [rule(step) for step in range(steps + 1)]
     rows = [after - before for before, after in pairwise(done)]
-    schedule: Callable[[int], float] = coupled(build(config["scheduler"]), rule, rows.__getitem__)
+    schedule: Callable[[int], float] = couple_to_batch(build(config["scheduler"]), rule, rows.__getitem__)
     return Curve(name, [config["optimizer"]["lr"] * schedule(step) for step in range(steps)], rows)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from triad.formats import safetensors
-from triad.formats.safetensors import beside
+from triad.formats.safetensors import temporary_path
 
 LARGEST_BYTES = 5 * 10**9  # of one file, the habit of the Hugging Face hub
 
@@ -42,8 +42,8 @@ def _torch(path: Path, weights: str, folder: Path, stem: str, _: int) -> list[Pa
     from triad.checkpoints.tensors import weights as read
 
     file = folder / f"{stem}.pt"
-    torch.save(read(path, weights), beside(file))
-    os.replace(beside(file), file)
+    torch.save(read(path, weights), temporary_path(file))
+    os.replace(temporary_path(file), file)
     return [file]
 
 

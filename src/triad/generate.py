@@ -4,7 +4,7 @@ import codecs
 import sys
 from collections.abc import Iterator
 
-from triad.models.generation import continuation
+from triad.models.generation import sample_tokens
 
 
 def generate(
@@ -39,7 +39,7 @@ def generate(
     if not start:
         raise ValueError('prompt="": this vocabulary has no separator to start from; give a prompt')
     sys.stdout.write(prompt)
-    stream = continuation(model, start, tokens, config["context"], temperature, top_k, seed)
+    stream = sample_tokens(model, start, tokens, config["context"], temperature, top_k, seed)
     for piece in _pieces(tokenizer, stream, words):
         sys.stdout.write(piece)
         sys.stdout.flush()

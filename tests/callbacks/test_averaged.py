@@ -14,7 +14,7 @@ def test_validation_sees_the_average_and_training_goes_on_with_the_same_numbers(
     small.train(model, optimizer, range(3))
     task = SimpleNamespace(model=model, trainer=SimpleNamespace(optimizers=[optimizer]))
     trained = {name: p.detach().clone() for name, p in model.named_parameters()}
-    average = {name: optimizer.averaged(p) for name, p in model.named_parameters()}
+    average = {name: optimizer.average(p) for name, p in model.named_parameters()}
     callback = Averaged()
     assert callback.weights(task).keys() == model.state_dict().keys()
     callback.on_validation_start(task.trainer, task)

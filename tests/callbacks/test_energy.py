@@ -18,7 +18,7 @@ class Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.has_meter = 100.0, True
         monkeypatch.setattr(energy, "time", SimpleNamespace(perf_counter=lambda: self.now))
-        monkeypatch.setattr(energy, "meter", lambda *_: self.joules if self.has_meter else None)
+        monkeypatch.setattr(energy, "open_meter", lambda *_: self.joules if self.has_meter else None)
         monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
 
     def joules(self) -> float:

@@ -25,7 +25,7 @@ class Run:
         self.model = torch.nn.ModuleDict({"q": torch.nn.Linear(3, 3), "head": torch.nn.Linear(3, 2, False)})
         self.model.roles = {"head.weight": "head"}
         self.update = Update(Unpenalized(), Norm(None), Standard(), [])
-        self.task = SimpleNamespace(bare=lambda: self.model, update=self.update)
+        self.task = SimpleNamespace(make_meta_model=lambda: self.model, update=self.update)
         self.logged: list[dict] = []
         logger = SimpleNamespace(
             log_metrics=lambda metrics, step: self.logged.append(metrics | {"step": step})

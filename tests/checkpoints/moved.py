@@ -15,7 +15,7 @@ from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.runs.metrics import read_metrics
 from triad.verify.matrix import LAYOUTS, SMALL, Layout
-from triad.verify.runner import PROOF, TOLERANCE, fresh, train_all, write_corpus
+from triad.verify.runner import PROOF, TOLERANCE, prepare_fresh, train_all, write_corpus
 
 SAVED, END = 4, 9  # steps: five after the move
 NAMES = ("single", "ddp", "fsdp", "hsdp", "tensor", "expert", "context", "1f1b", "zbv")
@@ -105,7 +105,7 @@ class _Runs:
         words += ["callbacks=[default]", "data=text", f"data.path={self.corpus}", f"precision={precision}"]
         words += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}"]
         words += [f"run_id={name}", f"output_dir={self.folder}"]
-        run = fresh(compose(words), words)
+        run = prepare_fresh(compose(words), words)
         self.waiting.setdefault(layout.ranks, []).append(run)
         return run
 

@@ -25,7 +25,7 @@ def test_processor_packages_are_summed_and_parts_of_them_are_not_counted_twice(t
     second = zone(tmp_path, "intel-rapl:1", "package-1", 5_000_000)
     core = zone(tmp_path, "intel-rapl:0:0", "core", 0)
     board = zone(tmp_path, "intel-rapl:2", "psys", 0)
-    read = meters.rapl(tmp_path)
+    read = meters.open_rapl(tmp_path)
     assert read
     before = read()
     for counter, microjoules in ((first, 3_000_000), (second, 6_500_000), (core, 7_000), (board, 8_000_000)):
@@ -35,7 +35,7 @@ def test_processor_packages_are_summed_and_parts_of_them_are_not_counted_twice(t
 
 def test_a_counter_that_starts_again_from_nothing_goes_on_counting(tmp_path: Path) -> None:
     counter = zone(tmp_path, "intel-rapl:0", "package-0", 9_000_000)
-    read = meters.rapl(tmp_path)
+    read = meters.open_rapl(tmp_path)
     assert read
     counter.write_text("1000000\n")
     assert read() == 2.0
@@ -44,9 +44,9 @@ def test_a_counter_that_starts_again_from_nothing_goes_on_counting(tmp_path: Pat
 
 
 def test_no_counter_and_one_that_cannot_be_read_are_no_meter(tmp_path: Path) -> None:
-    assert meters.rapl(tmp_path / "nowhere") is None
+    assert meters.open_rapl(tmp_path / "nowhere") is None
     zone(tmp_path, "intel-rapl:0", "package-0", 0).unlink()
-    assert meters.rapl(tmp_path) is None
+    assert meters.open_rapl(tmp_path) is None
 
 
 def test_one_process_of_a_machine_answers_for_its_processors(
@@ -54,11 +54,14 @@ def test_one_process_of_a_machine_answers_for_its_processors(
 ) -> None:
     counter = zone(tmp_path, "intel-rapl:0", "package-0", 0)
     monkeypatch.setattr(meters, "POWERCAP", tmp_path)
-    found = [meters.meter(torch.device("cpu"), first_here) for first_here in (True, False)]
+    found = [meters.open_meter(torch.device("cpu"), first_here) for first_here in (True, False)]
     counter.write_text("2000000\n")
     assert [read() for read in found if read] == [2.0, 0.0]
     monkeypatch.setattr(meters, "POWERCAP", tmp_path / "nowhere")
-    assert [meters.meter(torch.device("cpu"), first_here) for first_here in (True, False)] == [None, None]
+    assert [meters.open_meter(torch.device("cpu"), first_here) for first_here in (True, False)] == [
+        None,
+        None,
+    ]
 
 
 class NVMLError(Exception):
@@ -74,7 +77,7 @@ def test_a_gpu_is_asked_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None
         NVMLError=NVMLError,
     )
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    read = meters.nvml("ab")
+    read = meters.open_nvml("ab")
     assert read
     assert read() == 7.0
     millijoules["GPU-ab"] += 500
@@ -87,6 +90,6 @@ def test_a_gpu_without_a_counter_and_a_missing_package_are_no_meter(monkeypatch:
 
     library = SimpleNamespace(nvmlInit=lambda: None, nvmlDeviceGetHandleByUUID=refuse, NVMLError=NVMLError)
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    assert meters.nvml("ab") is None
+    assert meters.open_nvml("ab") is None
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert meters.nvml("ab") is None
+    assert meters.open_nvml("ab") is None

@@ -1,10 +1,17 @@
 import pytest
 import torch
 
-from triad.layers.full_attention import FullAttention, Grown, Kept, biased, causal, visible
+from triad.layers.full_attention import (
+    CrossAttentionCache,
+    FullAttention,
+    SelfAttentionCache,
+    causal_mask,
+    mask_bias,
+    visible_mask,
+)
 from triad.layers.relative_bias import RelativeBias
+from triad.layers.residual_connection import PostNormConnection, PreNormConnection
 from triad.layers.sinusoidal import Sinusoidal
-from triad.layers.sublayer import PostNorm, PreNorm
 
 
 def layer(**changes) -> FullAttention:
@@ -41,25 +48,25 @@ def test_attention_is_what_the_equation_says(changes) -> None:
     words = torch.ones(2, 7, dtype=torch.long)
     words[0, 4:] = -1
     expected = naive(attention, x, memory, lambda b, t, s: words[b, s] >= 0)
-    torch.testing.assert_close(attention(x, memory, visible(words)), expected)
+    torch.testing.assert_close(attention(x, memory, visible_mask(words)), expected)
 
 
 def test_a_bias_is_added_where_something_is_seen() -> None:
     attention, bias = layer(), torch.randn(4, 6, 6).double()
     x = torch.randn(1, 6, 32).double()
     expected = naive(attention, x, x, lambda b, t, s: s <= t, bias)
-    torch.testing.assert_close(attention(x, x, biased(bias, causal(6, 0, x.device))), expected)
+    torch.testing.assert_close(attention(x, x, mask_bias(bias, causal_mask(6, 0, x.device))), expected)
 
 
 def test_caches_change_nothing_whatever_the_pieces() -> None:
     attention = layer(value_size=4)
     x, memory = torch.randn(2, 6, 32).double(), torch.randn(2, 5, 32).double()
-    grown, kept, own, other = Grown(2, 6), Kept(), [], []
+    grown, kept, own, other = SelfAttentionCache(2, 6), CrossAttentionCache(), [], []
     for piece in x.split([3, 1, 2], dim=1):
         new, past = piece.shape[1], grown.length
-        own.append(attention(piece, piece, causal(new, past, x.device), grown))
+        own.append(attention(piece, piece, causal_mask(new, past, x.device), grown))
         other.append(attention(piece, memory if not other else memory[:, :0], None, kept))
-    torch.testing.assert_close(torch.cat(own, 1), attention(x, x, causal(6, 0, x.device)))
+    torch.testing.assert_close(torch.cat(own, 1), attention(x, x, causal_mask(6, 0, x.device)))
     torch.testing.assert_close(torch.cat(other, 1), attention(x, memory, None))
 
 
@@ -116,6 +123,6 @@ def test_a_relative_bias_depends_on_the_distance_only() -> None:
 
 def test_norms_stand_before_a_part_or_behind_the_sum() -> None:
     norm, x, part = torch.nn.LayerNorm(4), torch.randn(2, 4), torch.nn.Linear(4, 4)
-    pre, post = PreNorm(norm), PostNorm(norm)
+    pre, post = PreNormConnection(norm), PostNormConnection(norm)
     torch.testing.assert_close(pre.leave(x, part(pre.enter(x))), x + part(norm(x)))
     torch.testing.assert_close(post.leave(x, part(post.enter(x))), norm(x + part(x)))

@@ -50,7 +50,7 @@ def test_the_grouped_product_and_the_loop_agree(monkeypatch, bfloat16):
     model, x = layer(torch.float32), torch.randn(2, 32, 8)
     results = []
     for on_cpu in (True, False):
-        monkeypatch.setattr(moe, "on_cpu", lambda _, answer=on_cpu: answer)
+        monkeypatch.setattr(moe, "runs_on_cpu", lambda _, answer=on_cpu: answer)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             y = model(x)[0]
         results.append((y, *torch.autograd.grad(y.float().sum(), model.parameters())))
@@ -128,7 +128,7 @@ def test_experts_with_a_rectifier_are_the_equation_and_the_grouped_product_agree
     rows = zip(x.split(counts), experts.up_EDF, experts.down_EFD, strict=True)
     expected = torch.cat([(part @ up).clamp_min(0) @ down for part, up, down in rows])
     torch.testing.assert_close(experts(x, end), expected)
-    monkeypatch.setattr(moe, "on_cpu", lambda _: False)
+    monkeypatch.setattr(moe, "runs_on_cpu", lambda _: False)
     torch.testing.assert_close(experts(x, end), expected)
 
 

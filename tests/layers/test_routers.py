@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from triad.layers.moe import MixtureOfExperts
-from triad.layers.routers.base_layer import BaseLayer, assigned
+from triad.layers.routers.base_layer import BaseLayer, assign_balanced
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.expert_choice import ExpertChoice
 from triad.layers.routers.gshard import GShard
@@ -260,7 +260,7 @@ def test_a_row_of_padding_alone_gives_numbers_and_weighs_nothing(name):
     (y.sum() + routing.auxiliary_B.sum()).backward()
     assert y.isfinite().all()
     assert all(w.grad.isfinite().all() for w in model.parameters() if w.grad is not None)
-    assert not torch.cat((routing.auxiliary_B, routing.seen_BS.flatten())).any()
+    assert not torch.cat((routing.auxiliary_B, routing.statistics_BS.flatten())).any()
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -297,8 +297,8 @@ def test_loads_add_up_to_the_rows_and_carry_no_gradient(name):
         assert 3 * T < rows_B.sum() < 3 * 2 * T
         rows_B = model.router.eval()(x, tokens)[1]().load_BE.sum(1)
     assert (rows_B == T * model.router.top_k).all()
-    assert routing.seen_BS.shape == (3, E + 2)
-    assert not routing.seen_BS.requires_grad
+    assert routing.statistics_BS.shape == (3, E + 2)
+    assert not routing.statistics_BS.requires_grad
 
 
 @every_router
@@ -409,7 +409,7 @@ def test_base_layers_assign_as_the_best_of_all_ways(time, experts):
     score = torch.randn(5, time, experts, dtype=torch.float64, generator=torch.Generator().manual_seed(time))
     score[..., 0] += 2  # in demand
     score[4] = score[4].round()  # ties
-    chosen = assigned(score, None)
+    chosen = assign_balanced(score, None)
     for table, experts_T in zip(score, chosen, strict=True):
         room = math.ceil(time / experts)
         assert experts_T.bincount(minlength=experts).max() <= room
@@ -424,7 +424,7 @@ def test_base_layers_assignment_is_optimal_by_duality(time):
     skew = 3 * torch.randn(3, 1, 8, generator=generator)
     score = (torch.randn(3, time, 8, generator=generator) + skew).double()
     score[2] = score[2].abs().log()  # far from a bell
-    chosen, room = assigned(score, None), math.ceil(time / 8)
+    chosen, room = assign_balanced(score, None), math.ceil(time / 8)
     assert score.argmax(-1)[0].bincount().max() > 2 * room, "nothing was to be balanced"
     for table, experts_T in zip(score, chosen, strict=True):
         assert experts_T.bincount(minlength=8).max() <= room

@@ -15,7 +15,7 @@ from triad.optim.roles import roles
 
 WORDS, LABELS = 17, 5
 POOLER = {"_target_": "triad.layers.bert_head.Pooler", "_partial_": True}
-NORMAL = {"_target_": "triad.layers.initial.plain_normal", "_partial_": True, "std": 0.2}
+NORMAL = {"_target_": "triad.layers.initialisation.plain_normal", "_partial_": True, "std": 0.2}
 BODIES = {
     "lstm": {},
     "decoder": {"attention.heads": 4},

@@ -43,7 +43,10 @@ def tokens(batch: int = 2, length: int = 12) -> torch.Tensor:
 
 @every_encoder
 def test_every_token_changes_the_logits_before_and_behind_it(name: str) -> None:
-    model, x = small(name, initial={"_target_": "triad.layers.initial.glorot", "_partial_": True}), tokens()
+    model, x = (
+        small(name, initial={"_target_": "triad.layers.initialisation.glorot", "_partial_": True}),
+        tokens(),
+    )
     changed = x.clone()
     changed[:, 6] = (x[:, 6] + 1) % 17
     apart = (model(x)[0] - model(changed)[0]).abs().amax(-1)
@@ -119,9 +122,9 @@ def test_segments_tell_two_sentences_apart_and_the_first_is_the_default() -> Non
 
 
 def test_a_pooler_gives_a_vector_for_each_sequence_and_its_absence_is_named() -> None:
-    assert small("bert_base", **TRUNK).pooled(tokens()).shape == (2, 32)
+    assert small("bert_base", **TRUNK).pool(tokens()).shape == (2, 32)
     with pytest.raises(ValueError, match="pooler=null"):
-        small("bert_base").pooled(tokens())
+        small("bert_base").pool(tokens())
 
 
 def test_more_tokens_than_the_context_are_refused() -> None:

@@ -11,7 +11,7 @@ from tests.models.test_encoder import COUNTS, build
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.layers.full_attention import PADDING
 from triad.models.count import count
-from triad.models.generation import greedy
+from triad.models.generation import decode_greedily
 from triad.optim.initialise import initialise
 
 TABLE_3 = REPOSITORY.parent / "shared" / "papers" / "attention_is_all_you_need.json"
@@ -86,7 +86,7 @@ def test_greedy_generation_with_a_cache_is_that_without(name: str) -> None:
     told = torch.full((3, 1), 16)
     for _ in range(12):
         told = torch.cat((told, model(source, told)[0][:, -1:].argmax(-1)), 1)
-    assert torch.equal(greedy(model, source, 16, 12), told[:, 1:])
+    assert torch.equal(decode_greedily(model, source, 16, 12), told[:, 1:])
 
 
 @every_model
@@ -103,7 +103,7 @@ def test_one_batch_can_be_learned_by_heart(name: str) -> None:
         optimizer.step()
         optimizer.zero_grad()
     assert loss < math.log(2)
-    assert torch.equal(greedy(model, source, 16, 9), target)
+    assert torch.equal(decode_greedily(model, source, 16, 9), target)
 
 
 @every_model

@@ -5,7 +5,7 @@ import torch
 
 from triad.config.build import build
 from triad.config.compose import compose
-from triad.models.generation import continuation
+from triad.models.generation import sample_tokens
 
 CONTEXT, VOCAB = 16, 11
 
@@ -22,7 +22,7 @@ def model(request: pytest.FixtureRequest) -> torch.nn.Module:
 
 def sample(model: torch.nn.Module, length: int, **words) -> list[int]:
     settings = {"temperature": 1.0, "top_k": None, "seed": 0} | words
-    return list(continuation(model, [1, 2, 3], length, CONTEXT, **settings))
+    return list(sample_tokens(model, [1, 2, 3], length, CONTEXT, **settings))
 
 
 def test_greedy_sampling_with_a_cache_is_the_argmax_of_the_whole_text(model: torch.nn.Module) -> None:

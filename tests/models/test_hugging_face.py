@@ -5,7 +5,7 @@ import torch
 
 from triad.config.build import build
 from triad.config.compose import compose
-from triad.formats.hugging_face import FAMILIES, Shape, exported, imported
+from triad.formats.hugging_face import FAMILIES, Shape, export_parameters, import_parameters
 
 transformers = pytest.importorskip("transformers")
 
@@ -134,7 +134,7 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def test_logits_are_hugging_faces(case: str) -> None:
     theirs, ours, table, shape = pair(case)
     names = list(ours.state_dict())
-    ours.load_state_dict(imported(table, weights(theirs), names, shape))
+    ours.load_state_dict(import_parameters(table, weights(theirs), names, shape))
     tokens = torch.randint(17, (2, 14))
     with torch.no_grad():
         expected = theirs(tokens).logits
@@ -149,7 +149,7 @@ def test_in_bfloat16_we_err_at_most_three_times_as_much_as_they(case: str, mixed
     theirs, ours, table, shape = pair(case)
     for tensor in weights(theirs).values():
         tensor.copy_(tensor.bfloat16())  # so that what differs is arithmetic
-    ours.load_state_dict(imported(table, weights(theirs), list(ours.state_dict()), shape))
+    ours.load_state_dict(import_parameters(table, weights(theirs), list(ours.state_dict()), shape))
     tokens = torch.randint(17, (8, 14))
     exact = theirs(tokens).logits
     for model in (theirs, ours):
@@ -164,13 +164,13 @@ def test_weights_that_went_to_ours_and_back_are_theirs_all_of_them(case: str) ->
     theirs, ours, table, shape = pair(case)
     before = weights(theirs)
     names = list(ours.state_dict())
-    after = exported(table, imported(table, before, names, shape), shape)
+    after = export_parameters(table, import_parameters(table, before, names, shape), shape)
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 def test_a_parameter_without_a_place_in_their_model_is_named() -> None:
     with pytest.raises(ValueError, match=r"blocks\.0\.attention\.q_norm\.weight has no place"):
-        imported(FAMILIES["gpt2"], {}, ["blocks.0.attention.q_norm.weight"], Shape(4))
+        import_parameters(FAMILIES["gpt2"], {}, ["blocks.0.attention.q_norm.weight"], Shape(4))
     with pytest.raises(ValueError, match=r"model\.norm\.weight in their model, which is not there"):
-        imported(FAMILIES["llama"], {}, ["norm.weight"], Shape(4))
+        import_parameters(FAMILIES["llama"], {}, ["norm.weight"], Shape(4))

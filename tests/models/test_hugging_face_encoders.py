@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.models.test_encoder import PAIRS, build
-from triad.formats.hugging_face_encoders import FAMILIES, imported, places, theirs
+from triad.formats.hugging_face_encoders import FAMILIES, find_name, find_places, import_parameter
 from triad.layers.full_attention import PADDING
 
 transformers = pytest.importorskip("transformers")
@@ -29,9 +29,9 @@ def pair(family: str, pairs: bool = False):
     ours = build(name, 17, 40, width=32, depth=2, attention__heads=4, **more).double().eval()
     table, known = FAMILIES[family], dict(other.named_parameters())
     names = [name for name, _ in ours.named_parameters()]
-    found = [place for name in names for place in places(table, known, name)]
+    found = [place for name in names for place in find_places(table, known, name)]
     assert sorted(found) == sorted(known)  # all of theirs, each once
-    ours.load_state_dict({name: imported(table, known, name) for name in names})
+    ours.load_state_dict({name: import_parameter(table, known, name) for name in names})
     return ours, other
 
 
@@ -59,7 +59,7 @@ def test_what_bert_says_of_two_segments_is_what_hugging_faces_says() -> None:
     torch.testing.assert_close(found[kept == 1], expected.prediction_logits[kept == 1], rtol=1e-6, atol=1e-6)
     relation = expected.seq_relationship_logits
     assert relation.std() > 0.1
-    torch.testing.assert_close(ours.pooled(*read), relation, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(ours.pool(*read), relation, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("family", "tolerance"), [("t5", 1e-6), ("switch_transformers", 1e-5)])
@@ -95,4 +95,4 @@ def test_in_bfloat16_we_err_at_most_three_times_as_much_as_they(family: str, mix
 
 def test_a_parameter_without_a_place_in_hugging_faces_model_is_named() -> None:
     with pytest.raises(ValueError, match=r"pooler\.dense\.weight has no place"):
-        theirs(FAMILIES["bert"], "pooler.dense.weight")
+        find_name(FAMILIES["bert"], "pooler.dense.weight")

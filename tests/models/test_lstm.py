@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from triad.layers.initial import fan_in
+from triad.layers.initialisation import fan_in
 from triad.models.count import count
 from triad.models.lstm import LSTM
 from triad.optim.initialise import initialise

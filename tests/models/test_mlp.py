@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from triad.config.compose import compose
 from triad.layers.cross_entropy import cross_entropy_sum
-from triad.layers.initial import fan_in
+from triad.layers.initialisation import fan_in
 from triad.models.count import count
 from triad.models.mlp import MLP
 from triad.optim.initialise import initialise

@@ -12,7 +12,7 @@ from tests.models.decoding import (
     tokens,
 )
 from triad.config.build import build as built
-from triad.hardware.execution import KEPT, recomputed
+from triad.hardware.execution import KEPT, recompute_in_backward
 from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32
 from triad.layers.attention import Attention, plain
 from triad.layers.cross_entropy import cross_entropy_sum
@@ -33,7 +33,7 @@ def build(name, vocab_size=17, context=16, **changes):
 
 def small(name, **changes):
     # nothing may start at zero, or a test of logits would have no power
-    normal = {"_target_": "triad.layers.initial.normal", "_partial_": True, "std": 0.02}
+    normal = {"_target_": "triad.layers.initialisation.normal", "_partial_": True, "std": 0.02}
     heads = {"attention__heads": 4, "attention__kv_heads": 2}
     decoder = {} if name == "lstm" else heads | {"initial": normal}
     hidden = {"feedforward__hidden": 48} if name == "moe" else {}
@@ -125,7 +125,7 @@ def test_checkpointing_computes_again_and_changes_no_gradient(name, selective):
         model = small(name)
         if again:
             for block in model.blocks:
-                block.forward = recomputed(block.forward, selective)
+                block.forward = recompute_in_backward(block.forward, selective)
         with Products() as counting:
             model(tokens())[0].square().sum().backward()
         products.append(counting.number)

@@ -31,8 +31,8 @@ class Alone(SingleDeviceStrategy):
     def clip(self, model: nn.Module, rule: Callable[[Gradient], Tensor]) -> Tensor:
         return rule(Gradient(model))
 
-    def total(self, share: Tensor) -> Tensor:
+    def all_reduce(self, share: Tensor) -> Tensor:
         return share
 
-    def whole(self, model: nn.Module) -> nn.Module:
+    def full_model(self, model: nn.Module) -> nn.Module:
         return model

@@ -16,7 +16,7 @@ class GradientSigns(Callback):
 
     def on_train_start(self, trainer: Trainer, training: Any) -> None:
         self.told = False
-        training.update.watchers.append(self.watch)
+        training.update.hooks.append(self.watch)
 
     def watch(self, gradient: Gradient, norm: Tensor) -> None:
         if not self.told:

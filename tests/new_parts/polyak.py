@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from triad.optim.sharded import evaluated
+from triad.optim.sharded import evaluate
 
 
 class Polyak(Optimizer):
@@ -20,13 +20,13 @@ class Polyak(Optimizer):
     def __init__(self, params: Iterable, lr: float, weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
-    def averaged(self, p: Tensor) -> Tensor:
+    def average(self, p: Tensor) -> Tensor:
         """The mean of a parameter."""
         return self.state[p]["mean"].clone() if p in self.state else p.detach().clone()
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
-        loss = evaluated(closure)
+        loss = evaluate(closure)
         for group in self.param_groups:
             for p in [p for p in group["params"] if p.grad is not None]:
                 state = self.state[p]

@@ -104,7 +104,7 @@ def test_the_penalty_is_added_before_the_norm_is_taken_and_watchers_see_what_is_
     made, penalized, seen = model(), model(), []
     L2(0.5, ["matrix"])(Gradient(penalized), roles(penalized))
     update = Update(L2(0.5, ["matrix"]), Norm(0.1), Standard(), [])
-    update.watchers.append(lambda gradient, norm: seen.append(flat(gradient.model).clone()))
+    update.hooks.append(lambda gradient, norm: seen.append(flat(gradient.model).clone()))
     norm = update(Gradient(made))
     torch.testing.assert_close(norm, flat(penalized).norm())
     torch.testing.assert_close(seen[0], flat(penalized))

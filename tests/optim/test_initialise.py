@@ -6,7 +6,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from triad.launch.rank import depart
-from triad.layers.initial import fan_in, normal
+from triad.layers.initialisation import fan_in, normal
 from triad.optim.initialise import initialise
 from triad.optim.roles import roles
 

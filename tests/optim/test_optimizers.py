@@ -11,7 +11,7 @@ from torch import nn
 from tests.optim import papers, small
 from triad.config.build import build
 from triad.launch.supervisor import launch
-from triad.optim.newton_schulz import orthogonal
+from triad.optim.newton_schulz import orthogonalise
 from triad.optim.roles import roles
 
 STEPS = 5
@@ -63,12 +63,12 @@ def test_an_optimizer_takes_the_steps_of_its_paper(name: str, words: tuple[str, 
 def test_schedule_free_averages_as_its_paper_does() -> None:
     model, node = small.model(), small.node("schedule_free")
     w, optimizer = model.wide.weight.detach().clone(), small.optimizer(model, node)
-    torch.testing.assert_close(optimizer.averaged(model.wide.weight), w)
+    torch.testing.assert_close(optimizer.average(model.wide.weight), w)
     small.train(model, optimizer, range(STEPS))
     gs = [small.gradients(step, model)["wide.weight"] for step in range(STEPS)]
     lrs = [node["lr"] * small.factor(step) for step in range(STEPS)]
     x = papers.schedule_free(w, gs, lrs, node["weight_decay"], node)[1]
-    torch.testing.assert_close(optimizer.averaged(model.wide.weight), x)
+    torch.testing.assert_close(optimizer.average(model.wide.weight), x)
 
 
 def test_a_matrix_that_starts_at_zero_leaves_it() -> None:
@@ -119,7 +119,7 @@ def test_orthogonal_matrices_err_no_more_than_torch_s(shape: tuple[int, ...], dt
     torch.manual_seed(0)
     given = torch.randn(shape)
     exact = torch.stack([papers.newton_schulz(x, 5) for x in given.double()])
-    ours = (orthogonal(given, 5, dtype).double() - exact).norm()
+    ours = (orthogonalise(given, 5, dtype).double() - exact).norm()
     theirs = []
     for x in given:
         w = nn.Parameter(torch.zeros_like(x))

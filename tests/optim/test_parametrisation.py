@@ -8,7 +8,7 @@ import torch
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.coordinates import growth, measured
-from triad.layers.parameters import declared
+from triad.layers.parameters import read_declarations
 from triad.optim.initialise import standard_deviation
 from triad.optim.parametrisation import MuP
 
@@ -26,7 +26,7 @@ def test_rates_and_initial_weights_are_the_tables(model: str) -> None:
         mup = MuP(64)
         large, small = make(), make(width=64)
         mup.fit(large, make)
-    said = declared(large)
+    said = read_declarations(large)
     kind = {name: role for name, (role, _) in said.items()}
     for name, weight in large.named_parameters():
         base = small.get_parameter(name)

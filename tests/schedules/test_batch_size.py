@@ -90,7 +90,9 @@ def test_gradient_descent_reads_the_same_rows_every_step_and_counts_them_all() -
 @pytest.mark.parametrize(("coupling", "power"), [("none", 0), ("linear", 1), ("sqrt", 0.5)])
 def test_the_rate_follows_the_size_as_asked(coupling, power: float) -> None:
     rule = batch.staged(100, 2, [[5, 8]], "steps", coupling, 4)
-    schedule = batch.coupled(lambda step: 1 / (1 + step), rule, lambda step: rule(step + 1) - rule(step))
+    schedule = batch.couple_to_batch(
+        lambda step: 1 / (1 + step), rule, lambda step: rule(step + 1) - rule(step)
+    )
     assert schedule(4) == pytest.approx(0.2 * 0.5**power)
     assert schedule(7) == pytest.approx(0.125 * 2**power)
     assert batch.fixed(6, coupling, None).reference == 6

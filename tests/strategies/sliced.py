@@ -15,7 +15,7 @@ from triad.layers.feedforward import SwiGLU
 from triad.layers.latent_attention import LatentAttention
 from triad.layers.mask import ALiBi
 from triad.layers.norm import RMSNorm
-from triad.layers.parameters import whole
+from triad.layers.parameters import identity
 from triad.layers.position import Rotary
 from triad.layers.residual import PreNorm
 from triad.models.decoder import Decoder
@@ -66,10 +66,10 @@ class ScaledHidden(nn.Module):
         super().__init__()
         self.up, self.down = nn.Linear(width, 12), nn.Linear(12, width)
         self.gain, self.scale = nn.Parameter(torch.empty(12)), nn.Parameter(torch.empty(width))
-        self.held = whole
+        self.to_local = identity
 
     def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
-        return self.scale * self.down(self.up(x_BTD).relu() * self.held(self.gain))
+        return self.scale * self.down(self.up(x_BTD).relu() * self.to_local(self.gain))
 
 
 def decoder(

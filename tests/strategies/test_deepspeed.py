@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from triad.launch.supervisor import launch
-from triad.strategies.deepspeed import DeepSpeed, autocast, settings
+from triad.strategies.deepspeed import DeepSpeed, autocast_settings, settings
 
 HERE = Path(__file__).parent
 CASES = [
@@ -33,10 +33,10 @@ def test_a_stage_that_is_not_there_is_refused() -> None:
 def test_mixed_precision_is_autocast_with_everything_kept_and_sent_in_fp32() -> None:
     chosen = settings(3, offload_optimizer=True, offload_parameters=False)
     assert not {"bf16", "fp16", "communication_data_type"} & chosen.keys()
-    assert autocast("bf16-mixed") == {
+    assert autocast_settings("bf16-mixed") == {
         "enabled": True,
         "dtype": "bfloat16",
         "lower_precision_safe_modules": [],
     }
     with pytest.raises(ValueError, match="64-true"):
-        autocast("64-true")
+        autocast_settings("64-true")

@@ -21,7 +21,7 @@ from triad.layers.routers.sinkhorn import Sinkhorn
 from triad.layers.routers.switch import Switch
 from triad.layers.routers.top_k import TopK
 from triad.strategies import expert
-from triad.strategies.fsdp import beside
+from triad.strategies.fsdp import choose_shard
 
 EXPERTS, WIDTH, HIDDEN = 4, 6, 10
 LOADS = {  # rows of each expert, by process: experts 0 and 1 live on process 0
@@ -89,8 +89,8 @@ def shapes() -> None:
     assert gate.shape == (4, 6, 10)
     assert gate.to_local().shape == (2, 6, 10)
     assert not hasattr(model.router.weight, "placements")
-    assert [beside(gate, ranks) for ranks in (2, 5, 7)] == [Shard(1), Shard(2), None]
-    assert beside(model.router.weight, 2) is None
+    assert [choose_shard(gate, ranks) for ranks in (2, 5, 7)] == [Shard(1), Shard(2), None]
+    assert choose_shard(model.router.weight, 2) is None
     with pytest.raises(ValueError, match=r"strategy.expert=2 does not divide the layer's 3 experts"):
         expert.split(layer(experts=3), mesh)
 

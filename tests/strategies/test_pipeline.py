@@ -15,10 +15,10 @@ from triad.config.compose import compose
 from triad.launch.rank import depart
 from triad.launch.supervisor import launch
 from triad.models.decoder import Decoder
-from triad.models.generation import continuation
+from triad.models.generation import sample_tokens
 from triad.optim.gradient import Gradient
-from triad.strategies.pipeline import ORDERS, Pipeline, micro_batches, placed
-from triad.strategies.stage import Stage, check, cut, spread
+from triad.strategies.pipeline import ORDERS, Pipeline, micro_batches, place_stages
+from triad.strategies.stage import Stage, check_stages, divide_units, keep_stages
 
 
 def decoder(depth: int = 2, tied: bool = True) -> Decoder:
@@ -34,22 +34,22 @@ def decoder(depth: int = 2, tied: bool = True) -> Decoder:
 @pytest.mark.parametrize("stages", [1, 2, 3, 4, 5, 9])
 @pytest.mark.parametrize("units", [9, 14, 32])
 def test_every_unit_is_in_one_stage_and_stages_differ_by_one_at_most(units: int, stages: int) -> None:
-    runs = spread(units, stages)
+    runs = divide_units(units, stages)
     assert [unit for run in runs for unit in run] == list(range(units))
     assert len(runs) == stages
     assert max(map(len, runs)) - min(map(len, runs)) <= 1
 
 
 def test_the_stages_with_embedding_and_readout_take_what_does_not_divide() -> None:
-    assert [*map(len, spread(14, 4))] == [4, 3, 3, 4]
-    assert [*map(len, spread(5, 2))] == [3, 2]
-    assert [*map(len, spread(11, 4))] == [3, 3, 2, 3]
+    assert [*map(len, divide_units(14, 4))] == [4, 3, 3, 4]
+    assert [*map(len, divide_units(5, 2))] == [3, 2]
+    assert [*map(len, divide_units(11, 4))] == [3, 3, 2, 3]
 
 
 def test_folded_orders_put_the_last_stage_beside_the_first() -> None:
-    assert placed(ORDERS["1f1b"], 3) == [0, 1, 2]
-    assert placed(ORDERS["interleaved"], 3) == [0, 1, 2, 0, 1, 2]
-    assert placed(ORDERS["zbv"], 3) == [0, 1, 2, 2, 1, 0]
+    assert place_stages(ORDERS["1f1b"], 3) == [0, 1, 2]
+    assert place_stages(ORDERS["interleaved"], 3) == [0, 1, 2, 0, 1, 2]
+    assert place_stages(ORDERS["zbv"], 3) == [0, 1, 2, 2, 1, 0]
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -74,10 +74,10 @@ def test_stages_one_after_another_are_the_model_and_keep_its_names(tied: bool) -
     whole, tokens_BT = decoder(tied=tied), torch.arange(10).view(2, 5)
     expected, _ = whole(tokens_BT)
     names, carried = set(), (tokens_BT,)
-    for units in spread(4, 3):
+    for units in divide_units(4, 3):
         part = copy.deepcopy(whole)
         stage = Stage(part, units, lambda _: None)
-        cut(part, [stage])
+        keep_stages(part, [stage])
         for name, parameter in part.named_parameters():
             assert torch.equal(parameter, whole.get_parameter(name))
         assert {*map(id, part.parameters())} == {*map(id, stage.parameters())}
@@ -89,9 +89,9 @@ def test_stages_one_after_another_are_the_model_and_keep_its_names(tied: bool) -
 
 def test_what_cannot_be_cut_is_refused_in_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"5 stages.*2 blocks.*4 units.*model.depth=3"):
-        check(decoder(), 5)
+        check_stages(decoder(), 5)
     with pytest.raises(ValueError, match="LSTM has no `embed`"):
-        check(nn.LSTM(2, 2), 2)
+        check_stages(nn.LSTM(2, 2), 2)
 
 
 def test_two_processes_sample_like_one_sum_losses_and_count_a_tied_weight_once(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_two_processes_sample_like_one_sum_losses_and_count_a_tied_weight_once(t
         patch.setenv("PYTHONWARNINGS", "error")
         assert launch(words, 2, threads=1) == 0
     whole = decoder(depth=3)
-    wanted = [*continuation(whole, [1, 2], 12, 8, 0.0, None, seed=0)]
+    wanted = [*sample_tokens(whole, [1, 2], 12, 8, 0.0, None, seed=0)]
     loss = _mean(torch.arange(10).view(2, 5).flip(1))
     nll, _ = whole(torch.arange(10).view(2, 5), loss=loss)
     (nll / 10).backward()
@@ -128,7 +128,7 @@ def _in_each_process(folder: Path) -> None:
     for name in ("1f1b", "interleaved", "zbv"):
         model = decoder(depth=3)
         pipeline = Pipeline(model, mesh["pipeline"], name, torch.device("cpu"), _mean, None)
-        text = [*continuation(model, [1, 2], 12, 8, 0.0, None, seed=0)]
+        text = [*sample_tokens(model, [1, 2], 12, 8, 0.0, None, seed=0)]
         with torch.no_grad():
             nll, _ = model(tokens_BT, loss=_mean(tokens_BT.flip(1)))
         pipeline({"tokens_BT": tokens_BT, "targets_BT": tokens_BT.flip(1), "count": 10, "rows": 2})

@@ -12,7 +12,7 @@ from triad.layers.attention import Attention
 from triad.layers.feedforward import GELU
 from triad.layers.latent_attention import LatentAttention
 from triad.layers.norm import AllHeadsRMSNorm
-from triad.strategies.tensor import check
+from triad.strategies.tensor import check_divisible
 
 
 def test_a_cut_model_holds_halves_sends_two_messages_a_block_and_gives_the_whole_models_logits() -> None:
@@ -33,4 +33,4 @@ def test_a_cut_model_holds_halves_sends_two_messages_a_block_and_gives_the_whole
 )
 def test_what_cannot_be_cut_is_refused_by_name(layer, words: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=words):
-        check(nn.ModuleDict({"layer": layer()}), 2)
+        check_divisible(nn.ModuleDict({"layer": layer()}), 2)

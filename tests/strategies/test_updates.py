@@ -8,7 +8,7 @@ from triad.checkpoints.folder import find
 from triad.checkpoints.tensors import weights
 from triad.runs.directory import Run
 from triad.runs.metrics import read_metrics
-from triad.verify.compare import difference
+from triad.verify.compare import compare_runs
 from triad.verify.matrix import Case, Layout
 from triad.verify.runner import prepare_case, train_all, write_corpus
 
@@ -49,7 +49,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("layout", [layout.name for layout in LAYOUTS])
 def test_gradients_weights_and_figures_are_those_of_one_process(runs: dict[str, Path], layout: str) -> None:
-    apart = difference(Run(runs[layout]), Run(runs["single"]), TOLERANCE)
+    apart = compare_runs(Run(runs[layout]), Run(runs["single"]), TOLERANCE)
     assert apart.first is None
     ours, theirs = (read_metrics(runs[name] / "metrics.csv") for name in (layout, "single"))
     told = [key for key in theirs[0] if key.startswith(("train/gradient_norm_", "train/update_"))]

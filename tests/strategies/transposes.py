@@ -67,7 +67,7 @@ def checks(mesh: DeviceMesh) -> dict[type, Callable[[], None]]:
         checked("enter stretches", stretches.enter, draw(1, 2, 2))
         checked("leave stretches", stretches.leave, draw(1, 2, 2))
         checked("join", stretches.join, draw(1, 2, 2), one_y=True)
-        checked("part", stretches.part, draw(1, 2, 2), one_x=True)
+        checked("part", stretches.own_part, draw(1, 2, 2), one_x=True)
 
     return {
         borders._LinearMap: linear_maps,

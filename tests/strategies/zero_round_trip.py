@@ -16,7 +16,7 @@ from triad.checkpoints.tensors import load
 from triad.launch.rank import depart
 from triad.strategies import state as portable
 from triad.strategies import zero_state as zero
-from triad.strategies.deepspeed import autocast, imported, settings
+from triad.strategies.deepspeed import autocast_settings, import_deepspeed, settings
 
 RULES = {
     "adamw": partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1, fused=True),
@@ -44,10 +44,10 @@ class Zero:
     def __init__(self, seed: int, rule: str, stage: int, offload: bool) -> None:
         self.model = made(seed)
         inner = optimizer(self.model, rule)
-        self.groups = zero.groups(self.model, inner)
+        self.group_numbers = zero.group_numbers(self.model, inner)
         chosen = settings(stage, offload, offload and stage == 3)
-        chosen |= {"torch_autocast": autocast("32-true"), "gradient_clipping": 0.0}
-        deepspeed: Any = imported(torch.device("cpu"), dist.get_world_size())
+        chosen |= {"torch_autocast": autocast_settings("32-true"), "gradient_clipping": 0.0}
+        deepspeed: Any = import_deepspeed(torch.device("cpu"), dist.get_world_size())
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             args=Namespace(device_rank=0), model=self.model, optimizer=inner, config=chosen
         )
@@ -57,10 +57,10 @@ class Zero:
         self.engine.step()
 
     def tensors(self) -> portable.Tensors:
-        return zero.tensors(self.model, self.optimizer, self.groups)
+        return zero.tensors(self.model, self.optimizer, self.group_numbers)
 
-    def whole(self) -> portable.Tensors:
-        return whole(self.tensors())
+    def full_tensor(self) -> portable.Tensors:
+        return full_tensor(self.tensors())
 
 
 def step(model: nn.Module, inner: torch.optim.Optimizer) -> None:
@@ -69,10 +69,13 @@ def step(model: nn.Module, inner: torch.optim.Optimizer) -> None:
     inner.zero_grad()
 
 
-def whole(found: portable.Tensors) -> portable.Tensors:
+def full_tensor(found: portable.Tensors) -> portable.Tensors:
     """Every part put together, and copied."""
     return {
-        kind: {key: x.whole() if isinstance(x, portable.Stretch) else x.clone() for key, x in values.items()}
+        kind: {
+            key: x.full_tensor() if isinstance(x, portable.FlatSlice) else x.clone()
+            for key, x in values.items()
+        }
         for kind, values in found.items()
     }
 
@@ -94,7 +97,7 @@ def take_over(parts: "Zero", held: portable.Tensors) -> None:
         dist.barrier()  # rank 0 gives it its name
         load(path, parts.tensors())
         dist.barrier()
-    zero.agree(parts.model, parts.optimizer, parts.groups)
+    zero.synchronise_copies(parts.model, parts.optimizer, parts.group_numbers)
 
 
 def round_trip(rule: str, stage: int, offload: bool) -> None:
@@ -104,20 +107,20 @@ def round_trip(rule: str, stage: int, offload: bool) -> None:
     for _ in range(2):
         step(model, inner)
         parts.step()
-    same(parts.whole(), portable.tensors(model, inner))
+    same(parts.full_tensor(), portable.tensors(model, inner))
     other = Zero(9, rule, stage, offload)  # other weights: everything must come from what is loaded
     take_over(other, parts.tensors())
-    same(other.whole(), parts.whole())
+    same(other.full_tensor(), parts.full_tensor())
     with torch.no_grad():
         torch.testing.assert_close(other.model(x_BD), model(x_BD))
     step(model, inner)
     other.step()
-    same(other.whole(), portable.tensors(model, inner))
+    same(other.full_tensor(), portable.tensors(model, inner))
 
 
 if __name__ == "__main__":
     dist.init_process_group("gloo")
-    imported(torch.device("cpu"), dist.get_world_size()).init_distributed(
+    import_deepspeed(torch.device("cpu"), dist.get_world_size()).init_distributed(
         "gloo", auto_mpi_discovery=False, verbose=False
     )
     for word in sys.argv[1:]:

@@ -15,7 +15,7 @@ from triad.checkpoints.folder import complete, facts
 from triad.checkpoints.saving import write
 from triad.checkpoints.tensors import start_part_from
 from triad.layers.bert_head import Pooler, Transform
-from triad.layers.initial import fan_in
+from triad.layers.initialisation import fan_in
 from triad.models.classifier import Classifier
 from triad.models.lstm import LSTM
 from triad.optim.clip import Norm
@@ -24,7 +24,7 @@ from triad.optim.parametrisation import Standard
 from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update
 from triad.runs.metrics import read_metrics
-from triad.tasks.classification import OF_WORDS, Classification, scores, table
+from triad.tasks.classification import OF_WORDS, Classification, confusion_table, scores
 from triad.tasks.module import Training
 
 WORDS = 9
@@ -80,7 +80,7 @@ def test_the_table_added_up_over_parts_gives_torchmetrics_figures_of_the_whole()
     logits[:, 5] -= 9  # a label that is in neither
     labels[::7] = -100
     parts = torch.arange(300).split(64)
-    counted = sum(table(logits[part], labels[part]).double() for part in parts)
+    counted = sum(confusion_table(logits[part], labels[part]).double() for part in parts)
     assert counted.sum() == (labels >= 0).sum()
     accuracy, macro_f1 = scores(counted)
     options = {"num_classes": 6, "ignore_index": -100}

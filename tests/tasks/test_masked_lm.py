@@ -14,8 +14,8 @@ from triad.optim.clip import Norm
 from triad.optim.parametrisation import Standard
 from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update
-from triad.tasks.draws import draws
-from triad.tasks.masked_lm import MaskedLM, hidden
+from triad.tasks.counter_rng import random_integers
+from triad.tasks.masked_lm import MaskedLM, count_hidden
 from triad.tasks.module import Training
 
 WORDS = 50
@@ -73,8 +73,8 @@ def test_the_ends_of_rows_are_padding_and_are_never_chosen() -> None:
     for row, length in enumerate(lengths):
         assert (found["tokens_BT"][row, length:] == PADDING).all()
         assert (found["targets_BT"][row, length:] == IGNORED).all()
-        assert (found["targets_BT"][row] != IGNORED).sum() == hidden(torch.tensor(length), 0.15)
-    assert hidden(torch.tensor([0, 1, 2, 10, 100]), 0.15).tolist() == [0, 1, 1, 2, 15]
+        assert (found["targets_BT"][row] != IGNORED).sum() == count_hidden(torch.tensor(length), 0.15)
+    assert count_hidden(torch.tensor([0, 1, 2, 10, 100]), 0.15).tolist() == [0, 1, 1, 2, 15]
 
 
 def test_processes_hide_what_one_process_hides() -> None:
@@ -112,12 +112,12 @@ def test_fractions_that_are_none_are_refused() -> None:
 
 def test_draws_are_even_and_each_purpose_has_its_own() -> None:
     rows = torch.arange(500)
-    one = draws("a", rows, 100)
+    one = random_integers("a", rows, 100)
     assert one.min() >= 0
     assert (one.double() / 2**63).mean() == pytest.approx(0.5, abs=0.01)
     assert one.unique().numel() == one.numel()
-    assert not torch.equal(one, draws("b", rows, 100))
-    assert torch.equal(one[7:9, :10], draws("a", rows[7:9], 10))
+    assert not torch.equal(one, random_integers("b", rows, 100))
+    assert torch.equal(one[7:9, :10], random_integers("a", rows[7:9], 10))
     bits = torch.stack([(one >> bit) & 1 for bit in range(63)]).double().mean((1, 2))
     assert bits.sub(0.5).abs().max() < 0.02
 

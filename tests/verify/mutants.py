@@ -51,7 +51,7 @@ def mean_of_the_means_of_micro_batches(patch: Patch) -> None:
 
 
 def norm_of_a_shard_taken_for_the_whole(patch: Patch) -> None:
-    patch.setattr(gradients, "_over", lambda norms, spread: norms)
+    patch.setattr(gradients, "_norm_over_axes", lambda norms, spread: norms)
 
 
 def last_partial_micro_batch_dropped(patch: Patch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from triad.verify.matrix import LAYOUTS, Case
-from triad.verify.runner import Result, trials
+from triad.verify.runner import Result, run_cases
 
 FOLDED = ("interleaved", "zero_bubble", "zbv", "dualpipev")  # two stages a process
 FOUR = ("hsdp", "shard 2 x tensor 2")
@@ -21,7 +21,7 @@ CASES = [
 def results(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[Case, Result]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
-        return {result.case: result for result in trials(CASES, tmp_path_factory.mktemp("closed-form"))}
+        return {result.case: result for result in run_cases(CASES, tmp_path_factory.mktemp("closed-form"))}
 
 
 @pytest.mark.timeout(600)
@@ -29,6 +29,6 @@ def results(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[Case,
 def test_bytes_held_and_messages_sent_are_those_of_the_formula(
     results: dict[Case, Result], case: Case
 ) -> None:
-    assert results[case].said == "equal"
+    assert results[case].verdict == "equal"
     unsent = (*FOLDED, "zero 1", "zero 2", "zero 3")
-    assert results[case].account == ("held by formula" if case.layout.name in unsent else "as by formula")
+    assert results[case].traffic == ("held by formula" if case.layout.name in unsent else "as by formula")

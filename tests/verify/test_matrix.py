@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from triad.verify.matrix import LAYOUTS, MAIN, PARTS, Case, covering, everything, models
-from triad.verify.runner import Result, trials
+from triad.verify.matrix import LAYOUTS, MAIN, PARTS, Case, all_cases, covering_cases, small_models
+from triad.verify.runner import Result, run_cases
 
-COVERING = list(covering())
+COVERING = list(covering_cases())
 # one model for each layout in `make test`; where none is named, moe. test_closed_form.py has decoder.
 QUICK = {"single": "gpt1", "ddp": "lstm", "fsdp": "decoder", "hsdp": "mlp", "tensor": "gpt1"}
 QUICK |= {"tensor, sequence": "gpt2", "gpipe": "gpt1", "1f1b": "gpt2", "interleaved": "hybrid"}
@@ -37,7 +37,7 @@ def results(
     cases = [item.callspec.params["case"] for item in asked]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
-        return {result.case: result for result in trials(cases, tmp_path_factory.mktemp("matrix"))}
+        return {result.case: result for result in run_cases(cases, tmp_path_factory.mktemp("matrix"))}
 
 
 @pytest.mark.timeout(900)  # the first test trains them all
@@ -48,15 +48,15 @@ def results(
 )
 def test_a_layout_computes_what_one_process_computes(results: dict[Case, Result], case: Case) -> None:
     result = results[case]
-    if result.said.startswith("refused"):
-        pytest.skip(result.said)
-    assert not result.wrong, result.said
+    if result.verdict.startswith("refused"):
+        pytest.skip(result.verdict)
+    assert not result.wrong, result.verdict
 
 
 def test_the_slice_covers_every_layout_with_the_main_models_and_every_other_choice() -> None:
     pairs = {(case.layout, case.model) for case in COVERING}
     assert pairs >= {(layout, model) for layout in LAYOUTS for model in MAIN}
-    for model in models():
+    for model in small_models():
         assert 4 * sum(model == of for _, of in pairs) >= len(LAYOUTS)
     for layout in LAYOUTS:
         mine = [case for case in COVERING if case.layout is layout]
@@ -64,17 +64,17 @@ def test_the_slice_covers_every_layout_with_the_main_models_and_every_other_choi
         assert {case.packed for case in mine} == {case.checkpointing for case in mine} == {False, True}
     quick = [case for case in COVERING if is_quick(case)]
     assert [case.layout for case in quick] == LAYOUTS  # one for each
-    assert {case.model for case in quick} == set(models())
+    assert {case.model for case in quick} == set(small_models())
     assert {case.parts for case in quick} == set(PARTS)
     assert {(case.packed, case.checkpointing) for case in quick} == set(product((False, True), repeat=2))
-    assert len(set(everything())) == len(LAYOUTS) * len(models()) * len(PARTS) * 8
+    assert len(set(all_cases())) == len(LAYOUTS) * len(small_models()) * len(PARTS) * 8
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(6 * 3600)
 def test_every_combination_computes_what_one_process_computes(tmp_path: Path) -> None:
     wrong = [
-        f"{result.case.name}: {result.said}" for result in trials(everything(), tmp_path) if result.wrong
+        f"{result.case.name}: {result.verdict}" for result in run_cases(all_cases(), tmp_path) if result.wrong
     ]
     assert wrong == []
 

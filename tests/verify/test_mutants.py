@@ -7,9 +7,9 @@ import pytest
 
 from triad.launch.supervisor import launch
 from triad.runs.directory import Run
-from triad.verify.compare import Difference, difference
+from triad.verify.compare import Deviation, compare_runs
 from triad.verify.matrix import LAYOUTS, SMALL, Case
-from triad.verify.runner import TOLERANCE, prepare_case, trials, write_corpus
+from triad.verify.runner import TOLERANCE, prepare_case, run_cases, write_corpus
 
 SCRIPT = Path(__file__).with_name("mutants.py")
 FSDP = next(layout for layout in LAYOUTS if layout.name == "fsdp")
@@ -29,20 +29,20 @@ BUGS = {
 
 
 @pytest.fixture(scope="module")
-def differences(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Difference]:
+def differences(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Deviation]:
     """Each bug's run against one unbroken process; one launch for them all."""
     folder = tmp_path_factory.mktemp("mutants")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
         patch.setattr("triad.verify.runner.SMALL", WIDE)
-        assert not trials([CASE], folder)[0].wrong  # unbroken, the same case is green
+        assert not run_cases([CASE], folder)[0].wrong  # unbroken, the same case is green
         runs = [prepare_case(CASE, folder / bug, write_corpus(folder))[1] for bug in BUGS]
         assert launch([sys.executable, str(SCRIPT), *map(str, runs)], FSDP.ranks, threads=1) == 0
     reference = Run(folder / CASE.reference.name)
-    return {run.parent.name: difference(Run(run), reference, TOLERANCE["fp64"]) for run in runs}
+    return {run.parent.name: compare_runs(Run(run), reference, TOLERANCE["fp64"]) for run in runs}
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_the_matrix_turns_red_on(differences: dict[str, Difference], bug: str) -> None:
+def test_the_matrix_turns_red_on(differences: dict[str, Deviation], bug: str) -> None:
     assert differences[bug].first is not None
     assert differences[bug].worst[BUGS[bug]] > 1e-4

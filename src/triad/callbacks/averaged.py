@@ -9,7 +9,7 @@ from triad.callbacks.ema import exchange, live
 
 
 class Averaged(Callback):
-    """Validate with the average that an optimizer with a method `averaged` keeps: optimizer=schedule_free.
+    """Validate with the average that an optimizer with a method `average` keeps: optimizer=schedule_free.
 
     val/loss and the samples are the average's. It is in the checkpoints, beside the weights that are trained:
     `export` and `generate` take it with weights=average. Training goes on with the very same numbers. Buffers
@@ -26,7 +26,7 @@ class Averaged(Callback):
         optimizer = task.trainer.optimizers[0]
         learned = dict(task.model.named_parameters(remove_duplicate=False))
         return {
-            name: optimizer.averaged(learned[name]) if name in learned else tensor.detach().clone()
+            name: optimizer.average(learned[name]) if name in learned else tensor.detach().clone()
             for name, tensor in live(task).items()
         }
 

@@ -40,7 +40,7 @@ class Checkpoint(Callback):
 
     def on_fit_start(self, trainer: Trainer, task: Any) -> None:
         """Load the newest whole checkpoint, if there is one."""
-        self.metric = {"name": self.monitor, "better": task.better(self.monitor)}
+        self.metric = {"name": self.monitor, "better": task.direction(self.monitor)}
         self.saver = Saver(self.keep)
         if path := self._newest(trainer, task):
             self._load(path, trainer, task)
@@ -81,7 +81,7 @@ class Checkpoint(Callback):
 
         All agree on it, or raise the same ValueError.
         """
-        first, model = trainer.is_global_zero, shapes(task.bare())
+        first, model = trainer.is_global_zero, shapes(task.make_meta_model())
         if first:
             for leftover in self.folder.glob("*.tmp"):
                 shutil.rmtree(leftover)
@@ -107,8 +107,8 @@ class Checkpoint(Callback):
         kinds = {name.partition(".")[0] for name in held}
         kept = {keeper.keeps: keeper.weights(task) for keeper in _keepers(trainer) if keeper.keeps in kinds}
         load(path, wanted | kept)
-        if hasattr(strategy, "loaded"):
-            strategy.loaded(task.model, optimizer)
+        if hasattr(strategy, "synchronise_copies"):
+            strategy.synchronise_copies(task.model, optimizer)
         for group, settings in zip(optimizer.param_groups, groups, strict=True):
             group.update(settings)  # the configuration's, which may have been changed by name
         self._restore(trainer, said)

@@ -16,6 +16,6 @@ class EarlyStopping(callbacks.EarlyStopping):
         super().__init__(monitor, min_delta, patience)
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        if pl_module.better(self.monitor) == "higher":
+        if pl_module.direction(self.monitor) == "higher":
             self.mode, self.min_delta, self.best_score = "max", abs(self.min_delta), torch.tensor(-torch.inf)
         super().setup(trainer, pl_module, stage)

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import distributed
 
-from triad.hardware.energy_meters import Meter, meter
+from triad.hardware.energy_meters import Meter, open_meter
 
 
 class Energy(Callback):
@@ -42,7 +42,7 @@ class Energy(Callback):
     def on_fit_start(self, trainer: Trainer, task: Any) -> None:
         device = trainer.strategy.root_device
         self.watts = self.gpu_watts if device.type == "cuda" else self.core_watts * torch.get_num_threads()
-        found = meter(device, trainer.local_rank == 0)
+        found = open_meter(device, trainer.local_rank == 0)
         unmeasured = _total([float(found is None)], device)[0] > 0
         self.meter: Meter | None = None if unmeasured else found
         self.since, self.reading = time.perf_counter(), self.meter() if self.meter else 0.0

@@ -42,11 +42,11 @@ class GradientCheck(Callback):
 
     def on_train_start(self, trainer: Trainer, task: Any) -> None:
         self.trainer, self.task = trainer, task
-        model = task.bare()
+        model = task.make_meta_model()
         self.roles, self.names = roles(model), list(dict(model.named_parameters()))
         self.sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         self.scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        task.update.watchers.append(self.watch)
+        task.update.hooks.append(self.watch)
 
     def watch(self, gradient: Gradient, norm: Tensor) -> None:
         """Look at a whole gradient, not yet clipped."""

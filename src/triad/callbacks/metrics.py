@@ -84,7 +84,7 @@ class Metrics(Callback):
         self.on_train_end(trainer, task)
 
     def _report(self, trainer: Trainer, task: Any, outputs: Any, batch_size: int) -> None:
-        sums = trainer.strategy.total(torch.stack([*outputs["shares"].values()])).tolist()
+        sums = trainer.strategy.all_reduce(torch.stack([*outputs["shares"].values()])).tolist()
         shares = dict(zip(outputs["shares"], sums, strict=True))
         now = time.perf_counter()
         spent_s = max(now - self.since - self.idle_s, 1e-9)
@@ -105,7 +105,7 @@ class Metrics(Callback):
             "perf/train_s": self.train_s,
         }
         if len(outputs["load_LE"]):
-            metrics |= loads(trainer.strategy.total(outputs["load_LE"]))
+            metrics |= loads(trainer.strategy.all_reduce(outputs["load_LE"]))
         if peak := peak_flops(trainer.strategy.root_device):
             metrics["perf/mfu"] = speed * self.flops_per_token / (peak * trainer.world_size)
         self._log(trainer, metrics | _of_others(trainer))

@@ -27,7 +27,7 @@ class Sample(Callback):
         self.start = tokenizer.encode("".join(known)).tolist() or [tokenizer.separator or 0]
 
     def on_validation_epoch_end(self, trainer: Trainer, task: Any) -> None:
-        model = trainer.strategy.whole(task.model)
+        model = trainer.strategy.full_model(task.model)
         with trainer.precision_plugin.val_step_context():
             lines = task.sample(model, self.start, self.length, self.context, self.temperature)
         if lines and trainer.is_global_zero:

@@ -25,7 +25,7 @@ from triad.checkpoints.folder import INDEX, rotate
 from triad.checkpoints.tensors import flattened
 from triad.config.errors import one_line
 from triad.storage.manifest import Facts, Files, described, seal, sync
-from triad.strategies.state import Stretch
+from triad.strategies.state import FlatSlice
 
 State = dict[str, dict[str, Any]]
 
@@ -70,17 +70,17 @@ class Copies:
         return {name: _as(value, self.room[name]) for name, value in tensors.items()}
 
 
-def _here(value: Tensor | Stretch) -> Tensor:
+def _here(value: Tensor | FlatSlice) -> Tensor:
     """What this process holds of a tensor."""
-    if isinstance(value, Stretch):
+    if isinstance(value, FlatSlice):
         return value.flat
     return value.to_local() if isinstance(value, DTensor) else value
 
 
-def _as(value: Tensor | Stretch, copy: Tensor) -> Tensor | Stretch | Shard:
+def _as(value: Tensor | FlatSlice, copy: Tensor) -> Tensor | FlatSlice | Shard:
     """A copy of what this process holds of a tensor, in that tensor's place."""
-    if isinstance(value, Stretch):
-        return Stretch(copy, value.start, value.shape)
+    if isinstance(value, FlatSlice):
+        return FlatSlice(copy, value.start, value.shape)
     return Shard(value, copy) if isinstance(value, DTensor) else copy
 
 
@@ -89,7 +89,7 @@ class Planner(DefaultSavePlanner):
 
     def lookup_object(self, index: MetadataIndex) -> Any:
         held = self.state_dict[index.fqn]
-        return held.__get_tensor_shard__(index) if isinstance(held, Shard | Stretch) else held
+        return held.__get_tensor_shard__(index) if isinstance(held, Shard | FlatSlice) else held
 
 
 class Saver:

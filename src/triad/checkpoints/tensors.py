@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.planner import LoadPlan
 from triad.checkpoints.folder import INDEX, used
 from triad.config.errors import one_line
 from triad.strategies import state as portable
-from triad.strategies.state import Stretch
+from triad.strategies.state import FlatSlice
 
 Shapes = Mapping[str, tuple[int, ...]]
 Entry = tuple[tuple[int, ...], torch.dtype]  # shape and type
@@ -79,7 +79,9 @@ class Planner(DefaultLoadPlanner):
 
     def lookup_tensor(self, index: MetadataIndex) -> Tensor:
         held = self.state_dict[index.fqn]
-        return held.__get_tensor_shard__(index) if isinstance(held, Stretch) else super().lookup_tensor(index)
+        return (
+            held.__get_tensor_shard__(index) if isinstance(held, FlatSlice) else super().lookup_tensor(index)
+        )
 
 
 def load(path: Path, tensors: Mapping[str, Mapping[str, Any]]) -> None:

@@ -31,10 +31,10 @@ class At(NamedTuple):
     dim: int = 0
 
 
-def fused(name: str, by_head: bool, transposed: bool) -> dict[str, At]:
+def map_fused_qkv(name: str, by_head: bool, transposed: bool) -> dict[str, At]:
     """Queries, keys and values in one matrix: one after the other, or head after head."""
 
-    def third(part: int) -> Callable[[int, Shape], Tensor]:
+    def take_third(part: int) -> Callable[[int, Shape], Tensor]:
         def rows(n: int, shape: Shape) -> Tensor:
             groups = shape.heads if by_head else 1
             return torch.arange(n).unflatten(0, (groups, 3, -1))[:, part].flatten()
@@ -42,26 +42,27 @@ def fused(name: str, by_head: bool, transposed: bool) -> dict[str, At]:
         return rows
 
     return {
-        f"blocks.{{}}.attention.{ours}": At(name, third(part), transposed) for part, ours in enumerate("qkv")
+        f"blocks.{{}}.attention.{ours}": At(name, take_third(part), transposed)
+        for part, ours in enumerate("qkv")
     }
 
 
-def turned_neighbours(n: int, shape: Shape) -> Tensor:
+def order_rotated(n: int, shape: Shape) -> Tensor:
     """They rotate neighbours in the last components of each head, we halves: even ones first, then odd."""
-    return _halves(torch.arange(n).unflatten(0, (shape.heads, -1)), shape.rotary)
+    return _even_then_odd(torch.arange(n).unflatten(0, (shape.heads, -1)), shape.rotary)
 
 
-def turned_neighbours_once(n: int, shape: Shape) -> Tensor:
+def order_rotated_once(n: int, shape: Shape) -> Tensor:
     """The same where all heads share one key."""
-    return _halves(torch.arange(n)[None], shape.rotary)
+    return _even_then_odd(torch.arange(n)[None], shape.rotary)
 
 
-def _halves(rows_NH: Tensor, rotary: int) -> Tensor:
+def _even_then_odd(rows_NH: Tensor, rotary: int) -> Tensor:
     still, turned = rows_NH[:, :-rotary], rows_NH[:, -rotary:]
     return torch.cat((still, turned[:, ::2], turned[:, 1::2]), 1).flatten()
 
 
-def block(prefix: str, **names: str) -> dict[str, At]:
+def map_block(prefix: str, **names: str) -> dict[str, At]:
     """Modules of a layer; a double underscore stands for a point."""
     return {
         f"blocks.{{}}.{ours.replace('__', '.')}": At(f"{prefix}.{{}}.{name}") for ours, name in names.items()
@@ -71,8 +72,8 @@ def block(prefix: str, **names: str) -> dict[str, At]:
 GPT1 = {
     "embedding": At("transformer.tokens_embed"),
     "position": At("transformer.positions_embed"),
-    **block("transformer.h", attention_norm="ln_1", feedforward_norm="ln_2"),
-    **fused("transformer.h.{}.attn.c_attn", by_head=False, transposed=True),
+    **map_block("transformer.h", attention_norm="ln_1", feedforward_norm="ln_2"),
+    **map_fused_qkv("transformer.h.{}.attn.c_attn", by_head=False, transposed=True),
     "blocks.{}.attention.out": At("transformer.h.{}.attn.c_proj", transposed=True),
     "blocks.{}.feedforward.up": At("transformer.h.{}.mlp.c_fc", transposed=True),
     "blocks.{}.feedforward.down": At("transformer.h.{}.mlp.c_proj", transposed=True),
@@ -88,7 +89,7 @@ OPT = {
     "embedding": At("model.decoder.embed_tokens"),
     "position": At("model.decoder.embed_positions"),
     "norm": At("model.decoder.final_layer_norm"),
-    **block(
+    **map_block(
         "model.decoder.layers",
         attention_norm="self_attn_layer_norm",
         attention__q="self_attn.q_proj",
@@ -108,23 +109,23 @@ GPT_NEOX = {
     "embedding": At("gpt_neox.embed_in"),
     "norm": At("gpt_neox.final_layer_norm"),
     "head": At("lm_head"),  # embed_out in the published files
-    **block("gpt_neox.layers", attention__out="attention.dense", **TWO_NORMS, **MLP_OF_FOUR),
-    **fused("gpt_neox.layers.{}.attention.query_key_value", by_head=True, transposed=False),
+    **map_block("gpt_neox.layers", attention__out="attention.dense", **TWO_NORMS, **MLP_OF_FOUR),
+    **map_fused_qkv("gpt_neox.layers.{}.attention.query_key_value", by_head=True, transposed=False),
 }
 
 BLOOM = {
     "embedding": At("transformer.word_embeddings"),
     "position": At("transformer.word_embeddings_layernorm"),
     "norm": At("transformer.ln_f"),
-    **block("transformer.h", attention__out="self_attention.dense", **TWO_NORMS, **MLP_OF_FOUR),
-    **fused("transformer.h.{}.self_attention.query_key_value", by_head=True, transposed=False),
+    **map_block("transformer.h", attention__out="self_attention.dense", **TWO_NORMS, **MLP_OF_FOUR),
+    **map_fused_qkv("transformer.h.{}.self_attention.query_key_value", by_head=True, transposed=False),
 }
 
 LLAMA = {
     "embedding": At("model.embed_tokens"),
     "norm": At("model.norm"),
     "head": At("lm_head"),
-    **block(
+    **map_block(
         "model.layers",
         attention__q="self_attn.q_proj",
         attention__k="self_attn.k_proj",
@@ -140,7 +141,7 @@ LLAMA = {
 }
 
 
-def half(part: int) -> Callable[[int, Shape], Tensor]:
+def take_half(part: int) -> Callable[[int, Shape], Tensor]:
     """The gates of all experts lie before their hidden units."""
     return lambda n, _: torch.arange(n).chunk(2)[part]
 
@@ -148,13 +149,15 @@ def half(part: int) -> Callable[[int, Shape], Tensor]:
 EXPERTS = "blocks.{}.feedforward.experts"
 SPARSE = LLAMA | {
     "blocks.{}.feedforward.router": At("model.layers.{}.mlp.gate"),
-    f"{EXPERTS}.gate_EDF": At("model.layers.{}.mlp.experts.gate_up_proj", half(0), transposed=True, dim=2),
-    f"{EXPERTS}.up_EDF": At("model.layers.{}.mlp.experts.gate_up_proj", half(1), transposed=True, dim=2),
+    f"{EXPERTS}.gate_EDF": At(
+        "model.layers.{}.mlp.experts.gate_up_proj", take_half(0), transposed=True, dim=2
+    ),
+    f"{EXPERTS}.up_EDF": At("model.layers.{}.mlp.experts.gate_up_proj", take_half(1), transposed=True, dim=2),
     f"{EXPERTS}.down_EFD": At("model.layers.{}.mlp.experts.down_proj", transposed=True),
 }
 
 DEEPSEEK_V3 = SPARSE | {
-    **block(
+    **map_block(
         "model.layers",
         attention__q_latent="self_attn.q_a_proj",
         attention__q_norm="self_attn.q_a_layernorm",
@@ -164,10 +167,8 @@ DEEPSEEK_V3 = SPARSE | {
         feedforward__shared__up="mlp.shared_experts.up_proj",
         feedforward__shared__down="mlp.shared_experts.down_proj",
     ),
-    "blocks.{}.attention.q": At("model.layers.{}.self_attn.q_b_proj", turned_neighbours),
-    "blocks.{}.attention.kv_latent": At(
-        "model.layers.{}.self_attn.kv_a_proj_with_mqa", turned_neighbours_once
-    ),
+    "blocks.{}.attention.q": At("model.layers.{}.self_attn.q_b_proj", order_rotated),
+    "blocks.{}.attention.kv_latent": At("model.layers.{}.self_attn.kv_a_proj_with_mqa", order_rotated_once),
     "blocks.{}.feedforward.router.bias": At("model.layers.{}.mlp.gate.e_score_correction_bias"),
 }
 
@@ -187,48 +188,48 @@ FAMILIES: dict[str, dict[str, At]] = {
 }
 
 
-def imported(
+def import_parameters(
     table: Mapping[str, At], theirs: Mapping[str, Tensor], names: Iterable[str], shape: Shape
 ) -> dict[str, Tensor]:
     """Our parameters of these names, out of theirs. Raises ValueError for one that theirs does not hold."""
     found = {}
     for name in names:
-        at, key = _place(table, name)
+        at, key = _find_place(table, name)
         if key not in theirs:
             raise ValueError(f"{name} is {key} in their model, which is not there")
-        whole = _ours_way(theirs[key], at)
+        whole = _transpose(theirs[key], at)
         rows = _rows(at, whole.shape[at.dim], shape)
         found[name] = whole.index_select(at.dim, rows.to(whole.device))
     return found
 
 
-def exported(table: Mapping[str, At], ours: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
+def export_parameters(table: Mapping[str, At], ours: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
     """Their parameters, put together from ours."""
     parts: dict[str, list[tuple[At, Tensor]]] = {}
     for name, tensor in ours.items():
-        at, key = _place(table, name)
+        at, key = _find_place(table, name)
         parts.setdefault(key, []).append((at, tensor))
-    return {key: _assembled(pieces, shape) for key, pieces in parts.items()}
+    return {key: _assemble(pieces, shape) for key, pieces in parts.items()}
 
 
-def _assembled(pieces: list[tuple[At, Tensor]], shape: Shape) -> Tensor:
+def _assemble(pieces: list[tuple[At, Tensor]], shape: Shape) -> Tensor:
     (at, first), dim = pieces[0], pieces[0][0].dim
     n = sum(tensor.shape[dim] for _, tensor in pieces)
     whole = first.new_empty(*first.shape[:dim], n, *first.shape[dim + 1 :])
     for part, tensor in pieces:
         whole.index_copy_(dim, _rows(part, n, shape).to(whole.device), tensor)
-    return _ours_way(whole, at).contiguous()
+    return _transpose(whole, at).contiguous()
 
 
 def _rows(at: At, n: int, shape: Shape) -> Tensor:
     return torch.arange(n) if at.rows is None else at.rows(n, shape)
 
 
-def _ours_way(tensor: Tensor, at: At) -> Tensor:
+def _transpose(tensor: Tensor, at: At) -> Tensor:
     return tensor.mT if at.transposed and tensor.ndim > 1 else tensor
 
 
-def _place(table: Mapping[str, At], name: str) -> tuple[At, str]:
+def _find_place(table: Mapping[str, At], name: str) -> tuple[At, str]:
     """Where one of our parameters lies: blocks.3.attention.q.weight is blocks.{}.attention.q and weight."""
     *path, kind = name.split(".")
     layer = path[1] if path[0] == "blocks" else ""

@@ -30,7 +30,7 @@ BERT = {
 }
 
 
-def _stack(ours: str, parts: tuple[tuple[str, str], ...]) -> dict[str, str]:
+def _map_stack(ours: str, parts: tuple[tuple[str, str], ...]) -> dict[str, str]:
     """A stack of T5: its parts are numbered layers, each with a norm."""
     names = {
         f"{ours}.relative": f"{ours}.block.0.layer.0.SelfAttention.relative_attention_bias",
@@ -49,10 +49,14 @@ OWN, SOURCE, DENSE = (
     ("cross", "EncDecAttention"),
     ("feedforward", "DenseReluDense"),
 )
-T5 = {"embedding": "shared"} | _stack("encoder", (OWN, DENSE)) | _stack("decoder", (OWN, SOURCE, DENSE))
+T5 = (
+    {"embedding": "shared"}
+    | _map_stack("encoder", (OWN, DENSE))
+    | _map_stack("decoder", (OWN, SOURCE, DENSE))
+)
 
 
-def _sparse(stack: str, number: int) -> dict[str, str]:
+def _map_experts(stack: str, number: int) -> dict[str, str]:
     """A layer of experts of the Switch Transformer's, layer number `number` of a block."""
     ours, theirs = f"{stack}.blocks.{{}}.feedforward", f"{stack}.block.{{}}.layer.{number}.mlp"
     return {
@@ -63,28 +67,30 @@ def _sparse(stack: str, number: int) -> dict[str, str]:
 
 
 MLP = ("feedforward", "mlp")
-SWITCH = {"embedding": "shared"} | _stack("encoder", (OWN, MLP)) | _stack("decoder", (OWN, SOURCE, MLP))
-SWITCH |= _sparse("encoder", 1) | _sparse("decoder", 2)
+SWITCH = (
+    {"embedding": "shared"} | _map_stack("encoder", (OWN, MLP)) | _map_stack("decoder", (OWN, SOURCE, MLP))
+)
+SWITCH |= _map_experts("encoder", 1) | _map_experts("decoder", 2)
 
 FAMILIES: dict[str, Mapping[str, str]] = {"bert": BERT, "t5": T5, "switch_transformers": SWITCH}
 
 
-def places(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> list[str]:
+def find_places(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> list[str]:
     """Where a parameter of ours lies among theirs: in one place, or in one for each expert."""
-    place = theirs(table, name)
+    place = find_name(table, name)
     if "*" not in place:
         return [place]
     each = (place.replace("*", str(expert)) for expert in range(len(known)))
     return [place for place in each if place in known]
 
 
-def imported(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> Tensor:
+def import_parameter(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> Tensor:
     """A parameter of ours out of theirs, whose experts are (out, in) and apart."""
-    found = [known[place] for place in places(table, known, name)]
-    return torch.stack([weight.mT for weight in found]) if "*" in theirs(table, name) else found[0]
+    found = [known[place] for place in find_places(table, known, name)]
+    return torch.stack([weight.mT for weight in found]) if "*" in find_name(table, name) else found[0]
 
 
-def theirs(table: Mapping[str, str], name: str) -> str:
+def find_name(table: Mapping[str, str], name: str) -> str:
     """Where a parameter of ours lies in theirs. Raises ValueError for one that has no place there."""
     module, _, kind = name.rpartition(".")
     parts = module.split(".")

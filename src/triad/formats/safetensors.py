@@ -21,9 +21,9 @@ def save(path: Path, weights: str, folder: Path, stem: str, largest_bytes: int) 
         names = [f"{stem}-{n:05d}-of-{len(groups):05d}.safetensors" for n in range(1, len(groups) + 1)]
     files = [folder / name for name in names]
     for file, group in zip(files, groups, strict=True):
-        load(path, {weights: _laid_out(beside(file), {name: held[name] for name in group})})
+        load(path, {weights: _map_file(temporary_path(file), {name: held[name] for name in group})})
     for file in files:
-        os.replace(beside(file), file)
+        os.replace(temporary_path(file), file)
     if len(files) == 1:
         return files
     index = {name: file.name for file, group in zip(files, groups, strict=True) for name in group}
@@ -43,7 +43,7 @@ def _split(sizes: dict[str, int], largest_bytes: int) -> list[list[str]]:
     return groups
 
 
-def _laid_out(file: Path, held: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
+def _map_file(file: Path, held: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
     """Tensors that are the contents of a new safetensors file, still zero.
 
     Eight bytes with the length of the header; the header, JSON that says type, shape and place of each
@@ -85,5 +85,5 @@ def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
     return prod(shape) * dtype.itemsize
 
 
-def beside(file: Path) -> Path:
+def temporary_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.tmp")

@@ -51,7 +51,7 @@ class Measured:
         return recorded[question]["choice"]
 
 
-def attend(kernel: Callable, shape_BTNH: tuple, device: torch.device, dtype: torch.dtype) -> None:
+def run_attention(kernel: Callable, shape_BTNH: tuple, device: torch.device, dtype: torch.dtype) -> None:
     """Forward and backward once."""
     q, k, v = (
         torch.randn(shape_BTNH, device=device, dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3)

@@ -12,19 +12,19 @@ Meter = Callable[[], float]
 POWERCAP = Path("/sys/class/powercap")
 
 
-def meter(device: torch.device, first_here: bool) -> Meter | None:
+def open_meter(device: torch.device, first_here: bool) -> Meter | None:
     """A meter of the energy that a process answers for, or None where nothing counts it (or lets us read it).
 
     A process with a GPU answers for that GPU. Without one, the first process of a machine answers for all its
     processors, whoever else is using them, and the others for nothing.
     """
     if device.type == "cuda":
-        return nvml(str(torch.cuda.get_device_properties(device).uuid))
-    found = rapl(POWERCAP)
+        return open_nvml(str(torch.cuda.get_device_properties(device).uuid))
+    found = open_rapl(POWERCAP)
     return found if first_here or found is None else float
 
 
-def nvml(uuid: str) -> Meter | None:
+def open_nvml(uuid: str) -> Meter | None:
     """The counter of one NVIDIA GPU (Volta or newer), with the package nvidia-ml-py."""
     try:
         library: Any = importlib.import_module("pynvml")
@@ -39,7 +39,7 @@ def nvml(uuid: str) -> Meter | None:
     return lambda: library.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3
 
 
-def rapl(powercap: Path) -> Meter | None:
+def open_rapl(powercap: Path) -> Meter | None:
     """Running average power limit: the counters of all processor packages of this machine (Linux).
 
     Most systems let only root read them (CVE-2020-8694).

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from triad.hardware.autotune import Measured, attend
+from triad.hardware.autotune import Measured, run_attention
 from triad.hardware.device import compute_dtype
 from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32, to_fp8
 from triad.layers.attention import flash, plain
@@ -101,7 +101,7 @@ class Hardware:
         return measured.fastest(
             f"attention {'x'.join(map(str, shape))} {dtype}",
             {
-                name: partial(attend, kernel, shape, measured.device, dtype)
+                name: partial(run_attention, kernel, shape, measured.device, dtype)
                 for name, kernel in KERNELS.items()
             },
         )
@@ -119,12 +119,12 @@ class Hardware:
         for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
             for block in stack:
                 if self.checkpointing:
-                    block.forward = recomputed(block.forward, self.checkpointing == "selective")
+                    block.forward = recompute_in_backward(block.forward, self.checkpointing == "selective")
                 if self.compile:
                     block.compile()
 
 
-def recomputed(forward: Callable, selective: bool) -> Callable:
+def recompute_in_backward(forward: Callable, selective: bool) -> Callable:
     """The same, computed again for the backward pass, wholly or but for what takes long."""
     if not selective:
         return partial(checkpoint, forward, use_reentrant=False)

@@ -41,7 +41,7 @@ def auto(measured: Measured) -> str:
     return measured.fastest("matrix product 1024", question)
 
 
-def for_trainer(name: str) -> dict[str, Any]:
+def trainer_arguments(name: str) -> dict[str, Any]:
     """The arguments of Lightning's Trainer for a precision.
 
     It refuses 64-true by name for some strategies, and knows no fp8: there what is not an fp8 product runs in

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triad.layers.autocast import lowered
+from triad.layers.autocast import to_autocast_dtype
 
 
 class Attention(nn.Module):
@@ -59,7 +59,7 @@ class Attention(nn.Module):
         self.kernel: Callable = flash
 
     def forward(self, x_BTD: Tensor, cache: "KeyValueCache | None" = None) -> Tensor:
-        x_BTD = lowered(x_BTD)
+        x_BTD = to_autocast_dtype(x_BTD)
         q_BNTH = self.q_norm(self._heads(self.q(x_BTD))).transpose(1, 2)
         k_BKSH = self.k_norm(self._heads(self.k(x_BTD))).transpose(1, 2)
         v_BKSH = self._heads(self.v(x_BTD)).transpose(1, 2)
@@ -137,7 +137,7 @@ def flash(
     causal = mask_TS is None
     if causal and past and new > 1:
         # torch's is_causal counts from the first key; behind a cache we must count from the last
-        mask_TS = _visible(new, past, q_BNTH.device)
+        mask_TS = _visible_mask(new, past, q_BNTH.device)
     grouped = q_BNTH.shape[1] != k_BKSH.shape[1]
     return F.scaled_dot_product_attention(
         q_BNTH, k_BKSH, v_BKSH, mask_TS, dropout, is_causal=causal and not past, enable_gqa=grouped
@@ -155,7 +155,7 @@ def plain(
     group = heads // kv_heads
     mask_TS = mask(q_BNTH, total) if mask else None
     if mask_TS is None:
-        mask_TS = _causal(q_BNTH, total)
+        mask_TS = _causal_mask(q_BNTH, total)
     if mask_TS.ndim == 2:
         stacked = mask_TS.repeat(group, 1)
     else:
@@ -166,25 +166,25 @@ def plain(
     return torch.bmm(weights, v_BKSH.flatten(0, 1)).view(batch, heads, new, v_BKSH.shape[-1])
 
 
-def _causal(q_BNTH: Tensor, total: int) -> Tensor:
-    hidden_TS = _visible(q_BNTH.shape[2], total - q_BNTH.shape[2], q_BNTH.device).logical_not_()
+def _causal_mask(q_BNTH: Tensor, total: int) -> Tensor:
+    hidden_TS = _visible_mask(q_BNTH.shape[2], total - q_BNTH.shape[2], q_BNTH.device).logical_not_()
     return torch.zeros_like(hidden_TS, dtype=q_BNTH.dtype).masked_fill_(hidden_TS, float("-inf"))
 
 
-def _visible(new: int, past: int, device: torch.device) -> Tensor:
+def _visible_mask(new: int, past: int, device: torch.device) -> Tensor:
     return torch.ones(new, past + new, dtype=torch.bool, device=device).tril(past)
 
 
 def _check_heads(width: int, heads: int, kv_heads: int, head_size: int | None) -> None:
     if head_size is None and width % heads:
-        raise ValueError(f"heads={heads} does not divide width={width}; try heads={_nearest(heads, width)}")
+        raise ValueError(f"heads={heads} does not divide width={width}; try heads={_suggest(heads, width)}")
     if heads % kv_heads:
         raise ValueError(
-            f"kv_heads={kv_heads} does not divide heads={heads}; try kv_heads={_nearest(kv_heads, heads)}"
+            f"kv_heads={kv_heads} does not divide heads={heads}; try kv_heads={_suggest(kv_heads, heads)}"
         )
 
 
-def _nearest(wanted: int, whole: int) -> str:
+def _suggest(wanted: int, whole: int) -> str:
     """The divisors of `whole` next below and above the wanted number."""
     below = [n for n in range(1, wanted) if whole % n == 0][-1:]
     above = [n for n in range(wanted, whole + 1) if whole % n == 0][:1]

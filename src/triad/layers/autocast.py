@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def lowered(x: Tensor) -> Tensor:
+def to_autocast_dtype(x: Tensor) -> Tensor:
     """The tensor in autocast's dtype where autocast is on, else as it is.
 
     Autocast remembers the casts of weights but not of activations: q, k and v would each cast the same input,

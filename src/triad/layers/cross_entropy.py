@@ -16,22 +16,22 @@ from triad.layers.autocast import autocast_dtype, autocast_off
 IGNORED = -100
 
 
-def _itself(x: Tensor) -> Tensor:
+def _identity(x: Tensor) -> Tensor:
     return x
 
 
 class Vocabulary(NamedTuple):
-    """Which rows of the output layer the weight at hand holds, and how slices of one vocabulary agree.
+    """Which rows of the output layer a weight holds, and how to reduce over the slices of one vocabulary.
 
-    Row 0 is word `start`; the largest slice has `most` rows (0: this one is all there is) of `words`; `add`
-    and `largest` combine a tensor with those of the other slices, without gradients.
+    Row 0 is word `start`; the largest slice has `most` of the `words` rows (0: the vocabulary is not sliced).
+    `all_reduce_sum` and `all_reduce_max` combine a tensor with those of the other slices, without gradients.
     """
 
     start: int = 0
     most: int = 0
     words: int = 0
-    add: Callable[[Tensor], Tensor] = _itself
-    largest: Callable[[Tensor], Tensor] = _itself
+    all_reduce_sum: Callable[[Tensor], Tensor] = _identity
+    all_reduce_max: Callable[[Tensor], Tensor] = _identity
 
 
 WHOLE = Vocabulary()
@@ -49,16 +49,16 @@ def cross_entropy_sum(
 ) -> Tensor:
     """Sum of -log softmax(W h)_target over the targets that are not -100, as a scalar of fp32.
 
-    The logits of the whole batch are never held: `chunk` tokens at a time they are made (in autocast's
-    dtype), turned into the loss (in fp32) and, where gradients are wanted, into dW and dh at once, since the
-    gradient of a sum is known without what follows; backward only scales. dW is accumulated in fp32. `chunk`
-    null: 8 MiB of fp32 logits, but 512 tokens at least, lest adding to dW costs more than its product (4,096
-    tokens of width 256, bf16, against the whole at once: V = 4,096 107 ms instead of 181; V = 257 9 and 9;
-    1,024 of width 768, V = 50,257 1,160 and 1,090). After Wijmans et al. 2024, arXiv:2411.09009 (the same
-    saving by recomputation).
+    The logits of the whole batch are never in memory at once: they are computed for `chunk` tokens at a time
+    (in autocast's dtype), turned into the loss (in fp32) and, where gradients are wanted, into dW and dh in
+    the forward pass, since the gradient of a sum does not depend on later layers; backward only scales. dW is
+    accumulated in fp32. `chunk` null: 8 MiB of fp32 logits, but at least 512 tokens, because for fewer adding
+    to dW takes longer than its product (4,096 tokens of width 256, bf16, against all at once: V = 4,096
+    107 ms instead of 181; V = 257 9 and 9; 1,024 of width 768, V = 50,257 1,160 and 1,090). After Wijmans et
+    al. 2024, arXiv:2411.09009 (the same saving by recomputation).
 
-    With a slice of the `vocabulary` the loss is of the whole, and dh is the part that comes of these rows:
-    whoever hands a slice in adds the parts up. After Shoeybi et al. 2019, arXiv:1909.08053, section 3.
+    With a slice of the `vocabulary` the loss is that of all words, and dh is the share of these rows: the
+    caller sums dh over the slices. After Shoeybi et al. 2019, arXiv:1909.08053, section 3.
 
     `bias_V` is added to the logits; with a slice it is refused by a ValueError. With `smoothing` e each
     target is (1 - e) of itself and e / V of every word (Szegedy et al. 2016, arXiv:1512.00567, section 7).
@@ -69,22 +69,22 @@ def cross_entropy_sum(
         raise ValueError("a bias of words: the vocabulary must be in one piece")
     dtype = autocast_dtype(hidden_BTD) or torch.promote_types(hidden_BTD.dtype, weight_VD.dtype)
     chunk = chunk or max(512, 2**21 // (vocabulary.most or weight_VD.shape[0]))  # alike in all slices
-    # inside a Function gradients are always off, so it must be told
+    # inside a Function gradients are always off, so whether they are on is an argument
     arguments = (
         targets_BT.flatten(),
         chunk,
         dtype,
         torch.is_grad_enabled(),
-        _loss_by(vocabulary, smoothing, z_loss),
+        _choose_loss(vocabulary, smoothing, z_loss),
     )
     with autocast_off(hidden_BTD):
         return _CrossEntropySum.apply(hidden_BTD.flatten(0, -2), weight_VD, bias_V, *arguments)
 
 
-def _loss_by(vocabulary: Vocabulary, smoothing: float, z_loss: float) -> Callable:
+def _choose_loss(vocabulary: Vocabulary, smoothing: float, z_loss: float) -> Callable:
     if vocabulary != WHOLE:
         return partial(_loss_of_slice, vocabulary, smoothing, z_loss)
-    return partial(_loss_and_more, smoothing, z_loss) if smoothing or z_loss else _loss
+    return partial(_smoothed_loss, smoothing, z_loss) if smoothing or z_loss else _loss
 
 
 class _CrossEntropySum(torch.autograd.Function):
@@ -101,8 +101,8 @@ class _CrossEntropySum(torch.autograd.Function):
             rows = slice(start, start + chunk)
             hidden = hidden_ND[rows].to(dtype)
             logits = hidden @ weight.mT if bias is None else torch.addmm(bias, hidden, weight.mT)
-            share, logits = loss_of(logits, targets_N[rows], any(wanted))
-            loss += share
+            partial_loss, logits = loss_of(logits, targets_N[rows], any(wanted))
+            loss += partial_loss
             if d_hidden is not None:
                 d_hidden[rows] = logits @ weight
             if d_weight is not None:
@@ -134,10 +134,10 @@ def _loss(logits_CV: Tensor, targets_C: Tensor, gradient: bool) -> tuple[Tensor,
     return loss, p_CV.mul_(kept_C[:, None]).to(dtype)
 
 
-def _loss_and_more(
+def _smoothed_loss(
     smoothing: float, z_loss: float, logits_CV: Tensor, targets_C: Tensor, gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """The same of smoothed targets q and with the z-loss: -sum_v q_v log p_v + a log^2 Z.
+    """As _loss, with smoothed targets q and the z-loss: -sum_v q_v log p_v + a log^2 Z.
 
     The gradient is p - q + 2 a p log Z.
     """
@@ -164,22 +164,22 @@ def _loss_of_slice(
     targets_C: Tensor,
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The same where V are some words only: log sum exp(z) - sum_v q_v z_v, all summed over the slices."""
+    """As _smoothed_loss, where V is a slice of the words: log sum exp(z) - sum_v q_v z_v over all slices."""
     dtype = logits_CV.dtype
     kept_C = targets_C != IGNORED
     index_C = targets_C - vocabulary.start
     here_C = kept_C & (index_C >= 0) & (index_C < logits_CV.shape[1])
     index_C1 = index_C.where(here_C, 0)[:, None]
     z_CV = logits_CV.to(torch.promote_types(dtype, torch.float32))
-    largest_C = vocabulary.largest(z_CV.amax(-1))
+    largest_C = vocabulary.all_reduce_max(z_CV.amax(-1))
     z_CV = z_CV - largest_C[:, None]
     even = smoothing / vocabulary.words if smoothing else 0.0
-    told_C = (1 - smoothing) * z_CV.gather(1, index_C1)[:, 0].where(here_C, 0)
-    told_C = told_C + even * z_CV.sum(-1) if even else told_C
+    target_logit_C = (1 - smoothing) * z_CV.gather(1, index_C1)[:, 0].where(here_C, 0)
+    target_logit_C = target_logit_C + even * z_CV.sum(-1) if even else target_logit_C
     e_CV = z_CV.exp_()
-    sum_C, told_C = vocabulary.add(torch.stack((e_CV.sum(-1), told_C))).unbind()
+    sum_C, target_logit_C = vocabulary.all_reduce_sum(torch.stack((e_CV.sum(-1), target_logit_C))).unbind()
     log_z_C = sum_C.log() + largest_C
-    loss = (sum_C.log() - told_C + z_loss * log_z_C.square()).where(kept_C, 0).sum()
+    loss = (sum_C.log() - target_logit_C + z_loss * log_z_C.square()).where(kept_C, 0).sum()
     if not gradient:
         return loss, logits_CV
     p_CV = e_CV.mul_(((1 + 2 * z_loss * log_z_C) / sum_C)[:, None])

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triad.layers.autocast import lowered
+from triad.layers.autocast import to_autocast_dtype
 
 
 class GELU(nn.Module):
@@ -83,7 +83,7 @@ class SwiGLU(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        x_BTD = lowered(x_BTD)
+        x_BTD = to_autocast_dtype(x_BTD)
         return self.dropout(self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD)))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.attention import KeyValueCache
-from triad.layers.autocast import lowered
+from triad.layers.autocast import to_autocast_dtype
 
 PADDING = -1  # a token of this kind, any below 0, is none: it stands where a row has ended
 
@@ -18,10 +18,11 @@ class FullAttention(nn.Module):
 
         softmax(q k^T / sqrt(H) + mask) v, in N heads      Vaswani et al. 2017, arXiv:1706.03762, eq. 1
 
-    x_BTD, memory_BSD, mask (true where visible, or a number to add; broadcast to BNTS) -> y_BTD. With `cache`
-    (Grown or Kept) the memory follows, or was read with, what is in it. `scale` null: 1 / sqrt(H). `dropout`
-    falls on the weights and on the output. `head_size` and `value_size` are the paper's d_k and d_v. Raises
-    ValueError if heads do not divide the width and no head size is given.
+    x_BTD, memory_BSD, mask (true where visible, or a number to add; broadcast to BNTS) -> y_BTD. As `cache`
+    a SelfAttentionCache appends the keys and values of the memory to those it has, a CrossAttentionCache
+    computes them once. `scale` null: 1 / sqrt(H). `dropout` falls on the weights and on the output.
+    `head_size` and `value_size` are the paper's d_k and d_v. Raises ValueError if heads do not divide the
+    width and no head size is given.
     """
 
     splits = ("expert",)
@@ -49,9 +50,13 @@ class FullAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x_BTD: Tensor, memory_BSD: Tensor, mask: Tensor | None, cache: "Grown | Kept | None" = None
+        self,
+        x_BTD: Tensor,
+        memory_BSD: Tensor,
+        mask: Tensor | None,
+        cache: "SelfAttentionCache | CrossAttentionCache | None" = None,
     ) -> Tensor:
-        x_BTD = lowered(x_BTD)
+        x_BTD = to_autocast_dtype(x_BTD)
         q_BNTH = self._heads(self.q(x_BTD))
         k_BNSH, v_BNSU = cache.read(self, memory_BSD) if cache is not None else self.keys_values(memory_BSD)
         if mask is not None and mask.is_floating_point():
@@ -62,7 +67,7 @@ class FullAttention(nn.Module):
 
     def keys_values(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """What the tokens of the memory offer: k_BNSH and v_BNSU."""
-        memory_BSD = lowered(memory_BSD)
+        memory_BSD = to_autocast_dtype(memory_BSD)
         return self._heads(self.k(memory_BSD)), self._heads(self.v(memory_BSD))
 
     def find_queries(self) -> tuple[str, int]:
@@ -77,7 +82,7 @@ class FullAttention(nn.Module):
         return x_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-class Grown(KeyValueCache):
+class SelfAttentionCache(KeyValueCache):
     """Keys and values of all tokens so far; what is read is added."""
 
     def read(self, layer: FullAttention, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,20 +96,20 @@ class Grown(KeyValueCache):
         return super().extend(k_BKTH, v_BKTH)
 
 
-class Kept:
+class CrossAttentionCache:
     """Keys and values of a memory that does not change: made at the first reading."""
 
     def __init__(self) -> None:
-        self.found: tuple[Tensor, Tensor] | None = None
+        self.keys_and_values: tuple[Tensor, Tensor] | None = None
 
     def read(self, layer: FullAttention, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """The memory's keys and values."""
-        if self.found is None:
-            self.found = layer.keys_values(memory_BSD)
-        return self.found
+        if self.keys_and_values is None:
+            self.keys_and_values = layer.keys_values(memory_BSD)
+        return self.keys_and_values
 
 
-def visible(tokens_BS: Tensor) -> Tensor:
+def visible_mask(tokens_BS: Tensor) -> Tensor:
     """Where there are tokens: a mask_B11S, true throughout for a row that is all padding.
 
     A softmax over nothing would be no number, and would spoil the gradients of other rows.
@@ -113,11 +118,11 @@ def visible(tokens_BS: Tensor) -> Tensor:
     return (real_BS | ~real_BS.any(-1, keepdim=True))[:, None, None]
 
 
-def causal(new: int, past: int, device: torch.device) -> Tensor:
+def causal_mask(new: int, past: int, device: torch.device) -> Tensor:
     """What each of `new` tokens behind `past` others sees: itself and those before it, mask_TS."""
     return torch.ones(new, past + new, dtype=torch.bool, device=device).tril(past)
 
 
-def biased(bias_NTS: Tensor | None, mask: Tensor) -> Tensor:
+def mask_bias(bias_NTS: Tensor | None, mask: Tensor) -> Tensor:
     """A bias where the mask shows something, else minus infinity; without a bias the mask itself."""
     return mask if bias_NTS is None else bias_NTS.where(mask, float("-inf"))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache, flash
-from triad.layers.autocast import lowered
-from triad.layers.parameters import whole
+from triad.layers.autocast import to_autocast_dtype
+from triad.layers.parameters import identity
 
 
 class LatentAttention(nn.Module):
@@ -24,10 +24,10 @@ class LatentAttention(nn.Module):
 
     x_BTD (and the cache of earlier tokens) -> y_BTD. `query_rank` null: queries without compression, as in
     DeepSeek-V2-Lite. `norm(n)` and `rotary(head_size=R)` make the parts. The cache holds c and r only. A
-    single new token is compared with the latents themselves, W_UK and W_UV being absorbed into queries and
-    output (section 2.1.2), so that no old key is made again. Two attributes may be replaced from outside:
-    `kernel`, as in Attention, and `held`, which gives of a weight what is here. Deviates: rotates halves, not
-    neighbours, see Rotary; no scaling of long contexts.
+    single new token is compared with the latents themselves: W_UK and W_UV are absorbed into queries and
+    output (section 2.1.2), so that no old key is computed again. Two attributes may be replaced from outside:
+    `kernel`, as in Attention, and `to_local`, which returns the part of a weight in this process. Deviates:
+    rotates halves, not neighbours, see Rotary; no scaling of long contexts.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
@@ -61,7 +61,7 @@ class LatentAttention(nn.Module):
         self.rotary = rotary(head_size=rotary_size)
         self.dropout = nn.Dropout(dropout)
         self.kernel: Callable = flash
-        self.held: Callable[[Tensor], Tensor] = whole
+        self.to_local: Callable[[Tensor], Tensor] = identity
 
     def pieces(self) -> dict[str, int]:
         """What slices must divide."""
@@ -76,7 +76,7 @@ class LatentAttention(nn.Module):
         return 12 * (self.heads * (self.content_size + self.rotary_size + self.value_size) // 2) * context
 
     def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        x_BTD = lowered(x_BTD)
+        x_BTD = to_autocast_dtype(x_BTD)
         # the number of heads is inferred: under tensor parallelism only some of them live here
         head = (-1, self.content_size + self.rotary_size)
         q_BNTH = self.q(self.q_norm(self.q_latent(x_BTD))).unflatten(-1, head).transpose(1, 2)
@@ -87,11 +87,13 @@ class LatentAttention(nn.Module):
         if cache is not None:
             c_B1SC, r_B1SR = cache.extend(c_B1SC, r_B1SR)
         absorbs = cache is not None and x_BTD.shape[1] == 1
-        attend = self._absorbed if absorbs else self._expanded
+        attend = self._attend_absorbed if absorbs else self._attend_expanded
         y_BNTV = attend(content_BNTP, turning_BNTR, c_B1SC, r_B1SR)
         return self.dropout(self.out(y_BNTV.transpose(1, 2).flatten(-2)))
 
-    def _expanded(self, content_BNTP: Tensor, turning_BNTR: Tensor, c_B1SC: Tensor, r_B1SR: Tensor) -> Tensor:
+    def _attend_expanded(
+        self, content_BNTP: Tensor, turning_BNTR: Tensor, c_B1SC: Tensor, r_B1SR: Tensor
+    ) -> Tensor:
         """Every head with keys and values of its own."""
         head = (-1, self.content_size + self.value_size)
         kv_BNSH = self.kv(c_B1SC[:, 0]).unflatten(-1, head).transpose(1, 2)
@@ -99,10 +101,12 @@ class LatentAttention(nn.Module):
         k_BNSH = torch.cat((k_BNSP, r_B1SR.expand(-1, k_BNSP.shape[1], -1, -1)), -1)
         return self._attend(torch.cat((content_BNTP, turning_BNTR), -1), k_BNSH, v_BNSV)
 
-    def _absorbed(self, content_BNTP: Tensor, turning_BNTR: Tensor, c_B1SC: Tensor, r_B1SR: Tensor) -> Tensor:
+    def _attend_absorbed(
+        self, content_BNTP: Tensor, turning_BNTR: Tensor, c_B1SC: Tensor, r_B1SR: Tensor
+    ) -> Tensor:
         """All heads share one key, the latent: q^T W_UK c = (W_UK^T q)^T c."""
         head = (-1, self.content_size + self.value_size)
-        weight_NHC = self.held(self.kv.weight).unflatten(0, head).to(c_B1SC.dtype)
+        weight_NHC = self.to_local(self.kv.weight).unflatten(0, head).to(c_B1SC.dtype)
         key_NPC, value_NVC = weight_NHC.split((self.content_size, self.value_size), 1)
         q_BNTH = torch.cat((content_BNTP @ key_NPC, turning_BNTR), -1)
         # the kernels divide by the root of the size they see

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from triad.layers.autocast import lowered
+from triad.layers.autocast import to_autocast_dtype
 from triad.layers.feedforward import SwiGLU, gated_hidden
-from triad.layers.parameters import whole
+from triad.layers.parameters import identity
 from triad.layers.routing import Routing
 
 
@@ -20,13 +20,13 @@ class MixtureOfExperts(nn.Module):
 
         y = sum_e w_e E_e(x) + shared(x)      Shazeer et al. 2017, arXiv:1701.06538, eq. 1
 
-    Which experts, and with what weights, is the router's to say: `router(width, experts)` makes it
-    (layers/routers). x_BTD and, for routers that ask for them, tokens_BT and real_BT (false where padding
-    stands; null: nowhere) -> y_BTD and, in training, the Routing of these tokens. `shared`: so many hidden
-    sizes of always-on SwiGLU are added (DeepSeekMoE, arXiv:2401.06066, eq. 9). `hidden` null: a token's
-    experts, shared ones too, are together as wide as a dense SwiGLU (in multiples of 8), so that routers
-    compare at equal FLOPs.
-    `expert(width, hidden, experts)` makes them all; null: Experts, below. The router works in fp32.
+    The router, made by `router(width, experts)` (layers/routers), chooses the experts and their weights.
+    x_BTD and, for routers that ask for them, tokens_BT and real_BT (false at padding; null: no padding) ->
+    y_BTD and, in training, the Routing of these tokens. `shared`: the hidden size, in experts, of a SwiGLU
+    that every token goes through (DeepSeekMoE, arXiv:2401.06066, eq. 9). `hidden` null: the experts of a
+    token, shared ones included, are together as wide as a dense SwiGLU (in multiples of 8), so that routers
+    compare at equal FLOPs. `expert(width, hidden, experts)` makes all experts; null: Experts, below. The
+    router works in fp32.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
@@ -49,26 +49,25 @@ class MixtureOfExperts(nn.Module):
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
     ) -> tuple[Tensor, Routing | None]:
-        choice, routing = self.router(x_BTD, tokens_BT, real_BT)
-        told = routing() if self.training else None
-        x_BTD = lowered(x_BTD)
-        y_BTD = choice.through(self.experts, x_BTD)
+        choice, make_routing = self.router(x_BTD, tokens_BT, real_BT)
+        statistics = make_routing() if self.training else None
+        x_BTD = to_autocast_dtype(x_BTD)
+        y_BTD = choice.dispatch(self.experts, x_BTD)
         if self.shared is not None:
             y_BTD = y_BTD + self.shared(x_BTD)
-        return y_BTD, told
+        return y_BTD, statistics
 
     def idle_parameters(self) -> int:
-        """How many parameters a token does not meet, on average: those of the experts it is not sent to."""
+        """How many parameters a token does not use, on average: those of the experts it is not sent to."""
         weights, met = list(self.experts.parameters()), self.router.top_k
         return sum(round(weight[0].numel() * (len(weight) - met)) for weight in weights)
 
 
 class Experts(nn.Module):
-    """E SwiGLU networks, their weights stacked; row r of x goes through the expert whose share of the rows it
-    lies in.
+    """E SwiGLU networks, their weights stacked; each expert computes its own range of the rows.
 
-    x_RD sorted by expert and end_E (the row after each expert's last) -> y_RD. The attribute `held` may be
-    replaced from outside: it gives of a weight what is here.
+    x_RD sorted by expert and end_E (the row after each expert's last) -> y_RD. The attribute `to_local` may
+    be replaced from outside: it returns the part of a weight in this process.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
@@ -81,39 +80,45 @@ class Experts(nn.Module):
         self.gate_EDF = nn.Parameter(torch.empty(experts, width, hidden))
         self.up_EDF = nn.Parameter(torch.empty(experts, width, hidden))
         self.down_EFD = nn.Parameter(torch.empty(experts, hidden, width))
-        self.held: Callable[[Tensor], Tensor] = whole
+        self.to_local: Callable[[Tensor], Tensor] = identity
 
     def forward(self, x_RD: Tensor, end_E: Tensor) -> Tensor:
-        weights = (lowered(self.held(weight)) for weight in (self.gate_EDF, self.up_EDF, self.down_EFD))
-        return (loop if on_cpu(x_RD) else grouped)(x_RD, end_E, *weights)
+        weights = (
+            to_autocast_dtype(self.to_local(weight)) for weight in (self.gate_EDF, self.up_EDF, self.down_EFD)
+        )
+        return (compute_in_turn if runs_on_cpu(x_RD) else compute_grouped)(x_RD, end_E, *weights)
 
     def pieces(self) -> dict[str, int]:
         """What slices must divide."""
         return {"hidden": self.gate_EDF.shape[-1]}
 
 
-def grouped(x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor) -> Tensor:
+def compute_grouped(
+    x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor
+) -> Tensor:
     """All experts in one call of torch's grouped product."""
-    hidden_RF = F.silu(product(x_RD, gate_EDF, end_E)) * product(x_RD, up_EDF, end_E)
-    return product(hidden_RF, down_EFD, end_E)
+    hidden_RF = F.silu(grouped_product(x_RD, gate_EDF, end_E)) * grouped_product(x_RD, up_EDF, end_E)
+    return grouped_product(hidden_RF, down_EFD, end_E)
 
 
 @torch.compiler.disable
-def loop(x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor) -> Tensor:
-    """One expert after another; needs the counts on the host, which is free on a CPU and a wait on a GPU.
+def compute_in_turn(
+    x_RD: Tensor, end_E: Tensor, gate_EDF: Tensor, up_EDF: Tensor, down_EFD: Tensor
+) -> Tensor:
+    """One expert after another; needs the counts on the host, for which a GPU would have to synchronise.
 
     Forward and backward of a layer, width 256, 8 experts of 352, top 2, 4,096 tokens, EPYC, 2 threads
     (grouped in brackets): fp32 100 ms (119), bf16 autocast 66 ms (70).
     """
-    rows = each_with_its_rows(x_RD, end_E, gate_EDF, up_EDF, down_EFD)
+    rows = iterate_experts(x_RD, end_E, gate_EDF, up_EDF, down_EFD)
     return torch.cat([(F.silu(x @ gate) * (x @ up)) @ down for x, gate, up, down in rows])
 
 
-def each_with_its_rows(x_RD: Tensor, end_E: Tensor, *weights: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The rows of each expert and its weights; experts without rows are left out, unless all are.
+def iterate_experts(x_RD: Tensor, end_E: Tensor, *weights: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The rows and weights of each expert; experts without rows are skipped, unless none has rows.
 
-    One token, width 256, Xeon, 1 thread, on a loaded machine: with this and nothing to sort back a layer with
-    2 of 8 experts takes 0.80 of the time, with 8 of 64 it takes 0.58 (2026-11-24).
+    One token, width 256, Xeon, 1 thread, on a loaded machine: skipping them and the inverse sort, a layer
+    with 2 of 8 experts takes 0.80 of the time, with 8 of 64 it takes 0.58 (2026-11-24).
     """
     counts = end_E.diff(prepend=end_E.new_zeros(1)).tolist()
     met = [expert for expert, count in enumerate(counts) if count] or list(range(len(counts)))
@@ -123,13 +128,13 @@ def each_with_its_rows(x_RD: Tensor, end_E: Tensor, *weights: Tensor) -> Iterato
         yield x, *(weight[expert] for weight in each)
 
 
-def on_cpu(x: Tensor) -> bool:
-    """Real numbers on a CPU, not the shapes alone (meta, fake): then the loop is the faster way."""
+def runs_on_cpu(x: Tensor) -> bool:
+    """Whether x is a plain CPU tensor with data (not meta or fake): there the loop is faster."""
     return type(x) is Tensor and x.is_cpu
 
 
-def product(x_RD: Tensor, weight_EDF: Tensor, end_E: Tensor) -> Tensor:
-    # torch 2.13 infers the shape of a grouped product in bf16 only; where there are no numbers, none are lost
+def grouped_product(x_RD: Tensor, weight_EDF: Tensor, end_E: Tensor) -> Tensor:
+    # torch 2.13 infers the shape of a grouped product in bf16 only; without data the cast loses nothing
     hollow = x_RD.is_meta or (x_RD.is_cpu and type(x_RD) is not Tensor)
     if hollow and x_RD.dtype != torch.bfloat16:
         return F.grouped_mm(x_RD.bfloat16(), weight_EDF.bfloat16(), offs=end_E).to(x_RD.dtype)

@@ -85,12 +85,12 @@ class Llama3Rotary(nn.Module):
         super().__init__()
         self.factor, self.low, self.high, self.original = factor, low, high, original
         self.rotary = Rotary(head_size, base)
-        self.rotary.frequencies = partial(self._slowed, self.rotary.frequencies)
+        self.rotary.frequencies = partial(self._slow_down, self.rotary.frequencies)
 
     def forward(self, q_BNTH: Tensor, k_BKTH: Tensor, offset: int = 0) -> tuple[Tensor, Tensor]:
         return self.rotary(q_BNTH, k_BKTH, offset)
 
-    def _slowed(self, frequencies: Callable, index_H: Tensor) -> Tensor:
+    def _slow_down(self, frequencies: Callable, index_H: Tensor) -> Tensor:
         theta_H = frequencies(index_H)
         turns_H = self.original * theta_H / (2 * math.pi)
         kept_H = ((turns_H - self.low) / (self.high - self.low)).clamp(0, 1)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers import moe
-from triad.layers.autocast import lowered
+from triad.layers.autocast import to_autocast_dtype
 
 
 class ReLUExperts(nn.Module):
@@ -27,14 +27,14 @@ class ReLUExperts(nn.Module):
         self.down_EFD = nn.Parameter(torch.empty(experts, hidden, width))
 
     def forward(self, x_RD: Tensor, end_E: Tensor) -> Tensor:
-        up_EDF, down_EFD = lowered(self.up_EDF), lowered(self.down_EFD)
-        if moe.on_cpu(x_RD):
-            return loop(x_RD, end_E, up_EDF, down_EFD)
-        return moe.product(F.relu(moe.product(x_RD, up_EDF, end_E)), down_EFD, end_E)
+        up_EDF, down_EFD = to_autocast_dtype(self.up_EDF), to_autocast_dtype(self.down_EFD)
+        if moe.runs_on_cpu(x_RD):
+            return compute_in_turn(x_RD, end_E, up_EDF, down_EFD)
+        return moe.grouped_product(F.relu(moe.grouped_product(x_RD, up_EDF, end_E)), down_EFD, end_E)
 
 
 @torch.compiler.disable
-def loop(x_RD: Tensor, end_E: Tensor, up_EDF: Tensor, down_EFD: Tensor) -> Tensor:
-    """One expert after another, which is faster on a CPU; see moe.loop."""
-    rows = moe.each_with_its_rows(x_RD, end_E, up_EDF, down_EFD)
+def compute_in_turn(x_RD: Tensor, end_E: Tensor, up_EDF: Tensor, down_EFD: Tensor) -> Tensor:
+    """One expert after another, which is faster on a CPU; see moe.compute_in_turn."""
+    rows = moe.iterate_experts(x_RD, end_E, up_EDF, down_EFD)
     return torch.cat([F.relu(x @ up) @ down for x, up, down in rows])

@@ -36,7 +36,7 @@ class PreNorm(nn.Module):
         self, x_BTD: Tensor, cache: KeyValueCache | None = None, tokens_BT: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), cache)
-        y_BTD, routing = through(self.feedforward, self.feedforward_norm(x_BTD), tokens_BT)
+        y_BTD, routing = apply_feedforward(self.feedforward, self.feedforward_norm(x_BTD), tokens_BT)
         return x_BTD + y_BTD, routing
 
 
@@ -65,7 +65,7 @@ class PostNorm(nn.Module):
         self, x_BTD: Tensor, cache: KeyValueCache | None = None, tokens_BT: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         x_BTD = self.attention_norm(x_BTD + self.attention(x_BTD, cache))
-        y_BTD, routing = through(self.feedforward, x_BTD, tokens_BT)
+        y_BTD, routing = apply_feedforward(self.feedforward, x_BTD, tokens_BT)
         return self.feedforward_norm(x_BTD + y_BTD), routing
 
 
@@ -92,11 +92,11 @@ class Parallel(nn.Module):
     def forward(
         self, x_BTD: Tensor, cache: KeyValueCache | None = None, tokens_BT: Tensor | None = None
     ) -> tuple[Tensor, Any]:
-        y_BTD, routing = through(self.feedforward, self.feedforward_norm(x_BTD), tokens_BT)
+        y_BTD, routing = apply_feedforward(self.feedforward, self.feedforward_norm(x_BTD), tokens_BT)
         return x_BTD + self.attention(self.attention_norm(x_BTD), cache) + y_BTD, routing
 
 
-def through(feedforward: nn.Module, x_BTD: Tensor, *given: Tensor | None) -> tuple[Tensor, Any]:
+def apply_feedforward(feedforward: nn.Module, x_BTD: Tensor, *given: Tensor | None) -> tuple[Tensor, Any]:
     """What a feed-forward part gives, with None where it routes nothing; `given` is for routers alone."""
     y = feedforward(x_BTD, *given) if hasattr(feedforward, "router") else feedforward(x_BTD)
     return y if isinstance(y, tuple) else (y, None)

@@ -6,7 +6,7 @@ generation, that is half of the work. real_BT is false where padding stands: it 
 figure, so that a sequence is routed alike however wide its batch is; null: all tokens are real. Its attribute
 `top_k` says how many experts a token meets. Everything is decided within a sequence, so that nothing depends
 on how a batch was cut. A router whose statistics alone span the sequence takes its means through an attribute
-`whole_sequence`, which may be replaced from outside where x_BTD holds a part of each sequence's time.
+`sequence_means`, which may be replaced from outside where x_BTD holds a part of each sequence's time.
 
 Shapes: B batch, T time, N = B T tokens, D width, E experts, k choices per token, R = N k rows, C = T k,
 S tokens that an expert takes of a sequence.
@@ -36,12 +36,12 @@ class Routing(NamedTuple):
     dropped_B: Tensor
 
     @property
-    def seen_BS(self) -> Tensor:
+    def statistics_BS(self) -> Tensor:
         """All but the loss, side by side: E loads, entropy, dropped share."""
         return torch.cat((self.load_BE, self.entropy_B[:, None], self.dropped_B[:, None]), 1)
 
 
-SEEN = 2  # columns of `seen_BS` behind the loads
+STATISTICS = 2  # columns of `statistics_BS` behind the loads
 
 
 class TokensChoose(NamedTuple):
@@ -54,7 +54,7 @@ class TokensChoose(NamedTuple):
     weight_BTk: Tensor
     experts: int
 
-    def through(self, experts: Callable, x_BTD: Tensor) -> Tensor:
+    def dispatch(self, experts: Callable, x_BTD: Tensor) -> Tensor:
         """Sort rows by expert, apply, sort back: gathers only, so no sum depends on the order of threads."""
         x_ND, choice_R, k = x_BTD.flatten(0, 1), self.expert_BTk.flatten(), self.expert_BTk.shape[-1]
         sorted_R, order_R = choice_R.sort(stable=True)
@@ -80,7 +80,7 @@ class ExpertsChoose(NamedTuple):
     token_BES: Tensor
     weight_BES: Tensor
 
-    def through(self, experts: Callable, x_BTD: Tensor) -> Tensor:
+    def dispatch(self, experts: Callable, x_BTD: Tensor) -> Tensor:
         """Gather rows expert by expert, apply, add up by token."""
         x_ND = x_BTD.flatten(0, 1)
         batch, many, each = self.token_BES.shape
@@ -151,7 +151,9 @@ def capacity(factor: float, rows: int | Tensor, experts: int) -> int | Tensor:
     return (rows.double() / experts * factor).ceil().long()
 
 
-def within(expert_BTk: Tensor, experts: int, most: int | Tensor, asks_BTk: Tensor | None) -> Tensor:
+def keep_within_capacity(
+    expert_BTk: Tensor, experts: int, most: int | Tensor, asks_BTk: Tensor | None
+) -> Tensor:
     """Which rows are among the first `most` that ask for their expert, in order of time -> kept_BTk.
 
     `asks_BTk`, or of each token asks_BT1, is false for rows that ask for none; null: all ask.
@@ -164,8 +166,8 @@ def within(expert_BTk: Tensor, experts: int, most: int | Tensor, asks_BTk: Tenso
     return ((place_BC > 0) & (place_BC <= most)).view_as(expert_BTk)
 
 
-def themselves(*means: Tensor) -> tuple[Tensor, ...]:
-    """What `whole_sequence` is where the whole sequence is here."""
+def local_means(*means: Tensor) -> tuple[Tensor, ...]:
+    """What `sequence_means` is where the whole sequence is here."""
     return means
 
 

@@ -30,7 +30,7 @@ class Classifier(nn.Module):
         self.vocab_size, self.width, self.depth = body.vocab_size, body.width, body.depth
         self.initial = body.initial
         self.hides_padding = body.sees == "both sides"
-        body.head, body.readout = None, Hidden()
+        body.head, body.readout = None, HiddenStates()
         if self.hides_padding:
             body.transform = nn.Identity()
         self.body = body
@@ -51,7 +51,7 @@ class Classifier(nn.Module):
         return loss(pooled_BD, self.head.weight, bias_V=self.head.bias), routings
 
 
-class Hidden(nn.Module):
+class HiddenStates(nn.Module):
     """In the place of a readout: the hidden states themselves."""
 
     splits = ("expert",)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from triad.layers.parameters import declared
+from triad.layers.parameters import read_declarations
 
 
 class Count(NamedTuple):
@@ -35,7 +35,7 @@ def count(model: Any) -> Count:
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     total, layers = sum(sizes.values()), list(model.modules())
     active = total - sum(layer.idle_parameters() for layer in layers if hasattr(layer, "idle_parameters"))
-    lookups = sum(sizes[name] for name, said in declared(model).items() if said.role == "embedding")
+    lookups = sum(sizes[name] for name, said in read_declarations(model).items() if said.role == "embedding")
     tied = model.embedding.weight.numel() if model.head is None else 0
     costs = tuple(layer.flops_per_token for layer in layers if hasattr(layer, "flops_per_token"))
     return Count(total, active, active - lookups + tied, costs)

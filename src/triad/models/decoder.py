@@ -56,7 +56,7 @@ class Decoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         parts = {"block": block, "norm": norm, "attention": attention, "feedforward": feedforward}
         self.blocks = nn.ModuleList(
-            _layer(width, **parts | (pattern(layer) if pattern else {})) for layer in range(depth)
+            _make_block(width, **parts | (pattern(layer) if pattern else {})) for layer in range(depth)
         )
         self.norm = nn.Identity() if self.blocks[-1].normalised else norm(width)
         self.head = None if tied else nn.Linear(width, vocab_size, bias=False)
@@ -92,7 +92,7 @@ class Decoder(nn.Module):
         return self.readout(self.norm(x_BTD), weight_VD, loss)
 
 
-def _layer(
+def _make_block(
     width: int, block: Callable, norm: Callable, attention: Callable, feedforward: Callable
 ) -> nn.Module:
     return block(norm(width), attention(width), norm(width), feedforward(width))

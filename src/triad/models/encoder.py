@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from triad.layers.bert_head import BiasedReadout
-from triad.layers.full_attention import visible
+from triad.layers.full_attention import visible_mask
 from triad.layers.moe import Routing
 from triad.layers.readout import Readout
-from triad.layers.residual import through
+from triad.layers.residual import apply_feedforward
 
 
 class Encoder(nn.Module):
@@ -73,7 +73,7 @@ class Encoder(nn.Module):
         hidden_BTD, routings = self.encode(tokens_BT, segments_BT)
         return self.readout(self.transform(hidden_BTD), self.embedding.weight, loss), routings
 
-    def pooled(self, tokens_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
+    def pool(self, tokens_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
         """One vector for each sequence, pooled_BD. Raises ValueError without a pooler."""
         if self.pooler is None:
             raise ValueError(
@@ -83,7 +83,7 @@ class Encoder(nn.Module):
 
     def encode(self, tokens_BT: Tensor, segments_BT: Tensor | None) -> tuple[Tensor, tuple[Routing, ...]]:
         """What the blocks make of the tokens, hidden_BTD."""
-        mask_B11S, real_BT, routings = visible(tokens_BT), tokens_BT >= 0, []
+        mask_B11S, real_BT, routings = visible_mask(tokens_BT), tokens_BT >= 0, []
         x_BTD = self.embed(tokens_BT, segments_BT)
         for block in self.blocks:
             x_BTD, routing = block(x_BTD, mask_B11S, tokens_BT, real_BT)
@@ -128,5 +128,7 @@ class EncoderBlock(nn.Module):
     ) -> tuple[Tensor, Routing | None]:
         y_BTD = self.attention_residual.enter(x_BTD)
         x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask))
-        y_BTD, routing = through(self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT, real_BT)
+        y_BTD, routing = apply_feedforward(
+            self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT, real_BT
+        )
         return self.feedforward_residual.leave(x_BTD, y_BTD), routing

@@ -5,10 +5,16 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from triad.layers.full_attention import Grown, Kept, biased, causal, visible
+from triad.layers.full_attention import (
+    CrossAttentionCache,
+    SelfAttentionCache,
+    causal_mask,
+    mask_bias,
+    visible_mask,
+)
 from triad.layers.moe import Routing
 from triad.layers.readout import Readout
-from triad.layers.residual import through
+from triad.layers.residual import apply_feedforward
 from triad.models.encoder import EncoderBlock
 
 
@@ -59,7 +65,7 @@ class EncoderDecoder(nn.Module):
         parts = {"norm": norm, "residual": residual, "attention": attention, "feedforward": feedforward}
         layers = [parts | (pattern(layer) if pattern else {}) for layer in range(depth)]
         self.encoder = Stack(
-            [EncoderBlock(*_joined(width, ("attention", "feedforward"), **layer)) for layer in layers],
+            [EncoderBlock(*_make_parts(width, ("attention", "feedforward"), **layer)) for layer in layers],
             position(context, width) if position else None,
             relative(bidirectional=True) if relative else None,
             last_norm(width) if last_norm else nn.Identity(),
@@ -67,7 +73,7 @@ class EncoderDecoder(nn.Module):
         )
         self.decoder = Stack(
             [
-                DecoderBlock(*_joined(width, ("attention", "attention", "feedforward"), **layer))
+                DecoderBlock(*_make_parts(width, ("attention", "attention", "feedforward"), **layer))
                 for layer in layers
             ],
             position(context, width) if position else None,
@@ -83,7 +89,7 @@ class EncoderDecoder(nn.Module):
         source_BS: Tensor,
         tokens_BT: Tensor,
         loss: Callable | None = None,
-        cache: "Past | None" = None,
+        cache: "DecoderCache | None" = None,
     ) -> tuple[Any, tuple[Routing, ...]]:
         routings: list[Routing] = []
         memory_BSD = cache.memory_BSD if cache is not None else None
@@ -91,19 +97,19 @@ class EncoderDecoder(nn.Module):
             memory_BSD = self.encode(source_BS, routings)
         if cache is not None:
             cache.memory_BSD = memory_BSD
-        hidden_BTD = self.decode(tokens_BT, memory_BSD, visible(source_BS), cache, routings)
+        hidden_BTD = self.decode(tokens_BT, memory_BSD, visible_mask(source_BS), cache, routings)
         if self.scaled == "output":
             hidden_BTD = hidden_BTD * self.width**-0.5
         return self.readout(hidden_BTD, self.embedding.weight, loss), tuple(routings)
 
-    def empty_cache(self, batch: int) -> "Past":
+    def empty_cache(self, batch: int) -> "DecoderCache":
         """Room for `batch` sources and as many targets of `context` tokens; forward fills it in place."""
-        return Past(batch, self.context, self.depth)
+        return DecoderCache(batch, self.context, self.depth)
 
     def encode(self, source_BS: Tensor, routings: list[Routing]) -> Tensor:
         """What is known of the source, memory_BSD."""
         x_BSD, bias_NSS = self.encoder.enter(self.embed(source_BS), 0)
-        mask = biased(bias_NSS, visible(source_BS))
+        mask = mask_bias(bias_NSS, visible_mask(source_BS))
         for block in self.encoder.blocks:
             x_BSD, routing = block(x_BSD, mask, source_BS, source_BS >= 0)
             routings += [] if routing is None else [routing]
@@ -114,16 +120,16 @@ class EncoderDecoder(nn.Module):
         tokens_BT: Tensor,
         memory_BSD: Tensor,
         mask_B11S: Tensor,
-        cache: "Past | None",
+        cache: "DecoderCache | None",
         routings: list[Routing],
     ) -> Tensor:
         """What is known behind each token of the target, hidden_BTD."""
         past = cache.length if cache is not None else 0
         x_BTD, bias_NTT = self.decoder.enter(self.embed(tokens_BT, past), past)
-        mask = biased(bias_NTT, causal(tokens_BT.shape[1], past, tokens_BT.device))
+        mask = mask_bias(bias_NTT, causal_mask(tokens_BT.shape[1], past, tokens_BT.device))
         for index, block in enumerate(self.decoder.blocks):
-            held = cache.layers[index] if cache is not None else (None, None)
-            x_BTD, routing = block(x_BTD, mask, memory_BSD, mask_B11S, tokens_BT, tokens_BT >= 0, *held)
+            caches = cache.layers[index] if cache is not None else (None, None)
+            x_BTD, routing = block(x_BTD, mask, memory_BSD, mask_B11S, tokens_BT, tokens_BT >= 0, *caches)
             routings += [] if routing is None else [routing]
         return self.decoder.leave(x_BTD)
 
@@ -136,7 +142,7 @@ class EncoderDecoder(nn.Module):
         return x_BTD * self.width**0.5 if self.scaled == "input" else x_BTD
 
 
-def _joined(
+def _make_parts(
     width: int, names: tuple[str, ...], norm: Callable, residual: Callable, **parts: Callable
 ) -> list:
     """Parts of a block, each behind the module that joins it to the stream."""
@@ -206,22 +212,24 @@ class DecoderBlock(nn.Module):
         memory_mask: Tensor,
         tokens_BT: Tensor,
         real_BT: Tensor,
-        grown: Grown | None = None,
-        kept: Kept | None = None,
+        own_cache: SelfAttentionCache | None = None,
+        source_cache: CrossAttentionCache | None = None,
     ) -> tuple[Tensor, Routing | None]:
         y_BTD = self.attention_residual.enter(x_BTD)
-        x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask, grown))
-        y_BTD = self.cross(self.cross_residual.enter(x_BTD), memory_BSD, memory_mask, kept)
+        x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask, own_cache))
+        y_BTD = self.cross(self.cross_residual.enter(x_BTD), memory_BSD, memory_mask, source_cache)
         x_BTD = self.cross_residual.leave(x_BTD, y_BTD)
-        y_BTD, routing = through(self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT, real_BT)
+        y_BTD, routing = apply_feedforward(
+            self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT, real_BT
+        )
         return self.feedforward_residual.leave(x_BTD, y_BTD), routing
 
 
-class Past:
+class DecoderCache:
     """What is remembered of a source and of the target so far: of each layer, its keys and values."""
 
     def __init__(self, batch: int, context: int, depth: int):
-        self.layers = [(Grown(batch, context), Kept()) for _ in range(depth)]
+        self.layers = [(SelfAttentionCache(batch, context), CrossAttentionCache()) for _ in range(depth)]
         self.memory_BSD: Tensor | None = None  # until the source is read
 
     @property

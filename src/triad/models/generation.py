@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def continuation(
+def sample_tokens(
     model: nn.Module,
     prompt: list[int],
     tokens: int,
@@ -39,7 +39,7 @@ def continuation(
 
 
 @torch.no_grad()
-def greedy(model: nn.Module, source_BS: Tensor, first: int, tokens: int) -> Tensor:
+def decode_greedily(model: nn.Module, source_BS: Tensor, first: int, tokens: int) -> Tensor:
     """Tell a target for each source, the likeliest word each time: words_BT, T `tokens`.
 
     `first` begins every target. Nothing is asked of what is told, so that processes that share a model call

@@ -48,13 +48,13 @@ class MLP(nn.Module):
         window = (order - 1) * width
         self.embedding = nn.Embedding(vocab_size, width)
         self.blocks = nn.ModuleList(
-            Hidden(hidden if layer else window, hidden, dropout) for layer in range(depth)
+            HiddenLayer(hidden if layer else window, hidden, dropout) for layer in range(depth)
         )
         self.head = nn.Linear(hidden + direct * window, vocab_size)
         self.readout = Readout()
 
     def forward(
-        self, tokens_BT: Tensor, loss: Callable | None = None, cache: "Window | None" = None
+        self, tokens_BT: Tensor, loss: Callable | None = None, cache: "NgramWindow | None" = None
     ) -> tuple[Any, tuple]:
         window = self.empty_cache(len(tokens_BT)) if cache is None else cache
         x_BTX = window.extend(self.embedding(tokens_BT))
@@ -65,12 +65,12 @@ class MLP(nn.Module):
         weight_VF = torch.cat((self.head.weight, self.head.bias[:, None]), 1)
         return self.readout(F.pad(features_BTF, (0, 1), value=1.0), weight_VF, loss), ()
 
-    def empty_cache(self, batch: int) -> "Window":
+    def empty_cache(self, batch: int) -> "NgramWindow":
         """The zeros before the first token; forward replaces its content."""
-        return Window(self.embedding.weight.new_zeros(batch, self.order - 2, self.width))
+        return NgramWindow(self.embedding.weight.new_zeros(batch, self.order - 2, self.width))
 
 
-class Hidden(nn.Module):
+class HiddenLayer(nn.Module):
     """h = tanh(d + H x), and dropout."""
 
     def __init__(self, width: int, hidden: int, dropout: float):
@@ -82,7 +82,7 @@ class Hidden(nn.Module):
         return self.dropout(self.matrix(x).tanh())
 
 
-class Window:
+class NgramWindow:
     """The vectors of the last words of a text of `length`: recent_BSD, newest last."""
 
     def __init__(self, recent_BSD: Tensor):

@@ -8,14 +8,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from triad.optim.sharded import (
-    add_up,
-    cut,
-    evaluated,
-    gradients,
+    all_reduce,
+    evaluate,
     local,
-    locals_of,
+    local_gradients,
+    local_tensors,
     mean_squares,
-    moving,
+    select_parameters,
+    sharding_axes,
     zeros_without,
 )
 
@@ -50,17 +50,18 @@ class Adafactor(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient."""
-        loss = evaluated(closure)
+        loss = evaluate(closure)
         for group in self.param_groups:
-            if parameters := moving(group):
+            if parameters := select_parameters(group):
                 self._update(parameters, group["lr"], group["weight_decay"])
         return loss
 
     def _update(self, parameters: list[Tensor], lr: float, decay: float) -> None:
-        weights = locals_of(parameters)
+        weights = local_tensors(parameters)
         sizes = mean_squares(weights, parameters)
         updates = [
-            g / v.sqrt() for g, v in zip(gradients(parameters), self._second_moments(parameters), strict=True)
+            g / v.sqrt()
+            for g, v in zip(local_gradients(parameters), self._second_moments(parameters), strict=True)
         ]
         clipped = mean_squares(updates, parameters)
         for weight, update, size, square in zip(weights, updates, sizes, clipped, strict=True):
@@ -68,11 +69,11 @@ class Adafactor(Optimizer):
             weight.mul_(1 - lr * decay).sub_(update * rate)
 
     def _second_moments(self, parameters: list[Tensor]) -> list[Tensor]:
-        squares = [g.square() + self.eps[0] for g in gradients(parameters)]
-        news = [self._count(p) ** -self.decay_exponent for p in parameters]
+        squares = [g.square() + self.eps[0] for g in local_gradients(parameters)]
+        news = [self._next_step(p) ** -self.decay_exponent for p in parameters]
         matrices = [number for number, p in enumerate(parameters) if p.ndim > 1]
         ours, theirs = [parameters[n] for n in matrices], [squares[n] for n in matrices]
-        factors = self._factored(ours, theirs, [news[n] for n in matrices])
+        factors = self._factor(ours, theirs, [news[n] for n in matrices])
         found = dict(zip(matrices, factors, strict=True))
         for number, p in enumerate(parameters):
             if number not in found:
@@ -80,32 +81,32 @@ class Adafactor(Optimizer):
                 found[number] = local(square).lerp_(squares[number], news[number])
         return [found[number] for number in range(len(parameters))]
 
-    def _factored(self, matrices: list[Tensor], squares: list[Tensor], news: list[float]) -> list[Tensor]:
+    def _factor(self, matrices: list[Tensor], squares: list[Tensor], news: list[float]) -> list[Tensor]:
         """R C / mean(R), of means in place of sums, which is the same."""
-        rows = self._averaged("row", -1, matrices, squares, news)
-        columns = self._averaged("column", -2, matrices, squares, news)
+        rows = self._update_means("row", -1, matrices, squares, news)
+        columns = self._update_means("column", -2, matrices, squares, news)
         means = [row.sum(-1, keepdim=True) / p.shape[-2] for row, p in zip(rows, matrices, strict=True)]
-        add_up(means, [cut(p, (p.ndim - 2,)) for p in matrices])
+        all_reduce(means, [sharding_axes(p, (p.ndim - 2,)) for p in matrices])
         return [
             (row / mean)[..., None] * column[..., None, :]
             for row, mean, column in zip(rows, means, columns, strict=True)
         ]
 
-    def _averaged(
+    def _update_means(
         self, key: str, dim: int, matrices: list[Tensor], squares: list[Tensor], news: list[float]
     ) -> list[Tensor]:
         """The running mean of squares along a dimension."""
         found = [square.sum(dim) / p.shape[dim] for square, p in zip(squares, matrices, strict=True)]
-        add_up(found, [cut(p, (p.ndim + dim,)) for p in matrices])
+        all_reduce(found, [sharding_axes(p, (p.ndim + dim,)) for p in matrices])
         for p in matrices:
             if key not in self.state[p]:
                 self.state[p][key] = zeros_without(p, dim)
-        kept = locals_of(self.state[p][key] for p in matrices)
+        kept = local_tensors(self.state[p][key] for p in matrices)
         for average, mean, new in zip(kept, found, news, strict=True):
             average.lerp_(mean, new)
         return kept
 
-    def _count(self, p: Tensor) -> float:
+    def _next_step(self, p: Tensor) -> float:
         step = self.state[p].setdefault("step", torch.zeros(()))
         step += 1
         return step.item()

@@ -7,7 +7,7 @@ from torch.optim import AdamW, Optimizer
 MATRICES = ("matrix", "expert")
 
 
-def split(groups: Iterable[dict]) -> list[dict]:
+def split_by_role(groups: Iterable[dict]) -> list[dict]:
     """Groups of one role each, hidden matrices first. Raises ValueError where roles are not told."""
     found: dict[tuple[str, int], dict] = {}
     for number, group in enumerate(groups):
@@ -21,12 +21,12 @@ def split(groups: Iterable[dict]) -> list[dict]:
     return sorted(found.values(), key=lambda group: group["role"] not in MATRICES)
 
 
-def of_matrices(optimizer: Optimizer) -> list[dict]:
+def matrix_groups(optimizer: Optimizer) -> list[dict]:
     """The groups that the optimizer itself updates."""
     return [group for group in optimizer.param_groups if group["role"] in MATRICES]
 
 
-class Beside:
+class AuxiliaryAdamW:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) on the other groups and the state of an optimizer.
 
     So there is one optimizer with one state, whose every step ends with `step` of this.

@@ -19,7 +19,7 @@ class Norm:
     """
 
     def __init__(self, largest: float | None) -> None:
-        check(largest)
+        check_largest(largest)
         self.largest = largest
 
     def __call__(self, gradient: Gradient, norm: Tensor, roles: dict[str, Role]) -> None:
@@ -36,7 +36,7 @@ class Value:
     uses = ("gradients",)
 
     def __init__(self, largest: float) -> None:
-        check(largest)
+        check_largest(largest)
         self.largest = largest
 
     def __call__(self, gradient: Gradient, norm: Tensor, roles: dict[str, Role]) -> None:
@@ -56,7 +56,7 @@ class RoleNorm:
     uses = ("gradients",)
 
     def __init__(self, largest: float) -> None:
-        check(largest)
+        check_largest(largest)
         self.largest = largest
 
     def __call__(self, gradient: Gradient, norm: Tensor, roles: dict[str, Role]) -> None:
@@ -67,6 +67,6 @@ class RoleNorm:
                 torch._foreach_mul_(here, scale)
 
 
-def check(largest: float | None) -> None:
+def check_largest(largest: float | None) -> None:
     if largest is not None and not largest > 0:
         raise ValueError(f"clip.largest={largest}: more than 0, or clip=none")

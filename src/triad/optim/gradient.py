@@ -33,7 +33,7 @@ class Gradient:
         wanted = self.tensors if names is None else names
         return [_local(self.tensors[name]) for name in wanted if name in self.tensors]
 
-    def held(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    def local_tensors(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         """What is here of some tensors that are laid out like parameters."""
         return [_local(tensor) for tensor in tensors.values()]
 
@@ -46,18 +46,18 @@ class Gradient:
 
         Every process names as many sets, in one order. What a set names and is not here counts as nothing.
         """
-        counted = self._counted(tensors)
+        counted = self._select_counted(tensors)
         layouts = {spread: [_norm(held, names) for names in sets] for spread, held in counted.items()}
-        norms = [_over(torch.stack(norms), spread) for spread, norms in layouts.items()]
+        norms = [_norm_over_axes(torch.stack(norms), spread) for spread, norms in layouts.items()]
         if not norms:
             norms = [torch.zeros(len(sets), device=_device(self.model))]
         norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
-        return norm if self.stages is None else _across(norm, self.stages)
+        return norm if self.stages is None else _norm_over_group(norm, self.stages)
 
     def sum(self, tensors: Mapping[str, Tensor], measure: Callable[[Tensor], Tensor]) -> Tensor:
         """The sum over all numbers of `measure`, which gives the sum over the numbers it is handed."""
         total = torch.zeros((), dtype=torch.float64, device=_device(self.model))
-        for spread, held in self._counted(tensors).items():
+        for spread, held in self._select_counted(tensors).items():
             share = torch.stack([measure(tensor).double() for tensor in held.values()]).sum()
             for mesh, axis in spread:
                 dist.all_reduce(share, group=mesh.get_group(axis))
@@ -66,7 +66,7 @@ class Gradient:
             dist.all_reduce(total, group=self.stages)
         return total
 
-    def _counted(self, tensors: Mapping[str, Tensor]) -> dict[Spread, dict[str, Tensor]]:
+    def _select_counted(self, tensors: Mapping[str, Tensor]) -> dict[Spread, dict[str, Tensor]]:
         """What this process counts, by how it is spread."""
         found: dict[Spread, dict[str, Tensor]] = defaultdict(dict)
         for name, tensor in tensors.items():
@@ -98,13 +98,13 @@ def _norm(held: Mapping[str, Tensor], names: Collection[str]) -> Tensor:
     return nn.utils.get_total_norm(some) if some else first.new_zeros(())
 
 
-def _over(norms: Tensor, spread: Spread) -> Tensor:
+def _norm_over_axes(norms: Tensor, spread: Spread) -> Tensor:
     for mesh, axis in spread:
-        norms = _across(norms, mesh.get_group(axis))
+        norms = _norm_over_group(norms, mesh.get_group(axis))
     return norms
 
 
-def _across(norm: Tensor, group: dist.ProcessGroup) -> Tensor:
+def _norm_over_group(norm: Tensor, group: dist.ProcessGroup) -> Tensor:
     """|g| = sqrt(sum over processes of |g_process|^2)."""
     square = norm.square()
     dist.all_reduce(square, group=group)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from triad.layers.parameters import Declared, Start, buffer_starts, declared, plain_name
+from triad.layers.parameters import Declared, Start, plain_name, read_buffer_starts, read_declarations
 
 
 @torch.no_grad()
@@ -18,13 +18,13 @@ def initialise(model: nn.Module, seed: int, scale: Callable[[str], float] | None
     parameter at a time, and each rank keeps its own shard: nothing is sent. `scale` gives a number that a
     parameter is multiplied by, by its name. For a model built on the meta device call `to_empty` first.
     """
-    for name, said in declared(model).items():
+    for name, said in read_declarations(model).items():
         parameter = model.get_parameter(name)
         full = _initial(model, seed, plain_name(name), said, parameter.shape)
         if scale is not None and (factor := scale(plain_name(name))) != 1:
             full *= factor
         _copy(parameter, full)
-    for name, start in buffer_starts(model).items():
+    for name, start in read_buffer_starts(model).items():
         buffer = model.get_buffer(name)
         buffer.copy_(_made(start, buffer.shape, seed, plain_name(name)))
 

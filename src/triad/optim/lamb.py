@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from triad.optim.sharded import evaluated, gradients, in_range, locals_of, mean_squares, moving
+from triad.optim.sharded import (
+    check_decay_rate,
+    evaluate,
+    local_gradients,
+    local_tensors,
+    mean_squares,
+    select_parameters,
+)
 
 
 class Lamb(Optimizer):
@@ -24,19 +31,19 @@ class Lamb(Optimizer):
         self, params: Iterable, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        self.betas, self.eps = (in_range("betas", betas[0]), in_range("betas", betas[1])), eps
+        self.betas, self.eps = (check_decay_rate("betas", betas[0]), check_decay_rate("betas", betas[1])), eps
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient."""
-        loss = evaluated(closure)
+        loss = evaluate(closure)
         for group in self.param_groups:
-            if parameters := moving(group):
+            if parameters := select_parameters(group):
                 self._update(parameters, group["lr"], group["weight_decay"])
         return loss
 
     def _update(self, parameters: list[Tensor], lr: float, decay: float) -> None:
-        weights = locals_of(parameters)
+        weights = local_tensors(parameters)
         updates = self._adam(parameters)
         torch._foreach_add_(updates, weights, alpha=decay)
         sizes = zip(mean_squares(weights, parameters), mean_squares(updates, parameters), strict=True)
@@ -54,9 +61,9 @@ class Lamb(Optimizer):
                 self.state[p] |= {"step": torch.zeros(())} | averages
             self.state[p]["step"] += 1
         counts = [self.state[p]["step"].item() for p in parameters]
-        averages = locals_of(self.state[p]["average"] for p in parameters)
-        squares = locals_of(self.state[p]["square"] for p in parameters)
-        found, (b1, b2) = gradients(parameters), self.betas
+        averages = local_tensors(self.state[p]["average"] for p in parameters)
+        squares = local_tensors(self.state[p]["square"] for p in parameters)
+        found, (b1, b2) = local_gradients(parameters), self.betas
         torch._foreach_lerp_(averages, found, 1 - b1)
         torch._foreach_mul_(squares, b2)
         torch._foreach_addcmul_(squares, found, found, value=1 - b2)

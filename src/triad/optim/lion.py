@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from triad.optim.sharded import evaluated, gradients, in_range, locals_of, moving
+from triad.optim.sharded import check_decay_rate, evaluate, local_gradients, local_tensors, select_parameters
 
 
 class Lion(Optimizer):
@@ -20,14 +20,14 @@ class Lion(Optimizer):
 
     def __init__(self, params: Iterable, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        self.betas = in_range("betas", betas[0]), in_range("betas", betas[1])
+        self.betas = check_decay_rate("betas", betas[0]), check_decay_rate("betas", betas[1])
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient."""
-        loss = evaluated(closure)
+        loss = evaluate(closure)
         for group in self.param_groups:
-            if parameters := moving(group):
+            if parameters := select_parameters(group):
                 self._update(parameters, group["lr"], group["weight_decay"])
         return loss
 
@@ -35,8 +35,8 @@ class Lion(Optimizer):
         for p in parameters:
             if "momentum" not in self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
-        momenta = locals_of(self.state[p]["momentum"] for p in parameters)
-        weights, found = locals_of(parameters), gradients(parameters)
+        momenta = local_tensors(self.state[p]["momentum"] for p in parameters)
+        weights, found = local_tensors(parameters), local_gradients(parameters)
         directions = torch._foreach_lerp(momenta, found, 1 - self.betas[0])
         torch._foreach_sign_(directions)
         torch._foreach_mul_(weights, 1 - lr * decay)

@@ -8,9 +8,18 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from triad.optim.auxiliary_adamw import Beside, of_matrices, split
-from triad.optim.newton_schulz import Dtype, fast_dtype, orthogonal
-from triad.optim.sharded import alike, apart, evaluated, gradients, in_range, locals_of, moving, whole
+from triad.optim.auxiliary_adamw import AuxiliaryAdamW, matrix_groups, split_by_role
+from triad.optim.newton_schulz import Dtype, fast_dtype, orthogonalise
+from triad.optim.sharded import (
+    check_decay_rate,
+    evaluate,
+    group_by_layout,
+    local_gradients,
+    local_tensors,
+    select_parameters,
+    to_full_matrices,
+    to_shards,
+)
 
 Scale = Literal["match_rms_adamw", "original"]
 
@@ -45,41 +54,41 @@ class Muon(Optimizer):
         adam_betas: tuple[float, float],
         adam_eps: float,
     ) -> None:
-        super().__init__(split(params), {"lr": lr, "weight_decay": weight_decay})
-        self.momentum, self.nesterov, self.scale = in_range("momentum", momentum), nesterov, scale
+        super().__init__(split_by_role(params), {"lr": lr, "weight_decay": weight_decay})
+        self.momentum, self.nesterov, self.scale = check_decay_rate("momentum", momentum), nesterov, scale
         self.newton_schulz_steps, self.newton_schulz_dtype = newton_schulz_steps, newton_schulz_dtype
         own = {"embedding": embedding_lr, "head": head_lr}
-        self.beside = Beside(self, adam_lr, adam_betas, adam_eps, own)
+        self.adamw = AuxiliaryAdamW(self, adam_lr, adam_betas, adam_eps, own)
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient."""
-        loss = evaluated(closure)
-        for group in of_matrices(self):
-            for matrices in alike(moving(group)):
+        loss = evaluate(closure)
+        for group in matrix_groups(self):
+            for matrices in group_by_layout(select_parameters(group)):
                 self._update(matrices, group)
-        self.beside.step()
+        self.adamw.step()
         return loss
 
     def _update(self, matrices: list[Tensor], group: dict) -> None:
         for p in matrices:
             if "momentum" not in self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
-        momenta = locals_of(self.state[p]["momentum"] for p in matrices)
-        weights, found = locals_of(matrices), gradients(matrices)
+        momenta = local_tensors(self.state[p]["momentum"] for p in matrices)
+        weights, found = local_tensors(matrices), local_gradients(matrices)
         torch._foreach_lerp_(momenta, found, 1 - self.momentum)
         directions = torch._foreach_lerp(found, momenta, self.momentum) if self.nesterov else momenta
-        update = self._orthogonal(whole(directions, matrices[0]))
+        update = self._orthogonalise(to_full_matrices(directions, matrices[0]))
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-        step = -group["lr"] * self._size(matrices[0], group["role"])
-        torch._foreach_add_(weights, apart(update, matrices[0], len(matrices)), alpha=step)
+        step = -group["lr"] * self._scale_factor(matrices[0], group["role"])
+        torch._foreach_add_(weights, to_shards(update, matrices[0], len(matrices)), alpha=step)
 
-    def _orthogonal(self, x: Tensor) -> Tensor:
+    def _orthogonalise(self, x: Tensor) -> Tensor:
         dtype = fast_dtype(x.device, self.newton_schulz_dtype, x.dtype)
         matrices = x.reshape(-1, *x.shape[-2:])
-        return orthogonal(matrices, self.newton_schulz_steps, dtype).reshape(x.shape).to(x.dtype)
+        return orthogonalise(matrices, self.newton_schulz_steps, dtype).reshape(x.shape).to(x.dtype)
 
-    def _size(self, p: Tensor, role: str) -> float:
+    def _scale_factor(self, p: Tensor, role: str) -> float:
         rows, columns = p.shape[-2:]
         outputs, inputs = (
             (columns, rows) if role == "expert" else (rows, columns)

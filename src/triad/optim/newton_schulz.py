@@ -9,7 +9,7 @@ A, B, C = 3.4445, -4.7750, 2.0315  # steepest at 0, so that small singular value
 Dtype = Literal["auto", "fp32", "bf16"]
 
 
-def orthogonal(x_SMN: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+def orthogonalise(x_SMN: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
     """Bring all singular values of each matrix near 1, to between 0.7 and 1.2.
 
         X_0 = G / |G|,   X_k = a X + (b A + c A^2) X,   A = X X^T
@@ -23,18 +23,18 @@ def orthogonal(x_SMN: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
     x_SMN = (x_SMN.mT if tall else x_SMN).to(dtype)
     x_SMN = x_SMN / x_SMN.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     small = dtype != torch.bfloat16 and 2 * x_SMN.shape[-1] > 3 * x_SMN.shape[-2]
-    x_SMN = (_by_squares if small else _directly)(x_SMN, steps)
+    x_SMN = (_iterate_squares if small else _iterate)(x_SMN, steps)
     return x_SMN.mT if tall else x_SMN
 
 
-def _directly(x_SMN: Tensor, steps: int) -> Tensor:
+def _iterate(x_SMN: Tensor, steps: int) -> Tensor:
     for _ in range(steps):
         a_SMM = x_SMN @ x_SMN.mT
         x_SMN = torch.baddbmm(x_SMN, torch.baddbmm(a_SMM, a_SMM, a_SMM, beta=B, alpha=C), x_SMN, beta=A)
     return x_SMN
 
 
-def _by_squares(x_SMN: Tensor, steps: int) -> Tensor:
+def _iterate_squares(x_SMN: Tensor, steps: int) -> Tensor:
     a_SMM, product_SMM = x_SMN @ x_SMN.mT, None
     for step in range(steps):
         y_SMM = torch.baddbmm(a_SMM, a_SMM, a_SMM, beta=B, alpha=C)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from triad.layers.parameters import declared, fans, plain_name
+from triad.layers.parameters import fans, plain_name, read_declarations
 from triad.optim.initialise import standard_deviation
 
 
@@ -48,14 +48,14 @@ class MuP:
     def fit(self, model: nn.Module, make: Callable) -> None:
         """Compare a model with that of the base width, which `make(width=)` makes; both may lack storage."""
         base = make(width=self.base_width)
-        for name, said in declared(model).items():
+        for name, said in read_declarations(model).items():
             small, large = base.get_parameter(name).shape, model.get_parameter(name).shape
             inner = said.role not in ("vector", "embedding", "state")
-            wanted, self.rates[name] = scaled(said.role, small, large) if inner else (1.0, 1.0)
+            wanted, self.rates[name] = width_factors(said.role, small, large) if inner else (1.0, 1.0)
             self.scales[name] = 1.0
             if isinstance(said.start, str) and (own := standard_deviation(model, said, large)):
                 self.scales[name] = wanted * standard_deviation(model, said, small) / own
-        for name, factor in scores(base, model).items():
+        for name, factor in score_factors(base, model).items():
             self.scales[name] *= factor
             self.rates[name] *= factor
 
@@ -68,14 +68,14 @@ class MuP:
         return self.rates[plain_name(name)]
 
 
-def scaled(role: str, small: tuple[int, ...], large: tuple[int, ...]) -> tuple[float, float]:
+def width_factors(role: str, small: tuple[int, ...], large: tuple[int, ...]) -> tuple[float, float]:
     """Of a parameter whose shape grows: standard deviation and learning rate, over those of the base."""
     (small_in, small_out), (large_in, large_out) = fans(role, small), fans(role, large)
     grows = large_in / small_in
     return (grows**-0.5 if large_out != small_out else 1 / grows), 1 / grows
 
 
-def scores(base: nn.Module, model: nn.Module) -> dict[str, float]:
+def score_factors(base: nn.Module, model: nn.Module) -> dict[str, float]:
     """What makes q^T k / sqrt(H) fall as q^T k / H does, by the parameters it goes to."""
     found = {}
     for name, layer in model.named_modules():

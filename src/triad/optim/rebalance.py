@@ -15,10 +15,10 @@ class Rebalance:
         self.routers = [layer.router for layer in model.modules() if hasattr(layer, "router")]
         self.asked = any(hasattr(router, "rebalance") for router in self.routers)
 
-    def __call__(self, load_LE: Tensor, total: Callable[[Tensor], Tensor]) -> None:
+    def __call__(self, load_LE: Tensor, all_reduce: Callable[[Tensor], Tensor]) -> None:
         """This process's load of each layer; `total` sums it over all processes of the step."""
         if not self.asked:
             return
-        for router, load_E in zip(self.routers, total(load_LE), strict=True):
+        for router, load_E in zip(self.routers, all_reduce(load_LE), strict=True):
             if hasattr(router, "rebalance") and not any(buffer.is_meta for buffer in router.buffers()):
                 router.rebalance(load_E)

@@ -27,11 +27,11 @@ class L1:
     uses = ("gradients",)
 
     def __init__(self, strength: float, roles: list[str]) -> None:
-        self.strength, self.roles = check(strength), known(roles)
+        self.strength, self.roles = check_strength(strength), check_roles(roles)
 
     def __call__(self, gradient: Gradient, roles: dict[str, Role]) -> Tensor | None:
-        weights = chosen(gradient, roles, self.roles)
-        add(gradient, weights, torch._foreach_sign, self.strength)
+        weights = select_weights(gradient, roles, self.roles)
+        add_derivative(gradient, weights, torch._foreach_sign, self.strength)
         return self.strength * gradient.sum(weights, lambda w: torch.linalg.vector_norm(w, 1))
 
 
@@ -45,32 +45,36 @@ class L2:
     needs = {"optimizer.weight_decay": (0, None)}  # both shrink weights
 
     def __init__(self, strength: float, roles: list[str]) -> None:
-        self.strength, self.roles = check(strength), known(roles)
+        self.strength, self.roles = check_strength(strength), check_roles(roles)
 
     def __call__(self, gradient: Gradient, roles: dict[str, Role]) -> Tensor | None:
-        weights = chosen(gradient, roles, self.roles)
-        add(gradient, weights, list, self.strength)
+        weights = select_weights(gradient, roles, self.roles)
+        add_derivative(gradient, weights, list, self.strength)
         return self.strength / 2 * gradient.sum(weights, lambda w: torch.linalg.vector_norm(w).square())
 
 
-def chosen(gradient: Gradient, roles: dict[str, Role], wanted: set[str]) -> dict[str, Tensor]:
+def select_weights(gradient: Gradient, roles: dict[str, Role], wanted: set[str]) -> dict[str, Tensor]:
     """The weights of some roles that have a gradient."""
     return {name: p.detach() for name, p in gradient.parameters.items() if roles[name] in wanted}
 
 
-def add(gradient: Gradient, weights: dict[str, Tensor], derivative: Callable, strength: float) -> None:
+def add_derivative(
+    gradient: Gradient, weights: dict[str, Tensor], derivative: Callable, strength: float
+) -> None:
     """g <- g + strength x derivative(w), on what is here of each."""
     if weights:
-        torch._foreach_add_(gradient.local(weights), derivative(gradient.held(weights)), alpha=strength)
+        torch._foreach_add_(
+            gradient.local(weights), derivative(gradient.local_tensors(weights)), alpha=strength
+        )
 
 
-def check(strength: float) -> float:
+def check_strength(strength: float) -> float:
     if not strength >= 0:
         raise ValueError(f"regularizer.strength={strength}: at least 0")
     return strength
 
 
-def known(roles: list[str]) -> set[str]:
+def check_roles(roles: list[str]) -> set[str]:
     if strange := [role for role in roles if role not in ROLES]:
         raise ValueError(f"regularizer.roles has {strange[0]}: use {', '.join(ROLES)}")
     return set(roles)

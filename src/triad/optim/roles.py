@@ -4,14 +4,14 @@ from collections.abc import Callable, Collection
 
 from torch import nn
 
-from triad.layers.parameters import Role, declared
+from triad.layers.parameters import Role, read_declarations
 
 DECAYING = ("matrix", "embedding", "head", "router", "expert", "convolution")
 
 
 def roles(model: nn.Module) -> dict[str, Role]:
     """The role of every parameter, by name, in the order of `named_parameters`."""
-    return {name: said.role for name, said in declared(model).items()}
+    return {name: said.role for name, said in read_declarations(model).items()}
 
 
 def decay_groups(

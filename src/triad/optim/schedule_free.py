@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from triad.optim.sharded import evaluated, gradients, in_range, locals_of, moving
+from triad.optim.sharded import check_decay_rate, evaluate, local_gradients, local_tensors, select_parameters
 
 
 class ScheduleFree(Optimizer):
@@ -18,7 +18,7 @@ class ScheduleFree(Optimizer):
         x_{t+1} = (1 - c) x_t + c z_{t+1},   c = r_t^2 / sum_{i <= t} r_i^2
                                                     Defazio et al. 2024, arXiv:2405.15682, algorithm 1
 
-    The model's weights are y; x follows from y and z, see `averaged`. To be used with scheduler=constant,
+    The model's weights are y; x follows from y and z, see `average`. To be used with scheduler=constant,
     whose warm-up is the paper's.
     """
 
@@ -31,9 +31,9 @@ class ScheduleFree(Optimizer):
         if not 0 < betas[0] < 1:
             raise ValueError(f"optimizer.betas={betas}: the first is above 0 and below 1")
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        self.betas, self.eps = (betas[0], in_range("betas", betas[1])), eps
+        self.betas, self.eps = (betas[0], check_decay_rate("betas", betas[1])), eps
 
-    def averaged(self, p: Tensor) -> Tensor:
+    def average(self, p: Tensor) -> Tensor:
         """x of a parameter, whole or sharded as it is."""
         z = self.state.get(p, {}).get("fast")
         return p.detach().clone() if z is None else torch.lerp(z, p.detach(), 1 / self.betas[0])
@@ -41,9 +41,9 @@ class ScheduleFree(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient."""
-        loss = evaluated(closure)
+        loss = evaluate(closure)
         for group in self.param_groups:
-            if parameters := moving(group):
+            if parameters := select_parameters(group):
                 self._update(parameters, group["lr"], group["weight_decay"])
         return loss
 
@@ -53,8 +53,8 @@ class ScheduleFree(Optimizer):
             if "step" not in self.state[p]:
                 self.state[p] |= self._start(p)
         rates, shares = zip(*(self._weigh(self.state[p], lr) for p in parameters), strict=True)
-        y, found = locals_of(parameters), gradients(parameters)
-        z, v = (locals_of(self.state[p][key] for p in parameters) for key in ("fast", "square"))
+        y, found = local_tensors(parameters), local_gradients(parameters)
+        z, v = (local_tensors(self.state[p][key] for p in parameters) for key in ("fast", "square"))
         torch._foreach_mul_(v, b2)
         torch._foreach_addcmul_(v, found, found, value=1 - b2)
         below = torch._foreach_sqrt(v)

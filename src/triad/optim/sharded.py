@@ -19,14 +19,14 @@ from torch.distributed.tensor.placement_types import Placement
 Axes = tuple[tuple[DeviceMesh, int], ...]
 
 
-def in_range(name: str, value: float) -> float:
+def check_decay_rate(name: str, value: float) -> float:
     """A decay rate, of an average. Raises ValueError where it is none."""
     if not 0 <= value < 1:
         raise ValueError(f"optimizer.{name}={value}: at least 0 and below 1")
     return value
 
 
-def evaluated(closure: Callable | None) -> Any:
+def evaluate(closure: Callable | None) -> Any:
     """What an optimizer's step was asked to evaluate first: Lightning's closure."""
     if closure is None:
         return None
@@ -34,12 +34,12 @@ def evaluated(closure: Callable | None) -> Any:
         return closure()
 
 
-def moving(group: dict) -> list[Tensor]:
+def select_parameters(group: dict) -> list[Tensor]:
     """The parameters of a group that have a gradient."""
     return [p for p in group["params"] if p.grad is not None]
 
 
-def gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+def local_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
     """What of each gradient is in this process."""
     return [local(p.grad) for p in parameters if p.grad is not None]
 
@@ -49,7 +49,7 @@ def local(x: Tensor) -> Tensor:
     return x.to_local() if isinstance(x, DTensor) else x
 
 
-def locals_of(tensors: Iterable[Tensor]) -> list[Tensor]:
+def local_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:
     """What of each tensor is in this process."""
     return [local(x) for x in tensors]
 
@@ -59,7 +59,7 @@ def matrix_dims(x: Tensor) -> tuple[int, ...]:
     return tuple(range(max(x.ndim - 2, 0), x.ndim))
 
 
-def cut(x: Tensor, dims: Iterable[int]) -> Axes:
+def sharding_axes(x: Tensor, dims: Iterable[int]) -> Axes:
     """The axes of a mesh whose processes hold different stretches of some dimensions."""
     if not isinstance(x, DTensor):
         return ()
@@ -68,7 +68,7 @@ def cut(x: Tensor, dims: Iterable[int]) -> Axes:
     return tuple((x.device_mesh, axis) for axis, place in places if _dim(place) in wanted)
 
 
-def add_up(parts: Sequence[Tensor], over: Sequence[Axes]) -> None:
+def all_reduce(parts: Sequence[Tensor], over: Sequence[Axes]) -> None:
     """Sum each part over its axes, in place: one message for all that share axes and dtype."""
     messages: dict[Any, list[Tensor]] = defaultdict(list)
     for part, axes in zip(parts, over, strict=True):
@@ -86,7 +86,7 @@ def mean_squares(pieces: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tenso
     """The mean square of each matrix or vector of which a piece is here; it broadcasts."""
     dims = [matrix_dims(x) for x in like]
     sums = [piece.square().sum(over, keepdim=True) for piece, over in zip(pieces, dims, strict=True)]
-    add_up(sums, [cut(x, over) for x, over in zip(like, dims, strict=True)])
+    all_reduce(sums, [sharding_axes(x, over) for x, over in zip(like, dims, strict=True)])
     sizes = [prod(x.shape[dim] for dim in over) for x, over in zip(like, dims, strict=True)]
     return list(torch._foreach_div(sums, sizes))
 
@@ -113,11 +113,11 @@ def _zeros(
     if not isinstance(x, DTensor):
         return torch.zeros(shape, dtype=dtype, device=x.device)
     dims = [None if (dim := _dim(place)) is None else moved(dim) for place in x.placements]
-    places = [_along(place, dim) for place, dim in zip(x.placements, dims, strict=True)]
+    places = [_move_placement(place, dim) for place, dim in zip(x.placements, dims, strict=True)]
     return distributed_zeros(*shape, dtype=dtype, device_mesh=x.device_mesh, placements=places)
 
 
-def alike(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
+def group_by_layout(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
     """Parameters of one shape, dtype and layout together, to be stacked."""
     found: dict[Any, list[Tensor]] = defaultdict(list)
     for p in parameters:
@@ -126,46 +126,48 @@ def alike(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
     return list(found.values())
 
 
-def whole(pieces: Sequence[Tensor], like: Tensor) -> Tensor:
+def to_full_matrices(pieces: Sequence[Tensor], like: Tensor) -> Tensor:
     """Stack tensors laid out like one, each whole in one process: this one's share, K x ... x M x N.
 
     `pieces` are what this process holds of each. Processes that hold slices, or copies, of the same matrices
-    share these out among themselves, so that nothing is computed twice; `apart` is the way back. Whole
+    share these out among themselves, so that nothing is computed twice; `to_shards` is the inverse. Whole
     experts stay where they are.
     """
     stacked = torch.stack(list(pieces))
     if not isinstance(like, DTensor):
         return stacked
-    laid_out = _stacked(stacked, len(pieces), like, _behind(like))
-    return laid_out.redistribute(placements=_owners(like)).to_local()
+    laid_out = _stack_local(stacked, len(pieces), like, _shift_placements(like))
+    return laid_out.redistribute(placements=_assign_owners(like)).to_local()
 
 
-def apart(shared: Tensor, like: Tensor, count: int) -> list[Tensor]:
-    """What this process holds of each of `count` matrices, out of a stack as `whole` gave it."""
+def to_shards(shared: Tensor, like: Tensor, count: int) -> list[Tensor]:
+    """What this process holds of each of `count` matrices, out of a stack that `to_full_matrices` made."""
     if isinstance(like, DTensor):
-        owned = _stacked(shared, count, like, _owners(like))
-        shared = owned.redistribute(placements=_behind(like)).to_local()
+        owned = _stack_local(shared, count, like, _assign_owners(like))
+        shared = owned.redistribute(placements=_shift_placements(like)).to_local()
     return list(shared.unbind(0))
 
 
-def _stacked(share: Tensor, count: int, like: DTensor, places: list[Placement]) -> DTensor:
+def _stack_local(share: Tensor, count: int, like: DTensor, places: list[Placement]) -> DTensor:
     shape = torch.Size((count, *like.shape))
     stride = tuple(torch.empty(shape, device="meta").stride())
     return DTensor.from_local(share.contiguous(), like.device_mesh, places, shape=shape, stride=stride)
 
 
-def _behind(x: DTensor) -> list[Placement]:
+def _shift_placements(x: DTensor) -> list[Placement]:
     """A tensor's layout with the stack's dimension before its own."""
-    return [_along(place, None if (dim := _dim(place)) is None else dim + 1) for place in x.placements]
+    return [
+        _move_placement(place, None if (dim := _dim(place)) is None else dim + 1) for place in x.placements
+    ]
 
 
-def _owners(x: DTensor) -> list[Placement]:
+def _assign_owners(x: DTensor) -> list[Placement]:
     """Whole matrices dealt out: experts stay apart, all else is cut along the stack."""
     dims = [_dim(place) for place in x.placements]
     return [Shard(0 if dim is None or dim >= x.ndim - 2 else dim + 1) for dim in dims]
 
 
-def _along(place: Any, dim: int | None) -> Placement:
+def _move_placement(place: Any, dim: int | None) -> Placement:
     """A placement along another dimension, or none.
 
     A dimension that tensor parallelism cuts and FSDP cuts again has its stretches in an order of torch's own,

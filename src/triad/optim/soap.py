@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from triad.optim.auxiliary_adamw import Beside, of_matrices, split
+from triad.optim.auxiliary_adamw import AuxiliaryAdamW, matrix_groups, split_by_role
 from triad.optim.sharded import (
-    alike,
-    apart,
-    evaluated,
-    gradients,
-    in_range,
-    locals_of,
-    moving,
-    whole,
+    check_decay_rate,
+    evaluate,
+    group_by_layout,
+    local_gradients,
+    local_tensors,
+    select_parameters,
+    to_full_matrices,
+    to_shards,
     zeros_square,
 )
 
@@ -35,7 +35,7 @@ class SOAP(Optimizer):
     As in the authors' code, M and V are corrected for their bias, the first step only finds bases
     (eigenvectors) and a side above `largest` is not turned. Each expert is a matrix of its own. Embeddings,
     head, vectors and routers are AdamW's, with the rates of optimizer=muon. Bases are fp32 at least. Of
-    sharded matrices each is one process's work, and all state is sharded. Deviates: see `_definite`.
+    sharded matrices each is one process's work, and all state is sharded. Deviates: see `_make_definite`.
     """
 
     def __init__(
@@ -54,19 +54,22 @@ class SOAP(Optimizer):
     ) -> None:
         if frequency < 1:
             raise ValueError(f"optimizer.frequency={frequency}: at least 1 step")
-        super().__init__(split(params), {"lr": lr, "weight_decay": weight_decay})
-        self.betas, self.basis_beta = (in_range("betas", betas[0]), in_range("betas", betas[1])), basis_beta
+        super().__init__(split_by_role(params), {"lr": lr, "weight_decay": weight_decay})
+        self.betas, self.basis_beta = (
+            (check_decay_rate("betas", betas[0]), check_decay_rate("betas", betas[1])),
+            basis_beta,
+        )
         self.eps, self.frequency, self.largest = eps, frequency, largest
-        self.beside = Beside(self, adam_lr, betas, eps, {"embedding": embedding_lr, "head": head_lr})
+        self.adamw = AuxiliaryAdamW(self, adam_lr, betas, eps, {"embedding": embedding_lr, "head": head_lr})
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient."""
-        loss = evaluated(closure)
-        for group in of_matrices(self):
-            for matrices in alike(moving(group)):
+        loss = evaluate(closure)
+        for group in matrix_groups(self):
+            for matrices in group_by_layout(select_parameters(group)):
                 self._update(matrices, group)
-        self.beside.step()
+        self.adamw.step()
         return loss
 
     def _update(self, matrices: list[Tensor], group: dict) -> None:
@@ -77,39 +80,39 @@ class SOAP(Optimizer):
                 self.state[p] |= self._start(p, sides)
             self.state[p]["step"] += 1
         count = int(self.state[first]["step"]) - 1  # updates, this one included
-        g_KEMN = whole(gradients(matrices), first)
+        g_KEMN = to_full_matrices(local_gradients(matrices), first)
         g_KEMN = g_KEMN.to(torch.promote_types(g_KEMN.dtype, torch.float32))
-        bases = {side: self._get(f"{side}_basis", matrices) for side in sides}
+        bases = {side: self._gather(f"{side}_basis", matrices) for side in sides}
         if count:
             update_KEMN = self._adam(g_KEMN, bases, matrices, count)
-            weights = locals_of(matrices)
+            weights = local_tensors(matrices)
             torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-            steps = apart(update_KEMN.to(first.dtype), first, len(matrices))
+            steps = to_shards(update_KEMN.to(first.dtype), first, len(matrices))
             torch._foreach_add_(weights, steps, alpha=-group["lr"])
         for side in sides:
-            square = self._get(side, matrices)
+            square = self._gather(side, matrices)
             square = square.lerp(
                 g_KEMN @ g_KEMN.mT if side == "left" else g_KEMN.mT @ g_KEMN, 1 - self.basis_beta
             )
-            self._put(side, square, matrices)
+            self._scatter(side, square, matrices)
             if count % self.frequency == 0:
-                square = _definite(square)
+                square = _make_definite(square)
                 if count:  # one step of power iteration
                     basis = torch.linalg.qr(square @ bases[side]).Q
                 else:
                     basis = torch.linalg.eigh(square).eigenvectors
-                self._put(f"{side}_basis", basis, matrices)
+                self._scatter(f"{side}_basis", basis, matrices)
 
     def _adam(self, g_KEMN: Tensor, bases: dict[str, Tensor], matrices: list[Tensor], count: int) -> Tensor:
         """Adam's update in the bases, turned back."""
         b1, b2 = self.betas
-        average = self._get("average", matrices).lerp_(g_KEMN, 1 - b1)
-        square = self._get("square", matrices).lerp_(_turned(g_KEMN, bases).square(), 1 - b2)
-        self._put("average", average, matrices)
-        self._put("square", square, matrices)
+        average = self._gather("average", matrices).lerp_(g_KEMN, 1 - b1)
+        square = self._gather("square", matrices).lerp_(_rotate(g_KEMN, bases).square(), 1 - b2)
+        self._scatter("average", average, matrices)
+        self._scatter("square", square, matrices)
         below = (square / (1 - b2**count)).sqrt_().add_(self.eps)
-        update = _turned(average, bases) / (1 - b1**count) / below
-        return _turned(update, {side: basis.mT for side, basis in bases.items()})
+        update = _rotate(average, bases) / (1 - b1**count) / below
+        return _rotate(update, {side: basis.mT for side, basis in bases.items()})
 
     def _start(self, p: Tensor, sides: list[str]) -> dict[str, Tensor]:
         dtype = torch.promote_types(p.dtype, torch.float32)
@@ -122,17 +125,17 @@ class SOAP(Optimizer):
             "square": torch.zeros_like(p),
         } | squares
 
-    def _get(self, key: str, matrices: list[Tensor]) -> Tensor:
+    def _gather(self, key: str, matrices: list[Tensor]) -> Tensor:
         kept = [self.state[p][key] for p in matrices]
-        found = whole(locals_of(kept), kept[0])
+        found = to_full_matrices(local_tensors(kept), kept[0])
         return found.to(torch.promote_types(found.dtype, torch.float32))
 
-    def _put(self, key: str, found: Tensor, matrices: list[Tensor]) -> None:
+    def _scatter(self, key: str, found: Tensor, matrices: list[Tensor]) -> None:
         kept = [self.state[p][key] for p in matrices]
-        torch._foreach_copy_(locals_of(kept), apart(found.to(kept[0].dtype), kept[0], len(kept)))
+        torch._foreach_copy_(local_tensors(kept), to_shards(found.to(kept[0].dtype), kept[0], len(kept)))
 
 
-def _definite(square_KEMM: Tensor) -> Tensor:
+def _make_definite(square_KEMM: Tensor) -> Tensor:
     """With an order among directions without a gradient yet: else rounding, so the layout, would choose."""
     size = square_KEMM.shape[-1]
     order = torch.arange(1, size + 1, device=square_KEMM.device, dtype=square_KEMM.dtype) / size
@@ -140,7 +143,7 @@ def _definite(square_KEMM: Tensor) -> Tensor:
     return square_KEMM + torch.diag_embed(ORDER * mean * order)
 
 
-def _turned(x_KEMN: Tensor, bases: dict[str, Tensor]) -> Tensor:
+def _rotate(x_KEMN: Tensor, bases: dict[str, Tensor]) -> Tensor:
     """Q_L' X Q_R."""
     if "left" in bases:
         x_KEMN = bases["left"].mT @ x_KEMN

@@ -15,14 +15,14 @@ class Update:
     """Add the penalty's gradient, find the norm, clip: in this order, once a step, in every layout.
 
     `regularizer` and `clip` are of conf/regularizer and conf/clip; `decay` names the roles whose weights
-    decay; `parametrisation` scales initial weights and learning rates. `watchers` are shown the gradient and
+    decay; `parametrisation` scales initial weights and learning rates. `hooks` are shown the gradient and
     its norm when both are whole and nothing has been clipped yet.
     """
 
     def __init__(self, regularizer: Callable, clip: Any, parametrisation: Any, decay: list[str]) -> None:
         self.regularizer, self.clip, self.parametrisation = regularizer, clip, parametrisation
         self.decay = decay
-        self.watchers: list[Callable[[Gradient, Tensor], None]] = []
+        self.hooks: list[Callable[[Gradient, Tensor], None]] = []
         self.roles: dict[str, Role] | None = None  # until the first gradient
         self.penalty: Tensor | None = None  # of the last step, if there is any
 
@@ -33,7 +33,7 @@ class Update:
             self.roles = roles(gradient.model)
         self.penalty = self.regularizer(gradient, self.roles)
         norm = gradient.norm()
-        for watch in self.watchers:
+        for watch in self.hooks:
             watch(gradient, norm)
         self.clip(gradient, norm, self.roles)
         return norm

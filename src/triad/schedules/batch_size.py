@@ -20,7 +20,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Literal
 
-from triad.schedules.learning_rate import length
+from triad.schedules.learning_rate import to_steps
 
 POWERS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 
@@ -169,7 +169,7 @@ def ramp(
     return Rule(tuple(stages), unit, coupling, reference or size)
 
 
-def coupled(
+def couple_to_batch(
     schedule: Callable[[int], float], rule: Rule, batch_rows: Callable[[int], int]
 ) -> Callable[[int], float]:
     """A schedule of the learning rate that follows the size of the batch, as the rule asks."""
@@ -183,7 +183,7 @@ def coupled(
 def _begin(given: float, steps: int, unit: str, key: str) -> int:
     if unit == "rows" and given < 1:
         raise ValueError(f"batch.{key}={given} with batch.unit=rows: give a number of rows, at least 1")
-    return int(given) if unit == "rows" else length(given, steps)
+    return int(given) if unit == "rows" else to_steps(given, steps)
 
 
 fixed.sizes = "one"

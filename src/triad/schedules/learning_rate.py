@@ -25,7 +25,7 @@ def constant(step: int, steps: int, warmup: float) -> float:
 
 def linear(step: int, steps: int, warmup: float, final: float) -> float:
     """Warm up, then fall on a straight line from 1 to `final` (Devlin et al. 2018, appendix A.2)."""
-    return _warm(step, warmup, steps) * (1 - (1 - final) * _progress(step, length(warmup, steps), steps))
+    return _warm(step, warmup, steps) * (1 - (1 - final) * _progress(step, to_steps(warmup, steps), steps))
 
 
 def cosine(step: int, steps: int, warmup: float, final: float) -> float:
@@ -33,7 +33,7 @@ def cosine(step: int, steps: int, warmup: float, final: float) -> float:
 
     final + (1 - final) (1 + cos(pi t)) / 2,  t = progress      Loshchilov & Hutter 2017, eq. 5
     """
-    t = _progress(step, length(warmup, steps), steps)
+    t = _progress(step, to_steps(warmup, steps), steps)
     return _warm(step, warmup, steps) * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * t)))
 
 
@@ -45,7 +45,7 @@ def inverse_sqrt(step: int, steps: int, warmup: float) -> float:
     Deviates: scaled to peak at 1, so the peak rate is the optimizer's `lr`. The paper's own rate is that with
     lr = width^-1/2 warmup^-1/2.
     """
-    n, warmup = step + 1, max(length(warmup, steps), 1)
+    n, warmup = step + 1, max(to_steps(warmup, steps), 1)
     return min(math.sqrt(warmup / n), n / warmup)
 
 
@@ -54,7 +54,7 @@ def polynomial(step: int, steps: int, warmup: float, power: float, final: float)
 
     final + (1 - final) (1 - t)^power,  t = progress      Chen et al. 2016, arXiv:1606.00915, section 4.1
     """
-    t = _progress(step, length(warmup, steps), steps)
+    t = _progress(step, to_steps(warmup, steps), steps)
     return _warm(step, warmup, steps) * (final + (1 - final) * (1 - t) ** power)
 
 
@@ -89,7 +89,7 @@ def one_cycle(
     Smith & Topin 2017, arXiv:1708.07120, section 3; Smith 2018, arXiv:1803.09820, section 4.3. With
     shape=cosine these are the rates of torch's OneCycleLR. Deviates: the optimizer's momentum stays.
     """
-    peak = max(length(warmup, steps), 1) - 1
+    peak = max(to_steps(warmup, steps), 1) - 1
     if step < peak:
         return 1 - (1 - start) * SHAPES[shape](step / peak)
     return final + (1 - final) * SHAPES[shape](_progress(step, peak, steps))
@@ -104,20 +104,20 @@ def cyclic(step: int, steps: int, warmup: float, period: float, low: float, fade
     triangular policy, fade=0.5 triangular2. `period`, his 2 stepsize, is a number of steps, or below 1 a
     fraction of the run.
     """
-    cycle, k = length(period, steps), step - length(warmup, steps)
+    cycle, k = to_steps(period, steps), step - to_steps(warmup, steps)
     if k < 0:
         return low * _warm(step, warmup, steps)
     c = k // cycle
     return low + (1 - low) * max(0.0, 1 - abs(2 * k / cycle - 2 * c - 1)) * fade**c
 
 
-def length(part: float, steps: int) -> int:
+def to_steps(part: float, steps: int) -> int:
     """A number of steps, or below 1 a fraction of the run, in steps."""
     return round(part * steps) if part < 1 else int(part)
 
 
 def _warm(step: int, warmup: float, steps: int) -> float:
-    return min(1.0, (step + 1) / max(length(warmup, steps), 1))
+    return min(1.0, (step + 1) / max(to_steps(warmup, steps), 1))
 
 
 def _progress(step: int, start: int, steps: int) -> float:

@@ -42,7 +42,7 @@ class Plateau(Callback):
         return constant(step, self.steps, self.warmup) * self.rate.param_groups[0]["lr"]
 
     def setup(self, trainer: Trainer, training: Any, stage: str) -> None:
-        if training.better(self.monitor) == "higher":
+        if training.direction(self.monitor) == "higher":
             self.watch.mode, self.watch.best = "max", -torch.inf
 
     def on_validation_end(self, trainer: Trainer, task: Any) -> None:

@@ -3,7 +3,7 @@
 from triad.config.processes import data_ranks
 from triad.config.refusals import Impossible
 from triad.schedules import batch_size
-from triad.schedules.learning_rate import length
+from triad.schedules.learning_rate import to_steps
 
 
 def batch_rule(config: dict) -> batch_size.Rule | None:
@@ -26,7 +26,7 @@ def has_size(config: dict, name: str) -> bool:
     return config["batch"]["_target_"] == f"{batch_size.__name__}.{name}"
 
 
-def outgrown(config: dict) -> bool:
+def ends_before_last_size(config: dict) -> bool:
     """Whether a batch is to change behind the end of the run."""
     rule, steps = batch_rule(config), config["trainer"]["max_steps"]
     return rule is not None and len(rule.sizes) > 1 and steps > 0 and not rule.reaches(steps)
@@ -34,7 +34,7 @@ def outgrown(config: dict) -> bool:
 
 def steps_of(config: dict, key: str) -> int:
     """A time of the schedule in steps: given as such, or below 1 as a fraction of the run."""
-    return length(config["scheduler"].get(key, 0), config["trainer"]["max_steps"])
+    return to_steps(config["scheduler"].get(key, 0), config["trainer"]["max_steps"])
 
 
 def overlap(config: dict) -> int:
@@ -97,7 +97,7 @@ TABLE = [
     Impossible(
         "a batch that grows behind the end of the run",
         "batch=staged batch.then=[[2000,16]]",
-        outgrown,
+        ends_before_last_size,
         "batch: {last_size} rows are not reached within trainer.max_steps={trainer[max_steps]}: make the run "
         "longer, or let them begin earlier (batch.over of a ramp, batch.then of stages)",
     ),

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh
 
-from triad.strategies.torch_private import gathered, reduced, scattered
+from triad.strategies.torch_private import all_gather, all_reduce, reduce_scatter
 
 
 class Border:
@@ -33,51 +33,51 @@ class Border:
         """All the layer's input; its gradient is the sum over slices (x_BTD over time, else x_...D)."""
         if self.cuts_time:
             return _map(x, self.gather, self.scatter)
-        return _map(x, _itself, self.add)
+        return _map(x, _identity, self.all_reduce_sum)
 
     def leave(self, y: Tensor) -> Tensor:
         """The sum of what the slices of a layer give; its gradient is the same for each."""
         if self.cuts_time:
             return _map(y, self.scatter, self.gather)
-        return _map(y, self.add, _itself)
+        return _map(y, self.all_reduce_sum, _identity)
 
     def join(self, x_BTD: Tensor) -> Tensor:
         """All of time, for a layer that every process computes alike: backward keeps the own stretch."""
-        return _map(x_BTD, self.gather, self.stretch) if self.cuts_time else x_BTD
+        return _map(x_BTD, self.gather, self.own_slice) if self.cuts_time else x_BTD
 
-    def part(self, y_BTD: Tensor) -> Tensor:
+    def own_part(self, y_BTD: Tensor) -> Tensor:
         """The own stretch of what every process has computed alike."""
-        return _map(y_BTD, self.stretch, self.gather) if self.cuts_time else y_BTD
+        return _map(y_BTD, self.own_slice, self.gather) if self.cuts_time else y_BTD
 
     @property
     def cuts_time(self) -> bool:
         """Whether activations between split layers are stretches of time just now."""
         return self.over_time and torch.is_grad_enabled()
 
-    def first(self, whole: int) -> int:
+    def first_row(self, whole: int) -> int:
         """Where this process's slice of so many rows starts, in sizes of torch.chunk."""
-        return self.rank * self.most(whole)
+        return self.rank * self.rows_per_slice(whole)
 
-    def most(self, whole: int) -> int:
+    def rows_per_slice(self, whole: int) -> int:
         """The rows of every slice but the last, which may be smaller."""
         return -(-whole // self.size)
 
-    def add(self, x: Tensor) -> Tensor:
-        return reduced(x, "sum", self.group)
+    def all_reduce_sum(self, x: Tensor) -> Tensor:
+        return all_reduce(x, "sum", self.group)
 
-    def largest(self, x: Tensor) -> Tensor:
-        return reduced(x, "max", self.group)
+    def all_reduce_max(self, x: Tensor) -> Tensor:
+        return all_reduce(x, "max", self.group)
 
     def gather(self, x_BTD: Tensor) -> Tensor:
-        return torch.cat(gathered(x_BTD, self.size, self.group).chunk(self.size), dim=1)
+        return torch.cat(all_gather(x_BTD, self.size, self.group).chunk(self.size), dim=1)
 
     def scatter(self, x_BTD: Tensor) -> Tensor:
-        return scattered(torch.cat(self._stretches(x_BTD)), self.size, self.group)
+        return reduce_scatter(torch.cat(self._time_slices(x_BTD)), self.size, self.group)
 
-    def stretch(self, x_BTD: Tensor) -> Tensor:
-        return self._stretches(x_BTD)[self.rank].contiguous()
+    def own_slice(self, x_BTD: Tensor) -> Tensor:
+        return self._time_slices(x_BTD)[self.rank].contiguous()
 
-    def _stretches(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
+    def _time_slices(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
         if x_BTD.shape[1] % self.size:
             raise ValueError(
                 f"strategy.sequence_parallel: {x_BTD.shape[1]} tokens do not divide over"
@@ -104,5 +104,5 @@ def _map(x: Tensor, there: Callable, back: Callable) -> Tensor:
     return _LinearMap.apply(x, there, back)
 
 
-def _itself(x: Tensor) -> Tensor:
+def _identity(x: Tensor) -> Tensor:
     return x.view_as(x)

@@ -46,7 +46,7 @@ def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
     """Make every layer that looks along time see the whole of it, while `on` says that it is split.
 
     What is replaced: a `kernel` of attention (and a `key_shift` before it), `tables` of positions, the
-    forward of what `takes_offset` or has a `router`, and the router's `whole_sequence`. Raises ValueError for
+    forward of what `takes_offset` or has a `router`, and the router's `sequence_means`. Raises ValueError for
     a layer that does not say that time may be split.
     """
     zigzag = Zigzag(mesh)
@@ -55,17 +55,17 @@ def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
         layer: Any = module
         if getattr(layer, "key_shift", None) is not None:
             # behind the gathering: the token before may be with another process
-            layer.kernel, layer.key_shift = partial(_shifted, layer.key_shift, layer.kernel), None
+            layer.kernel, layer.key_shift = partial(_attend_shifted, layer.key_shift, layer.kernel), None
         if hasattr(layer, "kernel"):
             layer.kernel = partial(_attend, zigzag, layer.kernel)
         elif hasattr(layer, "tables"):
-            layer.tables = partial(_tables, zigzag, layer.tables)
+            layer.tables = partial(_make_tables, zigzag, layer.tables)
         elif hasattr(layer, "takes_offset"):
-            layer.forward = partial(_placed, zigzag, layer.forward)
+            layer.forward = partial(_add_positions, zigzag, layer.forward)
         elif hasattr(layer, "router"):
-            if hasattr(layer.router, "whole_sequence"):
-                layer.router.whole_sequence = partial(_whole_sequence, zigzag)
-            layer.forward = partial(_part_of_routing, zigzag, layer.forward)
+            if hasattr(layer.router, "sequence_means"):
+                layer.router.sequence_means = partial(_sequence_means, zigzag)
+            layer.forward = partial(_scale_routing, zigzag, layer.forward)
     return zigzag
 
 
@@ -82,7 +82,7 @@ def _attend(
     if not zigzag.on:
         return kernel(q_BNTH, k_BKTH, v_BKTH, dropout, mask)
     # side by side, in one message: those of latent attention differ in size
-    both_BKSH = _whole(zigzag, torch.cat((k_BKTH, v_BKTH), -1))
+    both_BKSH = _gather_sequence(zigzag, torch.cat((k_BKTH, v_BKTH), -1))
     k_BKSH, v_BKSH = both_BKSH.split((k_BKTH.shape[-1], v_BKTH.shape[-1]), -1)
     chunks = q_BNTH.chunk(2, dim=2)
     length = chunks[0].shape[2]
@@ -94,18 +94,18 @@ def _attend(
     return torch.cat(parts, dim=2)
 
 
-def _shifted(shift: Callable, kernel: Callable, q_BNTH: Tensor, k_BKSH: Tensor, *rest: Any) -> Tensor:
+def _attend_shifted(shift: Callable, kernel: Callable, q_BNTH: Tensor, k_BKSH: Tensor, *rest: Any) -> Tensor:
     return kernel(q_BNTH, shift(k_BKSH), *rest)
 
 
-def _whole(zigzag: Zigzag, kv_BKTH: Tensor) -> Tensor:
+def _gather_sequence(zigzag: Zigzag, kv_BKTH: Tensor) -> Tensor:
     """Keys and values of the whole sequence, in order: those of the first half from rank 0 up, then down."""
     gathered = _Gather.apply(kv_BKTH, zigzag.group)  # C first
     up, down = gathered.chunk(2, dim=-2)
     return torch.cat((up, down.flip(0))).movedim(0, -3).flatten(-3, -2)
 
 
-def _tables(
+def _make_tables(
     zigzag: Zigzag, tables: Callable, offset: int, length: int, like: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The angles of the positions that are here."""
@@ -115,7 +115,7 @@ def _tables(
     return torch.cat(cos), torch.cat(sin)
 
 
-def _placed(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int = 0) -> Tensor:
+def _add_positions(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int = 0) -> Tensor:
     """What a layer gives to the positions that are here."""
     if not zigzag.on:
         return forward(x_BTD, offset)
@@ -123,7 +123,7 @@ def _placed(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int = 0) -
     return torch.cat([forward(x, start) for x, start in zip(x_BTD.chunk(2, 1), starts, strict=True)], 1)
 
 
-def _part_of_routing(
+def _scale_routing(
     zigzag: Zigzag,
     forward: Callable,
     x_BTD: Tensor,
@@ -143,7 +143,7 @@ def _part_of_routing(
     return y_BTD, routing
 
 
-def _whole_sequence(zigzag: Zigzag, *means: Tensor) -> tuple[Tensor, ...]:
+def _sequence_means(zigzag: Zigzag, *means: Tensor) -> tuple[Tensor, ...]:
     """Means over the time that is here -> means over the sequence, all in one message."""
     if not zigzag.on:
         return means

@@ -48,10 +48,10 @@ class DDP(DDPStrategy):
         """Apply a rule, such as clipping, to the gradient, whole in every process; return its norm before."""
         return rule(Gradient(model))
 
-    def total(self, share: Tensor) -> Tensor:
+    def all_reduce(self, share: Tensor) -> Tensor:
         """The sum of all processes' shares."""
         return self.reduce(share.clone(), reduce_op="sum")
 
-    def whole(self, model: nn.Module) -> nn.Module:
+    def full_model(self, model: nn.Module) -> nn.Module:
         """The model, to be called with all tokens of a text."""
         return model

@@ -61,7 +61,7 @@ class DeepSpeed(DDPStrategy):
 
     def setup_distributed(self) -> None:
         super().setup_distributed()
-        imported(self.root_device, self.num_processes).init_distributed(
+        import_deepspeed(self.root_device, self.num_processes).init_distributed(
             self._get_process_group_backend(), auto_mpi_discovery=False, verbose=False
         )
 
@@ -73,15 +73,15 @@ class DeepSpeed(DDPStrategy):
         super().setup(trainer)
         task: Any = self.lightning_module
         self.clip_norm = task.update.clip.largest
-        self.groups = zero.groups(task.model, self.optimizers[0])
-        deepspeed = imported(self.root_device, self.num_processes)
+        self.group_numbers = zero.group_numbers(task.model, self.optimizers[0])
+        deepspeed = import_deepspeed(self.root_device, self.num_processes)
         self.engine, optimizer, _, _ = deepspeed.initialize(
             args=Namespace(device_rank=self.root_device.index or 0),
             model=task.model,
             optimizer=self.optimizers[0],
             config=self.settings
             | {"gradient_clipping": self.clip_norm or 0.0}
-            | {"torch_autocast": autocast(str(self.precision_plugin.precision))},
+            | {"torch_autocast": autocast_settings(str(self.precision_plugin.precision))},
             dist_init_required=False,
         )
         self.optimizers = [optimizer]
@@ -123,21 +123,21 @@ class DeepSpeed(DDPStrategy):
         found = import_module("deepspeed.utils").safe_get_full_grad
         return [(name, found(parameter)) for name, parameter in model.named_parameters()]
 
-    def total(self, share: Tensor) -> Tensor:
+    def all_reduce(self, share: Tensor) -> Tensor:
         """The sum of all processes' shares."""
         return self.reduce(share.clone(), reduce_op="sum")
 
-    def whole(self, model: nn.Module) -> nn.Module:
+    def full_model(self, model: nn.Module) -> nn.Module:
         """The model, to be called with all tokens of a text: stage 3 gathers each layer as it is used."""
         return model
 
     def tensors(self, model: nn.Module, optimizer: Any) -> Tensors:
         """What a checkpoint holds."""
-        return zero.tensors(model, optimizer, self.groups)
+        return zero.tensors(model, optimizer, self.group_numbers)
 
-    def loaded(self, model: nn.Module, optimizer: Any) -> None:
+    def synchronise_copies(self, model: nn.Module, optimizer: Any) -> None:
         """Bring all copies of a weight in line when a checkpoint has filled what `tensors` gave."""
-        zero.agree(model, optimizer, self.groups)
+        zero.synchronise_copies(model, optimizer, self.group_numbers)
 
 
 def settings(stage: int, offload_optimizer: bool, offload_parameters: bool) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def settings(stage: int, offload_optimizer: bool, offload_parameters: bool) -> d
     }
 
 
-def autocast(precision: str) -> dict[str, Any]:
+def autocast_settings(precision: str) -> dict[str, Any]:
     """Autocast as torch does it; weights are gathered and gradients summed in fp32."""
     if precision not in ("32-true", "bf16-mixed"):
         raise ValueError(f"precision {precision}: strategy=deepspeed works in fp32 and bf16-mixed")
@@ -164,7 +164,7 @@ def autocast(precision: str) -> dict[str, Any]:
     return {"enabled": mixed, "dtype": "bfloat16", "lower_precision_safe_modules": []}
 
 
-def imported(device: torch.device, processes: int) -> ModuleType:
+def import_deepspeed(device: torch.device, processes: int) -> ModuleType:
     """The package, told what it runs on, and kept from compiling a C++ extension that gloo can do without."""
     if device.type == "cpu":
         os.environ |= {"DS_ACCELERATOR": "cpu", "LOCAL_SIZE": str(processes)}

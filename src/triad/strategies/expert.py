@@ -37,12 +37,12 @@ def split(model: nn.Module, mesh: DeviceMesh) -> None:
                 )
             part = distribute_tensor(weight.data, mesh, [Shard(0)], src_data_rank=None)
             setattr(layer, name, nn.Parameter(part))
-        layer.held = _held_here
-        layer.forward = partial(_travelling, layer.forward, mesh.get_group())
+        layer.to_local = _to_local
+        layer.forward = partial(_run_experts, layer.forward, mesh.get_group())
 
 
 @torch.compiler.disable  # the number of rows that arrive is known only when they are about to
-def _travelling(forward: Callable, group: dist.ProcessGroup, x_RD: Tensor, end_E: Tensor) -> Tensor:
+def _run_experts(forward: Callable, group: dist.ProcessGroup, x_RD: Tensor, end_E: Tensor) -> Tensor:
     """What a layer of experts gives where these live on several processes: the same y_RD.
 
     Every process takes part in every exchange, forward and backward, with or without rows of its own: the
@@ -54,14 +54,14 @@ def _travelling(forward: Callable, group: dist.ProcessGroup, x_RD: Tensor, end_E
     arriving_Pe = arriving_Pe.unflatten(0, (group.size(), -1))
     totals = torch.stack((sent_E.view_as(arriving_Pe).sum(1), arriving_Pe.sum(1)))
     sent, arriving = totals.tolist()  # the one wait for the device
-    order_M, back_M = _by_expert(arriving_Pe, sum(arriving))
+    order_M, back_M = _sort_by_expert(arriving_Pe, sum(arriving))
     x_MD = _Permute.apply(_Exchange.apply(x_RD, sent, arriving, group), order_M, back_M)
     end_e = arriving_Pe.sum(0).cumsum(0).to(end_E.dtype)
     y_MD = forward(x_MD, end_e)
     return _Exchange.apply(_Permute.apply(y_MD, back_M, order_M), arriving, sent, group)
 
 
-def _by_expert(arriving_Pe: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+def _sort_by_expert(arriving_Pe: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     """Rows arrive by sender, then expert; the order that sorts them by expert, then sender, and back."""
     senders, held = arriving_Pe.shape
     expert_C = torch.arange(held, device=arriving_Pe.device).repeat(senders)
@@ -70,7 +70,7 @@ def _by_expert(arriving_Pe: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     return order_M, order_M.argsort()
 
 
-def _held_here(weight: Tensor) -> Tensor:
+def _to_local(weight: Tensor) -> Tensor:
     assert isinstance(weight, DTensor)
     return weight.to_local()
 

@@ -20,12 +20,12 @@ def shard(model: nn.Module, meshes: dict[str, DeviceMesh]) -> None:
     over = meshes["dense"]
     if over.size() == 1:
         return
-    apart = _shard_experts(model, meshes) if meshes["expert"].size() > 1 else set()
-    placement = partial(beside, ranks=over.size(-1))
+    excluded = _shard_experts(model, meshes) if meshes["expert"].size() > 1 else set()
+    placement = partial(choose_shard, ranks=over.size(-1))
     for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
         for block in stack:
-            fully_shard(block, mesh=over, ignored_params=apart, shard_placement_fn=placement)
-    fully_shard(model, mesh=over, ignored_params=apart, shard_placement_fn=placement)
+            fully_shard(block, mesh=over, ignored_params=excluded, shard_placement_fn=placement)
+    fully_shard(model, mesh=over, ignored_params=excluded, shard_placement_fn=placement)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
@@ -42,11 +42,11 @@ def _shard_experts(model: nn.Module, meshes: dict[str, DeviceMesh]) -> set[nn.Pa
     if over.size() == 1:
         return {parameter for layer in layers for parameter in layer.parameters()}
     for layer in layers:
-        fully_shard(layer, mesh=over, shard_placement_fn=partial(beside, ranks=over.size(-1)))
+        fully_shard(layer, mesh=over, shard_placement_fn=partial(choose_shard, ranks=over.size(-1)))
     return set()
 
 
-def beside(parameter: nn.Parameter, ranks: int) -> Shard | None:
+def choose_shard(parameter: nn.Parameter, ranks: int) -> Shard | None:
     """The dimension to shard a parameter along over `ranks` processes: one that nothing has cut before.
 
     A dimension cut twice would hold its slices in an order of its own (strided). None, which is the first

@@ -21,7 +21,7 @@ from triad.strategies import context, expert, tensor
 from triad.strategies.context import Zigzag
 from triad.strategies.fsdp import shard
 from triad.strategies.state import tensors
-from triad.strategies.torch_private import flattened, product
+from triad.strategies.torch_private import combine_meshes, flatten_axes
 
 AXES = ("pipeline", "data_replicate", "data_shard", "context", "expert", "tensor")
 
@@ -64,7 +64,7 @@ class Mesh(ModelParallelStrategy):
     def setup_environment(self) -> None:
         """Start the process group and lay out the mesh."""
         self._setup_distributed()
-        self.meshes = laid_out(self.root_device.type, self.degrees)
+        self.meshes = build_meshes(self.root_device.type, self.degrees)
         self._device_mesh = self.meshes["world"]  # Lightning's name for it
 
     @property
@@ -141,20 +141,20 @@ class Mesh(ModelParallelStrategy):
         stages = self.meshes["pipeline"].get_group()
         return rule(Gradient(model, stages, self.pipeline.copies))
 
-    def total(self, share: Tensor) -> Tensor:
+    def all_reduce(self, share: Tensor) -> Tensor:
         """The sum over all processes that hold different tokens or blocks."""
         share = share.clone()
         dist.all_reduce(share, group=self.meshes["share"].get_group())
         return share
 
-    def whole(self, model: nn.Module) -> nn.Module:
+    def full_model(self, model: nn.Module) -> nn.Module:
         """The model, to be called with all tokens of a text."""
         if self.zigzag:
             self.zigzag.on = False  # until the next batch
         return model
 
 
-def laid_out(device: str, degrees: dict[str, int]) -> dict[str, DeviceMesh]:
+def build_meshes(device: str, degrees: dict[str, int]) -> dict[str, DeviceMesh]:
     """The mesh by axis, and the products of axes that something is summed or sharded over.
 
     `dense` and `sparse` shard all parameters and those of experts (with copies: over them, too); `share` adds
@@ -162,12 +162,12 @@ def laid_out(device: str, degrees: dict[str, int]) -> dict[str, DeviceMesh]:
     """
     mesh = init_device_mesh(device, tuple(degrees[axis] for axis in AXES), mesh_dim_names=AXES)
     found = {"world": mesh} | {axis: mesh[axis] for axis in AXES}
-    found["dense"] = flattened(mesh, ("data_shard", "context", "expert"), "dense")
-    found["sparse"] = flattened(mesh, ("data_shard", "context"), "sparse")
-    found["share"] = flattened(
+    found["dense"] = flatten_axes(mesh, ("data_shard", "context", "expert"), "dense")
+    found["sparse"] = flatten_axes(mesh, ("data_shard", "context"), "sparse")
+    found["share"] = flatten_axes(
         mesh, ("pipeline", "data_replicate", "data_shard", "context", "expert"), "share"
     )
     if degrees["data_replicate"] > 1:
         for name in ("dense", "sparse"):
-            found[name] = product(mesh["data_replicate"], found[name])
+            found[name] = combine_meshes(mesh["data_replicate"], found[name])
     return found

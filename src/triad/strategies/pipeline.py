@@ -36,9 +36,9 @@ from torch.nn import functional as F
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.parameters import holds_experts
-from triad.layers.routing import SEEN
-from triad.strategies.relay import Relay
-from triad.strategies.stage import Stage, check, cut, spread
+from triad.layers.routing import STATISTICS
+from triad.strategies.pipeline_forward import PipelineForward
+from triad.strategies.stage import Stage, check_stages, divide_units, keep_stages
 
 
 class Order(NamedTuple):
@@ -63,9 +63,10 @@ ORDERS = {
 class Pipeline:
     """Run an optimizer step's forward and backward over the stages, in the order of a schedule.
 
-    Cuts `model` down to what this process holds and replaces its forward by a Relay. `objective(targets_BT)`
-    is what the last stage asks of its readout; at most `largest` rows go through a stage at once. Raises
-    ValueError for an unknown schedule and for a model that cannot be cut into so many stages.
+    Removes from `model` the blocks of other processes and replaces its forward by a PipelineForward.
+    `objective(targets_BT)` is the loss that the last stage asks of its readout; at most `largest` rows go
+    through a stage at once. Raises ValueError for an unknown schedule and for a model that cannot be cut
+    into so many stages.
     """
 
     def __init__(
@@ -81,17 +82,17 @@ class Pipeline:
             raise ValueError(f"strategy.schedule={schedule} is not known: use one of {', '.join(ORDERS)}")
         self.order, self.largest, self.device = ORDERS[schedule], largest, device
         self.group, self.processes = mesh.get_group(), mesh.size()
-        self.places = placed(self.order, self.processes)
-        check(model, len(self.places))
-        self.expert_layers, self.experts = _experts(model)
+        self.places = place_stages(self.order, self.processes)
+        check_stages(model, len(self.places))
+        self.expert_layers, self.experts = _find_experts(model)
         tied = model.head is None and self.places[0] != self.places[-1]
-        units = spread(len(model.blocks) + 2, len(self.places))
+        units = divide_units(len(model.blocks) + 2, len(self.places))
         mine = [stage for stage, place in enumerate(self.places) if place == mesh.get_local_rank()]
         self.stages = {stage: Stage(model, units[stage], objective) for stage in mine}
         self.first, self.last = 0 in mine, len(units) - 1 in mine
-        cut(model, list(self.stages.values()))
+        keep_stages(model, list(self.stages.values()))
         self.tied: Any = model.embedding if tied else None  # held by two processes
-        model.forward = Relay(self.stages, self.places, self.group, device)
+        model.forward = PipelineForward(self.stages, self.places, self.group, device)
         self.plan: tuple[tuple[int, ...], Any] = (), None
 
     def __call__(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,7 +103,7 @@ class Pipeline:
         tokens_BT, targets_BT = batch["tokens_BT"], batch["targets_BT"]
         number, size = micro_batches(self.order, len(tokens_BT), self.largest, self.processes)
         ghosts = number * size - len(tokens_BT)
-        self._planned(number, size, tokens_BT.shape[1]).step(
+        self._make_schedule(number, size, tokens_BT.shape[1]).step(
             F.pad(tokens_BT, (0, 0, 0, ghosts)),
             targets_BT=F.pad(targets_BT, (0, 0, 0, ghosts), value=IGNORED),
             real_B=F.pad(torch.ones(len(tokens_BT), device=self.device), (0, ghosts)),
@@ -110,8 +111,8 @@ class Pipeline:
             loss_kwargs={"count": batch["count"], "rows": batch["rows"]},
             return_outputs=False,
         )
-        sums, seen_LS = self._seen(number)
-        return sums[0] / batch["count"], sums[1] / batch["rows"], seen_LS
+        sums, statistics_LS = self._collect_statistics(number)
+        return sums[0] / batch["count"], sums[1] / batch["rows"], statistics_LS
 
     def add_tied(self) -> None:
         """Sum the gradients of an embedding that two processes hold, so that both update it alike."""
@@ -133,7 +134,7 @@ class Pipeline:
         """Parameters here that another process holds, too, and counts."""
         return [self.tied.weight] if self.tied is not None and self.last else []
 
-    def _planned(self, number: int, size: int, time: int) -> Any:
+    def _make_schedule(self, number: int, size: int, time: int) -> Any:
         """The schedule for micro-batches of one shape; only the latest is kept, as it holds buffers."""
         shape = number, size, time
         if self.plan[0] != shape:
@@ -145,21 +146,21 @@ class Pipeline:
             self.plan = shape, self.order.schedule(given, number, loss_fn=_loss, scale_grads=False)
         return self.plan[1]
 
-    def _seen(self, number: int) -> tuple[Tensor, Tensor]:
+    def _collect_statistics(self, number: int) -> tuple[Tensor, Tensor]:
         sums = torch.zeros(2, device=self.device)
-        seen_LS = torch.zeros(len(self.expert_layers), self.experts + SEEN, device=self.device)
+        statistics_LS = torch.zeros(len(self.expert_layers), self.experts + STATISTICS, device=self.device)
         for stage in self.stages.values():
             # in the first step of a shape torch sends one more micro-batch ahead, to learn the shapes
-            for figures, routers in stage.seen[-number:]:
+            for figures, routers in stage.statistics[-number:]:
                 if figures is not None:
                     sums += figures
-                for layer, seen_S in routers.items():
-                    seen_LS[self.expert_layers.index(layer)] += seen_S
-            stage.seen.clear()
-        return sums, seen_LS
+                for layer, statistics_S in routers.items():
+                    statistics_LS[self.expert_layers.index(layer)] += statistics_S
+            stage.statistics.clear()
+        return sums, statistics_LS
 
 
-def placed(order: Order, processes: int) -> list[int]:
+def place_stages(order: Order, processes: int) -> list[int]:
     """The process of each stage."""
     forth = list(range(processes))
     if order.stages == 1:
@@ -185,7 +186,7 @@ def _loss(output: tuple[Tensor, Tensor], _: Tensor, count: int, rows: int) -> Te
     return nll / count + auxiliary / rows
 
 
-def _experts(model: Any) -> tuple[list[int], int]:
+def _find_experts(model: Any) -> tuple[list[int], int]:
     """Which blocks hold layers of experts, and how many experts these have."""
     found = {
         index: len(next(layer.parameters(recurse=False)))

@@ -43,10 +43,10 @@ class Single(SingleDeviceStrategy):
         """Apply a rule, such as clipping, to the whole gradient; return its norm before."""
         return rule(Gradient(model))
 
-    def total(self, share: Tensor) -> Tensor:
+    def all_reduce(self, share: Tensor) -> Tensor:
         """One share is all there is."""
         return share
 
-    def whole(self, model: nn.Module) -> nn.Module:
+    def full_model(self, model: nn.Module) -> nn.Module:
         """The model, to be called with all tokens of a text."""
         return model

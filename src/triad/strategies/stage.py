@@ -1,6 +1,6 @@
 """A stage: some neighbouring units of [embed, block 0, block 1, ... read], cut out of a whole model.
 
-Shapes: B rows (sequences), T time, D width, E experts, S what a router sees (Routing.seen_BS).
+Shapes: B rows (sequences), T time, D width, E experts, S what a router sees (Routing.statistics_BS).
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Stage(nn.Module):
     Its `before` and `behind` name the parts that embed and read use. The parts stay those of the model, which
     keeps their names. (tokens_BT) of the first stage, else (x_BTD, auxiliary_B) -> (x_BTD, auxiliary_B), of
     the last (what its readout is asked for, summed auxiliary loss). With `real_B` (1, or 0 for a ghost, which
-    nothing counts) the loss of `targets_BT` is asked for and what was seen is kept in `seen`: the last
+    nothing counts) the loss of `targets_BT` is asked for and `statistics` keeps what routers report: the last
     stage's two sums, and what each layer's router saw.
     """
 
@@ -36,7 +36,7 @@ class Stage(nn.Module):
         self.embed = model.embed if first else None  # bound methods: the model itself is no part of a stage
         self.read = model.read if last else None
         self.objective = objective
-        self.seen: list[tuple[Tensor | None, dict[int, Tensor]]] = []
+        self.statistics: list[tuple[Tensor | None, dict[int, Tensor]]] = []
 
     def forward(
         self,
@@ -51,29 +51,31 @@ class Stage(nn.Module):
         if auxiliary_B is None:
             exact = torch.promote_types(x_BTD.dtype, torch.float32)
             auxiliary_B = x_BTD.new_zeros(len(x_BTD), dtype=exact)
-        seen = {}
+        statistics = {}
         for layer, block in zip(self.layers, self.blocks, strict=True):
             x_BTD, routing = block(x_BTD, cache[layer] if cache else None)
             if routing is not None:
                 auxiliary_B = auxiliary_B + routing.auxiliary_B
-                seen[layer] = routing.seen_BS
+                statistics[layer] = routing.statistics_BS
         if real_B is None:
             return (self.read(x_BTD, loss) if self.read else x_BTD), auxiliary_B
-        return self._count(x_BTD, auxiliary_B, seen, targets_BT, real_B)
+        return self._count(x_BTD, auxiliary_B, statistics, targets_BT, real_B)
 
     def _count(
-        self, x_BTD: Tensor, auxiliary_B: Tensor, seen: dict, targets_BT: Tensor | None, real_B: Tensor
+        self, x_BTD: Tensor, auxiliary_B: Tensor, statistics: dict, targets_BT: Tensor | None, real_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        sums = {layer: seen_BS.mul(real_B[:, None]).sum(0) for layer, seen_BS in seen.items()}
+        sums = {
+            layer: statistics_BS.mul(real_B[:, None]).sum(0) for layer, statistics_BS in statistics.items()
+        }
         if self.read is None:
-            self.seen.append((None, sums))
+            self.statistics.append((None, sums))
             return x_BTD, auxiliary_B
         nll, auxiliary = self.read(x_BTD, self.objective(targets_BT)), (auxiliary_B * real_B).sum()
-        self.seen.append((torch.stack((nll.detach(), auxiliary.detach())), sums))
+        self.statistics.append((torch.stack((nll.detach(), auxiliary.detach())), sums))
         return nll, auxiliary
 
 
-def check(model: Any, stages: int) -> None:
+def check_stages(model: Any, stages: int) -> None:
     """Raise ValueError for a model that cannot be cut into so many stages."""
     missing = [name for name in ("embed", "blocks", "read") if not hasattr(model, name)]
     if missing:
@@ -90,7 +92,7 @@ def check(model: Any, stages: int) -> None:
     assert named <= {*model.before, "blocks", *model.behind}, named  # or a parameter would belong to no stage
 
 
-def spread(units: int, stages: int) -> list[range]:
+def divide_units(units: int, stages: int) -> list[range]:
     """Units in `stages` runs of neighbours; the ends, whose embedding and readout are light, get more."""
     sizes = [units // stages] * stages
     for extra in range(units % stages):
@@ -99,7 +101,7 @@ def spread(units: int, stages: int) -> list[range]:
     return [range(start, start + size) for start, size in zip(starts, sizes, strict=True)]
 
 
-def cut(model: Any, stages: list[Stage]) -> None:
+def keep_stages(model: Any, stages: list[Stage]) -> None:
     """Take out of a model what no stage here holds; what is left keeps its names."""
     layers = {layer for stage in stages for layer in stage.layers}
     for layer in range(len(model.blocks)):

@@ -26,7 +26,7 @@ def tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
     Settings of the optimizer are not among it: they follow from the configuration and the step. Raises
     TypeError for an optimizer that keeps something other than tensors.
     """
-    awaken(optimizer)
+    init_optimizer_state(optimizer)
     learned = weights(model)  # first: FSDP2 puts its shards back into their places for it
     names = {parameter: plain_name(name) for name, parameter in model.named_parameters()}
     state: dict[str, Any] = {}
@@ -45,7 +45,7 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def awaken(optimizer: torch.optim.Optimizer) -> None:
+def init_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
     """Make the state of an optimizer that has made no step yet: by a step of nothing, at a rate of 0."""
     if optimizer.state:
         return
@@ -61,7 +61,7 @@ def awaken(optimizer: torch.optim.Optimizer) -> None:
 
 
 @dataclass
-class Stretch:
+class FlatSlice:
     """The numbers `start`, `start` + 1, ... of a tensor of some shape, laid end to end: what ZeRO keeps.
 
     The double-underscored methods are how torch.distributed.checkpoint asks a value for its parts, which it
@@ -105,7 +105,7 @@ class Stretch:
         assert index.offset is not None
         return self.parts[index.offset]
 
-    def whole(self) -> Tensor:
+    def full_tensor(self) -> Tensor:
         """The tensor put together of all processes' stretches."""
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"  # parts may have been offloaded
         full = torch.zeros(self.shape.numel(), dtype=self.flat.dtype, device=device)

@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.nn import functional as F
 
-from triad.layers.autocast import lowered
+from triad.layers.autocast import to_autocast_dtype
 from triad.layers.cross_entropy import Vocabulary
 from triad.layers.parameters import holds_experts
 from triad.strategies.collectives import Border
@@ -31,7 +31,7 @@ def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) ->
     that meet some heads or a stretch of time only. Deviates: dropout draws the same mask for each slice of
     heads or time. Raises ValueError for what cannot be cut.
     """
-    check(model, mesh.size())
+    check_divisible(model, mesh.size())
     copies, stretches = Border(mesh, over_time=False), Border(mesh, over_time)
     mixtures = [layer for layer in model.modules() if hasattr(layer, "router")]
     # inside them every process has all tokens
@@ -43,12 +43,12 @@ def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) ->
             sliced |= _cut(layer, mesh, border)
         elif hasattr(layer, "router"):
             # routing is by all tokens of a sequence, so every process computes it, and alike
-            _call(layer, partial(_routed_alike, layer.forward, border))
+            _replace_forward(layer, partial(_route_all_tokens, layer.forward, border))
         elif type(layer) is nn.Embedding:
             _slice(layer, "weight", mesh, 0)
-            _call(layer, partial(_look_up, layer, border))
+            _replace_forward(layer, partial(_look_up, layer, border))
         elif hasattr(layer, "takes_offset"):
-            _call(layer, partial(_stand, layer.forward, border))
+            _replace_forward(layer, partial(_add_positions, layer.forward, border))
     _cut_head(model, mesh, stretches)
     return [
         (module, name)
@@ -76,7 +76,7 @@ def cut_dimensions(model: Any) -> dict[str, int]:
     return found
 
 
-def check(model: nn.Module, size: int) -> None:
+def check_divisible(model: nn.Module, size: int) -> None:
     """Raise ValueError, naming layer and number, for a model that cannot be cut into so many slices."""
     check_splits(model, "tensor", size)
     for name, layer in model.named_modules():
@@ -105,46 +105,48 @@ def _cut(layer: Any, mesh: DeviceMesh, border: Border) -> set[nn.Parameter]:
     """Slice what a layer says; return what it has whole and uses for its own slice of activations only."""
     for name, cut in layer.cuts.items():
         if cut == "outputs":
-            _by_outputs(getattr(layer, name), mesh)
+            _slice_outputs(getattr(layer, name), mesh)
         elif cut == "inputs":
-            _by_inputs(getattr(layer, name), mesh, border)
+            _slice_inputs(getattr(layer, name), mesh, border)
         elif cut is not None:
             _slice(layer, name, mesh, cut)
     for part in layer.modules():
         if hasattr(part, "slice_heads"):
             part.slice_heads(mesh.get_local_rank(), mesh.size())
-    if hasattr(layer, "held"):
-        layer.held = _local
-    _call(layer, partial(_entered, layer.forward, border, "inputs" not in layer.cuts.values()))
+    if hasattr(layer, "to_local"):
+        layer.to_local = _local
+    _replace_forward(
+        layer, partial(_enter_and_leave, layer.forward, border, "inputs" not in layer.cuts.values())
+    )
     parts = {**dict(layer.named_children()), **dict(layer.named_parameters(recurse=False))}
     uncut = [part for name, part in parts.items() if name not in layer.cuts]
     return {p for part in uncut for p in (part.parameters() if isinstance(part, nn.Module) else [part])}
 
 
-def _entered(forward: Callable, border: Border, leaves: bool, x: Tensor, *rest: Any) -> Tensor:
+def _enter_and_leave(forward: Callable, border: Border, leaves: bool, x: Tensor, *rest: Any) -> Tensor:
     """Enter once for all matrices that read the input, in the dtype they read it in.
 
     Where no linear layer is cut by its inputs, what the layer gives is what is summed.
     """
-    y = forward(border.enter(lowered(x)), *rest)
+    y = forward(border.enter(to_autocast_dtype(x)), *rest)
     return border.leave(y) if leaves else y
 
 
-def _routed_alike(forward: Callable, border: Border, x_BTD: Tensor, *given: Tensor | None) -> tuple:
+def _route_all_tokens(forward: Callable, border: Border, x_BTD: Tensor, *given: Tensor | None) -> tuple:
     y_BTD, routing = forward(border.join(x_BTD), *given)
-    return border.part(y_BTD), routing
+    return border.own_part(y_BTD), routing
 
 
 def _look_up(layer: nn.Embedding, border: Border, tokens_BT: Tensor) -> Tensor:
     """Each process has the vectors of its words and zeros for the others."""
     weight_VD = _local(layer.weight)
-    index_BT = tokens_BT - border.first(layer.num_embeddings)
+    index_BT = tokens_BT - border.first_row(layer.num_embeddings)
     here_BT = (index_BT >= 0) & (index_BT < weight_VD.shape[0])
     x_BTD = F.embedding(index_BT.where(here_BT, 0), weight_VD)
     return border.leave(x_BTD * here_BT[..., None])
 
 
-def _stand(forward: Callable, border: Border, x_BTD: Tensor, offset: int = 0) -> Tensor:
+def _add_positions(forward: Callable, border: Border, x_BTD: Tensor, offset: int = 0) -> Tensor:
     return forward(x_BTD, offset + border.rank * x_BTD.shape[1] if border.cuts_time else offset)
 
 
@@ -154,9 +156,13 @@ def _cut_head(model: Any, mesh: DeviceMesh, border: Border) -> None:
     if model.head is not None:
         _slice(model.head, "weight", mesh, 0)
     readout.vocabulary = Vocabulary(
-        border.first(words), border.most(words), words, border.add, border.largest
+        border.first_row(words),
+        border.rows_per_slice(words),
+        words,
+        border.all_reduce_sum,
+        border.all_reduce_max,
     )
-    _call(readout, partial(_read, readout.forward, border))
+    _replace_forward(readout, partial(_read, readout.forward, border))
 
 
 def _read(
@@ -164,10 +170,10 @@ def _read(
 ) -> Any:
     """The loss of all tokens, equal on every process, or the logits of all words."""
     answer = forward(border.enter(hidden_BTD), _local(weight_VD), loss)
-    return answer if loss is not None else _all_words(answer, weight_VD)
+    return answer if loss is not None else _gather_logits(answer, weight_VD)
 
 
-def _all_words(logits_BTV: Tensor, weight_VD: DTensor) -> Tensor:
+def _gather_logits(logits_BTV: Tensor, weight_VD: DTensor) -> Tensor:
     shape = torch.Size((*logits_BTV.shape[:-1], weight_VD.shape[0]))
     stride = tuple(logits_BTV.new_empty(shape, device="meta").stride())
     sliced = DTensor.from_local(
@@ -176,28 +182,28 @@ def _all_words(logits_BTV: Tensor, weight_VD: DTensor) -> Tensor:
     return sliced.full_tensor()
 
 
-def _by_outputs(linear: nn.Linear, mesh: DeviceMesh) -> None:
+def _slice_outputs(linear: nn.Linear, mesh: DeviceMesh) -> None:
     for name, _ in list(linear.named_parameters()):
         _slice(linear, name, mesh, 0)
-    _call(linear, partial(_product, linear))
+    _replace_forward(linear, partial(_multiply, linear))
 
 
-def _by_inputs(linear: nn.Linear, mesh: DeviceMesh, border: Border) -> None:
+def _slice_inputs(linear: nn.Linear, mesh: DeviceMesh, border: Border) -> None:
     _slice(linear, "weight", mesh, 1)
-    _call(linear, partial(_summed_product, linear, border))
+    _replace_forward(linear, partial(_multiply_and_sum, linear, border))
 
 
-def _product(linear: nn.Linear, x: Tensor) -> Tensor:
+def _multiply(linear: nn.Linear, x: Tensor) -> Tensor:
     return F.linear(x, _local(linear.weight), None if linear.bias is None else _local(linear.bias))
 
 
-def _summed_product(linear: nn.Linear, border: Border, x: Tensor) -> Tensor:
+def _multiply_and_sum(linear: nn.Linear, border: Border, x: Tensor) -> Tensor:
     y = border.leave(F.linear(x, _local(linear.weight)))
     # once, not once per slice; in the bias's own dtype, since bf16 would lose a young bias beside y
     return y if linear.bias is None else y + linear.bias
 
 
-def _call(layer: nn.Module, forward: Callable) -> None:
+def _replace_forward(layer: nn.Module, forward: Callable) -> None:
     """From now on this is what the layer does; hooks, FSDP and compilation stay around it."""
     layer.forward = forward
 

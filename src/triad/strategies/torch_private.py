@@ -25,26 +25,26 @@ all_gather_single = getattr(dist, "all_gather_single", None) or dist.all_gather_
 reduce_scatter_single = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
-def flattened(mesh: DeviceMesh, axes: tuple[str, ...], name: str) -> DeviceMesh:
+def flatten_axes(mesh: DeviceMesh, axes: tuple[str, ...], name: str) -> DeviceMesh:
     """Several axes of a mesh as one."""
     return mesh[axes]._flatten(name)
 
 
-def product(first: DeviceMesh, second: DeviceMesh) -> DeviceMesh:
+def combine_meshes(first: DeviceMesh, second: DeviceMesh) -> DeviceMesh:
     """The mesh whose axes are those of two parts of one mesh."""
     return DeviceMesh._concatenate([first, second])
 
 
-def reduced(x: Tensor, operation: Literal["sum", "max"], group: str) -> Tensor:
+def all_reduce(x: Tensor, operation: Literal["sum", "max"], group: str) -> Tensor:
     """The sum, or the largest, of a group's tensors, element by element."""
     return _exchange.wait_tensor(_exchange.all_reduce(x.contiguous(), operation, group))
 
 
-def gathered(x: Tensor, size: int, group: str) -> Tensor:
+def all_gather(x: Tensor, size: int, group: str) -> Tensor:
     """A group's tensors, one after the other in the first dimension."""
     return _exchange.wait_tensor(_exchange.all_gather_into_tensor(x.contiguous(), size, group))
 
 
-def scattered(x: Tensor, size: int, group: str) -> Tensor:
+def reduce_scatter(x: Tensor, size: int, group: str) -> Tensor:
     """The sum of a group's tensors, of which each process gets its slice of the first dimension."""
     return _exchange.wait_tensor(_exchange.reduce_scatter_tensor(x.contiguous(), "sum", size, group))

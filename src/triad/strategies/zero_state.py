@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from triad.strategies.state import Stretch, Tensors
+from triad.strategies.state import FlatSlice, Tensors
 
 
 class Part(NamedTuple):
@@ -22,48 +22,50 @@ class Part(NamedTuple):
     start: int
     numel: int
 
-    def of(self, kept: Tensor) -> Tensor:
+    def slice_of(self, kept: Tensor) -> Tensor:
         """The same stretch of a tensor laid out like `flat`."""
         return kept.narrow(0, self.at, self.numel)
 
 
-def groups(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+def group_numbers(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
     """The parameter group of each weight by name: to be asked before DeepSpeed takes the weights away."""
     index = {id(p): number for number, group in enumerate(optimizer.param_groups) for p in group["params"]}
     return {name: index[id(parameter)] for name, parameter in model.named_parameters()}
 
 
 @torch.no_grad()
-def tensors(model: nn.Module, zero: Any, groups: dict[str, int]) -> Tensors:
+def tensors(model: nn.Module, zero: Any, group_numbers: dict[str, int]) -> Tensors:
     """What triad.strategies.state.tensors would give for one process: of what is in parts, those here.
 
     Nothing is copied or sent. Stages 1 and 2 have whole weights in every process.
     """
-    awaken(zero)
+    init_optimizer_state(zero)
     weights: dict[str, Any] = dict(model.state_dict())
     state: dict[str, Any] = {}
     for name, parameter in model.named_parameters():
-        part, shape = part_of(zero, parameter, groups[name]), shape_of(parameter)
+        part, shape = part_of(zero, parameter, group_numbers[name]), shape_of(parameter)
         if hasattr(parameter, "ds_id"):
-            weights[name] = Stretch(part.of(part.flat), part.start, shape)
+            weights[name] = FlatSlice(part.slice_of(part.flat), part.start, shape)
         for key, kept in zero.optimizer.state[part.flat].items():
-            laid_out = kept.shape == part.flat.shape
-            state[f"state.{name}.{key}"] = Stretch(part.of(kept), part.start, shape) if laid_out else kept
+            like_flat = kept.shape == part.flat.shape
+            state[f"state.{name}.{key}"] = (
+                FlatSlice(part.slice_of(kept), part.start, shape) if like_flat else kept
+            )
     return {"model": weights, "optimizer": state}
 
 
 @torch.no_grad()
-def agree(model: nn.Module, zero: Any, groups: dict[str, int]) -> None:
+def synchronise_copies(model: nn.Module, zero: Any, group_numbers: dict[str, int]) -> None:
     """Bring all copies of a weight in line when a checkpoint has filled what `tensors` gave."""
     for name, parameter in model.named_parameters():
-        part = part_of(zero, parameter, groups[name])
-        mine = part.of(part.flat)
+        part = part_of(zero, parameter, group_numbers[name])
+        mine = part.slice_of(part.flat)
         if not hasattr(parameter, "ds_id"):
             mine.copy_(parameter.flatten().narrow(0, part.start, part.numel))
             continue
         parameter.ds_tensor.data.narrow(0, 0, part.numel).copy_(mine)
         if parameter.data.numel() == parameter.ds_numel:  # small weights stay whole in every process
-            parameter.data.copy_(Stretch(mine, part.start, shape_of(parameter)).whole())
+            parameter.data.copy_(FlatSlice(mine, part.start, shape_of(parameter)).full_tensor())
 
 
 def part_of(zero: Any, parameter: nn.Parameter, group: int) -> Part:
@@ -86,7 +88,7 @@ def shape_of(parameter: nn.Parameter) -> torch.Size:
 
 
 @torch.no_grad()
-def awaken(zero: Any) -> None:
+def init_optimizer_state(zero: Any) -> None:
     """Make the optimizer's state where there is none yet: a step by nothing, at a learning rate of 0."""
     optimizer = zero.optimizer
     rates = [group["lr"] for group in optimizer.param_groups]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from triad.models.generation import continuation
+from triad.models.generation import sample_tokens
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
@@ -44,4 +44,4 @@ class CausalLM:
         self, model: nn.Module, row: tuple, length: int, prompt: list[int], context: int, temperature: float
     ) -> list[list[int]]:
         """A continuation of the prompt."""
-        return [[*prompt, *continuation(model, prompt, length, context, temperature, 50, seed=0)]]
+        return [[*prompt, *sample_tokens(model, prompt, length, context, temperature, 50, seed=0)]]

@@ -61,7 +61,11 @@ class Classification:
     def measure(self, model: Callable, tokens_BT: Tensor, labels_B: Tensor) -> dict[str, Tensor]:
         logits_BC = model(tokens_BT)[0].double()
         nll = F.cross_entropy(logits_BC, labels_B, ignore_index=IGNORED, reduction="sum")
-        return {"nll": nll, "count": (labels_B != IGNORED).sum(), "table_CC": table(logits_BC, labels_B)}
+        return {
+            "nll": nll,
+            "count": (labels_B != IGNORED).sum(),
+            "table_CC": confusion_table(logits_BC, labels_B),
+        }
 
     def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
         accuracy, macro_f1 = scores(sums["table_CC"])
@@ -75,7 +79,7 @@ class Classification:
         return [f"guess {guess}, label {self.labels[int(label_1)]}:", words[:length]]
 
 
-def table(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+def confusion_table(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
     """How often a label (row) was taken for another (column); rows that are ignored count nowhere."""
     labels = logits_BC.shape[-1]
     return multiclass_confusion_matrix(logits_BC.argmax(-1), labels_B, labels, ignore_index=IGNORED)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
-from triad.layers.splitmix64 import LARGEST, fraction
+from triad.layers.splitmix64 import LARGEST, to_fraction
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
@@ -47,17 +47,17 @@ class MaskedLM:
         tokens_BT = batch["tokens_BT"].where(real_BT, PADDING)
         found: dict[str, Any] = {}
         if "lengths_R" in batch:
-            found["count"] = hidden(batch["lengths_R"], self.share).sum()
+            found["count"] = count_hidden(batch["lengths_R"], self.share).sum()
         place_BT, kind_BT, word_BT = (
             draw(purpose, tokens_BT.shape[1]) for purpose in ("place", "kind", "word")
         )
         rank_BT = place_BT.where(real_BT, LARGEST).argsort(stable=True, dim=-1).argsort(dim=-1)
-        chosen_BT = real_BT & (rank_BT < hidden(real_BT.sum(-1), self.share)[:, None])
+        chosen_BT = real_BT & (rank_BT < count_hidden(real_BT.sum(-1), self.share)[:, None])
         found["targets_BT"] = tokens_BT.where(chosen_BT, IGNORED)
-        found["tokens_BT"] = self._replaced(tokens_BT, chosen_BT, fraction(kind_BT), word_BT)
+        found["tokens_BT"] = self._replace(tokens_BT, chosen_BT, to_fraction(kind_BT), word_BT)
         return found
 
-    def _replaced(self, tokens_BT: Tensor, chosen_BT: Tensor, kind_BT: Tensor, word_BT: Tensor) -> Tensor:
+    def _replace(self, tokens_BT: Tensor, chosen_BT: Tensor, kind_BT: Tensor, word_BT: Tensor) -> Tensor:
         masked_BT = chosen_BT & (kind_BT < self.masked)
         random_BT = chosen_BT & ~masked_BT & (kind_BT < self.masked + self.random)
         return (word_BT % self.vocab_size).where(random_BT, tokens_BT.masked_fill(masked_BT, self.vocab_size))
@@ -71,6 +71,6 @@ class MaskedLM:
         return [[word for word in words_1T[0].tolist() if word >= 0][:length]]
 
 
-def hidden(lengths_R: Tensor, share: float) -> Tensor:
+def count_hidden(lengths_R: Tensor, share: float) -> Tensor:
     """How many tokens of a row of this length are chosen: the share, rounded, at least one if it has any."""
     return (lengths_R * share).round().long().clamp_min(1).minimum(lengths_R)

@@ -43,12 +43,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from triad.checkpoints.tensors import start_from
-from triad.layers.routing import SEEN
+from triad.layers.routing import STATISTICS
 from triad.models.count import count
 from triad.optim.initialise import initialise
 from triad.optim.rebalance import Rebalance
 from triad.optim.update import Update
-from triad.tasks.draws import draws
+from triad.tasks.counter_rng import random_integers
 
 
 class StepOutputs(TypedDict):
@@ -101,7 +101,7 @@ class Training(LightningModule):
         model = self.make_body(**changes)
         return self.task.wrap(model) if hasattr(self.task, "wrap") else model
 
-    def bare(self) -> nn.Module:
+    def make_meta_model(self) -> nn.Module:
         """The model of a single device, without storage."""
         with torch.device("meta"):
             return self.make_model()
@@ -114,7 +114,7 @@ class Training(LightningModule):
         if self.model is not None:
             return
         strategy = self.trainer.strategy
-        model = self.bare()
+        model = self.make_meta_model()
         with torch.device("meta"):
             self.update.parametrisation.fit(model, self.make_model)
         self.count = count(model)
@@ -124,7 +124,7 @@ class Training(LightningModule):
         model.to_empty(device=strategy.root_device)
         initialise(model, self.seed, self.update.parametrisation.scale)
         if self.weights:
-            getattr(self.task, "start", start_from)(Path(self.weights), model, self.bare())
+            getattr(self.task, "start", start_from)(Path(self.weights), model, self.make_meta_model())
         self.model, self.network = model, model.__call__
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -135,7 +135,7 @@ class Training(LightningModule):
             group["peak_lr"] = group["lr"] * group["rate"]
         return optimizer
 
-    def better(self, metric: str) -> str:
+    def direction(self, metric: str) -> str:
         """Which figure of validation is better, the "lower" or the "higher". Raises ValueError for others."""
         if metric not in (known := directions(self.task)):
             raise ValueError(f"{metric} is not measured here: use one of {', '.join(known)}")
@@ -149,14 +149,14 @@ class Training(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * self.schedule(step)
         accumulate = self.trainer.strategy.pipeline or self.accumulate  # a pipeline has an order of its own
-        loss, auxiliary, seen_LS = accumulate(self.inputs(batch))
+        loss, auxiliary, statistics_LS = accumulate(self.inputs(batch))
         optimizer.step()
         optimizer.zero_grad()
         shares = {"train/loss": loss, "train/auxiliary": auxiliary}
-        load_LE = seen_LS[:, :-SEEN].contiguous()
-        self.rebalance(load_LE, self.trainer.strategy.total)
-        if len(seen_LS):
-            entropy, dropped = seen_LS[:, -SEEN:].mean(0) / batch["rows"]
+        load_LE = statistics_LS[:, :-STATISTICS].contiguous()
+        self.rebalance(load_LE, self.trainer.strategy.all_reduce)
+        if len(statistics_LS):
+            entropy, dropped = statistics_LS[:, -STATISTICS:].mean(0) / batch["rows"]
             shares |= {"train/router_entropy": entropy, "train/dropped": dropped}
         group = optimizer.param_groups[0]
         figures = {"train/gradient_norm": self.norm, "train/lr": group["lr"] / group["rate"]}
@@ -168,15 +168,15 @@ class Training(LightningModule):
         """Backward over each micro-batch: this rank's share of the step's losses and routers' sums."""
         strategy = self.trainer.strategy
         micro_batches = self.micro_batches(batch)
-        sums, seen = torch.zeros(2, device=self.device), []
+        sums, statistics = torch.zeros(2, device=self.device), []
         for index, inputs in enumerate(micro_batches):
             with strategy.micro_batch(last=index == len(micro_batches) - 1):
-                nll, auxiliary, seen_LS = self.losses(*inputs)
+                nll, auxiliary, statistics_LS = self.losses(*inputs)
                 loss, penalty = nll / batch["count"], auxiliary / batch["rows"]
                 self.manual_backward((loss + penalty) * strategy.gradient_scale)
             sums += torch.stack((loss.detach(), penalty.detach()))
-            seen.append(seen_LS)
-        return sums[0], sums[1], sum(seen[1:], seen[0])
+            statistics.append(statistics_LS)
+        return sums[0], sums[1], sum(statistics[1:], statistics[0])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Lightning calls this when gradients are whole and unscaled."""
@@ -191,8 +191,8 @@ class Training(LightningModule):
         rows = len(batch["tokens_BT"])
         rows_B = torch.arange(rows, device=batch["tokens_BT"].device) + self.trainer.strategy.data_rank * rows
         if self.training:
-            return draws(f"{self.seed}/{batch['step']}/{purpose}", rows_B, length)
-        return draws(f"validation/{purpose}", rows_B + batch["step"] * batch["rows"], length)
+            return random_integers(f"{self.seed}/{batch['step']}/{purpose}", rows_B, length)
+        return random_integers(f"validation/{purpose}", rows_B + batch["step"] * batch["rows"], length)
 
     def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
         """What the model reads and is to predict, one micro-batch after another."""
@@ -204,8 +204,8 @@ class Training(LightningModule):
         *given, targets = inputs
         nll, routings = self.network(*given, loss=self.objective(targets))
         auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
-        seen = [routing.seen_BS.sum(0) for routing in routings]
-        return nll, auxiliary, torch.stack(seen) if seen else nll.new_zeros(0, SEEN)
+        statistics = [routing.statistics_BS.sum(0) for routing in routings]
+        return nll, auxiliary, torch.stack(statistics) if statistics else nll.new_zeros(0, STATISTICS)
 
     def objective(self, targets: Tensor) -> Callable:
         """What the model's readout is asked for."""
@@ -221,16 +221,16 @@ class Training(LightningModule):
     def validation_step(self, batch: dict, index: int) -> None:
         batch = self.inputs(batch)
         for inputs in self.micro_batches(batch):
-            self._add(self.task.measure(self.network, *inputs))
+            self._add_sums(self.task.measure(self.network, *inputs))
         if index < getattr(self.task, "generated", 0):
             # all rows of a batch: the same in every layout, and each process calls the model as often
-            model = self.trainer.strategy.whole(self.model)
+            model = self.trainer.strategy.full_model(self.model)
             for inputs in self.micro_batches(batch):
-                self._add(self.task.measure_generated(model, *inputs))
+                self._add_sums(self.task.measure_generated(model, *inputs))
         if index == 0:
             self.first_row = tuple(batch[name][:1] for name in self.task.reads)
 
-    def _add(self, sums: dict[str, Tensor]) -> None:
+    def _add_sums(self, sums: dict[str, Tensor]) -> None:
         pipeline = self.trainer.strategy.pipeline
         for name, value in sums.items():
             share = value.double()
@@ -240,7 +240,7 @@ class Training(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Sum over all processes, then let the task divide, once; callbacks write what is logged here."""
-        sums = {name: self.trainer.strategy.total(share).cpu() for name, share in self.sums.items()}
+        sums = {name: self.trainer.strategy.all_reduce(share).cpu() for name, share in self.sums.items()}
         figures = {f"val/{name}": value for name, value in self.task.figures(sums).items()}
         if undeclared := figures.keys() - directions(self.task).keys():
             name = f"{type(self.task).__name__}'s {min(undeclared)}"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.cross_entropy import IGNORED
-from triad.models.generation import greedy
+from triad.models.generation import decode_greedily
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
@@ -66,7 +66,7 @@ class SequenceToSequence:
         self, model: nn.Module, source_BS: Tensor, tokens_BT: Tensor, targets_BT: Tensor
     ) -> dict[str, Tensor]:
         """How many targets the model tells without a fault, and how many there are."""
-        words_BT = greedy(model, source_BS, self.vocab_size, targets_BT.shape[1])
+        words_BT = decode_greedily(model, source_BS, self.vocab_size, targets_BT.shape[1])
         asked_BT = targets_BT != IGNORED
         right_B = ((words_BT == targets_BT) | ~asked_BT).all(-1) & asked_BT.any(-1)
         return {"right": right_B.sum(), "generated": asked_BT.any(-1).sum()}
@@ -79,6 +79,6 @@ class SequenceToSequence:
 
     def sample(self, model: nn.Module, row: tuple, length: int, context: int, **_: Any) -> list[list[int]]:
         """The source of the row, and the target that the model tells, as far as `length` words."""
-        words = greedy(model, row[0], self.vocab_size, min(length, context))[0].tolist()
+        words = decode_greedily(model, row[0], self.vocab_size, min(length, context))[0].tolist()
         end = words.index(self.vocab_size) if self.vocab_size in words else len(words)
         return [[word for word in row[0][0].tolist() if word >= 0], words[:end]]

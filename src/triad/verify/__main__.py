@@ -30,16 +30,16 @@ def verify(
 
     from triad.verify import matrix
     from triad.verify.report import show
-    from triad.verify.runner import own, trials
+    from triad.verify.runner import run_cases, run_own
 
     with TemporaryDirectory() as scratch:
         folder = Path(keep or scratch)
         if overrides:
-            results = own(overrides, folder)
+            results = run_own(overrides, folder)
         else:
-            cases = matrix.everything() if all else matrix.covering()
+            cases = matrix.all_cases() if all else matrix.covering_cases()
             chosen = [c for c in cases if _named(c.layout.name, layouts) and _named(c.model, models)]
-            results = trials(chosen, folder)
+            results = run_cases(chosen, folder)
         wrong = show(results, Path(markdown) if markdown else None)
     raise SystemExit(1 if wrong else 0)
 

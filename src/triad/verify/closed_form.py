@@ -46,13 +46,13 @@ class Sent(NamedTuple):
     bytes: dict[str, int]
 
 
-def held(weights: list[Weight], config: dict, rank: int) -> dict[str, int]:
+def held_bytes(weights: list[Weight], config: dict, rank: int) -> dict[str, int]:
     """Bytes of parameters, gradients and Adam's state in one process."""
     item = ITEM[config["precision"]["name"]]
     if "stage" in config["strategy"]:
-        return _held_by_zero(weights, config)
-    at = _place(config, rank)
-    mine = [prod(_local(weight, config, at)) for weight in weights if _here(weight, config, at)]
+        return _held_by_deepspeed(weights, config)
+    at = _coordinates(config, rank)
+    mine = [prod(_local_shape(weight, config, at)) for weight in weights if _is_here(weight, config, at)]
     elements = sum(mine) * item
     return {
         "parameters": elements,
@@ -61,7 +61,7 @@ def held(weights: list[Weight], config: dict, rank: int) -> dict[str, int]:
     }
 
 
-def _held_by_zero(weights: list[Weight], config: dict) -> dict[str, int]:
+def _held_by_deepspeed(weights: list[Weight], config: dict) -> dict[str, int]:
     """ZeRO lays decayed and other weights end to end (stage 3: each by itself) and keeps a part of the state.
 
     The forward pass has whole weights: at stage 3 those of fewer than 10^5 numbers, which these all are.
@@ -80,7 +80,7 @@ def _held_by_zero(weights: list[Weight], config: dict) -> dict[str, int]:
     return {"parameters": item * sum(map(sum, sizes)), "gradients": 0, "optimizer": optimizer}
 
 
-def _place(config: dict, rank: int) -> dict[str, int]:
+def _coordinates(config: dict, rank: int) -> dict[str, int]:
     """Where a process stands on each axis of the mesh."""
     at = {}
     for axis in reversed(ORDER):
@@ -89,7 +89,7 @@ def _place(config: dict, rank: int) -> dict[str, int]:
     return at
 
 
-def sent(weights: list[Weight], config: dict, parts: int) -> Sent:
+def sent_messages(weights: list[Weight], config: dict, parts: int) -> Sent:
     """Messages of process 0 in a step cut into `parts` micro-batches."""
     item, width = ITEM[config["precision"]["name"]], config["model"]["width"]
     rows = config["batch"]["size"] // data_ranks(config)
@@ -110,7 +110,7 @@ def sent(weights: list[Weight], config: dict, parts: int) -> Sent:
     blocks = config["model"]["depth"] if is_transformer(config) else 0
     if degree(config, "tensor") > 1:
         ends = 2 + 4 * blocks
-        for kind in ("all_gather", "reduce_scatter") if _over_time(config) else ("all_reduce",):
+        for kind in ("all_gather", "reduce_scatter") if _is_sequence_parallel(config) else ("all_reduce",):
             add(kind, ends, activations)
         add("all_reduce", 1, tokens * item)
         add("all_reduce", 1, 2 * tokens * item)
@@ -129,7 +129,7 @@ def sent(weights: list[Weight], config: dict, parts: int) -> Sent:
     return Sent(dict(messages), dict(volume))
 
 
-def known(config: dict) -> bool:
+def has_formula(config: dict) -> bool:
     """Whether there is a formula for the messages: not for experts that other axes cross, too.
 
     Nor for recomputed blocks, DeepSpeed, folded pipelines and pipelines that other axes cross.
@@ -153,10 +153,10 @@ def _add_fsdp(weights: list[Weight], config: dict, parts: int, messages: Counter
     if over * degree(config, "data_replicate") == 1:
         return
     sizes: Counter[int | None] = Counter()  # None: what is in no block
-    first = _place(config, 0)  # whose slice is the largest: the others' are padded to it
+    first = _coordinates(config, 0)  # whose slice is the largest: the others' are padded to it
     for weight in weights:
         if not (degree(config, "expert") > 1 and weight.role == "expert"):
-            sizes[weight.block] += prod(_local(weight, config, first)) * over * item
+            sizes[weight.block] += prod(_local_shape(weight, config, first)) * over * item
     for block, size in sizes.items():
         gathers = parts * (1 if block is None else 2)
         messages["all_gather"] += gathers
@@ -168,7 +168,7 @@ def _add_fsdp(weights: list[Weight], config: dict, parts: int, messages: Counter
             volume["all_reduce"] += size // over
 
 
-def _local(weight: Weight, config: dict, at: dict[str, int]) -> tuple[int, ...]:
+def _local_shape(weight: Weight, config: dict, at: dict[str, int]) -> tuple[int, ...]:
     """The shape of one process's slice, in sizes of torch.chunk."""
     sides, cut = list(weight.shape), set()
     apart = weight.role == "expert" and degree(config, "expert") > 1
@@ -193,15 +193,15 @@ def _chunk(side: int, processes: int, index: int) -> int:
     return max(0, min(most, side - index * most))
 
 
-def _here(weight: Weight, config: dict, at: dict[str, int]) -> bool:
+def _is_here(weight: Weight, config: dict, at: dict[str, int]) -> bool:
     """Whether a process's stages hold it."""
     if degree(config, "pipeline") == 1:
         return True
-    from triad.strategies.pipeline import ORDERS, placed
-    from triad.strategies.stage import spread
+    from triad.strategies.pipeline import ORDERS, place_stages
+    from triad.strategies.stage import divide_units
 
-    places = placed(ORDERS[config["strategy"]["schedule"]], degree(config, "pipeline"))
-    units = spread(config["model"]["depth"] + 2, stages(config))
+    places = place_stages(ORDERS[config["strategy"]["schedule"]], degree(config, "pipeline"))
+    units = divide_units(config["model"]["depth"] + 2, stages(config))
     mine = {
         unit for place, units in zip(places, units, strict=True) if place == at["pipeline"] for unit in units
     }
@@ -210,7 +210,7 @@ def _here(weight: Weight, config: dict, at: dict[str, int]) -> bool:
     return any(unit % (config["model"]["depth"] + 2) in mine for unit in weight.units)
 
 
-def _over_time(config: dict) -> Any:
+def _is_sequence_parallel(config: dict) -> Any:
     return config["strategy"]["sequence_parallel"]
 
 

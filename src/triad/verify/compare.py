@@ -17,43 +17,43 @@ FIGURES = {
 }
 
 
-class Difference(NamedTuple):
+class Deviation(NamedTuple):
     """How far two runs are apart, by kind and relative; and the first thing that departs, or None."""
 
     worst: dict[str, float]
     first: str | None
 
 
-def difference(run: Run, reference: Run, tolerance: float) -> Difference:
+def compare_runs(run: Run, reference: Run, tolerance: float) -> Deviation:
     """Compare what every process of `run` recorded with the one process of `reference`."""
     worst: dict[str, float] = {}
     first = None
-    for kind, what, apart in _apart(run, reference, floor=10 * tolerance):
+    for kind, what, apart in _iterate_deviations(run, reference, floor=10 * tolerance):
         worst[kind] = max(worst.get(kind, 0.0), apart)
         if not apart <= tolerance and first is None:
             first = f"{what} is {apart:.1e} off"
-    return Difference(worst, first)
+    return Deviation(worst, first)
 
 
-def _apart(run: Run, reference: Run, floor: float) -> Iterator[tuple[str, str, float]]:
+def _iterate_deviations(run: Run, reference: Run, floor: float) -> Iterator[tuple[str, str, float]]:
     """Everything in the order in which it is computed: kind, what it is, how far it is off."""
-    yield from _figures(run.metrics(), reference.metrics())
+    yield from _compare_metrics(run.metrics(), reference.metrics())
     if floor < 1e-6:  # in fp32 one word may win by a hair
         texts = [at.samples_file.read_text(encoding="utf-8") for at in (run, reference)]
         yield "sample", "the text sampled at validation", 0.0 if texts[0] == texts[1] else math.inf
-    (one,) = _records(reference)
-    many = _records(run)
+    (one,) = _read_records(reference)
+    many = _read_records(run)
     for step, load_LE in enumerate(one["loads"]):
         if load_LE.numel():
             worst = max(distance(record["loads"][step], load_LE, 0.0) for record in many)
             yield "load", f"the experts' load of step {step + 1}", worst
     for step, gradients in enumerate(one["gradients"]):
         held = [record["gradients"][step] for record in many]
-        yield from _tensors("gradient", f" of step {step + 1}", gradients, held, floor)
-    yield from _tensors("weight", "", one["weights"], [record["weights"] for record in many], floor)
+        yield from _compare_tensors("gradient", f" of step {step + 1}", gradients, held, floor)
+    yield from _compare_tensors("weight", "", one["weights"], [record["weights"] for record in many], floor)
 
 
-def _figures(many: list[dict], one: list[dict]) -> Iterator[tuple[str, str, float]]:
+def _compare_metrics(many: list[dict], one: list[dict]) -> Iterator[tuple[str, str, float]]:
     if len(many) != len(one):
         yield "loss", f"the number of steps ({len(many)} for {len(one)})", math.inf
     for ours, theirs in zip(many, one, strict=False):
@@ -63,7 +63,7 @@ def _figures(many: list[dict], one: list[dict]) -> Iterator[tuple[str, str, floa
                 yield kind, f"{key} of step {theirs['step']}", apart if math.isfinite(apart) else math.inf
 
 
-def _tensors(
+def _compare_tensors(
     kind: str, when: str, one: dict[str, Tensor], many: list[dict[str, Tensor]], floor: float
 ) -> Iterator[tuple[str, str, float]]:
     # what is zero in truth, like the gradient of a bias of keys, is nothing but rounding
@@ -86,5 +86,5 @@ def distance(ours: Tensor, theirs: Tensor, floor: float) -> float:
     return apart if math.isfinite(apart) else math.inf
 
 
-def _records(run: Run) -> list[dict[str, Any]]:
+def _read_records(run: Run) -> list[dict[str, Any]]:
     return [torch.load(path, weights_only=True) for path in sorted(run.record.glob("rank-*.pt"))]

@@ -110,13 +110,13 @@ LARGEST = 2_000_000  # parameters; what stays larger at this width is a publishe
 
 
 @cache
-def models() -> list[str]:
+def small_models() -> list[str]:
     """Every model of conf/model that can be made this small and learns to predict the next token."""
     names = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    return [name for name in names if _small(name)]
+    return [name for name in names if _is_small(name)]
 
 
-def _small(name: str) -> bool:
+def _is_small(name: str) -> bool:
     import torch
 
     try:
@@ -128,22 +128,22 @@ def _small(name: str) -> bool:
     return sum(parameter.numel() for parameter in model.parameters()) <= LARGEST
 
 
-def everything() -> Iterator[Case]:
+def all_cases() -> Iterator[Case]:
     """The whole product."""
     switch = (False, True)
-    for layout, model, parts in product(LAYOUTS, models(), PARTS):
+    for layout, model, parts in product(LAYOUTS, small_models(), PARTS):
         for packed, checkpointing, compile in product(switch, switch, switch):
             yield Case(layout, model, parts, packed, checkpointing, compile, layout.precision)
 
 
-def covering() -> Iterator[Case]:
+def covering_cases() -> Iterator[Case]:
     """The main models in each layout once, the others in every fourth one, with every level of other choices.
 
     Compilation takes longer than all the rest of a run, so it is tried where it meets something new: hooks of
     FSDP, replaced forwards of tensor parallelism.
     """
     for at, layout in enumerate(LAYOUTS):
-        others = [model for model in models() if model not in MAIN]
+        others = [model for model in small_models() if model not in MAIN]
         for turn, model in enumerate([*MAIN, *others[at % 4 :: 4]]):
             step = at + turn
             compile = model == "decoder" and layout.name in ("fsdp", "tensor")

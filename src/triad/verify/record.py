@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from triad.runs.directory import Run
-from triad.strategies.state import Stretch
-from triad.verify.traffic import Traffic, held
+from triad.strategies.state import FlatSlice
+from triad.verify.traffic import Traffic, count_bytes
 
 
 class Record(Callback):
@@ -48,14 +48,14 @@ class Record(Callback):
             norm = outputs["figures"]["train/gradient_norm"].cpu()
             scale = (largest / (norm + 1e-6)).clamp(max=1.0) if largest else 1.0
             self.gradients[-1] = {name: gradient * scale for name, gradient in self.gradients[-1].items()}
-        self.loads.append(trainer.strategy.total(outputs["load_LE"].double()).cpu())
+        self.loads.append(trainer.strategy.all_reduce(outputs["load_LE"].double()).cpu())
 
     def on_train_end(self, trainer: Trainer, task: Any) -> None:
         found = trainer.strategy.tensors(task.model, trainer.optimizers[0])["model"]
-        weights = {name: whole(weight) for name, weight in found.items()}
+        weights = {name: full_tensor(weight) for name, weight in found.items()}
         self.folder.mkdir(exist_ok=True)
         record: dict[str, Any] = {"gradients": self.gradients, "loads": self.loads, "weights": weights}
-        record |= {"held": self._held(trainer, task), "traffic": self.traffic}
+        record |= {"held": self._count_bytes(trainer, task), "traffic": self.traffic}
         torch.save(record, self.folder / f"rank-{trainer.global_rank}.pt")
 
     def _clip(self, clip: Callable, model: nn.Module, rule: Callable) -> Tensor:
@@ -64,17 +64,17 @@ class Record(Callback):
             self.traffic = {"messages": dict(self.counting.messages), "bytes": dict(self.counting.bytes)}
             self.counting = None
         norm = clip(model, rule)
-        self.gradient_bytes = held(p.grad for p in model.parameters())
+        self.gradient_bytes = count_bytes(p.grad for p in model.parameters())
         named = self.find(model)
-        self.gradients.append({name: whole(g) for name, g in named if g is not None})
+        self.gradients.append({name: full_tensor(g) for name, g in named if g is not None})
         return norm
 
-    def _held(self, trainer: Trainer, task: Any) -> dict[str, int]:
+    def _count_bytes(self, trainer: Trainer, task: Any) -> dict[str, int]:
         states = [state.values() for state in trainer.optimizers[0].state.values()]
         return {
-            "parameters": held(task.model.parameters()),
+            "parameters": count_bytes(task.model.parameters()),
             "gradients": self.gradient_bytes,
-            "optimizer": sum(map(held, states)),
+            "optimizer": sum(map(count_bytes, states)),
         }
 
 
@@ -82,8 +82,8 @@ def _gradients(model: nn.Module) -> list[tuple[str, Tensor | None]]:
     return [(name, parameter.grad) for name, parameter in model.named_parameters()]
 
 
-def whole(x: Tensor | Stretch) -> Tensor:
+def full_tensor(x: Tensor | FlatSlice) -> Tensor:
     """A tensor with all its shards, copied to the host."""
-    if isinstance(x, Stretch):
-        return x.whole().cpu()
+    if isinstance(x, FlatSlice):
+        return x.full_tensor().cpu()
     return (x.full_tensor() if isinstance(x, DTensor) else x).detach().cpu().clone()

@@ -15,9 +15,9 @@ def show(results: list, markdown: Path | None) -> int:
     for result in results:
         table.add_row(*_row(result), style="red" if result.wrong else None)
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-    compared = [result for result in results if result.apart]
+    compared = [result for result in results if result.deviation]
     wrong = sum(result.wrong for result in results)
-    refused = len(results) - len(compared) - sum(r.wrong and not r.apart for r in results)
+    refused = len(results) - len(compared) - sum(r.wrong and not r.deviation for r in results)
     print(f"{len(compared)} compared, {wrong} depart or failed, {refused} refused as impossible")
     if markdown:
         markdown.write_text(as_markdown(results), encoding="utf-8")
@@ -40,13 +40,13 @@ def as_markdown(results: list) -> str:
 def _cell(results: list) -> str:
     if any(result.wrong for result in results):
         return "**departs**"
-    worst = [max(result.apart.worst.values()) for result in results if result.apart]
+    worst = [max(result.deviation.worst.values()) for result in results if result.deviation]
     return f"{max(worst):.0e}" if worst else "-"
 
 
 def _row(result) -> list[str]:
     case = result.case
-    worst = result.apart.worst if result.apart else {}
+    worst = result.deviation.worst if result.deviation else {}
     figures = [f"{worst[kind]:.0e}" if kind in worst else "" for kind in KINDS]
     switches = [name for name in ("checkpointing", "compile") if getattr(case, name)]
     rows = "packed" if case.packed else "padded"
@@ -57,6 +57,6 @@ def _row(result) -> list[str]:
         rows,
         " ".join(switches),
         *figures,
-        result.account,
-        result.said,
+        result.traffic,
+        result.verdict,
     ]

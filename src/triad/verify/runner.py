@@ -14,9 +14,9 @@ from triad.config.processes import data_ranks, ranks_here
 from triad.launch.supervisor import launch
 from triad.runs.directory import Run
 from triad.runs.start import prepare
-from triad.verify.compare import Difference, difference
+from triad.verify.compare import Deviation, compare_runs
 from triad.verify.matrix import ROWS, SMALL, Case, Layout
-from triad.verify.traffic_check import ALL, HELD, account
+from triad.verify.traffic_check import ALL, HELD, check_traffic
 
 COMMAND = [sys.executable, "-m", "triad.verify.worker"]
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4}
@@ -34,17 +34,17 @@ class Result(NamedTuple):
     """What came of a case: refused or failed with a sentence, or compared."""
 
     case: Case
-    said: str
-    apart: Difference | None
-    account: str = ""  # of bytes and messages
+    verdict: str
+    deviation: Deviation | None
+    traffic: str = ""  # of bytes and messages
 
     @property
     def wrong(self) -> bool:
         """Neither equal nor impossible."""
-        return not self.said.startswith("refused") if self.apart is None else self.said != "equal"
+        return not self.verdict.startswith("refused") if self.deviation is None else self.verdict != "equal"
 
 
-def trials(cases: Iterable[Case], folder: Path, command: list[str] = COMMAND) -> list[Result]:
+def run_cases(cases: Iterable[Case], folder: Path, command: list[str] = COMMAND) -> list[Result]:
     """Train each case and its reference, and compare."""
     cases = list(cases)
     corpus = write_corpus(folder)
@@ -57,12 +57,14 @@ def trials(cases: Iterable[Case], folder: Path, command: list[str] = COMMAND) ->
         except Refusal as error:
             refused[case] = f"refused: {error}"
     failed = {
-        run: said for ranks in sorted(prepared) for run, said in train_all(prepared[ranks], ranks, command)
+        run: verdict
+        for ranks in sorted(prepared)
+        for run, verdict in train_all(prepared[ranks], ranks, command)
     }
     return [_result(case, folder, refused, failed) for case in cases]
 
 
-def own(words: list[str], folder: Path) -> list[Result]:
+def run_own(words: list[str], folder: Path) -> list[Result]:
     """A configuration of the user's against the same in one process."""
     numbers = "fp32" if "strategy=deepspeed" in words else "fp64"
     small = [] if any(key_of(word) == "debug" for word in words) else ["debug=tiny"]
@@ -74,15 +76,15 @@ def own(words: list[str], folder: Path) -> list[Result]:
         alone = [*same, "strategy=single", "trainer.devices=1"]
         asked = [*small, *ours, *(alone if run == "one" else kept), f"run_id={run}"]
         config = compose(asked)
-        for _, said in train_all([str(fresh(config, asked))], ranks_here(config), COMMAND):
-            raise Refusal(f"{run} process: {said}")
-    apart = difference(Run(folder / "many"), Run(folder / "one"), TOLERANCE[numbers])
+        for _, verdict in train_all([str(prepare_fresh(config, asked))], ranks_here(config), COMMAND):
+            raise Refusal(f"{run} process: {verdict}")
+    deviation = compare_runs(Run(folder / "many"), Run(folder / "one"), TOLERANCE[numbers])
     layout = Layout(" ".join(words), ranks_here(config), "")
     case = Case(layout, "yours", 0, config["packed"], False, False, numbers)
-    return [Result(case, apart.first or "equal", apart)]
+    return [Result(case, deviation.first or "equal", deviation)]
 
 
-def fresh(config: dict, words: list[str]) -> Path:
+def prepare_fresh(config: dict, words: list[str]) -> Path:
     """A new run directory, also where there was one."""
     shutil.rmtree(Path(config["output_dir"], config["run_id"]), ignore_errors=True)
     return prepare(config, words).path
@@ -98,7 +100,7 @@ def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
     words += [f"hardware.compile={case.compile}", f"run_id={case.name}", f"output_dir={folder}"]
     config = compose(words)
     config["hardware"]["micro_batch_size"] = -(-ROWS // data_ranks(config) // case.parts)
-    return case.layout.ranks, fresh(config, words)
+    return case.layout.ranks, prepare_fresh(config, words)
 
 
 def train_all(directories: list[str], ranks: int, command: list[str] = COMMAND) -> list[tuple[str, str]]:
@@ -123,13 +125,13 @@ def _last_words(run: Run, code: int) -> str:
 
 def _result(case: Case, folder: Path, refused: dict[Case, str], failed: dict[str, str]) -> Result:
     for one in (case, case.reference):
-        if said := refused.get(one) or failed.get(str(folder / one.name)):
-            return Result(case, said, None)
+        if verdict := refused.get(one) or failed.get(str(folder / one.name)):
+            return Result(case, verdict, None)
     run, reference = Run(folder / case.name), Run(folder / case.reference.name)
-    apart = difference(run, reference, TOLERANCE[case.precision])
-    books = account(run, case.parts)
-    said = apart.first or ("equal" if books in (ALL, HELD) else books)
-    return Result(case, said, apart, books)
+    deviation = compare_runs(run, reference, TOLERANCE[case.precision])
+    books = check_traffic(run, case.parts)
+    verdict = deviation.first or ("equal" if books in (ALL, HELD) else books)
+    return Result(case, verdict, deviation, books)
 
 
 def write_corpus(folder: Path) -> Path:

@@ -38,16 +38,16 @@ class Traffic(TorchDispatchMode):
             self.messages[kind] += 1
             # alltoall_base_(what arrives, what is sent, ...)
             tensors = [args[1]] if kind == "all_to_all" else tree_leaves((args, result))
-            self.bytes[kind] += max(size(t) for t in tensors if isinstance(t, Tensor))
+            self.bytes[kind] += max(local_bytes(t) for t in tensors if isinstance(t, Tensor))
         return result
 
 
-def size(tensor: Tensor) -> int:
+def local_bytes(tensor: Tensor) -> int:
     """Bytes of a tensor as this process holds it."""
     local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
     return local.numel() * local.element_size()
 
 
-def held(tensors: Iterable[Any]) -> int:
+def count_bytes(tensors: Iterable[Any]) -> int:
     """Bytes of all tensors among some values."""
-    return sum(size(tensor) for tensor in tensors if isinstance(tensor, Tensor))
+    return sum(local_bytes(tensor) for tensor in tensors if isinstance(tensor, Tensor))

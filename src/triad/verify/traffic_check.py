@@ -6,7 +6,7 @@ import torch
 
 from triad.config.build import build
 from triad.config.processes import data_ranks, degree
-from triad.layers.parameters import declared
+from triad.layers.parameters import read_declarations
 from triad.runs.directory import Run
 from triad.strategies.tensor import cut_dimensions
 from triad.verify import closed_form
@@ -14,22 +14,22 @@ from triad.verify import closed_form
 ALL, HELD = "as by formula", "held by formula"  # what is right; anything else is a fault
 
 
-def account(run: Run, parts: int) -> str:
+def check_traffic(run: Run, parts: int) -> str:
     """ALL, HELD (there is no formula for the messages), or what is not as the formulas say."""
     config = run.config()
     with torch.device("meta"):
         model = build(config["model"])(vocab_size=257)
-    weights = _weights(model)
+    weights = _declare_weights(model)
     for path in sorted(run.record.glob("rank-*.pt")):
         record, rank = torch.load(path, weights_only=True), int(path.stem.removeprefix("rank-"))
-        if (ours := record["held"]) != (theirs := closed_form.held(weights, config, rank)):
+        if (ours := record["held"]) != (theirs := closed_form.held_bytes(weights, config, rank)):
             return f"rank {rank} holds {ours}, by formula {theirs}"
-    if not closed_form.known(config):
+    if not closed_form.has_formula(config):
         return HELD
     if degree(config, "pipeline") > 1:
         parts = _micro_batches(config)
     traffic = torch.load(run.record / "rank-0.pt", weights_only=True)["traffic"]
-    formula = closed_form.sent(weights, config, parts)
+    formula = closed_form.sent_messages(weights, config, parts)
     kinds = {*formula.messages, *formula.bytes, *traffic["messages"]}
     for kind in sorted(kinds):
         ours = traffic["messages"].get(kind, 0), traffic["bytes"].get(kind, 0)
@@ -40,11 +40,11 @@ def account(run: Run, parts: int) -> str:
     return ALL
 
 
-def _weights(model: Any) -> list[closed_form.Weight]:
+def _declare_weights(model: Any) -> list[closed_form.Weight]:
     """What the model declares of each parameter, in a form that formulas need no torch for."""
     cuts, found = cut_dimensions(model), []
     before, behind = getattr(model, "before", ()), getattr(model, "behind", ())
-    for name, (role, _) in declared(model).items():
+    for name, (role, _) in read_declarations(model).items():
         part, *rest = name.split(".")
         block = int(rest[0]) if part == "blocks" else None
         uses_last = part in behind or (part == "embedding" and model.head is None)

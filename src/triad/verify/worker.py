@@ -15,7 +15,7 @@ from triad.launch.rank import depart, rank
 from triad.runs.directory import Run
 
 
-def work() -> Callable[..., None]:
+def load_train() -> Callable[..., None]:
     """The function `train` of train.py, which is a script and no module of the package."""
     spec = spec_from_file_location("train", TRAIN)
     assert spec is not None
@@ -32,7 +32,7 @@ def main(directories: list[Path]) -> None:
         if number == "0":
             print(f"  {directory.name}", flush=True)
         with (directory / f"output-{number}.txt").open("w") as file, redirect_stdout(file):
-            code = rank(work(), Run(directory))
+            code = rank(load_train(), Run(directory))
         if code:
             sys.exit(code)
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from triad.data.sources import reading as files
-from triad.data.sources.source import Document, Parallel, Split
+from triad.data.sources.source import Document, ParallelText, Split
 
 Pair = tuple[str, str]
 
@@ -18,7 +18,7 @@ def parallel(
     val_source: str | None,
     val_target: str | None,
     val_fraction: float,
-) -> Parallel:
+) -> ParallelText:
     """Pairs of lines: of two aligned files, or without `target` of one .tsv, or .jsonl with two `fields`.
 
     Plain or compressed. Each pair becomes two documents, the source's and the target's, so that one tokenizer
@@ -35,7 +35,7 @@ def parallel(
         if not 0 < val_fraction < 1:
             raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.02")
         read = partial(_by_line, train, fields, val_fraction)
-    return Parallel("parallel", read)
+    return ParallelText("parallel", read)
 
 
 def _by_file(places: dict, fields: list[str], split: Split) -> Iterator[Document]:

@@ -63,7 +63,7 @@ class Text(Source):
     yields = "text"
 
 
-class Parallel(Source):
+class ParallelText(Source):
     """Every other document is the translation of the one before it."""
 
     yields = "pairs"

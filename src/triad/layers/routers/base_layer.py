@@ -38,21 +38,21 @@ class BaseLayer(nn.Module):
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
     ) -> tuple[TokensChoose, Callable[[], Routing]]:
         logits_BTE = logits(x_BTD, self.weight)
-        expert_BT = assigned(logits_BTE, real_BT) if self.training else logits_BTE.argmax(-1)
+        expert_BT = assign_balanced(logits_BTE, real_BT) if self.training else logits_BTE.argmax(-1)
         expert_BT1, experts = expert_BT[..., None], logits_BTE.shape[-1]
         weight_BT1 = logits_BTE.gather(-1, expert_BT1).sigmoid()
 
-        def routing() -> Routing:
+        def make_routing() -> Routing:
             nothing_B = logits_BTE.new_zeros(len(x_BTD))
             load_BE = load(expert_BT1, logits_BTE, real_BT)
             return Routing(nothing_B, load_BE, entropy(logits_BTE.softmax(-1), real_BT), nothing_B)
 
-        return TokensChoose(expert_BT1, weight_BT1, experts), routing
+        return TokensChoose(expert_BT1, weight_BT1, experts), make_routing
 
 
 @torch.compiler.disable  # how often it goes round depends on the scores
 @torch.no_grad()
-def assigned(score_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
+def assign_balanced(score_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
     """The expert of each token, so that none has more than T / E and the sum of scores is the largest.
 
     Prices first: in turn each expert asks the price at which T / E tokens like it best, a few times around;
@@ -70,18 +70,18 @@ def assigned(score_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
     blank_BT = ~real_BT & ((~real_BT).cumsum(1) <= experts * room_B1 - real_BT.sum(1, keepdim=True))
     score_BTE = F.pad(score_BTE.double(), (0, 0, 0, experts - 1)).where(real_BT[..., None], 0.0)
     real_BT = real_BT | blank_BT
-    expert_BT = (score_BTE - _prices(score_BTE, real_BT, room_B1)).argmax(-1)
+    expert_BT = (score_BTE - _find_prices(score_BTE, real_BT, room_B1)).argmax(-1)
     while True:
         held_BTE = F.one_hot(expert_BT, experts).bool() & real_BT[..., None]
         load_BE = held_BTE.sum(1)
         if not (load_BE > room_B1).any():
             return expert_BT[:, :time]
         gain_BTE = score_BTE - score_BTE.gather(-1, expert_BT[..., None])
-        best_BEF, token_BEF = _moves(gain_BTE, held_BTE)
-        expert_BT = _moved(expert_BT, load_BE, room_B1, best_BEF, token_BEF)
+        best_BEF, token_BEF = _find_moves(gain_BTE, held_BTE)
+        expert_BT = _apply_moves(expert_BT, load_BE, room_B1, best_BEF, token_BEF)
 
 
-def _prices(score_BTE: Tensor, real_BT: Tensor, room_B1: Tensor) -> Tensor:
+def _find_prices(score_BTE: Tensor, real_BT: Tensor, room_B1: Tensor) -> Tensor:
     """Of each expert, between what its last token of T / E would pay and what the first behind would."""
     price_B1E = torch.zeros_like(score_BTE[:, :1])
     place_B2 = torch.cat((room_B1 - 1, room_B1), 1).clamp(0, score_BTE.shape[1] - 1)
@@ -94,14 +94,14 @@ def _prices(score_BTE: Tensor, real_BT: Tensor, room_B1: Tensor) -> Tensor:
     return price_B1E
 
 
-def _moves(gain_BTE: Tensor, held_BTE: Tensor) -> tuple[Tensor, Tensor]:
+def _find_moves(gain_BTE: Tensor, held_BTE: Tensor) -> tuple[Tensor, Tensor]:
     """What is gained when one token of expert e moves to f, at best, and which token that is."""
     experts = gain_BTE.shape[-1]
     each = [gain_BTE.where(held_BTE[..., e, None], -torch.inf).max(1) for e in range(experts)]
     return torch.stack([best for best, _ in each], 1), torch.stack([token for _, token in each], 1)
 
 
-def _moved(
+def _apply_moves(
     expert_BT: Tensor, load_BE: Tensor, room_B1: Tensor, best_BEF: Tensor, token_BEF: Tensor
 ) -> Tensor:
     """The assignment after the best chain of moves from an expert that is too full to one with room."""

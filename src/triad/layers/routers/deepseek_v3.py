@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, entropy, length, load, logits, mean, themselves
+from triad.layers.routing import Routing, TokensChoose, entropy, length, load, local_means, logits, mean
 
 
 class DeepSeekV3(nn.Module):
@@ -40,26 +40,26 @@ class DeepSeekV3(nn.Module):
         balance: float,
     ) -> None:
         super().__init__()
-        _check(experts, top_k, groups, top_groups)
+        _check_groups(experts, top_k, groups, top_groups)
         self.top_k, self.groups, self.top_groups = top_k, groups, top_groups
         self.scale, self.speed, self.balance = scale, speed, balance
         self.weight = nn.Parameter(torch.empty(experts, width))
         self.register_buffer("bias", torch.empty(experts))
-        self.whole_sequence: Callable[..., tuple[Tensor, ...]] = themselves
+        self.sequence_means: Callable[..., tuple[Tensor, ...]] = local_means
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
     ) -> tuple[TokensChoose, Callable[[], Routing]]:
         score_BTE = logits(x_BTD, self.weight).sigmoid()
-        expert_BTk = self._allowed(score_BTE.detach() + self.bias).topk(self.top_k, dim=-1).indices
+        expert_BTk = self._mask_groups(score_BTE.detach() + self.bias).topk(self.top_k, dim=-1).indices
         weight_BTk = score_BTE.gather(-1, expert_BTk)
         weight_BTk = self.scale * weight_BTk / weight_BTk.sum(-1, keepdim=True)
         experts = score_BTE.shape[-1]
 
-        def routing() -> Routing:
+        def make_routing() -> Routing:
             probability_BTE = score_BTE / score_BTE.sum(-1, keepdim=True)
             wanted_BTk = score_BTE.topk(self.top_k, dim=-1).indices
-            share_BE, mean_BE = self.whole_sequence(
+            share_BE, mean_BE = self.sequence_means(
                 load(wanted_BTk, score_BTE, real_BT) / (self.top_k * length(score_BTE, real_BT)),
                 mean(probability_BTE, real_BT),
             )
@@ -71,7 +71,7 @@ class DeepSeekV3(nn.Module):
                 torch.zeros_like(balance_B),
             )
 
-        return TokensChoose(expert_BTk, weight_BTk, experts), routing
+        return TokensChoose(expert_BTk, weight_BTk, experts), make_routing
 
     @torch.no_grad()
     def rebalance(self, load_E: Tensor) -> None:
@@ -84,7 +84,7 @@ class DeepSeekV3(nn.Module):
         self.bias = self.bias.to(torch.promote_types(self.bias.dtype, torch.float32))
         return self
 
-    def _allowed(self, biased_BTE: Tensor) -> Tensor:
+    def _mask_groups(self, biased_BTE: Tensor) -> Tensor:
         """What stands in the best groups; the rest is out of reach."""
         if self.top_groups == self.groups:
             return biased_BTE
@@ -96,7 +96,7 @@ class DeepSeekV3(nn.Module):
         return biased_BTGe.masked_fill(~chosen[..., None], float("-inf")).flatten(-2)
 
 
-def _check(experts: int, top_k: int, groups: int, top_groups: int) -> None:
+def _check_groups(experts: int, top_k: int, groups: int, top_groups: int) -> None:
     if experts % groups:
         raise ValueError(f"router.groups={groups} does not divide experts={experts}")
     if not 1 <= top_groups <= groups:

@@ -43,7 +43,7 @@ class ExpertChoice(nn.Module):
         kept_BES = torch.arange(each, device=x_BTD.device) < room_B1[..., None]
         kept_BES = kept_BES.expand_as(token_BES).to(weight_BES.dtype)
 
-        def routing() -> Routing:
+        def make_routing() -> Routing:
             nobody_BT = weight_BES.new_zeros(batch, time)
             takers_BT = nobody_BT.scatter_add_(1, token_BES.flatten(1), kept_BES.flatten(1))
             return Routing(
@@ -53,4 +53,4 @@ class ExpertChoice(nn.Module):
                 mean((takers_BT == 0).to(weight_BES.dtype), real_BT),
             )
 
-        return ExpertsChoose(token_BES, weight_BES * kept_BES), routing
+        return ExpertsChoose(token_BES, weight_BES * kept_BES), make_routing

@@ -5,8 +5,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, capacity, entropy, length, load, logits, mean, within
-from triad.layers.splitmix64 import GOLDEN, fraction, scrambled
+from triad.layers.routing import (
+    Routing,
+    TokensChoose,
+    capacity,
+    entropy,
+    keep_within_capacity,
+    length,
+    load,
+    logits,
+    mean,
+)
+from triad.layers.splitmix64 import GOLDEN, splitmix64, to_fraction
 
 
 class GShard(nn.Module):
@@ -52,20 +62,22 @@ class GShard(nn.Module):
             asks_BT2 = asks_BT2 & real_BT[..., None]
         kept_BT2 = torch.ones_like(asks_BT2)
         if self.training:
-            asks_BT2[..., 1] &= 2 * weight_BT2[..., 1] > chance(tokens_BT, expert_BT2)
-            kept_BT2 = within(expert_BT2, experts, capacity(self.capacity, 2 * time, experts), asks_BT2)
+            asks_BT2[..., 1] &= 2 * weight_BT2[..., 1] > hash_fraction(tokens_BT, expert_BT2)
+            kept_BT2 = keep_within_capacity(
+                expert_BT2, experts, capacity(self.capacity, 2 * time, experts), asks_BT2
+            )
 
-        def routing() -> Routing:
+        def make_routing() -> Routing:
             first_BE = load(expert_BT2[..., :1], probability_BTE, real_BT)
             balance_B = (first_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
             dropped_B = mean((asks_BT2 & ~kept_BT2).to(weight_BT2.dtype).mean(-1), real_BT)
             load_BE = first_BE + load(expert_BT2[..., 1:], probability_BTE, asks_BT2[..., 1])
             return Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
 
-        return TokensChoose(expert_BT2, weight_BT2 * kept_BT2, experts), routing
+        return TokensChoose(expert_BT2, weight_BT2 * kept_BT2, experts), make_routing
 
 
-def chance(tokens_BT: Tensor | None, expert_BT2: Tensor) -> Tensor:
+def hash_fraction(tokens_BT: Tensor | None, expert_BT2: Tensor) -> Tensor:
     """A number between 0 and 1 for each token: a hash of it, of those before and of its experts.
 
     The experts make layers, which read the same words, differ.
@@ -75,6 +87,6 @@ def chance(tokens_BT: Tensor | None, expert_BT2: Tensor) -> Tensor:
             "router=gshard needs the tokens, which this layout does not bring: use router=switch"
         )
     place_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-    sofar_BT = scrambled(scrambled(tokens_BT) + place_T * GOLDEN).cumsum(1)  # modulo 2^64
+    sofar_BT = splitmix64(splitmix64(tokens_BT) + place_T * GOLDEN).cumsum(1)  # modulo 2^64
     pair_BT = expert_BT2[..., 0] * 2**32 + expert_BT2[..., 1]
-    return fraction(scrambled(sofar_BT + scrambled(pair_BT)))
+    return to_fraction(splitmix64(sofar_BT + splitmix64(pair_BT)))

@@ -35,9 +35,9 @@ class Hash(nn.Module):
         exact = torch.promote_types(x_BTD.dtype, torch.float32)
         weight_BT1 = torch.ones_like(expert_BT1, dtype=exact)
 
-        def routing() -> Routing:
+        def make_routing() -> Routing:
             load_BE = load(expert_BT1, weight_BT1.expand(*weight_BT1.shape[:2], self.experts), real_BT)
             nothing_B = weight_BT1.new_zeros(len(x_BTD))
             return Routing(nothing_B, load_BE, nothing_B, nothing_B)
 
-        return TokensChoose(expert_BT1, weight_BT1, self.experts), routing
+        return TokensChoose(expert_BT1, weight_BT1, self.experts), make_routing

@@ -45,12 +45,12 @@ class Sinkhorn(nn.Module):
         expert_BT1 = wanted_BTE.argmax(-1, keepdim=True)
         weight_BT1 = probability_BTE.gather(-1, expert_BT1)
 
-        def routing() -> Routing:
+        def make_routing() -> Routing:
             nothing_B = probability_BTE.new_zeros(len(x_BTD))
             load_BE = load(expert_BT1, probability_BTE, real_BT)
             return Routing(nothing_B, load_BE, entropy(probability_BTE, real_BT), nothing_B)
 
-        return TokensChoose(expert_BT1, weight_BT1, logits_BTE.shape[-1]), routing
+        return TokensChoose(expert_BT1, weight_BT1, logits_BTE.shape[-1]), make_routing
 
 
 @torch.no_grad()

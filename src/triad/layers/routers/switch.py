@@ -5,7 +5,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, capacity, entropy, length, load, logits, mean, within
+from triad.layers.routing import (
+    Routing,
+    TokensChoose,
+    capacity,
+    entropy,
+    keep_within_capacity,
+    length,
+    load,
+    logits,
+    mean,
+)
 
 
 class Switch(nn.Module):
@@ -45,12 +55,12 @@ class Switch(nn.Module):
                 capacity(self.capacity, time, experts),
                 None if real_BT is None else real_BT[..., None],
             )
-            kept_BT1 = within(expert_BT1, experts, room, asks_BT1)
+            kept_BT1 = keep_within_capacity(expert_BT1, experts, room, asks_BT1)
 
-        def routing() -> Routing:
+        def make_routing() -> Routing:
             load_BE = load(expert_BT1, probability_BTE, real_BT)
             balance_B = (load_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
             dropped_B = mean((~kept_BT1[..., 0]).to(weight_BT1.dtype), real_BT)
             return Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
 
-        return TokensChoose(expert_BT1, weight_BT1 * kept_BT1, experts), routing
+        return TokensChoose(expert_BT1, weight_BT1 * kept_BT1, experts), make_routing

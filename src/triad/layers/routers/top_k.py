@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, entropy, length, load, logits, mean, themselves
+from triad.layers.routing import Routing, TokensChoose, entropy, length, load, local_means, logits, mean
 
 
 class TopK(nn.Module):
@@ -33,7 +33,7 @@ class TopK(nn.Module):
             raise ValueError(f"router.top_k={top_k} must lie between 1 and experts={experts}")
         self.top_k, self.normalize, self.balance, self.z = top_k, normalize, balance, z
         self.weight = nn.Parameter(torch.empty(experts, width))
-        self.whole_sequence: Callable[..., tuple[Tensor, ...]] = themselves
+        self.sequence_means: Callable[..., tuple[Tensor, ...]] = local_means
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
@@ -45,9 +45,9 @@ class TopK(nn.Module):
             weight_BTk = weight_BTk / weight_BTk.sum(-1, keepdim=True)
         experts = logits_BTE.shape[-1]
 
-        def routing() -> Routing:
+        def make_routing() -> Routing:
             load_BE = load(expert_BTk, probability_BTE, real_BT)
-            share_BE, mean_BE, z_B = self.whole_sequence(
+            share_BE, mean_BE, z_B = self.sequence_means(
                 load_BE / (self.top_k * length(probability_BTE, real_BT)),
                 mean(probability_BTE, real_BT),
                 mean(logits_BTE.logsumexp(-1).square(), real_BT),
@@ -56,4 +56,4 @@ class TopK(nn.Module):
             auxiliary_B = self.balance * balance_B + self.z * z_B
             return Routing(auxiliary_B, load_BE, entropy(probability_BTE, real_BT), torch.zeros_like(z_B))
 
-        return TokensChoose(expert_BTk, weight_BTk, experts), routing
+        return TokensChoose(expert_BTk, weight_BTk, experts), make_routing

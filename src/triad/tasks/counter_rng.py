@@ -8,11 +8,11 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from triad.layers.splitmix64 import GOLDEN, LARGEST, scrambled
+from triad.layers.splitmix64 import GOLDEN, LARGEST, splitmix64
 
 
-def draws(purpose: str, rows_B: Tensor, length: int) -> Tensor:
+def random_integers(purpose: str, rows_B: Tensor, length: int) -> Tensor:
     """Integers 0 ... 2^63 - 1 for the places of some rows, a pure function of purpose, row and place."""
     key = int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "big", signed=True)
     place_T = torch.arange(length, device=rows_B.device)
-    return scrambled(scrambled(rows_B + key)[:, None] + place_T * GOLDEN) & LARGEST
+    return splitmix64(splitmix64(rows_B + key)[:, None] + place_T * GOLDEN) & LARGEST

@@ -1,6 +1,6 @@
 import pytest
 
-from triad.layers.initial import fan_in, glorot, normal, plain_normal, t5
+from triad.layers.initialisation import fan_in, glorot, normal, plain_normal, t5
 
 
 def test_gpt2_makes_residual_outputs_smaller():

@@ -16,7 +16,7 @@ from triad.strategies.stage import Stage
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-class Relay:
+class PipelineForward:
     """A forward pass handed from stage to stage; every process of the pipeline calls it alike.
 
     tokens_BT -> (logits_BTV, ()) everywhere, or with `loss` (what the last stage's readout gives for it, ())
@@ -52,7 +52,7 @@ class Relay:
         last = self.places[-1]
         if loss is not None:
             return (x if last == self.rank else torch.zeros((), device=self.device)), ()
-        return self._shared(x, last), ()
+        return self._broadcast(x, last), ()
 
     def _send(self, x: Tensor, to: int) -> None:
         for work, _ in self.sent:
@@ -63,16 +63,16 @@ class Relay:
     def _receive(self, source: int) -> Tensor:
         header = torch.empty(4, dtype=torch.int64, device=self.device)
         dist.recv(header, group=self.group, group_src=source)
-        x = self._room(header)
+        x = self._allocate(header)
         dist.recv(x, group=self.group, group_src=source)
         return x
 
-    def _shared(self, x: Tensor, source: int) -> Tensor:
+    def _broadcast(self, x: Tensor, source: int) -> Tensor:
         """What one process has, in all."""
         mine = source == self.rank
         header = self._header(x) if mine else torch.empty(4, dtype=torch.int64, device=self.device)
         dist.broadcast(header, group=self.group, group_src=source)
-        x = x.contiguous() if mine else self._room(header)
+        x = x.contiguous() if mine else self._allocate(header)
         dist.broadcast(x, group=self.group, group_src=source)
         return x
 
@@ -80,6 +80,6 @@ class Relay:
         """Shape and dtype, which the receiver cannot know: other axes of the mesh may split T or V."""
         return torch.tensor([DTYPES.index(x.dtype), *x.shape], device=self.device)
 
-    def _room(self, header: Tensor) -> Tensor:
+    def _allocate(self, header: Tensor) -> Tensor:
         dtype, *shape = header.tolist()
         return torch.empty(shape, dtype=DTYPES[dtype], device=self.device)

@@ -6,7 +6,7 @@ Shapes: B batch, T time, D width.
 from torch import Tensor, nn
 
 
-class PreNorm(nn.Module):
+class PreNormConnection(nn.Module):
     """The part reads a normalised copy; its answer is added to the stream itself.
 
         x + f(norm(x))      Xiong et al. 2020, arXiv:2002.04745, figure 1b
@@ -29,7 +29,7 @@ class PreNorm(nn.Module):
         return x_BTD + y_BTD
 
 
-class PostNorm(nn.Module):
+class PostNormConnection(nn.Module):
     """The part reads the stream; the stream is normalised after its answer was added.
 
         norm(x + f(x))      Vaswani et al. 2017, arXiv:1706.03762, section 3.1
