@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from train import train
 from triad.callbacks.checkpoint import Checkpoint
 from triad.checkpoints.folder import complete, facts
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.hardware.device import describe
@@ -209,4 +209,4 @@ def checkpoints(overrides: list[str], layouts: str | None = None, saves: int = 5
 if __name__ == "__main__":
     if sys.argv[1:2] == [WORKER]:
         depart(worker(Path(sys.argv[2])))
-    verb(checkpoints)
+    run_command(checkpoints)

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.loop import settle_threads
 from benchmarks.peers import GPT2, copied, optimizer, update
 from triad.config.build import build
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.data.batches import IGNORED, TrainBatches, ValBatches
 from triad.data.token_files import Tokens, prepare
@@ -145,4 +145,4 @@ def _report(points: list[Point], seconds: float, xz: float | None) -> None:
 
 
 if __name__ == "__main__":
-    verb(five_minutes)
+    run_command(five_minutes)

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.loop import settle_threads, spread
 from benchmarks.peers import copied, like
 from triad.config.build import build
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.hardware.autotune import Measured
 from triad.hardware.device import describe
@@ -368,4 +368,4 @@ def _installed() -> bool:
 
 
 if __name__ == "__main__":
-    verb(models)
+    run_command(models)

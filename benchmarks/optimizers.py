@@ -29,7 +29,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from triad.config.build import build
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
@@ -210,4 +210,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == [WORKER]:
         worker(Path(sys.argv[2]))
         depart(0)
-    verb(optimizers)
+    run_command(optimizers)

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import one_gpu
 from benchmarks.loop import COMMON, spread
 from train import train
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.hardware.device import describe
@@ -249,4 +249,4 @@ def strategies(
 if __name__ == "__main__":
     if sys.argv[1:2] == [WORKER]:
         depart(worker(*map(Path, sys.argv[2:])))
-    verb(strategies)
+    run_command(strategies)

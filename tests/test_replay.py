@@ -23,7 +23,7 @@ def test_steps_of_a_run_are_the_same_bit_for_bit_and_a_changed_figure_or_weight_
     train, tmp_path: Path, environment: dict[str, str], monkeypatch, capfd
 ) -> None:
     words = ("run_id=a", "trainer.max_steps=6", "callbacks.checkpoint.every_steps=2", "model.dropout=0.1")
-    looks = ("trainer.log_every_n_steps=2", "callbacks.checkpoint.keep=9", "callbacks.screens.curve=false")
+    looks = ("trainer.log_every_n_steps=2", "callbacks.checkpoint.keep=9", "callbacks.summary.curve=false")
     train(*TINY, *words, *looks)
     run = tmp_path / "outputs" / "a"
     before = contents(run)

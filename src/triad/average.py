@@ -58,6 +58,6 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(average)
+    run_command(average)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from triad.checkpoints.folder import complete, facts, fault
-from triad.config.processes import described
+from triad.config.processes import describe_layout
 from triad.runs.directory import Run
 from triad.storage.manifest import MANIFEST, Facts
 
@@ -35,12 +35,12 @@ def _line(said: Facts) -> str:
     speed = said["bytes"] / said["saved_s"] / 1e6
     metric = "{name} {value:.4g}, ".format_map(said["metric"]) if said["metric"] else ""
     return (
-        f"{metric}{described(said['layout'])}; tensors: {counts}; {said['bytes']:,} bytes, checksums right;"
-        f" training waited {1e3 * said['blocked_s']:.0f} ms of {said['saved_s']:.2f} s ({speed:.0f} MB/s)"
+        f"{metric}{describe_layout(said['layout'])}; tensors: {counts}; {said['bytes']:,} bytes,"
+        f" checksums right; training waited {1e3 * said['blocked_s']:.0f} ms of {said['saved_s']:.2f} s ({speed:.0f} MB/s)"
     )
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(checkpoint)
+    run_command(checkpoint)

@@ -55,6 +55,6 @@ def compare(
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(compare)
+    run_command(compare)

@@ -141,6 +141,6 @@ def draw(found: Sizes, title: str, to: Path) -> None:
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(coordinates)
+    run_command(coordinates)

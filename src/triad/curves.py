@@ -83,6 +83,6 @@ def _draw(path: Path, found: list[Curve]) -> None:
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(curves)
+    run_command(curves)

@@ -122,6 +122,6 @@ def _value(held: dict[str, Any], key: str) -> str:
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(diff)
+    run_command(diff)

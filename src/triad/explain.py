@@ -94,12 +94,12 @@ def _target(key: str, config: dict) -> str | None:
 
 
 def _composed(words: list[str]) -> tuple[dict, origins.Chains]:
-    from triad.config.compose import explained
+    from triad.config.compose import compose_with_origins
 
-    return explained(words)
+    return compose_with_origins(words)
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(explain)
+    run_command(explain)

@@ -48,6 +48,6 @@ def _torch(path: Path, weights: str, folder: Path, stem: str, _: int) -> list[Pa
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(export)
+    run_command(export)

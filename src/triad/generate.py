@@ -58,6 +58,6 @@ def _pieces(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(generate)
+    run_command(generate)

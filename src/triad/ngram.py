@@ -25,7 +25,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     from triad.config.errors import Refusal
     from triad.runs.directory import Run, new_id
     from triad.runs.start import write_passport
-    from triad.storage.durable import held
+    from triad.storage.durable import hold
 
     for word in overrides:
         if key_of(word).split(".")[0] not in ROOTS:
@@ -37,7 +37,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     kept = {"order": order, "tokens": tokens, "data": config["data"], "tokenizer": config["tokenizer"]}
     if run.path.exists():
         raise Refusal(f"run_id={run.id}: {run} exists; choose another name or remove it")
-    with held(run.path):
+    with hold(run.path):
         run.write_config(kept)
         write_passport(run, overrides, kept, processes.machine(config))
         count(run, order, tokens, build(config["data"]), build(config["tokenizer"]))
@@ -93,6 +93,6 @@ def _show(model: Any, rows: list[dict[str, float]]) -> None:
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(ngram)
+    run_command(ngram)

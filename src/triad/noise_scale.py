@@ -58,6 +58,6 @@ def _at(run: Any, config: dict, step: int, first: int, rows: int, micro: int) ->
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(noise_scale)
+    run_command(noise_scale)

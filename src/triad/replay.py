@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 
 from triad.checkpoints.folder import complete, fault, place, used
 from triad.config.errors import Refusal
-from triad.config.identity import differing, looks_on
+from triad.config.identity import differing, is_observer
 from triad.config.locations import TRAIN
 from triad.config.processes import gpus, ranks_here, threads
 from triad.launch.supervisor import Interrupted, launch
@@ -94,7 +94,7 @@ def once_more(config: dict, last: int) -> dict:
     callbacks = {
         name: dict(node)
         for name, node in config["callbacks"].items()
-        if node["_target_"] in NEEDED or not looks_on(node)
+        if node["_target_"] in NEEDED or not is_observer(node)
     }
     targets = {node["_target_"]: node for node in callbacks.values()}
     if missing := [kept for target, kept in NEEDED.items() if target not in targets]:
@@ -195,6 +195,6 @@ def _linked(source: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(replay)
+    run_command(replay)

@@ -142,6 +142,6 @@ def _draw(path: Path, means: list[Point], law: Law, cut: list[Slice], metric: st
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(scaling)
+    run_command(scaling)

@@ -88,6 +88,6 @@ def _but_feedforward(config: dict) -> dict:
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(upcycle)
+    run_command(upcycle)

@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 from tests.checkpoints.written import written
 from triad.checkpoints.folder import INDEX, find, newest
 from triad.checkpoints.tensors import weights
-from triad.storage.manifest import MANIFEST, opened, seal
+from triad.storage.manifest import MANIFEST, read_manifest, write_manifest
 
 SHARD = "__0_0.distcp"
 Harm = Callable[[Path], None]
@@ -80,26 +80,26 @@ def resealed(name: str, content: Callable[[Path], bytes]) -> Harm:
     """Replaced by someone who knows how checksums are made."""
 
     def harm(path: Path) -> None:
-        facts, _ = opened(path)
+        facts, _ = read_manifest(path)
         (path / name).write_bytes(content(path.parents[1]))
         (path / MANIFEST).unlink()
-        seal(path, facts)
+        write_manifest(path, facts)
 
     return harm
 
 
 def facts_without(key: str) -> Harm:
     def harm(path: Path) -> None:
-        facts, files = opened(path)
+        facts, files = read_manifest(path)
         del facts[key]
-        seal(path, facts, files)
+        write_manifest(path, facts, files)
 
     return harm
 
 
 def unlisted(path: Path) -> None:
-    facts, _ = opened(path)
-    seal(path, facts, {})
+    facts, _ = read_manifest(path)
+    write_manifest(path, facts, {})
 
 
 def bomb(call: Callable) -> Callable[[Path], bytes]:

@@ -10,7 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from tests.conftest import REPOSITORY
-from triad.config.compose import compose, dials, explained
+from triad.config.compose import compose, compose_with_origins, dials
 from triad.config.errors import Refusal
 from triad.config.identity import MATHEMATICS, MIXED, OVERLAYS, SYSTEM, fingerprints, is_mathematics, leaves
 from triad.config.locations import CONF
@@ -49,7 +49,7 @@ def config_of(words: str = "") -> dict:
 @cache
 def known(words: str = "") -> tuple[dict, dict]:
     """Configuration and origins for some words; composed once."""
-    return explained([*BASE, *words.split()])
+    return compose_with_origins([*BASE, *words.split()])
 
 
 def test_every_key_and_group_of_the_configuration_is_classified_once() -> None:

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from triad.config import compose as composing
-from triad.config.compose import dials, validated
+from triad.config.compose import dials, validate
 from triad.config.locations import CONF, TRAIN
 from triad.config.schema import check, signature
 
@@ -30,7 +30,7 @@ def composed(*overrides: str) -> dict:
     """The checked configuration, also of a choice that this machine could not run."""
     with initialize_config_dir(str(CONF), version_base="1.3"), pytest.MonkeyPatch.context() as patch:
         patch.setattr("triad.config.compose.refusals", lambda _: [])
-        return validated(compose("train", [*overrides]))
+        return validate(compose("train", [*overrides]))
 
 
 def calls(node: object, path: str = ""):

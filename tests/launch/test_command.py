@@ -10,7 +10,7 @@ import pytest
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.config.identity import changed_mathematics
-from triad.launch.resume import continued
+from triad.launch.resume import expand_resume
 from triad.runs.directory import sweep_id
 
 MISTAKES = {
@@ -127,7 +127,7 @@ def test_resume_takes_up_the_words_of_the_run_and_lets_new_ones_win(tmp_path: Pa
     run.mkdir(parents=True)
     (run / "config.yaml").write_text("seed: 0\n")
     (run / "overrides.json").write_text(json.dumps(["model=moe", "trainer.max_steps=10"]))
-    words = continued([f"resume={run}", "trainer.max_steps=20"])
+    words = expand_resume([f"resume={run}", "trainer.max_steps=20"])
     assert words == ["model=moe", "trainer.max_steps=20", "run_id=a", f"output_dir={run.parent}"]
 
 

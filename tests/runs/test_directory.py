@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from triad.checkpoints.folder import complete
 from triad.runs.directory import Run
-from triad.storage.durable import held
+from triad.storage.durable import hold
 
 TINY = ("debug=tiny", "precision=fp32", "hardware.attention=flash", "trainer.accelerator=cpu")
 
@@ -162,7 +162,7 @@ def test_a_signal_ends_a_whole_sweep(tmp_path: Path, environment: dict[str, str]
 
 def test_two_processes_do_not_write_one_run(train, tmp_path: Path) -> None:
     train(*TINY, "run_id=a", "trainer.max_steps=2", "scheduler.warmup=0")
-    with held(tmp_path / "outputs" / "a"):
+    with hold(tmp_path / "outputs" / "a"):
         assert "another process is running it" in train("resume=outputs/a", code=2).stderr
 
 

@@ -20,7 +20,7 @@ parameters:
 command: ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
 """
 TINY = ("debug=tiny", "precision=fp32", "hardware.attention=flash", "trainer.accelerator=cpu")
-TINY += ("callbacks.screens.curve=false",)
+TINY += ("callbacks.summary.curve=false",)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
-from triad.config.identity import leaves, looks_on
+from triad.config.identity import is_observer, leaves
 from triad.config.schema import suggestion
 from triad.runs.directory import Run
 
@@ -92,7 +92,7 @@ def load(directory: Path, state: str | None = None) -> Outcome:
     failed = run.error_file.is_file()
     told = "finished" if result is not None else "failed" if failed else "unfinished"
     typed = {key_of(word): word.partition("=")[2] for word in words}
-    acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not looks_on(node)}
+    acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not is_observer(node)}
     known = dict(leaves(config | ({"callbacks": acting} if "callbacks" in config else {})))
     return Outcome(directory, known, typed, numbers, state or told, config.get("seed", 0), run.directions())
 

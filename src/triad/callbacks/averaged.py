@@ -19,7 +19,7 @@ class Averaged(Callback):
     replaces = "weights"  # in validation
     shows = "average"
     needs = {"optimizer.averages": (True,)}
-    keeps = "average"  # its name in a checkpoint
+    checkpoint_key = "average"  # its name in a checkpoint
 
     def weights(self, task: Any) -> dict[str, Tensor]:
         """The average, by parameter name."""

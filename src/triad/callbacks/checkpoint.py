@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, Trainer
 from triad.checkpoints.folder import chosen, complete, facts, fault, place
 from triad.checkpoints.saving import LEAVING_S, Saver, State
 from triad.checkpoints.tensors import index, load, misfit, shapes
-from triad.config.processes import described
+from triad.config.processes import describe_layout
 from triad.runs.directory import Run
 from triad.storage.manifest import Facts
 
@@ -22,11 +22,11 @@ class Checkpoint(Callback):
     The metric that `monitor` names says which is the best. A save falls due after the validation of its step,
     if there is one, and is written while training goes on. When the run directory holds checkpoints, the
     newest whole one is loaded before training: that is all that resuming is. Other callbacks may have weights
-    to keep: a method `weights(task)` gives them by parameter name, an attribute `keeps` says what they are
-    called.
+    to keep: a method `weights(task)` returns them by parameter name, an attribute `checkpoint_key` is their
+    name in a checkpoint.
     """
 
-    looks_on = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, run: Run, config: dict, every_steps: int, keep: int, monitor: str) -> None:
         if every_steps < 1 or keep < 1:
@@ -71,7 +71,7 @@ class Checkpoint(Callback):
         strategy: Any = trainer.strategy
 
         def tensors() -> State:
-            kept = {keeper.keeps: keeper.weights(task) for keeper in _keepers(trainer)}
+            kept = {keeper.checkpoint_key: keeper.weights(task) for keeper in _keepers(trainer)}
             return strategy.tensors(task.model, trainer.optimizers[0]) | kept
 
         self.saver.save(place(self.folder, step), tensors, self._facts(trainer, step))
@@ -105,7 +105,11 @@ class Checkpoint(Callback):
                 " resume.weights_only=true starts a new run from its weights"
             )
         kinds = {name.partition(".")[0] for name in held}
-        kept = {keeper.keeps: keeper.weights(task) for keeper in _keepers(trainer) if keeper.keeps in kinds}
+        kept = {
+            keeper.checkpoint_key: keeper.weights(task)
+            for keeper in _keepers(trainer)
+            if keeper.checkpoint_key in kinds
+        }
         load(path, wanted | kept)
         if hasattr(strategy, "loaded"):
             strategy.loaded(task.model, optimizer)
@@ -114,7 +118,9 @@ class Checkpoint(Callback):
         self._restore(trainer, said)
         if trainer.is_global_zero:
             before, now = said["layout"], _layout(self.config, trainer)
-            moved = f"; saved by {described(before)}, now {described(now)}" if before != now else ""
+            moved = (
+                f"; saved by {describe_layout(before)}, now {describe_layout(now)}" if before != now else ""
+            )
             print(f"resuming {path.parent.parent} at step {said['step']}{moved}", flush=True)
 
     def _facts(self, trainer: Trainer, step: int) -> Facts:
@@ -157,7 +163,7 @@ def _layout(config: dict, trainer: Trainer) -> dict[str, Any]:
 
 def _keepers(trainer: Trainer) -> list[Any]:
     """Callbacks that have tensors to keep."""
-    return [callback for callback in trainer.callbacks if hasattr(callback, "keeps")]
+    return [callback for callback in trainer.callbacks if hasattr(callback, "checkpoint_key")]
 
 
 def _plain(value: Any) -> Any:

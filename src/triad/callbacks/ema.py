@@ -21,7 +21,7 @@ class Ema(Callback):
 
     replaces = "weights"  # in validation
     uses = ("weights",)
-    keeps = "ema"  # its name in a checkpoint
+    checkpoint_key = "ema"  # its name in a checkpoint
 
     def __init__(self, decay: float) -> None:
         if not 0 <= decay < 1:

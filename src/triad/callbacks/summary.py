@@ -12,7 +12,7 @@ from triad.runs.directory import Run
 from triad.runs.metrics import SPEEDS, TAKEN, figures
 
 
-class Screens(Callback):
+class Summary(Callback):
     """Print what will be trained on what, and what came of it; write result.json: the run is finished.
 
     The result is written when all is done, after the last checkpoint; also by a run that was killed between
@@ -20,7 +20,7 @@ class Screens(Callback):
     where there are experts, their loads to loads.png.
     """
 
-    looks_on = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, run: Run, tokenizer: Tokenizer, tokens: Tokens, context: int, curve: bool) -> None:
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context

@@ -22,7 +22,7 @@ class Swa(Callback):
 
     replaces = "weights"  # in validation
     uses = ("weights",)
-    keeps = "swa"  # its name in a checkpoint
+    checkpoint_key = "swa"  # its name in a checkpoint
 
     def __init__(self, start: float, every_steps: int) -> None:
         if not 0 <= start < 1 or every_steps < 1:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Literal
 
 from triad.runs.directory import Run
-from triad.storage.manifest import MANIFEST, Facts, Part, damage, opened
+from triad.storage.manifest import MANIFEST, Facts, Part, find_damage, read_manifest
 
 INDEX = ".metadata"
 FACTS = {"step", "metric", "position", "random", "layout", "tensors", "callbacks", "config"}
@@ -53,13 +53,13 @@ def facts(path: Path) -> Facts:
 def fault(path: Path, part: Part = (0, 1)) -> str:
     """What is wrong with a checkpoint, every byte of it looked at, or ""; of one `part` of its files."""
     try:
-        return damage(path, _read(path)[1], part=part)
+        return find_damage(path, _read(path)[1], part=part)
     except ValueError as error:
         return str(error)
 
 
 def _read(path: Path) -> tuple[Facts, dict]:
-    found, files = opened(path)
+    found, files = read_manifest(path)
     if missing := FACTS - found.keys():
         raise ValueError(f"{MANIFEST} says nothing of {min(missing)}")
     if INDEX not in files:
@@ -148,7 +148,7 @@ def _metric(path: Path) -> dict | Literal["torn"] | None:
         found, files = _read(path)
     except ValueError:
         return "torn"
-    return "torn" if damage(path, files, full_check_bytes=0) else found["metric"]
+    return "torn" if find_damage(path, files, full_check_bytes=0) else found["metric"]
 
 
 def _forget(path: Path) -> None:

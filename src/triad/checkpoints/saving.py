@@ -24,7 +24,7 @@ from torch.distributed.tensor import DTensor
 from triad.checkpoints.folder import INDEX, rotate
 from triad.checkpoints.tensors import flattened
 from triad.config.errors import one_line
-from triad.storage.manifest import Facts, Files, described, seal, sync
+from triad.storage.manifest import Facts, Files, describe_file, sync, write_manifest
 from triad.strategies.state import Stretch
 
 State = dict[str, dict[str, Any]]
@@ -145,7 +145,7 @@ class Saver:
                     "bytes": sum(file["bytes"] for file in files.values()),
                 }
                 facts["saved_s"] = time.perf_counter() - began
-                seal(beside, facts, files)
+                write_manifest(beside, facts, files)
                 shutil.rmtree(path, ignore_errors=True)  # one that was torn
                 os.replace(beside, path)
                 sync(path.parent)
@@ -193,7 +193,7 @@ def _emptied(folder: Path) -> Files:
 def _mine(folder: Path, rank: int) -> Files:
     """Describe what a process has written; the index is rank 0's."""
     paths = sorted(folder.glob(f"__{rank}_*")) + ([folder / INDEX] if rank == 0 else [])
-    return {path.name: described(path) for path in paths}
+    return {path.name: describe_file(path) for path in paths}
 
 
 def _tensors(metadata: Metadata) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from triad.config.messages import answer
 from triad.config.schema import fits, suggestion
 
 
-def verb(function: Callable) -> None:
+def run_command(function: Callable) -> None:
     """The door of `python -m triad.<verb>`: key=value words become arguments, the rest overrides."""
     if {"-h", "--help"} & {*sys.argv[1:]}:
         print(getdoc(function), "\n\n", _usage(function), sep="")

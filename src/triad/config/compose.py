@@ -46,10 +46,10 @@ def compose(overrides: list[str]) -> dict:
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return validated(compose("train", overrides))
+        return validate(compose("train", overrides))
 
 
-def validated(composed: DictConfig) -> dict:
+def validate(composed: DictConfig) -> dict:
     """Resolve, check the dials and every node against its signature, refuse the impossible."""
     try:
         config = cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
@@ -74,7 +74,7 @@ def validated(composed: DictConfig) -> dict:
     return config
 
 
-def origins_of(config: dict, words: list[str]) -> origins.Chains:
+def trace_origins(config: dict, words: list[str]) -> origins.Chains:
     """Where the values of a configuration composed from `words` come from; Hydra must be at work."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -96,19 +96,21 @@ def origins_of(config: dict, words: list[str]) -> origins.Chains:
     return origins.chains(config, laid)
 
 
-def explained(overrides: list[str]) -> tuple[dict, origins.Chains]:
+def compose_with_origins(overrides: list[str]) -> tuple[dict, origins.Chains]:
     """The configuration for some words of train.py, and where its values come from."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = validated(compose("train", overrides))
-        return config, origins_of(config, overrides)
+        config = validate(compose("train", overrides))
+        return config, trace_origins(config, overrides)
 
 
-def references(node: Any, path: str = "") -> set[str]:
+def find_references(node: Any, path: str = "") -> set[str]:
     """Keys whose value is a reference to another key: they change when that one does."""
     found = set()
     for key in node if OmegaConf.is_dict(node) else ():
         inner = f"{path}.{key}".lstrip(".")
-        found |= {inner} if OmegaConf.is_interpolation(node, key) else references(node._get_node(key), inner)
+        found |= (
+            {inner} if OmegaConf.is_interpolation(node, key) else find_references(node._get_node(key), inner)
+        )
     return found

@@ -34,7 +34,7 @@ def is_mathematics(key: str, config: dict) -> bool:
     if group == "trainer":
         return rest not in TRAINER_SYSTEM and (key not in WHEN_VALIDATED or _acts_on_validations(config))
     if group == "callbacks":
-        return not looks_on(config["callbacks"].get(rest.partition(".")[0]))
+        return not is_observer(config["callbacks"].get(rest.partition(".")[0]))
     return group not in SYSTEM
 
 
@@ -57,9 +57,9 @@ def system(config: dict) -> dict[str, Any]:
     }
 
 
-def looks_on(callback: Any) -> bool:
-    """Whether a callback's node is of a class that says of itself `looks_on = True`: it changes no figure."""
-    return isinstance(callback, dict) and bool(attribute(callback.get("_target_", ""), "looks_on"))
+def is_observer(callback: Any) -> bool:
+    """Whether a callback's node is of a class that says of itself `observer = True`: it changes no figure."""
+    return isinstance(callback, dict) and bool(attribute(callback.get("_target_", ""), "observer"))
 
 
 def fingerprints(config: dict) -> dict[str, str]:
@@ -88,5 +88,5 @@ def leaves(node: dict, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _acts_on_validations(config: dict) -> bool:
     """Whether the schedule or a callback follows validations, so that their times change what is trained."""
-    acting = [node for node in config.get("callbacks", {}).values() if not looks_on(node)]
+    acting = [node for node in config.get("callbacks", {}).values() if not is_observer(node)]
     return any("monitor" in node for node in [*acting, config.get("scheduler", {})] if node)

@@ -73,7 +73,7 @@ def threads(config: dict) -> int:
     return int(asked or max(1, cores() // ranks_here(config)))
 
 
-def described(layout: dict) -> str:
+def describe_layout(layout: dict) -> str:
     """A layout as a checkpoint remembers it, in words: processes, strategy, the axes that are split."""
     strategy, processes = layout["strategy"], layout["processes"]
     split = [f"{axis} {strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1]

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from triad.config.build import build
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 
 
@@ -35,4 +35,4 @@ def show(show: int, overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    verb(show)
+    run_command(show)

@@ -22,7 +22,7 @@ import numpy as np
 
 from triad.data.sources.source import Document, Source, Split
 from triad.data.tokenizers import Tokenizer
-from triad.storage.cache import cached
+from triad.storage.cache import build_once
 from triad.storage.manifest import Facts, fingerprint
 
 FORMAT = 1
@@ -106,7 +106,7 @@ def prepare(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
         )
     key = fingerprint(FORMAT, contents["train"][:2], contents["val"][:2], tokenizer.fingerprint)
     folder = cache / f"tokens-{key}"
-    facts = cached(folder, partial(_build, source, tokenizer))
+    facts = build_once(folder, partial(_build, source, tokenizer))
     train = TokenFile(folder, "train", facts["dtype"], contents["train"].bytes)
     val = TokenFile(folder, "val", facts["dtype"], contents["val"].bytes)
     return Tokens(train, val, key, facts["xz_bits_per_byte"], contents["train"].labels)

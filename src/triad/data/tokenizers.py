@@ -14,7 +14,7 @@ import numpy as np
 import sentencepiece
 
 from triad.data.sources.source import Source
-from triad.storage.cache import cached
+from triad.storage.cache import build_once
 from triad.storage.manifest import fingerprint
 
 SAMPLE_BYTES = 20 << 20  # a sentencepiece model learns from this much text at most
@@ -195,7 +195,7 @@ def _learned(kind: str, source: Source, cache: Path, vocab_size: int) -> Sentenc
     }
     learned_from = (source.contents["train"].fingerprint, SAMPLE_BYTES, SENTENCE)
     folder = cache / f"tokenizer-{fingerprint(settings, sentencepiece.__version__, *learned_from)}"
-    cached(folder, partial(_train, source, settings))
+    build_once(folder, partial(_train, source, settings))
     tokenizer = load(folder)
     assert isinstance(tokenizer, SentencePiece)
     return tokenizer

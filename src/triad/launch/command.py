@@ -14,17 +14,17 @@ from omegaconf import DictConfig
 
 from triad.analysis.table import table
 from triad.config.command_line import key_of
-from triad.config.compose import origins_of, references, validated
+from triad.config.compose import find_references, trace_origins, validate
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.config.messages import answer
 from triad.config.processes import ranks_are_here, ranks_here, threads
 from triad.launch.rank import depart, rank
-from triad.launch.resume import check_free, continued, started_from
+from triad.launch.resume import check_free, expand_resume, pin_weights
 from triad.launch.supervisor import Interrupted, launch
 from triad.runs.directory import Run, new_id, sweep_id
 from triad.runs.start import prepare
-from triad.storage.durable import held
+from triad.storage.durable import hold
 
 
 def command(work: Callable) -> None:
@@ -49,7 +49,7 @@ def command(work: Callable) -> None:
 
     multirun = any(word in ("-m", "--multirun") for word in asked)
     try:
-        sys.argv[1:] = continued(asked)
+        sys.argv[1:] = expand_resume(asked)
         main()
     except Exception as error:
         raised.append(error)
@@ -67,7 +67,7 @@ def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) ->
     typed = [*HydraConfig.get().overrides.task]
     overrides = [word for word in typed if key_of(word) not in ("run_id", "output_dir")]
     try:
-        config = validated(composed)
+        config = validate(composed)
         if sweep:
             config["run_id"] = sweep_id([word for word in overrides if word not in asked], config)
         elif not config["run_id"]:
@@ -79,9 +79,9 @@ def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) ->
 
         def write() -> Path:
             if not sweep:
-                check_free(run, config, asked, references(composed))
-            words = started_from(run, config, overrides)
-            return prepare(config, words, origins_of(config, typed)).path
+                check_free(run, config, asked, find_references(composed))
+            words = pin_weights(run, config, overrides)
+            return prepare(config, words, trace_origins(config, typed)).path
 
         return run.path, _start(config, work, run.path, write)
     except Refusal as error:
@@ -92,10 +92,10 @@ def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) ->
 
 def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Path]) -> int:
     if ranks_are_here():
-        from triad.launch.rendezvous import agreed
+        from triad.launch.rendezvous import agree_on_run
 
-        return rank(work, Run(agreed(write)))
+        return rank(work, Run(agree_on_run(write)))
     ranks = ranks_here(config)
-    with held(directory):
+    with hold(directory):
         write()
         return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, threads(config))

@@ -11,7 +11,7 @@ questions = count()  # a sweep asks once a job
 stores = []  # rank 0 may host the store: it must outlive the question
 
 
-def agreed(prepare: Callable[[], Path]) -> Path:
+def agree_on_run(prepare: Callable[[], Path]) -> Path:
     """Rank 0 prepares the run directory; every rank gets its path, or ends when rank 0 could not.
 
     Under SLURM the variables that torchrun would set come from Lightning later, so they are set here first.

@@ -12,18 +12,18 @@ from triad.runs.directory import Run
 FIXED = ("model", "tokenizer", "data", "context", "packed", "seed", "weights")
 
 
-def continued(words: list[str]) -> list[str]:
+def expand_resume(words: list[str]) -> list[str]:
     """`resume=outputs/<run_id>` stands for what that run was started with; words beside it come on top.
 
     With resume.weights_only=true a new run is started like that, from the weights that run came to.
     """
-    if (directory := resumed(words)) is None:
+    if (directory := find_resumed(words)) is None:
         return words
     run = Run(directory)
     run.config()  # or say that no run is there
     new = [word for word in words if key_of(word) not in ("resume", "resume.weights_only")]
     named = {key_of(word) for word in new}
-    if anew(words):
+    if starts_new_run(words):
         named |= {"weights"}
         new += [f"weights={directory}"] + (
             [] if "output_dir" in named else [f"output_dir={directory.parent}"]
@@ -32,12 +32,12 @@ def continued(words: list[str]) -> list[str]:
     old = [word for word in run.overrides() if not {key_of(word), key_of(word).partition(".")[0]} & named]
     return (
         [*old, *new]
-        if anew(words)
+        if starts_new_run(words)
         else [*old, *new, f"run_id={directory.name}", f"output_dir={directory.parent}"]
     )
 
 
-def resumed(words: list[str]) -> Path | None:
+def find_resumed(words: list[str]) -> Path | None:
     """The run that `resume=` names, if any."""
     found = [word.partition("=")[2] for word in words if key_of(word) == "resume"]
     if found and found[-1] not in ("", "null"):
@@ -47,7 +47,7 @@ def resumed(words: list[str]) -> Path | None:
     return None
 
 
-def anew(words: list[str]) -> bool:
+def starts_new_run(words: list[str]) -> bool:
     """Whether `resume.weights_only=true` asks for a new run from a run's weights."""
     found = [word.partition("=")[2] for word in words if key_of(word) == "resume.weights_only"]
     value, fault = fits(found[-1] if found else False, bool)
@@ -56,7 +56,7 @@ def anew(words: list[str]) -> bool:
     return value
 
 
-def started_from(run: Run, config: dict, words: list[str]) -> list[str]:
+def pin_weights(run: Run, config: dict, words: list[str]) -> list[str]:
     """Let `weights` of a new run, and the words that a resume repeats, name one checkpoint that is whole.
 
     So a run that is resumed before its first checkpoint starts from the same weights again.
@@ -71,7 +71,7 @@ def check_free(run: Run, config: dict, asked: list[str], derived: set[str]) -> N
     """A run's name is given once; resuming needs the same mathematics, but for what is asked by name."""
     if not run.exists:
         return
-    if resumed(asked) is None or anew(asked):
+    if find_resumed(asked) is None or starts_new_run(asked):
         raise Refusal(f"run_id={run.id}: {run} exists; resume={run} continues it")
     named = {key_of(word) for word in asked}
     for key in changed_mathematics(run.config(), config):

@@ -7,7 +7,7 @@ python -m triad.sweep sweeps/lr.yaml debug=tiny fork=try   words for all trials;
 
 from typing import Literal
 
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 
 
 def sweep(
@@ -35,4 +35,4 @@ def sweep(
 
 
 if __name__ == "__main__":
-    verb(sweep)
+    run_command(sweep)

@@ -7,7 +7,7 @@ from typing import IO, Any, NamedTuple
 from triad.config.errors import Refusal
 from triad.config.schema import suggestion
 from triad.runs.directory import Run, sweep_id
-from triad.storage.durable import held
+from triad.storage.durable import hold
 from triad.sweep import trial_command as words
 from triad.sweep.sweep_file import Sweep
 
@@ -71,7 +71,7 @@ def claim(one: Trial) -> IO[str] | None:
     file = (one.directory / ".claim").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with held(one.directory):
+        with hold(one.directory):
             return file
     except BlockingIOError:
         file.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from triad.data.sources import reading as files
 from triad.data.sources.reading import Found
 from triad.data.sources.source import Text, by_position
-from triad.storage.cache import cached, home
+from triad.storage.cache import build_once, home
 
 
 def shakespeare(path: str | None, url: str, sha256: str) -> Text:
@@ -18,7 +18,7 @@ def shakespeare(path: str | None, url: str, sha256: str) -> Text:
     """
     if path is None:
         folder = home() / f"shakespeare-{sha256[:16]}"
-        cached(folder, partial(_download, url, sha256))
+        build_once(folder, partial(_download, url, sha256))
         file = folder / "input.txt"
     else:
         file = Path(path).expanduser()
