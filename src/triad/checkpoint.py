@@ -36,7 +36,8 @@ def _line(said: Facts) -> str:
     metric = "{name} {value:.4g}, ".format_map(said["metric"]) if said["metric"] else ""
     return (
         f"{metric}{describe_layout(said['layout'])}; tensors: {counts}; {said['bytes']:,} bytes,"
-        f" checksums right; training waited {1e3 * said['blocked_s']:.0f} ms of {said['saved_s']:.2f} s ({speed:.0f} MB/s)"
+        f" checksums right; training waited {1e3 * said['blocked_s']:.0f} ms of {said['saved_s']:.2f} s"
+        f" ({speed:.0f} MB/s)"
     )
 
 
