@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from train import train
 from triad.callbacks.checkpoint import Checkpoint
-from triad.checkpoints.folder import complete, facts
+from triad.checkpoints.folder import list_complete, read_facts
 from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.config.errors import Refusal
@@ -168,7 +168,7 @@ def measured(words: list[str], name: str, folder: Path, saves: int) -> dict[str,
         if launch([sys.executable, __file__, WORKER, str(run)], ranks, threads=1):
             raise Refusal((run / "error.txt").read_text().strip().splitlines()[-1])
         if steps == saves + 1:
-            said = [facts(path) for path in complete(run / "checkpoints")[1:]]
+            said = [read_facts(path) for path in list_complete(run / "checkpoints")[1:]]
     found = json.loads((run / "found-0.json").read_text())
     return found | {"said": said, "ranks": ranks}
 

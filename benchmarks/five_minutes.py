@@ -32,7 +32,7 @@ from triad.data.token_files import Tokens, prepare
 from triad.hardware.device import describe
 from triad.launch.rank import quieten
 from triad.optim.initialise import initialise
-from triad.storage.cache import home
+from triad.storage.cache import cache_home
 
 
 class Point(NamedTuple):
@@ -113,8 +113,8 @@ def five_minutes(
     words = ("model=gpt2", f"model.depth={depth}", f"model.width={width}", f"model.attention.heads={heads}")
     config = compose([*words, f"context={context}", f"batch.size={batch}", f"seed={seed}", *overrides])
     part = build({key: config[key] for key in ("model", "data", "tokenizer", "batch")})
-    tokenizer = part["tokenizer"](source=part["data"], cache=home())
-    tokens, rows = prepare(part["data"], tokenizer, home()), part["batch"]
+    tokenizer = part["tokenizer"](source=part["data"], cache=cache_home())
+    tokens, rows = prepare(part["data"], tokenizer, cache_home()), part["batch"]
     order: Any = (tokens.train, context, lambda step: rows(step + 1) - rows(step), rows, seed)
     shape = f"{depth} x {width}, batch {batch} x {context}"
     print(f"{describe(torch.device('cpu'))}, torch {torch.__version__}; {shape}")

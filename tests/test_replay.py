@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs.test_directory import TINY, losses
-from triad.checkpoints.folder import complete
+from triad.checkpoints.folder import list_complete
 from triad.config.errors import Refusal
 from triad.replay import checkpoint_before, interval, once_more, replay
 from triad.runs.directory import Run
@@ -101,7 +101,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said_so(tmp_path: Path, capsys)
     assert checkpoint_before(Run(tmp_path), 5) == tmp_path / "checkpoints" / "step-00000002"
     assert "is missing; trying the one before it" in capsys.readouterr().out
     assert checkpoint_before(Run(tmp_path), 1) is None
-    assert len(complete(tmp_path / "checkpoints")) == 3
+    assert len(list_complete(tmp_path / "checkpoints")) == 3
 
 
 def test_what_only_looks_on_is_left_out_of_a_replay_and_what_acts_is_not() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from triad.config.locations import PACKAGE, TRAIN
 from triad.config.messages import MISTAKE
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 
 
 def commands() -> dict[str, Path]:
@@ -27,7 +27,7 @@ def main() -> None:
         return
     command = sys.argv.pop(1)
     if command not in known:
-        print(f"error: triad {command} is no command{suggestion(command, [*known])}", file=sys.stderr)
+        print(f"error: triad {command} is no command{suggest(command, [*known])}", file=sys.stderr)
         sys.exit(MISTAKE)
     if command == "train":  # a script and no module: its ranks are started by its path
         sys.argv[0] = str(TRAIN)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from triad.checkpoints.folder import complete, facts, fault
+from triad.checkpoints.folder import find_fault, list_complete, read_facts
 from triad.config.processes import describe_layout
 from triad.runs.directory import Run
 from triad.storage.manifest import MANIFEST, Facts
@@ -16,14 +16,14 @@ def checkpoint(show: str) -> None:
     """
     where = Path(show)
     alone = (where / MANIFEST).is_file()
-    paths = [where] if alone else complete(Run(where).checkpoints)
+    paths = [where] if alone else list_complete(Run(where).checkpoints)
     if not paths:
         raise FileNotFoundError(f"show={show}: no checkpoint is there")
-    wrong = {path: said for path in paths if (said := fault(path))}
+    wrong = {path: said for path in paths if (said := find_fault(path))}
     for path in paths:
-        print(f"{path.name}  {f'damaged: {wrong[path]}' if path in wrong else _line(facts(path))}")
+        print(f"{path.name}  {f'damaged: {wrong[path]}' if path in wrong else _line(read_facts(path))}")
     if alone and not wrong:
-        for name, entry in facts(where)["tensors"].items():
+        for name, entry in read_facts(where)["tensors"].items():
             print(f"  {name}  {' x '.join(map(str, entry['shape'])) or 'scalar'}  {entry['dtype']}")
     if wrong:
         raise ValueError(f"{show}: {len(wrong)} of {len(paths)} checkpoints are damaged")

@@ -7,7 +7,7 @@ from triad.analysis import leaderboard as boards
 from triad.analysis.settings import directories_of, load, settings
 from triad.analysis.table import show
 from triad.config.errors import Refusal
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 
 
 def compare(
@@ -33,7 +33,7 @@ def compare(
     ]
     logged = {key for run in found for key in run.result}
     if logged and metric not in logged:
-        raise Refusal(f"metric={metric} is in no result{suggestion(metric, sorted(logged))}")
+        raise Refusal(f"metric={metric} is in no result{suggest(metric, sorted(logged))}")
     together = settings(found)
     ranking = boards.board(together, metric, goal, by, against)
     if markdown == "-":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from triad.config.errors import Refusal
-from triad.config.identity import differing, is_place, leaves, mathematics, system
+from triad.config.identity import find_differing, is_place, leaves, mathematics, system
 from triad.runs import divergence
 from triad.runs.passport import Passport, read_passport, same_code
 
@@ -52,7 +52,7 @@ def diff(overrides: list[str], tolerance: float = 1e-4) -> None:
 def difference(one: Passport, other: Passport) -> Difference:
     """In what two runs differ."""
     text = None if one.text is None or other.text is None else one.text != other.text
-    keys = differing(mathematics(one.config), mathematics(other.config))
+    keys = find_differing(mathematics(one.config), mathematics(other.config))
     places = [key for key in keys if is_place(key) and text is False]  # of the same text
     choices = {
         question: (one.choices[question], other.choices[question])
@@ -62,11 +62,11 @@ def difference(one: Passport, other: Passport) -> Difference:
     ours, theirs = one.machine(), other.machine()
     return Difference(
         [key for key in keys if key not in places],
-        places + differing(system(one.config), system(other.config)),
+        places + find_differing(system(one.config), system(other.config)),
         not same_code(one, other),
         text,
         choices,
-        {key: (ours.get(key), theirs.get(key)) for key in differing(ours, theirs)},
+        {key: (ours.get(key), theirs.get(key)) for key in find_differing(ours, theirs)},
     )
 
 
@@ -107,7 +107,7 @@ def lines(one: Passport, other: Passport, found: Difference) -> Iterator[str]:
         yield f"  {name}: {ours} and {theirs}"
     for part in ("versions", "environment"):
         ours, theirs = (run.record.get(part, {}) for run in (one, other))
-        names = [name for name in differing(ours, theirs) if name not in found.machine]
+        names = [name for name in find_differing(ours, theirs) if name not in found.machine]
         yield f"{part:<12} {'differs:' if names else 'the same'}"
         yield from (f"  {name}: {ours.get(name)} and {theirs.get(name)}" for name in names)
 

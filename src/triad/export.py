@@ -24,10 +24,10 @@ def export(
     `largest_bytes` model-00001-of-0000n.safetensors and so on, with model.safetensors.index.json. Tensors go
     to the file one at a time. to=torch: model.pt, a dict for torch.load(..., weights_only=True).
     """
-    from triad.checkpoints.folder import find
+    from triad.checkpoints.folder import find_checkpoint
     from triad.runs.directory import run_of
 
-    path = find(Path(run), step)
+    path = find_checkpoint(Path(run), step)
     holder = run_of(path)
     folder = holder.path if holder else path
     stem = "model" if weights == "model" else f"model-{weights}"
@@ -39,7 +39,7 @@ def export(
 def _torch(path: Path, weights: str, folder: Path, stem: str, _: int) -> list[Path]:
     import torch
 
-    from triad.checkpoints.tensors import weights as read
+    from triad.checkpoints.tensors import read_weights as read
 
     file = folder / f"{stem}.pt"
     torch.save(read(path, weights), beside(file))

@@ -21,12 +21,12 @@ def generate(
 
     `weights` is model, ema or swa where an average was kept.
     """
-    from triad.checkpoints.folder import find
+    from triad.checkpoints.folder import find_checkpoint
     from triad.checkpoints.trained import trained
     from triad.runs.directory import Run
 
     config = Run(run).config()
-    find(Run(run).path, step)  # or say that there is none
+    find_checkpoint(Run(run).path, step)  # or say that there is none
     if not config["task"]["_target_"].endswith(".CausalLM"):
         raise ValueError(f"run={run}: only a model of task=causal_lm continues a text")
     if temperature < 0 or (top_k is not None and top_k < 1):

@@ -39,7 +39,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
         raise Refusal(f"run_id={run.id}: {run} exists; choose another name or remove it")
     with hold(run.path):
         run.write_config(kept)
-        write_passport(run, overrides, kept, processes.machine(config))
+        write_passport(run, overrides, kept, processes.describe_machine(config))
         count(run, order, tokens, build(config["data"]), build(config["tokenizer"]))
 
 

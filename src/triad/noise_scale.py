@@ -15,7 +15,7 @@ def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) ->
     with these sizes. `micro` rows at a time are differentiated, in one process and fp32, without dropout;
     whichever layout the run had. `multiple` is what the sizes are to be multiples of.
     """
-    from triad.checkpoints.folder import complete, facts
+    from triad.checkpoints.folder import list_complete, read_facts
     from triad.runs.directory import Run
 
     directory = Run(run)
@@ -24,12 +24,12 @@ def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) ->
         raise ValueError(f"run={run}: the noise scale is measured with task=causal_lm and packed=true")
     if micro < 1 or rows < 2 * micro or rows % micro or multiple < 1:
         raise ValueError(f"rows={rows} micro={micro} multiple={multiple}: rows are 2 or more times micro")
-    paths = complete(directory.checkpoints)
+    paths = list_complete(directory.checkpoints)
     if not paths:
         raise FileNotFoundError(f"run={run}: no checkpoint is there")
     scales = []
     for path in sorted(paths):
-        said = facts(path)
+        said = read_facts(path)
         step = said["step"]
         noise = measure(*_at(directory, config, step, said["position"]["rows"], rows, micro))
         scales.append((step, noise.scale))
@@ -46,11 +46,11 @@ def _at(run: Any, config: dict, step: int, first: int, rows: int, micro: int) ->
     from triad.data.batches import TrainBatches
     from triad.data.token_files import prepare
     from triad.hardware.device import device
-    from triad.storage.cache import home
+    from triad.storage.cache import cache_home
 
     there = device(config["trainer"]["accelerator"])
     model, tokenizer = trained(run, step, device=there)
-    tokens = prepare(build(config["data"]), tokenizer, home()).train
+    tokens = prepare(build(config["data"]), tokenizer, cache_home()).train
     order = TrainBatches(tokens, config["context"], lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)
     read = (batch[name].to(there).split(micro) for name in ("tokens_BT", "targets_BT"))

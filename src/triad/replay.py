@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
-from triad.checkpoints.folder import complete, fault, place, used
+from triad.checkpoints.folder import checkpoint_path, find_fault, keep_while_reading, list_complete
 from triad.config.errors import Refusal
-from triad.config.identity import differing, is_observer
+from triad.config.identity import find_differing, is_observer
 from triad.config.locations import TRAIN
-from triad.config.processes import gpus, ranks_here, threads
+from triad.config.processes import count_gpus, count_threads, ranks_here
 from triad.launch.supervisor import Interrupted, launch
 from triad.runs import divergence
 from triad.runs.directory import Run
@@ -43,8 +43,8 @@ def replay(run: str, steps: str, keep: str | None = None) -> None:
     start = checkpoint_before(original.run, first)
     begin = step_of(start) if start else 0
     expected = [row for row in logged if begin < row["step"] <= last]
-    final = place(original.run.checkpoints, last)
-    if not expected and final not in complete(final.parent):
+    final = checkpoint_path(original.run.checkpoints, last)
+    if not expected and final not in list_complete(final.parent):
         raise Refusal(
             f"steps={steps}: {run} logged no step from {begin + 1} to {last} and has no checkpoint of {last}:"
             " there is nothing to compare; take more steps"
@@ -79,8 +79,8 @@ def step_of(checkpoint: Path) -> int:
 
 def checkpoint_before(run: Run, step: int) -> Path | None:
     """The newest whole checkpoint of no later step, if there is one; says what is wrong with others."""
-    for path in reversed([path for path in complete(run.checkpoints) if step_of(path) <= step]):
-        if not (said := fault(path)):
+    for path in reversed([path for path in list_complete(run.checkpoints) if step_of(path) <= step]):
+        if not (said := find_fault(path)):
             return path
         print(f"{path}: {said}; trying the one before it", flush=True)
     return None
@@ -101,7 +101,7 @@ def once_more(config: dict, last: int) -> dict:
         raise Refusal(f"the run kept no {missing[0]}: there is nothing to hold a replay against")
     targets["triad.callbacks.metrics.Metrics"]["every_steps"] = 1
     callbacks["stop"] = {"_target_": "triad.callbacks.stop.Stop", "step": last}
-    here = {} if config["trainer"]["accelerator"] == "cpu" or gpus() else {"accelerator": "cpu"}
+    here = {} if config["trainer"]["accelerator"] == "cpu" or count_gpus() else {"accelerator": "cpu"}
     csv = {"csv": {"_target_": "triad.loggers.csv.CSV", "_partial_": True}}
     return config | {"callbacks": callbacks, "logger": csv, "trainer": config["trainer"] | here}
 
@@ -121,11 +121,11 @@ def train_again(original: Passport, config: dict, start: Path | None) -> Passpor
         if theirs.is_file():
             shutil.copyfile(theirs, ours)
     if start:
-        with used(start):
+        with keep_while_reading(start):
             shutil.copytree(start, again.checkpoints / start.name, copy_function=_linked)
     command = [sys.executable, str(TRAIN), "--run", str(again)]
     try:
-        code = launch(command, ranks_here(config), threads(config))
+        code = launch(command, ranks_here(config), count_threads(config))
     except Interrupted as signal:
         raise SystemExit(signal.args[0]) from None
     if code:
@@ -140,7 +140,7 @@ def _compared(original: Passport, again: Passport, expected: list[Row], final: P
     for line in divergence.describe(figures, tolerance):
         print(f"figures   {line}")
     parted = divergence.first(figures, tolerance) is not None
-    if final not in complete(final.parent):
+    if final not in list_complete(final.parent):
         print(f"weights   not compared: the run has no checkpoint of step {step_of(final)}")
         return parted
     apart = list(_tensors(final, again.run.checkpoints / final.name, tolerance))
@@ -155,7 +155,7 @@ def _tolerance(original: Passport, again: Passport) -> float:
         print("code      not that of the run: what differs may be its doing")
     if original.resumed_with_others():
         print("run       it was resumed with other mathematics; this is a replay of what it was last")
-    if not (changed := differing(ours, theirs)):
+    if not (changed := find_differing(ours, theirs)):
         print("machine   of the same class: compared bit for bit")
         return 0.0
     from triad.verify.runner import TOLERANCE
@@ -168,13 +168,13 @@ def _tolerance(original: Passport, again: Passport) -> float:
 
 def _tensors(theirs: Path, ours: Path, tolerance: float) -> Iterator[str]:
     """What departs in the tensors of two checkpoints."""
-    from triad.checkpoints.tensors import index, weights
+    from triad.checkpoints.tensors import read_index, read_weights
     from triad.verify.compare import distance
 
-    names = {*index(theirs)} ^ {*index(ours)}
+    names = {*read_index(theirs)} ^ {*read_index(ours)}
     yield from (f"{name} is in one of the two only" for name in sorted(names))
-    for kind in () if names else sorted({name.partition(".")[0] for name in index(theirs)}):
-        one, other = weights(theirs, kind), weights(ours, kind)
+    for kind in () if names else sorted({name.partition(".")[0] for name in read_index(theirs)}):
+        one, other = read_weights(theirs, kind), read_weights(ours, kind)
         floor = 10 * tolerance * max(float(tensor.abs().max()) for tensor in one.values())
         for name, tensor in one.items():
             apart = 0.0 if tensor.equal(other[name]) else distance(other[name], tensor, floor)

@@ -5,7 +5,7 @@ from typing import Any
 
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
-from triad.config.identity import changed_mathematics
+from triad.config.identity import find_changed_mathematics
 
 
 def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | None = None) -> None:
@@ -23,8 +23,8 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     mixture that differs in more than that layer.
     """
     from triad.checkpoints import saving
-    from triad.checkpoints.folder import facts, find
-    from triad.checkpoints.tensors import weights
+    from triad.checkpoints.folder import find_checkpoint, read_facts
+    from triad.checkpoints.tensors import read_weights
     from triad.config.compose import compose
     from triad.runs.directory import Run
     from triad.storage.durable import write
@@ -33,17 +33,17 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     target = Run(to or source.path.with_name(f"{source.id}-upcycled"))
     if target.path.exists():
         raise Refusal(f"to={target}: it exists; remove it or choose another")
-    old, path = source.config(), find(source.path, step)
-    dense = weights(path)
+    old, path = source.config(), find_checkpoint(source.path, step)
+    dense = read_weights(path)
     words = mixture_words(source.overrides(), overrides, dense)
     config = compose(words)
-    if differing := changed_mathematics(_but_feedforward(old), _but_feedforward(config)):
+    if differing := find_changed_mathematics(_but_feedforward(old), _but_feedforward(config)):
         raise Refusal(
             f"run={run}: {differing[0]} of the mixture is not that of the dense model; name it, too"
         )
     tensors = upcycled(config, dense)
-    said = facts(path) | {"metric": None, "callbacks": {}, "upcycled": str(path)}
-    saving.write(target.checkpoints / path.name, {"model": tensors}, said)
+    said = read_facts(path) | {"metric": None, "callbacks": {}, "upcycled": str(path)}
+    saving.write_checkpoint(target.checkpoints / path.name, {"model": tensors}, said)
     target.write_config(config)
     write(target.overrides_file, words)
     shutil.copytree(source.tokenizer, target.tokenizer)

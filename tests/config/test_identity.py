@@ -114,10 +114,10 @@ def test_every_value_has_an_origin_which_says_just_that(words: str) -> None:
     for key, value in leaves(config):
         origin = chains[key][0]
         while origin.refers:
-            assert origin.said.startswith("${")
+            assert origin.text.startswith("${")
             key, origin = origin.refers, chains[origin.refers][0]
-        read = OmegaConf.from_dotlist([f"said={origin.said}"]).said
-        assert value in (origin.said, read), key
+        read = OmegaConf.from_dotlist([f"said={origin.text}"]).said
+        assert value in (origin.text, read), key
         if origin.where.startswith("conf/"):
             name, _, line = origin.where.rpartition(":")
             assert key.rpartition(".")[2] in (REPOSITORY / name).read_text().splitlines()[int(line) - 1]
@@ -127,7 +127,7 @@ def test_what_is_typed_stands_over_an_overlay_and_that_over_a_group_and_that_ove
     _, chains = known("debug=tiny batch.size=6")
     wheres = [origin.where.partition(":")[0] for origin in chains["batch.size"]]
     assert wheres == ["command line", "conf/debug/tiny.yaml", "conf/batch/fixed.yaml"]
-    assert [origin.said for origin in chains["batch.size"]] == ["6", "4", "8"]
+    assert [origin.text for origin in chains["batch.size"]] == ["6", "4", "8"]
     assert chains["optimizer.amsgrad"][0].where == "the default of torch.optim.AdamW"
 
 

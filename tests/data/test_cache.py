@@ -12,7 +12,7 @@ from triad.storage.manifest import fingerprint
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from triad.storage.cache import cached
+from triad.storage.cache import build_once
 
 def build(folder):
     with (Path(sys.argv[1]).parent / "builds").open("a") as log:
@@ -21,7 +21,7 @@ def build(folder):
     time.sleep(float(sys.argv[2]))
     return {"answer": 42}
 
-print(cached(Path(sys.argv[1]), build)["answer"])
+print(build_once(Path(sys.argv[1]), build)["answer"])
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from triad.config.compose import compose
 from triad.config.errors import Refusal
-from triad.config.identity import changed_mathematics
+from triad.config.identity import find_changed_mathematics
 from triad.launch.resume import expand_resume
 from triad.runs.directory import sweep_id
 
@@ -144,7 +144,7 @@ def test_the_hardware_axis_is_not_mathematics_and_the_rest_is() -> None:
         "model": {"width": 2},
         "trainer": {"devices": 2, "max_steps": 5},
     }
-    assert changed_mathematics(old, new) == ["model.width"]
+    assert find_changed_mathematics(old, new) == ["model.width"]
 
 
 def test_a_job_of_a_sweep_has_the_same_name_each_time_and_another_for_another_job() -> None:

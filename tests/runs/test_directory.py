@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from triad.checkpoints.folder import complete
+from triad.checkpoints.folder import list_complete
 from triad.runs.directory import Run
 from triad.storage.durable import hold
 
@@ -40,7 +40,7 @@ def test_a_run_leaves_a_directory_that_says_everything(train, tmp_path: Path) ->
         assert (run / name).stat().st_size > 0, name
     assert json.loads((run / "overrides.json").read_text())[0] == "debug=tiny"
     assert json.loads((run / "run.json").read_text())["versions"]["torch"]
-    assert [path.name for path in complete(run / "checkpoints")] == ["step-00000005", "step-00000010"]
+    assert [path.name for path in list_complete(run / "checkpoints")] == ["step-00000005", "step-00000010"]
     assert losses(run).keys() == set(range(1, 11))
     assert validations(run).keys() == {5, 10}
     assert json.loads((run / "result.json").read_text())["val/loss"] == pytest.approx(

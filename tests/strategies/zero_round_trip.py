@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from triad.checkpoints.saving import write
-from triad.checkpoints.tensors import load
+from triad.checkpoints.saving import write_checkpoint
+from triad.checkpoints.tensors import load_tensors
 from triad.launch.rank import depart
 from triad.strategies import state as portable
 from triad.strategies import zero_state as zero
@@ -90,9 +90,9 @@ def take_over(parts: "Zero", held: portable.Tensors) -> None:
         places = [own]
         dist.broadcast_object_list(places)
         path = Path(places[0], "step-00000001")
-        write(path, held, {})
+        write_checkpoint(path, held, {})
         dist.barrier()  # rank 0 gives it its name
-        load(path, parts.tensors())
+        load_tensors(path, parts.tensors())
         dist.barrier()
     zero.agree(parts.model, parts.optimizer, parts.groups)
 

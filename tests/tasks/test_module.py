@@ -4,7 +4,7 @@ import pytest
 
 from triad.config.build import build
 from triad.config.compose import compose
-from triad.config.directions import directions, of_task
+from triad.config.directions import directions, read_task_directions
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.tasks import module
@@ -19,7 +19,7 @@ def test_the_directions_that_are_read_from_the_source_are_those_of_the_task(name
     words = [f"task={name}", f"model={models.get(name, 'encoder_decoder')}"]
     words += {"translation": ["data=parallel"], "classification": ["data=packages"]}.get(name, [])
     config = compose(words)
-    declared = of_task(config)
+    declared = read_task_directions(config)
     assert declared == module.directions(build(config["task"]).func)
     assert declared["val/loss"] == "lower"
 

@@ -8,7 +8,7 @@ from triad.analysis.confidence_intervals import Interval, interval
 from triad.analysis.settings import Setting, cell, number, short
 from triad.config.directions import OF_ALL_RUNS
 from triad.config.errors import Refusal
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 
 Goal = Literal["auto", "minimize", "maximize"]
 MEASURES = (
@@ -115,7 +115,7 @@ def _keys(by: str, found: list[Setting]) -> list[str]:
     known = dict.fromkeys(key for setting in found for key in (*setting.values, *setting.runs[0].config))
     for key in by.split(","):
         if key not in known:
-            raise Refusal(f"by={key} is not a key of these runs{suggestion(key, list(known))}")
+            raise Refusal(f"by={key} is not a key of these runs{suggest(key, list(known))}")
     return by.split(",")
 
 
@@ -137,7 +137,7 @@ def _named(word: str, found: list[Setting]) -> Setting:
     if len(fits) != 1:
         names = [run.directory.name for setting in found for run in setting.runs]
         why = f"fits {len(fits)} settings: add a key=value word" if fits else "is none of these runs"
-        raise Refusal(f"against={word} {why}{'' if fits else suggestion(word, names)}")
+        raise Refusal(f"against={word} {why}{'' if fits else suggest(word, names)}")
     return fits[0]
 
 

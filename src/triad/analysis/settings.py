@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import is_observer, leaves
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 from triad.runs.directory import Run
 
 NAMES = ("seed", "run_id", "output_dir", "tags", "logger")  # keys that make no other setting
@@ -64,7 +64,7 @@ def directories_of(words: list[str], keys: list[str]) -> list[Path]:
         path = Path(word)
         if not path.exists():
             known = keys if "=" in word else Run(path).siblings
-            near = suggestion(word.partition("=")[0] if "=" in word else path.name, known)
+            near = suggest(word.partition("=")[0] if "=" in word else path.name, known)
             raise Refusal(f"{word}: no run is there{near}")
         found |= dict.fromkeys(_inside(path))
     if not found:

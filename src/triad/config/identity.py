@@ -8,7 +8,7 @@ on, names and places. What is not known to be system is taken for mathematics.
 from collections.abc import Iterator
 from typing import Any
 
-from triad.config.schema import attribute
+from triad.config.schema import read_attribute
 from triad.storage.manifest import fingerprint
 
 MATHEMATICS = (
@@ -59,7 +59,7 @@ def system(config: dict) -> dict[str, Any]:
 
 def is_observer(callback: Any) -> bool:
     """Whether a callback's node is of a class that says of itself `observer = True`: it changes no figure."""
-    return isinstance(callback, dict) and bool(attribute(callback.get("_target_", ""), "observer"))
+    return isinstance(callback, dict) and bool(read_attribute(callback.get("_target_", ""), "observer"))
 
 
 def fingerprints(config: dict) -> dict[str, str]:
@@ -67,14 +67,14 @@ def fingerprints(config: dict) -> dict[str, str]:
     return {"mathematics": fingerprint(mathematics(config)), "system": fingerprint(system(config))}
 
 
-def differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def find_differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Keys that do not have the same value in two of such parts."""
     return [key for key in {**old, **new} if old.get(key) != new.get(key)]
 
 
-def changed_mathematics(old: dict, new: dict) -> list[str]:
+def find_changed_mathematics(old: dict, new: dict) -> list[str]:
     """Keys of the mathematics in which two configurations differ."""
-    return differing(mathematics(old), mathematics(new))
+    return find_differing(mathematics(old), mathematics(new))
 
 
 def leaves(node: dict, path: str = "") -> Iterator[tuple[str, Any]]:

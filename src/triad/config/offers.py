@@ -14,7 +14,7 @@ import yaml
 
 from triad.config.identity import leaves
 from triad.config.locations import CONF
-from triad.config.schema import attribute
+from triad.config.schema import read_attribute
 
 Parts = Iterator[tuple[str, dict]]
 
@@ -38,7 +38,7 @@ def read_declaration(part: dict, name: str) -> Any:
         return part.get(name)
     if target.startswith("torch.optim."):
         return import_module("triad.optim.refusals").OFFERS.get(target, {}).get(name)
-    return attribute(target, name)
+    return read_attribute(target, name)
 
 
 @cache

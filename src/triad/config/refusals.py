@@ -22,9 +22,9 @@ from triad.config.locations import PACKAGE
 from triad.config.offers import find_choices, name_choice, read_choices, read_declaration, walk_parts
 from triad.config.processes import (
     AXES,
+    count_gpus,
     degree,
     fills_the_world,
-    gpus,
     ranks_are_here,
     ranks_here,
     world_size,
@@ -62,7 +62,7 @@ def facts(config: dict) -> dict:
     strategy, devices = config["strategy"], config["trainer"]["devices"]
     degrees = " ".join(f"{axis}={strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1)
     world = world_size(config) if str(devices).isdigit() else devices
-    return {"devices": devices, "gpus": gpus(), "degrees": degrees, "world": world}
+    return {"devices": devices, "gpus": count_gpus(), "degrees": degrees, "world": world}
 
 
 TABLE = [
@@ -105,7 +105,7 @@ TABLE = [
     Impossible(
         "more GPU processes than GPUs",
         "strategy=ddp trainer.accelerator=gpu trainer.devices=99",
-        lambda c: c["trainer"]["accelerator"] in ("gpu", "cuda") and ranks_here(c) > gpus(),
+        lambda c: c["trainer"]["accelerator"] in ("gpu", "cuda") and ranks_here(c) > count_gpus(),
         "trainer.devices={devices} but this machine shows {gpus} GPUs: lower it or use "
         "trainer.accelerator=cpu",
     ),

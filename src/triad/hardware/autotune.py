@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from triad.config.processes import cores
+from triad.config.processes import count_cores
 from triad.hardware.device import describe
 from triad.storage.durable import lock, write
 
@@ -72,7 +72,7 @@ def _best_ms(run: Callable[[], None], repeats: int = 5) -> float:
 
 
 def _machine(device: torch.device) -> str:
-    words = f"{describe(device)} {cores()} torch {torch.__version__}"
+    words = f"{describe(device)} {count_cores()} torch {torch.__version__}"
     return "".join(c if c.isalnum() else "-" for c in words)
 
 

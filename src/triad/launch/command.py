@@ -17,8 +17,8 @@ from triad.config.command_line import key_of
 from triad.config.compose import find_references, trace_origins, validate
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
-from triad.config.messages import answer
-from triad.config.processes import ranks_are_here, ranks_here, threads
+from triad.config.messages import report_error
+from triad.config.processes import count_threads, ranks_are_here, ranks_here
 from triad.launch.rank import depart, rank
 from triad.launch.resume import check_free, expand_resume, pin_weights
 from triad.launch.supervisor import Interrupted, launch
@@ -54,7 +54,7 @@ def command(work: Callable) -> None:
     except Exception as error:
         raised.append(error)
     if raised:
-        sys.exit(answer(raised[0]))
+        sys.exit(report_error(raised[0]))
     if multirun:
         table([path for path, _ in jobs], {path: f"failed ({code})" for path, code in jobs if code})
     depart(next((code for _, code in jobs if code), 0))
@@ -80,14 +80,14 @@ def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) ->
         def write() -> Path:
             if not sweep:
                 check_free(run, config, asked, find_references(composed))
-            words = pin_weights(run, config, overrides)
-            return prepare(config, words, trace_origins(config, typed)).path
+            started = pin_weights(run, config, overrides)
+            return prepare(config, started, trace_origins(config, typed)).path
 
         return run.path, _start(config, work, run.path, write)
     except Refusal as error:
         if not sweep:
             raise
-        return Path(" ".join(overrides).replace("/", "|")), answer(error)
+        return Path(" ".join(overrides).replace("/", "|")), report_error(error)
 
 
 def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Path]) -> int:
@@ -98,4 +98,4 @@ def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Pa
     ranks = ranks_here(config)
     with hold(directory):
         write()
-        return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, threads(config))
+        return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, count_threads(config))

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 from triad.runs.metrics import read_metrics
 from triad.storage.durable import replace, write
 
@@ -66,7 +66,7 @@ class Run:
     def config(self) -> dict:
         """The resolved configuration. Raises FileNotFoundError, naming runs that are there."""
         if not self.exists:
-            raise FileNotFoundError(f"{self}: no run is there{suggestion(self.id, self.siblings)}")
+            raise FileNotFoundError(f"{self}: no run is there{suggest(self.id, self.siblings)}")
         return yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
 
     def arguments(self) -> dict:

@@ -27,8 +27,8 @@ def prepare(config: dict, overrides: list[str], chains: provenance.Chains | None
     run.write_config(config)
     write(run.directions_file, directions(config))
     if chains:
-        provenance.write_origins(run.origins_file, chains)
-    write_passport(run, overrides, config, processes.machine(config))
+        provenance.write_chains(run.origins_file, chains)
+    write_passport(run, overrides, config, processes.describe_machine(config))
     run.error_file.unlink(missing_ok=True)
     return run
 
@@ -50,7 +50,7 @@ def write_passport(run: Run, overrides: list[str], config: dict, machine: dict) 
             "python": platform.python_version(),
             "versions": versions(),
             "machine": machine,
-            "environment": processes.environment(),
+            "environment": processes.read_environment(),
             "starts": starts,
         },
     )

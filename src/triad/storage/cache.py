@@ -12,7 +12,7 @@ from triad.storage.manifest import Facts, find_damage, read_manifest, sync, writ
 FULL_CHECK_BYTES = 256 << 20  # above this only the size is verified, to keep the start of a run fast
 
 
-def home() -> Path:
+def cache_home() -> Path:
     """Tokens, tokenizers, downloads, measurements: $TRIAD_CACHE, or triad in the user's cache folder."""
     chosen = os.environ.get("TRIAD_CACHE")
     return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "triad").expanduser()

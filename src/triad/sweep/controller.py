@@ -11,7 +11,7 @@ from triad.config.command_line import key_of
 from triad.config.directions import directions
 from triad.config.errors import Refusal
 from triad.config.locations import REPOSITORY, TRAIN
-from triad.config.messages import sentence
+from triad.config.messages import explain_error
 from triad.storage.durable import write
 from triad.sweep import trial_command as templates
 from triad.sweep.driver import PATIENCE, Driver, done, full
@@ -126,7 +126,7 @@ def _composed(sweep: Sweep, script: Path, beside: list[str]) -> dict:
         except Refusal as error:
             first = first or error
         except Exception as error:
-            if (said := sentence(error)) is None:
+            if (said := explain_error(error)) is None:
                 raise
             lines = [line for key, line in sweep.lines.items() if said.startswith(key)]
             where = f"{sweep.path}:{lines[0]}: parameter " if lines else ""

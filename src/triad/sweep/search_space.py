@@ -18,7 +18,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 
 CONTINUOUS = {
     "uniform": ("min", "max"),
@@ -55,12 +55,12 @@ def parameter(node: dict[str, Any]) -> Parameter:
     """One entry of `parameters:`. Raises ValueError, naming what is wrong and the nearest that is right."""
     for key in node:
         if key not in KEYS:
-            raise ValueError(f"{key} is not a key of a parameter{suggestion(key, [*KEYS])}")
+            raise ValueError(f"{key} is not a key of a parameter{suggest(key, [*KEYS])}")
     name = node.get("distribution") or _implied(node)
     if name in UNMAPPED:
         raise ValueError(f"distribution {name} has no counterpart here; use normal or log_normal")
     if name not in TAKES:
-        raise ValueError(f"distribution {name} is not known{suggestion(str(name), [*TAKES])}")
+        raise ValueError(f"distribution {name} is not known{suggest(str(name), [*TAKES])}")
     for key in TAKES[name]:
         if key not in node and key not in DEFAULT:
             raise ValueError(f"distribution {name} needs {key}")

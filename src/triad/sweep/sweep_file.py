@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 import yaml
 
 from triad.config.errors import Refusal
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 from triad.sweep.search_space import Parameter, parameter
 
 METHODS = ("grid", "random", "bayes")
@@ -95,7 +95,7 @@ class Sweep(NamedTuple):
         elif goal == "auto" or self.metric.startswith("val/"):
             measured = ", ".join(name for name in known if name.startswith("val/"))
             raise Refusal(
-                f"{where}: no run records which way is better{suggestion(self.metric, [*known])}; trials have"
+                f"{where}: no run records which way is better{suggest(self.metric, [*known])}; trials have"
                 f" {measured}, and what else they log needs a goal: minimize or maximize"
             )
         return self._replace(goal=goal, asked=self.asked | {"metric": {"name": self.metric, "goal": goal}})
@@ -110,7 +110,7 @@ class Sweep(NamedTuple):
 def read(path: Path) -> Sweep:
     """A sweep file. Raises Refusal, naming file, line and key, at the first thing that is not understood."""
     if not path.is_file():
-        near = suggestion(path.name, sorted(found.name for found in path.parent.glob("*.yaml")))
+        near = suggest(path.name, sorted(found.name for found in path.parent.glob("*.yaml")))
         raise Refusal(f"{path}: no sweep file is there{near}")
     text = path.read_text(encoding="utf-8")
     try:
@@ -139,7 +139,7 @@ def _sweep(path: Path, text: str, content: dict, lines: Lines) -> Sweep:
         if key in ELSEWHERE:
             raise _Fault((key,), f"{key} is a matter of W&B's service; leave it out to run the sweep here")
         if key not in KEYS:
-            raise _Fault((str(key),), f"{key} is not a key of a sweep{suggestion(str(key), [*KEYS])}")
+            raise _Fault((str(key),), f"{key} is not a key of a sweep{suggest(str(key), [*KEYS])}")
     for key in ("program", "method", "metric", "parameters"):
         if key not in content:
             raise _Fault((), f"{key} is missing")
@@ -226,13 +226,13 @@ def _known(where: tuple[str, ...], node: Any, keys: tuple[str, ...]) -> dict:
         raise _Fault(where, f"{where[-1]} needs {', '.join(keys)}")
     for key in node:
         if key not in keys:
-            raise _Fault((*where, str(key)), f"{where[-1]}.{key} is not known{suggestion(str(key), [*keys])}")
+            raise _Fault((*where, str(key)), f"{where[-1]}.{key} is not known{suggest(str(key), [*keys])}")
     return node
 
 
 def _one_of(where: tuple[str, ...], value: Any, known: tuple[str, ...]) -> str:
     if value not in known:
-        raise _Fault(where, f"{where[-1]} {value} is not known{suggestion(str(value), [*known])}")
+        raise _Fault(where, f"{where[-1]} {value} is not known{suggest(str(value), [*known])}")
     return value
 
 

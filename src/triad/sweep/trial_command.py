@@ -7,7 +7,7 @@ from pathlib import Path
 
 from triad.config.errors import Refusal
 from triad.config.locations import REPOSITORY
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 from triad.sweep.sweep_file import Sweep
 
 PROGRAM = "${program}"
@@ -29,7 +29,7 @@ def check(sweep: Sweep, ours: bool) -> None:
     """Refuse what cannot be filled in; `ours`: the program is train.py, whose words have no hyphens."""
     for item in sweep.command:
         if MACRO.fullmatch(item) and item not in MACROS and not VARIABLE.fullmatch(item):
-            raise Refusal(f"{sweep.path}:{_line(sweep)}: {item} is not known{suggestion(item, [*MACROS])}")
+            raise Refusal(f"{sweep.path}:{_line(sweep)}: {item} is not known{suggest(item, [*MACROS])}")
     if PROGRAM not in sweep.command:
         raise Refusal(f"{sweep.path}:{_line(sweep)}: command has no {PROGRAM}")
     if ours and {"${args}", "${args_no_boolean_flags}"} & {*sweep.command}:

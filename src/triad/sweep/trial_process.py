@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from triad.config.processes import cores, gpus
+from triad.config.processes import count_cores, count_gpus
 from triad.launch.supervisor import die_with, tell
 
 GRACE_S = 15.0  # train.py gives its ranks 10 s
@@ -18,8 +18,8 @@ GRACE_S = 15.0  # train.py gives its ranks 10 s
 class Share(NamedTuple):
     """What one of several trials side by side may use; None: no limit is set."""
 
-    cores: list[int] | None
-    gpus: list[str] | None
+    count_cores: list[int] | None
+    count_gpus: list[str] | None
     threads: int | None  # where the system does not pin
 
 
@@ -28,12 +28,12 @@ def share(slot: int, jobs: int) -> Share:
     if jobs == 1:
         return Share(None, None, None)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    cards = visible.split(",") if visible else [str(card) for card in range(gpus())]
+    cards = visible.split(",") if visible else [str(card) for card in range(count_gpus())]
     pinned = hasattr(os, "sched_getaffinity")
     return Share(
         _part(sorted(os.sched_getaffinity(0)), slot, jobs) if pinned else None,
         _part(cards, slot, jobs) if cards else None,
-        None if pinned else max(1, cores() // jobs),
+        None if pinned else max(1, count_cores() // jobs),
     )
 
 

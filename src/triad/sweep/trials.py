@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from triad.config.errors import Refusal
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 from triad.runs.directory import Run, sweep_id
 from triad.storage.durable import hold
 from triad.sweep import trial_command as words
@@ -93,7 +93,7 @@ def unlogged(one: Trial, metric: str) -> Refusal:
     """The sentence for a metric that a finished run does not know."""
     known = [*dict.fromkeys([*(one.run.result() or {}), *(key for row in one.run.metrics() for key in row)])]
     known = [name for name in known if name != "step"]
-    near = suggestion(metric, known) or f"; it logs {', '.join(sorted(known)[:20])}"
+    near = suggest(metric, known) or f"; it logs {', '.join(sorted(known)[:20])}"
     return Refusal(f"metric {metric} is not logged by {one.directory}, which is finished{near}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from triad.data.sources import reading as files
 from triad.data.sources.reading import Found
 from triad.data.sources.source import Text, by_position
-from triad.storage.cache import build_once, home
+from triad.storage.cache import build_once, cache_home
 
 
 def shakespeare(path: str | None, url: str, sha256: str) -> Text:
@@ -17,7 +17,7 @@ def shakespeare(path: str | None, url: str, sha256: str) -> Text:
     Karpathy 2015, https://github.com/karpathy/char-rnn. Without `path` it is downloaded once.
     """
     if path is None:
-        folder = home() / f"shakespeare-{sha256[:16]}"
+        folder = cache_home() / f"shakespeare-{sha256[:16]}"
         build_once(folder, partial(_download, url, sha256))
         file = folder / "input.txt"
     else:
