@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from triad.config.build import build, supply
-from triad.launch.command import command
+from triad.launch.command import compose_and_launch
 from triad.runs.directory import Run
 
 
@@ -23,7 +23,7 @@ def train(
 
     # torch is imported from here on: the configuration is known to be sound
     from triad.checkpoints.folder import list_complete
-    from triad.data.rows import datamodule, tokenize
+    from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
     from triad.hardware.device import device
     from triad.hardware.precision import for_trainer
@@ -35,7 +35,7 @@ def train(
     part = SimpleNamespace(**build(nodes))
     tokenizer, tokens = tokenize(part.data, part.tokenizer)
     run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint)
-    data = datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packed)
+    data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packed)
     measured = Measured(cache_home(), run.machine_file, device(nodes["trainer"]["accelerator"]))
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     of_data = {"bytes_per_token": tokens.val.bytes_per_token, "labels": tokens.labels}
@@ -64,4 +64,4 @@ def train(
 
 
 if __name__ == "__main__":
-    command(train)
+    compose_and_launch(train)

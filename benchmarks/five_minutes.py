@@ -28,7 +28,7 @@ from triad.config.build import build
 from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.data.batches import IGNORED, TrainBatches, ValBatches
-from triad.data.token_files import Tokens, prepare
+from triad.data.token_files import Tokens, prepare_tokens
 from triad.hardware.device import describe
 from triad.launch.rank import quieten
 from triad.optim.initialise import initialise
@@ -114,7 +114,7 @@ def five_minutes(
     config = compose([*words, f"context={context}", f"batch.size={batch}", f"seed={seed}", *overrides])
     part = build({key: config[key] for key in ("model", "data", "tokenizer", "batch")})
     tokenizer = part["tokenizer"](source=part["data"], cache=cache_home())
-    tokens, rows = prepare(part["data"], tokenizer, cache_home()), part["batch"]
+    tokens, rows = prepare_tokens(part["data"], tokenizer, cache_home()), part["batch"]
     order: Any = (tokens.train, context, lambda step: rows(step + 1) - rows(step), rows, seed)
     shape = f"{depth} x {width}, batch {batch} x {context}"
     print(f"{describe(torch.device('cpu'))}, torch {torch.__version__}; {shape}")

@@ -27,7 +27,7 @@ from benchmarks.loop import NEVER, bare_function, fit, spread
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.data.batches import TrainBatches
-from triad.data.token_files import prepare
+from triad.data.token_files import prepare_tokens
 from triad.hardware.device import compute_dtype, describe, peak_flops
 from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
@@ -99,7 +99,7 @@ class Bare:
         decay = part.optimizer.keywords["weight_decay"]
         self.optimizer = part.optimizer(decay_groups(self.model, decay))
         first_row = bare_function(part.batch)
-        tokens = prepare(part.data, tokenizer, cache_home()).train
+        tokens = prepare_tokens(part.data, tokenizer, cache_home()).train
         rows = TrainBatches(
             tokens,
             config["context"],

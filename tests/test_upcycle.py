@@ -64,7 +64,7 @@ def test_another_kind_of_layer_or_of_model_and_a_folder_that_is_there_are_refuse
     with pytest.raises(Refusal, match="it exists"):
         upcycle(str(tmp_path / "a"), [])
     words = json.loads((tmp_path / "a" / "overrides.json").read_text())
-    from triad.upcycle import mixture_words
+    from triad.upcycle import mixture_overrides
 
     with pytest.raises(Refusal, match="only SwiGLU layers become experts"):
-        mixture_words(words, [], {"blocks.0.feedforward.up.weight": torch.zeros(2, 2)})
+        mixture_overrides(words, [], {"blocks.0.feedforward.up.weight": torch.zeros(2, 2)})

@@ -21,7 +21,7 @@ def checkpoint(show: str) -> None:
         raise FileNotFoundError(f"show={show}: no checkpoint is there")
     wrong = {path: said for path in paths if (said := find_fault(path))}
     for path in paths:
-        print(f"{path.name}  {f'damaged: {wrong[path]}' if path in wrong else _line(read_facts(path))}")
+        print(f"{path.name}  {f'damaged: {wrong[path]}' if path in wrong else _describe(read_facts(path))}")
     if alone and not wrong:
         for name, entry in read_facts(where)["tensors"].items():
             print(f"  {name}  {' x '.join(map(str, entry['shape'])) or 'scalar'}  {entry['dtype']}")
@@ -29,7 +29,7 @@ def checkpoint(show: str) -> None:
         raise ValueError(f"{show}: {len(wrong)} of {len(paths)} checkpoints are damaged")
 
 
-def _line(said: Facts) -> str:
+def _describe(said: Facts) -> str:
     sets = [name.partition(".")[0] for name in said["tensors"]]
     counts = ", ".join(f"{sets.count(name)} of {name}" for name in dict.fromkeys(sets))
     speed = said["bytes"] / said["saved_s"] / 1e6

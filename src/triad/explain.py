@@ -23,12 +23,12 @@ def explain(overrides: list[str], run: str | None = None) -> None:
     words = [word for word in overrides if word not in keys]
     if not keys:
         raise Refusal("name a key to explain, such as optimizer.lr")
-    config, chains = kept(Path(run), words) if run else _composed(words)
-    for number, key in enumerate(named(keys, chains)):
-        print("\n" * bool(number) + "\n".join(lines(key, config, chains)))
+    config, chains = read_run(Path(run), words) if run else _compose(words)
+    for number, key in enumerate(find_keys(keys, chains)):
+        print("\n" * bool(number) + "\n".join(describe_key(key, config, chains)))
 
 
-def kept(run: Path, words: list[str]) -> tuple[dict, provenance.Chains]:
+def read_run(run: Path, words: list[str]) -> tuple[dict, provenance.Chains]:
     """The configuration of a run and where its values come from. Raises Refusal if it does not say."""
     from triad.runs.directory import Run
 
@@ -40,7 +40,7 @@ def kept(run: Path, words: list[str]) -> tuple[dict, provenance.Chains]:
     return config, provenance.read_chains(path)
 
 
-def named(keys: list[str], chains: provenance.Chains) -> list[str]:
+def find_keys(keys: list[str], chains: provenance.Chains) -> list[str]:
     """The keys that hold values, of keys and of nodes. Raises Refusal with the nearest of an unknown one."""
     found = []
     for key in keys:
@@ -53,19 +53,19 @@ def named(keys: list[str], chains: provenance.Chains) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def lines(key: str, config: dict, chains: provenance.Chains) -> Iterator[str]:
+def describe_key(key: str, config: dict, chains: provenance.Chains) -> Iterator[str]:
     """What is said of one key."""
     held = dict(leaves(config))
     value = held[key] if key in held else chains[key][0].text
     part = "mathematics" if key.startswith("router.") or is_mathematics(key, config) else "system"
     yield f"{key} = {'null' if value is None else value}   ({part})"
-    yield from chain(key, chains)
-    if target := _target(key, config):
-        for said in sayings(target, key.rpartition(".")[2]):
+    yield from describe_chain(key, chains)
+    if target := _find_target(key, config):
+        for said in find_sentences(target, key.rpartition(".")[2]):
             yield f"    {target}: {said}"
 
 
-def chain(key: str, chains: provenance.Chains, indent: str = "    ") -> Iterator[str]:
+def describe_chain(key: str, chains: provenance.Chains, indent: str = "    ") -> Iterator[str]:
     """The origins of a key, what holds first; a reference is followed."""
     for number, origin in enumerate(chains.get(key, ())):
         over = "over " if number else ""
@@ -74,10 +74,10 @@ def chain(key: str, chains: provenance.Chains, indent: str = "    ") -> Iterator
         yield f"{indent}{over}{origin.where}{said}{remark}"
         if origin.refers:
             yield f"{indent}  that is {origin.refers}"
-            yield from chain(origin.refers, chains, indent + "    ")
+            yield from describe_chain(origin.refers, chains, indent + "    ")
 
 
-def sayings(target: str, argument: str) -> list[str]:
+def find_sentences(target: str, argument: str) -> list[str]:
     """Sentences of a target's docstring about an argument: with `argument` in them, or "argument: ..."."""
     paragraphs = read_docstrings(target).split("\n\n")
     sentences = [" ".join(one.split()) for text in paragraphs for one in SENTENCE.split(text)]
@@ -85,7 +85,7 @@ def sayings(target: str, argument: str) -> list[str]:
     return [one for one in sentences if f"`{argument}`" in one or listed.match(one)]
 
 
-def _target(key: str, config: dict) -> str | None:
+def _find_target(key: str, config: dict) -> str | None:
     """What is called with a key as its argument, if it is one."""
     node: Any = config
     for part in key.split(".")[:-1]:
@@ -93,7 +93,7 @@ def _target(key: str, config: dict) -> str | None:
     return node.get("_target_") if isinstance(node, dict) and not key.endswith("_") else None
 
 
-def _composed(words: list[str]) -> tuple[dict, provenance.Chains]:
+def _compose(words: list[str]) -> tuple[dict, provenance.Chains]:
     from triad.config.compose import compose_with_origins
 
     return compose_with_origins(words)

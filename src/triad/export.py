@@ -25,18 +25,18 @@ def export(
     to the file one at a time. to=torch: model.pt, a dict for torch.load(..., weights_only=True).
     """
     from triad.checkpoints.folder import find_checkpoint
-    from triad.runs.directory import run_of
+    from triad.runs.directory import find_run_of
 
     path = find_checkpoint(Path(run), step)
-    holder = run_of(path)
+    holder = find_run_of(path)
     folder = holder.path if holder else path
     stem = "model" if weights == "model" else f"model-{weights}"
-    write = safetensors.save if to == "safetensors" else _torch
+    write = safetensors.save if to == "safetensors" else _export_torch
     written = write(path, weights, folder, stem, largest_bytes)
     print("\n".join(f"{file}  {file.stat().st_size:,} bytes" for file in written))
 
 
-def _torch(path: Path, weights: str, folder: Path, stem: str, _: int) -> list[Path]:
+def _export_torch(path: Path, weights: str, folder: Path, stem: str, _: int) -> list[Path]:
     import torch
 
     from triad.checkpoints.tensors import read_weights as read

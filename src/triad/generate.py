@@ -38,13 +38,13 @@ def generate(
         raise ValueError('prompt="": this vocabulary has no separator to start from; give a prompt')
     sys.stdout.write(prompt)
     stream = continuation(model, start, tokens, config["context"], temperature, top_k, seed)
-    for piece in _pieces(tokenizer, stream, words):
+    for piece in _decode_stream(tokenizer, stream, words):
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
 
 
-def _pieces(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]:
+def _decode_stream(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]:
     """Text as it becomes certain: a character may be spread over several tokens."""
     shown, words = len(tokenizer.decode(words)), list(words)
     for word in stream:

@@ -5,7 +5,7 @@ python -m triad.noise_scale run=outputs/<run_id> rows=256
 
 from typing import Any
 
-from triad.analysis.gradient_noise import frozen, measure
+from triad.analysis.gradient_noise import measure_noise, write_schedule
 
 
 def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) -> None:
@@ -31,26 +31,26 @@ def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) ->
     for path in sorted(paths):
         said = read_facts(path)
         step = said["step"]
-        noise = measure(*_at(directory, config, step, said["position"]["rows"], rows, micro))
+        noise = measure_noise(*_load_at(directory, config, step, said["position"]["rows"], rows, micro))
         scales.append((step, noise.scale))
         print(
             f"step {step}  noise scale {noise.scale:.4g} rows, {noise.scale * config['context']:.4g} tokens"
         )
-    print("python train.py", *frozen(scales, multiple))
+    print("python train.py", *write_schedule(scales, multiple))
 
 
-def _at(run: Any, config: dict, step: int, first: int, rows: int, micro: int) -> tuple[Any, Any]:
+def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: int) -> tuple[Any, Any]:
     """The model of a checkpoint, and the rows that follow it in micro-batches."""
     from triad.checkpoints.trained import trained
     from triad.config.build import build
     from triad.data.batches import TrainBatches
-    from triad.data.token_files import prepare
+    from triad.data.token_files import prepare_tokens
     from triad.hardware.device import device
     from triad.storage.cache import cache_home
 
     there = device(config["trainer"]["accelerator"])
     model, tokenizer = trained(run, step, device=there)
-    tokens = prepare(build(config["data"]), tokenizer, cache_home()).train
+    tokens = prepare_tokens(build(config["data"]), tokenizer, cache_home()).train
     order = TrainBatches(tokens, config["context"], lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)
     read = (batch[name].to(there).split(micro) for name in ("tokens_BT", "targets_BT"))

@@ -39,9 +39,9 @@ def replay(run: str, steps: str, keep: str | None = None) -> None:
     """
     original = read_passport(Path(run))
     logged = original.run.metrics()
-    first, last = interval(steps, logged)
-    start = checkpoint_before(original.run, first)
-    begin = step_of(start) if start else 0
+    first, last = parse_interval(steps, logged)
+    start = find_checkpoint_before(original.run, first)
+    begin = read_step(start) if start else 0
     expected = [row for row in logged if begin < row["step"] <= last]
     final = checkpoint_path(original.run.checkpoints, last)
     if not expected and final not in list_complete(final.parent):
@@ -49,19 +49,19 @@ def replay(run: str, steps: str, keep: str | None = None) -> None:
             f"steps={steps}: {run} logged no step from {begin + 1} to {last} and has no checkpoint of {last}:"
             " there is nothing to compare; take more steps"
         )
-    config = once_more(original.config, last)
+    config = configure_replay(original.config, last)
     print(f"replaying steps {begin + 1} to {last}, from {start or 'the beginning'}", flush=True)
     folder = Path(keep) if keep else Path(mkdtemp(prefix=".replay-", dir=original.run.path.parent))
     try:
         again = train_again(original, config | {"output_dir": str(folder)}, start)
-        wrong = _compared(original, again, expected, final)
+        wrong = _compare(original, again, expected, final)
     finally:
         if not keep:
             shutil.rmtree(folder)
     raise SystemExit(1 if wrong else 0)
 
 
-def interval(steps: str, logged: list[Row]) -> tuple[int, int]:
+def parse_interval(steps: str, logged: list[Row]) -> tuple[int, int]:
     """The two steps of `first:last`, as far as the run has come. Raises Refusal."""
     found = re.fullmatch(r"(\d+):(\d+)", steps)
     if not found or int(found[1]) >= int(found[2]):
@@ -72,21 +72,21 @@ def interval(steps: str, logged: list[Row]) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def step_of(checkpoint: Path) -> int:
+def read_step(checkpoint: Path) -> int:
     """The step that a checkpoint is of."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def checkpoint_before(run: Run, step: int) -> Path | None:
+def find_checkpoint_before(run: Run, step: int) -> Path | None:
     """The newest whole checkpoint of no later step, if there is one; says what is wrong with others."""
-    for path in reversed([path for path in list_complete(run.checkpoints) if step_of(path) <= step]):
+    for path in reversed([path for path in list_complete(run.checkpoints) if read_step(path) <= step]):
         if not (said := find_fault(path)):
             return path
         print(f"{path}: {said}; trying the one before it", flush=True)
     return None
 
 
-def once_more(config: dict, last: int) -> dict:
+def configure_replay(config: dict, last: int) -> dict:
     """A run's configuration for its replay: every step is logged, nothing only looks on, and it ends."""
     if config["trainer"]["num_nodes"] > 1:
         nodes = config["trainer"]["num_nodes"]
@@ -108,21 +108,21 @@ def once_more(config: dict, last: int) -> dict:
 
 def train_again(original: Passport, config: dict, start: Path | None) -> Passport:
     """Train in a run directory of its own that begins with a checkpoint. Raises Refusal if that fails."""
-    from triad.runs.start import prepare
+    from triad.runs.start import prepare_run
 
     before, again = original.run, Run(Path(config["output_dir"], config["run_id"]))
     if again.path.exists():
         raise Refusal(f"keep={config['output_dir']}: {again} exists; choose another folder")
     if number := original.record.get("machine", {}).get("threads"):
         os.environ["OMP_NUM_THREADS"] = str(number)
-    prepare(config, [])
+    prepare_run(config, [])
     # the same text or none; kernels as they were chosen
     for theirs, ours in ((before.data_file, again.data_file), (before.machine_file, again.machine_file)):
         if theirs.is_file():
             shutil.copyfile(theirs, ours)
     if start:
         with keep_while_reading(start):
-            shutil.copytree(start, again.checkpoints / start.name, copy_function=_linked)
+            shutil.copytree(start, again.checkpoints / start.name, copy_function=_link)
     command = [sys.executable, str(TRAIN), "--run", str(again)]
     try:
         code = launch(command, ranks_here(config), count_threads(config))
@@ -133,22 +133,24 @@ def train_again(original: Passport, config: dict, start: Path | None) -> Passpor
     return read_passport(again.path)
 
 
-def _compared(original: Passport, again: Passport, expected: list[Row], final: Path) -> bool:
+def _compare(original: Passport, again: Passport, expected: list[Row], final: Path) -> bool:
     """Print what is equal and what is not; whether anything is not."""
-    tolerance = _tolerance(original, again)
-    figures = [*divergence.pairs(expected, again.run.metrics())]
+    tolerance = _choose_tolerance(original, again)
+    figures = [*divergence.pair_figures(expected, again.run.metrics())]
     for line in divergence.describe(figures, tolerance):
         print(f"figures   {line}")
-    parted = divergence.first(figures, tolerance) is not None
+    parted = divergence.find_first(figures, tolerance) is not None
     if final not in list_complete(final.parent):
-        print(f"weights   not compared: the run has no checkpoint of step {step_of(final)}")
+        print(f"weights   not compared: the run has no checkpoint of step {read_step(final)}")
         return parted
-    apart = list(_tensors(final, again.run.checkpoints / final.name, tolerance))
-    print(f"weights   {apart[0] if apart else f'all of {final.name} is equal{_within(tolerance)}'}")
+    apart = list(_compare_tensors(final, again.run.checkpoints / final.name, tolerance))
+    print(
+        f"weights   {apart[0] if apart else f'all of {final.name} is equal{_describe_tolerance(tolerance)}'}"
+    )
     return parted or bool(apart)
 
 
-def _tolerance(original: Passport, again: Passport) -> float:
+def _choose_tolerance(original: Passport, again: Passport) -> float:
     """0 on the same class of machine, else that of triad.verify. Says which, and if the code is another."""
     ours, theirs = original.machine(), again.machine()
     if not same_code(original, again):
@@ -166,7 +168,7 @@ def _tolerance(original: Passport, again: Passport) -> float:
     return tolerance
 
 
-def _tensors(theirs: Path, ours: Path, tolerance: float) -> Iterator[str]:
+def _compare_tensors(theirs: Path, ours: Path, tolerance: float) -> Iterator[str]:
     """What departs in the tensors of two checkpoints."""
     from triad.checkpoints.tensors import read_index, read_weights
     from triad.verify.compare import distance
@@ -182,11 +184,11 @@ def _tensors(theirs: Path, ours: Path, tolerance: float) -> Iterator[str]:
                 yield f"{kind}.{name} is {apart:.1e} apart"
 
 
-def _within(tolerance: float) -> str:
+def _describe_tolerance(tolerance: float) -> str:
     return f" within {tolerance:g}" if tolerance else " bit for bit"
 
 
-def _linked(source: str, target: str) -> None:
+def _link(source: str, target: str) -> None:
     """A second name of a file, or a copy where the disk is another."""
     try:
         os.link(source, target)

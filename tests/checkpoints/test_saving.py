@@ -92,7 +92,7 @@ FULL = """
 import errno, sys
 sys.path.insert(0, {repository!r})
 from train import train
-from triad.launch.command import command
+from triad.launch.command import compose_and_launch
 
 def work(run, **config):
     import os
@@ -107,5 +107,5 @@ def work(run, **config):
     os.fsync = full
     train(run, **config)
 
-command(work)
+compose_and_launch(work)
 """

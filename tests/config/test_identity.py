@@ -17,7 +17,7 @@ from triad.config.locations import CONF
 from triad.diff import diff
 from triad.explain import explain
 from triad.runs import divergence
-from triad.runs.start import prepare
+from triad.runs.start import prepare_run
 
 BASE = ("trainer.accelerator=cpu", "precision=fp32")
 SAME = (
@@ -161,7 +161,7 @@ CURVE = [{"step": step, "train/loss": 5 / step, "perf/tokens_per_s": 100.0 * ste
 
 def _run(directory: Path, config: dict, rows: list[dict], text: str | None = "abc", chains=None) -> Path:
     """A run's directory as a start leaves it, with a curve."""
-    prepare(config | {"output_dir": str(directory.parent), "run_id": directory.name}, [], chains)
+    prepare_run(config | {"output_dir": str(directory.parent), "run_id": directory.name}, [], chains)
     if text:
         (directory / "data.json").write_text(json.dumps({"tokens": text}))
     if rows:
@@ -271,10 +271,10 @@ def test_diff_wants_two_runs_that_are_there(tmp_path: Path) -> None:
 def test_figures_part_where_one_is_not_a_number_and_not_where_both_are_or_in_speed() -> None:
     ours = [{"step": 1, "b": math.nan, "train/loss": 0.0, "perf/tokens_per_s": 1.0, "only": 1.0}]
     theirs = [{"step": 1, "b": math.nan, "train/loss": 0.0, "perf/tokens_per_s": 2.0}, {"step": 2, "b": 1.0}]
-    figures = [*divergence.pairs(ours, theirs)]
+    figures = [*divergence.pair_figures(ours, theirs)]
     assert [figure.key for figure in figures] == ["train/loss", "b"]
-    assert divergence.first(figures) is None
+    assert divergence.find_first(figures) is None
     other = [{"step": 1, "b": 1.0, "train/loss": 0.0}]
-    found = divergence.first([*divergence.pairs(ours, other)], tolerance=0.5)
+    found = divergence.find_first([*divergence.pair_figures(ours, other)], tolerance=0.5)
     assert found is not None
     assert found.apart == math.inf

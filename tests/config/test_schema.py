@@ -101,7 +101,7 @@ def test_no_value_is_defaulted_both_in_yaml_and_in_python(path: Path) -> None:
 def test_a_call_outside_the_allowed_packages_is_refused() -> None:
     targets = (
         "os.system builtins.eval torch.load triad.launch.supervisor.launch"
-        " triad.runs.directory.subprocess.run triad.launch.command.command"
+        " triad.runs.directory.subprocess.run triad.launch.command.compose_and_launch"
         " triad.storage.cache.os.system"
         " triad.hardware.execution.json.loads lightning.pytorch.callbacks.timer.os.system"
     )

@@ -11,7 +11,7 @@ from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics
 from triad.launch.resume import expand_resume
-from triad.runs.directory import sweep_id
+from triad.runs.directory import make_sweep_id
 
 MISTAKES = {
     "modle=moe": "did you mean model?",
@@ -148,8 +148,8 @@ def test_the_hardware_axis_is_not_mathematics_and_the_rest_is() -> None:
 
 
 def test_a_job_of_a_sweep_has_the_same_name_each_time_and_another_for_another_job() -> None:
-    one = sweep_id(["model=moe", "seed=1"], {"seed": 1})
-    assert one == sweep_id(["model=moe", "seed=1"], {"seed": 1})
-    assert one != sweep_id(["model=moe", "seed=2"], {"seed": 2})
-    assert sweep_id(["optimizer.lr=0.001"], {}).startswith("lr-0.001-")
+    one = make_sweep_id(["model=moe", "seed=1"], {"seed": 1})
+    assert one == make_sweep_id(["model=moe", "seed=1"], {"seed": 1})
+    assert one != make_sweep_id(["model=moe", "seed=2"], {"seed": 2})
+    assert make_sweep_id(["optimizer.lr=0.001"], {}).startswith("lr-0.001-")
     assert one.startswith("model-moe-seed-1-")

@@ -159,7 +159,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {repository!r})
 from train import train
-from triad.launch.command import command
+from triad.launch.command import compose_and_launch
 
 def work(run, **config):
     from triad.callbacks.metrics import Metrics
@@ -172,5 +172,5 @@ def work(run, **config):
     Metrics.on_train_batch_end = killed
     train(run, **config)
 
-command(work)
+compose_and_launch(work)
 """

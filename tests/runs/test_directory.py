@@ -186,6 +186,6 @@ def _torchrun(script: Path = REPOSITORY / "train.py") -> list[str]:
 
 
 def _free_port() -> int:
-    from triad.launch.supervisor import _free_port
+    from triad.launch.supervisor import _find_free_port
 
-    return _free_port()
+    return _find_free_port()

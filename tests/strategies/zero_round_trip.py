@@ -13,7 +13,7 @@ from torch import nn
 
 from triad.checkpoints.saving import write_checkpoint
 from triad.checkpoints.tensors import load_tensors
-from triad.launch.rank import depart
+from triad.launch.rank import exit_together
 from triad.strategies import state as portable
 from triad.strategies import zero_state as zero
 from triad.strategies.deepspeed import autocast, imported, settings
@@ -123,4 +123,4 @@ if __name__ == "__main__":
     for word in sys.argv[1:]:
         rule, stage, offload = word.split("-")
         round_trip(rule, int(stage), offload == "offloaded")
-    depart(0)
+    exit_together(0)

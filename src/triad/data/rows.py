@@ -5,7 +5,7 @@ from typing import Any
 from triad.data.documents import Documents
 from triad.data.pairs import Pairs
 from triad.data.sources.source import Source
-from triad.data.token_files import Tokens, prepare
+from triad.data.token_files import Tokens, prepare_tokens
 from triad.data.tokenizers import Tokenizer
 from triad.data.windows import Windows
 from triad.schedules.batch_size import Rule
@@ -17,10 +17,10 @@ PADDED = {"pairs": Pairs, "labels": Documents}  # whose rows come by length, not
 def tokenize(source: Source, make_tokenizer: Any) -> tuple[Tokenizer, Tokens]:
     """The tokenizer for a source, and its text as tokens, from the cache when they were made before."""
     tokenizer = make_tokenizer(source=source, cache=cache_home())
-    return tokenizer, prepare(source, tokenizer, cache_home())
+    return tokenizer, prepare_tokens(source, tokenizer, cache_home())
 
 
-def datamodule(
+def make_datamodule(
     source: Source,
     tokens: Tokens,
     separator: int | None,

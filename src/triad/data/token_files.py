@@ -89,11 +89,11 @@ class Tokens:
     train: TokenFile
     val: TokenFile
     fingerprint: str
-    xz_bits_per_byte: float | None
+    measure_xz: float | None
     labels: tuple[str, ...] = ()
 
 
-def prepare(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
+def prepare_tokens(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
     """Tokens of this text by this tokenizer, from the cache when they were made before.
 
     Raises ValueError for a label of validation that training does not have.
@@ -115,7 +115,7 @@ def prepare(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
 def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
     dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
     sizes = {split: contents.bytes for split, contents in source.contents.items()}
-    with _progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
+    with _show_progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
         for split in ("train", "val"):
             written = _write(folder, split, source, tokenizer, dtype, advance)
             if written != sizes[split]:
@@ -123,7 +123,7 @@ def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
                     f"data={source.name}: the {split} text changed while it was read; start again"
                 )
     small = sizes["val"] <= XZ_LIMIT_BYTES
-    xz = xz_bits_per_byte(source.documents("val"), sizes["val"]) if small else None
+    xz = measure_xz(source.documents("val"), sizes["val"]) if small else None
     return {"dtype": dtype, "bytes": sizes, "xz_bits_per_byte": xz}
 
 
@@ -160,7 +160,7 @@ def _write(
     return size
 
 
-def xz_bits_per_byte(documents: Iterator[Document], size: int) -> float:
+def measure_xz(documents: Iterator[Document], size: int) -> float:
     """Bits per byte of `xz -9e` on these `size` bytes of text: what a general compressor makes of them."""
     # a dictionary of the text's size packs as well as the usual 64 MiB, which ask for 674 MiB of memory
     options = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(size, 4096)}
@@ -170,7 +170,7 @@ def xz_bits_per_byte(documents: Iterator[Document], size: int) -> float:
 
 
 @contextmanager
-def _progress(title: str, total_bytes: int) -> Generator[Callable[[int], None]]:
+def _show_progress(title: str, total_bytes: int) -> Generator[Callable[[int], None]]:
     """A bar on a terminal, nothing in a file."""
     from rich.console import Console
     from rich.progress import Progress

@@ -19,7 +19,7 @@ def agree_on_run(prepare: Callable[[], Path]) -> Path:
     from torch.distributed import rendezvous
 
     if not stores:
-        _slurm_variables()
+        _set_slurm_variables()
         stores.append(next(rendezvous("env://")))
     (store, rank, _), question = stores[0], f"triad/run/{next(questions)}"
     if rank == 0:
@@ -34,7 +34,7 @@ def agree_on_run(prepare: Callable[[], Path]) -> Path:
     return Path(answer)
 
 
-def _slurm_variables() -> None:
+def _set_slurm_variables() -> None:
     if "RANK" not in os.environ and "SLURM_PROCID" in os.environ:
         from lightning.pytorch.plugins.environments import SLURMEnvironment
 

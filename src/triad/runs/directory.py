@@ -108,18 +108,18 @@ class Run:
             )
 
 
-def run_of(checkpoint: Path) -> Run | None:
+def find_run_of(checkpoint: Path) -> Run | None:
     """The run that a checkpoint lies in, if it lies in one."""
     run = Run(checkpoint.parent.parent)
     return run if run.checkpoints == checkpoint.parent else None
 
 
-def new_id(model: str) -> str:
+def make_run_id(model: str) -> str:
     """Sortable, readable, and distinct when two start in one second."""
     return f"{datetime.now():%Y%m%d-%H%M%S}-{model}-{os.urandom(2).hex()}"
 
 
-def sweep_id(overrides: list[str], config: dict) -> str:
+def make_sweep_id(overrides: list[str], config: dict) -> str:
     """The same for the same job of the same sweep, so that a sweep started again finds its finished jobs."""
     pairs = (word.lstrip("+~").partition("=") for word in overrides)
     words = "-".join(f"{key.rpartition('.')[2]}-{value}" for key, _, value in pairs)

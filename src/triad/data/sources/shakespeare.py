@@ -7,7 +7,7 @@ from pathlib import Path
 
 from triad.data.sources import reading as files
 from triad.data.sources.reading import Found
-from triad.data.sources.source import Text, by_position
+from triad.data.sources.source import Text, split_by_position
 from triad.storage.cache import build_once, cache_home
 
 
@@ -22,8 +22,8 @@ def shakespeare(path: str | None, url: str, sha256: str) -> Text:
         file = folder / "input.txt"
     else:
         file = Path(path).expanduser()
-    _check_sha256(files.read(file).encode(), sha256, str(file))
-    return Text("shakespeare", partial(by_position, Found("shakespeare", file), 0.1))
+    _check_sha256(files.read_text(file).encode(), sha256, str(file))
+    return Text("shakespeare", partial(split_by_position, Found("shakespeare", file), 0.1))
 
 
 def _download(url: str, sha256: str, folder: Path) -> None:

@@ -4,7 +4,14 @@ from functools import partial
 
 from triad.data.sources import reading as files
 from triad.data.sources.reading import Found
-from triad.data.sources.source import Split, Text, by_list, by_name, by_position, check_fraction
+from triad.data.sources.source import (
+    Split,
+    Text,
+    check_fraction,
+    read_listed,
+    split_by_name,
+    split_by_position,
+)
 
 
 def text(path: str | list[str], field: str, val_fraction: float, val_path: str | list[str] | None) -> Text:
@@ -13,11 +20,14 @@ def text(path: str | list[str], field: str, val_fraction: float, val_path: str |
     Without `val_path` a hash of its name sends a document to training or validation, so that adding files
     moves no other; a single plain file is cut by position, its last `val_fraction` for validation.
     """
-    train = files.find(path, "data.path")
+    train = files.find_files(path, "data.path")
     if val_path is not None:
-        splits: dict[Split, list[Found]] = {"train": train, "val": files.find(val_path, "data.val_path")}
-        return Text("text", partial(by_list, splits, field))
+        splits: dict[Split, list[Found]] = {
+            "train": train,
+            "val": files.find_files(val_path, "data.val_path"),
+        }
+        return Text("text", partial(read_listed, splits, field))
     check_fraction(val_fraction)
     if len(train) == 1 and not files.is_jsonl(train[0].path):
-        return Text("text", partial(by_position, train[0], val_fraction))
-    return Text("text", partial(by_name, train, field, val_fraction))
+        return Text("text", partial(split_by_position, train[0], val_fraction))
+    return Text("text", partial(split_by_name, train, field, val_fraction))
