@@ -9,7 +9,7 @@ from collections.abc import Callable
 from triad.config.command_line import run_command
 from triad.config.errors import Refusal
 from triad.config.locations import CONF, REPOSITORY
-from triad.config.offers import find_choices, read_choices, read_declaration, walk_parts
+from triad.config.offers import find_choices, get_declared, read_choices, walk_parts
 from triad.config.refusals import TABLE, tables
 
 AXES = {
@@ -52,9 +52,7 @@ def of_needs() -> list[str]:
     for group in [path.name for path in sorted(CONF.iterdir()) if path.is_dir()]:
         for name, node in read_choices(group).items():
             needs = [
-                need
-                for _, part in walk_parts(node)
-                for need in (read_declaration(part, "needs") or {}).items()
+                need for _, part in walk_parts(node) for need in (get_declared(part, "needs") or {}).items()
             ]
             for key, allowed in needs:
                 asked, _, attribute = key.partition(".")

@@ -50,11 +50,8 @@ class Setting(NamedTuple):
     @property
     def label(self) -> str:
         """What sets it apart, or its run's name where nothing does."""
-        words = [
-            f"{shorten_key(key)}={format_cell(value)}"
-            for key, value in self.values.items()
-            if value is not None
-        ]
+        values = [(key, value) for key, value in self.values.items() if value is not None]
+        words = [f"{shorten_key(key)}={format_cell(value)}" for key, value in values]
         return ", ".join(words) or self.runs[0].directory.name
 
 

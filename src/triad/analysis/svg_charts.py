@@ -87,11 +87,8 @@ def draw_parallel(keys: list[str], metric: str, maximize: bool, rows: list[tuple
         _add_text(root, at, 20, name, "name middle")
         labels += [(at + 6, mark + 3, said) for mark, said in marks]
     scores = [score for _, score in rows]
-    colours = (
-        _make_scale(max(scores), min(scores), 0, 1)
-        if maximize
-        else _make_scale(min(scores), max(scores), 0, 1)
-    )
+    best, worst = (max(scores), min(scores)) if maximize else (min(scores), max(scores))
+    colours = _make_scale(best, worst, 0, 1)
     for index in reversed(range(len(rows))):
         points = [(across(place), column[index]) for place, column in enumerate(heights)]
         drawn = _add(root, "polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in points))
@@ -110,9 +107,8 @@ def _make_axis(values: list[Any], box: Box) -> tuple[Callable[[Any], float], lis
         words = sorted({format_cell(value) for value in values})
         spread = _make_scale(-0.5, len(words) - 0.5, box.bottom, box.top)
         heights = {word: spread(place) for place, word in enumerate(words)}
-        return lambda value: heights[format_cell(value)], [
-            (at, word or "(none)") for word, at in heights.items()
-        ]
+        marks = [(at, word or "(none)") for word, at in heights.items()]
+        return lambda value: heights[format_cell(value)], marks
     low, high = min(numbers), max(numbers)
     power = low > 0 and high / low >= LOGARITHMIC
     linear = _make_scale(*((math.log(low), math.log(high)) if power else (low, high)), box.bottom, box.top)
@@ -142,9 +138,8 @@ def draw_bars(shares: list[Share]) -> str:
         for part, kind in ((share.found, "pale"), (share.unbiased, "full")):
             bar = _add(root, "rect", x=190, y=top, width=f"{x(part or 0) - 190:.1f}", height=18)
             bar.set("class", kind)
-            _add_title(
-                bar, f"{shorten_key(share.key)}: {share.found:.3g} found, {share.unbiased:.3g} beyond chance"
-            )
+            found, unbiased = f"{share.found:.3g} found", f"{share.unbiased:.3g} beyond chance"
+            _add_title(bar, f"{shorten_key(share.key)}: {found}, {unbiased}")
     return ElementTree.tostring(root, encoding="unicode")
 
 

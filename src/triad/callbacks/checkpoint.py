@@ -105,11 +105,8 @@ class Checkpoint(Callback):
                 " resume.weights_only=true starts a new run from its weights"
             )
         kinds = {name.partition(".")[0] for name in held}
-        kept = {
-            keeper.checkpoint_key: keeper.weights(task)
-            for keeper in _find_keepers(trainer)
-            if keeper.checkpoint_key in kinds
-        }
+        keepers = [keeper for keeper in _find_keepers(trainer) if keeper.checkpoint_key in kinds]
+        kept = {keeper.checkpoint_key: keeper.weights(task) for keeper in keepers}
         load_tensors(path, wanted | kept)
         if hasattr(strategy, "loaded"):
             strategy.loaded(task.model, optimizer)
@@ -118,9 +115,8 @@ class Checkpoint(Callback):
         self._restore(trainer, said)
         if trainer.is_global_zero:
             before, now = said["layout"], _describe_own_layout(self.config, trainer)
-            moved = (
-                f"; saved by {describe_layout(before)}, now {describe_layout(now)}" if before != now else ""
-            )
+            moves = f"; saved by {describe_layout(before)}, now {describe_layout(now)}"
+            moved = moves if before != now else ""
             print(f"resuming {path.parent.parent} at step {said['step']}{moved}", flush=True)
 
     def _facts(self, trainer: Trainer, step: int) -> Facts:

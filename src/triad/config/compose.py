@@ -92,9 +92,8 @@ def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
         value = override.value()
         choice = (CONF / override.key_or_group).is_dir() and not isinstance(value, dict)
         if not choice and not override.is_delete():
-            sources.append(
-                provenance.read_override_source(override.key_or_group, value, str(override.input_line))
-            )
+            source = provenance.read_override_source(override.key_or_group, value, str(override.input_line))
+            sources.append(source)
     return provenance.trace_chains(config, sources)
 
 
@@ -112,7 +111,6 @@ def find_references(node: Any, path: str = "") -> set[str]:
     found = set()
     for key in node if OmegaConf.is_dict(node) else ():
         inner = f"{path}.{key}".lstrip(".")
-        found |= (
-            {inner} if OmegaConf.is_interpolation(node, key) else find_references(node._get_node(key), inner)
-        )
+        refers = OmegaConf.is_interpolation(node, key)
+        found |= {inner} if refers else find_references(node._get_node(key), inner)
     return found

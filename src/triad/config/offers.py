@@ -31,7 +31,7 @@ def walk_parts(node: Any, path: str = "") -> Parts:
             yield from walk_parts(item, path)
 
 
-def read_declaration(part: dict, name: str) -> Any:
+def get_declared(part: dict, name: str) -> Any:
     """What a part says under a name: an argument, or what its class declares; None if it does not say."""
     target = part.get("_target_", "")
     if name in part or not target:
@@ -55,7 +55,7 @@ def read_choices(group: str) -> dict[str, Any]:
 
 def find_choices(group: str, name: str, allowed: tuple) -> list[str]:
     """The choices of a group that declare one of the allowed values."""
-    return [choice for choice, node in read_choices(group).items() if read_declaration(node, name) in allowed]
+    return [choice for choice, node in read_choices(group).items() if get_declared(node, name) in allowed]
 
 
 def name_choice(group: str, node: Any) -> str:

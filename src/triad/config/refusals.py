@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from triad.config.locations import PACKAGE
-from triad.config.offers import find_choices, name_choice, read_choices, read_declaration, walk_parts
+from triad.config.offers import find_choices, get_declared, name_choice, read_choices, walk_parts
 from triad.config.processes import (
     AXES,
     count_gpus,
@@ -99,7 +99,7 @@ TABLE = [
     Impossible(
         "one process cannot use several devices",
         "trainer.devices=2",
-        lambda c: read_declaration(c["strategy"], "processes") == 1 and world_size(c) > 1,
+        lambda c: get_declared(c["strategy"], "processes") == 1 and world_size(c) > 1,
         "strategy=single runs one process but trainer.devices={devices}: use strategy=ddp or strategy=fsdp",
     ),
     Impossible(
@@ -147,7 +147,7 @@ def tables() -> list[Any]:
 def find_unmet_needs(config: dict) -> Iterator[str]:
     """Needs of parts that the others do not meet."""
     for key, part in walk_parts(config):
-        for need, allowed in (read_declaration(part, "needs") or {}).items():
+        for need, allowed in (get_declared(part, "needs") or {}).items():
             group, _, name = need.partition(".")
             values = _values(config, group, name)
             if values & {*allowed}:
@@ -158,7 +158,7 @@ def find_unmet_needs(config: dict) -> Iterator[str]:
 def find_hidden_uses(config: dict) -> Iterator[str]:
     """Parts that use what the strategy hides."""
     for key, part in walk_parts(config):
-        for what in read_declaration(part, "uses") or ():
+        for what in get_declared(part, "uses") or ():
             if _hides(config["strategy"], what):
                 others = [name for name, node in read_choices("strategy").items() if not _hides(node, what)]
                 remedies = [_remedy("strategy", others), *_others(config, key)]
@@ -172,7 +172,7 @@ def find_double_replacements(config: dict) -> Iterator[str]:
     """Several parts that stand in for the same."""
     replacing: dict[str, list[str]] = {}
     for key, part in walk_parts(config):
-        if what := read_declaration(part, "replaces"):
+        if what := get_declared(part, "replaces"):
             replacing.setdefault(what, []).append(key)
     for what, keys in replacing.items():
         if len(keys) > 1:
@@ -181,13 +181,12 @@ def find_double_replacements(config: dict) -> Iterator[str]:
 
 def find_views_of_the_future(config: dict) -> Iterator[str]:
     """Layers that compare all tokens of a sequence, in a model that is not to see those behind a token."""
-    if read_declaration(config["model"], "sees") in ("both sides", None):
+    if get_declared(config["model"], "sees") in ("both sides", None):
         return
     for path, part in walk_parts(config["model"], "model"):
-        if path != "model" and read_declaration(part, "sees") == "both sides":
-            routers = (
-                find_choices("router", "sees", (None, "past")) if path.split(".")[-1] == "router" else []
-            )
+        if path != "model" and get_declared(part, "sees") == "both sides":
+            is_router = path.split(".")[-1] == "router"
+            routers = find_choices("router", "sees", (None, "past")) if is_router else []
             models = find_choices("model", "sees", ("both sides",))
             yield (
                 f"{_name(config, path)} compares all tokens of a sequence, so {_name(config, 'model')} would "
@@ -205,10 +204,8 @@ def find_uncut_parts(config: dict) -> Iterator[str]:
                 if axis == "expert" and path.split(".")[-1] != "expert":
                     continue
                 if not _splits(part, axis):
-                    whole = [
-                        name for name, node in read_choices("strategy").items() if node.get(axis, 1) == 1
-                    ]
-                    remedies = [_remedy("strategy", whole)]
+                    strategies = read_choices("strategy").items()
+                    remedies = [_remedy("strategy", [name for name, s in strategies if s.get(axis, 1) == 1])]
                     if path in ("model", "task"):
                         remedies += _others(config, path, partial(_splits, axis=axis))
                     yield (
@@ -220,7 +217,7 @@ def find_uncut_parts(config: dict) -> Iterator[str]:
 def _splits(part: dict, axis: str) -> bool:
     """Whether a part may be cut over an axis; functions, and torch's own layers, are no obstacle."""
     ours = part["_target_"].startswith("triad.") and is_class(part["_target_"])
-    return not ours or axis in (read_declaration(part, "splits") or ())
+    return not ours or axis in (get_declared(part, "splits") or ())
 
 
 def _rows(config: dict, table: list[Impossible], facts: Callable[[dict], dict]) -> Iterator[str]:
@@ -233,7 +230,7 @@ def _values(config: dict, group: str, name: str) -> set:
     """What a group says under a name; of a group of several parts, what any of them says."""
     node = config[group]
     nodes = [node] if "_target_" in node else [part for part in node.values() if part]
-    values = (read_declaration(part, name) for part in nodes)
+    values = (get_declared(part, name) for part in nodes)
     return {value if isinstance(value, str | int | float | None) else "set" for value in values} or {None}
 
 
@@ -266,17 +263,17 @@ def _others(config: dict, key: str, fits: Callable[[dict], bool] = bool) -> list
 
 
 def _met(config: dict, node: dict) -> bool:
-    needs = [need for _, part in walk_parts(node) for need in (read_declaration(part, "needs") or {}).items()]
+    needs = [need for _, part in walk_parts(node) for need in (get_declared(part, "needs") or {}).items()]
     found = ((_values(config, *need.split(".")), allowed) for need, allowed in needs)
     return all(values & {*allowed} for values, allowed in found) and not any(
         _hides(config["strategy"], what)
         for _, part in walk_parts(node)
-        for what in read_declaration(part, "uses") or ()
+        for what in get_declared(part, "uses") or ()
     )
 
 
 def _hides(strategy: dict, what: str) -> bool:
-    arguments = (read_declaration(strategy, "hides") or {}).get(what)
+    arguments = (get_declared(strategy, "hides") or {}).get(what)
     return arguments is not None and all(strategy.get(name) in values for name, values in arguments.items())
 
 

@@ -89,7 +89,7 @@ class Tokens:
     train: TokenFile
     val: TokenFile
     fingerprint: str
-    measure_xz: float | None
+    xz_bits_per_byte: float | None
     labels: tuple[str, ...] = ()
 
 

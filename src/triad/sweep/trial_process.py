@@ -16,10 +16,10 @@ GRACE_S = 15.0  # train.py gives its ranks 10 s
 
 
 class Resources(NamedTuple):
-    """What one of several trials side by side may use; None: no limit is set."""
+    """What one of several trials side by side may use; None: no limit."""
 
-    count_cores: list[int] | None
-    count_gpus: list[str] | None
+    cores: list[int] | None
+    gpus: list[str] | None
     threads: int | None  # where the system does not pin
 
 

@@ -41,12 +41,9 @@ def labelled(
             f"data.columns={columns}: the columns of a .tsv in their order, among them data.text={text} and "
             f"data.label={label}"
         )
-    train = files.find_files(path, "data.path")
+    train = files.find(path, "data.path")
     if val_path is not None:
-        places: dict[Split, list[Found]] = {
-            "train": train,
-            "val": files.find_files(val_path, "data.val_path"),
-        }
+        places: dict[Split, list[Found]] = {"train": train, "val": files.find(val_path, "data.val_path")}
         return Labelled("labelled", partial(read_listed, places, names))
     check_fraction(val_fraction)
     return Labelled("labelled", partial(_split_by_line, train, names, val_fraction))

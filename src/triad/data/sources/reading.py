@@ -23,7 +23,7 @@ class Found(NamedTuple):
     path: Path
 
 
-def find_files(asked: str | list[str], key: str) -> list[Found]:
+def find(asked: str | list[str], key: str) -> list[Found]:
     """Sorted files of each path, folder (recursively) or glob; FileNotFoundError when one gives none."""
     found = []
     for pattern in [asked] if isinstance(asked, str) else asked:
