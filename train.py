@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from triad.config.build import build, supply
-from triad.launch.command import command
+from triad.launch.command import compose_and_launch
 from triad.runs.directory import Run
 
 
@@ -22,21 +22,21 @@ def train(
     from lightning.pytorch import Callback
 
     # torch is imported from here on: the configuration is known to be sound
-    from triad.checkpoints.folder import complete
-    from triad.data.rows import datamodule, tokenize
+    from triad.checkpoints.folder import list_complete
+    from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
     from triad.hardware.device import device
     from triad.hardware.precision import trainer_arguments
     from triad.optim.update import Update
     from triad.schedules.batch_size import couple_to_batch
-    from triad.storage.cache import home
+    from triad.storage.cache import cache_home
     from triad.tasks.module import Training
 
     part = SimpleNamespace(**build(nodes))
     tokenizer, tokens = tokenize(part.data, part.tokenizer)
     run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint)
-    data = datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packed)
-    measured = Measured(home(), run.machine_file, device(nodes["trainer"]["accelerator"]))
+    data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packed)
+    measured = Measured(cache_home(), run.machine_file, device(nodes["trainer"]["accelerator"]))
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     of_data = {"bytes_per_token": tokens.val.bytes_per_token, "labels": tokens.labels}
     training = Training(
@@ -48,7 +48,7 @@ def train(
         vocab_size=tokenizer.vocab_size,
         seed=seed,
         update=Update(part.regularizer, part.clip, part.parametrisation, decay),
-        weights=None if complete(run.checkpoints) else weights,  # a resumed run has its own
+        weights=None if list_complete(run.checkpoints) else weights,  # a resumed run has its own
     )
     offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
     offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
@@ -64,4 +64,4 @@ def train(
 
 
 if __name__ == "__main__":
-    command(train)
+    compose_and_launch(train)

@@ -29,14 +29,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from train import train
 from triad.callbacks.checkpoint import Checkpoint
-from triad.checkpoints.folder import complete, facts
-from triad.config.command_line import verb
+from triad.checkpoints.folder import list_complete, read_facts
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.hardware.device import describe
-from triad.launch.rank import depart, rank
+from triad.launch.rank import exit_together, run_rank
 from triad.launch.supervisor import launch
-from triad.runs.start import prepare
+from triad.runs.start import prepare_run
 from triad.strategies.state import FlatSlice
 
 WORKER = "worker"  # the word that makes this file the program of one process
@@ -148,7 +148,7 @@ def worker(run: Path) -> int:
     number = os.environ["RANK"]
     watched = mock.patch("triad.callbacks.checkpoint.Checkpoint", Watched)
     with (run / f"output-{number}.txt").open("a") as file, redirect_stdout(file), watched:
-        code = rank(train, run)
+        code = run_rank(train, run)
     path = run / f"found-{number}.json"
     before = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(
@@ -164,11 +164,11 @@ def measured(words: list[str], name: str, folder: Path, saves: int) -> dict[str,
     for steps in (saves + 1, saves + 2):  # the second start loads
         config = compose([*asked, f"trainer.max_steps={steps}"])
         ranks = config["trainer"]["devices"]
-        prepare(config, asked)
+        prepare_run(config, asked)
         if launch([sys.executable, __file__, WORKER, str(run)], ranks, threads=1):
             raise Refusal((run / "error.txt").read_text().strip().splitlines()[-1])
         if steps == saves + 1:
-            said = [facts(path) for path in complete(run / "checkpoints")[1:]]
+            said = [read_facts(path) for path in list_complete(run / "checkpoints")[1:]]
     found = json.loads((run / "found-0.json").read_text())
     return found | {"said": said, "ranks": ranks}
 
@@ -208,5 +208,5 @@ def checkpoints(overrides: list[str], layouts: str | None = None, saves: int = 5
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [WORKER]:
-        depart(worker(Path(sys.argv[2])))
-    verb(checkpoints)
+        exit_together(worker(Path(sys.argv[2])))
+    run_command(checkpoints)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.runs.directory import Run
 
 
@@ -35,4 +35,4 @@ def curves(run: str, csv: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    verb(curves)
+    run_command(curves)

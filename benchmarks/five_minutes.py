@@ -25,14 +25,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.loop import settle_threads
 from benchmarks.peers import GPT2, copied, optimizer, update
 from triad.config.build import build
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.data.batches import IGNORED, TrainBatches, ValBatches
-from triad.data.token_files import Tokens, prepare
+from triad.data.token_files import Tokens, prepare_tokens
 from triad.hardware.device import describe
 from triad.launch.rank import quieten
 from triad.optim.initialise import initialise
-from triad.storage.cache import home
+from triad.storage.cache import cache_home
 
 
 class Point(NamedTuple):
@@ -113,8 +113,8 @@ def five_minutes(
     words = ("model=gpt2", f"model.depth={depth}", f"model.width={width}", f"model.attention.heads={heads}")
     config = compose([*words, f"context={context}", f"batch.size={batch}", f"seed={seed}", *overrides])
     part = build({key: config[key] for key in ("model", "data", "tokenizer", "batch")})
-    tokenizer = part["tokenizer"](source=part["data"], cache=home())
-    tokens, rows = prepare(part["data"], tokenizer, home()), part["batch"]
+    tokenizer = part["tokenizer"](source=part["data"], cache=cache_home())
+    tokens, rows = prepare_tokens(part["data"], tokenizer, cache_home()), part["batch"]
     order: Any = (tokens.train, context, lambda step: rows(step + 1) - rows(step), rows, seed)
     shape = f"{depth} x {width}, batch {batch} x {context}"
     print(f"{describe(torch.device('cpu'))}, torch {torch.__version__}; {shape}")
@@ -145,4 +145,4 @@ def _report(points: list[Point], seconds: float, xz: float | None) -> None:
 
 
 if __name__ == "__main__":
-    verb(five_minutes)
+    run_command(five_minutes)

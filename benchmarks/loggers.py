@@ -27,7 +27,7 @@ import wandb
 from benchmarks.loop import COMMON, TINY, fit, settle_threads
 from triad.callbacks.energy import Energy
 from triad.callbacks.metrics import Metrics
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.hardware.device import describe
 from triad.launch.rank import quieten
@@ -113,4 +113,4 @@ def _children_s() -> float:
 
 
 if __name__ == "__main__":
-    verb(loggers)
+    run_command(loggers)

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from train import train
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.data.batches import TrainBatches
 from triad.hardware.device import compute_dtype, describe
@@ -71,7 +71,7 @@ class Variant(NamedTuple):
     terminal: bool = False
 
 
-DEFAULT = ("metrics", "energy", "sample", "checkpoint", "screens")
+DEFAULT = ("metrics", "energy", "sample", "checkpoint", "summary")
 AS_IT_IS = "train.py: all its callbacks, CSV"
 MINIMAL = "Trainer alone"
 VARIANTS = {
@@ -302,4 +302,4 @@ def _report(tiny: dict[str, Rounds], large: dict[str, Rounds], what: str) -> Non
 
 
 if __name__ == "__main__":
-    verb(loop)
+    run_command(loop)

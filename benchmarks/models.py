@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.loop import settle_threads, spread
 from benchmarks.peers import copied, like
 from triad.config.build import build
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.hardware.autotune import Measured
 from triad.hardware.device import describe
@@ -41,7 +41,7 @@ from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
 from triad.models.generation import sample_tokens
-from triad.storage.cache import home
+from triad.storage.cache import cache_home
 
 AGREEMENT = 1e-3  # of losses, relative; fp32, another order of sums
 LOW_AGREEMENT = 1e-2  # bf16
@@ -264,7 +264,7 @@ def ours(name: str, words: tuple[str, ...], shape: Shape, dtype: str) -> Any:
     factory, hardware = build(config["model"]), build(config["hardware"])
     model = factory(vocab_size=shape.vocab_size)
     with TemporaryDirectory() as run:
-        measured = Measured(home(), Path(run, "machine.json"), torch.device("cpu"))
+        measured = Measured(cache_home(), Path(run, "machine.json"), torch.device("cpu"))
         precision = {"fp32": "32-true", "bf16": "bf16-mixed"}[dtype]
         hardware.settle(measured, lambda _: precision, factory, shape.batch, shape.context)
     hardware.tune(model)
@@ -368,4 +368,4 @@ def _installed() -> bool:
 
 
 if __name__ == "__main__":
-    verb(models)
+    run_command(models)

@@ -27,14 +27,14 @@ from benchmarks.loop import NEVER, bare_function, fit, spread
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.data.batches import TrainBatches
-from triad.data.token_files import prepare
+from triad.data.token_files import prepare_tokens
 from triad.hardware.device import compute_dtype, describe, peak_flops
 from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
 from triad.optim.initialise import initialise
 from triad.optim.roles import decay_groups
-from triad.storage.cache import home
+from triad.storage.cache import cache_home
 
 COMMON = (
     *("precision=bf16-mixed", "hardware.compile=true", "hardware.attention=flash", "trainer.devices=1"),
@@ -89,7 +89,7 @@ class Bare:
     def __init__(self, config: dict, device: torch.device) -> None:
         names = ("model", "data", "tokenizer", "optimizer", "hardware", "batch")
         part = SimpleNamespace(**build({name: config[name] for name in names}))
-        tokenizer = part.tokenizer(source=part.data, cache=home())
+        tokenizer = part.tokenizer(source=part.data, cache=cache_home())
         self.device, self.hardware, self.clip_norm = device, part.hardware, config["clip"]["largest"]
         with torch.device("meta"):
             self.model: nn.Module = part.model(vocab_size=tokenizer.vocab_size)
@@ -99,7 +99,7 @@ class Bare:
         decay = part.optimizer.keywords["weight_decay"]
         self.optimizer = part.optimizer(decay_groups(self.model, decay))
         first_row = bare_function(part.batch)
-        tokens = prepare(part.data, tokenizer, home()).train
+        tokens = prepare_tokens(part.data, tokenizer, cache_home()).train
         rows = TrainBatches(
             tokens,
             config["context"],
@@ -210,7 +210,7 @@ def table(turns: dict[str, list[Turn]], config: dict, device: torch.device) -> s
     tokens = config["context"] * build(config["batch"])(1)
     part = build({name: config[name] for name in ("model", "tokenizer", "data")})
     with torch.device("meta"):
-        vocab_size = part["tokenizer"](source=part["data"], cache=home()).vocab_size
+        vocab_size = part["tokenizer"](source=part["data"], cache=cache_home()).vocab_size
         flops = count(part["model"](vocab_size=vocab_size)).flops_per_token(config["context"])
     lines = [
         f"| contestant | tokens/s, median (least..most) | MFU | peak GiB | ratio to bare (aim {AIM}) |",

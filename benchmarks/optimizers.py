@@ -29,12 +29,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from triad.config.build import build
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.hardware.device import describe
-from triad.launch.rank import depart, quieten
+from triad.launch.rank import exit_together, quieten
 from triad.launch.supervisor import launch
 from triad.optim.initialise import initialise
 from triad.optim.roles import decay_groups, roles
@@ -209,5 +209,5 @@ def _local(x: Tensor) -> Tensor:
 if __name__ == "__main__":
     if sys.argv[1:2] == [WORKER]:
         worker(Path(sys.argv[2]))
-        depart(0)
-    verb(optimizers)
+        exit_together(0)
+    run_command(optimizers)

@@ -32,7 +32,7 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.loop import Contestant, Rounds, batches, fit, settle_threads
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.data.batches import TrainBatches
 from triad.hardware.device import describe
@@ -355,4 +355,4 @@ def _installed() -> bool:
 
 
 if __name__ == "__main__":
-    verb(peers)
+    run_command(peers)

@@ -30,15 +30,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import one_gpu
 from benchmarks.loop import COMMON, spread
 from train import train
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.hardware.device import describe
 from triad.hardware.device import device as device_of
-from triad.launch.rank import depart, rank
+from triad.launch.rank import exit_together, run_rank
 from triad.launch.supervisor import launch
 from triad.runs.metrics import read_metrics
-from triad.runs.start import prepare
+from triad.runs.start import prepare_run
 
 SHAPE = ("context=256", "model.width=256", "model.depth=4", "model.attention.heads=4")
 RHYTHM = ("trainer.log_every_n_steps=1", "scheduler=constant", "optimizer.lr=1e-3")
@@ -102,7 +102,7 @@ class Course(NamedTuple):
         config = compose(words)
         config["callbacks"] = {"metrics": config["callbacks"]["metrics"]}
         config["logger"] = {"csv": config["logger"]["csv"]}
-        return prepare(config, words).path
+        return prepare_run(config, words).path
 
 
 def worker(one: Path, both: Path) -> int:
@@ -114,7 +114,7 @@ def worker(one: Path, both: Path) -> int:
         twin = run / "twin"  # of a process that shares nothing with the other
         own = twin.resolve() if number != "0" and twin.exists() else run
         with (own / f"output-{number}.txt").open("w") as file, redirect_stdout(file):
-            if code := rank(train, own):
+            if code := run_rank(train, own):
                 return code
         (own / "done").touch()
         gc.collect()
@@ -248,5 +248,5 @@ def strategies(
 
 if __name__ == "__main__":
     if sys.argv[1:2] == [WORKER]:
-        depart(worker(*map(Path, sys.argv[2:])))
-    verb(strategies)
+        exit_together(worker(*map(Path, sys.argv[2:])))
+    run_command(strategies)

@@ -6,10 +6,10 @@ A table stands between `<!-- name -->` and `<!-- end -->` in README.md or a page
 import re
 from collections.abc import Callable
 
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.errors import Refusal
 from triad.config.locations import CONF, REPOSITORY
-from triad.config.offers import choices, declared, fitting, parts
+from triad.config.offers import find_choices, get_declared, read_choices, walk_parts
 from triad.config.refusals import TABLE, tables
 
 AXES = {
@@ -41,7 +41,7 @@ def of_choices() -> list[str]:
     lines = ["| axis | group | choices |", "|---|---|---|"]
     for axis, groups in AXES.items():
         for index, group in enumerate(groups.split()):
-            names = " ".join(f"`{name}`" for name in choices(group))
+            names = " ".join(f"`{name}`" for name in read_choices(group))
             lines.append(f"| {'' if index else axis} | `{group}` | {names} |")
     return lines
 
@@ -50,11 +50,13 @@ def of_needs() -> list[str]:
     """What parts declare that they need, and some of the choices that fit."""
     lines = ["| part | needs | fits |", "|---|---|---|"]
     for group in [path.name for path in sorted(CONF.iterdir()) if path.is_dir()]:
-        for name, node in choices(group).items():
-            needs = [need for _, part in parts(node) for need in (declared(part, "needs") or {}).items()]
+        for name, node in read_choices(group).items():
+            needs = [
+                need for _, part in walk_parts(node) for need in (get_declared(part, "needs") or {}).items()
+            ]
             for key, allowed in needs:
                 asked, _, attribute = key.partition(".")
-                fits = [f"`{choice}`" for choice in fitting(asked, attribute, allowed)]
+                fits = [f"`{choice}`" for choice in find_choices(asked, attribute, allowed)]
                 said = " or ".join("null" if value is None else str(value) for value in allowed)
                 more = f" and {len(fits) - SHOWN} more" if len(fits) > SHOWN else ""
                 listed = f"`{asked}`: {' '.join(fits[:SHOWN])}{more}" if fits[:SHOWN] else ""
@@ -75,4 +77,4 @@ TABLES: dict[str, Callable[[], list[str]]] = {
 }
 
 if __name__ == "__main__":
-    verb(generate)
+    run_command(generate)

@@ -7,8 +7,8 @@ import torch
 
 from tests.checkpoints.written import written
 from triad.average import average
-from triad.checkpoints.folder import find
-from triad.checkpoints.tensors import weights
+from triad.checkpoints.folder import find_checkpoint
+from triad.checkpoints.tensors import read_weights
 from triad.config.errors import Refusal
 
 
@@ -23,7 +23,7 @@ def drawn(run: Path, steps: int) -> list[dict[str, torch.Tensor]]:
 def test_the_last_three_of_a_run_are_averaged_as_by_hand(tmp_path: Path) -> None:
     models = drawn(tmp_path / "a", steps=4)
     average(str(tmp_path / "a"), last=3)
-    found = weights(find(tmp_path / "a-average"))
+    found = read_weights(find_checkpoint(tmp_path / "a-average"))
     for name in ("a", "b.weight"):
         by_hand = torch.stack([model[name] for model in models[1:]]).double().mean(0).float()
         torch.testing.assert_close(found[name], by_hand, rtol=0, atol=0)
@@ -33,7 +33,7 @@ def test_named_checkpoints_of_several_runs_are_averaged(tmp_path: Path) -> None:
     first, second = drawn(tmp_path / "a", steps=2), drawn(tmp_path / "b", steps=1)
     step = tmp_path / "a" / "checkpoints" / "step-00000001"
     average(f"{step},{tmp_path / 'b'}", to=str(tmp_path / "both"))
-    found = weights(find(tmp_path / "both"))
+    found = read_weights(find_checkpoint(tmp_path / "both"))
     torch.testing.assert_close(found["a"], (first[0]["a"] + second[0]["a"]) / 2)
 
 

@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.data.sources.text import text as source
-from triad.data.token_files import prepare
+from triad.data.token_files import prepare_tokens
 from triad.data.tokenizers import byte
 from triad.optim.initialise import initialise
 
@@ -194,7 +194,7 @@ def test_transformers_computes_what_ours_does() -> None:
 def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_vocabulary(text: Path, tmp_path: Path) -> None:
     corpus = source(path=str(text), field="text", val_fraction=0.1, val_path=None)
     tokenizer = byte(source=corpus, cache=tmp_path)
-    tokens = prepare(corpus, tokenizer, tmp_path)
+    tokens = prepare_tokens(corpus, tokenizer, tmp_path)
 
     def nothing(tokens_BT: torch.Tensor) -> torch.Tensor:
         return torch.zeros(*tokens_BT.shape, tokenizer.vocab_size)

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from triad.analysis import wandb_report as sending
-from triad.analysis.confidence_intervals import interval, quantile
-from triad.analysis.curves import MOST_POINTS, series
-from triad.analysis.html_page import render
-from triad.analysis.importance import importance
-from triad.analysis.leaderboard import Board, board, cells, header, markdown
-from triad.analysis.settings import load, settings
-from triad.analysis.table import table
+from triad.analysis.confidence_intervals import estimate_interval, quantile
+from triad.analysis.curves import MOST_POINTS, read_series
+from triad.analysis.html_page import render_page
+from triad.analysis.importance import measure_importance
+from triad.analysis.leaderboard import Board, make_cells, make_header, rank_settings, to_markdown
+from triad.analysis.settings import group_by_setting, load_outcome
+from triad.analysis.table import print_runs
 from triad.compare import compare
 from triad.config.errors import Refusal
 
@@ -66,11 +66,13 @@ def losses(
 
 
 def ranked(root: Path, metric: str = "val/loss", **words: str) -> Board:
-    return board(settings([load(path) for path in sorted(root.iterdir())]), metric, **words)
+    return rank_settings(
+        group_by_setting([load_outcome(path) for path in sorted(root.iterdir())]), metric, **words
+    )
 
 
 def column(ranking: Board, name: str) -> list[str]:
-    return [row[header(ranking).index(name)] for row in cells(ranking)]
+    return [row[make_header(ranking).index(name)] for row in make_cells(ranking)]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +96,10 @@ def test_quantiles_of_t_are_those_of_the_published_tables(freedom: int, at_95: f
 
 
 def test_an_interval_is_students() -> None:
-    found = interval([1.0, 2.0, 3.0])
+    found = estimate_interval([1.0, 2.0, 3.0])
     assert (found.mean, found.n) == (2.0, 3)
     assert found.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
-    assert interval([7.0]) == (7.0, None, 1)
+    assert estimate_interval([7.0]) == (7.0, None, 1)
 
 
 def test_seeds_are_one_line_with_a_mean_best_first_and_the_unfinished_last(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_differences_are_paired_over_the_seeds_that_both_have(tmp_path: Path) ->
     assert told["once"] == "+0.5, one seed: no telling"
     assert told["apart"] == "no seed in common"
     better = ranked(tmp_path, against="model=worse")
-    assert "-0.1 ± 0.025, better" in column(better, header(better)[5])
+    assert "-0.1 ± 0.025, better" in column(better, make_header(better)[5])
 
 
 def test_columns_are_the_keys_that_differ_and_not_those_that_follow(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_columns_are_the_keys_that_differ_and_not_those_that_follow(tmp_path: Pa
 def test_what_nobody_typed_is_told_by_the_configuration(tmp_path: Path) -> None:
     for name in ("torch.optim.AdamW", "triad.optim.muon.Muon"):
         write(tmp_path / name, {"optimizer": {"_target_": name, "lr": len(name)}}, {"val/loss": 1.0}, [])
-    assert header(ranked(tmp_path))[:3] == ["#", "optimizer", "seeds"]
+    assert make_header(ranked(tmp_path))[:3] == ["#", "optimizer", "seeds"]
     assert sorted(column(ranked(tmp_path), "optimizer")) == ["AdamW", "Muon"]
 
 
@@ -164,8 +166,8 @@ def test_by_keeps_the_best_of_each(tmp_path: Path) -> None:
         config = {"optimizer.lr": lr, "optimizer": name}
         write(tmp_path / f"{name}-{lr}", config, {"val/loss": loss})
     ranking = ranked(tmp_path, by="optimizer")
-    assert header(ranking)[:3] == ["#", "optimizer", "optimizer.lr"]
-    assert [row[1:3] for row in cells(ranking)] == [["muon", "1"], ["adamw", "2"]]
+    assert make_header(ranking)[:3] == ["#", "optimizer", "optimizer.lr"]
+    assert [row[1:3] for row in make_cells(ranking)] == [["muon", "1"], ["adamw", "2"]]
 
 
 def test_which_way_is_better_is_asked_of_the_runs_and_what_is_not_finite_is_worst(tmp_path: Path) -> None:
@@ -192,13 +194,13 @@ def test_energy_and_cost_are_shown_where_they_are_known(tmp_path: Path) -> None:
     ranking = ranked(tmp_path)
     assert column(ranking, "perf/energy_joules") == ["12.5"]
     assert column(ranking, "perf/cost") == ["0.25"]
-    assert "perf/flops" not in header(ranking)
+    assert "perf/flops" not in make_header(ranking)
 
 
 def test_a_job_that_was_refused_has_a_line_of_its_own(tmp_path: Path, capsys) -> None:
     done = write(tmp_path / "a", {"context": 8}, {"val/loss": 1.5})
     refused = [Path("context=7 seed=0"), Path("context=7 seed=1")]
-    table([*refused, done], dict.fromkeys(refused, "failed (2)"))
+    print_runs([*refused, done], dict.fromkeys(refused, "failed (2)"))
     lines = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
     assert "1.5" in lines[0]
     assert ["failed (2)" in line for line in lines] == [False, True, True]
@@ -231,21 +233,21 @@ def test_a_directory_of_sweeps_is_searched_and_a_missing_run_is_named(tmp_path: 
 
 def test_markdown_has_every_cell(tmp_path: Path) -> None:
     losses(tmp_path, "data", {"a|b": [1.0, 2.0], "c": [3.0]})
-    lines = markdown(ranked(tmp_path)).splitlines()
+    lines = to_markdown(ranked(tmp_path)).splitlines()
     assert "a\\|b" in lines[2]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(header(ranked(tmp_path))) + 1}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(make_header(ranked(tmp_path))) + 1}
 
 
 def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
     losses(tmp_path, "data", {"<b>&": [1.25, 2.5], "c": [3.0, 3.5]})
     ranking = ranked(tmp_path)
-    page = render(ranking, [line.setting for line in ranking.lines])
+    page = render_page(ranking, [line.setting for line in ranking.lines])
     outside = page.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?:|<script|src=|@import|url\(", outside)
     assert "<b>&" not in page
     read = ElementTree.fromstring(re.sub("<!doctype html>|<meta .*>", "", page))
     text = "".join(read.itertext())
-    for row in [header(ranking), *cells(ranking)]:
+    for row in [make_header(ranking), *make_cells(ranking)]:
         assert all(word in text for word in row)
     names = [name for picture in read.iter() if (name := picture.get("aria-label"))]
     over = ("steps", "tokens", "seconds")
@@ -259,21 +261,23 @@ def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
 def test_curves_know_tokens_between_reports_and_average_neighbours(tmp_path: Path) -> None:
     rows = [{"step": step, "train/loss": 1.0 + step % 2} for step in range(1, 1001)]
     rows[999] |= {"train/tokens": 64000, "perf/train_s": 10.0}
-    found = series(write(tmp_path / "a", {}, None, curve=rows), "train/loss")
+    found = read_series(write(tmp_path / "a", {}, None, curve=rows), "train/loss")
     assert set(found) == {"steps", "tokens", "seconds"}
     assert len(found["steps"].x) == MOST_POINTS
     assert found["steps"].y == [1.5] * MOST_POINTS
     assert found["tokens"].x[0] == pytest.approx(64 * 5.5)
     assert found["seconds"].x[-1] == pytest.approx(10 * 0.9955)
-    assert series(tmp_path / "a", "val/loss") == {}
+    assert read_series(tmp_path / "a", "val/loss") == {}
 
 
 def test_importance_is_the_share_of_the_variance_that_a_key_explains(tmp_path: Path) -> None:
     grid = [(a, b, 3.0 * a + 1.0 * b) for a in (0, 1) for b in (0, 1, 2, 3)]
     for index, (a, b, loss) in enumerate(grid):
         write(tmp_path / str(index), {"context": a, "batch": b, "seed": 0}, {"val/loss": loss})
-    shares, seeds = importance(
-        settings([load(path) for path in tmp_path.iterdir()]), ["context", "batch"], "val/loss"
+    shares, seeds = measure_importance(
+        group_by_setting([load_outcome(path) for path in tmp_path.iterdir()]),
+        ["context", "batch"],
+        "val/loss",
     )
     told = {share.key: share for share in shares}
     variances = 9 * 0.25, 1.25  # of 3a over two values, of b over four
@@ -285,15 +289,17 @@ def test_importance_is_the_share_of_the_variance_that_a_key_explains(tmp_path: P
 
 def test_importance_says_when_the_runs_do_not_allow_it(tmp_path: Path) -> None:
     losses(tmp_path, "context", {value: [float(value)] for value in range(5)})
-    shares, _ = importance(settings([load(path) for path in tmp_path.iterdir()]), ["context"], "val/loss")
+    shares, _ = measure_importance(
+        group_by_setting([load_outcome(path) for path in tmp_path.iterdir()]), ["context"], "val/loss"
+    )
     assert shares[0].found is None
     assert "5 values in 5 results: too few" in shares[0].remark
 
 
 def test_a_number_that_never_repeats_is_judged_in_bins_and_the_seed_has_a_share(tmp_path: Path) -> None:
     losses(tmp_path, "context", {value: [float(value), value + 1.0] for value in range(12)})
-    together = settings([load(path) for path in tmp_path.iterdir()])
-    shares, seeds = importance(together, ["context"], "val/loss")
+    together = group_by_setting([load_outcome(path) for path in tmp_path.iterdir()])
+    shares, seeds = measure_importance(together, ["context"], "val/loss")
     assert shares[0].found is not None
     results = [value for setting in together for value in setting.figures("val/loss").values()]
     mean = sum(results) / len(results)
@@ -320,7 +326,7 @@ def test_without_wandb_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     losses(tmp_path, "context", {8: [1.0]})
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(Refusal, match="wandb is not installed; pip install wandb"):
-        sending.send(ranked(tmp_path), None)
+        sending.send_report(ranked(tmp_path), None)
 
 
 def test_what_only_looks_on_makes_no_other_setting(tmp_path: Path) -> None:

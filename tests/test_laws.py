@@ -60,7 +60,9 @@ def imports(path: Path) -> set[str]:
 def test_a_file_at_the_root_is_a_command_and_imported_by_nobody() -> None:
     commands = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
     for name in commands:
-        assert f"verb({name})" in (SOURCE / f"{name}.py").read_text(), f"src/triad/{name}.py is no command"
+        assert f"run_command({name})" in (SOURCE / f"{name}.py").read_text(), (
+            f"src/triad/{name}.py is no command"
+        )
     for path in FILES:
         ours = {name.split(".")[1] for name in imports(path) if name.startswith("triad.")}
         assert not ours & commands, path

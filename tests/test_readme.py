@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from triad.config.command_line import key_of
 from triad.config.compose import compose
-from triad.config.processes import gpus
+from triad.config.processes import count_gpus
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ")]
@@ -39,4 +39,4 @@ def test_the_tables_are_what_the_code_says() -> None:
 def test_make_has_the_two_commands() -> None:
     targets = re.findall(r"^([a-z-]+):.*## ", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert {"train", "test", "test-slow", "lint", "help"} <= set(targets)
-    assert isinstance(gpus(), int)
+    assert isinstance(count_gpus(), int)

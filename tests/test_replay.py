@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.runs.test_directory import TINY, losses
-from triad.checkpoints.folder import complete
+from triad.checkpoints.folder import list_complete
 from triad.config.errors import Refusal
-from triad.replay import checkpoint_before, interval, once_more, replay
+from triad.replay import configure_replay, find_checkpoint_before, parse_interval, replay
 from triad.runs.directory import Run
 from triad.runs.passport import read_passport
 from triad.storage.manifest import checksum
@@ -23,7 +23,7 @@ def test_steps_of_a_run_are_the_same_bit_for_bit_and_a_changed_figure_or_weight_
     train, tmp_path: Path, environment: dict[str, str], monkeypatch, capfd
 ) -> None:
     words = ("run_id=a", "trainer.max_steps=6", "callbacks.checkpoint.every_steps=2", "model.dropout=0.1")
-    looks = ("trainer.log_every_n_steps=2", "callbacks.checkpoint.keep=9", "callbacks.screens.curve=false")
+    looks = ("trainer.log_every_n_steps=2", "callbacks.checkpoint.keep=9", "callbacks.summary.curve=false")
     train(*TINY, *words, *looks)
     run = tmp_path / "outputs" / "a"
     before = contents(run)
@@ -77,7 +77,7 @@ ROWS = [{"step": step, "train/loss": 1.0} for step in (10, 20)]
 @pytest.mark.parametrize("steps", ["10", "20:10", "5:5", "a:b", "-1:3", "10:21"])
 def test_steps_that_are_none_or_that_the_run_has_not_made_are_refused(steps: str) -> None:
     with pytest.raises(Refusal, match=f"steps={steps}: "):
-        interval(steps, ROWS)
+        parse_interval(steps, ROWS)
 
 
 def test_a_replay_of_steps_of_which_nothing_was_kept_is_refused(tmp_path: Path) -> None:
@@ -96,12 +96,12 @@ def test_a_damaged_checkpoint_is_passed_over_and_said_so(tmp_path: Path, capsys)
 
     for step in (2, 4, 6):
         written(tmp_path, step)
-    assert checkpoint_before(Run(tmp_path), 5) == tmp_path / "checkpoints" / "step-00000004"
+    assert find_checkpoint_before(Run(tmp_path), 5) == tmp_path / "checkpoints" / "step-00000004"
     next((tmp_path / "checkpoints" / "step-00000004").glob("*.distcp")).unlink()
-    assert checkpoint_before(Run(tmp_path), 5) == tmp_path / "checkpoints" / "step-00000002"
+    assert find_checkpoint_before(Run(tmp_path), 5) == tmp_path / "checkpoints" / "step-00000002"
     assert "is missing; trying the one before it" in capsys.readouterr().out
-    assert checkpoint_before(Run(tmp_path), 1) is None
-    assert len(complete(tmp_path / "checkpoints")) == 3
+    assert find_checkpoint_before(Run(tmp_path), 1) is None
+    assert len(list_complete(tmp_path / "checkpoints")) == 3
 
 
 def test_what_only_looks_on_is_left_out_of_a_replay_and_what_acts_is_not() -> None:
@@ -115,9 +115,9 @@ def test_what_only_looks_on_is_left_out_of_a_replay_and_what_acts_is_not() -> No
         )
     }
     config = {"trainer": {"num_nodes": 1, "accelerator": "cpu"}, "callbacks": nodes, "logger": {}}
-    assert once_more(config, 7)["callbacks"].keys() == {"metrics", "checkpoint", "ema", "stop"}
+    assert configure_replay(config, 7)["callbacks"].keys() == {"metrics", "checkpoint", "ema", "stop"}
     del nodes["metrics"]
     with pytest.raises(Refusal, match="the run kept no figures"):
-        once_more(config, 7)
+        configure_replay(config, 7)
     with pytest.raises(Refusal, match=r"trainer.num_nodes=2: a replay runs on the one machine"):
-        once_more(config | {"trainer": {"num_nodes": 2}}, 7)
+        configure_replay(config | {"trainer": {"num_nodes": 2}}, 7)

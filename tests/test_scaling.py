@@ -6,30 +6,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from triad.analysis.scaling_law import Law, Point, exponent, fit, slices
+from triad.analysis.scaling_law import Law, Measurement, cut_slices, fit_exponent, fit_law
 from triad.config.errors import Refusal
-from triad.scaling import points, scaling
+from triad.scaling import read_points, scaling
 
 SHARED = Path(__file__).parents[2] / "shared" / "papers" / "scaling_laws.json"
 LAW = Law(floor=1.5, a=400.0, b=900.0, alpha=0.5, beta=0.45)
 
 
-def grid(noise: float = 0.0) -> list[Point]:
+def grid(noise: float = 0.0) -> list[Measurement]:
     random = np.random.default_rng(0)
     return [
-        Point(n, d, LAW.loss(n, d) + noise * random.standard_normal())
+        Measurement(n, d, LAW.loss(n, d) + noise * random.standard_normal())
         for n in np.geomspace(1e5, 3e6, 6)
         for d in np.geomspace(1e5, 3e6, 6)
     ]
 
 
 def test_the_law_is_found_again_in_losses_that_follow_it() -> None:
-    found = fit(grid())
+    found = fit_law(grid())
     assert found == pytest.approx(LAW, rel=0.02)
 
 
 def test_the_law_is_found_within_the_noise() -> None:
-    found = fit(grid(noise=0.01))
+    found = fit_law(grid(noise=0.01))
     assert [found.alpha, found.beta] == pytest.approx([LAW.alpha, LAW.beta], abs=0.1)
 
 
@@ -42,9 +42,11 @@ def test_the_best_size_has_the_least_loss_of_its_budget() -> None:
 
 def test_slices_at_equal_flops_find_the_exponent_of_the_law() -> None:
     fine = [
-        Point(n, d, LAW.loss(n, d)) for n in np.geomspace(3e4, 3e7, 30) for d in np.geomspace(3e4, 3e7, 60)
+        Measurement(n, d, LAW.loss(n, d))
+        for n in np.geomspace(3e4, 3e7, 30)
+        for d in np.geomspace(3e4, 3e7, 60)
     ]
-    assert exponent(slices(fine)) == pytest.approx(LAW.exponent, abs=0.03)
+    assert fit_exponent(cut_slices(fine)) == pytest.approx(LAW.exponent, abs=0.03)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="no published figures at hand")
@@ -86,7 +88,7 @@ def write(runs: Path, seeds: int = 2, depth: int = 3) -> None:
 
 def test_seeds_are_averaged_and_sizes_follow_from_flops(tmp_path: Path, capsys) -> None:
     write(tmp_path / "runs")
-    means, single = points([*(tmp_path / "runs").iterdir()], "val/loss")
+    means, single = read_points([*(tmp_path / "runs").iterdir()], "val/loss")
     assert len(means) == 9
     assert len(single) == 18
     wanted = {
@@ -108,7 +110,7 @@ def test_of_one_size_and_length_the_best_setting_counts(tmp_path: Path) -> None:
         kept = json.loads((tmp_path / "runs" / "0-0-0" / name).read_text())
         changed = {"seed": 7, "optimizer": {"lr": 1.0}} if name == "config.yaml" else {"val/loss": 99.0}
         (worse / name).write_text(json.dumps(kept | changed))
-    means, single = points([*(tmp_path / "runs").iterdir()], "val/loss")
+    means, single = read_points([*(tmp_path / "runs").iterdir()], "val/loss")
     assert len(means) == 9
     assert max(point.loss for point in single) < 99
 
@@ -123,4 +125,4 @@ def test_what_has_no_law_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="has no val/bleu"):
         scaling([str(tmp_path / "runs")], metric="val/bleu")
     with pytest.raises(Refusal, match="do not fall with both"):
-        fit([Point(n, d, float(n + d)) for n in (1.0, 2.0, 3.0) for d in (1.0, 2.0, 3.0)])
+        fit_law([Measurement(n, d, float(n + d)) for n in (1.0, 2.0, 3.0) for d in (1.0, 2.0, 3.0)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from triad.__main__ import commands
+from triad.__main__ import list_commands
 
 
 def triad(*words: str, **options) -> subprocess.CompletedProcess:
@@ -22,7 +22,11 @@ def test_alone_it_lists_every_command_with_a_line() -> None:
     listed = triad()
     assert listed.returncode == 0
     shown = [line.split(maxsplit=1) for line in listed.stdout.splitlines()[2:]]
-    assert {name for name, _ in shown} == commands().keys() >= {"train", "compare", "data", "verify", "sweep"}
+    assert (
+        {name for name, _ in shown}
+        == list_commands().keys()
+        >= {"train", "compare", "data", "verify", "sweep"}
+    )
     assert all("python" not in purpose for _, purpose in shown)
 
 
@@ -72,12 +76,13 @@ def test_an_installed_triad_trains_in_an_empty_folder(
     resumed = triad("train", "resume=outputs/a", "trainer.max_steps=3", cwd=empty, env=alone)
     assert resumed.returncode == 0, resumed.stderr
     code = (
-        "import triad; from triad.config import locations; from triad.runs.start import code, versions\n"
-        "print(locations.INSTALLED, len(versions()) > 8, code(), triad.load('outputs/a')[1].vocab_size)"
+        "import triad; from triad.config import locations; from triad.runs import start\n"
+        "print(locations.INSTALLED, len(start.read_versions()) > 8, start.fingerprint_code(),"
+        " triad.load('outputs/a')[1].vocab_size)"
     )
     said = subprocess.run([sys.executable, "-c", code], cwd=empty, env=alone, capture_output=True, text=True)
     here = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
-    same = "from triad.runs.start import code; print(code())"
+    same = "from triad.runs.start import fingerprint_code; print(fingerprint_code())"
     ours = subprocess.run([sys.executable, "-c", same], env=here, capture_output=True, text=True).stdout
     assert said.stdout.split()[:3] == ["True", "True", ours.strip()], said.stderr
     shipped = {path.name for path in (installed / "triad" / "share" / "sweeps").glob("*.yaml")}

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.checkpoints.written import written
-from triad.checkpoints.folder import find
-from triad.checkpoints.tensors import weights
+from triad.checkpoints.folder import find_checkpoint
+from triad.checkpoints.tensors import read_weights
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.config.errors import Refusal
@@ -39,7 +39,7 @@ def test_a_mixture_of_copies_gives_the_logits_of_the_dense_model(tmp_path: Path)
     dense = dense_run(tmp_path / "a")
     upcycle(str(tmp_path / "a"), ["model.feedforward.experts=4"])
     target = tmp_path / "a-upcycled"
-    held = weights(find(target))
+    held = read_weights(find_checkpoint(target))
     mixture = build(Run(target).config()["model"])(vocab_size=19).eval()
     mixture.load_state_dict(held)
     assert held["blocks.0.feedforward.experts.gate_EDF"].shape == (4, 48, 40)
@@ -53,7 +53,7 @@ def test_the_new_run_is_composed_again_from_its_words(tmp_path: Path) -> None:
     upcycle(str(tmp_path / "a"), ["router=deepseek_v3"], to=str(tmp_path / "b"))
     words = json.loads((tmp_path / "b" / "overrides.json").read_text())
     assert compose(words)["model"] == Run(tmp_path / "b").config()["model"]
-    assert not weights(find(tmp_path / "b"))["blocks.1.feedforward.router.bias"].any()
+    assert not read_weights(find_checkpoint(tmp_path / "b"))["blocks.1.feedforward.router.bias"].any()
 
 
 def test_another_kind_of_layer_or_of_model_and_a_folder_that_is_there_are_refused(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_another_kind_of_layer_or_of_model_and_a_folder_that_is_there_are_refuse
     with pytest.raises(Refusal, match="it exists"):
         upcycle(str(tmp_path / "a"), [])
     words = json.loads((tmp_path / "a" / "overrides.json").read_text())
-    from triad.upcycle import mixture_words
+    from triad.upcycle import mixture_overrides
 
     with pytest.raises(Refusal, match="only SwiGLU layers become experts"):
-        mixture_words(words, [], {"blocks.0.feedforward.up.weight": torch.zeros(2, 2)})
+        mixture_overrides(words, [], {"blocks.0.feedforward.up.weight": torch.zeros(2, 2)})

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from triad.config.locations import PACKAGE, TRAIN
 from triad.config.messages import MISTAKE
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 
 
-def commands() -> dict[str, Path]:
+def list_commands() -> dict[str, Path]:
     """The file of each command, by name: what lies directly in the package, and folders that can be run."""
     files = {file.stem: file for file in PACKAGE.glob("*.py") if not file.stem.startswith("__")}
     folders = {file.parent.name: file for file in PACKAGE.glob("*/__main__.py")}
@@ -20,14 +20,14 @@ def commands() -> dict[str, Path]:
 
 def main() -> None:
     """Run a command as if it had been started by itself."""
-    known = commands()
+    known = list_commands()
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print("triad <command> [key=value] ...     --help of a command says more\n")
-        print("\n".join(f"  {name:<12} {_purpose(file)}" for name, file in known.items()))
+        print("\n".join(f"  {name:<12} {_read_purpose(file)}" for name, file in known.items()))
         return
     command = sys.argv.pop(1)
     if command not in known:
-        print(f"error: triad {command} is no command{suggestion(command, [*known])}", file=sys.stderr)
+        print(f"error: triad {command} is no command{suggest(command, [*known])}", file=sys.stderr)
         sys.exit(MISTAKE)
     if command == "train":  # a script and no module: its ranks are started by its path
         sys.argv[0] = str(TRAIN)
@@ -36,7 +36,7 @@ def main() -> None:
         runpy.run_module(f"triad.{command}", run_name="__main__", alter_sys=True)
 
 
-def _purpose(file: Path) -> str:
+def _read_purpose(file: Path) -> str:
     """The first line of a command's docstring, without its example."""
     line = (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
     return re.sub(r":? ?`python [^`]*`[:.]? ?", "", line)

@@ -13,30 +13,30 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
     several checkpoints or runs with commas between. Sums are in float64, the result in the first one's type.
     `to` is the folder of the new run: the first one's name and -average, unless said otherwise.
     """
-    from triad.checkpoints.folder import complete, facts, find
-    from triad.checkpoints.saving import write
-    from triad.checkpoints.tensors import entries, load
+    from triad.checkpoints.folder import find_checkpoint, list_complete, read_facts
+    from triad.checkpoints.saving import write_checkpoint
+    from triad.checkpoints.tensors import load_tensors, read_entries
     from triad.config.errors import Refusal
     from triad.runs.directory import Run
 
     places = [Path(word) for word in checkpoints.split(",")]
-    if len(places) == 1 and (kept := complete(Run(places[0]).checkpoints)):
+    if len(places) == 1 and (kept := list_complete(Run(places[0]).checkpoints)):
         if last < 1 or last > len(kept):
             raise Refusal(
                 f"last={last}: {places[0]} keeps {len(kept)} checkpoints; a run with"
                 f" callbacks.checkpoint.keep={max(last, 1)} keeps more"
             )
         places = kept[-last:]
-    paths = [find(place) for place in places]
+    paths = [find_checkpoint(place) for place in places]
     run = Run(paths[0].parent.parent)
     target = Run(to or run.path.with_name(f"{run.id}-average"))
     if target.path.exists():
         raise Refusal(f"to={target}: it exists; remove it or choose another")
     import torch
 
-    held = entries(paths[0], weights)
+    held = read_entries(paths[0], weights)
     for path in paths[1:]:
-        if differing := held.items() ^ entries(path, weights).items():
+        if differing := held.items() ^ read_entries(path, weights).items():
             name = min(name for name, _ in differing)
             raise Refusal(f"{path}: its {name} is not like that of {paths[0]}")
     mean = {}
@@ -44,11 +44,12 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
         total = torch.zeros(shape, dtype=torch.float64)
         for path in paths:
             read = torch.empty(shape, dtype=dtype)
-            load(path, {weights: {name: read}})
+            load_tensors(path, {weights: {name: read}})
             total += read
         mean[name] = (total / len(paths)).to(dtype)
-    said = facts(paths[-1]) | {"metric": None, "callbacks": {}, "averaged": [str(path) for path in paths]}
-    write(target.checkpoints / paths[-1].name, {"model": mean}, said)
+    facts = read_facts(paths[-1]) | {"metric": None, "callbacks": {}}
+    facts["averaged"] = [str(path) for path in paths]
+    write_checkpoint(target.checkpoints / paths[-1].name, {"model": mean}, facts)
     for file in (run.config_file, run.overrides_file, run.data_file):
         if file.exists():
             shutil.copy(file, target.path)
@@ -58,6 +59,6 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(average)
+    run_command(average)

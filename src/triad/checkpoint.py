@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from triad.checkpoints.folder import complete, facts, fault
-from triad.config.processes import described
+from triad.checkpoints.folder import find_fault, list_complete, read_facts
+from triad.config.processes import describe_layout
 from triad.runs.directory import Run
 from triad.storage.manifest import MANIFEST, Facts
 
@@ -16,31 +16,32 @@ def checkpoint(show: str) -> None:
     """
     where = Path(show)
     alone = (where / MANIFEST).is_file()
-    paths = [where] if alone else complete(Run(where).checkpoints)
+    paths = [where] if alone else list_complete(Run(where).checkpoints)
     if not paths:
         raise FileNotFoundError(f"show={show}: no checkpoint is there")
-    wrong = {path: said for path in paths if (said := fault(path))}
+    wrong = {path: said for path in paths if (said := find_fault(path))}
     for path in paths:
-        print(f"{path.name}  {f'damaged: {wrong[path]}' if path in wrong else _line(facts(path))}")
+        print(f"{path.name}  {f'damaged: {wrong[path]}' if path in wrong else _describe(read_facts(path))}")
     if alone and not wrong:
-        for name, entry in facts(where)["tensors"].items():
+        for name, entry in read_facts(where)["tensors"].items():
             print(f"  {name}  {' x '.join(map(str, entry['shape'])) or 'scalar'}  {entry['dtype']}")
     if wrong:
         raise ValueError(f"{show}: {len(wrong)} of {len(paths)} checkpoints are damaged")
 
 
-def _line(said: Facts) -> str:
+def _describe(said: Facts) -> str:
     sets = [name.partition(".")[0] for name in said["tensors"]]
     counts = ", ".join(f"{sets.count(name)} of {name}" for name in dict.fromkeys(sets))
     speed = said["bytes"] / said["saved_s"] / 1e6
     metric = "{name} {value:.4g}, ".format_map(said["metric"]) if said["metric"] else ""
     return (
-        f"{metric}{described(said['layout'])}; tensors: {counts}; {said['bytes']:,} bytes, checksums right;"
-        f" training waited {1e3 * said['blocked_s']:.0f} ms of {said['saved_s']:.2f} s ({speed:.0f} MB/s)"
+        f"{metric}{describe_layout(said['layout'])}; tensors: {counts}; {said['bytes']:,} bytes,"
+        f" checksums right; training waited {1e3 * said['blocked_s']:.0f} ms of {said['saved_s']:.2f} s"
+        f" ({speed:.0f} MB/s)"
     )
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(checkpoint)
+    run_command(checkpoint)

@@ -4,10 +4,10 @@ from inspect import signature
 from pathlib import Path
 
 from triad.analysis import leaderboard as boards
-from triad.analysis.settings import directories_of, load, settings
-from triad.analysis.table import show
+from triad.analysis.settings import find_directories, group_by_setting, load_outcome
+from triad.analysis.table import print_board
 from triad.config.errors import Refusal
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 
 
 def compare(
@@ -28,33 +28,33 @@ def compare(
     wandb=true logs the table to W&B.
     """
     found = [
-        load(directory)
-        for directory in directories_of(overrides or ["outputs"], [*signature(compare).parameters])
+        load_outcome(directory)
+        for directory in find_directories(overrides or ["outputs"], [*signature(compare).parameters])
     ]
     logged = {key for run in found for key in run.result}
     if logged and metric not in logged:
-        raise Refusal(f"metric={metric} is in no result{suggestion(metric, sorted(logged))}")
-    together = settings(found)
-    ranking = boards.board(together, metric, goal, by, against)
+        raise Refusal(f"metric={metric} is in no result{suggest(metric, sorted(logged))}")
+    together = group_by_setting(found)
+    ranking = boards.rank_settings(together, metric, goal, by, against)
     if markdown == "-":
-        print(boards.markdown(ranking), end="")
+        print(boards.to_markdown(ranking), end="")
     else:
-        show(ranking)
+        print_board(ranking)
     if markdown and markdown != "-":
-        Path(markdown).write_text(boards.markdown(ranking), encoding="utf-8")
+        Path(markdown).write_text(boards.to_markdown(ranking), encoding="utf-8")
         print(markdown)
     if page:
-        from triad.analysis.html_page import render
+        from triad.analysis.html_page import render_page
 
-        Path(page).write_text(render(ranking, together), encoding="utf-8")
+        Path(page).write_text(render_page(ranking, together), encoding="utf-8")
         print(page)
     if wandb:
-        from triad.analysis.wandb_report import send
+        from triad.analysis.wandb_report import send_report
 
-        print(send(ranking, Path(page) if page else None))
+        print(send_report(ranking, Path(page) if page else None))
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(compare)
+    run_command(compare)

@@ -27,15 +27,15 @@ def coordinates(
     """
     words = ["debug=tiny", *(overrides or [])]
     numbers = [int(width) for width in widths.split(",")]
-    found = measured(words, numbers, steps, seeds)
-    for layer, exponent in growth(found).items():
+    found = measure(words, numbers, steps, seeds)
+    for layer, exponent in fit_growth(found).items():
         last = " ".join(f"{found[width][layer][-1]:9.3g}" for width in numbers)
         print(f"{layer:12} {last}   width^{exponent:+.2f}")
     draw(found, " ".join(overrides or ["parametrisation=standard"]), Path(to))
     print(to)
 
 
-def measured(words: list[str], widths: list[int], steps: int, seeds: int) -> Sizes:
+def measure(words: list[str], widths: list[int], steps: int, seeds: int) -> Sizes:
     """By width and layer: how far activations have moved after each step, the mean over some seeds."""
     from triad.config.build import build
     from triad.config.compose import compose
@@ -47,7 +47,7 @@ def measured(words: list[str], widths: list[int], steps: int, seeds: int) -> Siz
         for seed in range(seeds):
             names = ("model", "optimizer", "parametrisation")
             part = build({name: config[name] for name in names})
-            runs.append(_moved(part, config["decay"], width, steps, seed))
+            runs.append(_measure_run(part, config["decay"], width, steps, seed))
         found[width] = {
             layer: [sum(sizes) / seeds for sizes in zip(*(run[layer] for run in runs), strict=True)]
             for layer in runs[0]
@@ -55,7 +55,7 @@ def measured(words: list[str], widths: list[int], steps: int, seeds: int) -> Siz
     return found
 
 
-def growth(found: Sizes) -> dict[str, float]:
+def fit_growth(found: Sizes) -> dict[str, float]:
     """The exponent of the width with which the last step's change grows, by least squares on logarithms."""
     x = [math.log(width) for width in found]
     mean_x = sum(x) / len(x)
@@ -67,7 +67,9 @@ def growth(found: Sizes) -> dict[str, float]:
     return exponents
 
 
-def _moved(part: dict[str, Any], decay: list[str], width: int, steps: int, seed: int) -> dict[str, list]:
+def _measure_run(
+    part: dict[str, Any], decay: list[str], width: int, steps: int, seed: int
+) -> dict[str, list]:
     import torch
 
     from triad.layers.cross_entropy import cross_entropy_sum
@@ -88,18 +90,18 @@ def _moved(part: dict[str, Any], decay: list[str], width: int, steps: int, seed:
         group["lr"] *= group["rate"]
     draw = partial(torch.randint, words, generator=torch.Generator().manual_seed(seed))
     tokens_BT, targets_BT = draw((4, 16)), draw((4, 16))
-    start, sizes = _activations(model, tokens_BT), defaultdict(list)
+    start, sizes = _record_activations(model, tokens_BT), defaultdict(list)
     for _ in range(steps):
         nll, _ = model(tokens_BT, loss=partial(cross_entropy_sum, targets_BT=targets_BT))
         (nll / targets_BT.numel()).backward()
         optimizer.step()
         optimizer.zero_grad()
-        for layer, x in _activations(model, tokens_BT).items():
+        for layer, x in _record_activations(model, tokens_BT).items():
             sizes[layer].append(float((x - start[layer]).square().mean().sqrt()))
     return sizes
 
 
-def _activations(model: Any, tokens_BT: Any) -> dict[str, Any]:
+def _record_activations(model: Any, tokens_BT: Any) -> dict[str, Any]:
     """What each block gives, and the logits."""
     import torch
 
@@ -141,6 +143,6 @@ def draw(found: Sizes, title: str, to: Path) -> None:
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(coordinates)
+    run_command(coordinates)

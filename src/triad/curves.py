@@ -26,7 +26,9 @@ def curves(overrides: list[str], to: str = "curves.png") -> None:
 
     `a=1,2` makes a curve of each value, as in a sweep. The suffix of `to` says which kind of picture it is.
     """
-    found = [_curve(" ".join(chosen), [*same, *chosen]) for same, chosen in _each(overrides)]
+    found = [
+        _compute_curve(" ".join(chosen), [*same, *chosen]) for same, chosen in _expand_choices(overrides)
+    ]
     for curve in found:
         last = len(curve.rows) - 1
         for step in sorted({0, last // 4, last // 2, 3 * last // 4, last}):
@@ -36,7 +38,7 @@ def curves(overrides: list[str], to: str = "curves.png") -> None:
     print(to)
 
 
-def _each(overrides: list[str]) -> list[tuple[list[str], tuple[str, ...]]]:
+def _expand_choices(overrides: list[str]) -> list[tuple[list[str], tuple[str, ...]]]:
     """The words that are the same for all curves, and those that one of them has chosen."""
     several = [word for word in overrides if "," in word and "[" not in word and "{" not in word]
     same = [word for word in overrides if word not in several]
@@ -44,12 +46,12 @@ def _each(overrides: list[str]) -> list[tuple[list[str], tuple[str, ...]]]:
     return [(same, chosen) for chosen in product(*choices)]
 
 
-def _curve(name: str, words: list[str]) -> Curve:
+def _compute_curve(name: str, words: list[str]) -> Curve:
     config = compose(words)
     if not config["scheduler"].get("_partial_"):
         raise ValueError("scheduler=plateau follows the run's validations: there is no curve before they are")
     rule: Rule = build(config["batch"])
-    rule = rule.of(_rows(config)) if not rule.sizes else rule
+    rule = rule.of(_count_rows(config)) if not rule.sizes else rule
     steps = config["trainer"]["max_steps"]
     done = [rule(step) for step in range(steps + 1)]
     rows = [after - before for before, after in pairwise(done)]
@@ -57,7 +59,7 @@ def _curve(name: str, words: list[str]) -> Curve:
     return Curve(name, [config["optimizer"]["lr"] * schedule(step) for step in range(steps)], rows)
 
 
-def _rows(config: dict) -> int:
+def _count_rows(config: dict) -> int:
     """Rows of the training set: only its tokens tell."""
     from triad.data.rows import tokenize
     from triad.data.windows import Windows
@@ -83,6 +85,6 @@ def _draw(path: Path, found: list[Curve]) -> None:
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(curves)
+    run_command(curves)

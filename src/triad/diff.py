@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from triad.config.errors import Refusal
-from triad.config.identity import differing, is_place, leaves, mathematics, system
+from triad.config.identity import find_differing, is_place, leaves, mathematics, system
 from triad.runs import divergence
 from triad.runs.passport import Passport, read_passport, same_code
 
@@ -40,19 +40,19 @@ def diff(overrides: list[str], tolerance: float = 1e-4) -> None:
     if len(overrides) != 2:
         raise Refusal(f"name two runs, such as outputs/a outputs/b; {len(overrides)} words are here")
     one, other = (read_passport(Path(word)) for word in overrides)
-    found = difference(one, other)
-    said, bits = verdict(one, other, found)
-    figures = [*divergence.pairs(one.run.metrics(), other.run.metrics())]
-    parted = divergence.first(figures, 0.0 if bits else tolerance)
-    for line in (*lines(one, other, found), said, *divergence.describe(figures, tolerance)):
+    found = find_difference(one, other)
+    said, bits = judge(one, other, found)
+    figures = [*divergence.pair_figures(one.run.metrics(), other.run.metrics())]
+    parted = divergence.find_first(figures, 0.0 if bits else tolerance)
+    for line in (*describe(one, other, found), said, *divergence.describe(figures, tolerance)):
         print(line)
     raise SystemExit(1 if said.startswith(DIFFER) or parted else 0)
 
 
-def difference(one: Passport, other: Passport) -> Difference:
+def find_difference(one: Passport, other: Passport) -> Difference:
     """In what two runs differ."""
     text = None if one.text is None or other.text is None else one.text != other.text
-    keys = differing(mathematics(one.config), mathematics(other.config))
+    keys = find_differing(mathematics(one.config), mathematics(other.config))
     places = [key for key in keys if is_place(key) and text is False]  # of the same text
     choices = {
         question: (one.choices[question], other.choices[question])
@@ -62,15 +62,15 @@ def difference(one: Passport, other: Passport) -> Difference:
     ours, theirs = one.machine(), other.machine()
     return Difference(
         [key for key in keys if key not in places],
-        places + differing(system(one.config), system(other.config)),
+        places + find_differing(system(one.config), system(other.config)),
         not same_code(one, other),
         text,
         choices,
-        {key: (ours.get(key), theirs.get(key)) for key in differing(ours, theirs)},
+        {key: (ours.get(key), theirs.get(key)) for key in find_differing(ours, theirs)},
     )
 
 
-def verdict(one: Passport, other: Passport, found: Difference) -> tuple[str, bool]:
+def judge(one: Passport, other: Passport, found: Difference) -> tuple[str, bool]:
     """Whether two runs must coincide, in words; and whether bit for bit."""
     precision = "precision" in found.choices  # precision=auto chose by the machine
     parts = {"mathematics": found.mathematics or precision, "code": found.code, "text": found.text}
@@ -90,15 +90,15 @@ def verdict(one: Passport, other: Passport, found: Difference) -> tuple[str, boo
     return f"{BITS}: the same mathematics, code, text and class of machine", True
 
 
-def lines(one: Passport, other: Passport, found: Difference) -> Iterator[str]:
+def describe(one: Passport, other: Passport, found: Difference) -> Iterator[str]:
     """What differs, part by part, with where it comes from."""
-    held = [(run, partial(_value, dict(leaves(run.config)))) for run in (one, other)]
+    held = [(run, partial(_format_value, dict(leaves(run.config)))) for run in (one, other)]
     for part, keys in (("mathematics", found.mathematics), ("system", found.system)):
         yield f"{part:<12} {'differs:' if keys else 'the same'}"
         for key in keys:
             yield f"  {key}"
             yield from (f"    {run.name}: {value(key)}{run.origin(key)}" for run, value in held)
-    commits = ", ".join(dict.fromkeys([_commit(one), _commit(other)]))
+    commits = ", ".join(dict.fromkeys([_describe_commit(one), _describe_commit(other)]))
     yield f"{'code':<12} {'differs' if found.code else 'the same'} ({commits})"
     text = {None: "not known: a run has not begun", True: "differs", False: "the same"}
     yield f"{'text':<12} {text[found.text]}"
@@ -107,21 +107,21 @@ def lines(one: Passport, other: Passport, found: Difference) -> Iterator[str]:
         yield f"  {name}: {ours} and {theirs}"
     for part in ("versions", "environment"):
         ours, theirs = (run.record.get(part, {}) for run in (one, other))
-        names = [name for name in differing(ours, theirs) if name not in found.machine]
+        names = [name for name in find_differing(ours, theirs) if name not in found.machine]
         yield f"{part:<12} {'differs:' if names else 'the same'}"
         yield from (f"  {name}: {ours.get(name)} and {theirs.get(name)}" for name in names)
 
 
-def _commit(run: Passport) -> str:
+def _describe_commit(run: Passport) -> str:
     commit = run.record.get("git_commit")
     return f"{commit[:12] if commit else 'no commit'}{' and changes' if run.diff else ''}"
 
 
-def _value(held: dict[str, Any], key: str) -> str:
+def _format_value(held: dict[str, Any], key: str) -> str:
     return "absent" if key not in held else "null" if held[key] is None else str(held[key])
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(diff)
+    run_command(diff)

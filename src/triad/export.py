@@ -24,22 +24,22 @@ def export(
     `largest_bytes` model-00001-of-0000n.safetensors and so on, with model.safetensors.index.json. Tensors go
     to the file one at a time. to=torch: model.pt, a dict for torch.load(..., weights_only=True).
     """
-    from triad.checkpoints.folder import find
-    from triad.runs.directory import run_of
+    from triad.checkpoints.folder import find_checkpoint
+    from triad.runs.directory import find_run_of
 
-    path = find(Path(run), step)
-    holder = run_of(path)
+    path = find_checkpoint(Path(run), step)
+    holder = find_run_of(path)
     folder = holder.path if holder else path
     stem = "model" if weights == "model" else f"model-{weights}"
-    write = safetensors.save if to == "safetensors" else _torch
+    write = safetensors.save if to == "safetensors" else _export_torch
     written = write(path, weights, folder, stem, largest_bytes)
     print("\n".join(f"{file}  {file.stat().st_size:,} bytes" for file in written))
 
 
-def _torch(path: Path, weights: str, folder: Path, stem: str, _: int) -> list[Path]:
+def _export_torch(path: Path, weights: str, folder: Path, stem: str, _: int) -> list[Path]:
     import torch
 
-    from triad.checkpoints.tensors import weights as read
+    from triad.checkpoints.tensors import read_weights as read
 
     file = folder / f"{stem}.pt"
     torch.save(read(path, weights), temporary_path(file))
@@ -48,6 +48,6 @@ def _torch(path: Path, weights: str, folder: Path, stem: str, _: int) -> list[Pa
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(export)
+    run_command(export)

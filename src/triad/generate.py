@@ -21,15 +21,15 @@ def generate(
 
     `weights` is model, ema or swa where an average was kept.
     """
-    from triad.checkpoints.folder import complete
+    from triad.checkpoints.folder import list_complete
     from triad.checkpoints.trained import trained
-    from triad.config.offers import declared
+    from triad.config.offers import get_declared
     from triad.runs.directory import Run
 
     config = Run(run).config()
-    if not complete(Run(run).checkpoints):
+    if not list_complete(Run(run).checkpoints):
         raise FileNotFoundError(f"run={run}: no checkpoint is there")
-    if not declared(config["task"], "continues_text"):
+    if not get_declared(config["task"], "continues_text"):
         raise ValueError(f"run={run}: its task is not to continue a text, as task=causal_lm is")
     if temperature < 0 or (top_k is not None and top_k < 1):
         raise ValueError(f"temperature={temperature} top_k={top_k}: at least 0 and 1")
@@ -40,13 +40,13 @@ def generate(
         raise ValueError('prompt="": this vocabulary has no separator to start from; give a prompt')
     sys.stdout.write(prompt)
     stream = sample_tokens(model, start, tokens, config["context"], temperature, top_k, seed)
-    for piece in _pieces(tokenizer, stream, words):
+    for piece in _decode_stream(tokenizer, stream, words):
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
 
 
-def _pieces(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]:
+def _decode_stream(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]:
     """Text as it becomes certain: a character may be spread over several tokens."""
     shown, words = len(tokenizer.decode(words)), list(words)
     for word in stream:
@@ -60,6 +60,6 @@ def _pieces(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(generate)
+    run_command(generate)

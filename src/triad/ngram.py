@@ -23,9 +23,9 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     from triad.config.command_line import key_of
     from triad.config.compose import compose
     from triad.config.errors import Refusal
-    from triad.runs.directory import Run, new_id
+    from triad.runs.directory import Run, make_run_id
     from triad.runs.start import write_passport
-    from triad.storage.durable import held
+    from triad.storage.durable import hold
 
     for word in overrides:
         if key_of(word).split(".")[0] not in ROOTS:
@@ -33,17 +33,17 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     if order < 1 or tokens < 1:
         raise Refusal(f"order={order} tokens={tokens}: at least 1 each")
     config = compose(overrides)
-    run = Run(Path(config["output_dir"], config["run_id"] or new_id("ngram")))
+    run = Run(Path(config["output_dir"], config["run_id"] or make_run_id("ngram")))
     kept = {"order": order, "tokens": tokens, "data": config["data"], "tokenizer": config["tokenizer"]}
     if run.path.exists():
         raise Refusal(f"run_id={run.id}: {run} exists; choose another name or remove it")
-    with held(run.path):
+    with hold(run.path):
         run.write_config(kept)
-        write_passport(run, overrides, kept, processes.machine(config))
-        count(run, order, tokens, build(config["data"]), build(config["tokenizer"]))
+        write_passport(run, overrides, kept, processes.describe_machine(config))
+        count_ngrams(run, order, tokens, build(config["data"]), build(config["tokenizer"]))
 
 
-def count(run: Any, order: int, most: int, source: Any, make_tokenizer: Any) -> None:
+def count_ngrams(run: Any, order: int, most: int, source: Any, make_tokenizer: Any) -> None:
     """Count, evaluate, and write down what came of it."""
     from triad.analysis.kneser_ney import KneserNey
     from triad.data.rows import tokenize
@@ -58,7 +58,7 @@ def count(run: Any, order: int, most: int, source: Any, make_tokenizer: Any) -> 
     counted_s = time.perf_counter() - since
     losses = model.nats(tokens.val.tokens) / (len(tokens.val.tokens) - 1)
     print(f"counted in {counted_s:.1f} s, evaluated in {time.perf_counter() - since - counted_s:.1f} s")
-    rows = [_figures(loss, tokens.val.bytes_per_token) for loss in losses.tolist()]
+    rows = [_compute_figures(loss, tokens.val.bytes_per_token) for loss in losses.tolist()]
     speed = {"perf/train_s": counted_s, "perf/tokens_per_s": len(counted) / counted_s}
     best = min(rows, key=lambda row: row["val/loss"])
     xz = {"xz/bits_per_byte": tokens.xz_bits_per_byte} if tokens.xz_bits_per_byte else {}
@@ -70,7 +70,7 @@ def count(run: Any, order: int, most: int, source: Any, make_tokenizer: Any) -> 
     print(f"run      {run}")
 
 
-def _figures(loss: float, bytes_per_token: float) -> dict[str, float]:
+def _compute_figures(loss: float, bytes_per_token: float) -> dict[str, float]:
     bits = loss / (math.log(2) * bytes_per_token)
     return {"val/loss": loss, "val/perplexity": math.exp(loss), "val/bits_per_byte": bits}
 
@@ -93,6 +93,6 @@ def _show(model: Any, rows: list[dict[str, float]]) -> None:
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(ngram)
+    run_command(ngram)

@@ -5,7 +5,7 @@ python -m triad.noise_scale run=outputs/<run_id> rows=256
 
 from typing import Any
 
-from triad.analysis.gradient_noise import frozen, measure
+from triad.analysis.gradient_noise import measure_noise, write_schedule
 
 
 def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) -> None:
@@ -15,43 +15,43 @@ def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) ->
     with these sizes. `micro` rows at a time are differentiated, in one process and fp32, without dropout;
     whichever layout the run had. `multiple` is what the sizes are to be multiples of.
     """
-    from triad.checkpoints.folder import complete, facts
-    from triad.config.offers import declared
+    from triad.checkpoints.folder import list_complete, read_facts
+    from triad.config.offers import get_declared
     from triad.runs.directory import Run
 
     directory = Run(run)
     config = directory.config()
-    if not declared(config["task"], "continues_text") or not config["packed"]:
+    if not get_declared(config["task"], "continues_text") or not config["packed"]:
         raise ValueError(f"run={run}: the noise scale is measured with task=causal_lm and packed=true")
     if micro < 1 or rows < 2 * micro or rows % micro or multiple < 1:
         raise ValueError(f"rows={rows} micro={micro} multiple={multiple}: rows are 2 or more times micro")
-    paths = complete(directory.checkpoints)
+    paths = list_complete(directory.checkpoints)
     if not paths:
         raise FileNotFoundError(f"run={run}: no checkpoint is there")
     scales = []
     for path in sorted(paths):
-        said = facts(path)
+        said = read_facts(path)
         step = said["step"]
-        noise = measure(*_at(directory, config, step, said["position"]["rows"], rows, micro))
+        noise = measure_noise(*_load_at(directory, config, step, said["position"]["rows"], rows, micro))
         scales.append((step, noise.scale))
         print(
             f"step {step}  noise scale {noise.scale:.4g} rows, {noise.scale * config['context']:.4g} tokens"
         )
-    print("python train.py", *frozen(scales, multiple))
+    print("python train.py", *write_schedule(scales, multiple))
 
 
-def _at(run: Any, config: dict, step: int, first: int, rows: int, micro: int) -> tuple[Any, Any]:
+def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: int) -> tuple[Any, Any]:
     """The model of a checkpoint, and the rows that follow it in micro-batches."""
     from triad.checkpoints.trained import trained
     from triad.config.build import build
     from triad.data.batches import TrainBatches
-    from triad.data.token_files import prepare
+    from triad.data.token_files import prepare_tokens
     from triad.hardware.device import device
-    from triad.storage.cache import home
+    from triad.storage.cache import cache_home
 
     there = device(config["trainer"]["accelerator"])
     model, tokenizer = trained(run, step, device=there)
-    tokens = prepare(build(config["data"]), tokenizer, home()).train
+    tokens = prepare_tokens(build(config["data"]), tokenizer, cache_home()).train
     order = TrainBatches(tokens, config["context"], lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)
     read = (batch[name].to(there).split(micro) for name in ("tokens_BT", "targets_BT"))
@@ -59,6 +59,6 @@ def _at(run: Any, config: dict, step: int, first: int, rows: int, micro: int) ->
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(noise_scale)
+    run_command(noise_scale)

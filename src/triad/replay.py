@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
-from triad.checkpoints.folder import complete, fault, place, used
+from triad.checkpoints.folder import checkpoint_path, find_fault, keep_while_reading, list_complete
 from triad.config.errors import Refusal
-from triad.config.identity import differing, looks_on
+from triad.config.identity import find_differing, is_observer
 from triad.config.locations import TRAIN
-from triad.config.processes import gpus, ranks_here, threads
+from triad.config.processes import count_gpus, count_threads, ranks_here
 from triad.launch.supervisor import Interrupted, launch
 from triad.runs import divergence
 from triad.runs.directory import Run
@@ -39,29 +39,29 @@ def replay(run: str, steps: str, keep: str | None = None) -> None:
     """
     original = read_passport(Path(run))
     logged = original.run.metrics()
-    first, last = interval(steps, logged)
-    start = checkpoint_before(original.run, first)
-    begin = step_of(start) if start else 0
+    first, last = parse_interval(steps, logged)
+    start = find_checkpoint_before(original.run, first)
+    begin = read_step(start) if start else 0
     expected = [row for row in logged if begin < row["step"] <= last]
-    final = place(original.run.checkpoints, last)
-    if not expected and final not in complete(final.parent):
+    final = checkpoint_path(original.run.checkpoints, last)
+    if not expected and final not in list_complete(final.parent):
         raise Refusal(
             f"steps={steps}: {run} logged no step from {begin + 1} to {last} and has no checkpoint of {last}:"
             " there is nothing to compare; take more steps"
         )
-    config = once_more(original.config, last)
+    config = configure_replay(original.config, last)
     print(f"replaying steps {begin + 1} to {last}, from {start or 'the beginning'}", flush=True)
     folder = Path(keep) if keep else Path(mkdtemp(prefix=".replay-", dir=original.run.path.parent))
     try:
         again = train_again(original, config | {"output_dir": str(folder)}, start)
-        wrong = _compared(original, again, expected, final)
+        wrong = _compare(original, again, expected, final)
     finally:
         if not keep:
             shutil.rmtree(folder)
     raise SystemExit(1 if wrong else 0)
 
 
-def interval(steps: str, logged: list[Row]) -> tuple[int, int]:
+def parse_interval(steps: str, logged: list[Row]) -> tuple[int, int]:
     """The two steps of `first:last`, as far as the run has come. Raises Refusal."""
     found = re.fullmatch(r"(\d+):(\d+)", steps)
     if not found or int(found[1]) >= int(found[2]):
@@ -72,21 +72,21 @@ def interval(steps: str, logged: list[Row]) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def step_of(checkpoint: Path) -> int:
+def read_step(checkpoint: Path) -> int:
     """The step that a checkpoint is of."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def checkpoint_before(run: Run, step: int) -> Path | None:
+def find_checkpoint_before(run: Run, step: int) -> Path | None:
     """The newest whole checkpoint of no later step, if there is one; says what is wrong with others."""
-    for path in reversed([path for path in complete(run.checkpoints) if step_of(path) <= step]):
-        if not (said := fault(path)):
+    for path in reversed([path for path in list_complete(run.checkpoints) if read_step(path) <= step]):
+        if not (said := find_fault(path)):
             return path
         print(f"{path}: {said}; trying the one before it", flush=True)
     return None
 
 
-def once_more(config: dict, last: int) -> dict:
+def configure_replay(config: dict, last: int) -> dict:
     """A run's configuration for its replay: every step is logged, nothing only looks on, and it ends."""
     if config["trainer"]["num_nodes"] > 1:
         nodes = config["trainer"]["num_nodes"]
@@ -94,38 +94,38 @@ def once_more(config: dict, last: int) -> dict:
     callbacks = {
         name: dict(node)
         for name, node in config["callbacks"].items()
-        if node["_target_"] in NEEDED or not looks_on(node)
+        if node["_target_"] in NEEDED or not is_observer(node)
     }
     targets = {node["_target_"]: node for node in callbacks.values()}
     if missing := [kept for target, kept in NEEDED.items() if target not in targets]:
         raise Refusal(f"the run kept no {missing[0]}: there is nothing to hold a replay against")
     targets["triad.callbacks.metrics.Metrics"]["every_steps"] = 1
     callbacks["stop"] = {"_target_": "triad.callbacks.stop.Stop", "step": last}
-    here = {} if config["trainer"]["accelerator"] == "cpu" or gpus() else {"accelerator": "cpu"}
+    here = {} if config["trainer"]["accelerator"] == "cpu" or count_gpus() else {"accelerator": "cpu"}
     csv = {"csv": {"_target_": "triad.loggers.csv.CSV", "_partial_": True}}
     return config | {"callbacks": callbacks, "logger": csv, "trainer": config["trainer"] | here}
 
 
 def train_again(original: Passport, config: dict, start: Path | None) -> Passport:
     """Train in a run directory of its own that begins with a checkpoint. Raises Refusal if that fails."""
-    from triad.runs.start import prepare
+    from triad.runs.start import prepare_run
 
     before, again = original.run, Run(Path(config["output_dir"], config["run_id"]))
     if again.path.exists():
         raise Refusal(f"keep={config['output_dir']}: {again} exists; choose another folder")
     if number := original.record.get("machine", {}).get("threads"):
         os.environ["OMP_NUM_THREADS"] = str(number)
-    prepare(config, [])
+    prepare_run(config, [])
     # the same text or none; kernels as they were chosen
     for theirs, ours in ((before.data_file, again.data_file), (before.machine_file, again.machine_file)):
         if theirs.is_file():
             shutil.copyfile(theirs, ours)
     if start:
-        with used(start):
-            shutil.copytree(start, again.checkpoints / start.name, copy_function=_linked)
+        with keep_while_reading(start):
+            shutil.copytree(start, again.checkpoints / start.name, copy_function=_link)
     command = [sys.executable, str(TRAIN), "--run", str(again)]
     try:
-        code = launch(command, ranks_here(config), threads(config))
+        code = launch(command, ranks_here(config), count_threads(config))
     except Interrupted as signal:
         raise SystemExit(signal.args[0]) from None
     if code:
@@ -133,29 +133,31 @@ def train_again(original: Passport, config: dict, start: Path | None) -> Passpor
     return read_passport(again.path)
 
 
-def _compared(original: Passport, again: Passport, expected: list[Row], final: Path) -> bool:
+def _compare(original: Passport, again: Passport, expected: list[Row], final: Path) -> bool:
     """Print what is equal and what is not; whether anything is not."""
-    tolerance = _tolerance(original, again)
-    figures = [*divergence.pairs(expected, again.run.metrics())]
+    tolerance = _choose_tolerance(original, again)
+    figures = [*divergence.pair_figures(expected, again.run.metrics())]
     for line in divergence.describe(figures, tolerance):
         print(f"figures   {line}")
-    parted = divergence.first(figures, tolerance) is not None
-    if final not in complete(final.parent):
-        print(f"weights   not compared: the run has no checkpoint of step {step_of(final)}")
+    parted = divergence.find_first(figures, tolerance) is not None
+    if final not in list_complete(final.parent):
+        print(f"weights   not compared: the run has no checkpoint of step {read_step(final)}")
         return parted
-    apart = list(_tensors(final, again.run.checkpoints / final.name, tolerance))
-    print(f"weights   {apart[0] if apart else f'all of {final.name} is equal{_within(tolerance)}'}")
+    apart = list(_compare_tensors(final, again.run.checkpoints / final.name, tolerance))
+    print(
+        f"weights   {apart[0] if apart else f'all of {final.name} is equal{_describe_tolerance(tolerance)}'}"
+    )
     return parted or bool(apart)
 
 
-def _tolerance(original: Passport, again: Passport) -> float:
+def _choose_tolerance(original: Passport, again: Passport) -> float:
     """0 on the same class of machine, else that of triad.verify. Says which, and if the code is another."""
     ours, theirs = original.machine(), again.machine()
     if not same_code(original, again):
         print("code      not that of the run: what differs may be its doing")
     if original.resumed_with_others():
         print("run       it was resumed with other mathematics; this is a replay of what it was last")
-    if not (changed := differing(ours, theirs)):
+    if not (changed := find_differing(ours, theirs)):
         print("machine   of the same class: compared bit for bit")
         return 0.0
     from triad.verify.runner import TOLERANCE
@@ -166,15 +168,15 @@ def _tolerance(original: Passport, again: Passport) -> float:
     return tolerance
 
 
-def _tensors(theirs: Path, ours: Path, tolerance: float) -> Iterator[str]:
+def _compare_tensors(theirs: Path, ours: Path, tolerance: float) -> Iterator[str]:
     """What departs in the tensors of two checkpoints."""
-    from triad.checkpoints.tensors import index, weights
+    from triad.checkpoints.tensors import read_index, read_weights
     from triad.verify.compare import distance
 
-    names = {*index(theirs)} ^ {*index(ours)}
+    names = {*read_index(theirs)} ^ {*read_index(ours)}
     yield from (f"{name} is in one of the two only" for name in sorted(names))
-    for kind in () if names else sorted({name.partition(".")[0] for name in index(theirs)}):
-        one, other = weights(theirs, kind), weights(ours, kind)
+    for kind in () if names else sorted({name.partition(".")[0] for name in read_index(theirs)}):
+        one, other = read_weights(theirs, kind), read_weights(ours, kind)
         floor = 10 * tolerance * max(float(tensor.abs().max()) for tensor in one.values())
         for name, tensor in one.items():
             apart = 0.0 if tensor.equal(other[name]) else distance(other[name], tensor, floor)
@@ -182,11 +184,11 @@ def _tensors(theirs: Path, ours: Path, tolerance: float) -> Iterator[str]:
                 yield f"{kind}.{name} is {apart:.1e} apart"
 
 
-def _within(tolerance: float) -> str:
+def _describe_tolerance(tolerance: float) -> str:
     return f" within {tolerance:g}" if tolerance else " bit for bit"
 
 
-def _linked(source: str, target: str) -> None:
+def _link(source: str, target: str) -> None:
     """A second name of a file, or a copy where the disk is another."""
     try:
         os.link(source, target)
@@ -195,6 +197,6 @@ def _linked(source: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(replay)
+    run_command(replay)

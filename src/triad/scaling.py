@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from triad.analysis.scaling_law import Law, Point, Slice, exponent, fit, slices
-from triad.analysis.settings import directories_of, load, settings
+from triad.analysis.scaling_law import Law, Measurement, Slice, cut_slices, fit_exponent, fit_law
+from triad.analysis.settings import find_directories, group_by_setting, load_outcome
 from triad.config.errors import Refusal
 
 NEEDED = ("train/tokens", "train/flops")
@@ -29,22 +29,22 @@ def scaling(
     lowest points of parabolas at equal FLOPs. Intervals hold 90 % of the fits to resampled runs. `flops` is
     a budget to say the best size, length and loss for; `to` draws the runs, the slices and the law.
     """
-    means, single = points(directories_of(overrides or ["outputs"], ["metric", "flops", "to"]), metric)
-    law, cut = fit(means), slices(means)
-    laws, cuts = _resampled(single)
+    means, single = read_points(find_directories(overrides or ["outputs"], ["metric", "flops", "to"]), metric)
+    law, cut = fit_law(means), cut_slices(means)
+    laws, cuts = _resample(single)
     off = math.sqrt(sum((law.loss(p.parameters, p.tokens) - p.loss) ** 2 for p in means) / len(means))
     print(f"law     {metric} = {law}")
     print(f"        off by {off:.3f}, the root mean square of {len(means)} settings ({len(single)} runs)")
     for name in ("floor", "alpha", "beta"):
-        print(f"        {name} between {_between([getattr(one, name) for one in laws])}")
+        print(f"        {name} between {_describe_interval([getattr(one, name) for one in laws])}")
     for one in cut:
         by_law = f"by the law {law.best(one.flops):.3g}"
         print(f"slice   {one.flops:.3g} FLOPs: best {one.best:.3g} parameters, {one.loss:.3f}; {by_law}")
     ways = [("the law", law.exponent, [one.exponent for one in laws])]
     if len(cut) > 1:
-        ways.append(("parabolas", exponent(cut), [exponent(one) for one in cuts]))
+        ways.append(("parabolas", fit_exponent(cut), [fit_exponent(one) for one in cuts]))
     for name, value, others in ways:
-        print(f"N ~ C^a a = {value:.2f} by {name}, between {_between(others)}")
+        print(f"N ~ C^a a = {value:.2f} by {name}, between {_describe_interval(others)}")
     if flops:
         size = law.best(flops)
         tokens = flops / (6 * size)
@@ -55,14 +55,14 @@ def scaling(
         print(to)
 
 
-def points(runs: list[Path], metric: str) -> tuple[list[Point], list[Point]]:
+def read_points(runs: list[Path], metric: str) -> tuple[list[Measurement], list[Measurement]]:
     """The means over seeds, and every run by itself; of settings of one size and length, the best one's.
 
     Raises Refusal where results lack what is needed.
     """
-    best: dict[tuple[float, float], tuple[Point, list[Point]]] = {}
-    for setting in settings([load(run) for run in runs]):
-        mine = [_point(run.directory, run.result, metric) for run in setting.runs if run.result]
+    best: dict[tuple[float, float], tuple[Measurement, list[Measurement]]] = {}
+    for setting in group_by_setting([load_outcome(run) for run in runs]):
+        mine = [_read_point(run.directory, run.result, metric) for run in setting.runs if run.result]
         if not mine:
             continue
         mean = mine[0]._replace(loss=sum(point.loss for point in mine) / len(mine))
@@ -76,14 +76,14 @@ def points(runs: list[Path], metric: str) -> tuple[list[Point], list[Point]]:
     return means, [point for _, mine in best.values() for point in mine]
 
 
-def _point(run: Path, result: dict[str, float], metric: str) -> Point:
+def _read_point(run: Path, result: dict[str, float], metric: str) -> Measurement:
     if missing := [name for name in (*NEEDED, metric) if name not in result]:
         raise Refusal(f"metric={metric}: {run} has no {missing[0]}")
     tokens = result["train/tokens"]
-    return Point(result["train/flops"] / (6 * tokens), tokens, result[metric])
+    return Measurement(result["train/flops"] / (6 * tokens), tokens, result[metric])
 
 
-def _resampled(single: list[Point]) -> tuple[list[Law], list[list[Slice]]]:
+def _resample(single: list[Measurement]) -> tuple[list[Law], list[list[Slice]]]:
     """Laws and slices of as many runs drawn with replacement, again and again."""
     random = np.random.default_rng(0)
     laws, cuts = [], []
@@ -92,14 +92,14 @@ def _resampled(single: list[Point]) -> tuple[list[Law], list[list[Slice]]]:
         together: dict[tuple[float, float], list[float]] = {}
         for point in drawn:
             together.setdefault(point[:2], []).append(point.loss)
-        means = [Point(*at, sum(losses) / len(losses)) for at, losses in together.items()]
+        means = [Measurement(*at, sum(losses) / len(losses)) for at, losses in together.items()]
         if len(means) >= LEAST:
-            laws.append(fit(means))
-            cuts.append(slices(means))
+            laws.append(fit_law(means))
+            cuts.append(cut_slices(means))
     return laws, cuts
 
 
-def _between(values: list[float]) -> str:
+def _describe_interval(values: list[float]) -> str:
     """The middle 90 %."""
     kept = [value for value in values if math.isfinite(value)]
     if not kept:
@@ -108,7 +108,7 @@ def _between(values: list[float]) -> str:
     return f"{low:.2f} and {high:.2f}"
 
 
-def _draw(path: Path, means: list[Point], law: Law, cut: list[Slice], metric: str) -> None:
+def _draw(path: Path, means: list[Measurement], law: Law, cut: list[Slice], metric: str) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -142,6 +142,6 @@ def _draw(path: Path, means: list[Point], law: Law, cut: list[Slice], metric: st
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(scaling)
+    run_command(scaling)

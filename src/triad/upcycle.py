@@ -5,7 +5,7 @@ from typing import Any
 
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
-from triad.config.identity import changed_mathematics
+from triad.config.identity import find_changed_mathematics
 
 
 def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | None = None) -> None:
@@ -23,8 +23,8 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     mixture that differs in more than that layer.
     """
     from triad.checkpoints import saving
-    from triad.checkpoints.folder import facts, find
-    from triad.checkpoints.tensors import weights
+    from triad.checkpoints.folder import find_checkpoint, read_facts
+    from triad.checkpoints.tensors import read_weights
     from triad.config.compose import compose
     from triad.runs.directory import Run
     from triad.storage.durable import write
@@ -33,27 +33,27 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     target = Run(to or source.path.with_name(f"{source.id}-upcycled"))
     if target.path.exists():
         raise Refusal(f"to={target}: it exists; remove it or choose another")
-    old, path = source.config(), find(source.path, step)
-    dense = weights(path)
-    words = mixture_words(source.overrides(), overrides, dense)
+    old, path = source.config(), find_checkpoint(source.path, step)
+    dense = read_weights(path)
+    words = mixture_overrides(source.overrides(), overrides, dense)
     config = compose(words)
-    if differing := changed_mathematics(_but_feedforward(old), _but_feedforward(config)):
+    if differing := find_changed_mathematics(_drop_feedforward(old), _drop_feedforward(config)):
         raise Refusal(
             f"run={run}: {differing[0]} of the mixture is not that of the dense model; name it, too"
         )
-    tensors = upcycled(config, dense)
-    said = facts(path) | {"metric": None, "callbacks": {}, "upcycled": str(path)}
-    saving.write(target.checkpoints / path.name, {"model": tensors}, said)
+    tensors = make_mixture(config, dense)
+    said = read_facts(path) | {"metric": None, "callbacks": {}, "upcycled": str(path)}
+    saving.write_checkpoint(target.checkpoints / path.name, {"model": tensors}, said)
     target.write_config(config)
     write(target.overrides_file, words)
     shutil.copytree(source.tokenizer, target.tokenizer)
     print(f"{target}: train it with   python train.py resume={target} resume.weights_only=true")
 
 
-def mixture_words(old: list[str], new: list[str], dense: dict[str, Any]) -> list[str]:
+def mixture_overrides(old: list[str], new: list[str], dense: dict[str, Any]) -> list[str]:
     """The dense run's words, but for its model's choice and feed-forward layer, and those of the mixture."""
     named = {key_of(word) for word in new}
-    kept = [word for word in old if not _of_the_layer(key_of(word)) and key_of(word) not in named]
+    kept = [word for word in old if not _is_replaced(key_of(word)) and key_of(word) not in named]
     gates = [weight for name, weight in dense.items() if name.endswith("feedforward.gate.weight")]
     if not gates:
         raise Refusal("only SwiGLU layers become experts, and this run's feed-forward layers are none")
@@ -61,7 +61,7 @@ def mixture_words(old: list[str], new: list[str], dense: dict[str, Any]) -> list
     return [*kept, *model, f"model.feedforward.hidden={gates[0].shape[0]}", *new]
 
 
-def upcycled(config: dict, dense: dict[str, Any]) -> dict[str, Any]:
+def make_mixture(config: dict, dense: dict[str, Any]) -> dict[str, Any]:
     """The weights of the mixture, by name."""
     from triad.config.build import build
     from triad.optim.initialise import initialise
@@ -78,16 +78,16 @@ def upcycled(config: dict, dense: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _of_the_layer(key: str) -> bool:
+def _is_replaced(key: str) -> bool:
     return key == "model" or key.startswith(("model.feedforward", "router"))
 
 
-def _but_feedforward(config: dict) -> dict:
+def _drop_feedforward(config: dict) -> dict:
     model = {key: value for key, value in config["model"].items() if key != "feedforward"}
     return {"context": config["context"], "model": model}
 
 
 if __name__ == "__main__":
-    from triad.config.command_line import verb
+    from triad.config.command_line import run_command
 
-    verb(upcycle)
+    run_command(upcycle)

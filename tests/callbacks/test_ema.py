@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.checkpoints.written import written
-from triad.checkpoints.folder import find
-from triad.checkpoints.tensors import weights
+from triad.checkpoints.folder import find_checkpoint
+from triad.checkpoints.tensors import read_weights
 from triad.config.build import build
 from triad.optim.initialise import initialise
 from triad.runs.directory import Run
@@ -49,9 +49,9 @@ def test_it_is_the_average_by_hand_over_moves_through_layouts_and_it_is_what_is_
     train("resume=outputs/a", "strategy=deepspeed", "strategy.stage=2", "trainer.max_steps=10")
     by_hand = {name: weight.double() for name, weight in first_weights(run).items()}
     for step in range(1, 11):
-        for name, weight in weights(find(run, step)).items():
+        for name, weight in read_weights(find_checkpoint(run, step)).items():
             by_hand[name] = 0.7 * by_hand[name] + 0.3 * weight.double()
-    found = weights(find(run), "ema")
+    found = read_weights(find_checkpoint(run), "ema")
     assert found.keys() == by_hand.keys()
     for name, average in by_hand.items():
         torch.testing.assert_close(found[name].double(), average, rtol=1e-5, atol=1e-6)
@@ -66,9 +66,12 @@ def test_a_run_that_begins_to_average_when_it_is_resumed_begins_with_its_weights
     train, tmp_path: Path
 ) -> None:
     train(*TINY, *STILL, "run_id=a", "trainer.max_steps=5")
-    path = find(tmp_path / "outputs" / "a")
-    before = weights(path)
+    path = find_checkpoint(tmp_path / "outputs" / "a")
+    before = read_weights(path)
     train("resume=outputs/a", "callbacks=[default,ema]", "callbacks.ema.decay=0.5", "trainer.max_steps=6")
-    after, found = weights(find(tmp_path / "outputs" / "a")), weights(find(tmp_path / "outputs" / "a"), "ema")
+    after, found = (
+        read_weights(find_checkpoint(tmp_path / "outputs" / "a")),
+        read_weights(find_checkpoint(tmp_path / "outputs" / "a"), "ema"),
+    )
     for name, average in found.items():
         torch.testing.assert_close(average, 0.5 * (before[name] + after[name]), rtol=1e-5, atol=1e-6)

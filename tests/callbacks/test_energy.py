@@ -59,7 +59,7 @@ def test_every_process_counts_and_one_without_a_meter_makes_all_an_estimate(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two_alike = [lambda values, _: [2 * value for value in values]]
-    monkeypatch.setattr(energy, "_total", lambda values, device: two_alike[-1](values, device))
+    monkeypatch.setattr(energy, "_sum_over_ranks", lambda values, device: two_alike[-1](values, device))
     callback = started(price=3600.0)
     machine.now += 1
     assert callback.figures(TRAINER) == {"perf/energy_joules": 60.0, "perf/cost": 2.0}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from triad.callbacks.gradient_check import GradientCheck
-from triad.checkpoints.folder import complete, find
-from triad.checkpoints.tensors import weights
+from triad.checkpoints.folder import find_checkpoint, list_complete
+from triad.checkpoints.tensors import read_weights
 from triad.optim.clip import Norm
 from triad.optim.gradient import Gradient
 from triad.optim.parametrisation import Standard
@@ -107,5 +107,5 @@ def test_all_processes_stop_with_one_sentence_and_a_checkpoint_of_before(train, 
     assert "step 2: the gradient is not finite in embedding.weight" in sentences[0]
     assert "step-00000001 has the weights before it" in sentences[0]
     run = tmp_path / "outputs" / "a"
-    assert [path.name for path in complete(run / "checkpoints")] == ["step-00000001"]
-    assert all(weight.isfinite().all() for weight in weights(find(run)).values())
+    assert [path.name for path in list_complete(run / "checkpoints")] == ["step-00000001"]
+    assert all(weight.isfinite().all() for weight in read_weights(find_checkpoint(run)).values())

@@ -3,9 +3,9 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from triad.analysis.loss_picture import loads
+from triad.analysis.loss_picture import draw_loads
 from triad.callbacks.summary import _sizes
-from triad.runs.metrics import figures
+from triad.runs.metrics import summarize
 from triad.schedules.batch_size import ramp
 
 
@@ -17,12 +17,12 @@ def test_the_result_has_the_best_validation_and_what_all_of_the_run_took() -> No
         {"step": 4, "perf/energy_joules": 9.0, "perf/cost": 2.0},
     ]
     taken = {"train/tokens": 24.0, "perf/energy_joules": 9.0, "perf/cost": 2.0}
-    assert figures(rows) == {"val/loss": 2.0, "val/f1": 0.5, "perf/tokens_per_s": 20.0, **taken}
+    assert summarize(rows) == {"val/loss": 2.0, "val/f1": 0.5, "perf/tokens_per_s": 20.0, **taken}
 
 
 def test_energy_that_became_an_estimate_is_one() -> None:
     rows = [{"step": 1, "perf/energy_joules": 5.0}, {"step": 2, "perf/energy_joules_estimate": 9.0}]
-    assert figures(rows) == {"perf/energy_joules_estimate": 9.0}
+    assert summarize(rows) == {"perf/energy_joules_estimate": 9.0}
 
 
 def test_a_batch_that_grows_is_shown_with_its_last_size() -> None:
@@ -37,7 +37,7 @@ def test_a_batch_that_grows_is_shown_with_its_last_size() -> None:
 
 def test_the_loads_of_experts_are_drawn_where_there_are_some(tmp_path: Path) -> None:
     row = {f"train/load/{layer}/{expert}": 0.5 + expert for layer in range(2) for expert in range(2)}
-    loads(tmp_path / "none.png", [{"step": 1, "train/loss": 1.0}])
+    draw_loads(tmp_path / "none.png", [{"step": 1, "train/loss": 1.0}])
     assert not (tmp_path / "none.png").exists()
-    loads(tmp_path / "loads.png", [{"step": 1} | row, {"step": 2, "val/loss": 1.0}, {"step": 3} | row])
+    draw_loads(tmp_path / "loads.png", [{"step": 1} | row, {"step": 2, "val/loss": 1.0}, {"step": 3} | row])
     assert (tmp_path / "loads.png").read_bytes().startswith(b"\x89PNG")

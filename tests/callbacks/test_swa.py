@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from triad.callbacks.swa import Swa
-from triad.checkpoints.folder import find
-from triad.checkpoints.tensors import weights
+from triad.checkpoints.folder import find_checkpoint
+from triad.checkpoints.tensors import read_weights
 from triad.runs.metrics import read_metrics
 
 
@@ -68,10 +68,10 @@ def test_a_resumed_run_has_the_same_mean_bit_for_bit_and_it_is_validated(train, 
     kept = ("callbacks.checkpoint.every_steps=1", "callbacks.checkpoint.keep=99")
     train(*words, *kept, "run_id=a")
     whole = tmp_path / "outputs" / "a"
-    final = weights(find(whole), "swa")
+    final = read_weights(find_checkpoint(whole), "swa")
     by_hand = {name: torch.zeros_like(mean, dtype=torch.float64) for name, mean in final.items()}
     for step in range(3, 11):
-        for name, weight in weights(find(whole, step)).items():
+        for name, weight in read_weights(find_checkpoint(whole, step)).items():
             by_hand[name] += weight.double() / 8
     for name, mean in final.items():
         torch.testing.assert_close(mean.double(), by_hand[name], rtol=1e-5, atol=1e-6)
@@ -79,7 +79,7 @@ def test_a_resumed_run_has_the_same_mean_bit_for_bit_and_it_is_validated(train, 
     for step in range(7, 11):
         (whole / "checkpoints" / f"step-{step:08d}").rename(tmp_path / f"{step}")
     train("resume=outputs/a")
-    resumed = weights(find(whole), "swa")
+    resumed = read_weights(find_checkpoint(whole), "swa")
     for name, mean in final.items():
         assert torch.equal(resumed[name], mean), name
     again = [row["val/loss"] for row in read_metrics(whole / "metrics.csv") if "val/loss" in row]

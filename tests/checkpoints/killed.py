@@ -25,16 +25,16 @@ import triad.strategies.mesh  # noqa: F401
 from tests.checkpoints.moved import everything
 from train import train
 from triad.config.compose import compose
-from triad.launch.rank import depart, rank
-from triad.launch.supervisor import _free_port
+from triad.launch.rank import exit_together, run_rank
+from triad.launch.supervisor import _find_free_port
 from triad.runs.directory import Run
 from triad.runs.metrics import read_metrics
-from triad.runs.start import prepare
+from triad.runs.start import prepare_run
 
 
 def started(run: Path, ranks: int) -> list[int]:
     """Fork the processes of a run."""
-    port, processes = str(_free_port()), []
+    port, processes = str(_find_free_port()), []
     for number in range(ranks):
         if child := os.fork():
             processes.append(child)
@@ -47,8 +47,8 @@ def started(run: Path, ranks: int) -> list[int]:
             os.dup2(file.fileno(), 2)
             code = 1
             try:
-                code = rank(train, run)
-                depart(code)  # alone, an exit that is caught here
+                code = run_rank(train, run)
+                exit_together(code)  # alone, an exit that is caught here
             finally:
                 os._exit(code)
     return processes
@@ -93,7 +93,7 @@ def main(folder: Path, kills: int, seed: int, ranks: int, words: list[str]) -> d
 
     def made(name: str) -> Path:
         asked = [*words, f"trainer.devices={ranks}", f"run_id={name}", f"output_dir={folder}"]
-        return prepare(compose(asked), asked).path
+        return prepare_run(compose(asked), asked).path
 
     straight = made("straight")
     began = time.perf_counter()

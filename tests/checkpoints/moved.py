@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from triad.checkpoints.folder import facts, find
-from triad.checkpoints.saving import write
-from triad.checkpoints.tensors import index, load
+from triad.checkpoints.folder import find_checkpoint, read_facts
+from triad.checkpoints.saving import write_checkpoint
+from triad.checkpoints.tensors import load_tensors, read_index
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.runs.metrics import read_metrics
@@ -161,17 +161,17 @@ def _kind(name: str) -> str:
 
 def forget(run: Path) -> None:
     """Write a run's checkpoint anew, with nothing for the optimizer's first moments."""
-    path, tensors = find(run), everything(run)
+    path, tensors = find_checkpoint(run), everything(run)
     lost = {name: tensor.zero_() for name, tensor in tensors.items() if name.endswith(".exp_avg")}
     assert lost
-    write(path, by_kind(tensors), facts(path))
+    write_checkpoint(path, by_kind(tensors), read_facts(path))
 
 
 def everything(run: Path) -> dict[str, torch.Tensor]:
     """All that the last checkpoint of a run holds, weights and optimizer state, whole."""
-    path = find(run)
-    held = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in index(path).items()}
-    load(path, by_kind(held))
+    path = find_checkpoint(run)
+    held = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in read_index(path).items()}
+    load_tensors(path, by_kind(held))
     return held
 
 

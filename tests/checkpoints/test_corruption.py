@@ -13,9 +13,9 @@ from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
 
 from tests.checkpoints.written import written
-from triad.checkpoints.folder import INDEX, find, newest
-from triad.checkpoints.tensors import weights
-from triad.storage.manifest import MANIFEST, opened, seal
+from triad.checkpoints.folder import INDEX, find_checkpoint, find_newest
+from triad.checkpoints.tensors import read_weights
+from triad.storage.manifest import MANIFEST, read_manifest, write_manifest
 
 SHARD = "__0_0.distcp"
 Harm = Callable[[Path], None]
@@ -80,26 +80,26 @@ def resealed(name: str, content: Callable[[Path], bytes]) -> Harm:
     """Replaced by someone who knows how checksums are made."""
 
     def harm(path: Path) -> None:
-        facts, _ = opened(path)
+        facts, _ = read_manifest(path)
         (path / name).write_bytes(content(path.parents[1]))
         (path / MANIFEST).unlink()
-        seal(path, facts)
+        write_manifest(path, facts)
 
     return harm
 
 
 def facts_without(key: str) -> Harm:
     def harm(path: Path) -> None:
-        facts, files = opened(path)
+        facts, files = read_manifest(path)
         del facts[key]
-        seal(path, facts, files)
+        write_manifest(path, facts, files)
 
     return harm
 
 
 def unlisted(path: Path) -> None:
-    facts, _ = opened(path)
-    seal(path, facts, {})
+    facts, _ = read_manifest(path)
+    write_manifest(path, facts, {})
 
 
 def bomb(call: Callable) -> Callable[[Path], bytes]:
@@ -170,7 +170,7 @@ def test_what_is_wrong_is_one_sentence_that_names_the_file_and_nothing_is_execut
     path = written(tmp_path, 10)
     harm(path)
     with pytest.raises((ValueError, FileNotFoundError)) as raised:
-        weights(find(tmp_path, 10))
+        read_weights(find_checkpoint(tmp_path, 10))
     sentence = str(raised.value)
     assert "\n" not in sentence
     assert str(tmp_path) in sentence
@@ -191,9 +191,9 @@ def test_the_checkpoint_before_it_is_taken_and_that_is_said(tmp_path: Path, harm
     harm(bad)
     if (bad / MANIFEST).exists():
         with pytest.warns(UserWarning, match="step-00000010: .*trying the checkpoint before it"):
-            assert newest(tmp_path / "checkpoints") == good
+            assert find_newest(tmp_path / "checkpoints") == good
     else:  # never finished
-        assert newest(tmp_path / "checkpoints") == good
+        assert find_newest(tmp_path / "checkpoints") == good
 
 
 def test_a_bomb_goes_off_where_nobody_is_careful(tmp_path: Path) -> None:

@@ -7,8 +7,15 @@ import pytest
 import torch
 
 from tests.checkpoints.written import written
-from triad.checkpoints.folder import complete, facts, find, newest, rotate, used
-from triad.checkpoints.tensors import load_model, misfit, shapes
+from triad.checkpoints.folder import (
+    find_checkpoint,
+    find_newest,
+    keep_while_reading,
+    list_complete,
+    read_facts,
+    rotate,
+)
+from triad.checkpoints.tensors import find_misfit, load_model, read_shapes
 
 
 def tear(path: Path) -> Path:
@@ -22,22 +29,28 @@ def test_a_folder_without_manifest_and_one_still_being_written_are_no_checkpoint
     whole = written(tmp_path, 1)
     (written(tmp_path, 2) / "manifest.json").unlink()
     written(tmp_path, 3).rename(tmp_path / "checkpoints" / "step-00000003.tmp")
-    assert complete(tmp_path / "checkpoints") == [whole]
+    assert list_complete(tmp_path / "checkpoints") == [whole]
 
 
 def test_the_newest_whole_one_is_found_by_its_run_by_its_step_and_by_its_folder(tmp_path: Path) -> None:
-    assert newest(tmp_path / "checkpoints") is None
+    assert find_newest(tmp_path / "checkpoints") is None
     earlier, later = written(tmp_path, 5), written(tmp_path, 10)
-    assert newest(tmp_path / "checkpoints") == find(tmp_path) == find(tmp_path, 10) == find(later) == later
-    assert find(tmp_path, 5) == earlier
+    assert (
+        find_newest(tmp_path / "checkpoints")
+        == find_checkpoint(tmp_path)
+        == find_checkpoint(tmp_path, 10)
+        == find_checkpoint(later)
+        == later
+    )
+    assert find_checkpoint(tmp_path, 5) == earlier
 
 
 def test_a_step_that_was_not_kept_is_refused_with_those_that_were(tmp_path: Path) -> None:
     written(tmp_path, 5)
     with pytest.raises(FileNotFoundError, match=r"step 3 is there \(kept: 5\)"):
-        find(tmp_path, 3)
+        find_checkpoint(tmp_path, 3)
     with pytest.raises(FileNotFoundError, match="no checkpoint is there"):
-        find(tmp_path / "elsewhere")
+        find_checkpoint(tmp_path / "elsewhere")
 
 
 def test_when_none_is_whole_nothing_is_loaded_silently(tmp_path: Path) -> None:
@@ -46,19 +59,19 @@ def test_when_none_is_whole_nothing_is_loaded_silently(tmp_path: Path) -> None:
         pytest.warns(UserWarning, match="__0_0.distcp is missing"),
         pytest.raises(ValueError, match="none of its checkpoints will do"),
     ):
-        newest(tmp_path / "checkpoints")
+        find_newest(tmp_path / "checkpoints")
 
 
 def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     for step, metric in ((1, 3.0), (2, 1.0), (3, 2.0), (4, None), (5, 2.5)):
         written(tmp_path, step, metric, keep=2)
-    assert [facts(path)["step"] for path in complete(tmp_path / "checkpoints")] == [2, 4, 5]
+    assert [read_facts(path)["step"] for path in list_complete(tmp_path / "checkpoints")] == [2, 4, 5]
 
 
 def test_the_best_is_the_highest_where_higher_is_better_and_never_what_is_no_number(tmp_path: Path) -> None:
     for step, metric in ((1, float("nan")), (2, 0.5), (3, 0.9), (4, 0.7), (5, 0.1)):
         written(tmp_path, step, metric, keep=1, better="higher", name="val/accuracy")
-    assert [facts(path)["step"] for path in complete(tmp_path / "checkpoints")] == [3, 5]
+    assert [read_facts(path)["step"] for path in list_complete(tmp_path / "checkpoints")] == [3, 5]
 
 
 def test_what_another_metric_said_before_a_resume_counts_no_more(tmp_path: Path) -> None:
@@ -66,7 +79,7 @@ def test_what_another_metric_said_before_a_resume_counts_no_more(tmp_path: Path)
         written(tmp_path, step, metric)
     for step, metric in ((3, 0.5), (4, 0.2)):
         written(tmp_path, step, metric, keep=1, better="higher", name="val/accuracy")
-    assert [facts(path)["step"] for path in complete(tmp_path / "checkpoints")] == [3, 4]
+    assert [read_facts(path)["step"] for path in list_complete(tmp_path / "checkpoints")] == [3, 4]
 
 
 def test_a_torn_one_is_neither_among_the_last_nor_the_best(tmp_path: Path) -> None:
@@ -76,25 +89,25 @@ def test_a_torn_one_is_neither_among_the_last_nor_the_best(tmp_path: Path) -> No
     (tmp_path / "checkpoints" / "step-00000003" / "manifest.json").write_text("{")
     rotate(tmp_path / "checkpoints", keep=1)
     with pytest.warns(UserWarning, match="trying the checkpoint before it"):
-        assert newest(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "step-00000002"
+        assert find_newest(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "step-00000002"
 
 
 def test_what_is_being_read_is_not_forgotten(tmp_path: Path) -> None:
     read, later = written(tmp_path, 1), written(tmp_path, 2)
-    with used(read):
+    with keep_while_reading(read):
         rotate(tmp_path / "checkpoints", keep=1)
-        assert complete(tmp_path / "checkpoints") == [read, later]
+        assert list_complete(tmp_path / "checkpoints") == [read, later]
     rotate(tmp_path / "checkpoints", keep=1)
-    assert complete(tmp_path / "checkpoints") == [later]
+    assert list_complete(tmp_path / "checkpoints") == [later]
 
 
 def test_a_checkpoint_of_another_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
     path = written(tmp_path, 1, weights=dict(torch.nn.Linear(3, 4).state_dict()))
-    assert misfit(path, shapes(torch.nn.Linear(3, 4))) == ""
-    assert misfit(path, shapes(torch.nn.Linear(3, 5))) == (
+    assert find_misfit(path, read_shapes(torch.nn.Linear(3, 4))) == ""
+    assert find_misfit(path, read_shapes(torch.nn.Linear(3, 5))) == (
         "it is of another model (bias is (4,) there, (5,) here)"
     )
-    assert misfit(path, shapes(torch.nn.Linear(3, 4, bias=False))) == (
+    assert find_misfit(path, read_shapes(torch.nn.Linear(3, 4, bias=False))) == (
         "it is of another model (bias is (4,) there, none here)"
     )
     with pytest.raises(ValueError, match="cannot be loaded"):

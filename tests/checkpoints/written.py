@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from triad.checkpoints.folder import place
+from triad.checkpoints.folder import checkpoint_path
 from triad.checkpoints.saving import Saver
 
 SINGLE = {"strategy": {"_target_": "triad.strategies.single.Single"}, "processes": 1}
@@ -38,7 +38,7 @@ def written(
 ) -> Path:
     """Write a checkpoint of a run and return its folder."""
     model = {"a": torch.full((30, 20), float(step)), "b.weight": torch.full((4,), -float(step))}
-    path = place(run / "checkpoints", step)
+    path = checkpoint_path(run / "checkpoints", step)
     saver = Saver(keep)
     tensors = {"model": weights or model, "optimizer": {"state.a.step": torch.tensor(float(step))}, **sets}
     saver.save(path, lambda: tensors, said(step, metric, better, name))

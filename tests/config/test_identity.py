@@ -10,14 +10,14 @@ import yaml
 from omegaconf import OmegaConf
 
 from tests.conftest import REPOSITORY
-from triad.config.compose import compose, dials, explained
+from triad.config.compose import compose, compose_with_origins, dials
 from triad.config.errors import Refusal
 from triad.config.identity import MATHEMATICS, MIXED, OVERLAYS, SYSTEM, fingerprints, is_mathematics, leaves
 from triad.config.locations import CONF
 from triad.diff import diff
 from triad.explain import explain
 from triad.runs import divergence
-from triad.runs.start import prepare
+from triad.runs.start import prepare_run
 
 BASE = ("trainer.accelerator=cpu", "precision=fp32")
 SAME = (
@@ -49,7 +49,7 @@ def config_of(words: str = "") -> dict:
 @cache
 def known(words: str = "") -> tuple[dict, dict]:
     """Configuration and origins for some words; composed once."""
-    return explained([*BASE, *words.split()])
+    return compose_with_origins([*BASE, *words.split()])
 
 
 def test_every_key_and_group_of_the_configuration_is_classified_once() -> None:
@@ -114,10 +114,10 @@ def test_every_value_has_an_origin_which_says_just_that(words: str) -> None:
     for key, value in leaves(config):
         origin = chains[key][0]
         while origin.refers:
-            assert origin.said.startswith("${")
+            assert origin.text.startswith("${")
             key, origin = origin.refers, chains[origin.refers][0]
-        read = OmegaConf.from_dotlist([f"said={origin.said}"]).said
-        assert value in (origin.said, read), key
+        read = OmegaConf.from_dotlist([f"said={origin.text}"]).said
+        assert value in (origin.text, read), key
         if origin.where.startswith("conf/"):
             name, _, line = origin.where.rpartition(":")
             assert key.rpartition(".")[2] in (REPOSITORY / name).read_text().splitlines()[int(line) - 1]
@@ -127,7 +127,7 @@ def test_what_is_typed_stands_over_an_overlay_and_that_over_a_group_and_that_ove
     _, chains = known("debug=tiny batch.size=6")
     wheres = [origin.where.partition(":")[0] for origin in chains["batch.size"]]
     assert wheres == ["command line", "conf/debug/tiny.yaml", "conf/batch/fixed.yaml"]
-    assert [origin.said for origin in chains["batch.size"]] == ["6", "4", "8"]
+    assert [origin.text for origin in chains["batch.size"]] == ["6", "4", "8"]
     assert chains["optimizer.amsgrad"][0].where == "the default of torch.optim.AdamW"
 
 
@@ -161,7 +161,7 @@ CURVE = [{"step": step, "train/loss": 5 / step, "perf/tokens_per_s": 100.0 * ste
 
 def _run(directory: Path, config: dict, rows: list[dict], text: str | None = "abc", chains=None) -> Path:
     """A run's directory as a start leaves it, with a curve."""
-    prepare(config | {"output_dir": str(directory.parent), "run_id": directory.name}, [], chains)
+    prepare_run(config | {"output_dir": str(directory.parent), "run_id": directory.name}, [], chains)
     if text:
         (directory / "data.json").write_text(json.dumps({"tokens": text}))
     if rows:
@@ -271,10 +271,10 @@ def test_diff_wants_two_runs_that_are_there(tmp_path: Path) -> None:
 def test_figures_part_where_one_is_not_a_number_and_not_where_both_are_or_in_speed() -> None:
     ours = [{"step": 1, "b": math.nan, "train/loss": 0.0, "perf/tokens_per_s": 1.0, "only": 1.0}]
     theirs = [{"step": 1, "b": math.nan, "train/loss": 0.0, "perf/tokens_per_s": 2.0}, {"step": 2, "b": 1.0}]
-    figures = [*divergence.pairs(ours, theirs)]
+    figures = [*divergence.pair_figures(ours, theirs)]
     assert [figure.key for figure in figures] == ["train/loss", "b"]
-    assert divergence.first(figures) is None
+    assert divergence.find_first(figures) is None
     other = [{"step": 1, "b": 1.0, "train/loss": 0.0}]
-    found = divergence.first([*divergence.pairs(ours, other)], tolerance=0.5)
+    found = divergence.find_first([*divergence.pair_figures(ours, other)], tolerance=0.5)
     assert found is not None
     assert found.apart == math.inf

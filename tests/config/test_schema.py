@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from triad.config import compose as composing
-from triad.config.compose import dials, validated
+from triad.config.compose import dials, validate
 from triad.config.locations import CONF, TRAIN
-from triad.config.schema import check, signature
+from triad.config.schema import find_faults, read_signature
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml"))
 GROUPS = sorted({path.parent.name for path in FILES} - {"callbacks", "experiment", "debug", "logger"})
@@ -37,7 +37,7 @@ def composed(*overrides: str) -> dict:
 def _composed(overrides: tuple[str, ...]) -> dict:
     with initialize_config_dir(str(CONF), version_base="1.3"), pytest.MonkeyPatch.context() as patch:
         patch.setattr("triad.config.compose.refusals", lambda _: [])
-        return validated(compose("train", [*overrides]))
+        return validate(compose("train", [*overrides]))
 
 
 def calls(node: object, path: str = ""):
@@ -88,7 +88,7 @@ def test_the_signature_read_from_source_is_the_one_python_has(path: Path) -> Non
         target = getattr(importlib.import_module(module), name)
         real = inspect.signature(target).parameters
         named = {n: p for n, p in real.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-        read = signature(node["_target_"])
+        read = read_signature(node["_target_"])
         assert list(read.parameters) == list(named)
         assert read.open == any(p.kind == p.VAR_KEYWORD for p in real.values())
         assert {n: p.required for n, p in read.parameters.items()} == {
@@ -100,7 +100,7 @@ def test_the_signature_read_from_source_is_the_one_python_has(path: Path) -> Non
 def test_no_value_is_defaulted_both_in_yaml_and_in_python(path: Path) -> None:
     for where, node in calls(composed(*words(path))):
         if node["_target_"].startswith("triad."):
-            parameters = signature(node["_target_"]).parameters
+            parameters = read_signature(node["_target_"]).parameters
             twice = [key for key in node if key in parameters and not parameters[key].required]
             assert not twice, f"{where}: {twice} have a default in {node['_target_']} and in YAML"
 
@@ -108,12 +108,12 @@ def test_no_value_is_defaulted_both_in_yaml_and_in_python(path: Path) -> None:
 def test_a_call_outside_the_allowed_packages_is_refused() -> None:
     targets = (
         "os.system builtins.eval torch.load triad.launch.supervisor.launch"
-        " triad.runs.directory.subprocess.run triad.launch.command.command"
+        " triad.runs.directory.subprocess.run triad.launch.command.compose_and_launch"
         " triad.storage.cache.os.system"
         " triad.hardware.execution.json.loads lightning.pytorch.callbacks.timer.os.system"
     )
     for target in targets.split():
-        faults = list(check({"model": {"_target_": target}}))
+        faults = list(find_faults({"model": {"_target_": target}}))
         assert len(faults) == 1, target
         assert "model._target_" in faults[0]
 
@@ -126,7 +126,7 @@ def test_a_missing_an_unknown_and_a_mistyped_argument_are_each_named() -> None:
         "warmpu": 1,
         "final": "low",
     }
-    faults = " | ".join(check({"scheduler": node}))
+    faults = " | ".join(find_faults({"scheduler": node}))
     assert "scheduler.warmpu is not an argument" in faults
     assert "did you mean warmup" in faults
     assert "scheduler.warmup is required" in faults
@@ -135,13 +135,13 @@ def test_a_missing_an_unknown_and_a_mistyped_argument_are_each_named() -> None:
 
 def test_numbers_are_converted_as_the_signature_asks_and_truth_values_are_not_numbers() -> None:
     node = {"_target_": "lightning.pytorch.Trainer", "max_steps": 1e3, "max_epochs": True}
-    assert [*check({"trainer": node})] == ["trainer.max_epochs=True: is a truth value"]
+    assert [*find_faults({"trainer": node})] == ["trainer.max_epochs=True: is a truth value"]
     assert node["max_steps"] == 1000
     assert isinstance(node["max_steps"], int)
 
 
 def test_targets_read_from_source_are_what_they_say() -> None:
-    tree = ast.parse(Path(inspect.getfile(check)).read_text())
+    tree = ast.parse(Path(inspect.getfile(find_faults)).read_text())
     assert not [
         n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("eval", "exec")
     ]

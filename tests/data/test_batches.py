@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from triad.data.batches import TrainBatches, ValBatches
-from triad.data.shuffle import start_of
+from triad.data.shuffle import find_starts
 from triad.data.token_files import TokenFile
 
 
@@ -59,7 +59,7 @@ def same(one, other):
 def test_rows_are_the_windows_of_the_order_with_targets_one_further(tmp_path):
     batches = take(train(token_file(tmp_path, 1001), seed=5), 3)
     for step, batch in enumerate(batches):
-        starts = torch.from_numpy(start_of(np.arange(8 * step, 8 * step + 8), 1001, 10, 5))
+        starts = torch.from_numpy(find_starts(np.arange(8 * step, 8 * step + 8), 1001, 10, 5))
         assert torch.equal(batch["tokens_BT"], starts[:, None] + torch.arange(10))
         assert torch.equal(batch["targets_BT"], batch["tokens_BT"] + 1)
         assert batch["tokens_BT"].dtype == batch["targets_BT"].dtype == torch.int64
@@ -101,7 +101,7 @@ def test_a_growing_batch_leaves_no_row_out(tmp_path):
     batches = take(train(token_file(tmp_path, 601), batch=growing_rows, first=growing_before), 9)
     assert [batch["rows"] for batch in batches] == [4] * 3 + [8] * 6
     firsts = torch.cat([batch["tokens_BT"][:, 0] for batch in batches])
-    assert sorted(firsts.tolist()) == sorted(start_of(np.arange(60), 601, 10, seed=0).tolist())
+    assert sorted(firsts.tolist()) == sorted(find_starts(np.arange(60), 601, 10, seed=0).tolist())
 
 
 def test_another_seed_gives_another_order(tmp_path):

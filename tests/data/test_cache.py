@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from triad.storage.cache import cached
+from triad.storage.cache import build_once
 from triad.storage.manifest import fingerprint
 
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from triad.storage.cache import cached
+from triad.storage.cache import build_once
 
 def build(folder):
     with (Path(sys.argv[1]).parent / "builds").open("a") as log:
@@ -21,7 +21,7 @@ def build(folder):
     time.sleep(float(sys.argv[2]))
     return {"answer": 42}
 
-print(cached(Path(sys.argv[1]), build)["answer"])
+print(build_once(Path(sys.argv[1]), build)["answer"])
 """
 
 
@@ -41,8 +41,8 @@ def refuse(folder):
 
 
 def test_a_complete_folder_is_not_built_again(tmp_path):
-    assert cached(tmp_path / "x", write_two) == {"files": 2}
-    assert cached(tmp_path / "x", refuse) == {"files": 2}
+    assert build_once(tmp_path / "x", write_two) == {"files": 2}
+    assert build_once(tmp_path / "x", refuse) == {"files": 2}
 
 
 def test_four_processes_build_once_and_all_get_the_result(tmp_path):
@@ -58,7 +58,7 @@ def test_a_build_killed_in_the_middle_leaves_nothing_that_counts_as_complete(tmp
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "x").exists()
-    assert cached(tmp_path / "x", write_two) == {"files": 2}
+    assert build_once(tmp_path / "x", write_two) == {"files": 2}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["builds", "x", "x.lock"]
 
 
@@ -68,7 +68,7 @@ def test_a_build_that_fails_leaves_nothing_and_says_why(tmp_path):
         raise ValueError("no more text")
 
     with pytest.raises(ValueError, match="no more text"):
-        cached(tmp_path / "x", fail)
+        build_once(tmp_path / "x", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["x.lock"]
 
 
@@ -96,12 +96,12 @@ def change_a_fact(folder):
     ],
 )
 def test_a_damaged_folder_is_built_again_with_a_warning_that_names_it(tmp_path, harm, words):
-    cached(tmp_path / "x", write_two)
+    build_once(tmp_path / "x", write_two)
     harm(tmp_path / "x")
     with pytest.warns(UserWarning, match=f"x: {words}"):
-        assert cached(tmp_path / "x", write_two) == {"files": 2}
+        assert build_once(tmp_path / "x", write_two) == {"files": 2}
     assert (tmp_path / "x" / "b").read_bytes() == b"beta" * 100
-    cached(tmp_path / "x", refuse)
+    build_once(tmp_path / "x", refuse)
 
 
 def test_a_fingerprint_tells_how_its_parts_are_cut():

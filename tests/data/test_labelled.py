@@ -14,7 +14,7 @@ from triad.data.pairs import TrainPairs, ValPairs
 from triad.data.sources.labelled import labelled
 from triad.data.sources.packages import packages
 from triad.data.sources.source import Document, Source
-from triad.data.token_files import prepare
+from triad.data.token_files import prepare_tokens
 from triad.data.tokenizers import Byte
 
 OPTIONS = {
@@ -110,7 +110,7 @@ def test_a_label_that_only_validation_has_is_named(tmp_path: Path) -> None:
     train, val = (written(tmp_path / f"{n}.tsv", documents(n)) for n in (2, 3))
     source = labelled(str(train), **OPTIONS | {"val_path": str(val)})
     with pytest.raises(ValueError, match="label 'class 2' is in the val split only"):
-        prepare(source, Byte(), tmp_path / "cache")
+        prepare_tokens(source, Byte(), tmp_path / "cache")
 
 
 def test_passages_of_packages_have_their_package_for_a_label_and_files_are_in_one_split() -> None:
@@ -127,7 +127,7 @@ def test_passages_of_packages_have_their_package_for_a_label_and_files_are_in_on
 @pytest.fixture
 def rows(tmp_path: Path) -> DocumentFile:
     source = labelled(str(written(tmp_path / "a.tsv", documents(207))), **OPTIONS | {"val_fraction": 0.03})
-    tokens = prepare(source, Byte(), tmp_path / "cache")
+    tokens = prepare_tokens(source, Byte(), tmp_path / "cache")
     assert tokens.labels == ("class 0", "class 1", "class 2")
     return DocumentFile(tokens.train, context=24, separator=Byte().separator)
 
@@ -166,7 +166,9 @@ def test_a_batch_depends_on_seed_and_step_alone_and_has_one_width(rows) -> None:
 
 def test_files_that_are_sorted_by_label_are_shuffled_for_validation(tmp_path: Path) -> None:
     rows = sorted(documents(300), key=lambda row: row[1])
-    tokens = prepare(labelled(str(written(tmp_path / "a.tsv", rows)), **OPTIONS), Byte(), tmp_path / "cache")
+    tokens = prepare_tokens(
+        labelled(str(written(tmp_path / "a.tsv", rows)), **OPTIONS), Byte(), tmp_path / "cache"
+    )
     first = DocumentFile(tokens.train, 24, 256).batch(np.arange(24), 0, 1)
     assert len(first["labels_B"].unique()) == 3
 
@@ -174,7 +176,9 @@ def test_files_that_are_sorted_by_label_are_shuffled_for_validation(tmp_path: Pa
 def test_a_change_of_labels_alone_is_another_corpus(tmp_path: Path) -> None:
     rows = documents(60)
     made = [
-        prepare(labelled(str(written(tmp_path / "a.tsv", each)), **OPTIONS), Byte(), tmp_path / "cache")
+        prepare_tokens(
+            labelled(str(written(tmp_path / "a.tsv", each)), **OPTIONS), Byte(), tmp_path / "cache"
+        )
         for each in (rows, [(rows[0][0], "class 2"), *rows[1:]])
     ]
     assert made[0].fingerprint != made[1].fingerprint

@@ -10,8 +10,8 @@ import pytest
 from triad.data.pairs import PairFile, TrainPairs, ValPairs
 from triad.data.sources.letters import letters
 from triad.data.sources.parallel import parallel
-from triad.data.token_files import prepare
-from triad.data.tokenizers import Byte, load
+from triad.data.token_files import prepare_tokens
+from triad.data.tokenizers import Byte, load_tokenizer
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -78,7 +78,7 @@ def test_files_that_are_not_aligned_and_lines_without_a_second_side_are_named(tm
 @pytest.fixture
 def pair_file(tmp_path: Path) -> PairFile:
     made, tokenizer = source(tmp_path, sides(207), val_fraction=0.03), Byte()
-    tokens = prepare(made, tokenizer, tmp_path / "cache")
+    tokens = prepare_tokens(made, tokenizer, tmp_path / "cache")
     return PairFile(tokens.train, context=40, separator=tokenizer.separator)
 
 
@@ -152,7 +152,7 @@ def test_validation_has_every_pair_exactly_once(pair_file: PairFile) -> None:
 
 
 def test_longer_sides_are_cut(tmp_path: Path) -> None:
-    tokens = prepare(source(tmp_path, sides(40)), Byte(), tmp_path / "cache")
+    tokens = prepare_tokens(source(tmp_path, sides(40)), Byte(), tmp_path / "cache")
     pairs = PairFile(tokens.train, context=8, separator=256)
     batch = trained(pairs).batch(0)
     assert batch["source_BS"].shape[1] <= 7
@@ -160,7 +160,7 @@ def test_longer_sides_are_cut(tmp_path: Path) -> None:
 
 
 def test_more_rows_than_pairs_are_refused(tmp_path: Path) -> None:
-    tokens = prepare(source(tmp_path, sides(5), val_fraction=0.5), Byte(), tmp_path / "cache")
+    tokens = prepare_tokens(source(tmp_path, sides(5), val_fraction=0.5), Byte(), tmp_path / "cache")
     with pytest.raises(ValueError, match=r"batch.size=8: there are \d pairs only"):
         trained(PairFile(tokens.train, 8, 256))
 
@@ -195,4 +195,4 @@ def test_a_translation_is_learned_from_aligned_files(train, tmp_path: Path) -> N
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert losses[-1] < 0.6 * losses[0]
     assert 0 <= rows[-1]["val/exact_match"] <= 1
-    assert load(run / "tokenizer").vocab_size == 257
+    assert load_tokenizer(run / "tokenizer").vocab_size == 257

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from triad.data.shuffle import count_windows, start_of, window_of
+from triad.data.shuffle import count_windows, find_starts, shuffle_rows
 
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 31, 97, 100, 101, 127, 128, 1009, 4096, 65_537]
 
@@ -11,13 +11,13 @@ SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 31, 97, 100, 101, 127, 128, 100
 def test_every_epoch_reads_every_window_exactly_once(windows, seed):
     for epoch in (0, 1, 5):
         rows = np.arange(epoch * windows, (epoch + 1) * windows)
-        assert np.array_equal(np.sort(window_of(rows, windows, seed)), np.arange(windows))
+        assert np.array_equal(np.sort(shuffle_rows(rows, windows, seed)), np.arange(windows))
 
 
 def test_the_order_is_the_same_for_ever():
     rows = np.array([0, 1, 2, 9, 10, 11, 10**6, 10**15])
-    assert window_of(rows, 10, 0).tolist() == [5, 1, 0, 7, 9, 5, 9, 8]
-    assert window_of(rows, 10**12, 1234).tolist() == [
+    assert shuffle_rows(rows, 10, 0).tolist() == [5, 1, 0, 7, 9, 5, 9, 8]
+    assert shuffle_rows(rows, 10**12, 1234).tolist() == [
         455309556052,
         88628203048,
         389401601198,
@@ -31,14 +31,14 @@ def test_the_order_is_the_same_for_ever():
 
 def test_a_row_reads_the_same_window_whichever_rows_are_asked_with_it():
     rows = np.arange(950, 1050)
-    together = window_of(rows, 1000, 3)
-    assert together.tolist() == [window_of(np.array([row]), 1000, 3)[0] for row in rows]
-    assert np.array_equal(window_of(rows[::-1], 1000, 3), together[::-1])
+    together = shuffle_rows(rows, 1000, 3)
+    assert together.tolist() == [shuffle_rows(np.array([row]), 1000, 3)[0] for row in rows]
+    assert np.array_equal(shuffle_rows(rows[::-1], 1000, 3), together[::-1])
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
     rows = np.arange(1000)
-    orders = [window_of(rows, 1000, 0), window_of(rows + 1000, 1000, 0), window_of(rows, 1000, 1)]
+    orders = [shuffle_rows(rows, 1000, 0), shuffle_rows(rows + 1000, 1000, 0), shuffle_rows(rows, 1000, 1)]
     for i, one in enumerate(orders):
         assert (one == rows).sum() < 10
         for other in orders[:i]:
@@ -47,14 +47,14 @@ def test_epochs_and_seeds_have_orders_of_their_own():
 
 
 def test_the_first_window_of_an_epoch_is_uniform():
-    firsts = np.concatenate([window_of(np.arange(20_000) * 10, 10, seed) for seed in range(5)])
+    firsts = np.concatenate([shuffle_rows(np.arange(20_000) * 10, 10, seed) for seed in range(5)])
     counts = np.bincount(firsts, minlength=10)
     chi_squared = ((counts - 10_000) ** 2 / 10_000).sum()
     assert chi_squared < 27.9  # 9 degrees of freedom, p = 0.001
 
 
 def test_all_orders_of_three_windows_are_about_equally_frequent():
-    orders = np.stack([window_of(np.arange(3), 3, seed) for seed in range(3000)])
+    orders = np.stack([shuffle_rows(np.arange(3), 3, seed) for seed in range(3000)])
     counts = np.unique(orders @ [9, 3, 1], return_counts=True)[1]
     assert len(counts) == 6
     assert counts.min() > 400
@@ -62,7 +62,7 @@ def test_all_orders_of_three_windows_are_about_equally_frequent():
 
 
 def test_neighbouring_rows_read_unrelated_windows():
-    order = window_of(np.arange(100_000), 10**12, 0).astype(float)
+    order = shuffle_rows(np.arange(100_000), 10**12, 0).astype(float)
     assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 0.02
     assert abs(order.mean() / 10**12 - 0.5) < 0.01
 
@@ -84,7 +84,7 @@ def test_a_window_starts_inside_the_corpus_and_each_epoch_cuts_it_at_another_pha
     windows = count_windows(n_tokens, context)
     phases = set()
     for epoch in range(40):
-        starts = start_of(np.arange(epoch * windows, (epoch + 1) * windows), n_tokens, context, seed=3)
+        starts = find_starts(np.arange(epoch * windows, (epoch + 1) * windows), n_tokens, context, seed=3)
         assert starts.min() >= 0
         assert starts.max() + context + 1 <= n_tokens
         first, *inner = np.sort(starts)

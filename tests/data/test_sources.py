@@ -13,7 +13,7 @@ import yaml
 import zstandard
 
 from triad.config.locations import CONF
-from triad.config.schema import attribute
+from triad.config.schema import read_attribute
 from triad.data.sources.shakespeare import shakespeare
 from triad.data.sources.source import Document
 from triad.data.sources.stdlib import stdlib
@@ -54,7 +54,7 @@ def test_the_standard_library_is_there_without_its_tests():
 def test_a_source_says_by_the_class_that_it_returns_what_it_yields(path):
     module, _, function = yaml.safe_load(path.read_text())["_target_"].rpartition(".")
     kind = signature(getattr(import_module(module), function)).return_annotation
-    assert attribute(f"{kind.__module__}.{kind.__name__}", "yields") in ("text", "pairs", "labels")
+    assert read_attribute(f"{kind.__module__}.{kind.__name__}", "yields") in ("text", "pairs", "labels")
 
 
 def test_a_source_can_be_read_again_and_travels_to_another_process(tmp_path):

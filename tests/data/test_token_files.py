@@ -7,10 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from triad.data.show import describe
+from triad.data.show import describe_batch
 from triad.data.sources.source import Document, Source
 from triad.data.sources.text import text
-from triad.data.token_files import prepare
+from triad.data.token_files import prepare_tokens
 from triad.data.tokenizers import bpe, byte
 
 TEXTS = {"a.txt": "première\n", "b.txt": "zweite 🙂\n" * 30, "c.txt": "third"}
@@ -26,7 +26,7 @@ def source(tmp_path):
 
 def test_tokens_are_the_documents_in_order_each_with_its_separator(source, tmp_path):
     tokenizer = byte(source, tmp_path)
-    tokens = prepare(source, tokenizer, tmp_path)
+    tokens = prepare_tokens(source, tokenizer, tmp_path)
     expected = [id for content in TEXTS.values() for id in [*content.encode(), 256]]
     assert tokens.train.tokens.tolist() == expected
     assert tokens.train.tokens.dtype == np.uint16
@@ -37,20 +37,20 @@ def test_tokens_are_the_documents_in_order_each_with_its_separator(source, tmp_p
 def test_a_large_vocabulary_takes_four_bytes_a_token(source, tmp_path):
     tokenizer = byte(source, tmp_path)
     tokenizer.pieces = tokenizer.pieces + [b"x"] * 2**16
-    assert prepare(source, tokenizer, tmp_path).val.tokens.dtype == np.uint32
+    assert prepare_tokens(source, tokenizer, tmp_path).val.tokens.dtype == np.uint32
 
 
 def test_the_second_run_reads_the_cache_and_other_text_or_tokenizer_does_not(source, tmp_path, monkeypatch):
     tokenizer = byte(source, tmp_path)
-    first = prepare(source, tokenizer, tmp_path)
-    other = prepare(source, bpe(source, tmp_path, 290), tmp_path)
+    first = prepare_tokens(source, tokenizer, tmp_path)
+    other = prepare_tokens(source, bpe(source, tmp_path, 290), tmp_path)
     assert other.fingerprint != first.fingerprint
     monkeypatch.setattr(tokenizer, "encode", None)
-    assert prepare(source, tokenizer, tmp_path) == first
+    assert prepare_tokens(source, tokenizer, tmp_path) == first
 
 
 def test_a_position_is_found_in_its_document(source, tmp_path):
-    tokens = prepare(source, byte(source, tmp_path), tmp_path).train
+    tokens = prepare_tokens(source, byte(source, tmp_path), tmp_path).train
     starts = np.cumsum([0] + [len(content.encode()) + 1 for content in TEXTS.values()])
     for position in range(len(tokens.tokens)):
         place = tokens.document_at(position)
@@ -63,10 +63,10 @@ def test_a_position_is_found_in_its_document(source, tmp_path):
 def test_xz_bits_per_byte_is_that_of_the_validation_text(source, tmp_path, monkeypatch):
     data = TEXTS["b.txt"].encode()
     packed = lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)
-    tokens = prepare(source, byte(source, tmp_path), tmp_path / "a")
+    tokens = prepare_tokens(source, byte(source, tmp_path), tmp_path / "a")
     assert tokens.xz_bits_per_byte == 8 * len(packed) / len(data)
     monkeypatch.setattr("triad.data.token_files.XZ_LIMIT_BYTES", 10)
-    assert prepare(source, byte(source, tmp_path), tmp_path / "b").xz_bits_per_byte is None
+    assert prepare_tokens(source, byte(source, tmp_path), tmp_path / "b").xz_bits_per_byte is None
 
 
 def test_an_empty_split_is_refused(tmp_path):
@@ -75,29 +75,29 @@ def test_an_empty_split_is_refused(tmp_path):
 
     source = Source("rows", read)
     with pytest.raises(ValueError, match="data=rows: the val split has no text"):
-        prepare(source, byte(source, tmp_path), tmp_path)
+        prepare_tokens(source, byte(source, tmp_path), tmp_path)
 
 
 def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path):
     grown = iter(["text", "text", "text and more"])
     source = Source("log", lambda split: iter([Document("a", next(grown))]))
     with pytest.raises(ValueError, match="the train text changed while it was read"):
-        prepare(source, byte(source, tmp_path), tmp_path)
+        prepare_tokens(source, byte(source, tmp_path), tmp_path)
 
 
 def test_a_damaged_token_file_is_built_again(source, tmp_path):
     tokenizer = byte(source, tmp_path)
-    tokens = prepare(source, tokenizer, tmp_path)
+    tokens = prepare_tokens(source, tokenizer, tmp_path)
     expected = tokens.train.tokens.tolist()
     path = tokens.train.folder / "train.bin"
     path.write_bytes(path.read_bytes()[:-2] + b"xx")
     with pytest.warns(UserWarning, match=r"train\.bin has a wrong checksum"):
-        again = prepare(source, tokenizer, tmp_path)
+        again = prepare_tokens(source, tokenizer, tmp_path)
     assert again.train.tokens.tolist() == expected
 
 
 def prepare_and_report(source, cache, answers):
-    answers.put(prepare(source, bpe(source, cache, 300), cache).train.tokens[:50].tolist())
+    answers.put(prepare_tokens(source, bpe(source, cache, 300), cache).train.tokens[:50].tolist())
 
 
 def test_four_ranks_prepare_the_same_tokens_once(source, tmp_path):
@@ -117,7 +117,7 @@ def test_four_ranks_prepare_the_same_tokens_once(source, tmp_path):
 
 
 def test_a_token_file_travels_to_another_process_without_its_tokens(source, tmp_path):
-    tokens = prepare(source, byte(source, tmp_path), tmp_path).train
+    tokens = prepare_tokens(source, byte(source, tmp_path), tmp_path).train
     expected = tokens.tokens.tolist()
     sent = pickle.dumps(tokens)
     assert len(sent) < 1000
@@ -130,9 +130,11 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
             file.write(json.dumps({"text": f"{i} " * 200}) + "\n")
     source = text(str(tmp_path / "rows.jsonl"), "text", 0.001, None)
     tokenizer = byte(source, tmp_path)
-    prepare(text(str(tmp_path / "rows.jsonl"), "text", 0.002, None), tokenizer, tmp_path)  # warm the imports
+    prepare_tokens(
+        text(str(tmp_path / "rows.jsonl"), "text", 0.002, None), tokenizer, tmp_path
+    )  # warm the imports
     tracemalloc.start()
-    tokens = prepare(source, tokenizer, tmp_path)
+    tokens = prepare_tokens(source, tokenizer, tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert tokens.train.bytes > 8e6
@@ -141,8 +143,8 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
 
 def test_a_batch_is_described_by_document_and_offset(source, tmp_path):
     tokenizer = bpe(source, tmp_path, 290)
-    tokens = prepare(source, tokenizer, tmp_path).train
-    rows = describe(tokens, tokenizer, 4, lambda step: 3, lambda step: 3 * step, seed=0, step=2)
+    tokens = prepare_tokens(source, tokenizer, tmp_path).train
+    rows = describe_batch(tokens, tokenizer, 4, lambda step: 3, lambda step: 3 * step, seed=0, step=2)
     assert [row.row for row in rows] == [6, 7, 8]
     for row in rows:
         rest = TEXTS[row.document].encode()[row.byte_offset :].decode(errors="replace")

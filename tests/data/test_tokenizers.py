@@ -8,7 +8,7 @@ import pytest
 from triad.data.sources.source import Document, Source
 from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text
-from triad.data.tokenizers import bpe, byte, char, load, unigram
+from triad.data.tokenizers import bpe, byte, char, load_tokenizer, unigram
 
 HARD_TEXTS = [
     "",
@@ -92,7 +92,7 @@ def test_learning_twice_gives_the_same_tokenizer_from_the_cache(corpus, learned,
 @pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
 def test_a_saved_tokenizer_loads_as_itself(learned, tmp_path, kind):
     learned[kind].save(tmp_path)
-    loaded = load(tmp_path)
+    loaded = load_tokenizer(tmp_path)
     assert loaded.fingerprint == learned[kind].fingerprint
     assert loaded.pieces == learned[kind].pieces
     assert np.array_equal(loaded.encode("def f():\n"), learned[kind].encode("def f():\n"))
@@ -104,7 +104,7 @@ def test_a_flipped_bit_of_a_saved_model_is_noticed(learned, tmp_path):
     model[len(model) // 2] ^= 4
     (tmp_path / "tokenizer.model").write_bytes(model)
     with pytest.raises(ValueError, match="the tokenizer is damaged"):
-        load(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 def test_different_tokenizers_have_different_fingerprints(learned, corpus, tmp_path):
@@ -145,7 +145,7 @@ def test_an_unknown_character_is_named(tmp_path):
         with pytest.raises(ValueError, match=r"tokenizer=char: .* is not among the 15 characters"):
             tokenizer.encode("text " + unknown)
     tokenizer.save(tmp_path / "saved")
-    assert load(tmp_path / "saved").fingerprint == tokenizer.fingerprint
+    assert load_tokenizer(tmp_path / "saved").fingerprint == tokenizer.fingerprint
 
 
 def test_tiny_shakespeare_has_65_characters(tiny_shakespeare, tmp_path):

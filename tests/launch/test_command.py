@@ -9,12 +9,12 @@ import pytest
 
 from triad.config.compose import compose
 from triad.config.errors import Refusal
-from triad.config.identity import changed_mathematics
+from triad.config.identity import find_changed_mathematics
 from triad.config.messages import MISTAKE
-from triad.launch.rank import rank
-from triad.launch.resume import continued
-from triad.runs.directory import sweep_id
-from triad.runs.start import prepare
+from triad.launch.rank import run_rank
+from triad.launch.resume import expand_resume
+from triad.runs.directory import make_sweep_id
+from triad.runs.start import prepare_run
 
 MISTAKES = {
     "modle=moe": "did you mean model?",
@@ -112,7 +112,7 @@ def test_a_mistake_found_while_building_is_one_sentence_of_the_rank(
         (tmp_path / f"{name}.txt").write_bytes(content)
     paths = {name: str(tmp_path / f"{name}.txt") for name in files}
     words = ["debug=tiny", "run_id=a", f"output_dir={tmp_path}", *(word.format(**paths) for word in words)]
-    assert rank(train, prepare(compose(words), words)) == MISTAKE
+    assert run_rank(train, prepare_run(compose(words), words)) == MISTAKE
     said = capsys.readouterr().err
     assert sentence in said
     assert "Traceback" not in said
@@ -141,7 +141,7 @@ def test_resume_takes_up_the_words_of_the_run_and_lets_new_ones_win(tmp_path: Pa
     run.mkdir(parents=True)
     (run / "config.yaml").write_text("seed: 0\n")
     (run / "overrides.json").write_text(json.dumps(["model=moe", "trainer.max_steps=10"]))
-    words = continued([f"resume={run}", "trainer.max_steps=20"])
+    words = expand_resume([f"resume={run}", "trainer.max_steps=20"])
     assert words == ["model=moe", "trainer.max_steps=20", "run_id=a", f"output_dir={run.parent}"]
 
 
@@ -158,12 +158,12 @@ def test_the_hardware_axis_is_not_mathematics_and_the_rest_is() -> None:
         "model": {"width": 2},
         "trainer": {"devices": 2, "max_steps": 5},
     }
-    assert changed_mathematics(old, new) == ["model.width"]
+    assert find_changed_mathematics(old, new) == ["model.width"]
 
 
 def test_a_job_of_a_sweep_has_the_same_name_each_time_and_another_for_another_job() -> None:
-    one = sweep_id(["model=moe", "seed=1"], {"seed": 1})
-    assert one == sweep_id(["model=moe", "seed=1"], {"seed": 1})
-    assert one != sweep_id(["model=moe", "seed=2"], {"seed": 2})
-    assert sweep_id(["optimizer.lr=0.001"], {}).startswith("lr-0.001-")
+    one = make_sweep_id(["model=moe", "seed=1"], {"seed": 1})
+    assert one == make_sweep_id(["model=moe", "seed=1"], {"seed": 1})
+    assert one != make_sweep_id(["model=moe", "seed=2"], {"seed": 2})
+    assert make_sweep_id(["optimizer.lr=0.001"], {}).startswith("lr-0.001-")
     assert one.startswith("model-moe-seed-1-")

@@ -12,8 +12,8 @@ from tests.checkpoints.test_corruption import bomb, resealed
 from tests.checkpoints.written import written
 from tests.conftest import REPOSITORY
 from tests.runs.test_directory import TINY, losses, validations
-from triad.checkpoints.folder import INDEX, complete, facts, find
-from triad.checkpoints.tensors import weights
+from triad.checkpoints.folder import INDEX, find_checkpoint, list_complete, read_facts
+from triad.checkpoints.tensors import read_weights
 from triad.runs.metrics import read_metrics
 
 
@@ -32,7 +32,7 @@ def test_five_steps_kill_9_resume_five_steps_are_ten_steps_bit_for_bit(
     killed = tmp_path / "outputs" / "killed"
     _train_until_killed(tmp_path, environment, at_step=7, words=[*words, "run_id=killed"])
     assert not (killed / "result.json").exists()
-    assert [path.name for path in complete(killed / "checkpoints")] == ["step-00000005"]
+    assert [path.name for path in list_complete(killed / "checkpoints")] == ["step-00000005"]
     train(f"resume={killed}")
     straight = tmp_path / "outputs" / "straight"
     assert losses(killed) == losses(straight)
@@ -74,7 +74,7 @@ def test_a_changed_optimizer_setting_holds_after_a_resume_and_early_stopping_rem
     rates = {row["step"]: row["train/lr"] for row in read_metrics(tmp_path / "outputs" / "a" / "metrics.csv")}
     assert rates[5] == pytest.approx(4e-3)
     assert rates[6] == rates[12] == pytest.approx(1e-5)
-    callbacks = facts(find(tmp_path / "outputs" / "a"))["callbacks"]
+    callbacks = read_facts(find_checkpoint(tmp_path / "outputs" / "a"))["callbacks"]
     memory = next(value for key, value in callbacks.items() if key.startswith("EarlyStopping"))
     assert memory["best_score"]["tensor"] == pytest.approx(
         min(validations(tmp_path / "outputs" / "a").values())
@@ -106,7 +106,7 @@ def test_a_new_run_starts_from_the_weights_of_another_in_another_layout(train, t
     done = train(*anew, *still, "strategy=tensor")
     assert "resuming" not in done.stdout
     assert losses(outputs / "b").keys() == {1, 2}
-    before, after = weights(find(outputs / "a")), weights(find(outputs / "b"))
+    before, after = read_weights(find_checkpoint(outputs / "a")), read_weights(find_checkpoint(outputs / "b"))
     assert before.keys() == after.keys()
     assert all(before[name].equal(after[name]) for name in before)
     assert "run_id=b: outputs/b exists" in train(*anew, code=2).stderr
@@ -136,7 +136,7 @@ def test_the_checkpoints_of_a_run_are_listed_and_what_is_damaged_said(
         return done.stdout + done.stderr
 
     assert shown(0).count("2 processes of Mesh (data_shard 2)") == 2
-    path = find(tmp_path / "outputs" / "a", 10)
+    path = find_checkpoint(tmp_path / "outputs" / "a", 10)
     shard = path / "__1_0.distcp"
     shard.write_bytes(shard.read_bytes()[:-9])
     assert "step-00000010  damaged: __1_0.distcp has" in (said := shown(2))
@@ -159,7 +159,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {repository!r})
 from train import train
-from triad.launch.command import command
+from triad.launch.command import compose_and_launch
 
 def work(run, **config):
     from triad.callbacks.metrics import Metrics
@@ -172,5 +172,5 @@ def work(run, **config):
     Metrics.on_train_batch_end = killed
     train(run, **config)
 
-command(work)
+compose_and_launch(work)
 """

@@ -12,7 +12,7 @@ class GradientSigns(Callback):
     """Print the share of gradients above zero, once."""
 
     uses = ("gradients",)
-    looks_on = True
+    observer = True
 
     def on_train_start(self, trainer: Trainer, training: Any) -> None:
         self.told = False

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.optim import small
-from triad.launch.rank import depart
+from triad.launch.rank import exit_together
 
 STEPS = range(4)
 WORDS = {"sgd": ["optimizer.fused=false"], "soap": ["optimizer.frequency=2"]}  # fused SGD is refused there
@@ -95,4 +95,4 @@ if __name__ == "__main__":
             compare(name, node, layout, small.model(), lay_out(small.model(), axes))
         if dist.get_world_size() == 4:
             compare(name, node, "rows cut twice", rows(), cut_twice(rows()))
-    depart(0)
+    exit_together(0)

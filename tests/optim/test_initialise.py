@@ -5,7 +5,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from triad.launch.rank import depart
+from triad.launch.rank import exit_together
 from triad.layers.initialisation import fan_in, normal
 from triad.optim.initialise import initialise
 from triad.optim.roles import roles
@@ -160,4 +160,4 @@ def _shard_and_compare(rank, world, file):
     initialise(sharded, 5)
     for name, parameter in sharded.named_parameters():
         assert torch.equal(parameter.full_tensor(), whole.get_parameter(name)), name
-    depart(0)
+    exit_together(0)

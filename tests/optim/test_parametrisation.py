@@ -7,7 +7,7 @@ import torch
 
 from triad.config.build import build
 from triad.config.compose import compose
-from triad.coordinates import growth, measured
+from triad.coordinates import fit_growth, measure
 from triad.layers.parameters import read_declarations
 from triad.optim.initialise import standard_deviation
 from triad.optim.parametrisation import MuP
@@ -60,8 +60,8 @@ def test_at_the_base_width_nothing_changes() -> None:
 def test_activations_keep_their_size_in_mup_and_grow_in_the_standard_parametrisation() -> None:
     words = ["debug=tiny", "model.initial.head=fan_in", "optimizer.lr=1e-2"]
     widths = [64, 128, 256]
-    flat = growth(measured([*words, "parametrisation=mup"], widths, steps=3, seeds=2))
-    steep = growth(measured(words, widths, steps=3, seeds=2))
+    flat = fit_growth(measure([*words, "parametrisation=mup"], widths, steps=3, seeds=2))
+    steep = fit_growth(measure(words, widths, steps=3, seeds=2))
     # exponents of the width: how much more activations have changed since the start
     for block in ("block 0", "block 1"):
         assert abs(flat[block]) < 0.1

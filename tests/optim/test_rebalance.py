@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from triad.checkpoints.folder import find
-from triad.checkpoints.tensors import weights
+from triad.checkpoints.folder import find_checkpoint
+from triad.checkpoints.tensors import read_weights
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.top_k import TopK
@@ -68,7 +68,7 @@ def test_a_run_logs_what_its_routers_did_and_keeps_the_bias(train, text: Path, t
         shares = [[row[f"train/load/{layer}/{expert}"] for expert in range(8)] for layer in range(2)]
         assert [sum(share) for share in shares] == pytest.approx([8, 8])
         assert max(map(max, shares)) == row["train/load_max"]
-    held = weights(find(tmp_path / "outputs" / "a"))
+    held = read_weights(find_checkpoint(tmp_path / "outputs" / "a"))
     biases = [tensor for name, tensor in held.items() if name.endswith("router.bias")]
     assert len(biases) == 2
     assert all(set(bias.tolist()) <= {-1.0, -0.5, 0.0, 0.5, 1.0} and bias.any() for bias in biases)

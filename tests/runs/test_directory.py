@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from triad.checkpoints.folder import complete
+from triad.checkpoints.folder import list_complete
 from triad.runs.directory import Run
-from triad.storage.durable import held
+from triad.storage.durable import hold
 
 TINY = ("debug=tiny", "precision=fp32", "hardware.attention=flash", "trainer.accelerator=cpu")
 
@@ -40,7 +40,7 @@ def test_a_run_leaves_a_directory_that_says_everything(train, tmp_path: Path) ->
         assert (run / name).stat().st_size > 0, name
     assert json.loads((run / "overrides.json").read_text())[0] == "debug=tiny"
     assert json.loads((run / "run.json").read_text())["versions"]["torch"]
-    assert [path.name for path in complete(run / "checkpoints")] == ["step-00000005", "step-00000010"]
+    assert [path.name for path in list_complete(run / "checkpoints")] == ["step-00000005", "step-00000010"]
     assert losses(run).keys() == set(range(1, 11))
     assert validations(run).keys() == {5, 10}
     assert json.loads((run / "result.json").read_text())["val/loss"] == pytest.approx(
@@ -162,7 +162,7 @@ def test_a_signal_ends_a_whole_sweep(tmp_path: Path, environment: dict[str, str]
 
 def test_two_processes_do_not_write_one_run(train, tmp_path: Path) -> None:
     train(*TINY, "run_id=a", "trainer.max_steps=2", "scheduler.warmup=0")
-    with held(tmp_path / "outputs" / "a"):
+    with hold(tmp_path / "outputs" / "a"):
         assert "another process is running it" in train("resume=outputs/a", code=2).stderr
 
 
@@ -186,6 +186,6 @@ def _torchrun(script: Path = REPOSITORY / "train.py") -> list[str]:
 
 
 def _free_port() -> int:
-    from triad.launch.supervisor import _free_port
+    from triad.launch.supervisor import _find_free_port
 
-    return _free_port()
+    return _find_free_port()

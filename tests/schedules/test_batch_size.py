@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from triad.analysis.gradient_noise import estimate, frozen
+from triad.analysis.gradient_noise import estimate_noise, write_schedule
 from triad.curves import curves
 from triad.runs.metrics import read_metrics
 from triad.schedules import batch_size as batch
@@ -118,16 +118,16 @@ def test_the_noise_scale_of_single_rows_is_that_of_the_sample_covariance() -> No
     groups = gradients.reshape(6, 2, 7).mean(1)
     for found, rows in ((gradients, 1), (groups, 2)):
         small, large = (found**2).sum(1).mean(), (found.mean(0) ** 2).sum()
-        noise = estimate(small, rows, large, 12)
+        noise = estimate_noise(small, rows, large, 12)
         spread = np.cov(found.T).trace() * rows  # of one row: a mean of B rows has 1/B of it
         assert noise.spread == pytest.approx(spread)
         assert noise.signal == pytest.approx(large - spread / 12)
     with pytest.raises(ValueError, match="more rows="):
-        assert estimate(1.0, 1, 0.01, 12).scale
+        assert estimate_noise(1.0, 1, 0.01, 12).scale
 
 
 def test_gradients_of_a_model_are_measured_row_by_row() -> None:
-    from triad.analysis.gradient_noise import measure
+    from triad.analysis.gradient_noise import measure_noise
 
     class Bigram(torch.nn.Module):
         def __init__(self) -> None:
@@ -141,7 +141,7 @@ def test_gradients_of_a_model_are_measured_row_by_row() -> None:
     torch.manual_seed(0)
     model, tokens_BT = Bigram(), torch.randint(5, (6, 4))
     targets_BT = torch.randint(5, (6, 4))
-    noise = measure(model, zip(tokens_BT.split(1), targets_BT.split(1), strict=True))
+    noise = measure_noise(model, zip(tokens_BT.split(1), targets_BT.split(1), strict=True))
     rows = []
     for tokens_T, targets_T in zip(tokens_BT, targets_BT, strict=True):
         model.zero_grad()
@@ -153,7 +153,7 @@ def test_gradients_of_a_model_are_measured_row_by_row() -> None:
 
 
 def test_noise_scales_become_stages_that_can_be_run_again() -> None:
-    words = frozen([(100, 6.1), (200, 5.0), (300, 17.0), (400, 31.2)], multiple=4)
+    words = write_schedule([(100, 6.1), (200, 5.0), (300, 17.0), (400, 31.2)], multiple=4)
     assert words == ["batch=critical", "batch.size=8", "batch.then=[[300,16],[400,32]]"]
 
 

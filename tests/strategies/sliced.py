@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.debug import CommDebugMode
 
-from triad.launch.rank import depart
+from triad.launch.rank import exit_together
 from triad.layers.attention import Attention
 from triad.layers.feedforward import SwiGLU
 from triad.layers.latent_attention import LatentAttention
@@ -139,4 +139,4 @@ if __name__ == "__main__":
     gradients_of_a_layer_are_the_whole_layers(model, whole_model)
     logits_are_the_whole_models_with_and_without_cache(model, whole_model)
     logits_are_the_whole_models_with_and_without_cache(decoder(True, feedforward=ScaledHidden), whole_model)
-    depart(0)
+    exit_together(0)

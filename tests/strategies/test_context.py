@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
-from triad.launch.rank import depart
+from triad.launch.rank import exit_together
 from triad.launch.supervisor import launch
 from triad.layers.attention import Attention, KeyValueCache, flash, plain
 from triad.layers.key_shift import KeyShift
@@ -128,4 +128,4 @@ if __name__ == "__main__":
     dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     layers()
     sampling()
-    depart(0)
+    exit_together(0)

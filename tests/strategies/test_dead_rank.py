@@ -14,7 +14,7 @@ SCRIPT = """
 import os, signal, sys
 sys.path.insert(0, {repository!r})
 from train import train
-from triad.launch.command import command
+from triad.launch.command import compose_and_launch
 
 def work(run, **config):
     from triad.tasks.module import Training
@@ -28,7 +28,7 @@ def work(run, **config):
     Training.accumulate = dying
     train(run, **config)
 
-command(work)
+compose_and_launch(work)
 """
 
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard
 
-from triad.launch.rank import depart
+from triad.launch.rank import exit_together
 from triad.launch.supervisor import launch
 from triad.layers.moe import Experts, MixtureOfExperts
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
@@ -128,4 +128,4 @@ if __name__ == "__main__":
     dist.init_process_group("gloo", rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     for part in (loads, shapes, routers):
         part()
-    depart(0)
+    exit_together(0)

@@ -12,7 +12,7 @@ from torch import nn
 
 from triad.config.build import build
 from triad.config.compose import compose
-from triad.launch.rank import depart
+from triad.launch.rank import exit_together
 from triad.launch.supervisor import launch
 from triad.models.decoder import Decoder
 from triad.models.generation import sample_tokens
@@ -137,7 +137,7 @@ def _in_each_process(folder: Path) -> None:
         gradient = model.embedding.weight.grad if model.embedding else None
         figures = {"text": text, "nll": nll.item(), "norm": norm.item(), "embedding": gradient}
         torch.save(figures, folder / f"{name}-{dist.get_rank()}.pt")
-    depart(0)
+    exit_together(0)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from triad.checkpoints.folder import find
-from triad.checkpoints.tensors import weights
+from triad.checkpoints.folder import find_checkpoint
+from triad.checkpoints.tensors import read_weights
 from triad.runs.directory import Run
 from triad.runs.metrics import read_metrics
 from triad.verify.compare import compare_runs
@@ -61,7 +61,7 @@ def test_gradients_weights_and_figures_are_those_of_one_process(runs: dict[str, 
 
 @pytest.mark.parametrize("layout", [layout.name for layout in LAYOUTS])
 def test_the_mean_of_weights_is_that_of_one_process(runs: dict[str, Path], layout: str) -> None:
-    ours, theirs = (weights(find(runs[name]), "swa") for name in (layout, "single"))
+    ours, theirs = (read_weights(find_checkpoint(runs[name]), "swa") for name in (layout, "single"))
     assert ours.keys() == theirs.keys()
     for name, mean in theirs.items():
         assert (ours[name] - mean).abs().max() <= TOLERANCE, name

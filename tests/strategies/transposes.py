@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from triad.launch.rank import depart
+from triad.launch.rank import exit_together
 from triad.strategies import collectives as borders
 from triad.strategies import context, expert
 
@@ -85,4 +85,4 @@ if __name__ == "__main__":
     for word in sys.argv[1:]:
         (check,) = [check for function, check in found.items() if function.__name__ == word]
         check()
-    depart(0)
+    exit_together(0)

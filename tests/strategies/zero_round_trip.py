@@ -11,9 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from triad.checkpoints.saving import write
-from triad.checkpoints.tensors import load
-from triad.launch.rank import depart
+from triad.checkpoints.saving import write_checkpoint
+from triad.checkpoints.tensors import load_tensors
+from triad.launch.rank import exit_together
 from triad.strategies import state as portable
 from triad.strategies import zero_state as zero
 from triad.strategies.deepspeed import autocast_settings, import_deepspeed, settings
@@ -93,9 +93,9 @@ def take_over(parts: "Zero", held: portable.Tensors) -> None:
         places = [own]
         dist.broadcast_object_list(places)
         path = Path(places[0], "step-00000001")
-        write(path, held, {})
+        write_checkpoint(path, held, {})
         dist.barrier()  # rank 0 gives it its name
-        load(path, parts.tensors())
+        load_tensors(path, parts.tensors())
         dist.barrier()
     zero.synchronise_copies(parts.model, parts.optimizer, parts.group_numbers)
 
@@ -126,4 +126,4 @@ if __name__ == "__main__":
     for word in sys.argv[1:]:
         rule, stage, offload = word.split("-")
         round_trip(rule, int(stage), offload == "offloaded")
-    depart(0)
+    exit_together(0)

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from triad.sweep.controller import run
+from triad.sweep.controller import run_sweep
 
 
 def driver(words: dict) -> int:
@@ -21,7 +21,7 @@ def driver(words: dict) -> int:
     os.dup2(sink, 1)
     os.dup2(sink, 2)
     try:
-        code = run(["sweep.yaml"], words["jobs"], words["seeds"], 0, False, None, None)
+        code = run_sweep(["sweep.yaml"], words["jobs"], words["seeds"], 0, False, None, None)
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         code = 70

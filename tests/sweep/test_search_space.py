@@ -6,7 +6,7 @@ from statistics import NormalDist
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from triad.sweep.search_space import parameter, word
+from triad.sweep.search_space import format_value, parse_parameter
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from triad.sweep.search_space import parameter, word
 def test_optunas_own_distributions_are_taken_where_they_are_the_same(
     node: dict, distribution: object
 ) -> None:
-    found = parameter(node)
+    found = parse_parameter(node)
     assert found.distribution == distribution
     assert found.value(1) == 1
 
@@ -35,18 +35,20 @@ def test_optunas_own_distributions_are_taken_where_they_are_the_same(
 @pytest.mark.parametrize("u", [0.1, 0.5, 0.8])
 def test_others_are_quantiles(u: float) -> None:
     normal = NormalDist(2, 3).inv_cdf(u)
-    assert parameter({"distribution": "normal", "mu": 2, "sigma": 3}).value(u) == normal
-    assert parameter({"distribution": "log_normal", "mu": 2, "sigma": 3}).value(u) == math.exp(normal)
-    assert parameter({"distribution": "q_normal", "mu": 2, "sigma": 3}).value(u) == round(normal)
-    unequal = parameter({"values": ["a", "b", "c"], "probabilities": [0.2, 0.5, 0.3]})
+    assert parse_parameter({"distribution": "normal", "mu": 2, "sigma": 3}).value(u) == normal
+    assert parse_parameter({"distribution": "log_normal", "mu": 2, "sigma": 3}).value(u) == math.exp(normal)
+    assert parse_parameter({"distribution": "q_normal", "mu": 2, "sigma": 3}).value(u) == round(normal)
+    unequal = parse_parameter({"values": ["a", "b", "c"], "probabilities": [0.2, 0.5, 0.3]})
     assert unequal.value(u) == {0.1: "a", 0.5: "b", 0.8: "c"}[u]
 
 
 def test_a_step_rounds_as_wandb_does() -> None:
-    tenth = parameter({"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.1})
+    tenth = parse_parameter({"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.1})
     assert tenth.value(0.31) == 0.3
     assert [tenth.value(draw) for draw in tenth.grid] == [k / 10 for k in range(11)]
-    whole = parameter({"distribution": "q_log_uniform_values", "min": 8, "max": 512, "q": 8}).value(20.1)
+    whole = parse_parameter({"distribution": "q_log_uniform_values", "min": 8, "max": 512, "q": 8}).value(
+        20.1
+    )
     assert whole == 24
     assert isinstance(whole, int)
 
@@ -73,9 +75,9 @@ def test_a_step_rounds_as_wandb_does() -> None:
 )
 def test_a_mistake_in_a_parameter_is_named(node: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        parameter(node)
+        parse_parameter(node)
 
 
 def test_values_are_written_as_the_command_line_wants_them() -> None:
-    written = [word(value) for value in (None, True, 1e-3, "1e-3", "[a,b]", [1, None], {"k": [True]})]
+    written = [format_value(value) for value in (None, True, 1e-3, "1e-3", "[a,b]", [1, None], {"k": [True]})]
     assert written == ["null", "true", "0.001", "1e-3", "[a,b]", "[1,null]", "{k:[true]}"]

@@ -17,11 +17,11 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from triad.config.errors import Refusal
-from triad.sweep.controller import run
+from triad.sweep.controller import run_sweep
 from triad.sweep.slurm import submit
 from triad.sweep.study import Study
-from triad.sweep.sweep_file import read
-from triad.sweep.trial_process import share
+from triad.sweep.sweep_file import read_sweep
+from triad.sweep.trial_process import divide_machine
 
 TRIAL = Path(__file__).with_name("trial.py")
 FILE = f"""program: {TRIAL}
@@ -42,7 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def sweep(*words: str, jobs: int = 1, seeds: int | None = None, extend: int = 0, **rest: Any) -> int:
-    return run(
+    return run_sweep(
         ["x.yaml", *words], jobs, seeds, extend, **{"retry": False, "fork": None, "storage": None} | rest
     )
 
@@ -155,7 +155,7 @@ def test_machines_with_a_disk_each_share_a_database_and_leave_each_others_trials
 ) -> None:
     url = f"sqlite:///{here}/study.db"
     monkeypatch.setattr("socket.gethostname", lambda: "one")
-    study = Study(read(Path("x.yaml")), Path("outputs/x"), url)
+    study = Study(read_sweep(Path("x.yaml")), Path("outputs/x"), url)
     study.queue(3)
     assert study.begin(0)
     monkeypatch.setattr("socket.gethostname", lambda: "two")
@@ -225,10 +225,10 @@ def test_drivers_share_the_work_and_ctrl_c_ends_all(here: Path) -> None:
 def test_trials_side_by_side_have_each_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5, 6}, raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7,8")
-    assert share(0, 1) == (None, None, None)
-    assert [share(slot, 2).cores for slot in (0, 1)] == [[0, 1], [2, 5, 6]]
-    assert [share(slot, 2).gpus for slot in (0, 1)] == [["4", "6"], ["7", "8"]]
-    assert [share(slot, 6).cores for slot in range(6)] == [[0], [1], [2], [5], [6], [0]]
+    assert divide_machine(0, 1) == (None, None, None)
+    assert [divide_machine(slot, 2).cores for slot in (0, 1)] == [[0, 1], [2, 5, 6]]
+    assert [divide_machine(slot, 2).gpus for slot in (0, 1)] == [["4", "6"], ["7", "8"]]
+    assert [divide_machine(slot, 6).cores for slot in range(6)] == [[0], [1], [2], [5], [6], [0]]
 
 
 @pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: ())(0)) < 2, reason="needs two cores")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from triad.checkpoints.folder import complete
+from triad.checkpoints.folder import list_complete
 
 FILE = """program: train.py
 method: grid
@@ -20,7 +20,7 @@ parameters:
 command: ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
 """
 TINY = ("debug=tiny", "precision=fp32", "hardware.attention=flash", "trainer.accelerator=cpu")
-TINY += ("callbacks.screens.curve=false",)
+TINY += ("callbacks.summary.curve=false",)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_killed_driver_takes_its_ranks_with_it_and_the_next_goes_on_from_the_c
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     first = next(killed.glob("outputs/lr/*/checkpoints")).parent
-    assert complete(first / "checkpoints")
+    assert list_complete(first / "checkpoints")
     assert not (first / "result.json").exists()
     subprocess.run(command, cwd=killed, env=environment, check=True, timeout=240)
     assert trials(killed) == trials(whole)

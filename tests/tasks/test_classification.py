@@ -11,8 +11,8 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from triad.checkpoints.folder import complete, facts
-from triad.checkpoints.saving import write
+from triad.checkpoints.folder import list_complete, read_facts
+from triad.checkpoints.saving import write_checkpoint
 from triad.checkpoints.tensors import start_part_from
 from triad.layers.bert_head import Pooler, Transform
 from triad.layers.initialisation import fan_in
@@ -95,7 +95,9 @@ def test_one_label_is_nothing_to_tell() -> None:
 
 def saved(folder: Path, model: torch.nn.Module) -> Path:
     path = folder / "step-00000001"
-    write(path, {"model": {name: tensor.clone() for name, tensor in model.state_dict().items()}}, {"step": 1})
+    write_checkpoint(
+        path, {"model": {name: tensor.clone() for name, tensor in model.state_dict().items()}}, {"step": 1}
+    )
     return path
 
 
@@ -164,8 +166,10 @@ def test_the_checkpoint_with_the_highest_accuracy_is_kept(train, tmp_path: Path)
     accuracies = {row["step"]: row["val/accuracy"] for row in rows if "val/accuracy" in row}
     first_best = max(accuracies, key=accuracies.__getitem__)
     assert len(set(accuracies.values())) > 1
-    assert [facts(path)["step"] for path in complete(run / "checkpoints")] == sorted({first_best, 40})
-    assert facts(complete(run / "checkpoints")[0])["metric"]["better"] == "higher"
+    assert [read_facts(path)["step"] for path in list_complete(run / "checkpoints")] == sorted(
+        {first_best, 40}
+    )
+    assert read_facts(list_complete(run / "checkpoints")[0])["metric"]["better"] == "higher"
     assert json.loads((run / "metrics.json").read_text())["val/accuracy"] == "higher"
 
 

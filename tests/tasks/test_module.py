@@ -5,7 +5,7 @@ import yaml
 
 from triad.config.build import build
 from triad.config.compose import compose
-from triad.config.directions import directions, of_task
+from triad.config.directions import directions, read_task_directions
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.tasks import module
@@ -17,7 +17,7 @@ COPY = ("task=copy", "model=encoder_decoder")
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "task").glob("*.yaml")))
 def test_the_directions_that_are_read_from_the_source_are_those_of_the_task(name: str) -> None:
     node = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text())
-    declared = of_task({"task": node})
+    declared = read_task_directions({"task": node})
     assert declared == module.directions(build(node).func)
     assert declared["val/loss"] == "lower"
 

@@ -15,7 +15,7 @@ import torch.utils.checkpoint
 from torch import Tensor
 
 from triad.data.batches import IGNORED, ValBatches
-from triad.launch.rank import depart
+from triad.launch.rank import exit_together
 from triad.layers.moe import MixtureOfExperts
 from triad.optim import gradient as gradients
 from triad.tasks import module
@@ -137,4 +137,4 @@ if __name__ == "__main__":
         with pytest.MonkeyPatch.context() as patch:
             globals()[run.parent.name](patch)
             main([run])
-    depart(0)
+    exit_together(0)

@@ -21,7 +21,7 @@ class Interval(NamedTuple):
         return abs(value - self.mean) <= self.half
 
 
-def interval(values: Sequence[float]) -> Interval:
+def estimate_interval(values: Sequence[float]) -> Interval:
     """The mean with its interval of confidence, from independent values (one a seed).
 
         mean +- t_{n-1} s / sqrt(n),   s^2 = sum (x - mean)^2 / (n - 1)       Student 1908, Biometrika 6(1)
@@ -41,11 +41,11 @@ def quantile(freedom: int, level: float = LEVEL) -> float:
     """The t that |T| stays below with probability `level`: 12.7 for one degree of freedom, 1.96 for many."""
     low, high = 0.0, math.pi / 2
     while (middle := (low + high) / 2) not in (low, high):
-        low, high = (middle, high) if within(middle, freedom) < level else (low, middle)
+        low, high = (middle, high) if probability_within(middle, freedom) < level else (low, middle)
     return math.sqrt(freedom) * math.tan(low)
 
 
-def within(theta: float, freedom: int) -> float:
+def probability_within(theta: float, freedom: int) -> float:
     """P(|T| < t) of Student's T, a finite sum in theta = arctan(t / sqrt(freedom)).
 
         even: sin (1 + 1/2 cos^2 + 1*3/(2*4) cos^4 + ... up to cos^(freedom - 2))

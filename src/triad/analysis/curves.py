@@ -18,7 +18,7 @@ class Series(NamedTuple):
     y: list[float]
 
 
-def series(directory: Path, metric: str) -> dict[str, Series]:
+def read_series(directory: Path, metric: str) -> dict[str, Series]:
     """A metric of a run over each axis that its file knows; none if the metric was never logged.
 
     Validations are logged between two reports of tokens and seconds: these are interpolated over the steps.
@@ -28,16 +28,16 @@ def series(directory: Path, metric: str) -> dict[str, Series]:
     if not measured:
         return {}
     steps, y = ([row[key] for row in measured] for key in ("step", metric))
-    found = {"steps": _thinned(steps, y)}
+    found = {"steps": _thin(steps, y)}
     for axis in ("tokens", "seconds"):
         known = [(row["step"], row[AXES[axis]]) for row in rows if AXES[axis] in row]
         if known:
             at, said = zip((0, 0.0), *known, strict=True)
-            found[axis] = _thinned(np.interp(steps, at, said).tolist(), y)
+            found[axis] = _thin(np.interp(steps, at, said).tolist(), y)
     return found
 
 
-def _thinned(x: list[float], y: list[float]) -> Series:
+def _thin(x: list[float], y: list[float]) -> Series:
     width = -(-len(x) // MOST_POINTS)
     pieces = [slice(start, start + width) for start in range(0, len(x), width)]
     return Series(*([float(np.mean(values[piece])) for piece in pieces] for values in (x, y)))

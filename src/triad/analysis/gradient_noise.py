@@ -23,7 +23,7 @@ class Noise(NamedTuple):
         return self.spread / self.signal
 
 
-def estimate(small: float, rows_small: int, large: float, rows_large: int) -> Noise:
+def estimate_noise(small: float, rows_small: int, large: float, rows_large: int) -> Noise:
     """Unbiased estimates from |G|^2 of a few rows, averaged over several such, and of all of them together.
 
     |G|^2 = (B_l |G_l|^2 - B_s |G_s|^2) / (B_l - B_s)
@@ -34,7 +34,7 @@ def estimate(small: float, rows_small: int, large: float, rows_large: int) -> No
     return Noise(signal, (small - large) / (1 / rows_small - 1 / rows_large))
 
 
-def measure(model: "nn.Module", rows: Iterable[tuple["Tensor", "Tensor"]]) -> Noise:
+def measure_noise(model: "nn.Module", rows: Iterable[tuple["Tensor", "Tensor"]]) -> Noise:
     """The noise of the mean loss of a token, from micro-batches (tokens_BT, targets_BT) of one size."""
     import torch
 
@@ -46,14 +46,14 @@ def measure(model: "nn.Module", rows: Iterable[tuple["Tensor", "Tensor"]]) -> No
     for tokens_BT, targets_BT in rows:
         nll, _ = model(tokens_BT, loss=partial(cross_entropy_sum, targets_BT=targets_BT))
         gradients = torch.autograd.grad(nll / targets_BT.numel(), parameters)
-        squares.append(_square(gradients))
+        squares.append(_sum_squares(gradients))
         torch._foreach_add_(total, gradients)
         size = len(tokens_BT)
     number = len(squares)
-    return estimate(sum(squares) / number, size, _square(total) / number**2, size * number)
+    return estimate_noise(sum(squares) / number, size, _sum_squares(total) / number**2, size * number)
 
 
-def frozen(scales: list[tuple[int, float]], multiple: int) -> list[str]:
+def write_schedule(scales: list[tuple[int, float]], multiple: int) -> list[str]:
     """Noise scales by step as words for train.py: a batch of that size from that step on, never smaller.
 
     Sizes are the nearest multiples of `multiple`. The first holds from the beginning.
@@ -68,7 +68,7 @@ def frozen(scales: list[tuple[int, float]], multiple: int) -> list[str]:
     return ["batch=critical", f"batch.size={stages[0][1]}", f"batch.then=[{then}]"]
 
 
-def _square(gradients: Any) -> float:
+def _sum_squares(gradients: Any) -> float:
     import torch
 
     return sum(float(norm.double()) ** 2 for norm in torch._foreach_norm(list(gradients)))

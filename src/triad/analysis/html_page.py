@@ -6,15 +6,15 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from triad.analysis import svg_charts as chart
-from triad.analysis.curves import AXES, MOST_POINTS, series
-from triad.analysis.importance import importance
-from triad.analysis.leaderboard import Board, cells, header
-from triad.analysis.settings import Setting, short
+from triad.analysis.curves import AXES, MOST_POINTS, read_series
+from triad.analysis.importance import measure_importance
+from triad.analysis.leaderboard import Board, make_cells, make_header
+from triad.analysis.settings import Setting, shorten_key
 
 COLOURS = 8  # settings whose curves are drawn, the best
 
 
-def render(ranking: Board, together: list[Setting]) -> str:
+def render_page(ranking: Board, together: list[Setting]) -> str:
     """The page of a leaderboard; `together` are all settings, also those that `by` left out of it."""
     finite = [line for line in ranking.lines if line.score and math.isfinite(line.score.mean)]
     ways = [
@@ -22,7 +22,7 @@ def render(ranking: Board, together: list[Setting]) -> str:
         for line in finite
         if line.score
     ]
-    shares, seeds = importance(together, ranking.columns, ranking.metric)
+    shares, seeds = measure_importance(together, ranking.columns, ranking.metric)
     known = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
@@ -30,33 +30,35 @@ def render(ranking: Board, together: list[Setting]) -> str:
         ranking=ranking,
         runs=sum(len(setting.runs) for setting in together),
         finished=sum(len(setting.figures(ranking.metric)) for setting in together),
-        header=header(ranking),
-        cells=cells(ranking),
+        header=make_header(ranking),
+        cells=make_cells(ranking),
         drawn=[line.setting.label for line in finite[:COLOURS]],
-        curves=curves(ranking.metric, [line.setting for line in finite[:COLOURS]]),
+        curves=draw_curves(ranking.metric, [line.setting for line in finite[:COLOURS]]),
         points=MOST_POINTS,
         later=chart.LATER,
-        parallel=chart.parallel(ranking.columns, ranking.metric, ranking.maximize, ways)
+        parallel=chart.draw_parallel(ranking.columns, ranking.metric, ranking.maximize, ways)
         if ranking.columns and len(ways) > 1
         else "",
         shares=shares,
-        bars=chart.bars(shares) if any(share.found is not None for share in shares) else "",
+        bars=chart.draw_bars(shares) if any(share.found is not None for share in shares) else "",
         seeds=seeds,
-        short=short,
+        short=shorten_key,
     )
 
 
-def curves(metric: str, best: list[Setting]) -> list[str]:
+def draw_curves(metric: str, best: list[Setting]) -> list[str]:
     """Charts of the metric, and of the same figure in training, over steps, tokens and seconds."""
     charts = []
     for name in dict.fromkeys((metric, metric.replace("val/", "train/"))):
         found = [
-            (f"{setting.label}, seed {run.seed}", colour, series(run.directory, name))
+            (f"{setting.label}, seed {run.seed}", colour, read_series(run.directory, name))
             for colour, setting in enumerate(best)
             for run in setting.runs
         ]
         for axis in AXES:
-            drawn = [chart.Curve(label, colour, each[axis]) for label, colour, each in found if axis in each]
+            drawn = [
+                chart.Polyline(label, colour, each[axis]) for label, colour, each in found if axis in each
+            ]
             if drawn:
-                charts.append(chart.curves(drawn, axis, name))
+                charts.append(chart.draw_curves(drawn, axis, name))
     return charts

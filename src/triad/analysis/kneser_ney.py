@@ -58,12 +58,12 @@ class KneserNey:
         ids = np.zeros(len(text) + 1, np.int32)  # of the n-gram that ends at each place, for the order before
         histories, held = 1, None
         for order in range(1, self.order + 1):
-            keys, counts, first, new = numbered(ids[:-1].astype(np.int64) * self.base + text[order - 1 :])
+            keys, counts, first, new = number_keys(ids[:-1].astype(np.int64) * self.base + text[order - 1 :])
             real = keys % self.base != self.vocab_size  # and no run of marks
             if held:
                 followed = np.bincount(ids[1:][first[real]], minlength=histories)
-                yield Level(held[0], held[1], smoothed(held[0] // self.base, followed, held[2]))
-            held = keys, smoothed(keys // self.base, counts * real, histories), histories
+                yield Level(held[0], held[1], smooth(held[0] // self.base, followed, held[2]))
+            held = keys, smooth(keys // self.base, counts * real, histories), histories
             ids, histories = new, len(keys)
         assert held is not None
         yield Level(held[0], held[1], None)
@@ -74,7 +74,7 @@ class KneserNey:
         lower, found = np.full(len(tokens), 1 / self.vocab_size), []
         for level in self.levels:
             history = ids[:-1]  # -1 where it has never been seen
-            place = _places(level.keys, history * self.base + tokens)
+            place = _find_places(level.keys, history * self.base + tokens)
             found.append(level.last.share[place] + level.last.rest[history] * lower)
             if level.below:
                 lower = level.below.share[place] + level.below.rest[history] * lower
@@ -91,7 +91,7 @@ class KneserNey:
         return total
 
 
-def numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def number_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The distinct keys, sorted; how often each comes, a place where it does, and the number of every key."""
     order = np.argsort(keys)
     in_order = keys[order]
@@ -102,9 +102,9 @@ def numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     return in_order[starts], counts, order[starts], ids
 
 
-def smoothed(history: np.ndarray, counts: np.ndarray, histories: int) -> Smoothed:
+def smooth(history: np.ndarray, counts: np.ndarray, histories: int) -> Smoothed:
     """Take the discount off each count and keep what was taken for the order below."""
-    discount = np.array([0.0, *discounts(counts)])[np.minimum(counts, 3)]
+    discount = np.array([0.0, *estimate_discounts(counts)])[np.minimum(counts, 3)]
     total = np.bincount(history, counts, histories)
     taken = np.bincount(history, discount, histories)
     seen = total > 0
@@ -113,7 +113,7 @@ def smoothed(history: np.ndarray, counts: np.ndarray, histories: int) -> Smoothe
     return Smoothed(np.append(share, 0.0), np.append(rest, 1.0))
 
 
-def discounts(counts: np.ndarray) -> tuple[float, ...]:
+def estimate_discounts(counts: np.ndarray) -> tuple[float, ...]:
     """D1, D2 and D3+ from how many types come once, twice, three and four times."""
     n1, n2, n3, n4 = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].tolist()
     if not (n1 and n2 and n3 and n4):
@@ -123,7 +123,7 @@ def discounts(counts: np.ndarray) -> tuple[float, ...]:
     return found if min(found) > 0 else FALLBACK
 
 
-def _places(keys: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def _find_places(keys: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """Where each key asked for stands, or -1."""
     place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
     return np.where(keys[place] == asked, place, -1)

@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from triad.analysis.confidence_intervals import Interval, interval
-from triad.analysis.settings import Setting, cell, number, short
+from triad.analysis.confidence_intervals import Interval, estimate_interval
+from triad.analysis.settings import Setting, format_cell, format_number, shorten_key
 from triad.config.directions import OF_ALL_RUNS
 from triad.config.errors import Refusal
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 
 Goal = Literal["auto", "minimize", "maximize"]
 MEASURES = (
@@ -45,7 +45,7 @@ class Board(NamedTuple):
     reference: Setting | None
 
 
-def board(
+def rank_settings(
     found: list[Setting], metric: str, goal: Goal = "auto", by: str = "", against: str | None = None
 ) -> Board:
     """Rank settings by a metric. With `by` (keys, with commas) only the best of each of their values is kept.
@@ -54,7 +54,7 @@ def board(
     """
     columns = list(next((setting.values for setting in found if setting.values), {}))
     maximize = _is_higher_better(found, metric) if goal == "auto" else goal == "maximize"
-    scores = {id(s): interval([*figures.values()]) for s in found if (figures := s.figures(metric))}
+    scores = {id(s): estimate_interval([*figures.values()]) for s in found if (figures := s.figures(metric))}
 
     def place(setting: Setting) -> tuple[bool, bool, float]:
         score = scores.get(id(setting))
@@ -64,13 +64,13 @@ def board(
 
     ranked = sorted(found, key=place)
     if by:
-        first = _keys(by, found)
+        first = _parse_keys(by, found)
         columns = [*first, *(key for key in columns if key not in first)]
-        ranked = _best_of_each(ranked, first)
-    reference = _named(against, found) if against else next((s for s in ranked if id(s) in scores), None)
-    lines = [
-        Line(s, scores.get(id(s)), _verdict(s, reference, metric, maximize, not against)) for s in ranked
-    ]
+        ranked = _keep_best_of_each(ranked, first)
+    reference = (
+        _find_setting(against, found) if against else next((s for s in ranked if id(s) in scores), None)
+    )
+    lines = [Line(s, scores.get(id(s)), _judge(s, reference, metric, maximize, not against)) for s in ranked]
     return Board(metric, maximize, columns, lines, reference)
 
 
@@ -86,19 +86,19 @@ def _is_higher_better(found: list[Setting], metric: str) -> bool:
     return said == {"higher"}
 
 
-def paired(setting: Setting, reference: Setting, metric: str) -> Interval | None:
+def compare_paired(setting: Setting, reference: Setting, metric: str) -> Interval | None:
     """The mean difference of a setting to another over the seeds that both have; None without such a seed."""
     own, other = setting.figures(metric), reference.figures(metric)
     differences = [own[seed] - other[seed] for seed in own if seed in other]
-    return interval(differences) if differences else None
+    return estimate_interval(differences) if differences else None
 
 
-def _verdict(setting: Setting, reference: Setting | None, metric: str, maximize: bool, best: bool) -> str:
+def _judge(setting: Setting, reference: Setting | None, metric: str, maximize: bool, best: bool) -> str:
     if reference is None or not setting.figures(metric):
         return ""
     if setting is reference:
         return "the best" if best else "the reference"
-    difference = paired(setting, reference, metric)
+    difference = compare_paired(setting, reference, metric)
     if difference is None:
         return "no seed in common"
     if not math.isfinite(difference.mean):
@@ -111,42 +111,42 @@ def _verdict(setting: Setting, reference: Setting | None, metric: str, maximize:
     return f"{found}, {'better' if (difference.mean > 0) == maximize else 'worse'}"
 
 
-def _keys(by: str, found: list[Setting]) -> list[str]:
+def _parse_keys(by: str, found: list[Setting]) -> list[str]:
     known = dict.fromkeys(key for setting in found for key in (*setting.values, *setting.runs[0].config))
     for key in by.split(","):
         if key not in known:
-            raise Refusal(f"by={key} is not a key of these runs{suggestion(key, list(known))}")
+            raise Refusal(f"by={key} is not a key of these runs{suggest(key, list(known))}")
     return by.split(",")
 
 
-def _best_of_each(ranked: list[Setting], keys: list[str]) -> list[Setting]:
+def _keep_best_of_each(ranked: list[Setting], keys: list[str]) -> list[Setting]:
     best: dict[str, Setting] = {}
     for setting in ranked:
         best.setdefault(repr([setting.value(key) for key in keys]), setting)
     return list(best.values())
 
 
-def _named(word: str, found: list[Setting]) -> Setting:
+def _find_setting(word: str, found: list[Setting]) -> Setting:
     """The one setting that has a run of this name or directory, or all of these key=value words."""
     fits = [
         setting
         for setting in found
         if any(word == run.directory.name or Path(word) == run.directory for run in setting.runs)
-        or ("=" in word and _says(setting, word.split(",")))
+        or ("=" in word and _matches(setting, word.split(",")))
     ]
     if len(fits) != 1:
         names = [run.directory.name for setting in found for run in setting.runs]
         why = f"fits {len(fits)} settings: add a key=value word" if fits else "is none of these runs"
-        raise Refusal(f"against={word} {why}{'' if fits else suggestion(word, names)}")
+        raise Refusal(f"against={word} {why}{'' if fits else suggest(word, names)}")
     return fits[0]
 
 
-def _says(setting: Setting, words: list[str]) -> bool:
+def _matches(setting: Setting, words: list[str]) -> bool:
     pairs = (word.partition("=") for word in words)
-    return all(_same(cell(setting.value(key)), value) for key, _, value in pairs)
+    return all(_equal(format_cell(setting.value(key)), value) for key, _, value in pairs)
 
 
-def _same(one: str, other: str) -> bool:
+def _equal(one: str, other: str) -> bool:
     """Equal as text or as numbers: 1e-3 is 0.001."""
     try:
         return one == other or float(one) == float(other)
@@ -154,14 +154,14 @@ def _same(one: str, other: str) -> bool:
         return False
 
 
-def header(ranking: Board) -> list[str]:
+def make_header(ranking: Board) -> list[str]:
     """Heads of the columns that `cells` fills."""
-    keys = [short(key) for key in ranking.columns]
-    against = f"against {_reference(ranking)}"
-    return ["#", *keys, "seeds", ranking.metric, "± 95 %", against, *measures(ranking), "state", "run"]
+    keys = [shorten_key(key) for key in ranking.columns]
+    against = f"against {_describe_reference(ranking)}"
+    return ["#", *keys, "seeds", ranking.metric, "± 95 %", against, *list_measures(ranking), "state", "run"]
 
 
-def _reference(ranking: Board) -> str:
+def _describe_reference(ranking: Board) -> str:
     """The reference by its place, or by name where `by` left it out."""
     places = [place for place, line in enumerate(ranking.lines, 1) if line.setting is ranking.reference]
     if ranking.reference is None or places == [1]:
@@ -169,35 +169,35 @@ def _reference(ranking: Board) -> str:
     return f"line {places[0]}" if places else ranking.reference.label
 
 
-def measures(ranking: Board) -> list[str]:
+def list_measures(ranking: Board) -> list[str]:
     """Further figures that at least one of the runs has."""
     have = {key for line in ranking.lines for run in line.setting.runs for key in run.result}
     return [key for key in MEASURES if key in have and key != ranking.metric]
 
 
-def cells(ranking: Board) -> list[list[str]]:
+def make_cells(ranking: Board) -> list[list[str]]:
     """The leaderboard as text, a list for each line; further figures are means over the seeds."""
-    return [_cells(ranking, place, line) for place, line in enumerate(ranking.lines, 1)]
+    return [_make_row(ranking, place, line) for place, line in enumerate(ranking.lines, 1)]
 
 
-def _cells(ranking: Board, place: int, line: Line) -> list[str]:
+def _make_row(ranking: Board, place: int, line: Line) -> list[str]:
     setting, score = line.setting, line.score
     half = "" if score is None or score.half is None else f"{score.half:.2g}"
-    further = (setting.figures(key).values() for key in measures(ranking))
+    further = (setting.figures(key).values() for key in list_measures(ranking))
     return [
         str(place) if score else "",
-        *(cell(setting.value(key)) for key in ranking.columns),
+        *(format_cell(setting.value(key)) for key in ranking.columns),
         str(score.n) if score else "",
-        number(score.mean) if score else "",
+        format_number(score.mean) if score else "",
         half,
         line.verdict,
-        *(number(sum(values) / len(values)) if values else "" for values in further),
-        states(setting),
-        names(setting),
+        *(format_number(sum(values) / len(values)) if values else "" for values in further),
+        describe_states(setting),
+        describe_names(setting),
     ]
 
 
-def states(setting: Setting) -> str:
+def describe_states(setting: Setting) -> str:
     """The state that all runs have, or how many have which."""
     found = [run.state for run in setting.runs]
     counted = {state: found.count(state) for state in found}
@@ -206,14 +206,14 @@ def states(setting: Setting) -> str:
     return ", ".join(f"{count} {state}" for state, count in counted.items())
 
 
-def names(setting: Setting) -> str:
+def describe_names(setting: Setting) -> str:
     """The first run's name, and how many there are besides."""
     more = len(setting.runs) - 1
     return setting.runs[0].directory.name + (f" (+{more})" if more else "")
 
 
-def markdown(ranking: Board) -> str:
+def to_markdown(ranking: Board) -> str:
     """The leaderboard as a table in markdown."""
-    rows = [header(ranking), *cells(ranking)]
+    rows = [make_header(ranking), *make_cells(ranking)]
     lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"

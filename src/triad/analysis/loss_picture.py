@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 
-def curve(path: Path, rows: list[dict[str, float]]) -> None:
+def draw_losses(path: Path, rows: list[dict[str, float]]) -> None:
     """Draw training and validation loss over the steps."""
     try:
         from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ def curve(path: Path, rows: list[dict[str, float]]) -> None:
     figure.savefig(path, dpi=120)
 
 
-def loads(path: Path, rows: list[dict[str, float]]) -> None:
+def draw_loads(path: Path, rows: list[dict[str, float]]) -> None:
     """Draw how many tokens each expert of each layer got over the steps, over the mean of its layer."""
     steps = [row for row in rows if "train/load/0/0" in row]
     if not steps or find_spec("matplotlib") is None:

@@ -13,7 +13,7 @@ GRID, ZOOMS = 15, 6
 BUDGETS = 5
 
 
-class Point(NamedTuple):
+class Measurement(NamedTuple):
     """A run, or the mean of its seeds: parameters N, tokens D, and the loss. 6 N D are its FLOPs.
 
     N is what follows from the FLOPs that were counted: weights that are multiplied with, and attention.
@@ -63,12 +63,12 @@ class Slice(NamedTuple):
     """Models of several sizes at one budget, and the lowest point of the parabola through them."""
 
     flops: float
-    points: list[Point]
+    points: list[Measurement]
     best: float
     loss: float
 
 
-def fit(points: list[Point]) -> Law:
+def fit_law(points: list[Measurement]) -> Law:
     """The law of least squares.
 
     For given exponents the rest is linear (Golub & Pereyra 1973, variable projection): the exponents are
@@ -81,7 +81,7 @@ def fit(points: list[Point]) -> Law:
         grids = [np.geomspace(*ends, GRID) for ends in zip(low, high, strict=True)]
         for alpha in grids[0]:
             for beta in grids[1]:
-                error, found = _solved(points, float(alpha), float(beta))
+                error, found = _solve(points, float(alpha), float(beta))
                 if error < best:
                     best, law = error, found
         if law is None:
@@ -94,7 +94,7 @@ def fit(points: list[Point]) -> Law:
     return law
 
 
-def _solved(points: list[Point], alpha: float, beta: float) -> tuple[float, Law | None]:
+def _solve(points: list[Measurement], alpha: float, beta: float) -> tuple[float, Law | None]:
     """The squared error with these exponents; infinite where a sign would be wrong."""
     n, d, loss = np.array(points).T
     terms = np.stack([np.ones_like(n), n**-alpha, d**-beta], axis=1)
@@ -107,13 +107,13 @@ def _solved(points: list[Point], alpha: float, beta: float) -> tuple[float, Law 
     return error, Law(float(floor), float(a), float(b), alpha, beta)
 
 
-def slices(points: list[Point], budgets: int = BUDGETS) -> list[Slice]:
+def cut_slices(points: list[Measurement], budgets: int = BUDGETS) -> list[Slice]:
     """Sizes at equal FLOPs: each size's loss between its own runs, and a parabola over log N.
 
     Hoffmann et al. 2022, section 3.2. Budgets lie evenly between the least and the greatest at which four
     sizes can be read; one whose parabola has no lowest point among its sizes is left out.
     """
-    sizes: dict[int, list[Point]] = {}
+    sizes: dict[int, list[Measurement]] = {}
     for point in sorted(points, key=lambda point: point.tokens):
         sizes.setdefault(round(point.parameters), []).append(point)
     ends = sorted((runs[0].flops, runs[-1].flops) for runs in sizes.values() if len(runs) > 1)
@@ -122,7 +122,7 @@ def slices(points: list[Point], budgets: int = BUDGETS) -> list[Slice]:
     low, high = sorted(first for first, _ in ends)[3], sorted((last for _, last in ends), reverse=True)[3]
     found = []
     for flops in np.geomspace(low, high, budgets) if low < high else ():
-        read = [point for runs in sizes.values() if (point := _at(runs, float(flops)))]
+        read = [point for runs in sizes.values() if (point := _interpolate(runs, float(flops)))]
         if len(read) < 4:
             continue
         x = np.log([point.parameters for point in read])
@@ -134,17 +134,17 @@ def slices(points: list[Point], budgets: int = BUDGETS) -> list[Slice]:
     return found
 
 
-def _at(runs: list[Point], flops: float) -> Point | None:
+def _interpolate(runs: list[Measurement], flops: float) -> Measurement | None:
     """A size at a budget: its loss between two lengths, straight over log D."""
     for before, after in pairwise(runs):
         if before.flops * (1 - 1e-9) <= flops <= after.flops * (1 + 1e-9):
             tokens = flops / (6 * before.parameters)
             share = math.log(tokens / before.tokens) / math.log(after.tokens / before.tokens)
-            return Point(before.parameters, tokens, before.loss + share * (after.loss - before.loss))
+            return Measurement(before.parameters, tokens, before.loss + share * (after.loss - before.loss))
     return None
 
 
-def exponent(found: list[Slice]) -> float:
+def fit_exponent(found: list[Slice]) -> float:
     """a of N ~ C^a through the lowest points; not a number for fewer than two."""
     if len(found) < 2:
         return math.nan

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
-from triad.config.identity import leaves, looks_on
-from triad.config.schema import suggestion
+from triad.config.identity import is_observer, leaves
+from triad.config.schema import suggest
 from triad.runs.directory import Run
 
 NAMES = ("seed", "run_id", "output_dir", "tags", "logger")  # keys that make no other setting
@@ -50,11 +50,12 @@ class Setting(NamedTuple):
     @property
     def label(self) -> str:
         """What sets it apart, or its run's name where nothing does."""
-        words = [f"{short(key)}={cell(value)}" for key, value in self.values.items() if value is not None]
+        values = [(key, value) for key, value in self.values.items() if value is not None]
+        words = [f"{shorten_key(key)}={format_cell(value)}" for key, value in values]
         return ", ".join(words) or self.runs[0].directory.name
 
 
-def directories_of(words: list[str], keys: list[str]) -> list[Path]:
+def find_directories(words: list[str], keys: list[str]) -> list[Path]:
     """The run directories that words name or hold.
 
     Raises Refusal at a word that is nothing of the kind; `keys` are the words that would not be one.
@@ -64,24 +65,24 @@ def directories_of(words: list[str], keys: list[str]) -> list[Path]:
         path = Path(word)
         if not path.exists():
             known = keys if "=" in word else Run(path).siblings
-            near = suggestion(word.partition("=")[0] if "=" in word else path.name, known)
+            near = suggest(word.partition("=")[0] if "=" in word else path.name, known)
             raise Refusal(f"{word}: no run is there{near}")
-        found |= dict.fromkeys(_inside(path))
+        found |= dict.fromkeys(_find_inside(path))
     if not found:
         raise Refusal(f"{' '.join(words[:3])}: no run is there; python train.py makes one")
     return list(found)
 
 
-def _inside(path: Path, depth: int = 2) -> list[Path]:
+def _find_inside(path: Path, depth: int = 2) -> list[Path]:
     """A run directory itself, or the runs in a directory of runs or of sweeps."""
     if Run(path).exists:
         return [path]
     if not depth or not path.is_dir():
         return []
-    return [run for inner in sorted(path.iterdir()) for run in _inside(inner, depth - 1)]
+    return [run for inner in sorted(path.iterdir()) for run in _find_inside(inner, depth - 1)]
 
 
-def load(directory: Path, state: str | None = None) -> Outcome:
+def load_outcome(directory: Path, state: str | None = None) -> Outcome:
     """Read a run directory. One that was never written (its words were refused) has a name and a state."""
     run = Run(directory)
     if not run.exists:
@@ -92,28 +93,28 @@ def load(directory: Path, state: str | None = None) -> Outcome:
     failed = run.error_file.is_file()
     told = "finished" if result is not None else "failed" if failed else "unfinished"
     typed = {key_of(word): word.partition("=")[2] for word in words}
-    acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not looks_on(node)}
+    acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not is_observer(node)}
     known = dict(leaves(config | ({"callbacks": acting} if "callbacks" in config else {})))
     return Outcome(directory, known, typed, numbers, state or told, config.get("seed", 0), run.directions())
 
 
-def settings(runs: list[Outcome]) -> list[Setting]:
+def group_by_setting(runs: list[Outcome]) -> list[Setting]:
     """Put the runs of one setting together, and say in which keys the settings differ."""
     together: dict[str, list[Outcome]] = {}
     for run in runs:
         same = {key: value for key, value in run.config.items() if key.partition(".")[0] not in NAMES}
-        name = _text(same) if same else str(run.directory)
+        name = _to_text(same) if same else str(run.directory)
         together.setdefault(name, []).append(run)
     groups = [sorted(group, key=lambda run: run.seed) for group in together.values()]
     written = [group[0] for group in groups if group[0].config]
-    columns = differing(written, {key for run in runs for key in run.words})
+    columns = find_differing_keys(written, {key for run in runs for key in run.words})
     return [
-        Setting({key: _value(key, group, runs) for key in columns} if group[0].config else {}, group)
+        Setting({key: _find_value(key, group, runs) for key in columns} if group[0].config else {}, group)
         for group in groups
     ]
 
 
-def differing(runs: list[Outcome], typed: set[str]) -> list[str]:
+def find_differing_keys(runs: list[Outcome], typed: set[str]) -> list[str]:
     """Keys that tell settings apart: those typed that differ, then as few others as it takes.
 
     Most keys that differ follow from others (`scheduler.steps` from `trainer.max_steps`, a whole model's from
@@ -125,7 +126,7 @@ def differing(runs: list[Outcome], typed: set[str]) -> list[str]:
     found: list[str] = []
     known = [""] * len(runs)  # what the found keys say of each run
     for key in [*chosen, *others]:
-        texts = [_text(_value(key, [run], runs)) for run in runs]
+        texts = [_to_text(_find_value(key, [run], runs)) for run in runs]
         told = dict(zip(known, texts, strict=True))
         if key.partition(".")[0] in NAMES or len(set(texts)) < 2:
             continue
@@ -135,7 +136,7 @@ def differing(runs: list[Outcome], typed: set[str]) -> list[str]:
     return found
 
 
-def _value(key: str, group: list[Outcome], runs: list[Outcome]) -> Any:
+def _find_value(key: str, group: list[Outcome], runs: list[Outcome]) -> Any:
     """A key's value in a setting: that of the resolved configuration; of a group, the choice that was typed.
 
     A choice that was not typed is known where another run typed it and has the same node; else it is None.
@@ -144,38 +145,38 @@ def _value(key: str, group: list[Outcome], runs: list[Outcome]) -> Any:
     if key in run.config or any(key in other.config for other in runs):
         return run.config.get(key)
     typed = [member.words[key] for member in group if key in member.words]
-    if typed or not (node := _node(key, run)):
+    if typed or not (node := _select_node(key, run)):
         return typed[0] if typed else None
     return next(
-        (other.words[key] for other in runs if key in other.words and _node(key, other) == node), None
+        (other.words[key] for other in runs if key in other.words and _select_node(key, other) == node), None
     )
 
 
-def _node(group: str, run: Outcome) -> dict[str, Any]:
+def _select_node(group: str, run: Outcome) -> dict[str, Any]:
     return {key: value for key, value in run.config.items() if key.startswith(f"{group}.")}
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def short(key: str) -> str:
+def shorten_key(key: str) -> str:
     """A key as a column is called."""
     return key.removesuffix("._target_")
 
 
-def cell(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """A value as a table shows it: a number, a class by its name, empty where there is none."""
     if value is None:
         return ""
     if isinstance(value, float):
-        return number(value)
+        return format_number(value)
     if isinstance(value, str):
         return value.rpartition(".")[2] if value.startswith(("triad.", "torch.", "lightning.")) else value
     return json.dumps(value, default=str)
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Five digits, or all of a count up to ten million: 0.001, 3.4567, 512000, 1.3e12."""
     if abs(value) < 1e7 and value == int(value):
         return f"{value:.0f}"

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from triad.callbacks.ema import exchange, live
+from triad.callbacks.ema import exchange, read_weights
 
 
 class Averaged(Callback):
@@ -19,7 +19,7 @@ class Averaged(Callback):
     replaces = "weights"  # in validation
     shows = "average"
     needs = {"optimizer.averages": (True,)}
-    keeps = "average"  # its name in a checkpoint
+    checkpoint_key = "average"  # its name in a checkpoint
 
     def weights(self, task: Any) -> dict[str, Tensor]:
         """The average, by parameter name."""
@@ -27,7 +27,7 @@ class Averaged(Callback):
         learned = dict(task.model.named_parameters(remove_duplicate=False))
         return {
             name: optimizer.average(learned[name]) if name in learned else tensor.detach().clone()
-            for name, tensor in live(task).items()
+            for name, tensor in read_weights(task).items()
         }
 
     def on_validation_start(self, trainer: Trainer, task: Any) -> None:

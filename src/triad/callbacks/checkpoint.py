@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from triad.checkpoints.folder import chosen, complete, facts, fault, place
+from triad.checkpoints.folder import checkpoint_path, choose_newest, find_fault, list_complete, read_facts
 from triad.checkpoints.saving import LEAVING_S, Saver, State
-from triad.checkpoints.tensors import index, load, misfit, shapes
-from triad.config.processes import described
+from triad.checkpoints.tensors import find_misfit, load_tensors, read_index, read_shapes
+from triad.config.processes import describe_layout
 from triad.runs.directory import Run
 from triad.storage.manifest import Facts
 
@@ -22,11 +22,11 @@ class Checkpoint(Callback):
     The metric that `monitor` names says which is the best. A save falls due after the validation of its step,
     if there is one, and is written while training goes on. When the run directory holds checkpoints, the
     newest whole one is loaded before training: that is all that resuming is. Other callbacks may have weights
-    to keep: a method `weights(task)` gives them by parameter name, an attribute `keeps` says what they are
-    called.
+    to keep: a method `weights(task)` returns them by parameter name, an attribute `checkpoint_key` is their
+    name in a checkpoint.
     """
 
-    looks_on = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, run: Run, config: dict, every_steps: int, keep: int, monitor: str) -> None:
         if every_steps < 1 or keep < 1:
@@ -71,32 +71,32 @@ class Checkpoint(Callback):
         strategy: Any = trainer.strategy
 
         def tensors() -> State:
-            kept = {keeper.keeps: keeper.weights(task) for keeper in _keepers(trainer)}
+            kept = {keeper.checkpoint_key: keeper.weights(task) for keeper in _find_keepers(trainer)}
             return strategy.tensors(task.model, trainer.optimizers[0]) | kept
 
-        self.saver.save(place(self.folder, step), tensors, self._facts(trainer, step))
+        self.saver.save(checkpoint_path(self.folder, step), tensors, self._facts(trainer, step))
 
     def _newest(self, trainer: Trainer, task: Any) -> Path | None:
         """The newest checkpoint that is whole and of this model: each process looks at its part of the files.
 
         All agree on it, or raise the same ValueError.
         """
-        first, model = trainer.is_global_zero, shapes(task.make_meta_model())
+        first, model = trainer.is_global_zero, read_shapes(task.make_meta_model())
         if first:
             for leftover in self.folder.glob("*.tmp"):
                 shutil.rmtree(leftover)
-        found = trainer.strategy.broadcast(complete(self.folder) if first else [])
+        found = trainer.strategy.broadcast(list_complete(self.folder) if first else [])
         part = trainer.global_rank, trainer.world_size
 
         def wrong(path: Path) -> str:
-            said = fault(path, part) or misfit(path, model)
-            return next(filter(None, self.saver.told(said)), "")
+            said = find_fault(path, part) or find_misfit(path, model)
+            return next(filter(None, self.saver.all_gather(said)), "")
 
-        return chosen(found, wrong, warn=first)
+        return choose_newest(found, wrong, warn=first)
 
     def _load(self, path: Path, trainer: Trainer, task: Any) -> None:
         strategy: Any = trainer.strategy
-        optimizer, said, held = trainer.optimizers[0], facts(path), index(path)
+        optimizer, said, held = trainer.optimizers[0], read_facts(path), read_index(path)
         groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         wanted = strategy.tensors(task.model, optimizer)
         if absent := [name for name in wanted["optimizer"] if f"optimizer.{name}" not in held]:
@@ -105,16 +105,18 @@ class Checkpoint(Callback):
                 " resume.weights_only=true starts a new run from its weights"
             )
         kinds = {name.partition(".")[0] for name in held}
-        kept = {keeper.keeps: keeper.weights(task) for keeper in _keepers(trainer) if keeper.keeps in kinds}
-        load(path, wanted | kept)
+        keepers = [keeper for keeper in _find_keepers(trainer) if keeper.checkpoint_key in kinds]
+        kept = {keeper.checkpoint_key: keeper.weights(task) for keeper in keepers}
+        load_tensors(path, wanted | kept)
         if hasattr(strategy, "synchronise_copies"):
             strategy.synchronise_copies(task.model, optimizer)
         for group, settings in zip(optimizer.param_groups, groups, strict=True):
             group.update(settings)  # the configuration's, which may have been changed by name
         self._restore(trainer, said)
         if trainer.is_global_zero:
-            before, now = said["layout"], _layout(self.config, trainer)
-            moved = f"; saved by {described(before)}, now {described(now)}" if before != now else ""
+            before, now = said["layout"], _describe_own_layout(self.config, trainer)
+            moves = f"; saved by {describe_layout(before)}, now {describe_layout(now)}"
+            moved = moves if before != now else ""
             print(f"resuming {path.parent.parent} at step {said['step']}{moved}", flush=True)
 
     def _facts(self, trainer: Trainer, step: int) -> Facts:
@@ -125,8 +127,8 @@ class Checkpoint(Callback):
             "metric": None if value is None else self.metric | {"value": float(value)},
             "position": {"rows": datamodule.first_row(step)},
             "random": {"seed": self.config["seed"], "step": step},
-            "layout": _layout(self.config, trainer),
-            "callbacks": {c.state_key: _plain(c.state_dict()) for c in trainer.callbacks if c.state_dict()},
+            "layout": _describe_own_layout(self.config, trainer),
+            "callbacks": {c.state_key: _to_json(c.state_dict()) for c in trainer.callbacks if c.state_dict()},
             "config": self.config,
         }
 
@@ -141,7 +143,7 @@ class Checkpoint(Callback):
         epoch._batches_that_stepped = step
         for callback in trainer.callbacks:
             if callback.state_key in said["callbacks"]:
-                callback.load_state_dict(_tensored(said["callbacks"][callback.state_key]))
+                callback.load_state_dict(_from_json(said["callbacks"][callback.state_key]))
 
     def _tell(self, trainer: Trainer) -> None:
         """Warn of each save that failed."""
@@ -151,29 +153,29 @@ class Checkpoint(Callback):
                 warnings.warn(f"{failure}; training goes on, the checkpoints before it stay", stacklevel=2)
 
 
-def _layout(config: dict, trainer: Trainer) -> dict[str, Any]:
+def _describe_own_layout(config: dict, trainer: Trainer) -> dict[str, Any]:
     return {"strategy": config["strategy"], "processes": trainer.world_size}
 
 
-def _keepers(trainer: Trainer) -> list[Any]:
+def _find_keepers(trainer: Trainer) -> list[Any]:
     """Callbacks that have tensors to keep."""
-    return [callback for callback in trainer.callbacks if hasattr(callback, "keeps")]
+    return [callback for callback in trainer.callbacks if hasattr(callback, "checkpoint_key")]
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     """Callbacks' memory as JSON; tensors are marked, to become tensors again."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     return {"tensor": value.tolist()} if isinstance(value, torch.Tensor) else value
 
 
-def _tensored(value: Any) -> Any:
+def _from_json(value: Any) -> Any:
     if isinstance(value, list):
-        return [_tensored(item) for item in value]
+        return [_from_json(item) for item in value]
     if not isinstance(value, dict):
         return value
     if value.keys() == {"tensor"}:
         return torch.tensor(value["tensor"])
-    return {key: _tensored(item) for key, item in value.items()}
+    return {key: _from_json(item) for key, item in value.items()}

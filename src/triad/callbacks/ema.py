@@ -21,7 +21,7 @@ class Ema(Callback):
 
     replaces = "weights"  # in validation
     uses = ("weights",)
-    keeps = "ema"  # its name in a checkpoint
+    checkpoint_key = "ema"  # its name in a checkpoint
 
     def __init__(self, decay: float) -> None:
         if not 0 <= decay < 1:
@@ -32,7 +32,7 @@ class Ema(Callback):
     def weights(self, task: Any) -> dict[str, Tensor]:
         """The average, by parameter name."""
         if self.average is None:
-            self.average = {name: tensor.detach().clone() for name, tensor in live(task).items()}
+            self.average = {name: tensor.detach().clone() for name, tensor in read_weights(task).items()}
         return self.average
 
     def on_train_start(self, trainer: Trainer, task: Any) -> None:
@@ -42,7 +42,7 @@ class Ema(Callback):
     def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
         learned = {name for name, _ in task.model.named_parameters()}
         averages, weights = [], []
-        for name, average, weight in pairs(self.weights(task), task):
+        for name, average, weight in pair_shards(self.weights(task), task):
             if name in learned:
                 averages.append(average)
                 weights.append(weight)
@@ -60,7 +60,7 @@ class Ema(Callback):
 @torch.no_grad()
 def exchange(averages: dict[str, Tensor], task: Any) -> None:
     """Let the averages and the weights trade places."""
-    for _, average, weight in pairs(averages, task):
+    for _, average, weight in pair_shards(averages, task):
         kept = weight.clone()
         weight.copy_(average)
         average.copy_(kept)
@@ -69,13 +69,13 @@ def exchange(averages: dict[str, Tensor], task: Any) -> None:
             module.reshard()  # or what has been gathered would be used once more
 
 
-def pairs(averages: dict[str, Tensor], task: Any) -> list[tuple[str, Tensor, Tensor]]:
+def pair_shards(averages: dict[str, Tensor], task: Any) -> list[tuple[str, Tensor, Tensor]]:
     """Name, average and weight of all shards held here."""
-    weights = live(task)
+    weights = read_weights(task)
     return [(name, _local(average), _local(weights[name])) for name, average in averages.items()]
 
 
-def live(task: Any) -> dict[str, Tensor]:
+def read_weights(task: Any) -> dict[str, Tensor]:
     """The weights and buffers of now, by name, as far as they are here."""
     return task.model.state_dict()
 

@@ -20,7 +20,7 @@ class Energy(Callback):
     killed run did after its last checkpoint is not in it.
     """
 
-    looks_on = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, gpu_watts: float, core_watts: float, price_per_device_hour: float | None) -> None:
         if min(gpu_watts, core_watts, price_per_device_hour or 0.0) < 0:
@@ -43,7 +43,7 @@ class Energy(Callback):
         device = trainer.strategy.root_device
         self.watts = self.gpu_watts if device.type == "cuda" else self.core_watts * torch.get_num_threads()
         found = open_meter(device, trainer.local_rank == 0)
-        unmeasured = _total([float(found is None)], device)[0] > 0
+        unmeasured = _sum_over_ranks([float(found is None)], device)[0] > 0
         self.meter: Meter | None = None if unmeasured else found
         self.since, self.reading = time.perf_counter(), self.meter() if self.meter else 0.0
 
@@ -57,14 +57,14 @@ class Energy(Callback):
         else:
             joules = spent_s * self.watts
         self.estimated |= self.meter is None
-        device_s, joules = _total([spent_s, joules], trainer.strategy.root_device)
+        device_s, joules = _sum_over_ranks([spent_s, joules], trainer.strategy.root_device)
         self.device_s += device_s
         self.joules += joules
         found = {"perf/energy_joules" + "_estimate" * self.estimated: self.joules}
         return found if self.price is None else found | {"perf/cost": self.device_s / 3600 * self.price}
 
 
-def _total(values: list[float], device: torch.device) -> list[float]:
+def _sum_over_ranks(values: list[float], device: torch.device) -> list[float]:
     """The sums over all processes: also over those that a strategy has compute the same."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return values

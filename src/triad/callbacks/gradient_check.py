@@ -28,7 +28,7 @@ class GradientCheck(Callback):
     """
 
     uses = ("gradients",)
-    looks_on = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, every_steps: int, vanishing: float, exploding: float) -> None:
         if every_steps < 1 or not 0 <= vanishing < exploding:
@@ -70,7 +70,7 @@ class GradientCheck(Callback):
             self.before = None
             weights = {name: gradient.parameters[name].detach() for name in before}
             changes = {name: weights[name] - old for name, old in before.items()}
-            sets = self._sets(gradient)
+            sets = self._group_by_role(gradient)
             moved, were = gradient.norms(changes, sets).tolist(), gradient.norms(before, sets).tolist()
             for role, move, was in zip(ROLES, moved, were, strict=True):
                 if was:
@@ -80,7 +80,7 @@ class GradientCheck(Callback):
                 logger.log_metrics(self.metrics, step=trainer.global_step)
         self.metrics = {}
 
-    def _sets(self, gradient: Gradient) -> list[set[str]]:
+    def _group_by_role(self, gradient: Gradient) -> list[set[str]]:
         """The names of each role's parameters, as the model here has them."""
         return [
             {name for name in gradient.parameters if self.roles[plain_name(name)] == role} for role in ROLES
@@ -108,17 +108,17 @@ class GradientCheck(Callback):
 
     def _stop(self, gradient: Gradient) -> None:
         """Every process raises the same sentence."""
-        bad = {name: _bad(tensor) for name, tensor in gradient.tensors.items()}
-        found = self._everywhere({plain_name(name): count for name, count in bad.items() if count})
+        bad = {name: _count_bad(tensor) for name, tensor in gradient.tensors.items()}
+        found = self._max_over_ranks({plain_name(name): count for name, count in bad.items() if count})
         step = self.trainer.global_step
         start = self.trainer.datamodule.first_row(step)  # type: ignore[attr-defined]
         rows = f"rows {start} to {start + self.rows - 1}: python -m triad.data show={step}"
         raise ValueError(
-            f"step {step + 1}: the gradient is not finite{self._where(found)}; {rows}; the update was left"
-            f" out and {self._kept()} has the weights before it; try a lower optimizer.lr"
+            f"step {step + 1}: the gradient is not finite{self._locate(found)}; {rows}; the update was left"
+            f" out and {self._save_before()} has the weights before it; try a lower optimizer.lr"
         )
 
-    def _where(self, found: dict[str, int]) -> str:
+    def _locate(self, found: dict[str, int]) -> str:
         """The first and last of the parameters with bad numbers, in the order of the model."""
         names = [name for name in self.names if name in found]
         if not names:
@@ -126,7 +126,7 @@ class GradientCheck(Callback):
         many = f" to {names[-1]}, {len(names)} of {len(self.names)} parameters" if len(names) > 1 else ""
         return f" in {names[0]} (at least {found[names[0]]} of {self.sizes[names[0]]} numbers){many}"
 
-    def _everywhere(self, here: dict[str, int]) -> dict[str, int]:
+    def _max_over_ranks(self, here: dict[str, int]) -> dict[str, int]:
         """The largest count of any process, by name."""
         if not dist.is_initialized():
             return here
@@ -135,7 +135,7 @@ class GradientCheck(Callback):
         names = {name for counts in all_counts for name in counts}
         return {name: max(counts.get(name, 0) for counts in all_counts) for name in names}
 
-    def _kept(self) -> str:
+    def _save_before(self) -> str:
         """A checkpoint of before, which is written if there is none of this step."""
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "saved_step"):
@@ -146,6 +146,6 @@ class GradientCheck(Callback):
         return "nothing (callbacks.checkpoint is off)"
 
 
-def _bad(gradient: Tensor) -> int:
+def _count_bad(gradient: Tensor) -> int:
     local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
     return int((~local.isfinite()).sum())

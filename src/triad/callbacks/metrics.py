@@ -27,7 +27,7 @@ class Metrics(Callback):
     mfu = tokens/s * FLOPs per token / (devices * peak FLOP/s)      Chowdhery et al. 2022, arXiv:2204.02311
     """
 
-    looks_on = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, every_steps: int, context: int) -> None:
         self.every_steps, self.context = max(1, every_steps), context
@@ -74,7 +74,7 @@ class Metrics(Callback):
         metrics = {
             key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")
         }
-        self._log(trainer, metrics | _of_others(trainer))
+        self._log(trainer, metrics | _collect_figures(trainer))
 
     def on_train_end(self, trainer: Trainer, task: Any) -> None:
         if self.bar:
@@ -105,10 +105,10 @@ class Metrics(Callback):
             "perf/train_s": self.train_s,
         }
         if len(outputs["load_LE"]):
-            metrics |= loads(trainer.strategy.all_reduce(outputs["load_LE"]))
+            metrics |= describe_loads(trainer.strategy.all_reduce(outputs["load_LE"]))
         if peak := peak_flops(trainer.strategy.root_device):
             metrics["perf/mfu"] = speed * self.flops_per_token / (peak * trainer.world_size)
-        self._log(trainer, metrics | _of_others(trainer))
+        self._log(trainer, metrics | _collect_figures(trainer))
 
     def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         if not trainer.is_global_zero:
@@ -125,7 +125,7 @@ class Metrics(Callback):
             self.console.print(f"step {trainer.global_step}/{trainer.max_steps}  {kind}{words}")
 
 
-def _of_others(trainer: Trainer) -> dict[str, float]:
+def _collect_figures(trainer: Trainer) -> dict[str, float]:
     """Figures of callbacks that have some to report."""
     found: dict[str, float] = {}
     for callback in trainer.callbacks:
@@ -134,7 +134,7 @@ def _of_others(trainer: Trainer) -> dict[str, float]:
     return found
 
 
-def loads(load_LE: Tensor) -> dict[str, float]:
+def describe_loads(load_LE: Tensor) -> dict[str, float]:
     """Load of each expert of each layer of experts, both counted from 0, over the layer's mean; the largest.
 
     One wait for the device, and only at a report.

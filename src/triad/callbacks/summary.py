@@ -4,15 +4,15 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from triad.analysis.loss_picture import curve, loads
+from triad.analysis.loss_picture import draw_loads, draw_losses
 from triad.data.token_files import Tokens
 from triad.data.tokenizers import Tokenizer
 from triad.hardware.device import describe
 from triad.runs.directory import Run
-from triad.runs.metrics import SPEEDS, TAKEN, figures
+from triad.runs.metrics import SPEEDS, TAKEN, summarize
 
 
-class Screens(Callback):
+class Summary(Callback):
     """Print what will be trained on what, and what came of it; write result.json: the run is finished.
 
     The result is written when all is done, after the last checkpoint; also by a run that was killed between
@@ -20,7 +20,7 @@ class Screens(Callback):
     where there are experts, their loads to loads.png.
     """
 
-    looks_on = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no figure of the run: triad.config.identity
 
     def __init__(self, run: Run, tokenizer: Tokenizer, tokens: Tokens, context: int, curve: bool) -> None:
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
@@ -36,13 +36,13 @@ class Screens(Callback):
     def on_fit_end(self, trainer: Trainer, task: Any) -> None:
         if trainer.is_global_zero:
             rows = self.run.metrics()
-            result: dict[str, Any] = figures(rows) | {"steps": trainer.global_step}
+            result: dict[str, Any] = summarize(rows) | {"steps": trainer.global_step}
             if xz := self.tokens.xz_bits_per_byte:
                 result["xz/bits_per_byte"] = xz
             self.run.finish(result)
             if self.picture:
-                curve(self.picture, rows)
-                loads(self.run.loads_file, rows)
+                draw_losses(self.picture, rows)
+                draw_loads(self.run.loads_file, rows)
             _show(self._closing(result))
 
     def _opening(self, trainer: Trainer, task: Any) -> dict[str, str]:

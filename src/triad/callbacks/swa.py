@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from triad.callbacks.ema import exchange, live, pairs
+from triad.callbacks.ema import exchange, pair_shards, read_weights
 
 
 class Swa(Callback):
@@ -22,7 +22,7 @@ class Swa(Callback):
 
     replaces = "weights"  # in validation
     uses = ("weights",)
-    keeps = "swa"  # its name in a checkpoint
+    checkpoint_key = "swa"  # its name in a checkpoint
 
     def __init__(self, start: float, every_steps: int) -> None:
         if not 0 <= start < 1 or every_steps < 1:
@@ -43,9 +43,9 @@ class Swa(Callback):
     def weights(self, task: Any) -> dict[str, Tensor]:
         """The mean, by parameter name."""
         if self.mean is None:
-            self.mean = {name: tensor.detach().clone() for name, tensor in live(task).items()}
+            self.mean = {name: tensor.detach().clone() for name, tensor in read_weights(task).items()}
         elif not self.averaged:
-            for _, mean, weight in pairs(self.mean, task):
+            for _, mean, weight in pair_shards(self.mean, task):
                 mean.copy_(weight)
         return self.mean
 
@@ -59,7 +59,7 @@ class Swa(Callback):
             return
         means, weights = [], []
         learned = {name for name, _ in task.model.named_parameters()}
-        for name, mean, weight in pairs(self.weights(task), task):
+        for name, mean, weight in pair_shards(self.weights(task), task):
             if name in learned:
                 means.append(mean)
                 weights.append(weight)

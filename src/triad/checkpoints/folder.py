@@ -29,55 +29,55 @@ from pathlib import Path
 from typing import Literal
 
 from triad.runs.directory import Run
-from triad.storage.manifest import MANIFEST, Facts, Part, damage, opened
+from triad.storage.manifest import MANIFEST, Facts, Part, find_damage, read_manifest
 
 INDEX = ".metadata"
 FACTS = {"step", "metric", "position", "random", "layout", "tensors", "callbacks", "config"}
 
 
-def place(folder: Path, step: int) -> Path:
+def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
     return folder / f"step-{step:08d}"
 
 
-def complete(folder: Path) -> list[Path]:
+def list_complete(folder: Path) -> list[Path]:
     """Checkpoints that have a manifest, oldest first."""
     return sorted(path for path in folder.glob("step-*") if not path.suffix and (path / MANIFEST).is_file())
 
 
-def facts(path: Path) -> Facts:
+def read_facts(path: Path) -> Facts:
     """What the manifest of a checkpoint says. Raises ValueError if it cannot be believed."""
-    return _read(path)[0]
+    return _read_checkpoint_manifest(path)[0]
 
 
-def fault(path: Path, part: Part = (0, 1)) -> str:
+def find_fault(path: Path, part: Part = (0, 1)) -> str:
     """What is wrong with a checkpoint, every byte of it looked at, or ""; of one `part` of its files."""
     try:
-        return damage(path, _read(path)[1], part=part)
+        return find_damage(path, _read_checkpoint_manifest(path)[1], part=part)
     except ValueError as error:
         return str(error)
 
 
-def _read(path: Path) -> tuple[Facts, dict]:
-    found, files = opened(path)
+def _read_checkpoint_manifest(path: Path) -> tuple[Facts, dict]:
+    found, files = read_manifest(path)
     if missing := FACTS - found.keys():
         raise ValueError(f"{MANIFEST} says nothing of {min(missing)}")
     if INDEX not in files:
         raise ValueError(f"{MANIFEST} does not list {INDEX}")
-    if path.name != place(path.parent, found["step"]).name:
+    if path.name != checkpoint_path(path.parent, found["step"]).name:
         raise ValueError(f"{MANIFEST} is of step {found['step']}")
     return found, files
 
 
-def newest(folder: Path) -> Path | None:
+def find_newest(folder: Path) -> Path | None:
     """The newest whole checkpoint; torn ones are passed over with a warning.
 
     Raises ValueError when there are checkpoints and none is whole.
     """
-    return chosen(complete(folder), fault)
+    return choose_newest(list_complete(folder), find_fault)
 
 
-def chosen(found: list[Path], wrong: Callable[[Path], str], warn: bool = True) -> Path | None:
+def choose_newest(found: list[Path], wrong: Callable[[Path], str], warn: bool = True) -> Path | None:
     """The newest checkpoint of which nothing is `wrong`; the others are passed over with a warning.
 
     Raises ValueError when there are checkpoints and none will do.
@@ -93,7 +93,7 @@ def chosen(found: list[Path], wrong: Callable[[Path], str], warn: bool = True) -
     return None
 
 
-def find(where: Path, step: int | None = None) -> Path:
+def find_checkpoint(where: Path, step: int | None = None) -> Path:
     """A checkpoint by its own folder or by its run's: the newest whole one, or the one of a step.
 
     Raises FileNotFoundError if it is not there, ValueError if it is not whole.
@@ -101,21 +101,21 @@ def find(where: Path, step: int | None = None) -> Path:
     if (where / MANIFEST).is_file():
         path = where
     elif step is not None:
-        path = place(Run(where).checkpoints, step)
-    elif found := newest(Run(where).checkpoints):
+        path = checkpoint_path(Run(where).checkpoints, step)
+    elif found := find_newest(Run(where).checkpoints):
         return found
     else:
         raise FileNotFoundError(f"{where}: no checkpoint is there")
     if not (path / MANIFEST).is_file():
-        kept = ", ".join(str(facts(other)["step"]) for other in complete(Run(where).checkpoints))
+        kept = ", ".join(str(read_facts(other)["step"]) for other in list_complete(Run(where).checkpoints))
         raise FileNotFoundError(f"{where}: no checkpoint of step {step} is there (kept: {kept or 'none'})")
-    if said := fault(path):
+    if said := find_fault(path):
         raise ValueError(f"{path}: {said}")
     return path
 
 
 @contextmanager
-def used(path: Path) -> Generator[None]:
+def keep_while_reading(path: Path) -> Generator[None]:
     """Keep a checkpoint from being forgotten while it is read."""
     with (path / MANIFEST).open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
@@ -124,14 +124,14 @@ def used(path: Path) -> Generator[None]:
 
 def rotate(folder: Path, keep: int) -> None:
     """Forget all but the last `keep` and the best. Torn ones count as neither; nor is one removed in use."""
-    metrics = {path: metric for path in complete(folder) if (metric := _metric(path)) != "torn"}
-    best = _best({path: metric for path, metric in metrics.items() if isinstance(metric, dict)})
+    metrics = {path: metric for path in list_complete(folder) if (metric := _read_metric(path)) != "torn"}
+    best = _find_best({path: metric for path, metric in metrics.items() if isinstance(metric, dict)})
     for path in list(metrics)[:-keep]:
         if path != best:
-            _forget(path)
+            _remove(path)
 
 
-def _best(measured: dict[Path, dict]) -> Path | None:
+def _find_best(measured: dict[Path, dict]) -> Path | None:
     """The best by the metric that is monitored by now; what is not a number is never the best."""
     now = next(reversed(measured.values()), {})
     values = {
@@ -143,15 +143,15 @@ def _best(measured: dict[Path, dict]) -> Path | None:
     return pick(values, key=values.__getitem__, default=None)
 
 
-def _metric(path: Path) -> dict | Literal["torn"] | None:
+def _read_metric(path: Path) -> dict | Literal["torn"] | None:
     try:
-        found, files = _read(path)
+        found, files = _read_checkpoint_manifest(path)
     except ValueError:
         return "torn"
-    return "torn" if damage(path, files, full_check_bytes=0) else found["metric"]
+    return "torn" if find_damage(path, files, full_check_bytes=0) else found["metric"]
 
 
-def _forget(path: Path) -> None:
+def _remove(path: Path) -> None:
     with (path / MANIFEST).open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,9 +22,9 @@ from torch.distributed.checkpoint.planner import WriteItem
 from torch.distributed.tensor import DTensor
 
 from triad.checkpoints.folder import INDEX, rotate
-from triad.checkpoints.tensors import flattened
+from triad.checkpoints.tensors import flatten
 from triad.config.errors import one_line
-from triad.storage.manifest import Facts, Files, described, seal, sync
+from triad.storage.manifest import Facts, Files, describe_file, sync, write_manifest
 from triad.strategies.state import FlatSlice
 
 State = dict[str, dict[str, Any]]
@@ -58,33 +58,33 @@ class Copies:
         self.cuda = torch.cuda.is_available()
 
     @torch.no_grad()
-    def of(self, tensors: dict[str, Any]) -> dict[str, Any]:
+    def copy(self, tensors: dict[str, Any]) -> dict[str, Any]:
         """The same, of copied tensors."""
-        held = {name: _here(value) for name, value in tensors.items()}
+        held = {name: _local(value) for name, value in tensors.items()}
         for name, tensor in held.items():
             if name not in self.room:
                 self.room[name] = torch.empty_like(tensor, device="cpu", pin_memory=self.cuda)
             self.room[name].copy_(tensor, non_blocking=self.cuda)
         if self.cuda:
             torch.cuda.synchronize()
-        return {name: _as(value, self.room[name]) for name, value in tensors.items()}
+        return {name: _wrap_copy(value, self.room[name]) for name, value in tensors.items()}
 
 
-def _here(value: Tensor | FlatSlice) -> Tensor:
+def _local(value: Tensor | FlatSlice) -> Tensor:
     """What this process holds of a tensor."""
     if isinstance(value, FlatSlice):
         return value.flat
     return value.to_local() if isinstance(value, DTensor) else value
 
 
-def _as(value: Tensor | FlatSlice, copy: Tensor) -> Tensor | FlatSlice | Shard:
+def _wrap_copy(value: Tensor | FlatSlice, copy: Tensor) -> Tensor | FlatSlice | Shard:
     """A copy of what this process holds of a tensor, in that tensor's place."""
     if isinstance(value, FlatSlice):
         return FlatSlice(copy, value.start, value.shape)
     return Shard(value, copy) if isinstance(value, DTensor) else copy
 
 
-class Planner(DefaultSavePlanner):
+class SavePlanner(DefaultSavePlanner):
     """torch's planner, which finds the shards in copies and stretches, too."""
 
     def lookup_object(self, index: MetadataIndex) -> Any:
@@ -116,7 +116,7 @@ class Saver:
         """
         began = time.perf_counter()
         self.wait()
-        copied = self.copies.of(flattened(tensors()))
+        copied = self.copies.copy(flatten(tensors()))
         facts["blocked_s"] = time.perf_counter() - began
         self.thread = Thread(target=self.write, args=(path, copied, facts, began), daemon=True)
         self.thread.start()
@@ -130,22 +130,22 @@ class Saver:
         """Write tensors that nobody changes meanwhile."""
         beside = path.with_suffix(".tmp")
         try:
-            self._together(lambda: _emptied(beside) if self.rank == 0 else {})
+            self.run_on_all_ranks(lambda: _make_empty(beside) if self.rank == 0 else {})
             metadata = dcp.save(
                 tensors,
                 storage_writer=dcp.FileSystemWriter(beside),
-                planner=Planner(),
+                planner=SavePlanner(),
                 process_group=self.group,
                 no_dist=self.group is None,
             )
-            files = self._together(lambda: _mine(beside, self.rank))
+            files = self.run_on_all_ranks(lambda: _describe_own_files(beside, self.rank))
             if self.rank == 0:
                 facts |= {
-                    "tensors": _tensors(metadata),
+                    "tensors": _describe_tensors(metadata),
                     "bytes": sum(file["bytes"] for file in files.values()),
                 }
                 facts["saved_s"] = time.perf_counter() - began
-                seal(beside, facts, files)
+                write_manifest(beside, facts, files)
                 shutil.rmtree(path, ignore_errors=True)  # one that was torn
                 os.replace(beside, path)
                 sync(path.parent)
@@ -153,10 +153,10 @@ class Saver:
         except BaseException as error:  # torch's CheckpointException is not an Exception
             if self.rank == 0:
                 shutil.rmtree(beside, ignore_errors=True)
-            why = f"{_reason(error)}; {_free_mb(path):,.0f} MB are free"
+            why = f"{_find_cause(error)}; {_free_mb(path):,.0f} MB are free"
             self.failures.append(f"{path} was not saved ({why})")
 
-    def told(self, word: Any) -> list[Any]:
+    def all_gather(self, word: Any) -> list[Any]:
         """What each process says, to all of them."""
         words: list[Any] = [word]
         if self.group:
@@ -164,39 +164,39 @@ class Saver:
             dist.all_gather_object(words, word, group=self.group)
         return words
 
-    def _together(self, work: Callable[[], Files]) -> Files:
+    def run_on_all_ranks(self, work: Callable[[], Files]) -> Files:
         """What all processes' work comes to; it fails in all if it fails in one."""
         try:
             outcome: Any = work()
         except OSError as error:
-            outcome = _reason(error)
-        outcomes = self.told(outcome)
+            outcome = _find_cause(error)
+        outcomes = self.all_gather(outcome)
         if failed := next((said for said in outcomes if isinstance(said, str)), None):
             raise OSError(failed)
         return {name: file for files in outcomes for name, file in files.items()}
 
 
-def write(path: Path, tensors: State, facts: Facts) -> None:
+def write_checkpoint(path: Path, tensors: State, facts: Facts) -> None:
     """Write one checkpoint, here and now, and forget no other. Raises OSError if it cannot be written."""
     saver = Saver(keep=sys.maxsize)
-    saver.write(path, flattened(tensors), facts | {"blocked_s": 0.0}, time.perf_counter())
+    saver.write(path, flatten(tensors), facts | {"blocked_s": 0.0}, time.perf_counter())
     if saver.failures:
         raise OSError(saver.failures[0])
 
 
-def _emptied(folder: Path) -> Files:
+def _make_empty(folder: Path) -> Files:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return {}
 
 
-def _mine(folder: Path, rank: int) -> Files:
+def _describe_own_files(folder: Path, rank: int) -> Files:
     """Describe what a process has written; the index is rank 0's."""
     paths = sorted(folder.glob(f"__{rank}_*")) + ([folder / INDEX] if rank == 0 else [])
-    return {path.name: described(path) for path in paths}
+    return {path.name: describe_file(path) for path in paths}
 
 
-def _tensors(metadata: Metadata) -> dict[str, dict[str, Any]]:
+def _describe_tensors(metadata: Metadata) -> dict[str, dict[str, Any]]:
     """Shape and type by name."""
     return {
         name: {"shape": list(entry.size), "dtype": str(entry.properties.dtype).removeprefix("torch.")}
@@ -209,7 +209,7 @@ def _free_mb(path: Path) -> float:
     return shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free / 1e6
 
 
-def _reason(error: BaseException) -> str:
+def _find_cause(error: BaseException) -> str:
     """The first thing that went wrong, on one line."""
     if isinstance(error, CheckpointException):
         error = next(iter(error.failures.values()))[0]

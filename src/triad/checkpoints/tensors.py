@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, cre
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import LoadPlan
 
-from triad.checkpoints.folder import INDEX, used
+from triad.checkpoints.folder import INDEX, keep_while_reading
 from triad.config.errors import one_line
 from triad.strategies import state as portable
 from triad.strategies.state import FlatSlice
@@ -43,7 +43,7 @@ DESCRIBING = {
 }
 
 
-class Index(pickle.Unpickler):
+class IndexUnpickler(pickle.Unpickler):
     """Unpickle a .metadata file, and nothing that could do anything but describe tensors."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -59,13 +59,13 @@ class Reader(dcp.FileSystemReader):
     """torch's reader, which loads tensors as weights only, with an index that is read as safely."""
 
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:
-        metadata = Index(io.BytesIO(Path(self.path, INDEX).read_bytes())).load()
+        metadata = IndexUnpickler(io.BytesIO(Path(self.path, INDEX).read_bytes())).load()
         metadata.storage_meta = metadata.storage_meta or StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata
 
 
-class Planner(DefaultLoadPlanner):
+class ShardPlanner(DefaultLoadPlanner):
     """torch's planner, for a flat dictionary of tensors and stretches of them, all of which have storage."""
 
     def set_up_planner(
@@ -84,35 +84,36 @@ class Planner(DefaultLoadPlanner):
         )
 
 
-def load(path: Path, tensors: Mapping[str, Mapping[str, Any]]) -> None:
+def load_tensors(path: Path, tensors: Mapping[str, Mapping[str, Any]]) -> None:
     """Fill tensors in place; each process reads what it holds. Raises ValueError if some are not there."""
-    flat = flattened(tensors)
+    flat = flatten(tensors)
     try:
-        with used(path), warnings.catch_warnings():
+        with keep_while_reading(path), warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")  # one process, as asked
-            dcp.load(flat, storage_reader=Reader(path), planner=Planner(), no_dist=not dist.is_initialized())
+            alone = not dist.is_initialized()
+            dcp.load(flat, storage_reader=Reader(path), planner=ShardPlanner(), no_dist=alone)
     except BaseException as error:  # torch's CheckpointException is not an Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         raise ValueError(f"{path} cannot be loaded: {str(error).splitlines()[-1].strip()}") from error
 
 
-def flattened(tensors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def flatten(tensors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What is kept, by kind and name: model.<name>, optimizer.<name>, ema.<name>."""
     return {f"{kind}.{name}": value for kind, values in tensors.items() for name, value in values.items()}
 
 
 def load_model(path: Path, model: nn.Module, weights: str = "model") -> None:
     """Fill a model with the weights of a checkpoint, or with another of its sets of them, such as `ema`."""
-    load(path, {weights: portable.weights(model)})
+    load_tensors(path, {weights: portable.weights(model)})
 
 
-def shapes(model: nn.Module) -> Shapes:
+def read_shapes(model: nn.Module) -> Shapes:
     """What a single-device model holds, by name."""
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def misfit(path: Path, model: Shapes) -> str:
+def find_misfit(path: Path, model: Shapes) -> str:
     """Why the weights of a checkpoint are not those of a single-device model, or ""."""
     try:
         held = {name: shape for name, (shape, _) in _entries(path, "model").items()}
@@ -127,7 +128,7 @@ def misfit(path: Path, model: Shapes) -> str:
 
 def start_from(path: Path, model: nn.Module, bare: nn.Module) -> None:
     """Fill a model, in whatever layout. Raises ValueError for weights other than those of the `bare` one."""
-    if wrong := misfit(path, shapes(bare)):
+    if wrong := find_misfit(path, read_shapes(bare)):
         raise ValueError(f"weights={path}: {wrong}")
     load_model(path, model)
 
@@ -140,23 +141,25 @@ def start_part_from(
     Names that begin with one of `absent` may be missing there and then stay as they are; those of `unused`
     may be missing here. Raises ValueError for any other difference from the `bare` part.
     """
-    held, here = ({name: shape for name, (shape, _) in entries(path).items()}, shapes(bare))
+    held, here = ({name: shape for name, (shape, _) in read_entries(path).items()}, read_shapes(bare))
     for name in sorted(held.keys() | here.keys()):
         left_out = name.startswith(unused if name not in here else absent if name not in held else ())
         if held.get(name) != here.get(name) and not left_out:
             there, ours = held.get(name, "nothing"), here.get(name, "none")
             raise ValueError(f"weights={path}: it is of another model ({name} is {there} there, {ours} here)")
-    load(path, {"model": {name: tensor for name, tensor in part.state_dict().items() if name in held}})
+    ours = {name: tensor for name, tensor in part.state_dict().items() if name in held}
+    load_tensors(path, {"model": ours})
 
 
-def weights(path: Path, kind: str = "model") -> dict[str, Tensor]:
+def read_weights(path: Path, kind: str = "model") -> dict[str, Tensor]:
     """One set of a checkpoint's weights, whole, by name. Raises ValueError if it holds no such set."""
-    model = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in entries(path, kind).items()}
-    load(path, {kind: model})
-    return model
+    entries = read_entries(path, kind)
+    tensors = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in entries.items()}
+    load_tensors(path, {kind: tensors})
+    return tensors
 
 
-def entries(path: Path, kind: str = "model") -> dict[str, Entry]:
+def read_entries(path: Path, kind: str = "model") -> dict[str, Entry]:
     """Shape and type of one set of a checkpoint's weights, by name. Raises ValueError if it is not there."""
     try:
         return _entries(path, kind)
@@ -165,7 +168,7 @@ def entries(path: Path, kind: str = "model") -> dict[str, Entry]:
 
 
 def _entries(path: Path, kind: str) -> dict[str, Entry]:
-    held = index(path)
+    held = read_index(path)
     found = {
         name.removeprefix(f"{kind}."): entry for name, entry in held.items() if name.startswith(f"{kind}.")
     }
@@ -175,7 +178,7 @@ def _entries(path: Path, kind: str) -> dict[str, Entry]:
     return found
 
 
-def index(path: Path) -> dict[str, Entry]:
+def read_index(path: Path) -> dict[str, Entry]:
     """Shape and type of all that a checkpoint holds, by name. Raises ValueError if its index is not sound."""
     try:
         held = Reader(path).read_metadata().state_dict_metadata

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from triad.checkpoints.folder import find
+from triad.checkpoints.folder import find_checkpoint
 from triad.checkpoints.tensors import load_model
 from triad.config.build import build
-from triad.data.tokenizers import Tokenizer, load
+from triad.data.tokenizers import Tokenizer, load_tokenizer
 from triad.runs.directory import Run
 
 
@@ -25,8 +25,8 @@ def trained(
     where one was kept. Raises FileNotFoundError or ValueError where there is none.
     """
     run = run if isinstance(run, Run) else Run(run)
-    config, checkpoint = run.config(), find(run.path, step)
-    tokenizer = load(run.tokenizer)
+    config, checkpoint = run.config(), find_checkpoint(run.path, step)
+    tokenizer = load_tokenizer(run.tokenizer)
     model: nn.Module = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
     load_model(checkpoint, model, weights)
     return model.to(device), tokenizer

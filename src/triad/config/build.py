@@ -6,7 +6,7 @@ from inspect import signature
 from typing import Any
 
 from triad.config.errors import Refusal
-from triad.config.schema import check
+from triad.config.schema import find_faults
 
 
 def build(node: Any) -> Any:
@@ -15,17 +15,17 @@ def build(node: Any) -> Any:
     Every target is checked against the allowed packages and its signature before any is imported. Our own few
     lines and not hydra.utils.instantiate: its factories check their target at every call, 0.1 ms (2026-11).
     """
-    for fault in check(node):
+    for fault in find_faults(node):
         raise Refusal(fault)
-    return _built(node)
+    return _build_node(node)
 
 
-def _built(node: Any) -> Any:
+def _build_node(node: Any) -> Any:
     if isinstance(node, list):
-        return [_built(item) for item in node]
+        return [_build_node(item) for item in node]
     if not isinstance(node, dict):
         return node
-    parts = {key: _built(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    parts = {key: _build_node(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
     if "_target_" not in node:
         return parts
     module, _, name = node["_target_"].rpartition(".")

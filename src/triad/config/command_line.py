@@ -6,22 +6,22 @@ from inspect import Parameter, getdoc, signature
 from typing import Any
 
 from triad.config.errors import Refusal
-from triad.config.messages import answer
-from triad.config.schema import fits, suggestion
+from triad.config.messages import report_error
+from triad.config.schema import convert, suggest
 
 
-def verb(function: Callable) -> None:
+def run_command(function: Callable) -> None:
     """The door of `python -m triad.<verb>`: key=value words become arguments, the rest overrides."""
     if {"-h", "--help"} & {*sys.argv[1:]}:
-        print(getdoc(function), "\n\n", _usage(function), sep="")
+        print(getdoc(function), "\n\n", _format_usage(function), sep="")
         return
     try:
-        function(**_words(function, sys.argv[1:]))
+        function(**_parse_arguments(function, sys.argv[1:]))
     except Exception as error:
-        sys.exit(answer(error))
+        sys.exit(report_error(error))
 
 
-def _words(function: Callable, words: list[str]) -> dict[str, Any]:
+def _parse_arguments(function: Callable, words: list[str]) -> dict[str, Any]:
     """key=value words as arguments of a verb; what it does not know goes to `overrides`, if it takes them."""
     arguments: dict[str, Any] = {}
     parameters = signature(function).parameters
@@ -31,20 +31,20 @@ def _words(function: Callable, words: list[str]) -> dict[str, Any]:
         if not sign or key not in parameters or key == "overrides":
             rest.append(word)
             continue
-        arguments[key], fault = fits(None if value == "null" else value, parameters[key].annotation)
+        arguments[key], fault = convert(None if value == "null" else value, parameters[key].annotation)
         if fault:
             raise Refusal(f"{word}: {fault}")
     if "overrides" in parameters:
         arguments["overrides"] = rest
     elif rest:
-        raise Refusal(f"{rest[0]} is not understood{suggestion(rest[0].partition('=')[0], list(parameters))}")
+        raise Refusal(f"{rest[0]} is not understood{suggest(rest[0].partition('=')[0], list(parameters))}")
     for name, parameter in parameters.items():
         if parameter.default is Parameter.empty and name not in arguments:
             raise Refusal(f"{name}=... is needed")
     return arguments
 
 
-def _usage(function: Callable) -> str:
+def _format_usage(function: Callable) -> str:
     words = (
         f"{name}={'...' if parameter.default is Parameter.empty else parameter.default}"
         for name, parameter in signature(function).parameters.items()

@@ -7,21 +7,21 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from triad.config import provenance as origins
-from triad.config.directions import unknown_monitors
+from triad.config import provenance
+from triad.config.directions import find_unknown_monitors
 from triad.config.errors import Refusal
 from triad.config.locations import CONF, TRAIN
-from triad.config.messages import of_resolver
+from triad.config.messages import find_resolver_error
 from triad.config.processes import resolve_devices
 from triad.config.refusals import refusals
-from triad.config.schema import check, fits, signature_in, suggestion
+from triad.config.schema import convert, find_faults, read_script_signature, suggest
 
 PLACE = {"run_id": str | None, "output_dir": str}  # where the run directory is to lie
 
 
 def dials() -> dict[str, Any]:
     """Keys that stand in conf/train.yaml itself, with their types: the arguments of `train`, and PLACE."""
-    arguments = signature_in(TRAIN, "train").parameters
+    arguments = read_script_signature(TRAIN, "train").parameters
     return {name: argument.type for name, argument in arguments.items() if name != "run"} | PLACE
 
 
@@ -46,35 +46,35 @@ def compose(overrides: list[str]) -> dict:
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return validated(compose("train", overrides))
+        return validate(compose("train", overrides))
 
 
-def validated(composed: DictConfig) -> dict:
+def validate(composed: DictConfig) -> dict:
     """Resolve, check the dials and every node against its signature, refuse the impossible."""
     try:
         config = cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
-        said = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
-        raise Refusal(of_resolver(error) or said) from None
+        message = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
+        raise Refusal(find_resolver_error(error) or message) from None
     config.pop("router", None)  # a part of models, which hold it where they refer to it
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     known = dials()
     for key in config:
         if key not in groups and key not in known:
-            raise Refusal(f"{key} is not a key of conf/train.yaml{suggestion(key, [*known, *groups])}")
+            raise Refusal(f"{key} is not a key of conf/train.yaml{suggest(key, [*known, *groups])}")
         if key in known:
-            config[key], fault = fits(config[key], known[key])
+            config[key], fault = convert(config[key], known[key])
             if fault:
                 raise Refusal(f"{key}={config[key]}: {fault}")
-    for fault in check({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
+    for fault in find_faults({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
         raise Refusal(fault)
     resolve_devices(config)
-    for fault in chain(refusals(config), unknown_monitors(config)):
+    for fault in chain(refusals(config), find_unknown_monitors(config)):
         raise Refusal(fault)
     return config
 
 
-def origins_of(config: dict, words: list[str]) -> origins.Chains:
+def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
     """Where the values of a configuration composed from `words` come from; Hydra must be at work."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -82,33 +82,35 @@ def origins_of(config: dict, words: list[str]) -> origins.Chains:
 
     loader = GlobalHydra.instance().config_loader()
     folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
-    laid = [
-        origins.of_file(path, file.package)
-        for file in loader.compute_defaults_list("train", words, RunMode.RUN).defaults
+    sources = [
+        provenance.read_yaml_source(path, file.package)
+        for file in loader.compute_defaults_list("train", overrides, RunMode.RUN).defaults
         for path in [folder / f"{file.config_path}.yaml" for folder in folders]
         if path.is_file()
     ]
-    for word in OverridesParser.create().parse_overrides(words):
-        value = word.value()
-        choice = (CONF / word.key_or_group).is_dir() and not isinstance(value, dict)
-        if not choice and not word.is_delete():
-            laid.append(origins.of_word(word.key_or_group, value, str(word.input_line)))
-    return origins.chains(config, laid)
+    for override in OverridesParser.create().parse_overrides(overrides):
+        value = override.value()
+        choice = (CONF / override.key_or_group).is_dir() and not isinstance(value, dict)
+        if not choice and not override.is_delete():
+            source = provenance.read_override_source(override.key_or_group, value, str(override.input_line))
+            sources.append(source)
+    return provenance.trace_chains(config, sources)
 
 
-def explained(overrides: list[str]) -> tuple[dict, origins.Chains]:
+def compose_with_origins(overrides: list[str]) -> tuple[dict, provenance.Chains]:
     """The configuration for some words of train.py, and where its values come from."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = validated(compose("train", overrides))
-        return config, origins_of(config, overrides)
+        config = validate(compose("train", overrides))
+        return config, trace_origins(config, overrides)
 
 
-def references(node: Any, path: str = "") -> set[str]:
+def find_references(node: Any, path: str = "") -> set[str]:
     """Keys whose value is a reference to another key: they change when that one does."""
     found = set()
     for key in node if OmegaConf.is_dict(node) else ():
         inner = f"{path}.{key}".lstrip(".")
-        found |= {inner} if OmegaConf.is_interpolation(node, key) else references(node._get_node(key), inner)
+        refers = OmegaConf.is_interpolation(node, key)
+        found |= {inner} if refers else find_references(node._get_node(key), inner)
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from triad.config.schema import attribute
+from triad.config.schema import read_attribute
 
 # Metrics that every run can have, of whatever task. Such as train/lr are no better either way.
 OF_ALL_RUNS = {
@@ -30,25 +30,25 @@ OF_ALL_RUNS = {
 }
 
 
-def of_task(config: dict) -> dict[str, str]:
+def read_task_directions(config: dict) -> dict[str, str]:
     """The metrics of validation that the task of a configuration declares."""
     target = config["task"]["_target_"]
     return {
         f"val/{name}": better
         for better in ("lower", "higher")
-        for name in attribute(target, f"{better}_is_better") or ()
+        for name in read_attribute(target, f"{better}_is_better") or ()
     }
 
 
 def directions(config: dict) -> dict[str, str]:
     """All metrics of a run of which one direction is better."""
     others = {name: better for name, better in OF_ALL_RUNS.items() if not name.startswith("val/")}
-    return others | of_task(config)
+    return others | read_task_directions(config)
 
 
-def unknown_monitors(config: dict) -> Iterator[str]:
+def find_unknown_monitors(config: dict) -> Iterator[str]:
     """One sentence for each `monitor` of a callback or schedule that the task does not measure."""
-    known = of_task(config)
+    known = read_task_directions(config)
     nodes = {f"callbacks.{name}": node for name, node in config["callbacks"].items()}
     for path, node in (nodes | {"scheduler": config["scheduler"]}).items():
         if node and "monitor" in node and node["monitor"] not in known:

@@ -8,7 +8,7 @@ on, names and places. What is not known to be system is taken for mathematics.
 from collections.abc import Iterator
 from typing import Any
 
-from triad.config.schema import attribute
+from triad.config.schema import read_attribute
 from triad.storage.manifest import fingerprint
 
 MATHEMATICS = (
@@ -34,7 +34,7 @@ def is_mathematics(key: str, config: dict) -> bool:
     if group == "trainer":
         return rest not in TRAINER_SYSTEM and (key not in WHEN_VALIDATED or _acts_on_validations(config))
     if group == "callbacks":
-        return not looks_on(config["callbacks"].get(rest.partition(".")[0]))
+        return not is_observer(config["callbacks"].get(rest.partition(".")[0]))
     return group not in SYSTEM
 
 
@@ -57,9 +57,9 @@ def system(config: dict) -> dict[str, Any]:
     }
 
 
-def looks_on(callback: Any) -> bool:
-    """Whether a callback's node is of a class that says of itself `looks_on = True`: it changes no figure."""
-    return isinstance(callback, dict) and bool(attribute(callback.get("_target_", ""), "looks_on"))
+def is_observer(callback: Any) -> bool:
+    """Whether a callback's node is of a class that says of itself `observer = True`: it changes no figure."""
+    return isinstance(callback, dict) and bool(read_attribute(callback.get("_target_", ""), "observer"))
 
 
 def fingerprints(config: dict) -> dict[str, str]:
@@ -67,14 +67,14 @@ def fingerprints(config: dict) -> dict[str, str]:
     return {"mathematics": fingerprint(mathematics(config)), "system": fingerprint(system(config))}
 
 
-def differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def find_differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Keys that do not have the same value in two of such parts."""
     return [key for key in {**old, **new} if old.get(key) != new.get(key)]
 
 
-def changed_mathematics(old: dict, new: dict) -> list[str]:
+def find_changed_mathematics(old: dict, new: dict) -> list[str]:
     """Keys of the mathematics in which two configurations differ."""
-    return differing(mathematics(old), mathematics(new))
+    return find_differing(mathematics(old), mathematics(new))
 
 
 def leaves(node: dict, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -88,5 +88,5 @@ def leaves(node: dict, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _acts_on_validations(config: dict) -> bool:
     """Whether the schedule or a callback follows validations, so that their times change what is trained."""
-    acting = [node for node in config.get("callbacks", {}).values() if not looks_on(node)]
+    acting = [node for node in config.get("callbacks", {}).values() if not is_observer(node)]
     return any("monitor" in node for node in [*acting, config.get("scheduler", {})] if node)

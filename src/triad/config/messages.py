@@ -11,15 +11,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from triad.config.errors import Refusal, one_line
 from triad.config.locations import CONF
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
 PATIENCE_S = 30.0  # of the other ranks, while one says what is wrong
 
 
-def answer(error: Exception) -> int:
+def report_error(error: Exception) -> int:
     """Print one sentence for a user's mistake and return the exit code; anything else keeps its traceback."""
-    if (said := sentence(error)) is None:
+    if (said := explain_error(error)) is None:
         raise error
     if os.environ.get("RANK", "0") != "0":  # under torchrun every rank finds the same mistake
         wait_to_be_ended()
@@ -27,23 +27,23 @@ def answer(error: Exception) -> int:
     return MISTAKE
 
 
-def sentence(error: Exception) -> str | None:
+def explain_error(error: Exception) -> str | None:
     """One sentence for a user's mistake; None if it is none."""
     from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={name} does not exist{suggestion(name, list(error.options))}"
+        return f"{group}={name} does not exist{suggest(name, list(error.options))}"
     if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
-        return _unknown_key(error.__cause__)
-    if said := of_resolver(error):
+        return _explain_unknown_key(error.__cause__)
+    if said := find_resolver_error(error):
         return said
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _unknown_group(one_line(error))
+        return _explain_unknown_group(one_line(error))
     return one_line(error) if isinstance(error, ValueError | OSError) else None
 
 
-def of_resolver(error: BaseException | None) -> str | None:
+def find_resolver_error(error: BaseException | None) -> str | None:
     """What a resolver of ours refused: OmegaConf wraps it, more than once."""
     while isinstance(error, OmegaConfBaseException):
         error = error.__cause__ or error.__context__
@@ -59,12 +59,12 @@ def wait_to_be_ended() -> None:
     time.sleep(PATIENCE_S)
 
 
-def _unknown_key(cause: OmegaConfBaseException) -> str:
+def _explain_unknown_key(cause: OmegaConfBaseException) -> str:
     """Hydra says where the lookup stopped; name the whole key and the nearest that exist."""
     key, node = cause.full_key or cause.key, cause.parent_node
     while node is not None and node._get_parent() is not None:
         node = node._get_parent()
-    known = [name for name in _keys(node) if not name.startswith("hydra.")] if node is not None else []
+    known = [name for name in _walk_keys(node) if not name.startswith("hydra.")] if node is not None else []
     leaf = str(key).rpartition(".")[2]
     near = get_close_matches(str(key), known, 2, cutoff=0.75)
     leaves = get_close_matches(leaf, {name.rpartition(".")[2] for name in known}, 1)
@@ -72,7 +72,7 @@ def _unknown_key(cause: OmegaConfBaseException) -> str:
     return f"{key} does not exist" + (f"; did you mean {' or '.join(near[:3])}?" if near else "")
 
 
-def _unknown_group(sentence: str) -> str:
+def _explain_unknown_group(sentence: str) -> str:
     """Hydra's 'Could not override X. No match in the defaults list' with the nearest group."""
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
     word = sentence.partition("'")[2].partition("'")[0].partition("=")[0]
@@ -80,14 +80,14 @@ def _unknown_group(sentence: str) -> str:
         return (
             "router=: this model has no experts, or of a published size with their own router; use model=moe"
         )
-    return sentence + (suggestion(word, groups) if "Could not override" in sentence else "")
+    return sentence + (suggest(word, groups) if "Could not override" in sentence else "")
 
 
-def _keys(node: Any, prefix: str = "") -> list[str]:
+def _walk_keys(node: Any, prefix: str = "") -> list[str]:
     found = []
     for key in node if OmegaConf.is_dict(node) else ():
         found.append(f"{prefix}{key}")
         child = node._get_node(key)
         if OmegaConf.is_dict(child) and not child._is_none() and not child._is_interpolation():
-            found += _keys(child, f"{prefix}{key}.")
+            found += _walk_keys(child, f"{prefix}{key}.")
     return found

@@ -13,35 +13,35 @@ import yaml
 
 from triad.config.identity import leaves
 from triad.config.locations import CONF
-from triad.config.schema import attribute, constant
+from triad.config.schema import read_attribute, read_constant
 
 Parts = Iterator[tuple[str, dict]]
 
 
-def parts(node: Any, path: str = "") -> Parts:
+def walk_parts(node: Any, path: str = "") -> Parts:
     """Every named call of a configuration, with its dotted key, outer ones first."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield path, node
         for key, value in node.items():
-            yield from parts(value, f"{path}.{key}".lstrip("."))
+            yield from walk_parts(value, f"{path}.{key}".lstrip("."))
     elif isinstance(node, list):
         for item in node:
-            yield from parts(item, path)
+            yield from walk_parts(item, path)
 
 
-def declared(part: dict, name: str) -> Any:
+def get_declared(part: dict, name: str) -> Any:
     """What a part says under a name: an argument, or what its class declares; None if it does not say."""
     target = part.get("_target_", "")
     if name in part or not target:
         return part.get(name)
     if target.startswith("torch.optim."):
-        return constant("triad.optim.refusals.OFFERS").get(target, {}).get(name)
-    return attribute(target, name)
+        return read_constant("triad.optim.refusals.OFFERS").get(target, {}).get(name)
+    return read_attribute(target, name)
 
 
 @cache
-def choices(group: str) -> dict[str, Any]:
+def read_choices(group: str) -> dict[str, Any]:
     """The nodes that the files of a group set, by the name of the choice.
 
     The one that conf/train.yaml takes comes first, and those with a size in their name, published ones, last.
@@ -52,19 +52,19 @@ def choices(group: str) -> dict[str, Any]:
     return {name: _node(group, name) for name in order}
 
 
-def fitting(group: str, name: str, allowed: tuple) -> list[str]:
+def find_choices(group: str, name: str, allowed: tuple) -> list[str]:
     """The choices of a group that declare one of the allowed values."""
-    return [choice for choice, node in choices(group).items() if declared(node, name) in allowed]
+    return [choice for choice, node in read_choices(group).items() if get_declared(node, name) in allowed]
 
 
-def chosen(group: str, node: Any) -> str:
+def name_choice(group: str, node: Any) -> str:
     """The choice of a group that a node is most like: it calls the same, and most of its keys agree."""
     given = dict(leaves(node))
     alike = {
         name: sum(
             1 if given.get(key) == value else -1 for key, value in leaves(one) if "${" not in str(value)
         )
-        for name, one in choices(group).items()
+        for name, one in read_choices(group).items()
         if one.get("_target_") == node.get("_target_")
     }
     return max(alike, key=alike.__getitem__) if alike else node.get("_target_", "").rpartition(".")[2]

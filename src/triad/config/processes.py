@@ -6,17 +6,17 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from triad.config.schema import attribute
+from triad.config.schema import read_attribute
 
 AXES = ("data_replicate", "data_shard", "context", "expert", "tensor", "pipeline")  # of a mesh
-DEALT = ("data_replicate", "data_shard", "expert")  # whose processes read different rows
+DATA_AXES = ("data_replicate", "data_shard", "expert")  # whose processes read different rows
 
 
 def resolve_devices(config: dict) -> None:
     """Replace `auto` in the trainer's accelerator, devices and nodes by what this machine or launcher has."""
     trainer = config["trainer"]
     if trainer["accelerator"] == "auto":
-        trainer["accelerator"] = "gpu" if gpus() else "cpu"
+        trainer["accelerator"] = "gpu" if count_gpus() else "cpu"
     if "LOCAL_WORLD_SIZE" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun
         trainer["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
         trainer["num_nodes"] = int(os.environ["WORLD_SIZE"]) // trainer["devices"]
@@ -24,8 +24,8 @@ def resolve_devices(config: dict) -> None:
         trainer["num_nodes"] = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
         trainer["devices"] = int(os.environ["SLURM_STEP_NUM_TASKS"]) // trainer["num_nodes"]
     if trainer["devices"] in ("auto", -1, "-1"):  # -1 is Lightning's word for all
-        alone = attribute(config["strategy"]["_target_"], "processes") == 1 or trainer["accelerator"] != "gpu"
-        trainer["devices"] = 1 if alone else gpus()
+        single = read_attribute(config["strategy"]["_target_"], "processes") == 1
+        trainer["devices"] = 1 if single or trainer["accelerator"] != "gpu" else count_gpus()
     _resolve_degrees(config)
 
 
@@ -48,7 +48,7 @@ def data_ranks(config: dict) -> int:
     """Processes that read different rows."""
     if "data_shard" not in config["strategy"]:
         return world_size(config)
-    return prod(degree(config, axis) for axis in DEALT)
+    return prod(degree(config, axis) for axis in DATA_AXES)
 
 
 def fills_the_world(config: dict) -> bool:
@@ -67,13 +67,13 @@ def world_size(config: dict) -> int:
     return ranks_here(config) * config["trainer"]["num_nodes"]
 
 
-def threads(config: dict) -> int:
+def count_threads(config: dict) -> int:
     """Compute threads of each process: what is asked for, else the environment's word, else its share."""
     asked = config["hardware"]["threads"] or os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(asked or max(1, cores() // ranks_here(config)))
+    return int(asked or max(1, count_cores() // ranks_here(config)))
 
 
-def described(layout: dict) -> str:
+def describe_layout(layout: dict) -> str:
     """A layout as a checkpoint remembers it, in words: processes, strategy, the axes that are split."""
     strategy, processes = layout["strategy"], layout["processes"]
     split = [f"{axis} {strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1]
@@ -83,12 +83,12 @@ def described(layout: dict) -> str:
     return f"{words} ({', '.join(split)})" if split else words
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gpus() -> int:
+def count_gpus() -> int:
     """NVIDIA devices that CUDA_VISIBLE_DEVICES leaves to us, without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -111,23 +111,23 @@ FAMILIES = ("ATEN_", "CUBLAS_", "CUDA_", "DNNL_", "GLOO_", "KMP_", "MKL_", "NCCL
 FAMILIES += ("OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_")
 
 
-def machine(config: dict) -> dict[str, Any]:
+def describe_machine(config: dict) -> dict[str, Any]:
     """System, processor, cores, GPUs by name, and compute threads of a process."""
     return {
         "system": platform.platform(),
-        "processor": processor(),
-        "cores": cores(),
-        "gpus": gpu_names(),
-        "threads": threads(config),
+        "processor": read_processor(),
+        "cores": count_cores(),
+        "gpus": read_gpu_names(),
+        "threads": count_threads(config),
     }
 
 
-def environment() -> dict[str, str]:
+def read_environment() -> dict[str, str]:
     """Variables of the environment that libraries compute by."""
     return {name: value for name, value in sorted(os.environ.items()) if name.startswith(FAMILIES)}
 
 
-def processor() -> str:
+def read_processor() -> str:
     """The processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -136,7 +136,7 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
 
 
-def gpu_names() -> list[str]:
+def read_gpu_names() -> list[str]:
     """NVIDIA devices of this machine, as their driver calls them."""
     found = (path.read_text().splitlines() for path in sorted(GPUS.glob("*/information")))
     return [line.partition(":")[2].strip() for lines in found for line in lines if line.startswith("Model:")]

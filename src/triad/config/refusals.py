@@ -19,12 +19,12 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from triad.config.locations import PACKAGE
-from triad.config.offers import choices, chosen, declared, fitting, parts
+from triad.config.offers import find_choices, get_declared, name_choice, read_choices, walk_parts
 from triad.config.processes import (
     AXES,
+    count_gpus,
     degree,
     fills_the_world,
-    gpus,
     ranks_are_here,
     ranks_here,
     world_size,
@@ -62,7 +62,7 @@ def facts(config: dict) -> dict:
     strategy, devices = config["strategy"], config["trainer"]["devices"]
     degrees = " ".join(f"{axis}={strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1)
     world = world_size(config) if str(devices).isdigit() else devices
-    return {"devices": devices, "gpus": gpus(), "degrees": degrees, "world": world}
+    return {"devices": devices, "gpus": count_gpus(), "degrees": degrees, "world": world}
 
 
 TABLE = [
@@ -99,13 +99,13 @@ TABLE = [
     Impossible(
         "one process cannot use several devices",
         "trainer.devices=2",
-        lambda c: declared(c["strategy"], "processes") == 1 and world_size(c) > 1,
+        lambda c: get_declared(c["strategy"], "processes") == 1 and world_size(c) > 1,
         "strategy=single runs one process but trainer.devices={devices}: use strategy=ddp or strategy=fsdp",
     ),
     Impossible(
         "more GPU processes than GPUs",
         "strategy=ddp trainer.accelerator=gpu trainer.devices=99",
-        lambda c: c["trainer"]["accelerator"] in ("gpu", "cuda") and ranks_here(c) > gpus(),
+        lambda c: c["trainer"]["accelerator"] in ("gpu", "cuda") and ranks_here(c) > count_gpus(),
         "trainer.devices={devices} but this machine shows {gpus} GPUs: lower it or use "
         "trainer.accelerator=cpu",
     ),
@@ -128,11 +128,11 @@ TABLE = [
 def refusals(config: dict) -> Iterator[str]:
     """One sentence for each reason why a configuration cannot work, the first to be mended first."""
     yield from _rows(config, TABLE, facts)
-    yield from unmet(config)
-    yield from hidden(config)
-    yield from doubled(config)
-    yield from foreseen(config)
-    yield from uncut(config)
+    yield from find_unmet_needs(config)
+    yield from find_hidden_uses(config)
+    yield from find_double_replacements(config)
+    yield from find_views_of_the_future(config)
+    yield from find_uncut_parts(config)
     for module in tables():
         yield from _rows(config, module.TABLE, getattr(module, "facts", dict))
 
@@ -144,10 +144,10 @@ def tables() -> list[Any]:
     return [import_module(f"triad.{name}.refusals") for name in names]
 
 
-def unmet(config: dict) -> Iterator[str]:
+def find_unmet_needs(config: dict) -> Iterator[str]:
     """Needs of parts that the others do not meet."""
-    for key, part in parts(config):
-        for need, allowed in (declared(part, "needs") or {}).items():
+    for key, part in walk_parts(config):
+        for need, allowed in (get_declared(part, "needs") or {}).items():
             group, _, name = need.partition(".")
             values = _values(config, group, name)
             if values & {*allowed}:
@@ -155,12 +155,12 @@ def unmet(config: dict) -> Iterator[str]:
             yield _sentence(config, key, group, name, allowed, values)
 
 
-def hidden(config: dict) -> Iterator[str]:
+def find_hidden_uses(config: dict) -> Iterator[str]:
     """Parts that use what the strategy hides."""
-    for key, part in parts(config):
-        for what in declared(part, "uses") or ():
+    for key, part in walk_parts(config):
+        for what in get_declared(part, "uses") or ():
             if _hides(config["strategy"], what):
-                others = [name for name, node in choices("strategy").items() if not _hides(node, what)]
+                others = [name for name, node in read_choices("strategy").items() if not _hides(node, what)]
                 remedies = [_remedy("strategy", others), *_others(config, key)]
                 yield (
                     f"{_name(config, key)} uses the {what}, which {_name(config, 'strategy')} hides: "
@@ -168,43 +168,44 @@ def hidden(config: dict) -> Iterator[str]:
                 )
 
 
-def doubled(config: dict) -> Iterator[str]:
+def find_double_replacements(config: dict) -> Iterator[str]:
     """Several parts that stand in for the same."""
     replacing: dict[str, list[str]] = {}
-    for key, part in parts(config):
-        if what := declared(part, "replaces"):
+    for key, part in walk_parts(config):
+        if what := get_declared(part, "replaces"):
             replacing.setdefault(what, []).append(key)
     for what, keys in replacing.items():
         if len(keys) > 1:
             yield f"{' and '.join(keys)} each put something in the place of the {what}: use one of them"
 
 
-def foreseen(config: dict) -> Iterator[str]:
+def find_views_of_the_future(config: dict) -> Iterator[str]:
     """Layers that compare all tokens of a sequence, in a model that is not to see those behind a token."""
-    if declared(config["model"], "sees") in ("both sides", None):
+    if get_declared(config["model"], "sees") in ("both sides", None):
         return
-    for path, part in parts(config["model"], "model"):
-        if path != "model" and declared(part, "sees") == "both sides":
-            routers = fitting("router", "sees", (None, "past")) if path.split(".")[-1] == "router" else []
-            models = fitting("model", "sees", ("both sides",))
+    for path, part in walk_parts(config["model"], "model"):
+        if path != "model" and get_declared(part, "sees") == "both sides":
+            is_router = path.split(".")[-1] == "router"
+            routers = find_choices("router", "sees", (None, "past")) if is_router else []
+            models = find_choices("model", "sees", ("both sides",))
             yield (
                 f"{_name(config, path)} compares all tokens of a sequence, so {_name(config, 'model')} would "
                 f"see the future: use {_or([_remedy('router', routers), _remedy('model', models)])}"
             )
 
 
-def uncut(config: dict) -> Iterator[str]:
+def find_uncut_parts(config: dict) -> Iterator[str]:
     """Models, layers and tasks that do not say that they can be cut over an axis of the mesh."""
     for axis in (*CUT, "expert"):
         if degree(config, axis) == 1:
             continue
         for group in ("model", "task"):
-            for path, part in parts(config[group], group):
+            for path, part in walk_parts(config[group], group):
                 if axis == "expert" and path.split(".")[-1] != "expert":
                     continue
                 if not _splits(part, axis):
-                    whole = [name for name, node in choices("strategy").items() if node.get(axis, 1) == 1]
-                    remedies = [_remedy("strategy", whole)]
+                    strategies = read_choices("strategy").items()
+                    remedies = [_remedy("strategy", [name for name, s in strategies if s.get(axis, 1) == 1])]
                     if path in ("model", "task"):
                         remedies += _others(config, path, partial(_splits, axis=axis))
                     yield (
@@ -216,7 +217,7 @@ def uncut(config: dict) -> Iterator[str]:
 def _splits(part: dict, axis: str) -> bool:
     """Whether a part may be cut over an axis; functions, and torch's own layers, are no obstacle."""
     ours = part["_target_"].startswith("triad.") and is_class(part["_target_"])
-    return not ours or axis in (declared(part, "splits") or ())
+    return not ours or axis in (get_declared(part, "splits") or ())
 
 
 def _rows(config: dict, table: list[Impossible], facts: Callable[[dict], dict]) -> Iterator[str]:
@@ -229,7 +230,7 @@ def _values(config: dict, group: str, name: str) -> set:
     """What a group says under a name; of a group of several parts, what any of them says."""
     node = config[group]
     nodes = [node] if "_target_" in node else [part for part in node.values() if part]
-    values = (declared(part, name) for part in nodes)
+    values = (get_declared(part, name) for part in nodes)
     return {value if isinstance(value, str | int | float | None) else "set" for value in values} or {None}
 
 
@@ -239,10 +240,10 @@ def _sentence(config: dict, key: str, group: str, name: str, allowed: tuple, val
         wanted = " or ".join(_spelled(value) for value in allowed if value is not None or len(allowed) == 1)
         remedies = [f"{group}.{name}={_spelled(allowed[0])}"]
         if isinstance(allowed[0], str):
-            remedies = [_remedy(group, fitting(group, name, allowed))]
+            remedies = [_remedy(group, find_choices(group, name, allowed))]
         said = f"{asking} needs {group}.{name}={wanted}, not {_spelled(*values)}"
     else:
-        remedies = [_remedy(group, fitting(group, name, allowed))]
+        remedies = [_remedy(group, find_choices(group, name, allowed))]
         has = _phrase(name, tuple(values)) if values - {None} else "does not"
         said = f"{asking} needs {_article(group)} that {_phrase(name, allowed)}; {asked} {has}"
     return f"{said}: use {_or([*remedies, *_others(config, key)])}"
@@ -255,22 +256,24 @@ def _others(config: dict, key: str, fits: Callable[[dict], bool] = bool) -> list
         return [f"leave {key} out"]
     others = [
         name
-        for name, node in choices(group).items()
+        for name, node in read_choices(group).items()
         if name != _choice(config, group) and fits(node) and _met(config | {group: node}, node)
     ]
     return [_remedy(group, others)]
 
 
 def _met(config: dict, node: dict) -> bool:
-    needs = [need for _, part in parts(node) for need in (declared(part, "needs") or {}).items()]
+    needs = [need for _, part in walk_parts(node) for need in (get_declared(part, "needs") or {}).items()]
     found = ((_values(config, *need.split(".")), allowed) for need, allowed in needs)
     return all(values & {*allowed} for values, allowed in found) and not any(
-        _hides(config["strategy"], what) for _, part in parts(node) for what in declared(part, "uses") or ()
+        _hides(config["strategy"], what)
+        for _, part in walk_parts(node)
+        for what in get_declared(part, "uses") or ()
     )
 
 
 def _hides(strategy: dict, what: str) -> bool:
-    arguments = (declared(strategy, "hides") or {}).get(what)
+    arguments = (get_declared(strategy, "hides") or {}).get(what)
     return arguments is not None and all(strategy.get(name) in values for name, values in arguments.items())
 
 
@@ -296,12 +299,12 @@ def _name(config: dict, key: str) -> str:
     if "_target_" not in config[group]:
         return key
     if key.split(".")[-1] == "router":
-        return f"router={chosen('router', node)}"
+        return f"router={name_choice('router', node)}"
     return f"{key}={node['_target_'].rpartition('.')[2]}"
 
 
 def _choice(config: dict, group: str) -> str:
-    return chosen(group, config[group])
+    return name_choice(group, config[group])
 
 
 def _spelled(value: Any) -> str:

@@ -50,42 +50,42 @@ class Signature(NamedTuple):
 
 
 @cache
-def signature(target: str) -> Signature:
+def read_signature(target: str) -> Signature:
     """Read the signature of a dotted name. Raises LookupError if the name is not there or not allowed."""
-    module, definition = _allowed(target)
+    module, definition = _find_allowed(target)
     if isinstance(definition, ast.ClassDef):
-        initial = _initialiser(module, definition)
-        return _arguments(initial, skip=1) if initial else Signature({}, open=False)
-    return _arguments(definition, skip=0)
+        initial = _find_init(module, definition)
+        return _read_arguments(initial, skip=1) if initial else Signature({}, open=False)
+    return _read_arguments(definition, skip=0)
 
 
 @cache
-def signature_in(file: Path, function: str) -> Signature:
+def read_script_signature(file: Path, function: str) -> Signature:
     """Read the signature of a function in a script."""
     body = ast.parse(file.read_text(encoding="utf-8")).body
     definitions = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
-    return _arguments(definitions[function], skip=0)
+    return _read_arguments(definitions[function], skip=0)
 
 
 @cache
-def documentation(target: str) -> str:
+def read_docstrings(target: str) -> str:
     """What the docstrings of a dotted name and of its `__init__` say, or ""."""
-    module, definition = _allowed(target)
-    initial = _initialiser(module, definition) if isinstance(definition, ast.ClassDef) else None
+    module, definition = _find_allowed(target)
+    initial = _find_init(module, definition) if isinstance(definition, ast.ClassDef) else None
     said = (ast.get_docstring(place) for place in (definition, initial) if place)
     return "\n\n".join(filter(None, said))
 
 
 @cache
-def attribute(target: str, name: str) -> Any:
+def read_attribute(target: str, name: str) -> Any:
     """The plain value that a dotted name declares, or None, also where there is no such name.
 
     A class declares it in its body or inherits it; a function by `function.name = value` beneath it, or
     through the class that it is annotated to return.
     """
     try:
-        module, definition = _definition(target)
-        package = _module(target.rpartition(".")[0])[1]
+        module, definition = _find_definition(target)
+        package = _parse_module(target.rpartition(".")[0])[1]
     except LookupError:
         return None
     if isinstance(definition, ast.ClassDef):
@@ -101,16 +101,18 @@ def attribute(target: str, name: str) -> Any:
                     return ast.literal_eval(value)
     for base in above:
         if isinstance(base, ast.Name):
-            for origin in (f"{target.rpartition('.')[0]}.{base.id}", *_imports(module, base.id, package)):
-                if origin.partition(".")[0] == "triad" and (value := attribute(origin, name)) is not None:
+            local = f"{target.rpartition('.')[0]}.{base.id}"
+            for origin in (local, *_find_imports(module, base.id, package)):
+                ours = origin.partition(".")[0] == "triad"
+                if ours and (value := read_attribute(origin, name)) is not None:
                     return value
     return None
 
 
 @cache
-def constant(target: str) -> Any:
+def read_constant(target: str) -> Any:
     """The plain value of a module's `name = ...`, and of `name = Literal[...]` its words."""
-    module, name = _module(target.rpartition(".")[0])[0], target.rpartition(".")[2]
+    module, name = _parse_module(target.rpartition(".")[0])[0], target.rpartition(".")[2]
     for statement in module.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
@@ -121,25 +123,25 @@ def constant(target: str) -> Any:
 @cache
 def is_class(target: str) -> bool:
     """Whether a dotted name is a class and not a function."""
-    return isinstance(_definition(target)[1], ast.ClassDef)
+    return isinstance(_find_definition(target)[1], ast.ClassDef)
 
 
-def check(node: Any, path: str = "") -> Iterator[str]:
+def find_faults(node: Any, path: str = "") -> Iterator[str]:
     """Yield one sentence for each fault in a tree of named calls; convert values in place (1e3 -> 1000)."""
     if isinstance(node, list):
         for index, item in enumerate(node):
-            yield from check(item, f"{path}[{index}]")
+            yield from find_faults(item, f"{path}[{index}]")
     elif isinstance(node, dict):
         if "_target_" in node:
             yield from _check_call(node, path)
         for key, value in node.items():
-            yield from check(value, f"{path}.{key}".lstrip("."))
+            yield from find_faults(value, f"{path}.{key}".lstrip("."))
 
 
-def fits(value: Any, annotation: Any) -> tuple[Any, str | None]:
+def convert(value: Any, annotation: Any) -> tuple[Any, str | None]:
     """The value as the annotation wants it, and None or what is wrong with it."""
     # bool is an int in Python; in a config `steps: true` is a mistake
-    if isinstance(value, bool) and annotation is not Any and bool not in _members(annotation):
+    if isinstance(value, bool) and annotation is not Any and bool not in _list_members(annotation):
         return value, "is a truth value"
     try:
         return TypeAdapter(annotation, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(
@@ -149,7 +151,7 @@ def fits(value: Any, annotation: Any) -> tuple[Any, str | None]:
         return value, error.errors()[0]["msg"].lower()
 
 
-def suggestion(word: str, known: list[str]) -> str:
+def suggest(word: str, known: list[str]) -> str:
     """'; did you mean ...?' when something known is near, else the choices, else nothing."""
     near = get_close_matches(word, known, 3, cutoff=0.6)
     if near:
@@ -159,18 +161,18 @@ def suggestion(word: str, known: list[str]) -> str:
 
 def _check_call(node: dict, path: str) -> Iterator[str]:
     try:
-        known = signature(node["_target_"])
+        known = read_signature(node["_target_"])
     except LookupError as error:
         yield f"{path}._target_: {error}"
         return
     given = {key for key in node if not (key.startswith("_") and key.endswith("_"))}
     for key in sorted(given - known.parameters.keys()):
         if not known.open:
-            near = suggestion(key, list(known.parameters))
+            near = suggest(key, list(known.parameters))
             yield f"{path}.{key} is not an argument of {node['_target_']}{near}"
     for key in given & known.parameters.keys():
         if not _is_call(node[key]):
-            node[key], fault = fits(node[key], known.parameters[key].type)
+            node[key], fault = convert(node[key], known.parameters[key].type)
             if fault:
                 yield f"{path}.{key}={node[key]}: {fault}"
     if not node.get("_partial_"):
@@ -183,34 +185,34 @@ def _is_call(value: Any) -> bool:
     return isinstance(value, dict) and "_target_" in value
 
 
-def _members(annotation: Any) -> tuple:
+def _list_members(annotation: Any) -> tuple:
     return getattr(annotation, "__args__", None) or (annotation,)
 
 
-def _allowed(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
+def _find_allowed(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
     if not any(target == allowed or target.startswith(f"{allowed}.") for allowed in ALLOWED):
         raise LookupError(f"{target} is not allowed; a config may call {', '.join(ALLOWED)}")
-    return _definition(target)
+    return _find_definition(target)
 
 
-def _definition(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
-    module, package = _module(target.rpartition(".")[0])
+def _find_definition(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
+    module, package = _parse_module(target.rpartition(".")[0])
     name = target.rpartition(".")[2]
     for statement in module.body:
         if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
             return module, statement
-    for origin in _imports(module, name, package):
+    for origin in _find_imports(module, name, package):
         if origin == target or origin.partition(".")[0] != target.partition(".")[0]:
             continue  # a name that a module has from another package is not that module's to offer
         try:
-            return _definition(origin)
+            return _find_definition(origin)
         except LookupError:
             continue
     raise LookupError(f"{target} does not exist")
 
 
 @cache
-def _module(dotted: str) -> tuple[ast.Module, str]:
+def _parse_module(dotted: str) -> tuple[ast.Module, str]:
     """The parsed file of a module, and the package it lies in (folders are walked, nothing is imported)."""
     package, *path = dotted.split(".")
     found = importlib.util.find_spec(package)
@@ -224,7 +226,7 @@ def _module(dotted: str) -> tuple[ast.Module, str]:
     return ast.parse(file.read_text(encoding="utf-8")), parent
 
 
-def _imports(module: ast.Module, name: str, package: str) -> Iterator[str]:
+def _find_imports(module: ast.Module, name: str, package: str) -> Iterator[str]:
     """Dotted names under which `from x import name` (or `import *`) says that the name is defined."""
     for statement in module.body:
         if isinstance(statement, ast.ImportFrom):
@@ -237,7 +239,7 @@ def _imports(module: ast.Module, name: str, package: str) -> Iterator[str]:
                     yield f"{source}.{name if alias.name == '*' else alias.name}"
 
 
-def _initialiser(module: ast.Module, definition: ast.ClassDef) -> ast.FunctionDef | None:
+def _find_init(module: ast.Module, definition: ast.ClassDef) -> ast.FunctionDef | None:
     """`__init__` of a class, or of the nearest base in the same file."""
     for statement in definition.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
@@ -245,55 +247,53 @@ def _initialiser(module: ast.Module, definition: ast.ClassDef) -> ast.FunctionDe
     bases = {base.id for base in definition.bases if isinstance(base, ast.Name)}
     for statement in module.body:
         if isinstance(statement, ast.ClassDef) and statement.name in bases:
-            return _initialiser(module, statement)
+            return _find_init(module, statement)
     return None
 
 
-def _arguments(definition: ast.FunctionDef, skip: int) -> Signature:
+def _read_arguments(definition: ast.FunctionDef, skip: int) -> Signature:
     arguments = definition.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     pairs = [*zip(positional, defaults, strict=True)][skip:]
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     parameters = {
-        a.arg: Parameter(_type(a.annotation), default is None, ast.unparse(default) if default else None)
+        a.arg: Parameter(_read_type(a.annotation), default is None, ast.unparse(default) if default else None)
         for a, default in pairs
     }
     return Signature(parameters, open=arguments.kwarg is not None)
 
 
-def _type(node: ast.expr | None) -> Any:
+def _read_type(node: ast.expr | None) -> Any:
     """The type that an annotation spells, or Any where it is not made of simple parts."""
     match node:
         case ast.Constant(value=None):
             return type(None)
         case ast.Constant(value=str(text)):
-            return _type(ast.parse(text, mode="eval").body)
+            return _read_type(ast.parse(text, mode="eval").body)
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return SIMPLE.get(name, Any)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _union(left, right)
+            return _make_union(left, right)
         case ast.Subscript(value=ast.Name(id=name), slice=inner):
-            return _generic(name, inner.elts if isinstance(inner, ast.Tuple) else [inner])
+            return _read_generic(name, inner.elts if isinstance(inner, ast.Tuple) else [inner])
     return Any
 
 
-def _generic(name: str, inner: list[ast.expr]) -> Any:
+def _read_generic(name: str, inner: list[ast.expr]) -> Any:
     if name == "Literal":
         return Literal.__getitem__(tuple(ast.literal_eval(item) for item in inner))
     if name == "Optional":
-        return _union(*inner, ast.Constant(None))
+        return _make_union(*inner, ast.Constant(None))
     if name == "Union":
-        return _union(*inner)
-    types = tuple(_type(item) for item in inner)
+        return _make_union(*inner)
+    types = tuple(_read_type(item) for item in inner)
     if name == "list":
         return GenericAlias(list, types)
     return GenericAlias(dict, types) if name == "dict" else Any
 
 
-def _union(*members: ast.expr) -> Any:
+def _make_union(*members: ast.expr) -> Any:
     """A union, without the tensors that a YAML file cannot spell."""
-    spelled = [
-        _type(member) for member in members if not (isinstance(member, ast.Name) and member.id == "Tensor")
-    ]
-    return Union[tuple(spelled)]  # noqa: UP007 (built at run time)
+    others = [member for member in members if not (isinstance(member, ast.Name) and member.id == "Tensor")]
+    return Union[tuple(map(_read_type, others))]  # noqa: UP007 (built at run time)

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from triad.config.build import build
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 from triad.config.compose import compose
 
 
@@ -14,7 +14,7 @@ def show(show: int, overrides: list[str]) -> None:
     Takes the same words as train.py: `python -m triad.data show=3 data=text data.path=books/ context=128`.
     """
     from triad.data.rows import tokenize
-    from triad.data.show import describe
+    from triad.data.show import describe_batch
     from triad.data.windows import Windows
 
     config = compose(overrides)
@@ -24,7 +24,7 @@ def show(show: int, overrides: list[str]) -> None:
     tokenizer, tokens = tokenize(source, build(config["tokenizer"]))
     data = Windows(tokens, config["context"], build(config["batch"]), config["seed"], config["packed"])
     table = Table("row", "document", "token", "byte", "text")
-    rows = describe(
+    rows = describe_batch(
         tokens.train, tokenizer, data.context, data.batch_rows, data.rule.first, data.seed, show, data.packed
     )
     for row in rows:
@@ -35,4 +35,4 @@ def show(show: int, overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    verb(show)
+    run_command(show)

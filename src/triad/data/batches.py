@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from triad.data.shuffle import count_windows, start_of, window_of
+from triad.data.shuffle import count_windows, find_starts, shuffle_rows
 from triad.data.token_files import TokenFile
 
 IGNORED = -100  # the target that cross entropy leaves out
@@ -20,17 +20,17 @@ class Spans(NamedTuple):
     targets: np.ndarray
 
 
-def spans(tokens: TokenFile, rows: np.ndarray, context: int, seed: int, packed: bool) -> Spans:
+def locate_rows(tokens: TokenFile, rows: np.ndarray, context: int, seed: int, packed: bool) -> Spans:
     """What some rows of the infinite order read: windows of the corpus, or one document each.
 
     Packed rows run on over the ends of documents and are always full. Otherwise row i is a document, cut off
     after `context` targets; each document comes once in an epoch, shuffled like the windows.
     """
     if packed:
-        starts = start_of(rows, len(tokens.tokens), context, seed)
+        starts = find_starts(rows, len(tokens.tokens), context, seed)
         return Spans(starts, np.full(len(rows), context))
     firsts = tokens.documents[:, 0]
-    chosen = window_of(rows, len(firsts), seed)
+    chosen = shuffle_rows(rows, len(firsts), seed)
     ends = np.append(firsts[1:], len(tokens.tokens))[chosen]
     return Spans(firsts[chosen], np.clip(ends - firsts[chosen] - 1, 0, context))
 
@@ -60,10 +60,10 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
         self.batch_rows, self.first_row = batch_rows, first_row
         self.rank, self.ranks = rank, ranks
         count_windows(len(tokens.tokens), context)  # or say that the corpus is too short
-        _share(batch_rows(start), ranks)
+        _divide_rows(batch_rows(start), ranks)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker, workers = _worker()
+        worker, workers = _find_worker()
         step = self.start + worker
         while True:
             yield self.batch(step)
@@ -72,8 +72,8 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
     def batch(self, step: int) -> dict[str, Any]:
         """This rank's share of the batch of `step`."""
         rows, first = self.batch_rows(step), self.first_row(step)
-        share = _share(rows, self.ranks)
-        every = spans(self.tokens, np.arange(first, first + rows), self.context, self.seed, self.packed)
+        share = _divide_rows(rows, self.ranks)
+        every = locate_rows(self.tokens, np.arange(first, first + rows), self.context, self.seed, self.packed)
         mine = slice(self.rank * share, (self.rank + 1) * share)
         tokens_BT, targets_BT = self._read(every.starts[mine], every.targets[mine])
         return {
@@ -118,7 +118,7 @@ class ValBatches(IterableDataset[dict[str, Any]]):
         self.batches = batches if limit is None else min(batches, limit)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker, workers = _worker()
+        worker, workers = _find_worker()
         for step in range(worker, self.batches, workers):
             yield self.batch(step)
 
@@ -140,7 +140,7 @@ class ValBatches(IterableDataset[dict[str, Any]]):
         }
 
 
-def _share(rows: int, ranks: int) -> int:
+def _divide_rows(rows: int, ranks: int) -> int:
     if rows < 1 or rows % ranks:
         raise ValueError(
             f"batch of {rows} rows: does not divide among {ranks} ranks; choose a multiple of {ranks}"
@@ -148,7 +148,7 @@ def _share(rows: int, ranks: int) -> int:
     return rows // ranks
 
 
-def _worker() -> tuple[int, int]:
+def _find_worker() -> tuple[int, int]:
     """This DataLoader worker and their number; they take steps in turn, so the order is that of one."""
     info = get_worker_info()
     return (0, 1) if info is None else (info.id, info.num_workers)

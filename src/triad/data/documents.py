@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from triad.data.batches import IGNORED
-from triad.data.pairs import Pairs, padded
-from triad.data.shuffle import window_of
+from triad.data.pairs import Pairs, pad_rows
+from triad.data.shuffle import shuffle_rows
 from triad.data.token_files import TokenFile
 
 
@@ -26,7 +26,7 @@ class DocumentFile:
     def __init__(self, tokens: TokenFile, context: int, separator: int | None) -> None:
         firsts_N = tokens.documents[:, 0]
         ends_N = np.append(firsts_N[1:], len(tokens.tokens)) - (separator is not None)
-        order_N = window_of(np.arange(len(firsts_N)), len(firsts_N), seed=0)
+        order_N = shuffle_rows(np.arange(len(firsts_N)), len(firsts_N), seed=0)
         self.tokens, self.firsts_N, self.labels_N = tokens, firsts_N[order_N], tokens.labels[order_N]
         self.longest_N = np.minimum(ends_N - firsts_N, context)[order_N]
 
@@ -41,7 +41,7 @@ class DocumentFile:
         mine = slice(rank * share, (rank + 1) * share)
         firsts_B, most = self.firsts_N[rows_R[mine]], int(lengths_R.max())
         return {
-            "tokens_BT": torch.from_numpy(padded(self.tokens.tokens, firsts_B, lengths_R[mine], most)),
+            "tokens_BT": torch.from_numpy(pad_rows(self.tokens.tokens, firsts_B, lengths_R[mine], most)),
             "labels_B": torch.from_numpy(labels_R[mine]),
             "rows": len(rows_R),
             "count": int(lengths_R.sum()),

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from triad.data.shuffle import window_of
+from triad.data.shuffle import shuffle_rows
 from triad.data.token_files import TokenFile, Tokens
 
 NOTHING = -1  # in the place of a word, where a row has ended
@@ -55,10 +55,10 @@ class PairFile:
         }
 
     def _side(self, side: int, rows_B: np.ndarray, lengths_B: np.ndarray, most: int) -> np.ndarray:
-        return padded(self.tokens.tokens, self.firsts_N2[rows_B, side], lengths_B, most)
+        return pad_rows(self.tokens.tokens, self.firsts_N2[rows_B, side], lengths_B, most)
 
 
-def padded(tokens: np.ndarray, firsts_B: np.ndarray, lengths_B: np.ndarray, most: int) -> np.ndarray:
+def pad_rows(tokens: np.ndarray, firsts_B: np.ndarray, lengths_B: np.ndarray, most: int) -> np.ndarray:
     """Stretches of a token file as rows of one width."""
     words = np.full((len(firsts_B), max(most, 1)), NOTHING, np.int64)
     for at, (first, length) in enumerate(zip(firsts_B.tolist(), lengths_B.tolist(), strict=True)):
@@ -93,7 +93,7 @@ class TrainPairs(IterableDataset[dict[str, Any]]):
         rows, total = self.batch_rows(step), len(self.pairs)
         batches = total // rows
         order_N, left = self._order(step // batches), total - batches * rows
-        first = int(window_of(np.array([step]), batches, self.seed)[0]) * rows
+        first = int(shuffle_rows(np.array([step]), batches, self.seed)[0]) * rows
         first += (step // batches) % (left + 1)
         return self.pairs.batch(order_N[first : first + rows], self.rank, self.ranks) | {"step": step}
 

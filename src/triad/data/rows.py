@@ -5,22 +5,22 @@ from typing import Any
 from triad.data.documents import Documents
 from triad.data.pairs import Pairs
 from triad.data.sources.source import Source
-from triad.data.token_files import Tokens, prepare
+from triad.data.token_files import Tokens, prepare_tokens
 from triad.data.tokenizers import Tokenizer
 from triad.data.windows import Windows
 from triad.schedules.batch_size import Rule
-from triad.storage.cache import home
+from triad.storage.cache import cache_home
 
 PADDED = {"pairs": Pairs, "labels": Documents}  # whose rows come by length, not as windows of a text
 
 
 def tokenize(source: Source, make_tokenizer: Any) -> tuple[Tokenizer, Tokens]:
     """The tokenizer for a source, and its text as tokens, from the cache when they were made before."""
-    tokenizer = make_tokenizer(source=source, cache=home())
-    return tokenizer, prepare(source, tokenizer, home())
+    tokenizer = make_tokenizer(source=source, cache=cache_home())
+    return tokenizer, prepare_tokens(source, tokenizer, cache_home())
 
 
-def datamodule(
+def make_datamodule(
     source: Source,
     tokens: Tokens,
     separator: int | None,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triad.data.batches import spans
+from triad.data.batches import locate_rows
 from triad.data.token_files import TokenFile
 from triad.data.tokenizers import Tokenizer
 
@@ -20,7 +20,7 @@ class Row(NamedTuple):
     preview: str
 
 
-def describe(
+def describe_batch(
     tokens: TokenFile,
     tokenizer: Tokenizer,
     context: int,
@@ -33,14 +33,14 @@ def describe(
 ) -> list[Row]:
     """The rows of the batch of `step`, over all ranks."""
     rows = np.arange(first_row(step), first_row(step) + batch_rows(step))
-    starts = spans(tokens, rows, context, seed, packed).starts
+    starts = locate_rows(tokens, rows, context, seed, packed).starts
     return [
-        _row(tokens, tokenizer, row, start, min(preview_tokens, context))
+        _describe_row(tokens, tokenizer, row, start, min(preview_tokens, context))
         for row, start in zip(rows.tolist(), starts.tolist(), strict=True)
     ]
 
 
-def _row(tokens: TokenFile, tokenizer: Tokenizer, row: int, start: int, length: int) -> Row:
+def _describe_row(tokens: TokenFile, tokenizer: Tokenizer, row: int, start: int, length: int) -> Row:
     name, first, offset = tokens.document_at(start)
     byte_offset = int(tokenizer.byte_lengths[tokens.tokens[first:start]].sum())
     return Row(row, name, offset, byte_offset, tokenizer.decode(tokens.tokens[start : start + length]))

@@ -25,7 +25,7 @@ def count_windows(n_tokens: int, context: int) -> int:
     return windows
 
 
-def start_of(rows: np.ndarray, n_tokens: int, context: int, seed: int) -> np.ndarray:
+def find_starts(rows: np.ndarray, n_tokens: int, context: int, seed: int) -> np.ndarray:
     """The position of each row's first token.
 
         start = min(window * context + phase, n_tokens - context - 1)
@@ -34,23 +34,23 @@ def start_of(rows: np.ndarray, n_tokens: int, context: int, seed: int) -> np.nda
     before it, and the first `phase` tokens wait for another epoch.
     """
     windows = count_windows(n_tokens, context)
-    epoch_key = _epoch_key(np.asarray(rows).astype(np.uint64), windows, seed)
-    phase = (_scrambled(epoch_key) % context).astype(np.int64)
-    return np.minimum(window_of(rows, windows, seed) * context + phase, n_tokens - context - 1)
+    epoch_key = _make_epoch_key(np.asarray(rows).astype(np.uint64), windows, seed)
+    phase = (_splitmix64(epoch_key) % context).astype(np.int64)
+    return np.minimum(shuffle_rows(rows, windows, seed) * context + phase, n_tokens - context - 1)
 
 
-def window_of(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
+def shuffle_rows(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
     """The window each row reads: shuffled, and each exactly once in every epoch."""
     rows = np.asarray(rows).astype(np.uint64)
-    return _permuted(rows % windows, windows, _epoch_key(rows, windows, seed)).astype(np.int64)
+    return _permute(rows % windows, windows, _make_epoch_key(rows, windows, seed)).astype(np.int64)
 
 
-def _epoch_key(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
-    seed_key = _scrambled(np.array([seed % 2**64], np.uint64))
-    return _scrambled(rows // windows + seed_key)
+def _make_epoch_key(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
+    seed_key = _splitmix64(np.array([seed % 2**64], np.uint64))
+    return _splitmix64(rows // windows + seed_key)
 
 
-def _permuted(x: np.ndarray, n: int, key: np.ndarray) -> np.ndarray:
+def _permute(x: np.ndarray, n: int, key: np.ndarray) -> np.ndarray:
     """Permute {0..n-1} by encrypting it: a Feistel network on Z_a x Z_b with ab >= n, walked until below n.
 
         L' = L + F(R) mod a,   R' = R + F(L') mod b          Black & Rogaway 2002, methods 2 and 3
@@ -60,21 +60,21 @@ def _permuted(x: np.ndarray, n: int, key: np.ndarray) -> np.ndarray:
     """
     a = math.isqrt(n - 1) + 1
     b = -(-n // a)
-    y = _feistel(x, a, b, key)
+    y = _encrypt(x, a, b, key)
     while (outside := y >= n).any():
-        y[outside] = _feistel(y[outside], a, b, key[outside])
+        y[outside] = _encrypt(y[outside], a, b, key[outside])
     return y
 
 
-def _feistel(x: np.ndarray, a: int, b: int, key: np.ndarray) -> np.ndarray:
+def _encrypt(x: np.ndarray, a: int, b: int, key: np.ndarray) -> np.ndarray:
     left, right = x % a, x // a
     for turn in range(0, ROUNDS, 2):
-        left = (left + _scrambled(right + key + TURNS[turn]) % a) % a
-        right = (right + _scrambled(left + key + TURNS[turn + 1]) % b) % b
+        left = (left + _splitmix64(right + key + TURNS[turn]) % a) % a
+        right = (right + _splitmix64(left + key + TURNS[turn + 1]) % b) % b
     return left + right * a
 
 
-def _scrambled(x: np.ndarray) -> np.ndarray:
+def _splitmix64(x: np.ndarray) -> np.ndarray:
     """SplitMix64, modulo 2^64: Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators"."""
     x = x + GOLDEN
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9

@@ -22,7 +22,7 @@ import numpy as np
 
 from triad.data.sources.source import Document, Source, Split
 from triad.data.tokenizers import Tokenizer
-from triad.storage.cache import cached
+from triad.storage.cache import build_once
 from triad.storage.manifest import Facts, fingerprint
 
 FORMAT = 1
@@ -93,7 +93,7 @@ class Tokens:
     labels: tuple[str, ...] = ()
 
 
-def prepare(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
+def prepare_tokens(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
     """Tokens of this text by this tokenizer, from the cache when they were made before.
 
     Raises ValueError for a label of validation that training does not have.
@@ -106,7 +106,7 @@ def prepare(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
         )
     key = fingerprint(FORMAT, contents["train"][:2], contents["val"][:2], tokenizer.fingerprint)
     folder = cache / f"tokens-{key}"
-    facts = cached(folder, partial(_build, source, tokenizer))
+    facts = build_once(folder, partial(_build, source, tokenizer))
     train = TokenFile(folder, "train", facts["dtype"], contents["train"].bytes)
     val = TokenFile(folder, "val", facts["dtype"], contents["val"].bytes)
     return Tokens(train, val, key, facts["xz_bits_per_byte"], contents["train"].labels)
@@ -115,7 +115,7 @@ def prepare(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
 def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
     dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
     sizes = {split: contents.bytes for split, contents in source.contents.items()}
-    with _progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
+    with _show_progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
         for split in ("train", "val"):
             written = _write(folder, split, source, tokenizer, dtype, advance)
             if written != sizes[split]:
@@ -123,7 +123,7 @@ def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
                     f"data={source.name}: the {split} text changed while it was read; start again"
                 )
     small = sizes["val"] <= XZ_LIMIT_BYTES
-    xz = xz_bits_per_byte(source.documents("val"), sizes["val"]) if small else None
+    xz = measure_xz(source.documents("val"), sizes["val"]) if small else None
     return {"dtype": dtype, "bytes": sizes, "xz_bits_per_byte": xz}
 
 
@@ -160,7 +160,7 @@ def _write(
     return size
 
 
-def xz_bits_per_byte(documents: Iterator[Document], size: int) -> float:
+def measure_xz(documents: Iterator[Document], size: int) -> float:
     """Bits per byte of `xz -9e` on these `size` bytes of text: what a general compressor makes of them."""
     # a dictionary of the text's size packs as well as the usual 64 MiB, which ask for 674 MiB of memory
     options = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(size, 4096)}
@@ -170,7 +170,7 @@ def xz_bits_per_byte(documents: Iterator[Document], size: int) -> float:
 
 
 @contextmanager
-def _progress(title: str, total_bytes: int) -> Generator[Callable[[int], None]]:
+def _show_progress(title: str, total_bytes: int) -> Generator[Callable[[int], None]]:
     """A bar on a terminal, nothing in a file."""
     from rich.console import Console
     from rich.progress import Progress

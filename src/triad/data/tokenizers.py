@@ -14,7 +14,7 @@ import numpy as np
 import sentencepiece
 
 from triad.data.sources.source import Source
-from triad.storage.cache import cached
+from triad.storage.cache import build_once
 from triad.storage.manifest import fingerprint
 
 SAMPLE_BYTES = 20 << 20  # a sentencepiece model learns from this much text at most
@@ -116,7 +116,7 @@ class SentencePiece(Tokenizer):
     def __init__(self, model: bytes) -> None:
         self.model = model
         self._processor = processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self.pieces = [_bytes_of(processor, i) for i in range(processor.get_piece_size())]
+        self.pieces = [_decode_piece(processor, i) for i in range(processor.get_piece_size())]
         self.separator = processor.eos_id()
         self._space = [processor.piece_to_id(f"<0x{value:02X}>") for value in SPACE.encode()]
 
@@ -156,15 +156,15 @@ def char(source: Source, cache: Path) -> Char:
 
 def bpe(source: Source, cache: Path, vocab_size: int) -> SentencePiece:
     """Byte-pair encoding: merge the most frequent pair, over and over (Sennrich et al. 2016, 1508.07909)."""
-    return _learned("bpe", source, cache, vocab_size)
+    return _learn("bpe", source, cache, vocab_size)
 
 
 def unigram(source: Source, cache: Path, vocab_size: int) -> SentencePiece:
     """The pieces that make the text most probable under a unigram model (Kudo 2018, arXiv:1804.10959)."""
-    return _learned("unigram", source, cache, vocab_size)
+    return _learn("unigram", source, cache, vocab_size)
 
 
-def load(folder: Path) -> Tokenizer:
+def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer that was saved in `folder`; ValueError when its files are not what was saved."""
     content = json.loads((folder / "tokenizer.json").read_text())
     kind, settings = content["kind"], content["settings"]
@@ -180,7 +180,7 @@ def load(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _learned(kind: str, source: Source, cache: Path, vocab_size: int) -> SentencePiece:
+def _learn(kind: str, source: Source, cache: Path, vocab_size: int) -> SentencePiece:
     settings = {
         "model_type": kind,
         "vocab_size": vocab_size,
@@ -195,8 +195,8 @@ def _learned(kind: str, source: Source, cache: Path, vocab_size: int) -> Sentenc
     }
     learned_from = (source.contents["train"].fingerprint, SAMPLE_BYTES, SENTENCE)
     folder = cache / f"tokenizer-{fingerprint(settings, sentencepiece.__version__, *learned_from)}"
-    cached(folder, partial(_train, source, settings))
-    tokenizer = load(folder)
+    build_once(folder, partial(_train, source, settings))
+    tokenizer = load_tokenizer(folder)
     assert isinstance(tokenizer, SentencePiece)
     return tokenizer
 
@@ -205,7 +205,7 @@ def _train(source: Source, settings: dict[str, Any], folder: Path) -> None:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_sentences(source), model_writer=model, minloglevel=2, **settings
+            sentence_iterator=_read_sentences(source), model_writer=model, minloglevel=2, **settings
         )
     except RuntimeError as error:
         asked = f"tokenizer.vocab_size={settings['vocab_size']}: data={source.name}"
@@ -217,7 +217,7 @@ def _train(source: Source, settings: dict[str, Any], folder: Path) -> None:
     SentencePiece(model.getvalue()).save(folder)
 
 
-def _sentences(source: Source) -> Iterator[str]:
+def _read_sentences(source: Source) -> Iterator[str]:
     """The training text in short stretches with their newlines; of a large one an evenly hashed sample."""
     total, left = source.contents["train"].bytes, SAMPLE_BYTES
     for name, text, _ in source.documents("train"):
@@ -241,7 +241,7 @@ def _cut_at_lines(text: str, size: int) -> Iterator[str]:
         start = end
 
 
-def _bytes_of(processor: sentencepiece.SentencePieceProcessor, token: int) -> bytes:
+def _decode_piece(processor: sentencepiece.SentencePieceProcessor, token: int) -> bytes:
     """The UTF-8 a piece stands for: nothing for the separator, U+FFFD for the unknown token."""
     if processor.is_unknown(token):
         return "\ufffd".encode()

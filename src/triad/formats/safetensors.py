@@ -12,16 +12,16 @@ def save(path: Path, weights: str, folder: Path, stem: str, largest_bytes: int) 
 
     Not safetensors' own save_file, which wants all tensors of a file in memory.
     """
-    from triad.checkpoints.tensors import entries, load
+    from triad.checkpoints.tensors import load_tensors, read_entries
 
-    held = entries(path, weights)
+    held = read_entries(path, weights)
     groups = _split({name: _bytes(*entry) for name, entry in held.items()}, largest_bytes)
     names = [f"{stem}.safetensors"]
     if len(groups) > 1:
         names = [f"{stem}-{n:05d}-of-{len(groups):05d}.safetensors" for n in range(1, len(groups) + 1)]
     files = [folder / name for name in names]
     for file, group in zip(files, groups, strict=True):
-        load(path, {weights: _map_file(temporary_path(file), {name: held[name] for name in group})})
+        load_tensors(path, {weights: _map_file(temporary_path(file), {name: held[name] for name in group})})
     for file in files:
         os.replace(temporary_path(file), file)
     if len(files) == 1:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from triad.config.processes import cores
+from triad.config.processes import count_cores
 from triad.hardware.device import describe
-from triad.storage.durable import locked, write
+from triad.storage.durable import lock, write
 
 
 class Measured:
@@ -26,10 +26,10 @@ class Measured:
 
     def fastest(self, question: str, candidates: dict[str, Callable[[], None]]) -> str:
         """The name of the fastest candidate, by the best of several runs of each."""
-        with locked(self.record):
+        with lock(self.record):
             recorded = _read(self.record)
             if question not in recorded:
-                with locked(self.cache):
+                with lock(self.cache):
                     known = _read(self.cache)
                     if question not in known:
                         known[question] = {name: _best_ms(run) for name, run in candidates.items()}
@@ -43,7 +43,7 @@ class Measured:
 
     def note(self, question: str, choice: str) -> str:
         """Record a choice that was made otherwise, unless the run has one; return the run's choice."""
-        with locked(self.record):
+        with lock(self.record):
             recorded = _read(self.record)
             if question not in recorded:
                 recorded[question] = {"choice": choice}
@@ -72,7 +72,7 @@ def _best_ms(run: Callable[[], None], repeats: int = 5) -> float:
 
 
 def _machine(device: torch.device) -> str:
-    words = f"{describe(device)} {cores()} torch {torch.__version__}"
+    words = f"{describe(device)} {count_cores()} torch {torch.__version__}"
     return "".join(c if c.isalnum() else "-" for c in words)
 
 

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from triad.config.processes import processor
+from triad.config.processes import read_processor
 
 # Dense bf16 (fp16 on V100) matrix FLOP/s without sparsity, from the vendors' data sheets.
 PEAK_FLOPS = {
@@ -51,4 +51,4 @@ def describe(device: torch.device) -> str:
     """The device in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{processor()}, {torch.get_num_threads()} threads"
+    return f"{read_processor()}, {torch.get_num_threads()} threads"

@@ -12,25 +12,25 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from triad.analysis.table import table
+from triad.analysis.table import print_runs
 from triad.config.command_line import key_of
-from triad.config.compose import origins_of, references, validated
+from triad.config.compose import find_references, trace_origins, validate
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
-from triad.config.messages import answer
-from triad.config.processes import ranks_are_here, ranks_here, threads
-from triad.launch.rank import depart, rank
-from triad.launch.resume import check_free, continued, started_from
+from triad.config.messages import report_error
+from triad.config.processes import count_threads, ranks_are_here, ranks_here
+from triad.launch.rank import exit_together, run_rank
+from triad.launch.resume import check_free, expand_resume, pin_weights
 from triad.launch.supervisor import Interrupted, launch
-from triad.runs.directory import Run, new_id, sweep_id
-from triad.runs.start import prepare
-from triad.storage.durable import held
+from triad.runs.directory import Run, make_run_id, make_sweep_id
+from triad.runs.start import prepare_run
+from triad.storage.durable import hold
 
 
-def command(work: Callable) -> None:
+def compose_and_launch(work: Callable) -> None:
     """The door of train.py: compose, validate, write the run directory, start the ranks, tell the truth."""
     if sys.argv[1:2] == ["--run"]:
-        depart(rank(work, Run(sys.argv[2])))
+        exit_together(run_rank(work, Run(sys.argv[2])))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who make a sentence of them
     import hydra
 
@@ -41,7 +41,7 @@ def command(work: Callable) -> None:
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
     def main(composed: DictConfig) -> None:
         try:
-            jobs.append(_job(composed, work, asked, sweep=multirun))
+            jobs.append(_run_job(composed, work, asked, sweep=multirun))
         except Interrupted as signal:
             raise SystemExit(signal.args[0]) from None  # Hydra would start the next job of a sweep
         except Exception as error:  # out of Hydra's hands, which would print a line of its own
@@ -49,29 +49,29 @@ def command(work: Callable) -> None:
 
     multirun = any(word in ("-m", "--multirun") for word in asked)
     try:
-        sys.argv[1:] = continued(asked)
+        sys.argv[1:] = expand_resume(asked)
         main()
     except Exception as error:
         raised.append(error)
     if raised:
-        sys.exit(answer(raised[0]))
+        sys.exit(report_error(raised[0]))
     if multirun:
-        table([path for path, _ in jobs], {path: f"failed ({code})" for path, code in jobs if code})
-    depart(next((code for _, code in jobs if code), 0))
+        print_runs([path for path, _ in jobs], {path: f"failed ({code})" for path, code in jobs if code})
+    exit_together(next((code for _, code in jobs if code), 0))
 
 
-def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) -> tuple[Path, int]:
+def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) -> tuple[Path, int]:
     """One job of Hydra's: its directory and exit code. In a sweep a mistake does not stop the rest."""
     from hydra.core.hydra_config import HydraConfig
 
     typed = [*HydraConfig.get().overrides.task]
     overrides = [word for word in typed if key_of(word) not in ("run_id", "output_dir")]
     try:
-        config = validated(composed)
+        config = validate(composed)
         if sweep:
-            config["run_id"] = sweep_id([word for word in overrides if word not in asked], config)
+            config["run_id"] = make_sweep_id([word for word in overrides if word not in asked], config)
         elif not config["run_id"]:
-            config["run_id"] = new_id(HydraConfig.get().runtime.choices["model"])
+            config["run_id"] = make_run_id(HydraConfig.get().runtime.choices["model"])
         run = Run(Path(config["output_dir"], config["run_id"]))
         if sweep and run.result():
             print(f"{run}: finished before, skipped", flush=True)
@@ -79,23 +79,23 @@ def _job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) ->
 
         def write() -> Path:
             if not sweep:
-                check_free(run, config, asked, references(composed))
-            words = started_from(run, config, overrides)
-            return prepare(config, words, origins_of(config, typed)).path
+                check_free(run, config, asked, find_references(composed))
+            started = pin_weights(run, config, overrides)
+            return prepare_run(config, started, trace_origins(config, typed)).path
 
         return run.path, _start(config, work, run.path, write)
     except Refusal as error:
         if not sweep:
             raise
-        return Path(" ".join(overrides).replace("/", "|")), answer(error)
+        return Path(" ".join(overrides).replace("/", "|")), report_error(error)
 
 
 def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Path]) -> int:
     if ranks_are_here():
-        from triad.launch.rendezvous import agreed
+        from triad.launch.rendezvous import agree_on_run
 
-        return rank(work, Run(agreed(write)))
+        return run_rank(work, Run(agree_on_run(write)))
     ranks = ranks_here(config)
-    with held(directory):
+    with hold(directory):
         write()
-        return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, threads(config))
+        return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, count_threads(config))

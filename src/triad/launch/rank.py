@@ -19,7 +19,7 @@ EXPECTED = (
 )
 
 
-def depart(code: int) -> NoReturn:
+def exit_together(code: int) -> NoReturn:
     """End this process: one of several together with the others, if all went well.
 
     Of several, without taking the interpreter apart: a thread of gloo's that lets go of its last tensor
@@ -37,7 +37,7 @@ def depart(code: int) -> NoReturn:
     os._exit(code)
 
 
-def rank(work: Callable[..., None], run: Run) -> int:
+def run_rank(work: Callable[..., None], run: Run) -> int:
     """One rank's whole life: read the run's configuration, do the work, keep the traceback if it fails."""
     arguments = run.arguments()
     quieten()

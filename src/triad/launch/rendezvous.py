@@ -11,7 +11,7 @@ questions = count()  # a sweep asks once a job
 stores = []  # rank 0 may host the store: it must outlive the question
 
 
-def agreed(prepare: Callable[[], Path]) -> Path:
+def agree_on_run(prepare: Callable[[], Path]) -> Path:
     """Rank 0 prepares the run directory; every rank gets its path, or ends when rank 0 could not.
 
     Under SLURM the variables that torchrun would set come from Lightning later, so they are set here first.
@@ -19,7 +19,7 @@ def agreed(prepare: Callable[[], Path]) -> Path:
     from torch.distributed import rendezvous
 
     if not stores:
-        _slurm_variables()
+        _set_slurm_variables()
         stores.append(next(rendezvous("env://")))
     (store, rank, _), question = stores[0], f"triad/run/{next(questions)}"
     if rank == 0:
@@ -34,7 +34,7 @@ def agreed(prepare: Callable[[], Path]) -> Path:
     return Path(answer)
 
 
-def _slurm_variables() -> None:
+def _set_slurm_variables() -> None:
     if "RANK" not in os.environ and "SLURM_PROCID" in os.environ:
         from lightning.pytorch.plugins.environments import SLURMEnvironment
 

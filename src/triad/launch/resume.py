@@ -2,28 +2,28 @@
 
 from pathlib import Path
 
-from triad.checkpoints.folder import find
+from triad.checkpoints.folder import find_checkpoint
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
-from triad.config.identity import changed_mathematics
-from triad.config.schema import fits
+from triad.config.identity import find_changed_mathematics
+from triad.config.schema import convert
 from triad.runs.directory import Run
 
 FIXED = ("model", "tokenizer", "data", "context", "packed", "seed", "weights")
 
 
-def continued(words: list[str]) -> list[str]:
+def expand_resume(overrides: list[str]) -> list[str]:
     """`resume=outputs/<run_id>` stands for what that run was started with; words beside it come on top.
 
     With resume.weights_only=true a new run is started like that, from the weights that run came to.
     """
-    if (directory := resumed(words)) is None:
-        return words
+    if (directory := find_resumed(overrides)) is None:
+        return overrides
     run = Run(directory)
     run.config()  # or say that no run is there
-    new = [word for word in words if key_of(word) not in ("resume", "resume.weights_only")]
+    new = [word for word in overrides if key_of(word) not in ("resume", "resume.weights_only")]
     named = {key_of(word) for word in new}
-    if anew(words):
+    if starts_new_run(overrides):
         named |= {"weights"}
         new += [f"weights={directory}"] + (
             [] if "output_dir" in named else [f"output_dir={directory.parent}"]
@@ -32,49 +32,49 @@ def continued(words: list[str]) -> list[str]:
     old = [word for word in run.overrides() if not {key_of(word), key_of(word).partition(".")[0]} & named]
     return (
         [*old, *new]
-        if anew(words)
+        if starts_new_run(overrides)
         else [*old, *new, f"run_id={directory.name}", f"output_dir={directory.parent}"]
     )
 
 
-def resumed(words: list[str]) -> Path | None:
+def find_resumed(overrides: list[str]) -> Path | None:
     """The run that `resume=` names, if any."""
-    found = [word.partition("=")[2] for word in words if key_of(word) == "resume"]
+    found = [word.partition("=")[2] for word in overrides if key_of(word) == "resume"]
     if found and found[-1] not in ("", "null"):
         return Path(found[-1])
-    if any(key_of(word) == "resume.weights_only" for word in words):
+    if any(key_of(word) == "resume.weights_only" for word in overrides):
         raise Refusal("resume.weights_only needs a run to take the weights of: resume=outputs/<run_id>")
     return None
 
 
-def anew(words: list[str]) -> bool:
+def starts_new_run(overrides: list[str]) -> bool:
     """Whether `resume.weights_only=true` asks for a new run from a run's weights."""
-    found = [word.partition("=")[2] for word in words if key_of(word) == "resume.weights_only"]
-    value, fault = fits(found[-1] if found else False, bool)
+    found = [word.partition("=")[2] for word in overrides if key_of(word) == "resume.weights_only"]
+    value, fault = convert(found[-1] if found else False, bool)
     if fault:
         raise Refusal(f"resume.weights_only={found[-1]}: {fault}")
     return value
 
 
-def started_from(run: Run, config: dict, words: list[str]) -> list[str]:
+def pin_weights(run: Run, config: dict, overrides: list[str]) -> list[str]:
     """Let `weights` of a new run, and the words that a resume repeats, name one checkpoint that is whole.
 
     So a run that is resumed before its first checkpoint starts from the same weights again.
     """
     if config["weights"] is None or run.exists:
-        return words
-    config["weights"] = str(find(Path(config["weights"])))
-    return [f"weights={config['weights']}" if key_of(word) == "weights" else word for word in words]
+        return overrides
+    config["weights"] = str(find_checkpoint(Path(config["weights"])))
+    return [f"weights={config['weights']}" if key_of(word) == "weights" else word for word in overrides]
 
 
 def check_free(run: Run, config: dict, asked: list[str], derived: set[str]) -> None:
     """A run's name is given once; resuming needs the same mathematics, but for what is asked by name."""
     if not run.exists:
         return
-    if resumed(asked) is None or anew(asked):
+    if find_resumed(asked) is None or starts_new_run(asked):
         raise Refusal(f"run_id={run.id}: {run} exists; resume={run} continues it")
     named = {key_of(word) for word in asked}
-    for key in changed_mathematics(run.config(), config):
+    for key in find_changed_mathematics(run.config(), config):
         fixed = key.partition(".")[0] in FIXED
         if key not in derived and (fixed or not any(key.startswith(name) for name in named)):
             raise Refusal(f"resume={run}: {key} is not what the run was started with; start a new run")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 GRACE_S = 10.0  # between asking a rank to end and killing it
 PR_SET_PDEATHSIG = 1
-DEALT = Path("/proc/sys/net/ipv4/ip_local_port_range")
+EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 PORTS = 4000
 
 
@@ -36,23 +36,23 @@ def launch(command: list[str], ranks: int, threads: int) -> int:
     previous = {s: signal.signal(s, lambda s, _: caught.append(s)) for s in (signal.SIGINT, signal.SIGTERM)}
     processes: list[subprocess.Popen] = []
     try:
-        processes += [_start(command, environment) for environment in _environments(ranks, threads)]
+        processes += [_start(command, environment) for environment in _make_environments(ranks, threads)]
         code = _supervise(processes, caught)
         if caught:
             raise Interrupted(code)
         return code
     finally:
         for process in processes:
-            tell(process, signal.SIGKILL)
+            send_signal(process, signal.SIGKILL)
         for name, handler in previous.items():
             signal.signal(name, handler)
 
 
-def _environments(ranks: int, threads: int) -> list[dict[str, str]]:
+def _make_environments(ranks: int, threads: int) -> list[dict[str, str]]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     shared = inherited | {  # without SLURM's words, which would give every rank the batch script's number
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
+        "MASTER_PORT": str(_find_free_port()),
         "WORLD_SIZE": str(ranks),
         "LOCAL_WORLD_SIZE": str(ranks),
         "NODE_RANK": "0",
@@ -61,12 +61,12 @@ def _environments(ranks: int, threads: int) -> list[dict[str, str]]:
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     """A port for rank 0 to listen at, outside those that the system deals out.
 
     One of these could be dealt to another launch, or to a connection, before rank 0 has it.
     """
-    first_dealt = int(DEALT.read_text().split()[0]) if DEALT.exists() else 32768
+    first_dealt = int(EPHEMERAL_PORTS.read_text().split()[0]) if EPHEMERAL_PORTS.exists() else 32768
     ports = range(max(1024, first_dealt - PORTS), first_dealt) or range(20_000, 20_000 + PORTS)
     for port in random.SystemRandom().sample(ports, len(ports)):
         with socket.socket() as probe, suppress(OSError):
@@ -90,7 +90,7 @@ def die_with(parent: int) -> None:
             os._exit(1)
 
 
-def tell(process: subprocess.Popen, number: int) -> None:
+def send_signal(process: subprocess.Popen, number: int) -> None:
     """Send a signal to a process and all that it started in its session."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
@@ -102,7 +102,9 @@ def _supervise(processes: list[subprocess.Popen], caught: list[int]) -> int:
     while any(process.poll() is None for process in processes):
         failed = next((rank for rank, process in enumerate(processes) if process.poll()), None)
         if deadline is None and (failed is not None or caught):
-            code = 128 + caught[0] if caught or failed is None else _honest(processes[failed].returncode)
+            code = (
+                128 + caught[0] if caught or failed is None else _to_exit_code(processes[failed].returncode)
+            )
             if len(processes) > 1 and not caught:
                 print(
                     f"rank {failed} ended with code {code}; ending the other ranks",
@@ -111,14 +113,14 @@ def _supervise(processes: list[subprocess.Popen], caught: list[int]) -> int:
                 )
             deadline = time.monotonic() + GRACE_S
             for process in processes:
-                tell(process, signal.SIGTERM)
+                send_signal(process, signal.SIGTERM)
         elif deadline is not None and (time.monotonic() > deadline or len(caught) > 1):
             for process in processes:
-                tell(process, signal.SIGKILL)
+                send_signal(process, signal.SIGKILL)
         time.sleep(0.02)
-    return code or next((_honest(process.returncode) for process in processes if process.returncode), 0)
+    return code or next((_to_exit_code(process.returncode) for process in processes if process.returncode), 0)
 
 
-def _honest(code: int) -> int:
+def _to_exit_code(code: int) -> int:
     """A process that a signal ended has a negative return code; the shell's habit is 128 + signal."""
     return 128 - code if code < 0 else code

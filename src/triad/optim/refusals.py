@@ -1,9 +1,9 @@
 """Updates that cannot work, and what torch's own optimizers offer."""
 
 from triad.config.refusals import Impossible
-from triad.config.schema import constant
+from triad.config.schema import read_constant
 
-ROLES = constant("triad.layers.parameters.Role")
+ROLES = read_constant("triad.layers.parameters.Role")
 # by_element: each number is updated by itself; adaptive: the gradient is divided by its size
 OFFERS = {
     "torch.optim.AdamW": {"by_element": True, "adaptive": True},

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 from triad.runs.metrics import read_metrics
 from triad.storage.durable import replace, write
 
@@ -66,7 +66,7 @@ class Run:
     def config(self) -> dict:
         """The resolved configuration. Raises FileNotFoundError, naming runs that are there."""
         if not self.exists:
-            raise FileNotFoundError(f"{self}: no run is there{suggestion(self.id, self.siblings)}")
+            raise FileNotFoundError(f"{self}: no run is there{suggest(self.id, self.siblings)}")
         return yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
 
     def arguments(self) -> dict:
@@ -108,18 +108,18 @@ class Run:
             )
 
 
-def run_of(checkpoint: Path) -> Run | None:
+def find_run_of(checkpoint: Path) -> Run | None:
     """The run that a checkpoint lies in, if it lies in one."""
     run = Run(checkpoint.parent.parent)
     return run if run.checkpoints == checkpoint.parent else None
 
 
-def new_id(model: str) -> str:
+def make_run_id(model: str) -> str:
     """Sortable, readable, and distinct when two start in one second."""
     return f"{datetime.now():%Y%m%d-%H%M%S}-{model}-{os.urandom(2).hex()}"
 
 
-def sweep_id(overrides: list[str], config: dict) -> str:
+def make_sweep_id(overrides: list[str], config: dict) -> str:
     """The same for the same job of the same sweep, so that a sweep started again finds its finished jobs."""
     pairs = (word.lstrip("+~").partition("=") for word in overrides)
     words = "-".join(f"{key.rpartition('.')[2]}-{value}" for key, _, value in pairs)

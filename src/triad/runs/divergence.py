@@ -27,7 +27,7 @@ class Divergence(NamedTuple):
         return f"{self.key} of step {self.step}: {self.ours!r} and {self.theirs!r} ({self.apart:.1e} apart)"
 
 
-def pairs(ours: list[Row], theirs: list[Row]) -> Iterator[Divergence]:
+def pair_figures(ours: list[Row], theirs: list[Row]) -> Iterator[Divergence]:
     """Every figure that both have, step by step, the loss first; not what speed and time the machine had."""
     steps = {row["step"]: row for row in theirs}
     for row in ours:
@@ -37,7 +37,7 @@ def pairs(ours: list[Row], theirs: list[Row]) -> Iterator[Divergence]:
             yield Divergence(int(row["step"]), key, row[key], other[key])
 
 
-def first(figures: list[Divergence], tolerance: float = 0.0) -> Divergence | None:
+def find_first(figures: list[Divergence], tolerance: float = 0.0) -> Divergence | None:
     """The first that is further apart than the tolerance, or None."""
     return next((figure for figure in figures if figure.apart > tolerance), None)
 
@@ -47,10 +47,10 @@ def describe(figures: list[Divergence], tolerance: float) -> Iterator[str]:
     steps = len({figure.step for figure in figures})
     if not figures:
         yield "no step was logged by both"
-    elif (exactly := first(figures)) is None:
+    elif (exactly := find_first(figures)) is None:
         yield f"equal bit for bit in all {len(figures)} figures of the {steps} steps that both logged"
     else:
         yield f"the first bit that differs is in {exactly}"
-        beyond = first(figures, tolerance)
+        beyond = find_first(figures, tolerance)
         if beyond != exactly:
             yield f"the first beyond {tolerance:g} is {beyond}" if beyond else f"none is beyond {tolerance:g}"

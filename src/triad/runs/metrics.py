@@ -34,7 +34,7 @@ TAKEN = (
 )
 
 
-def figures(rows: list[dict[str, float]]) -> dict[str, float]:
+def summarize(rows: list[dict[str, float]]) -> dict[str, float]:
     """The figures of the best validation, the median speed, and what all of it took."""
     found: dict[str, float] = {}
     if validated := [row for row in rows if "val/loss" in row]:

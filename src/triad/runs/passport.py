@@ -57,7 +57,7 @@ def read_passport(path: Path | str) -> Passport:
         run,
         run.config(),
         read_json(run.passport_file) or {},
-        provenance.read_origins(run.origins_file) if run.origins_file.is_file() else {},
+        provenance.read_chains(run.origins_file) if run.origins_file.is_file() else {},
         read_json(run.data_file),
         {question: answer["choice"] for question, answer in answers.items()},
         run.diff_file.read_text(encoding="utf-8") if run.diff_file.is_file() else "",

@@ -20,15 +20,15 @@ from triad.storage.manifest import checksum, fingerprint
 NAME = re.compile(r"[\w.-]+")  # of a package, at the head of a requirement
 
 
-def prepare(config: dict, overrides: list[str], chains: provenance.Chains | None = None) -> Run:
+def prepare_run(config: dict, overrides: list[str], chains: provenance.Chains | None = None) -> Run:
     """Write the run directory; run.json comes last."""
     run = Run(Path(config["output_dir"], config["run_id"]))
     run.path.mkdir(parents=True, exist_ok=True)
     run.write_config(config)
     write(run.directions_file, directions(config))
     if chains:
-        provenance.write_origins(run.origins_file, chains)
-    write_passport(run, overrides, config, processes.machine(config))
+        provenance.write_chains(run.origins_file, chains)
+    write_passport(run, overrides, config, processes.describe_machine(config))
     run.error_file.unlink(missing_ok=True)
     return run
 
@@ -39,37 +39,37 @@ def write_passport(run: Run, overrides: list[str], config: dict, machine: dict) 
     starts = (read_json(run.passport_file) or {"starts": []})["starts"]
     starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **parts})
     write(run.overrides_file, overrides)
-    run.diff_file.write_text(_git("diff", "HEAD") or "", encoding="utf-8")
+    run.diff_file.write_text(_ask_git("diff", "HEAD") or "", encoding="utf-8")
     write(
         run.passport_file,
         {
             "run_id": run.id,
             **parts,
-            "code": code(),
-            "git_commit": _git("rev-parse", "HEAD"),
+            "code": fingerprint_code(),
+            "git_commit": _ask_git("rev-parse", "HEAD"),
             "python": platform.python_version(),
-            "versions": versions(),
+            "versions": read_versions(),
             "machine": machine,
-            "environment": processes.environment(),
+            "environment": processes.read_environment(),
             "starts": starts,
         },
     )
 
 
-def code() -> str:
+def fingerprint_code() -> str:
     """A fingerprint of the program's source, the same installed or not, so that equal code is known."""
     files = sorted(file for file in PACKAGE.rglob("*.py") if file != TRAIN)
     named = [(TRAIN.name, TRAIN), *((file.relative_to(PACKAGE).as_posix(), file) for file in files)]
     return fingerprint(*((name, checksum(file)) for name, file in named))
 
 
-def versions() -> dict[str, str]:
+def read_versions() -> dict[str, str]:
     """Versions of the packages that Triad can use, as far as they are installed."""
-    names = sorted({found[0] for line in _requirements() if (found := NAME.match(line))})
-    return {name: version for name in names if (version := _version(name))}
+    names = sorted({found[0] for line in _read_requirements() if (found := NAME.match(line))})
+    return {name: version for name in names if (version := _read_version(name))}
 
 
-def _requirements() -> list[str]:
+def _read_requirements() -> list[str]:
     """All that the project can use: by the metadata of an installed package, or by its pyproject.toml."""
     if INSTALLED:
         return metadata.requires("triad") or []
@@ -78,14 +78,14 @@ def _requirements() -> list[str]:
     return sum(project["optional-dependencies"].values(), project["dependencies"])
 
 
-def _version(package: str) -> str | None:
+def _read_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _git(*words: str) -> str | None:
+def _ask_git(*words: str) -> str | None:
     """What git says of the repository; None of an installed package, which may lie in another's."""
     if INSTALLED:
         return None

@@ -6,19 +6,19 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from triad.storage.durable import locked
-from triad.storage.manifest import Facts, damage, opened, seal, sync
+from triad.storage.durable import lock
+from triad.storage.manifest import Facts, find_damage, read_manifest, sync, write_manifest
 
 FULL_CHECK_BYTES = 256 << 20  # above this only the size is verified, to keep the start of a run fast
 
 
-def home() -> Path:
+def cache_home() -> Path:
     """Tokens, tokenizers, downloads, measurements: $TRIAD_CACHE, or triad in the user's cache folder."""
     chosen = os.environ.get("TRIAD_CACHE")
     return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "triad").expanduser()
 
 
-def cached(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
+def build_once(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
     """Return what `build` said of `folder`, calling it only when the folder is not complete.
 
     `build` writes flat files into the empty folder it is given and may return JSON values worth keeping. The
@@ -28,7 +28,7 @@ def cached(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
     facts, _ = _verify(folder)
     if facts is not None:
         return facts
-    with locked(folder):
+    with lock(folder):
         facts, fault = _verify(folder)
         if facts is not None:
             return facts
@@ -45,7 +45,7 @@ def _build(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
     partial.mkdir()
     try:
         facts = build(partial) or {}
-        seal(partial, facts)
+        write_manifest(partial, facts)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -62,8 +62,8 @@ def _verify(folder: Path) -> tuple[Facts | None, str]:
     if not folder.exists():
         return None, ""
     try:
-        facts, files = opened(folder)
+        facts, files = read_manifest(folder)
     except ValueError as error:
         return None, str(error)
-    fault = damage(folder, files, FULL_CHECK_BYTES)
+    fault = find_damage(folder, files, FULL_CHECK_BYTES)
     return (None, fault) if fault else (facts, "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(path: Path) -> Generator[None]:
+def lock(path: Path) -> Generator[None]:
     """Keep other processes from making `path`; the lock lies beside it and goes when this process does.
 
     The lock's file stays, as removing it would race with a process that waits for it.
@@ -26,7 +26,7 @@ def write(path: Path, value: dict | list) -> None:
 
 
 @contextmanager
-def held(directory: Path) -> Generator[None]:
+def hold(directory: Path) -> Generator[None]:
     """Keep a second process from writing into a run's directory. Raises BlockingIOError if one is at it."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as file:

@@ -32,16 +32,16 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def described(path: Path) -> dict[str, Any]:
+def describe_file(path: Path) -> dict[str, Any]:
     """What a manifest says of a file, which is on disk from now on."""
     sync(path)
     return {"bytes": path.stat().st_size, "blake2b": checksum(path)}
 
 
-def seal(folder: Path, facts: Facts, files: Files | None = None) -> None:
+def write_manifest(folder: Path, facts: Facts, files: Files | None = None) -> None:
     """Write the manifest of a folder, all on disk; `files` if they have been described already."""
     if files is None:
-        files = {path.name: described(path) for path in sorted(folder.iterdir())}
+        files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
     manifest = {"facts": facts, "files": files}
     manifest["checksum"] = fingerprint(facts, files)
     path = folder / MANIFEST
@@ -50,7 +50,7 @@ def seal(folder: Path, facts: Facts, files: Files | None = None) -> None:
     sync(folder)
 
 
-def opened(folder: Path) -> tuple[Facts, Files]:
+def read_manifest(folder: Path) -> tuple[Facts, Files]:
     """Facts and files of a sealed folder. Raises ValueError that says what is wrong with its manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -64,7 +64,9 @@ def opened(folder: Path) -> tuple[Facts, Files]:
     return facts, files
 
 
-def damage(folder: Path, files: Files, full_check_bytes: float = float("inf"), part: Part = (0, 1)) -> str:
+def find_damage(
+    folder: Path, files: Files, full_check_bytes: float = float("inf"), part: Part = (0, 1)
+) -> str:
     """What is wrong with the files of a folder, or "". Of larger files only the size is looked at.
 
     `part` (i, n) is every n-th file from the i-th on: n processes share the work.

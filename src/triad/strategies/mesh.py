@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 
-from triad.config.processes import DEALT
+from triad.config.processes import DATA_AXES
 from triad.optim.gradient import Gradient, complete
 from triad.strategies import context, expert, tensor
 from triad.strategies.context import Zigzag
@@ -70,13 +70,13 @@ class Mesh(ModelParallelStrategy):
     @property
     def data_rank(self) -> int:
         rank = 0
-        for axis in DEALT:
+        for axis in DATA_AXES:
             rank = rank * self.degrees[axis] + self.meshes[axis].get_local_rank()
         return rank
 
     @property
     def data_ranks(self) -> int:
-        return prod(self.degrees[axis] for axis in DEALT)
+        return prod(self.degrees[axis] for axis in DATA_AXES)
 
     gradient_scale = 1  # gradients are summed
     tensors = staticmethod(tensors)  # of a checkpoint

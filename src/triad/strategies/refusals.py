@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from triad.config.offers import chosen
+from triad.config.offers import name_choice
 from triad.config.processes import AXES, degree, world_size
 from triad.config.refusals import Impossible
 from triad.strategies.model_sizes import (
@@ -29,7 +29,7 @@ def facts(config: dict) -> dict:
         axes
         | sizes
         | {
-            "model_choice": chosen("model", config["model"]),
+            "model_choice": name_choice("model", config["model"]),
             "context_degree": context,
             "experts": count,
             "near_tensor": max(

@@ -7,7 +7,7 @@ python -m triad.sweep sweeps/lr.yaml debug=tiny fork=try   words for all trials;
 
 from typing import Literal
 
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 
 
 def sweep(
@@ -29,10 +29,10 @@ def sweep(
     another name, for a changed file; `storage=` a database URL in place of the journal in the sweep's folder.
     `launcher=slurm drivers=N` submits N such commands to a cluster; slurm.partition=... are its options.
     """
-    from triad.sweep.controller import run
+    from triad.sweep.controller import run_sweep
 
-    raise SystemExit(run(overrides, jobs, seeds, extend, retry, fork, storage, launcher, drivers))
+    raise SystemExit(run_sweep(overrides, jobs, seeds, extend, retry, fork, storage, launcher, drivers))
 
 
 if __name__ == "__main__":
-    verb(sweep)
+    run_command(sweep)

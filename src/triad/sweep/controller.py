@@ -6,26 +6,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from triad.analysis.table import table
+from triad.analysis.table import print_runs
 from triad.config.command_line import key_of
 from triad.config.directions import directions
 from triad.config.errors import Refusal
 from triad.config.locations import REPOSITORY, TRAIN
-from triad.config.messages import sentence
+from triad.config.messages import explain_error
 from triad.storage.durable import write
 from triad.sweep import trial_command as templates
-from triad.sweep.driver import PATIENCE, Driver, done, full
-from triad.sweep.progress import Screen
-from triad.sweep.search_space import word
+from triad.sweep.driver import PATIENCE, Driver, count_done, refuse_full_disk
+from triad.sweep.progress import ProgressDisplay
+from triad.sweep.search_space import format_value
 from triad.sweep.study import Point, Study
-from triad.sweep.sweep_file import Sweep, read
-from triad.sweep.trials import Setting, trials_of
+from triad.sweep.sweep_file import Sweep, read_sweep
+from triad.sweep.trials import SweepSetup, list_trials
 
 STATES = {"COMPLETE": "finished", "PRUNED": "ended early", "FAIL": "failed"}
 OWN = ("resume", "resume.weights_only", "run_id")  # keys that the sweep sets itself
 
 
-def run(
+def run_sweep(
     overrides: list[str],
     jobs: int,
     seeds: int | None,
@@ -37,7 +37,7 @@ def run(
     drivers: int = 1,
 ) -> int:
     """Run a sweep to its end; the exit code: 0 if every trial came to a result or was ended early."""
-    sweep, beside = read(_file(overrides)), [w for w in overrides if "=" in w or w.startswith("~")]
+    sweep, beside = read_sweep(_find_file(overrides)), [w for w in overrides if "=" in w or w.startswith("~")]
     options = {key_of(w)[6:]: w.partition("=")[2] for w in beside if w.startswith("slurm.")}
     beside = [w for w in beside if not w.startswith("slurm.")]
     for key, value, least in (
@@ -52,29 +52,29 @@ def run(
         raise Refusal(
             "drivers= and slurm.* are for launcher=slurm; start the command several times, or jobs="
         )
-    setting = _setting(sweep, beside, seeds, fork)
-    sweep = setting.sweep
-    points = sweep.points(extend)
+    setup = _set_up(sweep, beside, seeds, fork)
+    sweep = setup.sweep
+    points = sweep.count_points(extend)
     try:
-        study = Study(sweep, setting.directory, storage)
-        study.agree(_asked(sweep, beside, seeds), extend > 0)
-        (setting.directory / "sweep.yaml").write_text(sweep.text, encoding="utf-8")
+        study = Study(sweep, setup.directory, storage)
+        study.agree_on_request(_describe_request(sweep, beside, seeds), extend > 0)
+        (setup.directory / "sweep.yaml").write_text(sweep.text, encoding="utf-8")
         study.queue(points)
         if retry:
             study.retry()
         if launcher == "slurm":
             given = {"jobs": jobs, "seeds": seeds, "extend": extend, "fork": fork, "storage": storage}
             words = [f"{key}={value}" for key, value in given.items() if value]
-            return _submit([str(sweep.path.resolve()), *beside, *words], setting, drivers, options)
-        code = _work(setting, study, jobs, retry)
-        return code or _report(setting, study)
+            return _submit([str(sweep.path.resolve()), *beside, *words], setup, drivers, options)
+        code = _drive(setup, study, jobs, retry)
+        return code or _report(setup, study)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise full(setting) from None
+        raise refuse_full_disk(setup) from None
 
 
-def _file(overrides: list[str]) -> Path:
+def _find_file(overrides: list[str]) -> Path:
     files = [word for word in overrides if "=" not in word and not word.startswith("~")]
     if len(files) != 1:
         more = f" and not {' and '.join(files)}" if files else ""
@@ -83,7 +83,7 @@ def _file(overrides: list[str]) -> Path:
     return here if here.is_file() or not (REPOSITORY / here).is_file() else REPOSITORY / here
 
 
-def _setting(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | None) -> Setting:
+def _set_up(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | None) -> SweepSetup:
     """What all trials share, once the configuration is known to be sound."""
     for given in beside:
         if key_of(given) in (*OWN, *sweep.space) or (key_of(given) == "seed" and seeds):
@@ -92,11 +92,11 @@ def _setting(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | Non
         raise Refusal(
             f"seeds={seeds}: seed is a parameter of {sweep.path}; take it out there, or seeds= here"
         )
-    script = templates.program(sweep)
+    script = templates.find_program(sweep)
     ours = script.resolve() == TRAIN
-    templates.check(sweep, ours)
-    config = _composed(sweep, script, beside) if ours else {}
-    sweep = sweep.towards(directions(config) if ours else None)
+    templates.check_macros(sweep, ours)
+    config = _compose_corners(sweep, script, beside) if ours else {}
+    sweep = sweep.with_goal(directions(config) if ours else None)
     places = [given.partition("=")[2] for given in beside if key_of(given) == "output_dir"]
     base = config.get("output_dir") or (places or ["outputs"])[-1]
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in fork or sweep.name).strip(".-")
@@ -107,10 +107,10 @@ def _setting(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | Non
         known = {key_of(given) for given in (*beside, *sweep.command)}
         labels = {"logger.wandb.group": name, "logger.wandb.project": sweep.labels.get("project")}
         beside += [f"{key}={value}" for key, value in labels.items() if value and key not in known]
-    return Setting(sweep, Path(base, name), script, beside, seeds)
+    return SweepSetup(sweep, Path(base, name), script, beside, seeds)
 
 
-def _composed(sweep: Sweep, script: Path, beside: list[str]) -> dict:
+def _compose_corners(sweep: Sweep, script: Path, beside: list[str]) -> dict:
     """The configuration of a trial. Raises Refusal where no trial could have one; imports no torch.
 
     An unknown key is refused at once, an impossible value only if the other end of the space has one, too.
@@ -119,14 +119,14 @@ def _composed(sweep: Sweep, script: Path, beside: list[str]) -> dict:
 
     first: Refusal | None = None
     for point in sweep.corners():
-        parameters = [f"{key}={word(value)}" for key, value in point.items()]
+        parameters = [f"{key}={format_value(value)}" for key, value in point.items()]
         try:
-            asked = templates.fresh(sweep, script, parameters, beside)
+            asked = templates.make_start_command(sweep, script, parameters, beside)
             return compose(asked[asked.index(str(script)) + 1 :])  # with the words of the file's own
         except Refusal as error:
             first = first or error
         except Exception as error:
-            if (said := sentence(error)) is None:
+            if (said := explain_error(error)) is None:
                 raise
             lines = [line for key, line in sweep.lines.items() if said.startswith(key)]
             where = f"{sweep.path}:{lines[0]}: parameter " if lines else ""
@@ -135,20 +135,20 @@ def _composed(sweep: Sweep, script: Path, beside: list[str]) -> dict:
     raise first
 
 
-def _asked(sweep: Sweep, beside: list[str], seeds: int | None) -> dict[str, Any]:
+def _describe_request(sweep: Sweep, beside: list[str], seeds: int | None) -> dict[str, Any]:
     """What makes this sweep another than one with the same name."""
     kept = [given for given in beside if key_of(given) != "output_dir"]
     return json.loads(json.dumps(sweep.asked | {"overrides": kept, "seeds": seeds}, default=str))
 
 
-def _work(setting: Setting, study: Study, jobs: int, adopt: bool) -> int:
+def _drive(setup: SweepSetup, study: Study, jobs: int, adopt: bool) -> int:
     points = study.points()
-    total = len(points) * (setting.seeds or 1)
-    screen = Screen(setting.sweep.metric, total, done(setting, points), jobs)
+    total = len(points) * (setup.seeds or 1)
+    display = ProgressDisplay(setup.sweep.metric, total, count_done(setup, points), jobs)
     try:
-        signal = Driver(setting, study, jobs, adopt, screen).work()
+        signal = Driver(setup, study, jobs, adopt, display).run()
     finally:
-        screen.close()
+        display.close()
     if not signal:
         return 0
     left = sum(not point.ended for point in study.points())
@@ -156,40 +156,40 @@ def _work(setting: Setting, study: Study, jobs: int, adopt: bool) -> int:
     return 128 + signal
 
 
-def _submit(words: list[str], setting: Setting, drivers: int, options: dict[str, str]) -> int:
+def _submit(words: list[str], setup: SweepSetup, drivers: int, options: dict[str, str]) -> int:
     from triad.sweep.slurm import submit
 
-    jobs = submit(words, setting.directory, drivers, options, "slurm")
-    print(f"submitted: {' '.join(job.job_id for job in jobs)} (logs: {setting.directory}/slurm)")
+    jobs = submit(words, setup.directory, drivers, options, "slurm")
+    print(f"submitted: {' '.join(job.job_id for job in jobs)} (logs: {setup.directory}/slurm)")
     print("the same command without launcher=slurm waits for them, helps, and shows the table")
     return 0
 
 
-def _report(setting: Setting, study: Study) -> int:
+def _report(setup: SweepSetup, study: Study) -> int:
     """Print the leaderboard, write trials.json."""
     points = study.points()
     directories, states, records = [], {}, []
     for point in points:
-        every = trials_of(setting, point.number, point.words)
+        every = list_trials(setup, point.number, point.words)
         state = STATES.get(point.trial.state.name, "unfinished")
-        records.append(_record(setting.sweep, point, state, [one.directory.name for one in every]))
+        records.append(_make_record(setup.sweep, point, state, [one.directory.name for one in every]))
         for one in every if point.host else ():
             if not one.directory.exists():
                 continue  # a seed that was not tried, or on another machine's disk
             directories.append(one.directory)
             if state != "finished" and not (state == "failed" and one.run.result()):
                 states[one.directory] = state
-    write(setting.directory / "trials.json", records)
-    table(directories, states, setting.sweep.metric, setting.sweep.goal)
-    _complain(records)
+    write(setup.directory / "trials.json", records)
+    print_runs(directories, states, setup.sweep.metric, setup.sweep.goal)
+    _report_failures(records)
     best = study.best()
     if best:
-        print(f"best: {' '.join(best.words)}  {setting.sweep.metric} {best.trial.value:.5g}")
-    print(f"all trials: {setting.directory}/trials.json")
+        print(f"best: {' '.join(best.words)}  {setup.sweep.metric} {best.trial.value:.5g}")
+    print(f"all trials: {setup.directory}/trials.json")
     return 0 if all(record["state"] in ("finished", "ended early") for record in records) else 1
 
 
-def _complain(records: list[dict[str, Any]]) -> None:
+def _report_failures(records: list[dict[str, Any]]) -> None:
     """Say what came to nothing, and what to do about it."""
     failed = [record for record in records if record["state"] == "failed"]
     for record in failed:
@@ -203,7 +203,7 @@ def _complain(records: list[dict[str, Any]]) -> None:
         )
 
 
-def _record(sweep: Sweep, point: Point, state: str, names: list[str]) -> dict[str, Any]:
+def _make_record(sweep: Sweep, point: Point, state: str, names: list[str]) -> dict[str, Any]:
     """A point for machines to read."""
     drawn = point.trial.params
     return {

@@ -16,19 +16,19 @@ from typing import IO, Any, NamedTuple
 
 from triad.config.errors import Refusal
 from triad.sweep import trial_process as process
-from triad.sweep.progress import Screen
+from triad.sweep.progress import ProgressDisplay
 from triad.sweep.study import Point, Study
 from triad.sweep.trials import (
-    Setting,
+    SweepSetup,
     Trial,
     claim,
-    command,
-    logged,
-    progress,
-    size,
-    trials_of,
-    unlogged,
-    value,
+    count_logged_bytes,
+    list_trials,
+    make_command,
+    read_progress,
+    read_value,
+    read_values,
+    refuse_unlogged,
 )
 
 PATIENCE = 3  # times that a run is started again after it was killed without having come further
@@ -48,20 +48,20 @@ class Active(NamedTuple):
     since_s: float
 
 
-def done(setting: Setting, points: list[Point]) -> int:
+def count_done(setup: SweepSetup, points: list[Point]) -> int:
     """Runs of which nothing more is to come: finished, or of a point that has ended."""
     return sum(
         point.ended or one.run.result() is not None
         for point in points
-        for one in trials_of(setting, point.number, point.words)
+        for one in list_trials(setup, point.number, point.words)
         if point.host or point.ended
     )
 
 
-def full(setting: Setting) -> Refusal:
+def refuse_full_disk(setup: SweepSetup) -> Refusal:
     """The sentence for a full disk."""
     return Refusal(
-        f"the disk of {setting.directory} is full; free some space and start the same command again:"
+        f"the disk of {setup.directory} is full; free some space and start the same command again:"
         " what is finished stays, what was running goes on from its last checkpoint"
     )
 
@@ -69,47 +69,49 @@ def full(setting: Setting) -> Refusal:
 class Driver:
     """Work on a sweep until nothing is left to do, a signal comes, or something is wrong with all of it."""
 
-    def __init__(self, setting: Setting, study: Study, jobs: int, adopt: bool, screen: Screen) -> None:
-        self.setting, self.study, self.jobs, self.adopt, self.screen = setting, study, jobs, adopt, screen
-        self.metric, self.rungs = setting.sweep.metric, setting.sweep.rungs
+    def __init__(
+        self, setup: SweepSetup, study: Study, jobs: int, adopt: bool, display: ProgressDisplay
+    ) -> None:
+        self.setup, self.study, self.jobs, self.adopt, self.display = setup, study, jobs, adopt, display
+        self.metric, self.rungs = setup.sweep.metric, setup.sweep.rungs
         self.active: list[Active] = []
         self.kills: Counter[str] = Counter()
         self.judged: dict[str, int] = {}  # bytes of metrics.csv that were judged
         self.caught: list[int] = []
         self.environment = {}
-        if entity := setting.sweep.labels.get("entity"):
+        if entity := setup.sweep.labels.get("entity"):
             self.environment["WANDB_ENTITY"] = entity
 
-    def work(self) -> int:
+    def run(self) -> int:
         """The signal that ended the work, or 0. Raises Refusal after ending what was running."""
         asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         previous = {s: signal.signal(s, lambda number, _: self.caught.append(number)) for s in asked}
         try:
-            while not self.caught and self._fill():
+            while not self.caught and self._start_free_slots():
                 self._watch()
             return self.caught[0] if self.caught else 0
         finally:
-            process.end([one.process for one in self.active])
+            process.end_processes([one.process for one in self.active])
             for one in self.active:
                 one.claim.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _fill(self) -> bool:
+    def _start_free_slots(self) -> bool:
         """Start runs in the free places; whether there is anything to wait for."""
         free = [slot for slot in range(self.jobs) if slot not in {one.slot for one in self.active}]
         elsewhere = False
         for slot in free:
-            found, elsewhere = self._next()
+            found, elsewhere = self._claim_next()
             if found is None:
                 break
             self._start(slot, *found)
         if not self.active and elsewhere:
-            self.screen.waiting()
+            self.display.show_waiting()
             self._sleep(LOOK_ELSEWHERE_S)
         return bool(self.active) or elsewhere
 
-    def _next(self) -> tuple[tuple[Trial, IO[str]] | None, bool]:
+    def _claim_next(self) -> tuple[tuple[Trial, IO[str]] | None, bool]:
         """A run to start, claimed; and whether others are at work on what is left."""
         elsewhere = False
         for point in self.study.points():
@@ -121,16 +123,16 @@ class Driver:
                     elsewhere = True
                     continue
                 point = drawn
-            found, busy = self._of(point)
+            found, busy = self._claim_run_of(point)
             if found:
                 return found, False
             elsewhere |= busy
         return None, elsewhere
 
-    def _of(self, point: Point) -> tuple[tuple[Trial, IO[str]] | None, bool]:
+    def _claim_run_of(self, point: Point) -> tuple[tuple[Trial, IO[str]] | None, bool]:
         """A run of this point that is left to do, claimed; and whether another driver is at one."""
-        every = trials_of(self.setting, point.number, point.words)
-        if self.study.foreign(point) and not self.adopt and not every[0].directory.exists():
+        every = list_trials(self.setup, point.number, point.words)
+        if self.study.is_elsewhere(point) and not self.adopt and not every[0].directory.exists():
             return None, True  # on a disk of its own
         busy = False
         mine = {one.trial.directory for one in self.active}
@@ -142,7 +144,7 @@ class Driver:
                     break
                 continue
             if held := claim(one):
-                if one.run.result() is None and not self.study.ended(point.number):
+                if one.run.result() is None and not self.study.has_ended(point.number):
                     return (one, held), False
                 held.close()
             else:
@@ -151,15 +153,15 @@ class Driver:
                 break  # the first seed's values say whether the others are run at all
         else:
             if all(one.run.result() is not None for one in every):
-                self._settle(every)
+                self._complete(every)
         return None, busy
 
     def _start(self, slot: int, one: Trial, held: IO[str]) -> None:
-        words = command(self.setting, one)
-        self.screen.started(one, again=words[-1].startswith("resume="))
-        began = progress(one)
-        share = process.share(slot, self.jobs)
-        child = process.start(words, one.log, share, self.environment)
+        words = make_command(self.setup, one)
+        self.display.show_start(one, again=words[-1].startswith("resume="))
+        began = read_progress(one)
+        share = process.divide_machine(slot, self.jobs)
+        child = process.start_process(words, one.log, share, self.environment)
         self.active.append(Active(slot, one, child, held, began, time.monotonic()))
 
     def _watch(self) -> None:
@@ -168,68 +170,68 @@ class Driver:
         while self.active and not self.caught and time.monotonic() < until:
             ended = [one for one in self.active if one.process.poll() is not None]
             for one in ended:
-                self._ended(one)
+                self._handle_exit(one)
             if ended:
                 return
             self._judge()
-            self.screen.show([one.trial for one in self.active])
+            self.display.show([one.trial for one in self.active])
             self._sleep(LOOK_S)
 
     def _judge(self) -> None:
         """End the runs that are not among the best at a rung."""
         for one in [*self.active] if self.rungs else ():
-            written = size(one.trial)
+            written = count_logged_bytes(one.trial)
             if not one.trial.first or self.judged.get(one.trial.directory.name) == written:
                 continue
             self.judged[one.trial.directory.name] = written
-            values = logged(one.trial, self.metric)
+            values = read_values(one.trial, self.metric)
             if values and self.study.judge(one.trial.number, values):
-                process.end([one.process])
-                self._leave(one)
-                self._tell(one, "ended early", values[-1])
+                process.end_processes([one.process])
+                self._release(one)
+                self._show_end(one, "ended early", values[-1])
 
-    def _ended(self, one: Active) -> None:
+    def _handle_exit(self, one: Active) -> None:
         """What an exit means: a result, a kill, or a failure."""
         code = one.process.returncode
-        self._leave(one)
+        self._release(one)
         if one.trial.run.result() is not None:
-            if (found := value(one.trial, self.metric)) is None:
-                raise unlogged(one.trial, self.metric)
-            self._tell(one, "finished", found)
+            if (found := read_value(one.trial, self.metric)) is None:
+                raise refuse_unlogged(one.trial, self.metric)
+            self._show_end(one, "finished", found)
             return  # the next look at its point tells the study, whoever takes it
-        if process.killed(code):
-            further = progress(one.trial) != one.began
+        if process.was_killed(code):
+            further = read_progress(one.trial) != one.began
             self.kills[one.trial.directory.name] = 0 if further else self.kills[one.trial.directory.name] + 1
-            self._tell(one, f"killed ({code})")
+            self._show_end(one, f"killed ({code})")
             return
         if self._disk_is_full(one.trial):
-            raise full(self.setting)
-        why = process.last_line(one.trial.log) if code else "it ended without a result"
+            raise refuse_full_disk(self.setup)
+        why = process.read_last_line(one.trial.log) if code else "it ended without a result"
         self.study.fail(one.trial.number, f"{one.trial.directory.name}: code {code}: {why}")
-        self._tell(one, f"failed ({code})", why=why)
+        self._show_end(one, f"failed ({code})", why=why)
 
-    def _tell(self, one: Active, state: str, value: float | None = None, why: str = "") -> None:
+    def _show_end(self, one: Active, state: str, value: float | None = None, why: str = "") -> None:
         """Show how a run ended; how many are done is counted anew, for other drivers are at it, too."""
-        self.screen.done = done(self.setting, self.study.points())
-        self.screen.ended(one.trial, state, value, time.monotonic() - one.since_s, why)
+        self.display.done = count_done(self.setup, self.study.points())
+        self.display.show_end(one.trial, state, value, time.monotonic() - one.since_s, why)
 
-    def _settle(self, every: list[Trial]) -> None:
+    def _complete(self, every: list[Trial]) -> None:
         """Tell the study what a point whose runs are all finished came to: the mean over its seeds."""
         number = every[0].number
-        if self.rungs and self.study.judge(number, logged(every[0], self.metric)):
+        if self.rungs and self.study.judge(number, read_values(every[0], self.metric)):
             return
-        values = [value(one, self.metric) for one in every]
+        values = [read_value(one, self.metric) for one in every]
         for one, found in zip(every, values, strict=True):
             if found is None:
-                raise unlogged(one, self.metric)
+                raise refuse_unlogged(one, self.metric)
         self.study.complete(number, fmean(v for v in values if v is not None))
 
-    def _leave(self, one: Active) -> None:
+    def _release(self, one: Active) -> None:
         self.active.remove(one)
         one.claim.close()
 
     def _disk_is_full(self, one: Trial) -> bool:
-        said = process.last_line(one.log)
+        said = process.read_last_line(one.log)
         with suppress(OSError):
             said += one.run.error_file.read_text(errors="replace")[-2000:]
         return "No space left on device" in said or shutil.disk_usage(one.directory).free < FULL_BYTES

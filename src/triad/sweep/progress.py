@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from triad.sweep.trials import Trial, logged
+from triad.sweep.trials import Trial, read_values
 
 ROWS = 20  # of the live table
 EVERY_S = 0.5
 
 
-class Screen:
+class ProgressDisplay:
     """Tell of runs as they start and end. `total` runs are to be; `done` of them have ended."""
 
     def __init__(self, metric: str, total: int, done: int, jobs: int) -> None:
@@ -29,19 +29,19 @@ class Screen:
         if self.live:
             self.live.start()
 
-    def started(self, one: Trial, again: bool) -> None:
+    def show_start(self, one: Trial, again: bool) -> None:
         """A run begins, or goes on."""
         self.since[one.directory.name] = time.monotonic()
-        self._say(one, "goes on" if again else "starts", "", 0)
+        self._show_event(one, "goes on" if again else "starts", "", 0)
 
-    def ended(self, one: Trial, state: str, value: float | None, spent_s: float, why: str = "") -> None:
+    def show_end(self, one: Trial, state: str, value: float | None, spent_s: float, why: str = "") -> None:
         """A run has ended."""
         if state == "finished":
             self.spent_s.append(spent_s)
         shown = "" if value is None else f"{self.metric} {value:.5g}"
-        self._say(one, state, shown + (f"  {why}  (log: {one.log})" if why else ""), spent_s)
+        self._show_event(one, state, shown + (f"  {why}  (log: {one.log})" if why else ""), spent_s)
 
-    def waiting(self) -> None:
+    def show_waiting(self) -> None:
         """Nothing is left to start, but others are at work."""
         if not self.told:
             self.console.print("the rest is being run by other drivers; waiting for them")
@@ -53,10 +53,10 @@ class Screen:
             return
         self.next = time.monotonic() + EVERY_S
         for one in active:
-            values = logged(one, self.metric)
+            values = read_values(one, self.metric)
             shown = f"{self.metric} {values[-1]:.5g}" if values else ""
             spent_s = time.monotonic() - self.since[one.directory.name]
-            self.rows[one.directory.name] = ("running", shown, _clock(spent_s))
+            self.rows[one.directory.name] = ("running", shown, _format_time(spent_s))
         self._draw()
 
     def close(self) -> None:
@@ -64,36 +64,36 @@ class Screen:
         if self.live:
             self.live.stop()
 
-    def _say(self, one: Trial, state: str, shown: str, spent_s: float) -> None:
+    def _show_event(self, one: Trial, state: str, shown: str, spent_s: float) -> None:
         name = one.directory.name
         self.rows.pop(name, None)
-        self.rows[name] = (state, shown, _clock(spent_s) if spent_s else "")
+        self.rows[name] = (state, shown, _format_time(spent_s) if spent_s else "")
         if self.live:
             self._draw()
         else:
             count = f"[{self.done}/{self.total}]"
             self.console.print(
-                f"{count} {name}: {'  '.join(word for word in self.rows[name] if word)}{self._left()}"
+                f"{count} {name}: {'  '.join(word for word in self.rows[name] if word)}{self._format_left()}"
             )
 
     def _draw(self) -> None:
         assert self.live
         table = Table(
-            "run", "state", "value", "time", title=f"{self.done} of {self.total} runs{self._left()}"
+            "run", "state", "value", "time", title=f"{self.done} of {self.total} runs{self._format_left()}"
         )
         for name, row in [*self.rows.items()][-ROWS:]:
             table.add_row(name, *row)
         self.live.update(table, refresh=True)
 
-    def _left(self) -> str:
+    def _format_left(self) -> str:
         """Time left, from the mean of the runs that finished."""
         left = self.total - self.done
         if not self.spent_s or left <= 0:
             return ""
-        return f"  ({_clock(fmean(self.spent_s) * left / min(self.jobs, left))} left)"
+        return f"  ({_format_time(fmean(self.spent_s) * left / min(self.jobs, left))} left)"
 
 
-def _clock(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -18,7 +18,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from triad.config.schema import suggestion
+from triad.config.schema import suggest
 
 CONTINUOUS = {
     "uniform": ("min", "max"),
@@ -43,7 +43,7 @@ KEYS = ("distribution", "value", "values", "probabilities", "min", "max", "mu", 
 EDGE = 1e-9  # of probabilities: a normal distribution has no value at 0 and 1
 
 
-class Parameter(NamedTuple):
+class SweepParameter(NamedTuple):
     """An Optuna distribution (None: nothing to draw), from its draw to the value, and all values if few."""
 
     distribution: BaseDistribution | None
@@ -51,39 +51,39 @@ class Parameter(NamedTuple):
     grid: list[Any] | None  # draws, not values
 
 
-def parameter(node: dict[str, Any]) -> Parameter:
+def parse_parameter(node: dict[str, Any]) -> SweepParameter:
     """One entry of `parameters:`. Raises ValueError, naming what is wrong and the nearest that is right."""
     for key in node:
         if key not in KEYS:
-            raise ValueError(f"{key} is not a key of a parameter{suggestion(key, [*KEYS])}")
-    name = node.get("distribution") or _implied(node)
+            raise ValueError(f"{key} is not a key of a parameter{suggest(key, [*KEYS])}")
+    name = node.get("distribution") or _infer_distribution(node)
     if name in UNMAPPED:
         raise ValueError(f"distribution {name} has no counterpart here; use normal or log_normal")
     if name not in TAKES:
-        raise ValueError(f"distribution {name} is not known{suggestion(str(name), [*TAKES])}")
+        raise ValueError(f"distribution {name} is not known{suggest(str(name), [*TAKES])}")
     for key in TAKES[name]:
         if key not in node and key not in DEFAULT:
             raise ValueError(f"distribution {name} needs {key}")
     for key in node:
         if key not in (*TAKES[name], "distribution"):
             raise ValueError(f"distribution {name} takes {', '.join(TAKES[name])}, not {key}")
-    return _of_values(name, node) if "value" in TAKES[name][0] else _of_numbers(name, node)
+    return _parse_values(name, node) if "value" in TAKES[name][0] else _parse_numbers(name, node)
 
 
-def word(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as it stands on the command line; text as it is, so that it may be Hydra's own syntax."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(map(word, value))}]"
+        return f"[{','.join(map(format_value, value))}]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{word(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{format_value(inner)}" for key, inner in value.items()) + "}"
     return str(value)
 
 
-def _implied(node: dict[str, Any]) -> str:
+def _infer_distribution(node: dict[str, Any]) -> str:
     """The distribution that W&B takes where none is named."""
     if "value" in node:
         return "constant"
@@ -95,48 +95,48 @@ def _implied(node: dict[str, Any]) -> str:
     raise ValueError("needs value, values, min and max, or a distribution")
 
 
-def _of_values(name: str, node: dict[str, Any]) -> Parameter:
+def _parse_values(name: str, node: dict[str, Any]) -> SweepParameter:
     if name == "constant":
-        return Parameter(None, lambda _: node["value"], [None])
+        return SweepParameter(None, lambda _: node["value"], [None])
     values = node["values"]
     if not isinstance(values, list) or not values:
         raise ValueError("values: needs a list of at least one value")
     if name == "categorical":
-        choices = [word(value) if isinstance(value, list | dict) else value for value in values]
-        return Parameter(CategoricalDistribution(choices), lambda choice: choice, choices)
-    chances = [_number("probabilities", chance) for chance in node["probabilities"]]
+        choices = [format_value(value) if isinstance(value, list | dict) else value for value in values]
+        return SweepParameter(CategoricalDistribution(choices), lambda choice: choice, choices)
+    chances = [_check_number("probabilities", chance) for chance in node["probabilities"]]
     if len(chances) != len(values) or not math.isclose(sum(chances), 1, abs_tol=1e-6):
         raise ValueError(f"probabilities: {chances} are not {len(values)} numbers with the sum 1")
     edges = [*accumulate(chances)][:-1]
-    return Parameter(FloatDistribution(0, 1), lambda u: values[sum(u >= edge for edge in edges)], None)
+    return SweepParameter(FloatDistribution(0, 1), lambda u: values[sum(u >= edge for edge in edges)], None)
 
 
-def _of_numbers(name: str, node: dict[str, Any]) -> Parameter:
-    low, high = (_number(key, node.get(key, DEFAULT.get(key))) for key in TAKES[name][:2])
+def _parse_numbers(name: str, node: dict[str, Any]) -> SweepParameter:
+    low, high = (_check_number(key, node.get(key, DEFAULT.get(key))) for key in TAKES[name][:2])
     if "min" in TAKES[name] and low > high:
         raise ValueError(f"min={low} is above max={high}")
     if name == "int_uniform":
         if not (isinstance(low, int) and isinstance(high, int)):
             raise ValueError(f"min={low} and max={high} are not both whole numbers")
-        return Parameter(IntDistribution(low, high), int, [*range(low, high + 1)])
+        return SweepParameter(IntDistribution(low, high), int, [*range(low, high + 1)])
     family = name.removeprefix("q_")
     if family.endswith("log_uniform_values") and low <= 0:
         raise ValueError(f"min={low}: a logarithm needs more than 0")
-    distribution, value = _continuous(family, low, high)
+    distribution, value = _make_continuous(family, low, high)
     if family == name:
-        return Parameter(distribution, value, None)
-    step = _number("q", node.get("q", DEFAULT["q"]))
+        return SweepParameter(distribution, value, None)
+    step = _check_number("q", node.get("q", DEFAULT["q"]))
     if step <= 0:
         raise ValueError(f"q={step} is not above 0")
-    rounded = _rounded(step)
+    rounded = _make_rounding(step)
     grid = None
     if name == "q_uniform":
         count = math.floor((high - low) / step + 1e-9) + 1
         grid = [low + k * step for k in range(count)]
-    return Parameter(distribution, lambda draw: rounded(value(draw)), grid)
+    return SweepParameter(distribution, lambda draw: rounded(value(draw)), grid)
 
 
-def _continuous(family: str, a: float, b: float) -> tuple[BaseDistribution, Callable[[Any], Any]]:
+def _make_continuous(family: str, a: float, b: float) -> tuple[BaseDistribution, Callable[[Any], Any]]:
     if family == "uniform":
         return FloatDistribution(a, b), float
     if family.endswith("log_uniform_values"):  # log(1/x) is uniform exactly where log x is
@@ -152,14 +152,14 @@ def _continuous(family: str, a: float, b: float) -> tuple[BaseDistribution, Call
     return unit, normal.inv_cdf if family == "normal" else lambda u: math.exp(normal.inv_cdf(u))
 
 
-def _rounded(step: float) -> Callable[[float], float]:
+def _make_rounding(step: float) -> Callable[[float], float]:
     """W&B's round(x / q) * q; whole numbers for a whole q."""
     if isinstance(step, int):
         return lambda x: round(x / step) * step
     return lambda x: float(f"{round(x / step) * step:.12g}")  # 0.3, not 0.30000000000000004
 
 
-def _number(key: str, value: Any) -> float:
+def _check_number(key: str, value: Any) -> float:
     if isinstance(value, str):
         raise ValueError(f"{key}: {value!r} is text in YAML, which wants a point before the e: 1.0e-4")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

@@ -36,7 +36,7 @@ def submit(words: list[str], directory: Path, drivers: int, options: dict[str, s
         import submitit  # ty: ignore[import-not-found]
     except ImportError:
         raise Refusal("launcher=slurm needs submitit: pip install 'triad[slurm]'") from None
-    named = {key if key in SHARED else f"slurm_{key}": _number(value) for key, value in options.items()}
+    named = {key if key in SHARED else f"slurm_{key}": _to_number(value) for key, value in options.items()}
     try:
         executor = submitit.AutoExecutor(folder=directory / "slurm", cluster=cluster)
         executor.update_parameters(**{"name": directory.name} | named)
@@ -45,5 +45,5 @@ def submit(words: list[str], directory: Path, drivers: int, options: dict[str, s
         raise Refusal(f"launcher=slurm: {one_line(error)}") from None
 
 
-def _number(value: str) -> int | str:
+def _to_number(value: str) -> int | str:
     return int(value) if value.isdigit() else value

@@ -25,7 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from triad.config.errors import Refusal, one_line
-from triad.sweep.search_space import word
+from triad.sweep.search_space import format_value
 from triad.sweep.successive_halving import Halving
 from triad.sweep.sweep_file import GOALS, Sweep
 
@@ -60,9 +60,9 @@ class Study:
         assert sweep.goal != "auto", "it has been asked of the metric"
         self.sweep, self.directory = sweep, directory
         directory.mkdir(parents=True, exist_ok=True)
-        with self.alone():
+        with self.lock():
             self.study = optuna.create_study(
-                storage=_storage(directory, storage),
+                storage=_open_storage(directory, storage),
                 study_name=directory.name,
                 direction=sweep.goal,
                 pruner=Halving(sweep.rungs) if sweep.rungs else optuna.pruners.NopPruner(),
@@ -70,17 +70,17 @@ class Study:
             )
 
     @contextmanager
-    def alone(self) -> Generator[None]:
+    def lock(self) -> Generator[None]:
         """Keep other drivers from changing points meanwhile. The system lets go when a driver dies."""
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def agree(self, asked: dict[str, Any], extend: bool) -> None:
+    def agree_on_request(self, asked: dict[str, Any], extend: bool) -> None:
         """Take the sweep as it is asked for, the first time; later, refuse one that is another."""
-        with self.alone():
+        with self.lock():
             before = self.study.user_attrs.get("asked")
-            if before is None or self._extensible(before, asked, extend):
+            if before is None or self._is_extensible(before, asked, extend):
                 self.study.set_user_attr("asked", asked)
             elif changed := [key for key in {**before, **asked} if before.get(key) != asked.get(key)]:
                 goes_on = "" if self.sweep.method == "grid" else ", extend=N goes on with a wider space"
@@ -91,14 +91,14 @@ class Study:
 
     def queue(self, points: int) -> None:
         """Have so many points in all."""
-        with self.alone():
+        with self.lock():
             known = sum("retries" not in trial.user_attrs for trial in self.study.get_trials(False))
             for index in range(known, points):
                 self.study.enqueue_trial(self.sweep.combination(index))
 
     def retry(self) -> None:
         """Queue the failed points again, with their parameters."""
-        with self.alone():
+        with self.lock():
             for point in self.points():
                 if point.trial.state == TrialState.FAIL:
                     self.study.enqueue_trial(point.trial.params, user_attrs={"retries": point.number})
@@ -108,7 +108,9 @@ class Study:
         newest: dict[int, FrozenTrial] = {}
         for trial in self.study.get_trials(False):
             newest[trial.user_attrs.get("retries", trial.number)] = trial
-        return [Point(number, trial, self._words(trial)) for number, trial in sorted(newest.items())]
+        return [
+            Point(number, trial, self._format_overrides(trial)) for number, trial in sorted(newest.items())
+        ]
 
     def best(self) -> Point | None:
         """The finished point with the best value."""
@@ -116,38 +118,38 @@ class Study:
         pick = min if self.sweep.goal == "minimize" else max
         return pick(finished, key=lambda point: point.trial.values[0], default=None)
 
-    def ended(self, number: int) -> bool:
+    def has_ended(self, number: int) -> bool:
         """Whether a point has ended meanwhile."""
-        return self._point(number).ended
+        return self._find_point(number).ended
 
-    def foreign(self, point: Point) -> bool:
+    def is_elsewhere(self, point: Point) -> bool:
         """Whether another machine has begun a point."""
         return point.host != socket.gethostname()
 
     def begin(self, number: int) -> Point | None:
         """Draw the parameters of a point, if no other driver has; also of one that was cut short in it."""
-        with self.alone():
-            point = self._point(number)
+        with self.lock():
+            point = self._find_point(number)
             if not point.begun:
-                self.study.sampler = self._sampler(number)
+                self.study.sampler = self._make_sampler(number)
                 if self.study.ask().number != point.trial.number:
                     return None  # another machine took it, or took one before it: look again
-                point = self._point(number)
+                point = self._find_point(number)
             if not point.ended and not point.host:
                 self._draw(number, point.trial)
-            return self._point(number)
+            return self._find_point(number)
 
     def judge(self, number: int, values: list[float]) -> bool:
         """Note what a trial has logged so far; whether it was, or is now, to end early."""
-        with self.alone():
-            frozen = self._point(number).trial
+        with self.lock():
+            frozen = self._find_point(number).trial
             if frozen.state != TrialState.RUNNING:
                 return frozen.state == TrialState.PRUNED
             trial = Trial(self.study, frozen._trial_id)
             known = len(frozen.intermediate_values)
             for rung, value in enumerate(values, 1):
                 if rung > known:
-                    trial.report(self._finite(value), rung)
+                    trial.report(self._replace_nan(value), rung)
                 if rung >= known and trial.should_prune():
                     self.study.tell(frozen.number, state=TrialState.PRUNED)
                     return True
@@ -155,30 +157,30 @@ class Study:
 
     def complete(self, number: int, value: float) -> None:
         """Tell the value of a point whose runs are all finished."""
-        self._tell(number, TrialState.COMPLETE, self._finite(value))
+        self._tell(number, TrialState.COMPLETE, self._replace_nan(value))
 
     def fail(self, number: int, why: str) -> None:
         """Tell that a run of the point failed, and why."""
         self._tell(number, TrialState.FAIL, None, why)
 
     def _tell(self, number: int, state: TrialState, value: float | None, why: str = "") -> None:
-        with self.alone():
-            trial = self._point(number).trial
+        with self.lock():
+            trial = self._find_point(number).trial
             if trial.state == TrialState.RUNNING:
                 if why:
                     Trial(self.study, trial._trial_id).set_user_attr("why", why)
                 self.study.tell(trial.number, value, state)
 
-    def _point(self, number: int) -> Point:
+    def _find_point(self, number: int) -> Point:
         return next(point for point in self.points() if point.number == number)
 
     def _draw(self, number: int, frozen: FrozenTrial) -> None:
         """Draw all parameters; those that are drawn together first, then each with numbers of its own."""
-        self.study.sampler = self._sampler(number)
+        self.study.sampler = self._make_sampler(number)
         trial = Trial(self.study, frozen._trial_id)
         _ = trial.relative_params  # drawn now, from the same numbers whichever parameter is already known
         for key, one in self.sweep.space.items():
-            self.study.sampler = self._sampler(number, key)
+            self.study.sampler = self._make_sampler(number, key)
             match one.distribution:
                 case None:
                     continue
@@ -190,23 +192,23 @@ class Study:
                     trial.suggest_int(key, distribution.low, distribution.high)
         trial.set_user_attr("host", socket.gethostname())
 
-    def _words(self, trial: FrozenTrial) -> list[str]:
+    def _format_overrides(self, trial: FrozenTrial) -> list[str]:
         """key=value for every parameter that is drawn, in the order of the file."""
         return [
-            f"{key}={word(one.value(trial.params.get(key)))}"
+            f"{key}={format_value(one.value(trial.params.get(key)))}"
             for key, one in self.sweep.space.items()
             if one.distribution is None or key in trial.params
         ]
 
-    def _sampler(self, number: int, key: str = "") -> BaseSampler:
+    def _make_sampler(self, number: int, key: str = "") -> BaseSampler:
         seed = int.from_bytes(blake2b(f"{number} {key}".encode(), digest_size=4).digest())
         return TPESampler(seed=seed) if self.sweep.method == "bayes" else RandomSampler(seed=seed)
 
-    def _finite(self, value: float) -> float:
+    def _replace_nan(self, value: float) -> float:
         """A loss that is not a number is the worst there is, and no failure of the search."""
         return value if not math.isnan(value) else math.inf if self.sweep.goal == "minimize" else -math.inf
 
-    def _extensible(self, before: dict[str, Any], asked: dict[str, Any], extend: bool) -> bool:
+    def _is_extensible(self, before: dict[str, Any], asked: dict[str, Any], extend: bool) -> bool:
         """Whether what has been done so far stays what it was under the file as it is now.
 
         When adding points, the space may be another, if values already drawn are still understood; and the
@@ -246,20 +248,20 @@ class _Lock:
         self.file.close()
 
 
-def _storage(directory: Path, url: str | None) -> BaseStorage:
+def _open_storage(directory: Path, url: str | None) -> BaseStorage:
     if url:
         try:
             return optuna.storages.RDBStorage(url)
         except Exception as error:  # of whichever database driver
             raise Refusal(f"storage={url}: {one_line(error)[:200]}") from None
     journal, lock = directory / "study.journal", _Lock(directory / "study.lock")
-    _mend(journal, lock)
+    _cut_torn_line(journal, lock)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))  # ty: ignore[invalid-argument-type]
 
 
-def _mend(journal: Path, lock: _Lock) -> None:
+def _cut_torn_line(journal: Path, lock: _Lock) -> None:
     """Cut off a last line that a full disk or a kill left half-written."""
     lock.acquire()
     if journal.exists() and (content := journal.read_bytes()) and not content.endswith(b"\n"):

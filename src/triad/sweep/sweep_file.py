@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple, cast
 import yaml
 
 from triad.config.errors import Refusal
-from triad.config.schema import suggestion
-from triad.sweep.search_space import Parameter, parameter
+from triad.config.schema import suggest
+from triad.sweep.search_space import SweepParameter, parse_parameter
 
 METHODS = ("grid", "random", "bayes")
 GOALS = ("minimize", "maximize")
@@ -43,7 +43,7 @@ class Sweep(NamedTuple):
     method: str
     metric: str
     goal: Goal
-    space: dict[str, Parameter]
+    space: dict[str, SweepParameter]
     lines: dict[str, int]
     rungs: Rungs | None
     command: list[str]
@@ -51,7 +51,7 @@ class Sweep(NamedTuple):
     labels: dict[str, str]
     asked: dict[str, Any]
 
-    def points(self, extend: int) -> int:
+    def count_points(self, extend: int) -> int:
         """How many points there are to be; of a grid all combinations, at most run_cap."""
         if self.method == "grid":
             if extend:
@@ -79,7 +79,7 @@ class Sweep(NamedTuple):
             if one.distribution is not None
         }
 
-    def towards(self, known: dict[str, str] | None) -> "Sweep":
+    def with_goal(self, known: dict[str, str] | None) -> "Sweep":
         """With the goal of its metric, where `known` says which way each is better; None: nobody knows.
 
         Raises Refusal for a goal against that, and for a metric that has neither.
@@ -95,7 +95,7 @@ class Sweep(NamedTuple):
         elif goal == "auto" or self.metric.startswith("val/"):
             measured = ", ".join(name for name in known if name.startswith("val/"))
             raise Refusal(
-                f"{where}: no run records which way is better{suggestion(self.metric, [*known])}; trials have"
+                f"{where}: no run records which way is better{suggest(self.metric, [*known])}; trials have"
                 f" {measured}, and what else they log needs a goal: minimize or maximize"
             )
         return self._replace(goal=goal, asked=self.asked | {"metric": {"name": self.metric, "goal": goal}})
@@ -103,27 +103,27 @@ class Sweep(NamedTuple):
     def corners(self) -> list[dict[str, Any]]:
         """Two points that are far apart, to try the configuration with."""
         return [
-            {key: one.value(_end(one, last)) for key, one in self.space.items()} for last in (False, True)
+            {key: one.value(_get_end(one, last)) for key, one in self.space.items()} for last in (False, True)
         ]
 
 
-def read(path: Path) -> Sweep:
+def read_sweep(path: Path) -> Sweep:
     """A sweep file. Raises Refusal, naming file, line and key, at the first thing that is not understood."""
     if not path.is_file():
-        near = suggestion(path.name, sorted(found.name for found in path.parent.glob("*.yaml")))
+        near = suggest(path.name, sorted(found.name for found in path.parent.glob("*.yaml")))
         raise Refusal(f"{path}: no sweep file is there{near}")
     text = path.read_text(encoding="utf-8")
     try:
         content = yaml.safe_load(text)
-        lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader))
+        lines = _find_lines(yaml.compose(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise Refusal(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise Refusal(f"{path}: is not a sweep file: program, method, metric and parameters are missing")
     try:
-        return _sweep(path, text, content, lines)
+        return _parse_sweep(path, text, content, lines)
     except _Fault as fault:
-        raise Refusal(f"{path}:{_line(lines, fault.where)}: {fault}") from None
+        raise Refusal(f"{path}:{_find_line(lines, fault.where)}: {fault}") from None
 
 
 class _Fault(ValueError):
@@ -134,21 +134,21 @@ class _Fault(ValueError):
         self.where = where
 
 
-def _sweep(path: Path, text: str, content: dict, lines: Lines) -> Sweep:
+def _parse_sweep(path: Path, text: str, content: dict, lines: Lines) -> Sweep:
     for key in content:
         if key in ELSEWHERE:
             raise _Fault((key,), f"{key} is a matter of W&B's service; leave it out to run the sweep here")
         if key not in KEYS:
-            raise _Fault((str(key),), f"{key} is not a key of a sweep{suggestion(str(key), [*KEYS])}")
+            raise _Fault((str(key),), f"{key} is not a key of a sweep{suggest(str(key), [*KEYS])}")
     for key in ("program", "method", "metric", "parameters"):
         if key not in content:
             raise _Fault((), f"{key} is missing")
-    method = _one_of(("method",), content["method"], METHODS)
-    metric = _known(("metric",), content["metric"], ("name", "goal"))
+    method = _check_one_of(("method",), content["method"], METHODS)
+    metric = _check_keys(("metric",), content["metric"], ("name", "goal"))
     if not metric.get("name"):
         raise _Fault(("metric",), "metric needs a name")
-    flat = dict(_flat(("parameters",), content["parameters"]))
-    space = {key: _parameter(where, node, method) for key, (where, node) in flat.items()}
+    flat = dict(_flatten(("parameters",), content["parameters"]))
+    space = {key: _parse_parameter(where, node, method) for key, (where, node) in flat.items()}
     run_cap = content.get("run_cap")
     if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
         raise _Fault(("run_cap",), f"run_cap: {run_cap!r} is not a number of trials")
@@ -162,10 +162,12 @@ def _sweep(path: Path, text: str, content: dict, lines: Lines) -> Sweep:
         program=str(content["program"]),
         method=method,
         metric=str(metric["name"]),
-        goal=cast(Goal, _one_of(("metric", "goal"), metric["goal"], GOALS)) if "goal" in metric else "auto",
+        goal=cast(Goal, _check_one_of(("metric", "goal"), metric["goal"], GOALS))
+        if "goal" in metric
+        else "auto",
         space=space,
-        lines={key: _line(lines, where) for key, (where, _) in flat.items()},
-        rungs=_rungs(content.get("early_terminate")),
+        lines={key: _find_line(lines, where) for key, (where, _) in flat.items()},
+        rungs=_parse_rungs(content.get("early_terminate")),
         command=[str(item) for item in command],
         run_cap=run_cap,
         labels={key: str(content[key]) for key in ("project", "entity") if content.get(key)},
@@ -173,7 +175,7 @@ def _sweep(path: Path, text: str, content: dict, lines: Lines) -> Sweep:
     )
 
 
-def _flat(where: tuple[str, ...], node: Any) -> Any:
+def _flatten(where: tuple[str, ...], node: Any) -> Any:
     """(dotted key, (its place, its entry)) of every parameter, nested ones with their parents' names."""
     if not isinstance(node, dict) or not node:
         raise _Fault(where, "parameters are not a list of names")
@@ -182,15 +184,15 @@ def _flat(where: tuple[str, ...], node: Any) -> Any:
         if not isinstance(entry, dict):
             raise _Fault(here, f"{key}: {entry!r} is not value: ..., values: [...] or a distribution")
         if "parameters" in entry:
-            for inner, found in _flat((*here, "parameters"), entry["parameters"]):
+            for inner, found in _flatten((*here, "parameters"), entry["parameters"]):
                 yield f"{key}.{inner}", found
         else:
             yield str(key), (here, entry)
 
 
-def _parameter(where: tuple[str, ...], node: dict, method: str) -> Parameter:
+def _parse_parameter(where: tuple[str, ...], node: dict, method: str) -> SweepParameter:
     try:
-        found = parameter(node)
+        found = parse_parameter(node)
     except ValueError as error:
         raise _Fault(where, f"{where[-1]}: {error}") from None
     if method == "grid" and found.grid is None:
@@ -198,13 +200,13 @@ def _parameter(where: tuple[str, ...], node: dict, method: str) -> Parameter:
     return found
 
 
-def _rungs(node: Any) -> Rungs | None:
+def _parse_rungs(node: Any) -> Rungs | None:
     """Hyperband's rungs as W&B counts them: in values logged, min_iter * eta^k or max_iter / eta^k."""
     if node is None:
         return None
     where = ("early_terminate",)
-    _known(where, node, ("type", "min_iter", "max_iter", "s", "eta", "strict"))
-    _one_of((*where, "type"), node.get("type"), ("hyperband",))
+    _check_keys(where, node, ("type", "min_iter", "max_iter", "s", "eta", "strict"))
+    _check_one_of((*where, "type"), node.get("type"), ("hyperband",))
     if node.get("strict"):
         raise _Fault((*where, "strict"), "strict is not known here; leave it out")
     eta, low, high, s = (node.get(key) for key in ("eta", "min_iter", "max_iter", "s"))
@@ -221,38 +223,38 @@ def _rungs(node: Any) -> Rungs | None:
     return Rungs(tuple(sorted({high // eta**k for k in range(1, s + 1)} - {0})), eta)
 
 
-def _known(where: tuple[str, ...], node: Any, keys: tuple[str, ...]) -> dict:
+def _check_keys(where: tuple[str, ...], node: Any, keys: tuple[str, ...]) -> dict:
     if not isinstance(node, dict):
         raise _Fault(where, f"{where[-1]} needs {', '.join(keys)}")
     for key in node:
         if key not in keys:
-            raise _Fault((*where, str(key)), f"{where[-1]}.{key} is not known{suggestion(str(key), [*keys])}")
+            raise _Fault((*where, str(key)), f"{where[-1]}.{key} is not known{suggest(str(key), [*keys])}")
     return node
 
 
-def _one_of(where: tuple[str, ...], value: Any, known: tuple[str, ...]) -> str:
+def _check_one_of(where: tuple[str, ...], value: Any, known: tuple[str, ...]) -> str:
     if value not in known:
-        raise _Fault(where, f"{where[-1]} {value} is not known{suggestion(str(value), [*known])}")
+        raise _Fault(where, f"{where[-1]} {value} is not known{suggest(str(value), [*known])}")
     return value
 
 
-def _end(one: Parameter, last: bool) -> Any:
+def _get_end(one: SweepParameter, last: bool) -> Any:
     if one.grid:
         return one.grid[-1 if last else 0]
     distribution: Any = one.distribution
     return distribution.high if last else distribution.low
 
 
-def _lines(node: Any, where: tuple[str, ...] = ()) -> Lines:
+def _find_lines(node: Any, where: tuple[str, ...] = ()) -> Lines:
     """The line of every key of a YAML file, counted from 1."""
     found: Lines = {}
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         here = (*where, str(key.value))
-        found |= {here: key.start_mark.line + 1} | _lines(value, here)
+        found |= {here: key.start_mark.line + 1} | _find_lines(value, here)
     return found
 
 
-def _line(lines: Lines, where: tuple[str, ...]) -> int:
+def _find_line(lines: Lines, where: tuple[str, ...]) -> int:
     while where and where not in lines:
         where = where[:-1]
     return lines.get(where, 1)

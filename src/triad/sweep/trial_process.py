@@ -9,35 +9,35 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from triad.config.processes import cores, gpus
-from triad.launch.supervisor import die_with, tell
+from triad.config.processes import count_cores, count_gpus
+from triad.launch.supervisor import die_with, send_signal
 
 GRACE_S = 15.0  # train.py gives its ranks 10 s
 
 
-class Share(NamedTuple):
-    """What one of several trials side by side may use; None: no limit is set."""
+class Resources(NamedTuple):
+    """What one of several trials side by side may use; None: no limit."""
 
     cores: list[int] | None
     gpus: list[str] | None
     threads: int | None  # where the system does not pin
 
 
-def share(slot: int, jobs: int) -> Share:
+def divide_machine(slot: int, jobs: int) -> Resources:
     """The slot's part of this process's cores and GPUs, as equal as can be; at least one of each."""
     if jobs == 1:
-        return Share(None, None, None)
+        return Resources(None, None, None)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    cards = visible.split(",") if visible else [str(card) for card in range(gpus())]
+    cards = visible.split(",") if visible else [str(card) for card in range(count_gpus())]
     pinned = hasattr(os, "sched_getaffinity")
-    return Share(
-        _part(sorted(os.sched_getaffinity(0)), slot, jobs) if pinned else None,
-        _part(cards, slot, jobs) if cards else None,
-        None if pinned else max(1, cores() // jobs),
+    return Resources(
+        _take_part(sorted(os.sched_getaffinity(0)), slot, jobs) if pinned else None,
+        _take_part(cards, slot, jobs) if cards else None,
+        None if pinned else max(1, count_cores() // jobs),
     )
 
 
-def start(command: list[str], log: Path, share: Share, added: dict[str, str]) -> subprocess.Popen:
+def start_process(command: list[str], log: Path, share: Resources, added: dict[str, str]) -> subprocess.Popen:
     """Start a trial; what it prints is added to the log."""
     # train.py and OpenMP count the cores that they may use: no number of threads has to be told where we pin
     if share.threads:
@@ -52,29 +52,29 @@ def start(command: list[str], log: Path, share: Share, added: dict[str, str]) ->
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is ours to pass on; and a whole trial can be ended at once
-            preexec_fn=partial(_settle, os.getpid(), share.cores),
+            preexec_fn=partial(_set_up_child, os.getpid(), share.cores),
         )
 
 
-def end(processes: list[subprocess.Popen]) -> None:
+def end_processes(processes: list[subprocess.Popen]) -> None:
     """Ask trials to end, and after a while make them."""
     deadline = time.monotonic() + GRACE_S
     for process in processes:
-        tell(process, signal.SIGTERM)
+        send_signal(process, signal.SIGTERM)
     while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
         time.sleep(0.02)
     for process in processes:
-        tell(process, signal.SIGKILL)
+        send_signal(process, signal.SIGKILL)
         process.wait()
 
 
-def killed(code: int) -> bool:
+def was_killed(code: int) -> bool:
     """Whether a process was ended from outside, itself or (128 + signal) a child whose end it tells."""
     ended = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     return -code in ended or code - 128 in ended
 
 
-def last_line(log: Path) -> str:
+def read_last_line(log: Path) -> str:
     """What a trial said last."""
     with suppress(OSError):
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
@@ -82,13 +82,13 @@ def last_line(log: Path) -> str:
     return ""
 
 
-def _part(whole: list, slot: int, jobs: int) -> list:
+def _take_part(whole: list, slot: int, jobs: int) -> list:
     if len(whole) < jobs:
         return [whole[slot % len(whole)]]
     return whole[slot * len(whole) // jobs : (slot + 1) * len(whole) // jobs]
 
 
-def _settle(parent: int, cores: list[int] | None) -> None:
+def _set_up_child(parent: int, cores: list[int] | None) -> None:
     """Before the trial's program: its cores, and death with the driver."""
     if cores:
         os.sched_setaffinity(0, cores)

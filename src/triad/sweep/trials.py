@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from triad.config.errors import Refusal
-from triad.config.schema import suggestion
-from triad.runs.directory import Run, sweep_id
-from triad.storage.durable import held
+from triad.config.schema import suggest
+from triad.runs.directory import Run, make_sweep_id
+from triad.storage.durable import hold
 from triad.sweep import trial_command as words
 from triad.sweep.sweep_file import Sweep
 
 
-class Setting(NamedTuple):
+class SweepSetup(NamedTuple):
     """What all runs of a sweep share. `beside`: words of the command line, after the parameters."""
 
     sweep: Sweep
@@ -43,23 +43,23 @@ class Trial(NamedTuple):
         return Run(self.directory)
 
 
-def trials_of(setting: Setting, number: int, drawn: list[str]) -> list[Trial]:
+def list_trials(setup: SweepSetup, number: int, drawn: list[str]) -> list[Trial]:
     """A point's runs, named by what they are: the same point of the same sweep finds its runs again."""
     runs = []
-    for seed in range(setting.seeds) if setting.seeds else (None,):
+    for seed in range(setup.seeds) if setup.seeds else (None,):
         own = drawn if seed is None else [*drawn, f"seed={seed}"]
-        name = sweep_id(own, {"sweep": setting.directory.name, "words": [*own, *setting.beside]})
-        runs.append(Trial(number, seed, setting.directory / name, own))
+        name = make_sweep_id(own, {"sweep": setup.directory.name, "words": [*own, *setup.beside]})
+        runs.append(Trial(number, seed, setup.directory / name, own))
     return runs
 
 
-def command(setting: Setting, one: Trial) -> list[str]:
+def make_command(setup: SweepSetup, one: Trial) -> list[str]:
     """Start a run, or continue it if its directory says all that it was started with."""
     if one.run.passport_file.exists():  # written last of what a start writes
-        return words.resumed(setting.sweep, setting.script, one.directory)
+        return words.make_resume_command(setup.sweep, setup.script, one.directory)
     one.run.config_file.unlink(missing_ok=True)  # killed while it was being written
-    placed = [f"run_id={one.directory.name}", f"output_dir={setting.directory}"]
-    return words.fresh(setting.sweep, setting.script, one.words, [*setting.beside, *placed])
+    placed = [f"run_id={one.directory.name}", f"output_dir={setup.directory}"]
+    return words.make_start_command(setup.sweep, setup.script, one.words, [*setup.beside, *placed])
 
 
 def claim(one: Trial) -> IO[str] | None:
@@ -71,40 +71,40 @@ def claim(one: Trial) -> IO[str] | None:
     file = (one.directory / ".claim").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with held(one.directory):
+        with hold(one.directory):
             return file
     except BlockingIOError:
         file.close()
         return None
 
 
-def logged(one: Trial, metric: str) -> list[float]:
+def read_values(one: Trial, metric: str) -> list[float]:
     """The values of a metric that a run has logged, in order."""
     return [row[metric] for row in one.run.metrics() if metric in row]
 
 
-def value(one: Trial, metric: str) -> float | None:
+def read_value(one: Trial, metric: str) -> float | None:
     """What a finished run came to: the figure of its result, else the last that it logged; None: neither."""
     found = (one.run.result() or {}).get(metric)
-    return found if found is not None else next(reversed(logged(one, metric)), None)
+    return found if found is not None else next(reversed(read_values(one, metric)), None)
 
 
-def unlogged(one: Trial, metric: str) -> Refusal:
+def refuse_unlogged(one: Trial, metric: str) -> Refusal:
     """The sentence for a metric that a finished run does not know."""
     known = [*dict.fromkeys([*(one.run.result() or {}), *(key for row in one.run.metrics() for key in row)])]
     known = [name for name in known if name != "step"]
-    near = suggestion(metric, known) or f"; it logs {', '.join(sorted(known)[:20])}"
+    near = suggest(metric, known) or f"; it logs {', '.join(sorted(known)[:20])}"
     return Refusal(f"metric {metric} is not logged by {one.directory}, which is finished{near}")
 
 
-def progress(one: Trial) -> Any:
+def read_progress(one: Trial) -> Any:
     """Something that changes whenever a run has come further."""
     rows = one.run.metrics()
     saved = sorted(path.name for path in one.run.checkpoints.glob("*"))
     return (rows[-1].get("step") if rows else None), saved
 
 
-def size(one: Trial) -> int:
+def count_logged_bytes(one: Trial) -> int:
     """Bytes of what was logged."""
     path = one.run.metrics_file
     return path.stat().st_size if path.exists() else 0

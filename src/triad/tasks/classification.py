@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from triad.checkpoints.tensors import entries, start_from, start_part_from
+from triad.checkpoints.tensors import read_entries, start_from, start_part_from
 from triad.layers.cross_entropy import IGNORED
 from triad.models.classifier import Classifier
 from triad.tasks.likelihood import CrossEntropy, mean_loss
@@ -48,7 +48,7 @@ class Classification:
 
     def start(self, path: Path, model: nn.Module, bare: nn.Module) -> None:
         """Take the weights of a classifier, or those of a language model for its body."""
-        if any(name.startswith("body.") for name in entries(path)):
+        if any(name.startswith("body.") for name in read_entries(path)):
             start_from(path, model, bare)
         else:
             body, bare_body = model.get_submodule("body"), bare.get_submodule("body")

@@ -8,7 +8,7 @@ python -m triad.verify model=moe strategy=expert trainer.devices=2        your o
 
 from pathlib import Path
 
-from triad.config.command_line import verb
+from triad.config.command_line import run_command
 
 
 def verify(
@@ -49,4 +49,4 @@ def _named(name: str, asked: str) -> bool:
 
 
 if __name__ == "__main__":
-    verb(verify)
+    run_command(verify)

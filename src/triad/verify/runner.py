@@ -13,7 +13,7 @@ from triad.config.errors import Refusal
 from triad.config.processes import data_ranks, ranks_here
 from triad.launch.supervisor import launch
 from triad.runs.directory import Run
-from triad.runs.start import prepare
+from triad.runs.start import prepare_run
 from triad.verify.compare import Deviation, compare_runs
 from triad.verify.matrix import ROWS, SMALL, Case, Layout
 from triad.verify.traffic_check import ALL, HELD, check_traffic
@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "triad.verify.worker"]
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4}
 PROOF = (
     "callbacks=[default,record]",
-    "callbacks.screens.curve=false",
+    "callbacks.summary.curve=false",
     "hardware.attention=flash",
     "trainer.accelerator=cpu",
     "logger=csv",
@@ -87,7 +87,7 @@ def run_own(words: list[str], folder: Path) -> list[Result]:
 def prepare_fresh(config: dict, words: list[str]) -> Path:
     """A new run directory, also where there was one."""
     shutil.rmtree(Path(config["output_dir"], config["run_id"]), ignore_errors=True)
-    return prepare(config, words).path
+    return prepare_run(config, words).path
 
 
 def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:

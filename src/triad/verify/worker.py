@@ -11,7 +11,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from triad.config.locations import TRAIN
-from triad.launch.rank import depart, rank
+from triad.launch.rank import exit_together, run_rank
 from triad.runs.directory import Run
 
 
@@ -32,11 +32,11 @@ def main(directories: list[Path]) -> None:
         if number == "0":
             print(f"  {directory.name}", flush=True)
         with (directory / f"output-{number}.txt").open("w") as file, redirect_stdout(file):
-            code = rank(load_train(), Run(directory))
+            code = run_rank(load_train(), Run(directory))
         if code:
             sys.exit(code)
 
 
 if __name__ == "__main__":
     main([Path(word) for word in sys.argv[1:]])
-    depart(0)
+    exit_together(0)

@@ -44,9 +44,9 @@ def labelled(
     train = files.find(path, "data.path")
     if val_path is not None:
         places: dict[Split, list[Found]] = {"train": train, "val": files.find(val_path, "data.val_path")}
-        return Labelled("labelled", partial(by_list, places, names))
+        return Labelled("labelled", partial(read_listed, places, names))
     check_fraction(val_fraction)
-    return Labelled("labelled", partial(_by_line, train, names, val_fraction))
+    return Labelled("labelled", partial(_split_by_line, train, names, val_fraction))
 
 
 def check_fraction(fraction: float) -> None:
@@ -54,53 +54,53 @@ def check_fraction(fraction: float) -> None:
         raise ValueError(f"data.val_fraction={fraction}: must lie between 0 and 1, such as 0.1")
 
 
-def by_list(places: dict[Split, list[Found]], names: Names, split: Split) -> Iterator[Document]:
-    return _documents(places[split], names)
+def read_listed(places: dict[Split, list[Found]], names: Names, split: Split) -> Iterator[Document]:
+    return _read_documents(places[split], names)
 
 
-def _by_line(found: list[Found], names: Names, fraction: float, split: Split) -> Iterator[Document]:
-    for document in _documents(found, names):
-        if (hash_of(document.name) / 2**64 < fraction) == (split == "val"):
+def _split_by_line(found: list[Found], names: Names, fraction: float, split: Split) -> Iterator[Document]:
+    for document in _read_documents(found, names):
+        if (hash_name(document.name) / 2**64 < fraction) == (split == "val"):
             yield document
 
 
-def hash_of(name: str) -> int:
+def hash_name(name: str) -> int:
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
 
-def _documents(found: list[Found], names: Names) -> Iterator[Document]:
+def _read_documents(found: list[Found], names: Names) -> Iterator[Document]:
     for name, path in found:
-        for number, row in _reader(path, names):
+        for number, row in _read_rows(path, names):
             where = f"{path}, line {number}"
-            text = files.text_of(row, names.text, where, "data.text").strip()
-            label = _label(row, names.label, where)
+            text = files.get_text(row, names.text, where, "data.text").strip()
+            label = _get_label(row, names.label, where)
             if text:
                 yield Document(f"{name}:{number}", text, label)
 
 
-def _label(row: dict, field: str, where: str) -> str:
+def _get_label(row: dict, field: str, where: str) -> str:
     """The label as text: JSON may have numbers and truth values."""
     if isinstance(row.get(field), bool | int):
         row = {field: str(row[field])}
-    if label := files.text_of(row, field, where, "data.label").strip():
+    if label := files.get_text(row, field, where, "data.label").strip():
         return label
     raise ValueError(f"{where}: no label; give it one or remove the line")
 
 
-def _reader(path: Path, names: Names) -> Iterator[tuple[int, Any]]:
+def _read_rows(path: Path, names: Names) -> Iterator[tuple[int, Any]]:
     """Line number and fields by name of each document of a file."""
     if files.is_jsonl(path):
-        return files.rows(path)
+        return files.read_json_lines(path)
     kinds = set(path.suffixes[-2:])
     if ".csv" in kinds:
-        return _csv(path)
+        return _read_csv(path)
     if ".tsv" in kinds:
-        return _tsv(path, names.columns)
+        return _read_tsv(path, names.columns)
     raise ValueError(f"{path}: labelled documents come as .tsv, .csv or .jsonl, plain or compressed")
 
 
-def _csv(path: Path) -> Iterator[tuple[int, dict]]:
-    reader = csv.DictReader(io.StringIO(files.read(path), newline=""), strict=True)
+def _read_csv(path: Path) -> Iterator[tuple[int, dict]]:
+    reader = csv.DictReader(io.StringIO(files.read_text(path), newline=""), strict=True)
     try:
         for row in reader:
             if None in row or None in row.values():
@@ -112,8 +112,8 @@ def _csv(path: Path) -> Iterator[tuple[int, dict]]:
         raise ValueError(f"{path}, line {line}: not CSV ({error}); mend the line") from None
 
 
-def _tsv(path: Path, columns: list[str]) -> Iterator[tuple[int, dict]]:
-    for number, line in enumerate(files.read(path).split("\n"), 1):
+def _read_tsv(path: Path, columns: list[str]) -> Iterator[tuple[int, dict]]:
+    for number, line in enumerate(files.read_text(path).split("\n"), 1):
         fields = line.removesuffix("\r").split("\t")
         if fields == [""] or (number == 1 and fields == columns):
             continue

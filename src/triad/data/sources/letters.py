@@ -22,10 +22,10 @@ def letters(words: int, shortest: int, longest: int, documents: int, val_documen
     if not 1 <= shortest <= longest:
         raise ValueError(f"data.shortest={shortest} data.longest={longest}: from 1 up, in this order")
     numbers: dict[Split, int] = {"train": documents, "val": val_documents}
-    return Text("letters", partial(_documents, words, shortest, longest, numbers))
+    return Text("letters", partial(_draw_documents, words, shortest, longest, numbers))
 
 
-def _documents(
+def _draw_documents(
     words: int, shortest: int, longest: int, numbers: dict[Split, int], split: Split
 ) -> Iterator[Document]:
     known = np.array(list(LETTERS[:words]))

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from triad.data.sources import reading as files
-from triad.data.sources.labelled import check_fraction, hash_of
+from triad.data.sources.labelled import check_fraction, hash_name
 from triad.data.sources.reading import Found
 from triad.data.sources.source import Document, Labelled, Split
 from triad.data.sources.stdlib import NOT_LIBRARY
@@ -27,7 +27,7 @@ def packages(packages: list[str], lines: int, val_fraction: float) -> Labelled:
     for package in packages:
         found = [
             Found(f"{package}/{name}", path)
-            for name, path in files.walk(root / package, NOT_LIBRARY)
+            for name, path in files.walk_files(root / package, NOT_LIBRARY)
             if path.suffix == ".py" and path.stat().st_size
         ]
         if len(found) < 2:
@@ -35,26 +35,26 @@ def packages(packages: list[str], lines: int, val_fraction: float) -> Labelled:
                 f"data.packages: {package} has {len(found)} files in this Python's library, and one is "
                 "needed to learn from and one to validate; leave it out"
             )
-        held_out = _held_out(found, val_fraction)
+        held_out = _choose_held_out(found, val_fraction)
         splits["val"] += held_out
         splits["train"] += [file for file in found if file not in held_out]
-    return Labelled("packages", partial(_passages, splits, lines))
+    return Labelled("packages", partial(_read_passages, splits, lines))
 
 
-def _held_out(found: list[Found], fraction: float) -> list[Found]:
+def _choose_held_out(found: list[Found], fraction: float) -> list[Found]:
     size_of = {file: file.path.stat().st_size for file in found}
     room = fraction * sum(size_of.values())
     chosen = []
-    for file in sorted(found, key=lambda file: hash_of(file.name)):
+    for file in sorted(found, key=lambda file: hash_name(file.name)):
         if size_of[file] <= room:
             chosen.append(file)
             room -= size_of[file]
     return sorted(chosen) or [min(found, key=lambda file: size_of[file])]
 
 
-def _passages(splits: dict[Split, list[Found]], lines: int, split: Split) -> Iterator[Document]:
+def _read_passages(splits: dict[Split, list[Found]], lines: int, split: Split) -> Iterator[Document]:
     for name, path in splits[split]:
-        every = files.read(path).splitlines(keepends=True)
+        every = files.read_text(path).splitlines(keepends=True)
         for first in range(0, len(every), lines):
             text = "".join(every[first : first + lines])
             if text.strip():

@@ -30,42 +30,42 @@ def parallel(
     train = Path(source).expanduser(), target and Path(target).expanduser()
     if val_source is not None:
         val = Path(val_source).expanduser(), val_target and Path(val_target).expanduser()
-        read = partial(_by_file, {"train": train, "val": val}, fields)
+        read = partial(_read_files, {"train": train, "val": val}, fields)
     else:
         if not 0 < val_fraction < 1:
             raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.02")
-        read = partial(_by_line, train, fields, val_fraction)
+        read = partial(_split_by_line, train, fields, val_fraction)
     return ParallelText("parallel", read)
 
 
-def _by_file(places: dict, fields: list[str], split: Split) -> Iterator[Document]:
-    for number, pair in _pairs(*places[split], fields):
-        yield from _documents(number, pair)
+def _read_files(places: dict, fields: list[str], split: Split) -> Iterator[Document]:
+    for number, pair in _read_pairs(*places[split], fields):
+        yield from _make_documents(number, pair)
 
 
-def _by_line(place: tuple, fields: list[str], fraction: float, split: Split) -> Iterator[Document]:
-    for number, pair in _pairs(*place, fields):
+def _split_by_line(place: tuple, fields: list[str], fraction: float, split: Split) -> Iterator[Document]:
+    for number, pair in _read_pairs(*place, fields):
         digest = blake2b(str(number).encode(), digest_size=8).digest()
         if (int.from_bytes(digest, "big") / 2**64 < fraction) == (split == "val"):
-            yield from _documents(number, pair)
+            yield from _make_documents(number, pair)
 
 
-def _documents(number: int, pair: Pair) -> Iterator[Document]:
+def _make_documents(number: int, pair: Pair) -> Iterator[Document]:
     for side, text in zip(("source", "target"), pair, strict=True):
         yield Document(f"{number}:{side}", text)
 
 
-def _pairs(source: Path, target: Path | None, fields: list[str]) -> Iterator[tuple[int, Pair]]:
+def _read_pairs(source: Path, target: Path | None, fields: list[str]) -> Iterator[tuple[int, Pair]]:
     """Number and texts of each pair that has both."""
-    for number, texts in enumerate(_texts(source, target, fields), 1):
+    for number, texts in enumerate(_read_texts(source, target, fields), 1):
         first, second = (text.strip() for text in texts)
         if first and second:
             yield number, (first, second)
 
 
-def _texts(source: Path, target: Path | None, fields: list[str]) -> Iterator[Pair]:
+def _read_texts(source: Path, target: Path | None, fields: list[str]) -> Iterator[Pair]:
     if target is not None:
-        sides = [_lines(path) for path in (source, target)]
+        sides = [_read_lines(path) for path in (source, target)]
         if len(sides[0]) != len(sides[1]):
             raise ValueError(
                 f"data.source={source} has {len(sides[0])} lines, data.target={target} {len(sides[1])}: "
@@ -73,14 +73,16 @@ def _texts(source: Path, target: Path | None, fields: list[str]) -> Iterator[Pai
             )
         yield from zip(*sides, strict=True)
     elif files.is_jsonl(source):
-        for (_, first), (_, second) in zip(*(files.lines(source, name) for name in fields), strict=True):
+        for (_, first), (_, second) in zip(
+            *(files.read_json_texts(source, name) for name in fields), strict=True
+        ):
             yield first, second
     else:
-        yield from _columns(source)
+        yield from _split_columns(source)
 
 
-def _columns(source: Path) -> Iterator[Pair]:
-    for number, line in enumerate(_lines(source), 1):
+def _split_columns(source: Path) -> Iterator[Pair]:
+    for number, line in enumerate(_read_lines(source), 1):
         columns = line.split("\t")
         if len(columns) < 2:
             raise ValueError(
@@ -90,6 +92,6 @@ def _columns(source: Path) -> Iterator[Pair]:
         yield columns[0], columns[1]
 
 
-def _lines(path: Path) -> list[str]:
-    lines = files.read(path).split("\n")
+def _read_lines(path: Path) -> list[str]:
+    lines = files.read_text(path).split("\n")
     return lines if lines[-1] else lines[:-1]

@@ -40,7 +40,7 @@ def _find_one(path: Path) -> list[Found]:
     if path.is_file():
         return [Found(path.name, path)]
     if path.is_dir():
-        return list(walk(path, set()))
+        return list(walk_files(path, set()))
     fixed = path
     while WILD & set(str(fixed)):
         fixed = fixed.parent
@@ -48,7 +48,7 @@ def _find_one(path: Path) -> list[Found]:
     return [Found(match.relative_to(fixed).as_posix(), match) for match in matches if match.is_file()]
 
 
-def walk(root: Path, without: set[str]) -> list[Found]:
+def walk_files(root: Path, without: set[str]) -> list[Found]:
     """Files below `root` in order of name, passing over hidden ones and folders named in `without`."""
     found = []
     for folder, inner, names in os.walk(root):
@@ -62,36 +62,36 @@ def is_jsonl(path: Path) -> bool:
     return ".jsonl" in path.suffixes[-2:]
 
 
-def read(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The whole of one file, its newlines as they are."""
     with _open(path) as file:
-        return _decode(b"".join(_guarded(file, path)), path, 0)
+        return _decode(b"".join(_read_guarded(file, path)), path, 0)
 
 
-def lines(path: Path, field: str) -> Iterator[tuple[int, str]]:
+def read_json_texts(path: Path, field: str) -> Iterator[tuple[int, str]]:
     """Number and text of each line of JSON, one in memory at a time; blank lines are passed over."""
-    for number, row in rows(path):
-        yield number, text_of(row, field, f"{path}, line {number}", "data.field")
+    for number, row in read_json_lines(path):
+        yield number, get_text(row, field, f"{path}, line {number}", "data.field")
 
 
-def rows(path: Path) -> Iterator[tuple[int, Any]]:
+def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """Number and value of each line of JSON, one in memory at a time; blank lines are passed over."""
     offset = 0
     with _open(path) as file:
-        for number, line in enumerate(_guarded(file, path), 1):
+        for number, line in enumerate(_read_guarded(file, path), 1):
             if content := _decode(line, path, offset).strip():
-                yield number, _parsed(content, f"{path}, line {number}")
+                yield number, _parse(content, f"{path}, line {number}")
             offset += len(line)
 
 
-def _parsed(line: str, where: str) -> Any:
+def _parse(line: str, where: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where}: not JSON ({error}); mend or remove the line") from None
 
 
-def text_of(row: Any, field: str, where: str, key: str) -> str:
+def get_text(row: Any, field: str, where: str, key: str) -> str:
     """The text under a name in a line of JSON; `key` is what says the name."""
     if not isinstance(row, dict) or not isinstance(row.get(field), str):
         keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
@@ -130,7 +130,7 @@ def _open_zstandard(path: Path) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, reader)))
 
 
-def _guarded(file: BinaryIO, path: Path) -> Iterator[bytes]:
+def _read_guarded(file: BinaryIO, path: Path) -> Iterator[bytes]:
     """The lines of a file; damage inside a compressed one is reported by its name."""
     try:
         yield from file

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from triad.data.sources import reading as files
 from triad.data.sources.reading import Found
-from triad.data.sources.source import Text, by_position
-from triad.storage.cache import cached, home
+from triad.data.sources.source import Text, split_by_position
+from triad.storage.cache import build_once, cache_home
 
 
 def shakespeare(path: str | None, url: str, sha256: str) -> Text:
@@ -17,13 +17,13 @@ def shakespeare(path: str | None, url: str, sha256: str) -> Text:
     Karpathy 2015, https://github.com/karpathy/char-rnn. Without `path` it is downloaded once.
     """
     if path is None:
-        folder = home() / f"shakespeare-{sha256[:16]}"
-        cached(folder, partial(_download, url, sha256))
+        folder = cache_home() / f"shakespeare-{sha256[:16]}"
+        build_once(folder, partial(_download, url, sha256))
         file = folder / "input.txt"
     else:
         file = Path(path).expanduser()
-    _check_sha256(files.read(file).encode(), sha256, str(file))
-    return Text("shakespeare", partial(by_position, Found("shakespeare", file), 0.1))
+    _check_sha256(files.read_text(file).encode(), sha256, str(file))
+    return Text("shakespeare", partial(split_by_position, Found("shakespeare", file), 0.1))
 
 
 def _download(url: str, sha256: str, folder: Path) -> None:

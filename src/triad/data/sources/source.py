@@ -54,7 +54,10 @@ class Source:
     @cached_property
     def contents(self) -> dict[Split, Contents]:
         """Fingerprint and size of both splits; reads all the text, once in the life of the source."""
-        return {"train": _contents(self.documents("train")), "val": _contents(self.documents("val"))}
+        return {
+            "train": _describe_contents(self.documents("train")),
+            "val": _describe_contents(self.documents("val")),
+        }
 
 
 class Text(Source):
@@ -82,37 +85,37 @@ def check_fraction(val_fraction: float) -> None:
         raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.1")
 
 
-def by_name(found: list[Found], field: str, fraction: float, split: Split) -> Iterator[Document]:
+def split_by_name(found: list[Found], field: str, fraction: float, split: Split) -> Iterator[Document]:
     """Documents whose name hashes into `split`; plain files of the other one are not even opened."""
 
     def wanted(name: str) -> bool:
         digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
         return (int.from_bytes(digest, "big") / 2**64 < fraction) == (split == "val")
 
-    return _documents(found, field, wanted)
+    return _read_documents(found, field, wanted)
 
 
-def by_list(found: dict[Split, list[Found]], field: str, split: Split) -> Iterator[Document]:
-    return _documents(found[split], field, lambda name: True)
+def read_listed(found: dict[Split, list[Found]], field: str, split: Split) -> Iterator[Document]:
+    return _read_documents(found[split], field, lambda name: True)
 
 
-def by_position(found: Found, fraction: float, split: Split) -> Iterator[Document]:
-    text = files.read(found.path)
+def split_by_position(found: Found, fraction: float, split: Split) -> Iterator[Document]:
+    text = files.read_text(found.path)
     cut = int(len(text) * (1 - fraction))
     yield Document(found.name, text[:cut] if split == "train" else text[cut:])
 
 
-def _documents(found: list[Found], field: str, wanted: Callable[[str], bool]) -> Iterator[Document]:
+def _read_documents(found: list[Found], field: str, wanted: Callable[[str], bool]) -> Iterator[Document]:
     for name, path in found:
         if files.is_jsonl(path):
-            for number, text in files.lines(path, field):
+            for number, text in files.read_json_texts(path, field):
                 if wanted(line := f"{name}:{number}"):
                     yield Document(line, text)
         elif wanted(name):
-            yield Document(name, files.read(path))
+            yield Document(name, files.read_text(path))
 
 
-def _contents(documents: Iterator[Document]) -> Contents:
+def _describe_contents(documents: Iterator[Document]) -> Contents:
     digest, size, labels = hashlib.blake2b(digest_size=16), 0, set()
     for name, text, label in documents:
         encoded = text.encode()

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from triad.data.sources import reading as files
-from triad.data.sources.source import Text, by_name, check_fraction
+from triad.data.sources.source import Text, check_fraction, split_by_name
 
 NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
@@ -19,9 +19,9 @@ def stdlib(val_fraction: float) -> Text:
     root = Path(sysconfig.get_path("stdlib"))
     sources = [
         found
-        for found in files.walk(root, NOT_LIBRARY)
+        for found in files.walk_files(root, NOT_LIBRARY)
         if found.path.suffix == ".py" and not found.path.name.startswith(OF_THE_BUILD)
     ]
     if not sources:
         raise FileNotFoundError(f"{root}: this Python has no library sources; use data=text data.path=FOLDER")
-    return Text("stdlib", partial(by_name, sources, "", val_fraction))
+    return Text("stdlib", partial(split_by_name, sources, "", val_fraction))

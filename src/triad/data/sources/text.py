@@ -3,8 +3,9 @@
 from functools import partial
 
 from triad.data.sources import reading as files
+from triad.data.sources import source
 from triad.data.sources.reading import Found
-from triad.data.sources.source import Split, Text, by_list, by_name, by_position, check_fraction
+from triad.data.sources.source import Split, Text
 
 
 def text(path: str | list[str], field: str, val_fraction: float, val_path: str | list[str] | None) -> Text:
@@ -16,8 +17,8 @@ def text(path: str | list[str], field: str, val_fraction: float, val_path: str |
     train = files.find(path, "data.path")
     if val_path is not None:
         splits: dict[Split, list[Found]] = {"train": train, "val": files.find(val_path, "data.val_path")}
-        return Text("text", partial(by_list, splits, field))
-    check_fraction(val_fraction)
+        return Text("text", partial(source.read_listed, splits, field))
+    source.check_fraction(val_fraction)
     if len(train) == 1 and not files.is_jsonl(train[0].path):
-        return Text("text", partial(by_position, train[0], val_fraction))
-    return Text("text", partial(by_name, train, field, val_fraction))
+        return Text("text", partial(source.split_by_position, train[0], val_fraction))
+    return Text("text", partial(source.split_by_name, train, field, val_fraction))
