@@ -1,4 +1,7 @@
-"""Triad: `python train.py model=moe strategy=fsdp`. Hydra composes, Lightning runs, PyTorch computes."""
+"""Train a model: `python train.py model=moe strategy=fsdp`.
+
+Hydra composes, Lightning runs, PyTorch computes.
+"""
 
 from types import SimpleNamespace
 from typing import Any
@@ -38,9 +41,9 @@ def train(
     data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packed)
     measured = Measured(cache_home(), run.machine_file, device(nodes["trainer"]["accelerator"]))
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
-    of_data = {"bytes_per_token": tokens.val.bytes_per_token, "labels": tokens.labels}
+    facts = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
     training = Training(
-        task=supply(part.task, of_data | {"vocab_size": tokenizer.vocab_size}),
+        task=supply(part.task, facts | {"bytes_per_token": tokens.val.bytes_per_token}),
         model=part.model,
         optimizer=part.optimizer,
         schedule=couple_to_batch(part.scheduler, part.batch, data.batch_rows),

@@ -17,12 +17,17 @@ def test_the_result_has_the_best_validation_and_what_all_of_the_run_took() -> No
         {"step": 4, "perf/energy_joules": 9.0, "perf/cost": 2.0},
     ]
     taken = {"train/tokens": 24.0, "perf/energy_joules": 9.0, "perf/cost": 2.0}
-    assert summarize(rows) == {"val/loss": 2.0, "val/f1": 0.5, "perf/tokens_per_s": 20.0, **taken}
+    assert summarize(rows, "val/loss", "lower") == {
+        "val/loss": 2.0,
+        "val/f1": 0.5,
+        "perf/tokens_per_s": 20.0,
+        **taken,
+    }
 
 
 def test_energy_that_became_an_estimate_is_one() -> None:
     rows = [{"step": 1, "perf/energy_joules": 5.0}, {"step": 2, "perf/energy_joules_estimate": 9.0}]
-    assert summarize(rows) == {"perf/energy_joules_estimate": 9.0}
+    assert summarize(rows, "val/loss", "lower") == {"perf/energy_joules_estimate": 9.0}
 
 
 def test_a_batch_that_grows_is_shown_with_its_last_size() -> None:

@@ -21,19 +21,19 @@ class Averaged(Callback):
     needs = {"optimizer.averages": (True,)}
     checkpoint_key = "average"  # its name in a checkpoint
 
-    def weights(self, task: Any) -> dict[str, Tensor]:
+    def weights(self, training: Any) -> dict[str, Tensor]:
         """The average, by parameter name."""
-        optimizer = task.trainer.optimizers[0]
-        learned = dict(task.model.named_parameters(remove_duplicate=False))
+        optimizer = training.trainer.optimizers[0]
+        learned = dict(training.model.named_parameters(remove_duplicate=False))
         return {
             name: optimizer.average(learned[name]) if name in learned else tensor.detach().clone()
-            for name, tensor in read_weights(task).items()
+            for name, tensor in read_weights(training).items()
         }
 
-    def on_validation_start(self, trainer: Trainer, task: Any) -> None:
-        self.average = self.weights(task)
-        exchange(self.average, task)
+    def on_validation_start(self, trainer: Trainer, training: Any) -> None:
+        self.average = self.weights(training)
+        exchange(self.average, training)
 
-    def on_validation_end(self, trainer: Trainer, task: Any) -> None:
-        exchange(self.average, task)
+    def on_validation_end(self, trainer: Trainer, training: Any) -> None:
+        exchange(self.average, training)
         del self.average

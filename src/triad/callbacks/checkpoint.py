@@ -22,8 +22,8 @@ class Checkpoint(Callback):
     The metric that `monitor` names says which is the best. A save falls due after the validation of its step,
     if there is one, and is written while training goes on. When the run directory holds checkpoints, the
     newest whole one is loaded before training: that is all that resuming is. Other callbacks may have weights
-    to keep: a method `weights(task)` returns them by parameter name, an attribute `checkpoint_key` is their
-    name in a checkpoint.
+    to keep: a method `weights(training)` returns them by parameter name, an attribute `checkpoint_key` is
+    their name in a checkpoint.
     """
 
     observer = True  # changes no figure of the run: triad.config.identity
@@ -38,50 +38,50 @@ class Checkpoint(Callback):
         self.saved_step = self.validated_step = 0
         self.saver: Any = None  # until on_fit_start
 
-    def on_fit_start(self, trainer: Trainer, task: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, training: Any) -> None:
         """Load the newest whole checkpoint, if there is one."""
-        self.metric = {"name": self.monitor, "better": task.direction(self.monitor)}
+        self.metric = {"name": self.monitor, "better": training.direction(self.monitor)}
         self.saver = Saver(self.keep)
-        if path := self._newest(trainer, task):
-            self._load(path, trainer, task)
+        if path := self._newest(trainer, training):
+            self._load(path, trainer, training)
 
-    def on_train_batch_start(self, trainer: Trainer, task: Any, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, training: Any, *_: Any) -> None:
         self._tell(trainer)
         step = trainer.global_step
         if step % self.every_steps == 0 and step > self.saved_step:
-            self.save(trainer, task)
+            self.save(trainer, training)
 
-    def on_validation_end(self, trainer: Trainer, task: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, training: Any) -> None:
         self.validated_step = trainer.global_step
 
-    def on_train_end(self, trainer: Trainer, task: Any) -> None:
+    def on_train_end(self, trainer: Trainer, training: Any) -> None:
         if trainer.global_step > self.saved_step:
-            self.save(trainer, task)
+            self.save(trainer, training)
         self.saver.wait()
         self._tell(trainer)
         trainer.strategy.barrier()  # when it ends, the last checkpoint is there for every process
 
-    def on_exception(self, trainer: Trainer, task: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, training: Any, exception: BaseException) -> None:
         if self.saver:
             self.saver.wait(LEAVING_S)
 
-    def save(self, trainer: Trainer, task: Any) -> None:
+    def save(self, trainer: Trainer, training: Any) -> None:
         """Copy what a checkpoint holds and have it written."""
         step = self.saved_step = trainer.global_step
         strategy: Any = trainer.strategy
 
         def tensors() -> State:
-            kept = {keeper.checkpoint_key: keeper.weights(task) for keeper in _find_keepers(trainer)}
-            return strategy.tensors(task.model, trainer.optimizers[0]) | kept
+            kept = {keeper.checkpoint_key: keeper.weights(training) for keeper in _find_keepers(trainer)}
+            return strategy.tensors(training.model, trainer.optimizers[0]) | kept
 
         self.saver.save(checkpoint_path(self.folder, step), tensors, self._facts(trainer, step))
 
-    def _newest(self, trainer: Trainer, task: Any) -> Path | None:
+    def _newest(self, trainer: Trainer, training: Any) -> Path | None:
         """The newest checkpoint that is whole and of this model: each process looks at its part of the files.
 
         All agree on it, or raise the same ValueError.
         """
-        first, model = trainer.is_global_zero, read_shapes(task.make_meta_model())
+        first, model = trainer.is_global_zero, read_shapes(training.make_meta_model())
         if first:
             for leftover in self.folder.glob("*.tmp"):
                 shutil.rmtree(leftover)
@@ -94,11 +94,11 @@ class Checkpoint(Callback):
 
         return choose_newest(found, wrong, warn=first)
 
-    def _load(self, path: Path, trainer: Trainer, task: Any) -> None:
+    def _load(self, path: Path, trainer: Trainer, training: Any) -> None:
         strategy: Any = trainer.strategy
         optimizer, said, held = trainer.optimizers[0], read_facts(path), read_index(path)
         groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-        wanted = strategy.tensors(task.model, optimizer)
+        wanted = strategy.tensors(training.model, optimizer)
         if absent := [name for name in wanted["optimizer"] if f"optimizer.{name}" not in held]:
             raise ValueError(
                 f"{path} holds no {absent[0]} of the optimizer: it was written with another one;"
@@ -106,10 +106,10 @@ class Checkpoint(Callback):
             )
         kinds = {name.partition(".")[0] for name in held}
         keepers = [keeper for keeper in _find_keepers(trainer) if keeper.checkpoint_key in kinds]
-        kept = {keeper.checkpoint_key: keeper.weights(task) for keeper in keepers}
+        kept = {keeper.checkpoint_key: keeper.weights(training) for keeper in keepers}
         load_tensors(path, wanted | kept)
         if hasattr(strategy, "synchronise_copies"):
-            strategy.synchronise_copies(task.model, optimizer)
+            strategy.synchronise_copies(training.model, optimizer)
         for group, settings in zip(optimizer.param_groups, groups, strict=True):
             group.update(settings)  # the configuration's, which may have been changed by name
         self._restore(trainer, said)

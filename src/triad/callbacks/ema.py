@@ -29,20 +29,20 @@ class Ema(Callback):
         self.decay = decay
         self.average: dict[str, Tensor] | None = None  # until training starts, or a checkpoint is loaded
 
-    def weights(self, task: Any) -> dict[str, Tensor]:
+    def weights(self, training: Any) -> dict[str, Tensor]:
         """The average, by parameter name."""
         if self.average is None:
-            self.average = {name: tensor.detach().clone() for name, tensor in read_weights(task).items()}
+            self.average = {name: tensor.detach().clone() for name, tensor in read_weights(training).items()}
         return self.average
 
-    def on_train_start(self, trainer: Trainer, task: Any) -> None:
-        self.weights(task)
+    def on_train_start(self, trainer: Trainer, training: Any) -> None:
+        self.weights(training)
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
-        learned = {name for name, _ in task.model.named_parameters()}
+    def on_train_batch_end(self, trainer: Trainer, training: Any, *_: Any) -> None:
+        learned = {name for name, _ in training.model.named_parameters()}
         averages, weights = [], []
-        for name, average, weight in pair_shards(self.weights(task), task):
+        for name, average, weight in pair_shards(self.weights(training), training):
             if name in learned:
                 averages.append(average)
                 weights.append(weight)
@@ -50,34 +50,34 @@ class Ema(Callback):
                 average.copy_(weight)
         torch._foreach_lerp_(averages, weights, 1 - self.decay)
 
-    def on_validation_start(self, trainer: Trainer, task: Any) -> None:
-        exchange(self.weights(task), task)
+    def on_validation_start(self, trainer: Trainer, training: Any) -> None:
+        exchange(self.weights(training), training)
 
-    def on_validation_end(self, trainer: Trainer, task: Any) -> None:
-        exchange(self.weights(task), task)
+    def on_validation_end(self, trainer: Trainer, training: Any) -> None:
+        exchange(self.weights(training), training)
 
 
 @torch.no_grad()
-def exchange(averages: dict[str, Tensor], task: Any) -> None:
+def exchange(averages: dict[str, Tensor], training: Any) -> None:
     """Let the averages and the weights trade places."""
-    for _, average, weight in pair_shards(averages, task):
+    for _, average, weight in pair_shards(averages, training):
         kept = weight.clone()
         weight.copy_(average)
         average.copy_(kept)
-    for module in task.model.modules():
+    for module in training.model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()  # or what has been gathered would be used once more
 
 
-def pair_shards(averages: dict[str, Tensor], task: Any) -> list[tuple[str, Tensor, Tensor]]:
+def pair_shards(averages: dict[str, Tensor], training: Any) -> list[tuple[str, Tensor, Tensor]]:
     """Name, average and weight of all shards held here."""
-    weights = read_weights(task)
+    weights = read_weights(training)
     return [(name, _local(average), _local(weights[name])) for name, average in averages.items()]
 
 
-def read_weights(task: Any) -> dict[str, Tensor]:
+def read_weights(training: Any) -> dict[str, Tensor]:
     """The weights and buffers of now, by name, as far as they are here."""
-    return task.model.state_dict()
+    return training.model.state_dict()
 
 
 def _local(x: Tensor) -> Tensor:

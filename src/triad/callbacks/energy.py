@@ -39,7 +39,7 @@ class Energy(Callback):
         self.joules, self.device_s = state_dict["joules"], state_dict["device_s"]
         self.estimated = state_dict["estimated"]
 
-    def on_fit_start(self, trainer: Trainer, task: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, training: Any) -> None:
         device = trainer.strategy.root_device
         self.watts = self.gpu_watts if device.type == "cuda" else self.core_watts * torch.get_num_threads()
         found = open_meter(device, trainer.local_rank == 0)

@@ -40,13 +40,13 @@ class GradientCheck(Callback):
         self.before: tuple[Gradient, dict[str, Tensor]] | None = None  # of a step that is reported
         self.metrics: dict[str, float] = {}
 
-    def on_train_start(self, trainer: Trainer, task: Any) -> None:
-        self.trainer, self.task = trainer, task
-        model = task.make_meta_model()
+    def on_train_start(self, trainer: Trainer, training: Any) -> None:
+        self.trainer, self.training = trainer, training
+        model = training.make_meta_model()
         self.roles, self.names = roles(model), list(dict(model.named_parameters()))
         self.sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         self.scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        task.update.hooks.append(self.watch)
+        training.update.hooks.append(self.watch)
 
     def watch(self, gradient: Gradient, norm: Tensor) -> None:
         """Look at a whole gradient, not yet clipped."""
@@ -61,10 +61,10 @@ class GradientCheck(Callback):
         if due:
             self.before = gradient, {name: p.detach().clone() for name, p in gradient.parameters.items()}
 
-    def on_train_batch_start(self, trainer: Trainer, task: Any, batch: dict, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, training: Any, batch: dict, batch_idx: int) -> None:
         self.rows = batch["rows"]
 
-    def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, training: Any, *_: Any) -> None:
         if self.before is not None:
             gradient, before = self.before
             self.before = None
@@ -140,7 +140,7 @@ class GradientCheck(Callback):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "saved_step"):
                 if self.trainer.global_step > callback.saved_step:
-                    callback.save(self.trainer, self.task)
+                    callback.save(self.trainer, self.training)
                 callback.saver.wait()
                 return f"{callback.folder}/step-{callback.saved_step:08d}"
         return "nothing (callbacks.checkpoint is off)"

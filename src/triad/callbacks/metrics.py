@@ -44,8 +44,8 @@ class Metrics(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seen, self.rows, self.train_s = (state_dict[key] for key in ("seen", "rows", "train_s"))
 
-    def on_train_start(self, trainer: Trainer, task: Any) -> None:
-        self.flops_per_token = task.count.flops_per_token(self.context)
+    def on_train_start(self, trainer: Trainer, training: Any) -> None:
+        self.flops_per_token = training.count.flops_per_token(self.context)
         self.since = time.perf_counter()
         if trainer.is_global_zero and sys.stdout.isatty():
             columns = (
@@ -59,31 +59,31 @@ class Metrics(Callback):
             self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
             self.bar.start()
 
-    def on_train_batch_end(self, trainer: Trainer, task: Any, outputs: Any, batch: dict, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, training: Any, outputs: Any, batch: dict, *_: Any) -> None:
         self.tokens += batch["count"]
         self.seen += batch["count"]
         self.rows += batch["rows"]
         if trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps:
-            self._report(trainer, task, outputs, batch["rows"])
+            self._report(trainer, training, outputs, batch["rows"])
 
-    def on_validation_start(self, trainer: Trainer, task: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, training: Any) -> None:
         self.paused = time.perf_counter()
 
-    def on_validation_end(self, trainer: Trainer, task: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, training: Any) -> None:
         self.idle_s += time.perf_counter() - self.paused
         metrics = {
             key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")
         }
         self._log(trainer, metrics | _collect_figures(trainer))
 
-    def on_train_end(self, trainer: Trainer, task: Any) -> None:
+    def on_train_end(self, trainer: Trainer, training: Any) -> None:
         if self.bar:
             self.bar.stop()
 
-    def on_exception(self, trainer: Trainer, task: Any, exception: BaseException) -> None:
-        self.on_train_end(trainer, task)
+    def on_exception(self, trainer: Trainer, training: Any, exception: BaseException) -> None:
+        self.on_train_end(trainer, training)
 
-    def _report(self, trainer: Trainer, task: Any, outputs: Any, batch_size: int) -> None:
+    def _report(self, trainer: Trainer, training: Any, outputs: Any, batch_size: int) -> None:
         sums = trainer.strategy.all_reduce(torch.stack([*outputs["shares"].values()])).tolist()
         shares = dict(zip(outputs["shares"], sums, strict=True))
         now = time.perf_counter()
@@ -95,7 +95,7 @@ class Metrics(Callback):
         metrics = {
             **shares,
             "train/perplexity": math.exp(min(loss, 700)),
-            **{f"train/{name}": value for name, value in task.code_length(loss).items()},
+            **{f"train/{name}": value for name, value in training.code_length(loss).items()},
             **{key: float(value) for key, value in outputs["figures"].items()},
             "train/tokens": self.seen,
             "train/flops": self.seen * self.flops_per_token,

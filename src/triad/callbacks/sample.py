@@ -26,10 +26,10 @@ class Sample(Callback):
         known = [character for character in prompt if _encodes(tokenizer, character)]
         self.start = tokenizer.encode("".join(known)).tolist() or [tokenizer.separator or 0]
 
-    def on_validation_epoch_end(self, trainer: Trainer, task: Any) -> None:
-        model = trainer.strategy.full_model(task.model)
+    def on_validation_epoch_end(self, trainer: Trainer, training: Any) -> None:
+        model = trainer.strategy.full_model(training.model)
         with trainer.precision_plugin.val_step_context():
-            lines = task.sample(model, self.start, self.length, self.context, self.temperature)
+            lines = training.sample(model, self.start, self.length, self.context, self.temperature)
         if lines and trainer.is_global_zero:
             text = "\n".join(line if isinstance(line, str) else self.tokenizer.decode(line) for line in lines)
             with self.path.open("a", encoding="utf-8") as file:

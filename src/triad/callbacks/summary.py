@@ -26,17 +26,17 @@ class Summary(Callback):
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
         self.picture = run.curve_file if curve else None
 
-    def on_fit_start(self, trainer: Trainer, task: Any) -> None:
+    def on_fit_start(self, trainer: Trainer, training: Any) -> None:
         if trainer.is_global_zero:
             self.run.result_file.unlink(missing_ok=True)  # no longer finished, when it is made longer
             if not self.run.tokenizer.exists():
                 self.tokenizer.save(self.run.tokenizer)
-            _show(self._opening(trainer, task))
+            _show(self._opening(trainer, training))
 
-    def on_fit_end(self, trainer: Trainer, task: Any) -> None:
+    def on_fit_end(self, trainer: Trainer, training: Any) -> None:
         if trainer.is_global_zero:
             rows = self.run.metrics()
-            result: dict[str, Any] = summarize(rows) | {"steps": trainer.global_step}
+            result: dict[str, Any] = summarize(rows, *self.run.monitored()) | {"steps": trainer.global_step}
             if xz := self.tokens.xz_bits_per_byte:
                 result["xz/bits_per_byte"] = xz
             self.run.finish(result)
@@ -45,15 +45,15 @@ class Summary(Callback):
                 draw_loads(self.run.loads_file, rows)
             _show(self._closing(result))
 
-    def _opening(self, trainer: Trainer, task: Any) -> dict[str, str]:
-        total, active = task.count[:2]
+    def _opening(self, trainer: Trainer, training: Any) -> dict[str, str]:
+        total, active = training.count[:2]
         rows = _sizes(trainer.datamodule, trainer.global_step, trainer.max_steps)
         trained = trainer.datamodule.first_row(trainer.max_steps) * self.context
         train, val = self.tokens.train, self.tokens.val
-        strategy, hardware = trainer.strategy, task.hardware
+        strategy, hardware = trainer.strategy, training.hardware
         device = describe(strategy.root_device)
         return {
-            "model": f"{type(task.model).__name__.removeprefix('FSDP')}, {total:,} parameters"
+            "model": f"{type(training.model).__name__.removeprefix('FSDP')}, {total:,} parameters"
             + (f", {active:,} active per token" if active != total else ""),
             "data": f"{len(train.tokens):,} tokens to train on, {len(val.tokens):,} to validate, vocabulary"
             f" {self.tokenizer.vocab_size:,} ({val.bytes_per_token:.2f} bytes per token)",

@@ -40,26 +40,26 @@ class Swa(Callback):
         self.averaged = state_dict["averaged"]
 
     @torch.no_grad()
-    def weights(self, task: Any) -> dict[str, Tensor]:
+    def weights(self, training: Any) -> dict[str, Tensor]:
         """The mean, by parameter name."""
         if self.mean is None:
-            self.mean = {name: tensor.detach().clone() for name, tensor in read_weights(task).items()}
+            self.mean = {name: tensor.detach().clone() for name, tensor in read_weights(training).items()}
         elif not self.averaged:
-            for _, mean, weight in pair_shards(self.mean, task):
+            for _, mean, weight in pair_shards(self.mean, training):
                 mean.copy_(weight)
         return self.mean
 
-    def on_train_start(self, trainer: Trainer, task: Any) -> None:
-        self.weights(task)
+    def on_train_start(self, trainer: Trainer, training: Any) -> None:
+        self.weights(training)
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: Trainer, task: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, training: Any, *_: Any) -> None:
         step = trainer.global_step
         if step <= self.start * trainer.max_steps or step % self.every_steps:
             return
         means, weights = [], []
-        learned = {name for name, _ in task.model.named_parameters()}
-        for name, mean, weight in pair_shards(self.weights(task), task):
+        learned = {name for name, _ in training.model.named_parameters()}
+        for name, mean, weight in pair_shards(self.weights(training), training):
             if name in learned:
                 means.append(mean)
                 weights.append(weight)
@@ -68,11 +68,11 @@ class Swa(Callback):
         self.averaged += 1
         torch._foreach_lerp_(means, weights, 1 / self.averaged)
 
-    def on_validation_start(self, trainer: Trainer, task: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, training: Any) -> None:
         self.exchanged = self.averaged > 0
         if self.exchanged:
-            exchange(self.weights(task), task)
+            exchange(self.weights(training), training)
 
-    def on_validation_end(self, trainer: Trainer, task: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, training: Any) -> None:
         if self.exchanged:
-            exchange(self.weights(task), task)
+            exchange(self.weights(training), training)

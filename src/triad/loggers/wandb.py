@@ -100,7 +100,7 @@ class WandB(Logger):
         row = {key: value for key, value in metrics.items() if key != "epoch" and not key.startswith(LOADS)}
         row |= {} if step is None else {STEP: step}
         self._send(lambda: self.experiment.log(row, step=step))
-        if step is not None and "val/loss" in row:
+        if step is not None and any(key.startswith("val/") for key in row):
             self._send(lambda: self._remember(row, step))
 
     @rank_zero_only
@@ -201,13 +201,13 @@ class WandB(Logger):
 
     def _remember(self, row: dict[str, float], step: int) -> None:
         """Keep the figures of the best validation in the summary, also of those before a resume."""
+        metric, direction = self.run.monitored()
+        sign = -1 if direction == "higher" else 1
         if self.best is None:
-            earlier = (
-                old["val/loss"] for old in self.run.metrics() if old["step"] < step and "val/loss" in old
-            )
-            self.best = min(earlier, default=float("inf"))
-        if row["val/loss"] < self.best:
-            self.best = row["val/loss"]
+            earlier = (old for old in self.run.metrics() if old["step"] < step and metric in old)
+            self.best = min((sign * old[metric] for old in earlier), default=float("inf"))
+        if metric in row and sign * row[metric] < self.best:
+            self.best = sign * row[metric]
             figures = {key.partition("/")[2]: value for key, value in row.items() if key.startswith("val/")}
             self.begun.summary.update(
                 {f"best/{key}": value for key, value in figures.items()} | {"best/step": step}

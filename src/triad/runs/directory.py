@@ -89,6 +89,11 @@ class Run:
         """Which way each metric is better, "lower" or "higher", as far as the run says so."""
         return read_json(self.directions_file) or {}
 
+    def monitored(self) -> tuple[str, str]:
+        """The metric that the best checkpoint goes by, and whether "lower" or "higher" is better."""
+        metric = (self.config()["callbacks"].get("checkpoint") or {}).get("monitor", "val/loss")
+        return metric, self.directions().get(metric, "lower")
+
     def result(self) -> dict | None:
         """What a finished run came to, or None."""
         return read_json(self.result_file)

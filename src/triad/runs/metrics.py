@@ -34,11 +34,11 @@ TAKEN = (
 )
 
 
-def summarize(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The figures of the best validation, the median speed, and what all of it took."""
+def summarize(rows: list[dict[str, float]], metric: str, direction: str) -> dict[str, float]:
+    """The figures of the validation that is best by a metric, the median speed, and what all of it took."""
     found: dict[str, float] = {}
-    if validated := [row for row in rows if "val/loss" in row]:
-        best = min(validated, key=lambda row: row["val/loss"])
+    if validated := [row for row in rows if metric in row]:
+        best = (max if direction == "higher" else min)(validated, key=lambda row: row[metric])
         found = {key: value for key, value in best.items() if key.startswith("val/")}
     for key in SPEEDS:
         if measured := [row[key] for row in rows if key in row]:

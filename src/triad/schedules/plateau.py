@@ -45,7 +45,7 @@ class Plateau(Callback):
         if training.direction(self.monitor) == "higher":
             self.watch.mode, self.watch.best = "max", -torch.inf
 
-    def on_validation_end(self, trainer: Trainer, task: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, training: Any) -> None:
         self.watch.step(float(trainer.callback_metrics[self.monitor]))
 
     def state_dict(self) -> dict[str, Any]:

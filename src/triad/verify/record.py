@@ -31,31 +31,31 @@ class Record(Callback):
         self.counting: Traffic | None = None
         self.gradient_bytes = 0
 
-    def on_train_start(self, trainer: Trainer, task: Any) -> None:
+    def on_train_start(self, trainer: Trainer, training: Any) -> None:
         strategy: Any = trainer.strategy
         # no hook of Lightning's lies between clipping and the step
         strategy.clip = partial(self._clip, strategy.clip)
         self.find = getattr(strategy, "gradients", _gradients)
 
-    def on_train_batch_start(self, trainer: Trainer, task: Any, batch: dict, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, training: Any, batch: dict, batch_idx: int) -> None:
         if batch_idx == 1:  # the first step makes buffers and learns shapes
             self.counting = Traffic()
             self.counting.__enter__()
 
-    def on_train_batch_end(self, trainer: Trainer, task: Any, outputs: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, training: Any, outputs: Any, *_: Any) -> None:
         if self.find is not _gradients:  # DeepSpeed's, which it has clipped since
-            largest = task.update.clip.largest
+            largest = training.update.clip.largest
             norm = outputs["figures"]["train/gradient_norm"].cpu()
             scale = (largest / (norm + 1e-6)).clamp(max=1.0) if largest else 1.0
             self.gradients[-1] = {name: gradient * scale for name, gradient in self.gradients[-1].items()}
         self.loads.append(trainer.strategy.all_reduce(outputs["load_LE"].double()).cpu())
 
-    def on_train_end(self, trainer: Trainer, task: Any) -> None:
-        found = trainer.strategy.tensors(task.model, trainer.optimizers[0])["model"]
+    def on_train_end(self, trainer: Trainer, training: Any) -> None:
+        found = trainer.strategy.tensors(training.model, trainer.optimizers[0])["model"]
         weights = {name: full_tensor(weight) for name, weight in found.items()}
         self.folder.mkdir(exist_ok=True)
         record: dict[str, Any] = {"gradients": self.gradients, "loads": self.loads, "weights": weights}
-        record |= {"held": self._count_bytes(trainer, task), "traffic": self.traffic}
+        record |= {"held": self._count_bytes(trainer, training), "traffic": self.traffic}
         torch.save(record, self.folder / f"rank-{trainer.global_rank}.pt")
 
     def _clip(self, clip: Callable, model: nn.Module, rule: Callable) -> Tensor:
@@ -69,10 +69,10 @@ class Record(Callback):
         self.gradients.append({name: full_tensor(g) for name, g in named if g is not None})
         return norm
 
-    def _count_bytes(self, trainer: Trainer, task: Any) -> dict[str, int]:
+    def _count_bytes(self, trainer: Trainer, training: Any) -> dict[str, int]:
         states = [state.values() for state in trainer.optimizers[0].state.values()]
         return {
-            "parameters": count_bytes(task.model.parameters()),
+            "parameters": count_bytes(training.model.parameters()),
             "gradients": self.gradient_bytes,
             "optimizer": sum(map(count_bytes, states)),
         }
