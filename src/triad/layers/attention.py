@@ -19,10 +19,10 @@ class Attention(nn.Module):
         N / K heads share one key and value         Ainslie et al. 2023, arXiv:2305.13245
 
     x_BTD (and the cache of earlier tokens) -> y_BTD. `kv_heads` null: as many as heads; `head_size` null:
-    width / heads. `dropout` falls on the weights and on the output, as in GPT-2. `rotary(head_size=H)` and
-    `query_key_norm(H)` make the parts applied to q and k; `mask()` one of layers/mask.py; `key_shift` by
-    head_size=H the part applied to all keys, cached ones too. The attribute `kernel` (flash or plain below)
-    may be replaced from outside: same result, another speed. Raises ValueError if heads do not divide.
+    width / heads. `dropout` applies to the weights and to the output, as in GPT-2. `rotary(head_size=H)` and
+    `query_key_norm(H)` make modules for q and k, `key_shift(head_size=H)` one for all keys, cached ones
+    included, and `mask()` one of layers/mask.py. The attribute `kernel` (flash or plain below) may be
+    replaced from outside: same result, another speed. Raises ValueError if heads do not divide.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
@@ -73,21 +73,21 @@ class Attention(nn.Module):
         return self.dropout(self.out(y_BNTH.transpose(1, 2).flatten(-2)))
 
     def pieces(self) -> dict[str, int]:
-        """What slices must divide."""
+        """The sizes that the number of slices must divide."""
         size = self.head_size
         return {"heads": self.q.out_features // size, "kv_heads": self.k.out_features // size}
 
     def flops_per_token(self, context: int) -> int:
-        """Of a token's products with so many keys and values, forward and backward."""
+        """FLOPs of a token's products with so many keys and values, forward and backward."""
         return 12 * self.q.out_features * context
 
     def find_queries(self) -> tuple[str, int]:
-        """The part that scores are linear in, and the size of a head."""
+        """The submodule in which attention scores are linear, and the size of a head."""
         gains = next(self.q_norm.parameters(), None)
         return "q" if gains is None else "q_norm", self.head_size
 
     def measured_heads(self) -> tuple[int, int]:
-        """How many heads of which size the kernel works on: what its choice is measured with."""
+        """The number and size of heads with which kernels are timed."""
         return self.q.out_features // self.head_size, self.head_size
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
@@ -96,10 +96,10 @@ class Attention(nn.Module):
 
 
 class KeyValueCache:
-    """Keys and values of the tokens seen so far, in room kept for `context` of them; grows in place.
+    """Keys and values of the tokens so far, in buffers for `context` tokens that are filled in place.
 
-    The room is taken at the first `extend`: only then are the dtype and the heads that live on this device
-    known. Latent attention keeps its latents as k and its rotated keys as v, so the two differ in size.
+    The buffers are allocated by the first `extend`, when the dtype and the heads of this process are known.
+    Latent attention stores its latents as k and its rotated keys as v, so the two differ in size.
     """
 
     def __init__(self, batch: int, context: int):
@@ -130,13 +130,13 @@ class KeyValueCache:
 def flash(
     q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0, mask: Callable | None = None
 ) -> Tensor:
-    """Attention by torch's fused kernel, which never writes the T x S weights down; causal without a mask."""
+    """Attention by torch's fused kernel, which does not store the T x S weights; causal without a mask."""
     new, total = q_BNTH.shape[2], k_BKSH.shape[2]
     past = total - new
     mask_TS = mask(q_BNTH, total) if mask else None
     causal = mask_TS is None
     if causal and past and new > 1:
-        # torch's is_causal counts from the first key; behind a cache we must count from the last
+        # torch's is_causal aligns queries with the first keys; with a cache they are the last ones
         mask_TS = _visible_mask(new, past, q_BNTH.device)
     grouped = q_BNTH.shape[1] != k_BKSH.shape[1]
     return F.scaled_dot_product_attention(
@@ -147,7 +147,7 @@ def flash(
 def plain(
     q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0, mask: Callable | None = None
 ) -> Tensor:
-    """Attention step by step: on CPUs twice as fast as flash in bf16 for contexts up to some 512.
+    """Attention in separate operations: on CPUs twice as fast as flash in bf16 for contexts up to some 512.
 
     Heads that share keys are stacked along time, so one product serves grouped and ordinary attention.
     """

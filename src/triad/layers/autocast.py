@@ -1,4 +1,4 @@
-"""What autocast does to a tensor, asked for once instead of by each operation."""
+"""Casting a tensor as autocast does, once instead of in each operation."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def to_autocast_dtype(x: Tensor) -> Tensor:
-    """The tensor in autocast's dtype where autocast is on, else as it is.
+    """The tensor in autocast's dtype where autocast is on, else unchanged.
 
-    Autocast remembers the casts of weights but not of activations: q, k and v would each cast the same input,
-    and each cast comes back in the backward pass.
+    Autocast caches the casts of weights but not of activations: q, k and v would each cast the same input,
+    and each cast has a backward pass.
     """
     dtype = autocast_dtype(x)
     return x if dtype is None else x.to(dtype)
@@ -24,6 +24,6 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
 
 
 def autocast_off(x: Tensor) -> AbstractContextManager:
-    """A stretch of code in which nothing is cast on this tensor's device."""
-    # meta has no autocast to switch off, and says so by raising
+    """A context in which autocast is off for this tensor's device."""
+    # torch.autocast raises for meta, which has no autocast
     return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)

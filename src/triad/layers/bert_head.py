@@ -1,4 +1,4 @@
-"""What stands between an encoder's last block and its words.
+"""The layers between an encoder's last block and its logits.
 
 Shapes: B batch, T time, D width, V vocabulary.
 """
@@ -15,7 +15,7 @@ from triad.layers.readout import Readout
 
 
 class Transform(nn.Module):
-    """One more layer before the words are told apart.
+    """One more layer before the logits.
 
         norm(gelu(W h + b))      Devlin et al. 2018 (BERT), arXiv:1810.04805; the head of its published code
 
@@ -54,7 +54,7 @@ class BiasedReadout(Readout):
 
 
 class Pooler(nn.Module):
-    """One vector for a whole sequence, from its first token's: what a classifier reads.
+    """One vector for a whole sequence, computed from its first token, for a classifier.
 
         tanh(W h_0 + b)      Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.1 (the vector C)
 
@@ -72,12 +72,12 @@ class Pooler(nn.Module):
 
 
 class NextSentence(nn.Module):
-    """Whether the second segment followed the first where they were found: the other half of BERT's head.
+    """Predict whether the second segment followed the first in the corpus: BERT's second objective.
 
         softmax(W tanh(W' h_0 + b') + b)      Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.1, task 2
 
-    hidden_BTD -> logits_B2: of one that follows, and of one that does not, as in its published code. It
-    stands in the place of an encoder's `pooler`.
+    hidden_BTD -> logits_B2: "follows" and "does not", as in its published code. Given as an encoder's
+    `pooler`.
     """
 
     splits = ("expert",)

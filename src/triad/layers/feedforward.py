@@ -1,4 +1,4 @@
-"""What a block does to each token alone. Shapes: B batch, T time, D width, F hidden."""
+"""The feed-forward part of a block. Shapes: B batch, T time, D width, F hidden."""
 
 from typing import Literal
 

@@ -1,6 +1,6 @@
-"""Attention in which a mask says who sees whom: of a whole sequence, or of another one.
+"""Attention with an explicit mask, within one sequence or to another one.
 
-Shapes: B batch, T tokens that look, S tokens that are looked at, D width, N heads, H head size, U value size.
+Shapes: B batch, T queries, S keys, D width, N heads, H head size, U value size.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from triad.layers.attention import KeyValueCache
 from triad.layers.autocast import to_autocast_dtype
 
-PADDING = -1  # a token of this kind, any below 0, is none: it stands where a row has ended
+PADDING = -1  # any token below 0 is padding behind the end of a row
 
 
 class FullAttention(nn.Module):
@@ -66,16 +66,16 @@ class FullAttention(nn.Module):
         return self.dropout(self.out(y_BNTU.transpose(1, 2).flatten(-2)))
 
     def keys_values(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """What the tokens of the memory offer: k_BNSH and v_BNSU."""
+        """Keys and values of the memory's tokens: k_BNSH and v_BNSU."""
         memory_BSD = to_autocast_dtype(memory_BSD)
         return self._heads(self.k(memory_BSD)), self._heads(self.v(memory_BSD))
 
     def find_queries(self) -> tuple[str, int]:
-        """The part that scores are linear in, and the size of a head."""
+        """The submodule in which attention scores are linear, and the size of a head."""
         return "q", self.q.out_features // self.heads
 
     def flops_per_token(self, context: int) -> int:
-        """Of a token's products with so many keys and values, forward and backward."""
+        """FLOPs of a token's products with so many keys and values, forward and backward."""
         return 12 * self.q.out_features * context
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
@@ -83,21 +83,21 @@ class FullAttention(nn.Module):
 
 
 class SelfAttentionCache(KeyValueCache):
-    """Keys and values of all tokens so far; what is read is added."""
+    """Keys and values of all tokens so far, for attention of a target to itself."""
 
     def read(self, layer: FullAttention, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values, the memory's the last."""
+        """Append the memory's keys and values; return all."""
         return self.extend(*layer.keys_values(memory_BSD))
 
     def extend(self, k_BKTH: Tensor, v_BKTH: Tensor) -> tuple[Tensor, Tensor]:
-        """Append new tokens, where values may be of another size than keys."""
+        """Append new tokens; values may differ in size from keys."""
         if self.v is None and k_BKTH.shape != v_BKTH.shape:
             self.k, self.v = (x.new_empty(*x.shape[:2], self.context, x.shape[3]) for x in (k_BKTH, v_BKTH))
         return super().extend(k_BKTH, v_BKTH)
 
 
 class CrossAttentionCache:
-    """Keys and values of a memory that does not change: made at the first reading."""
+    """Keys and values of a memory that does not change, computed by the first `read`."""
 
     def __init__(self) -> None:
         self.keys_and_values: tuple[Tensor, Tensor] | None = None
@@ -110,19 +110,19 @@ class CrossAttentionCache:
 
 
 def visible_mask(tokens_BS: Tensor) -> Tensor:
-    """Where there are tokens: a mask_B11S, true throughout for a row that is all padding.
+    """A mask_B11S that hides padding; all true for a row of padding only.
 
-    A softmax over nothing would be no number, and would spoil the gradients of other rows.
+    A softmax over no key would be NaN, also in the gradients of other rows.
     """
     real_BS = tokens_BS >= 0
     return (real_BS | ~real_BS.any(-1, keepdim=True))[:, None, None]
 
 
 def causal_mask(new: int, past: int, device: torch.device) -> Tensor:
-    """What each of `new` tokens behind `past` others sees: itself and those before it, mask_TS."""
+    """A mask_TS: each of `new` tokens, which follow `past` others, sees itself and those before it."""
     return torch.ones(new, past + new, dtype=torch.bool, device=device).tril(past)
 
 
 def mask_bias(bias_NTS: Tensor | None, mask: Tensor) -> Tensor:
-    """A bias where the mask shows something, else minus infinity; without a bias the mask itself."""
+    """The bias where the mask is true, else minus infinity; without a bias the mask itself."""
     return mask if bias_NTS is None else bias_NTS.where(mask, float("-inf"))

@@ -1,6 +1,6 @@
-"""Rules for initial weights: pure functions of what a parameter is, giving a standard deviation.
+"""Rules for initial weights: pure functions from a parameter's description to a standard deviation.
 
-`role` and `part` are what its layer says: triad.layers.parameters. `depth` is the model's.
+`role` and `part` are declared by its layer (triad.layers.parameters); `depth` is the model's.
 """
 
 from typing import Literal
@@ -9,7 +9,7 @@ from triad.layers.parameters import fans
 
 
 def normal(role: str, part: str, shape: tuple[int, ...], depth: int, std: float) -> float:
-    """N(0, std); the outputs added to the residual stream by each of the 2 x depth parts are made smaller.
+    """N(0, std); smaller for the outputs that 2 x depth parts add to the residual stream.
 
     std / sqrt(2 depth) for those      Radford et al. 2019 (GPT-2), section 2.3
     """

@@ -1,4 +1,4 @@
-"""Keys that tell what stood before. Shapes: B batch, K key-value heads, S time, H head size."""
+"""Keys that contain the previous token's. Shapes: B batch, K key-value heads, S time, H head size."""
 
 import torch
 from torch import Tensor, nn
@@ -6,15 +6,15 @@ from torch.nn import functional as F
 
 
 class KeyShift(nn.Module):
-    """A part of each key is that of the token before it.
+    """Replace some channels of each key by those of the previous token's key.
 
         k'_s = (k_s over the first channels, k_{s-1} over the others),   k_{-1} = 0
 
-    So a query can ask for a token by what it follows: one layer copies what came after a like place before,
-    which takes two without (Olsson et al. 2022, arXiv:2209.11895, "smeared keys"; Fu et al. 2023,
-    arXiv:2212.14052, section 3.1, shift keys for this too). k_BKSH, all keys from the first on, rotated ->
-    the same shape. `fraction` is how many channels are shifted: of pairs that are rotated together, those
-    that turn slowest, so that what is seen depends on distances only.
+    So a query can select a token by its predecessor: one layer can then copy what followed an earlier
+    occurrence, which otherwise takes two (Olsson et al. 2022, arXiv:2209.11895, "smeared keys"; Fu et al.
+    2023, arXiv:2212.14052, section 3.1, shift keys for this too). k_BKSH, all keys from the first on, rotated
+    -> the same shape. `fraction` is the share of channels that are shifted: both of a rotated pair, and the
+    pairs that turn slowest, so that scores depend on distances only.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
@@ -26,7 +26,7 @@ class KeyShift(nn.Module):
         self.kept = round((1 - fraction) * head_size / 2)
 
     def forward(self, k_BKSH: Tensor) -> Tensor:
-        # rotary positions pair channels half a head apart
+        # rotary positions pair channel j with j + H/2
         pairs = k_BKSH.unflatten(-1, (2, -1))
         here, before = pairs[..., : self.kept], pairs[..., self.kept :]
         before = F.pad(before[:, :, :-1], (0, 0, 0, 0, 1, 0))

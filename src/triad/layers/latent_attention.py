@@ -1,4 +1,4 @@
-"""Attention whose keys and values are read from one small latent vector per token.
+"""Attention whose keys and values are computed from one small latent vector per token.
 
 Shapes: B batch, T new tokens, S all tokens so far, D width, N heads, Q rank of queries, C rank of keys and
 values, P content part of a head, R rotated part, V values of a head.
@@ -64,15 +64,15 @@ class LatentAttention(nn.Module):
         self.to_local: Callable[[Tensor], Tensor] = identity
 
     def pieces(self) -> dict[str, int]:
-        """What slices must divide."""
+        """The sizes that the number of slices must divide."""
         return {"heads": self.heads}
 
     def find_queries(self) -> tuple[str, int]:
-        """The part that scores are linear in, and the size of a head."""
+        """The submodule in which attention scores are linear, and the size of a head."""
         return "q", self.content_size + self.rotary_size
 
     def flops_per_token(self, context: int) -> int:
-        """Of a token's products with so many keys, of P + R, and values, of V, forward and backward."""
+        """FLOPs of a token's products with so many keys (P + R) and values (V), forward and backward."""
         return 12 * (self.heads * (self.content_size + self.rotary_size + self.value_size) // 2) * context
 
     def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:

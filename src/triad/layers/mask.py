@@ -1,8 +1,8 @@
-"""Which keys a query sees, and how they are weighed by distance, where that is more than causality.
+"""Attention masks other than the causal one: which keys a query sees, and a bias by distance.
 
-A mask is called as mask(q_BNTH, keys), the last of so many keys being those of the T queries, and gives what
-is added to their products: shape (T, S) or (N, T, S), -inf for what is not seen; or None where that is
-causality and no more. Attention hands its `mask` to the kernels, so that it holds behind a cache too.
+A mask is called as mask(q_BNTH, keys), where the T queries belong to the last of the keys, and returns what
+is added to the scores: shape (T, S) or (N, T, S), -inf for hidden keys; or None for a plain causal mask.
+Attention passes its `mask` to the kernels, so that it also works with a cache.
 
 Shapes: B batch, N heads, T queries, S keys, H head size.
 """
@@ -17,8 +17,8 @@ class Window(nn.Module):
         visible iff 0 <= i - j < size      Beltagy et al. 2020, arXiv:2004.05150, section 3.1; Jiang et al.
                                            2023 (Mistral), arXiv:2310.06825, section 2
 
-    q_BNTH and the number of keys -> mask_TS, or None while all keys fit. Deviates: a cache keeps the keys
-    behind the window. Raises ValueError for a window without room for the token itself.
+    q_BNTH and the number of keys -> mask_TS, or None while all keys fit. Deviates: a cache keeps keys that
+    have left the window. Raises ValueError for a size below 1.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
@@ -31,14 +31,14 @@ class Window(nn.Module):
 
     def forward(self, q_BNTH: Tensor, keys: int) -> Tensor | None:
         if keys <= self.size:
-            return None  # and the kernel may take its causal way, which is faster
+            return None  # the kernel's causal path is faster
         distance_TS = _distance(q_BNTH, keys)
         hidden_TS = (distance_TS < 0) | (distance_TS >= self.size)
         return q_BNTH.new_zeros(distance_TS.shape).masked_fill_(hidden_TS, float("-inf"))
 
 
 class ALiBi(nn.Module):
-    """Instead of positions, a penalty that grows with distance, by a slope of each head's own.
+    """A penalty that grows with distance, by another slope for each head, instead of positions.
 
         softmax(q_i k_j^T / sqrt(H) - m_n (i - j)),   m_n = 2^(-8 n / N), n = 1 ... N
         Press et al. 2021, arXiv:2108.12409, section 3
@@ -52,10 +52,10 @@ class ALiBi(nn.Module):
     def __init__(self, heads: int):
         super().__init__()
         self.heads = heads
-        self.first = 0  # of the heads that live here
+        self.first = 0  # of the heads in this process
 
     def slice_heads(self, rank: int, ranks: int) -> None:
-        """From now on only a slice of the heads lives here."""
+        """Keep the slopes of one slice of the heads."""
         self.first = rank * self.heads // ranks
 
     def forward(self, q_BNTH: Tensor, keys: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where a token stands. Shapes: B batch, N heads, T time, H head size, D width."""
+"""Positions of tokens. Shapes: B batch, N heads, T time, H head size, D width."""
 
 import math
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Rotary(nn.Module):
         return _Rotate.apply(q_BNTH, cos_TH, sin_TH), _Rotate.apply(k_BKTH, cos_TH, sin_TH)
 
     def tables(self, offset: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin of m theta_j, H wide (both halves alike), made anew: no buffer to shard or fill."""
+        """cos and sin of m theta_j, H wide (both halves equal), computed each time: no buffer to shard."""
         exact = torch.promote_types(like.dtype, torch.float32)
         index_H = torch.arange(self.head_size, device=like.device) % (self.head_size // 2)
         theta_H = self.frequencies(index_H.to(exact))
@@ -69,14 +69,14 @@ class PartialRotary(nn.Module):
 
 
 class Llama3Rotary(nn.Module):
-    """Rotary positions for a longer context than the model grew up with: slow turns are slowed further.
+    """Rotary positions for a context longer than that of pre-training: low frequencies are divided further.
 
         theta' = theta / factor   where a turn takes more than context / low tokens,
         theta' = theta            where it takes less than context / high,
         between them s theta + (1 - s) theta / factor,   s = (context / turn - low) / (high - low)
         Llama 3.1 as released, low = 1, high = 4; Grattafiori et al. 2024, arXiv:2407.21783, section 3.4.2
 
-    As Rotary. `original` is the context before it was lengthened.
+    As Rotary. `original` is the context of pre-training.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
@@ -115,7 +115,7 @@ class Learned(nn.Embedding):
 
 
 class LearnedBehindPadding(nn.Embedding):
-    """Learned positions in a table that keeps `reserved` rows before the first, once meant for padding.
+    """Learned positions in a table with `reserved` rows before the first, originally meant for padding.
 
     Zhang et al. 2022 (OPT), arXiv:2205.01068, as released: 2 rows. x_BTD and the position of its first token
     -> x_BTD + p_TD.
@@ -149,7 +149,7 @@ class Normalised(nn.LayerNorm):
 
 
 class _Rotate(torch.autograd.Function):
-    """A rotation saves nothing of its input: its gradient is the rotation back."""
+    """Rotation without saving its input: the gradient is the inverse rotation."""
 
     @staticmethod
     def forward(ctx, x, cos, sin):

@@ -1,4 +1,4 @@
-"""From the last hidden state to what is asked of it: logits, or a loss at once.
+"""From the last hidden state to logits, or directly to a loss.
 
 Shapes: B batch, T time, D width, V vocabulary.
 """
@@ -13,12 +13,12 @@ from triad.layers.cross_entropy import WHOLE, Vocabulary
 
 
 class Readout(nn.Module):
-    """Multiply by the head's weight, which is handed in: it may be the embedding's own.
+    """Multiply by the head's weight, which is an argument because it may be the embedding's.
 
         logits = W h      Press and Wolf 2017, arXiv:1608.05859, eq. 1 (tied or not)
 
     hidden_BTD, weight_VD -> logits_BTV, or with `loss` what loss(hidden_BTD, weight_VD, vocabulary=) gives.
-    The attribute `vocabulary` may be replaced from outside, when the weight at hand holds some of its rows.
+    The attribute `vocabulary` may be replaced from outside, where the weight holds some of the rows only.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")

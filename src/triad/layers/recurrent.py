@@ -6,7 +6,7 @@ from triad.layers.attention import KeyValueCache
 
 
 class Recurrent(nn.Module):
-    """Carry a state along in the place of attention: a token costs the same, however many are before it.
+    """An LSTM in place of attention: the cost of a token does not grow with the tokens before it.
 
         y = W_o LSTM(x)      Hochreiter and Schmidhuber 1997; beside attention in one stack as in
                              Lieber et al. 2024 (Jamba), arXiv:2403.19887, section 2, with an LSTM for Mamba

@@ -1,4 +1,4 @@
-"""Positions as a bias on attention. Shapes: N heads, T tokens that look, S tokens that are looked at."""
+"""Positions as a bias on attention. Shapes: N heads, T queries, S keys."""
 
 import math
 
@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 
 class RelativeBias(nn.Embedding):
-    """Add a learned number to each head's scores, by how far away the other token stands.
+    """Add a learned number to each head's scores, by the distance of the key.
 
         scores_{n,t,s} += b_{n, bucket(s - t)}      Raffel et al. 2020 (T5), arXiv:1910.10683, section 2.1
 
-    Half the buckets hold one distance each, the others ranges that grow as its logarithm up to `distance`;
-    all that is farther is in the last. `bidirectional`: half of the buckets are for tokens behind, half for
-    those ahead; else all are for tokens behind. T, S and the place of the first of T -> bias_NTS. One module
-    serves all layers of a stack.
+    Half the buckets hold one distance each, the others ranges of logarithmic width up to `distance`; larger
+    distances fall into the last bucket. `bidirectional`: half of the buckets are for earlier tokens, half for
+    later ones; else all are for earlier tokens. T, S and the position of the first of T -> bias_NTS. One
+    module serves all layers of a stack.
     """
 
     splits = ("expert",)

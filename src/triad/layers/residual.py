@@ -1,7 +1,8 @@
-"""How attention and feed-forward stand in the residual stream. Shapes: B batch, T time, D width.
+"""Blocks: how attention and feed-forward are connected to the residual stream.
 
-Each class is built from two norms and two parts, and maps x_BTD (the cache of earlier tokens, the tokens_BT
-that a router may ask for) to x_BTD and the Routing of a layer of experts, else None.
+Each class is built from two norms and two parts, and maps x_BTD (and the cache of earlier tokens, and
+tokens_BT for a router that uses them) to x_BTD and the Routing of a layer of experts, else None. Shapes: B
+batch, T time, D width.
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ class PreNorm(nn.Module):
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
-    normalised = False  # what it gives; the model adds a norm at its end
+    normalised = False  # its output; the model adds a norm after the last block
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class PreNorm(nn.Module):
 
 
 class PostNorm(nn.Module):
-    """The sum of stream and part is normalised.
+    """The sum of the residual stream and each part is normalised.
 
     x = norm(x + attention(x)),   x = norm(x + feedforward(x))
     Vaswani et al. 2017, arXiv:1706.03762, section 3.1; Radford et al. 2018 (GPT-1)
@@ -70,7 +71,7 @@ class PostNorm(nn.Module):
 
 
 class Parallel(nn.Module):
-    """Both parts read the same stream, each through its own norm, and both are added to it.
+    """Attention and feed-forward read the same stream, each through its own norm, and are added to it.
 
     x += attention(norm_1(x)) + feedforward(norm_2(x))      Black et al. 2022, arXiv:2204.06745, section 2.1
     """
@@ -97,6 +98,6 @@ class Parallel(nn.Module):
 
 
 def apply_feedforward(feedforward: nn.Module, x_BTD: Tensor, *given: Tensor | None) -> tuple[Tensor, Any]:
-    """What a feed-forward part gives, with None where it routes nothing; `given` is for routers alone."""
+    """The feed-forward part's output and its Routing, or None; only routers get the arguments `given`."""
     y = feedforward(x_BTD, *given) if hasattr(feedforward, "router") else feedforward(x_BTD)
     return y if isinstance(y, tuple) else (y, None)

@@ -1,4 +1,4 @@
-"""How one part of a block (a sub-layer) reads the residual stream and joins it.
+"""The residual connection around one part of a block (a sub-layer).
 
 Shapes: B batch, T time, D width.
 """
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class PreNormConnection(nn.Module):
-    """The part reads a normalised copy; its answer is added to the stream itself.
+    """The part reads the normalised stream; its output is added to the stream.
 
         x + f(norm(x))      Xiong et al. 2020, arXiv:2002.04745, figure 1b
 
@@ -30,7 +30,7 @@ class PreNormConnection(nn.Module):
 
 
 class PostNormConnection(nn.Module):
-    """The part reads the stream; the stream is normalised after its answer was added.
+    """The part reads the stream; the stream is normalised after its output has been added.
 
         norm(x + f(x))      Vaswani et al. 2017, arXiv:1706.03762, section 3.1
 

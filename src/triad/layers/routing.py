@@ -1,12 +1,12 @@
-"""What a router answers: which rows go to which expert, and what there is to say of it.
+"""The result of a router: which rows go to which expert, and statistics of the routing.
 
 A router is made by `router(width, experts)` and maps x_BTD, tokens_BT and real_BT to TokensChoose or
-ExpertsChoose, and to a function that makes the Routing for who asks: where one token goes through, as in
-generation, that is half of the work. real_BT is false where padding stands: it takes no room and is in no
-figure, so that a sequence is routed alike however wide its batch is; null: all tokens are real. Its attribute
-`top_k` says how many experts a token meets. Everything is decided within a sequence, so that nothing depends
-on how a batch was cut. A router whose statistics alone span the sequence takes its means through an attribute
-`sequence_means`, which may be replaced from outside where x_BTD holds a part of each sequence's time.
+ExpertsChoose, and to a function that computes the Routing. It is a function because generation does not need
+the statistics, which are half of the work for a single token. real_BT is false at padding, which takes no
+capacity and enters no statistic, so that the routing of a sequence does not depend on the width of its batch;
+null: no padding. The attribute `top_k` is the number of experts a token goes to. Routing depends on its own
+sequence only, not on how a batch is divided. A router in which only the statistics span the sequence computes
+their means through the attribute `sequence_means`, which context parallelism replaces.
 
 Shapes: B batch, T time, N = B T tokens, D width, E experts, k choices per token, R = N k rows, C = T k,
 S tokens that an expert takes of a sequence.
@@ -25,9 +25,9 @@ from triad.layers.autocast import autocast_off
 
 
 class Routing(NamedTuple):
-    """What a router did, by sequence: its loss, already weighted; the rows that asked for each expert, kept
-    or not; the mean entropy of a token's probabilities in nats; the share of rows (of tokens, where experts
-    choose) that were dropped.
+    """Statistics of a router by sequence: the weighted auxiliary loss; the rows that asked for each expert,
+    dropped ones included; the mean entropy of a token's probabilities in nats; the share of rows (of tokens,
+    where experts choose) that were dropped.
     """
 
     auxiliary_B: Tensor
@@ -37,17 +37,17 @@ class Routing(NamedTuple):
 
     @property
     def statistics_BS(self) -> Tensor:
-        """All but the loss, side by side: E loads, entropy, dropped share."""
+        """All but the loss, concatenated: E loads, entropy, dropped share."""
         return torch.cat((self.load_BE, self.entropy_B[:, None], self.dropped_B[:, None]), 1)
 
 
-STATISTICS = 2  # columns of `statistics_BS` behind the loads
+STATISTICS = 2  # columns of `statistics_BS` after the loads
 
 
 class TokensChoose(NamedTuple):
-    """Each token goes to its k experts; a row of weight nothing has been dropped.
+    """Each token goes to its k experts; a dropped row has weight 0.
 
-    Dropped rows are multiplied by nothing rather than left out: shapes do not depend on what was routed.
+    Dropped rows are multiplied by 0 rather than removed, so that shapes do not depend on the routing.
     """
 
     expert_BTk: Tensor
@@ -61,7 +61,7 @@ class TokensChoose(NamedTuple):
         experts_E = torch.arange(self.experts, device=x_ND.device)
         end_E = torch.searchsorted(sorted_R, experts_E, right=True, out_int32=True)
         weight_R = self.weight_BTk.flatten()[order_R]
-        if len(x_ND) == 1:  # as in generation: rows are copies of one token, and nothing need be sorted back
+        if len(x_ND) == 1:  # generation: rows are copies of one token and need no inverse sort
             y_RD = experts(x_ND.repeat(k, 1), end_E)
             return (weight_R.to(y_RD.dtype) @ y_RD).view_as(x_BTD)
         back_R = order_R.argsort()
@@ -73,8 +73,8 @@ class TokensChoose(NamedTuple):
 class ExpertsChoose(NamedTuple):
     """Each expert takes S tokens of every sequence; a token may be taken by several or none.
 
-    Deviates from the gathers above: a token's rows are as many as took it, so they are added by index, on a
-    GPU in an order of the hardware's.
+    Unlike TokensChoose this adds rows by index, since the number of rows of a token varies; on a GPU the
+    order of these additions is not deterministic.
     """
 
     token_BES: Tensor
@@ -162,12 +162,12 @@ def keep_within_capacity(
     if asks_BTk is not None:
         asked_BCE = asked_BCE * asks_BTk.expand_as(expert_BTk).flatten(1)[..., None]
     queue_BCE = asked_BCE.cumsum(1)
-    place_BC = (queue_BCE * asked_BCE).sum(-1)  # 1 for the first, 0 for who does not ask
+    place_BC = (queue_BCE * asked_BCE).sum(-1)  # 1 for the first, 0 for a row that does not ask
     return ((place_BC > 0) & (place_BC <= most)).view_as(expert_BTk)
 
 
 def local_means(*means: Tensor) -> tuple[Tensor, ...]:
-    """What `sequence_means` is where the whole sequence is here."""
+    """The default of `sequence_means`: the whole sequence is in this process."""
     return means
 
 

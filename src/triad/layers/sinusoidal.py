@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 
 class Sinusoidal(nn.Module):
-    """Add a fixed vector of waves to each token's, by its position.
+    """Add sines and cosines of the position to each token's vector.
 
         p_{t,2i} = sin(t / 10000^(2i/D)),   p_{t,2i+1} = cos(t / 10000^(2i/D))
         Vaswani et al. 2017, arXiv:1706.03762, section 3.5
 
-    x_BTD and the position of its first token -> x_BTD + p_TD, made anew in fp32: no buffer to fill. `context`
-    bounds nothing here. Raises ValueError for an odd width.
+    x_BTD and the position of its first token -> x_BTD + p_TD, computed each time in fp32: no buffer.
+    `context` is not used. Raises ValueError for an odd width.
     """
 
     takes_offset = True

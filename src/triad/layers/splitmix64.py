@@ -1,4 +1,4 @@
-"""Numbers that look random, out of numbers that do not: the same on any device."""
+"""SplitMix64, a hash of integers that gives the same pseudorandom numbers on any device."""
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ def splitmix64(x: Tensor) -> Tensor:
 
 
 def to_fraction(x: Tensor) -> Tensor:
-    """A splitmix64 number as one between 0 and 1, in fp64."""
+    """A hash as a number between 0 and 1, in fp64."""
     return (x & LARGEST).double() / 2**63
 
 

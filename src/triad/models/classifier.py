@@ -1,4 +1,4 @@
-"""A model that reads a row and says what it is. Shapes: B batch, T time, D width, C labels."""
+"""A model that predicts the label of a row. Shapes: B batch, T time, D width, C labels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,17 +9,17 @@ from triad.layers.pooling import last, mean
 
 
 class Classifier(nn.Module):
-    """Tell which of C labels a row has, from one vector made of its hidden states.
+    """Predict which of C labels a row has, from one vector pooled from its hidden states.
 
         logits = W dropout(pool(h_1, ..., h_n)) + b      Devlin et al. 2018 (BERT), arXiv:1810.04805,
                                                          section 4.1; with an LSTM's last state: Dai and
                                                          Le 2015, arXiv:1511.01432, section 2
 
     tokens_BT -> (logits_BC, one Routing per layer of experts), or loss(pooled_BD, weight_CD, bias_V=) in the
-    first place. Tokens below 0 are padding: where it stands, and how much of it there is, changes no logit.
-    `body` is a model of tokens, which loses what told its words; its parameters keep their names, behind
-    `body.`. `pool(hidden_BTD, real_BT)` null: the body's own pooler if it has one, else the mean of an
-    encoder and the last state of a model that reads forward.
+    first place. Tokens below 0 are padding, which changes no logit. `body` is a model of tokens, from which
+    the output layer is removed; its parameters keep their names, with the prefix `body.`. `pool(hidden_BTD,
+    real_BT)` null: the body's own pooler if it has one, else the mean for an encoder and the last state for a
+    causal model.
     """
 
     splits = ("expert",)
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(self.width, labels)
 
     def forward(self, tokens_BT: Tensor, loss: Callable | None = None) -> tuple[Any, tuple]:
-        # a model that reads forward has nothing behind a row's end to hide
+        # in a causal model padding at the end cannot influence the tokens before it
         hidden_BTD, routings = self.body(tokens_BT if self.hides_padding else tokens_BT.clamp_min(0))
         pooled_BD = (
             self.body.pooler(hidden_BTD) if self.pool is None else self.pool(hidden_BTD, tokens_BT >= 0)
@@ -52,7 +52,7 @@ class Classifier(nn.Module):
 
 
 class HiddenStates(nn.Module):
-    """In the place of a readout: the hidden states themselves."""
+    """Takes the place of a readout and returns the hidden states."""
 
     splits = ("expert",)
 

@@ -1,4 +1,4 @@
-"""How many parameters a model has, how many of them one token meets, and what that costs."""
+"""The parameters of a model, those that one token uses, and the FLOPs of a token."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,11 +7,11 @@ from triad.layers.parameters import read_declarations
 
 
 class Count(NamedTuple):
-    """All parameters, and those that work on each token: everything but the experts it is not sent to.
+    """All parameters, and the active ones: all but those of experts that a token is not sent to.
 
-    `multiplying` are the active ones that multiply (a table that is only looked up does not), `costs` what
-    layers say that a token of a context costs beside its products with weights: attention's with keys and
-    values, or what moves a state.
+    `multiplying` counts the active parameters used in products (not tables that are only looked up). `costs`
+    are the layers' own FLOPs of a token in a context beside its products with weights: attention's products
+    with keys and values, or the update of a state.
     """
 
     total: int
@@ -22,15 +22,15 @@ class Count(NamedTuple):
     def flops_per_token(self, context: int) -> int:
         """Floating-point operations of one token's forward and backward pass.
 
-        6 N + what layers say, 12 D T of attention      Chowdhery et al. 2022, arXiv:2204.02311, appendix B
+        6 N + costs, 12 D T for attention      Chowdhery et al. 2022, arXiv:2204.02311, appendix B
         """
         return 6 * self.multiplying + sum(cost(context) for cost in self.costs)
 
 
 def count(model: Any) -> Count:
-    """Count exactly; a weight used twice counts once. Works on the meta device; ask before it is cut up.
+    """Count exactly; a weight used twice counts once. Works on the meta device, before a model is sharded.
 
-    A layer may have `idle_parameters()`, how many a token does not meet, and `flops_per_token(context)`.
+    A layer may have `idle_parameters()`, the number a token does not use, and `flops_per_token(context)`.
     """
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     total, layers = sum(sizes.values()), list(model.modules())

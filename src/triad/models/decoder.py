@@ -18,19 +18,19 @@ class Decoder(nn.Module):
         x = embed(tokens) + position;   x = block(x), `depth` times;   logits = W norm(x)
         Radford et al. 2019 (GPT-2); Touvron et al. 2023, arXiv:2302.13971 (Llama)
 
-    tokens_BT -> (logits_BTV, one Routing per layer of experts). With `loss` the first is
-    loss(hidden_BTD, weight_VD, vocabulary=), called inside so that a sharded head is there when it is used.
-    With `cache` the tokens follow those already in it. `norm(D)`, `attention(D)`, `feedforward(D)` make the
-    parts and `block(norm, attention, norm, feedforward)` puts them together; `pattern(layer)` gives a layer
-    other ones; `position(context, D)` follows the embedding. Blocks whose result is normalised need no norm
-    behind them. `tied` uses the embedding as head; `initial` says what weights start as.
-    Raises ValueError for more tokens than `context`.
+    tokens_BT -> (logits_BTV, one Routing per layer of experts). With `loss` the first is loss(hidden_BTD,
+    weight_VD, vocabulary=), called inside the model, where a sharded head is gathered. With `cache` the
+    tokens follow those already in it. `norm(D)`, `attention(D)`, `feedforward(D)` make the parts and
+    `block(norm, attention, norm, feedforward)` combines them; `pattern(layer)` gives other ones to a layer;
+    `position(context, D)` follows the embedding. There is no last norm if the blocks' output is normalised.
+    `tied` uses the embedding as head; `initial` is the rule for initial weights. Raises ValueError for more
+    tokens than `context`.
     """
 
     sees = "past"
     splits = ("tensor", "context", "pipeline", "expert")
     roles = {"head.weight": "head"}
-    before, behind = ("embedding", "position"), ("norm", "head")  # the parts that embed and read use
+    before, behind = ("embedding", "position"), ("norm", "head")  # the parts used by embed and by read
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class Decoder(nn.Module):
         return self.read(x_BTD, loss), tuple(routings)
 
     def empty_cache(self, batch: int) -> Cache:
-        """Room for keys and values of `batch` sequences of `context` tokens; forward fills it in place."""
+        """A cache for `batch` sequences of `context` tokens; forward fills it in place."""
         return [KeyValueCache(batch, self.context) for _ in self.blocks]
 
     def embed(self, tokens_BT: Tensor, offset: int = 0) -> Tensor:
-        """What stands before the blocks: tokens_BT, the first of them at `offset`, -> x_BTD."""
+        """The input of the blocks: tokens_BT, the first of them at position `offset`, -> x_BTD."""
         end = offset + tokens_BT.shape[1]
         if end > self.context:
             raise ValueError(f"{end} tokens do not fit into context={self.context}")
@@ -86,8 +86,8 @@ class Decoder(nn.Module):
         return self.dropout(x_BTD if self.position is None else self.position(x_BTD, offset))
 
     def read(self, x_BTD: Tensor, loss: Callable | None = None) -> Any:
-        """What stands behind the blocks: x_BTD -> logits_BTV, or what `loss` gives."""
-        # a weight used twice, never one Parameter in two modules: materialising a meta model would part them
+        """The output of the model: x_BTD -> logits_BTV, or the result of `loss`."""
+        # not one Parameter in two modules: materialising a meta model would make two of it
         weight_VD = self.embedding.weight if self.head is None else self.head.weight
         return self.readout(self.norm(x_BTD), weight_VD, loss)
 

@@ -13,18 +13,18 @@ from triad.layers.residual import apply_feedforward
 
 
 class Encoder(nn.Module):
-    """Tell each token from all others of its sequence, before and behind it.
+    """Predict each token from all tokens of its sequence, before and after it.
 
         x = norm(embed(tokens) + position + segment);   x = norm(x + attention(x)),
         x = norm(x + feedforward(x)),  `depth` times;   logits = W transform(x) + b
         Devlin et al. 2018 (BERT), arXiv:1810.04805, after its published code
 
     tokens_BT -> (logits_BTV, one Routing per layer of experts). Tokens below 0 are padding, which no token
-    sees. With `loss` the first is loss(hidden_BTD, weight_VD, vocabulary=, bias_V=). segments_BT tells two
-    sentences apart (null: all of the first; `segments` 0: no such table). W is the embedding.
-    `residual(norm)` says where norms stand; `transform(D, norm)` null: logits = W x, as in a trunk for other
-    tasks; `pooler(D)` makes what `pooled` gives. `embedding_norm` and `last_norm` are norms before and behind
-    the blocks, or null. Raises ValueError for more tokens than `context`.
+    sees. With `loss` the first is loss(hidden_BTD, weight_VD, vocabulary=, bias_V=). segments_BT is the
+    sentence of each token (null: the first; `segments` 0: no such table). W is the embedding.
+    `residual(norm)` makes the residual connections; `transform(D, norm)` null: logits = W x, as in a trunk
+    for other tasks; `pooler(D)` makes the module that `pool` applies. `embedding_norm` and `last_norm` are
+    norms before and after the blocks, or null. Raises ValueError for more tokens than `context`.
     """
 
     sees = "both sides"
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
         return self.pooler(self.encode(tokens_BT, segments_BT)[0])
 
     def encode(self, tokens_BT: Tensor, segments_BT: Tensor | None) -> tuple[Tensor, tuple[Routing, ...]]:
-        """What the blocks make of the tokens, hidden_BTD."""
+        """The output of the blocks, hidden_BTD."""
         mask_B11S, real_BT, routings = visible_mask(tokens_BT), tokens_BT >= 0, []
         x_BTD = self.embed(tokens_BT, segments_BT)
         for block in self.blocks:
@@ -92,7 +92,7 @@ class Encoder(nn.Module):
         return self.last_norm(x_BTD), tuple(routings)
 
     def embed(self, tokens_BT: Tensor, segments_BT: Tensor | None) -> Tensor:
-        """What stands before the blocks, x_BTD."""
+        """The input of the blocks, x_BTD."""
         if tokens_BT.shape[1] > self.context:
             raise ValueError(f"{tokens_BT.shape[1]} tokens do not fit into context={self.context}")
         x_BTD = self.position(self.embedding(tokens_BT.clamp_min(0)))
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
 class EncoderBlock(nn.Module):
     """Attention to the whole sequence and feed-forward, each joined to the residual stream.
 
-    x_BTD and who is visible, mask_B11S (and for a layer of experts tokens_BT and which of them are real) ->
+    x_BTD, mask_B11S of visible tokens (and for a layer of experts tokens_BT and real_BT, false at padding) ->
     x_BTD and the Routing of a layer of experts, else None.
     """
 

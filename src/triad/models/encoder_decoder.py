@@ -19,7 +19,7 @@ from triad.models.encoder import EncoderBlock
 
 
 class EncoderDecoder(nn.Module):
-    """Read a source from both sides, then tell the target, each word from those before it and the source.
+    """Encode a source in both directions, then predict each target token from those before it and the source.
 
         m = encoder(embed(source));   y = embed(target),  then `depth` times
         y = norm(y + attention(y)),   y = norm(y + attention(y, m)),   y = norm(y + feedforward(y))
@@ -28,12 +28,12 @@ class EncoderDecoder(nn.Module):
 
     source_BS, tokens_BT -> (logits_BTV, one Routing per layer of experts). Tokens below 0 are padding, which
     no token sees. With `loss` the first is loss(hidden_BTD, weight_VD, vocabulary=). With `cache` the tokens
-    follow those already in it, and the source is read at the first call only. W is the embedding, for both
-    languages, `scaled` by sqrt(D) where it is read (the paper's section 3.4) or by its inverse where it
-    answers (T5). `residual(norm)` says where norms stand; `position(context, D)` and
-    `relative(heads=, bidirectional=)` are null or tell places, of each stack by a module of its own;
-    `last_norm` ends each stack, or null; `pattern(layer)` gives a layer of both stacks another `norm`,
-    `residual`, `attention` or `feedforward`. Raises ValueError for more tokens than `context`.
+    follow those already in it, and the source is encoded at the first call only. W is the embedding, for both
+    languages, `scaled` by sqrt(D) at the input (the paper's section 3.4) or by 1 / sqrt(D) at the output
+    (T5). `residual(norm)` makes the residual connections; `position(context, D)` and
+    `relative(heads=, bidirectional=)` make the positions of each stack, or are null; `last_norm` ends each
+    stack, or is null; `pattern(layer)` gives a layer of both stacks another `norm`, `residual`, `attention`
+    or `feedforward`. Raises ValueError for more tokens than `context`.
     """
 
     sees = "source"
@@ -103,11 +103,11 @@ class EncoderDecoder(nn.Module):
         return self.readout(hidden_BTD, self.embedding.weight, loss), tuple(routings)
 
     def empty_cache(self, batch: int) -> "DecoderCache":
-        """Room for `batch` sources and as many targets of `context` tokens; forward fills it in place."""
+        """A cache for `batch` sources and targets of `context` tokens; forward fills it in place."""
         return DecoderCache(batch, self.context, self.depth)
 
     def encode(self, source_BS: Tensor, routings: list[Routing]) -> Tensor:
-        """What is known of the source, memory_BSD."""
+        """The encoder's output, memory_BSD."""
         x_BSD, bias_NSS = self.encoder.enter(self.embed(source_BS), 0)
         mask = mask_bias(bias_NSS, visible_mask(source_BS))
         for block in self.encoder.blocks:
@@ -123,7 +123,7 @@ class EncoderDecoder(nn.Module):
         cache: "DecoderCache | None",
         routings: list[Routing],
     ) -> Tensor:
-        """What is known behind each token of the target, hidden_BTD."""
+        """The decoder's output for each token of the target, hidden_BTD."""
         past = cache.length if cache is not None else 0
         x_BTD, bias_NTT = self.decoder.enter(self.embed(tokens_BT, past), past)
         mask = mask_bias(bias_NTT, causal_mask(tokens_BT.shape[1], past, tokens_BT.device))
@@ -134,7 +134,7 @@ class EncoderDecoder(nn.Module):
         return self.decoder.leave(x_BTD)
 
     def embed(self, tokens_BT: Tensor, offset: int = 0) -> Tensor:
-        """The vectors of some words, the first of them at `offset`."""
+        """The vectors of tokens, the first of them at position `offset`."""
         end = offset + tokens_BT.shape[1]
         if end > self.context:
             raise ValueError(f"{end} tokens do not fit into context={self.context}")
@@ -145,12 +145,12 @@ class EncoderDecoder(nn.Module):
 def _make_parts(
     width: int, names: tuple[str, ...], norm: Callable, residual: Callable, **parts: Callable
 ) -> list:
-    """Parts of a block, each behind the module that joins it to the stream."""
+    """The parts of a block, each preceded by its residual connection."""
     return [module for name in names for module in (residual(norm(width)), parts[name](width))]
 
 
 class Stack(nn.Module):
-    """Blocks, and what stands before and behind them: places and dropout, a last norm."""
+    """Blocks, with positions and dropout before them and a norm after them."""
 
     splits = ("expert",)
 
@@ -168,21 +168,21 @@ class Stack(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def enter(self, x_BTD: Tensor, offset: int) -> tuple[Tensor, Tensor | None]:
-        """Tell places to the words, x_BTD, and to attention, bias_NTS or None."""
+        """Add positions to the words, x_BTD, and make the positions' bias for attention, bias_NTS or None."""
         total = offset + x_BTD.shape[1]
         bias_NTS = None if self.relative is None else self.relative(x_BTD.shape[1], total, offset)
         return self.dropout(x_BTD if self.position is None else self.position(x_BTD, offset)), bias_NTS
 
     def leave(self, x_BTD: Tensor) -> Tensor:
-        """What the stack has found out."""
+        """The output of the stack."""
         return self.last_norm(x_BTD)
 
 
 class DecoderBlock(nn.Module):
-    """Attention to the target so far, attention to the source, feed-forward, each joined to the stream.
+    """Attention to the target so far, attention to the source, feed-forward, each with a residual connection.
 
-    x_BTD and its mask, memory_BSD and its mask, tokens_BT and which of them are real, for a layer of experts
-    (and the caches of both) -> x_BTD and the Routing of a layer of experts, else None.
+    x_BTD and its mask, memory_BSD and its mask, tokens_BT and real_BT for a layer of experts (and the caches
+    of both attentions) -> x_BTD and the Routing of a layer of experts, else None.
     """
 
     splits = ("expert",)
@@ -226,11 +226,11 @@ class DecoderBlock(nn.Module):
 
 
 class DecoderCache:
-    """What is remembered of a source and of the target so far: of each layer, its keys and values."""
+    """The encoded source, and of each layer the keys and values of the target so far and of the source."""
 
     def __init__(self, batch: int, context: int, depth: int):
         self.layers = [(SelfAttentionCache(batch, context), CrossAttentionCache()) for _ in range(depth)]
-        self.memory_BSD: Tensor | None = None  # until the source is read
+        self.memory_BSD: Tensor | None = None  # until the source is encoded
 
     @property
     def length(self) -> int:

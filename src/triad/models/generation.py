@@ -1,4 +1,4 @@
-"""Drawing a text from a model, one token at a time. Shapes: B batch, T time, V vocabulary."""
+"""Generating text with a model, one token at a time. Shapes: B batch, T time, V vocabulary."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ def sample_tokens(
 
         x_t ~ softmax(logits_t / temperature), over the `top_k` likeliest;  temperature 0 takes the likeliest
 
-    When the cache is full, the newer half of the text is read again and sampling goes on from there.
+    When the cache is full, a new cache is filled with the newer half of the context and sampling continues.
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
@@ -40,10 +40,10 @@ def sample_tokens(
 
 @torch.no_grad()
 def decode_greedily(model: nn.Module, source_BS: Tensor, first: int, tokens: int) -> Tensor:
-    """Tell a target for each source, the likeliest word each time: words_BT, T `tokens`.
+    """Decode a target for each source, taking the likeliest word each time: words_BT, T `tokens`.
 
-    `first` begins every target. Nothing is asked of what is told, so that processes that share a model call
-    it equally often, and no device is waited for; a target's end is in it, and something behind it.
+    `first` begins every target. Decoding does not stop at the end of a target, so that processes that share a
+    model call it equally often and do not wait for the device; ignore what follows the end.
     """
     cache, words = model.empty_cache(len(source_BS)), []
     fresh_B1 = source_BS.new_full((len(source_BS), 1), first)

@@ -53,7 +53,7 @@ class LSTM(nn.Module):
 
 
 class State:
-    """What a recurrent model remembers of `length` tokens: h_LBD and c_LBD."""
+    """The state of a recurrent model after `length` tokens: h_LBD and c_LBD."""
 
     def __init__(self, hc: tuple[Tensor, Tensor]):
         self.hc = hc

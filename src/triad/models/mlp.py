@@ -20,10 +20,10 @@ class MLP(nn.Module):
         P(w_t | w_{t-1}, ..., w_{t-n+1}) = softmax(y)      Bengio et al. 2003, JMLR 3:1137-1155, eq. 1
 
     tokens_BT -> (logits_BTV, ()), or loss(features_BTF, weight_VF, vocabulary=) in the first place: U, W, b
-    are columns of one matrix, and a feature of ones goes with b. With `cache` the tokens follow those already
-    seen. `width` is of C (their m), `hidden` of H (their h), `order` their n; without `direct` there is no W.
-    In the place of words before the first stand vectors of zeros. Deviates: `depth` hidden layers, theirs 1.
-    Raises ValueError for an order below 2 or no hidden layer.
+    are columns of one matrix, and b belongs to a feature of ones. With `cache` the tokens follow those
+    already seen. `width` is that of C (their m), `hidden` that of H (their h), `order` their n; without
+    `direct` there is no W. Vectors of zeros stand for the words before the first. Deviates: `depth` hidden
+    layers, theirs has 1. Raises ValueError for an order below 2 or no hidden layer.
     """
 
     sees = "window"
@@ -83,14 +83,14 @@ class HiddenLayer(nn.Module):
 
 
 class NgramWindow:
-    """The vectors of the last words of a text of `length`: recent_BSD, newest last."""
+    """The vectors of the last words of a text with `length` words: recent_BSD, newest last."""
 
     def __init__(self, recent_BSD: Tensor):
         self.recent_BSD = recent_BSD
         self.length = 0
 
     def extend(self, x_BTD: Tensor) -> Tensor:
-        """Append new words; for each of them its own vector and those of the S before it, newest first."""
+        """Append new words; return for each its own vector and those of the S before it, newest first."""
         (kept, new), recent_BSD = (self.recent_BSD.shape[1], x_BTD.shape[1]), self.recent_BSD
         every_BSD = torch.cat((recent_BSD.to(x_BTD.dtype), x_BTD), 1)
         self.recent_BSD = every_BSD[:, new:]

@@ -1,4 +1,4 @@
-"""The best of all assignments that load experts alike. Shapes: B batch, T time, D width, E = F experts."""
+"""The best assignment with equal load for all experts. Shapes: B batch, T time, D width, E = F experts."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ AROUND = 5  # times that each expert sets its price
 
 
 class BaseLayer(nn.Module):
-    """Each token of a sequence goes to one expert, so that all fit and their scores' sum is the largest.
+    """Each token of a sequence goes to one expert, with equal loads and the largest sum of scores.
 
         a = argmax_a sum_t w_{a_t} . x_t,   so that each expert has T / E tokens
         y = sigmoid(w_a . x) E_a(x)
@@ -24,7 +24,7 @@ class BaseLayer(nn.Module):
     auction comes near; where E does not divide T an expert has at most T / E, rounded up.
     """
 
-    sees = "both sides"  # what a token is given depends on those behind it
+    sees = "both sides"  # the expert of a token depends on later tokens
     splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
 
@@ -50,17 +50,17 @@ class BaseLayer(nn.Module):
         return TokensChoose(expert_BT1, weight_BT1, experts), make_routing
 
 
-@torch.compiler.disable  # how often it goes round depends on the scores
+@torch.compiler.disable  # the number of iterations depends on the scores
 @torch.no_grad()
 def assign_balanced(score_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
     """The expert of each token, so that none has more than T / E and the sum of scores is the largest.
 
-    Prices first: in turn each expert asks the price at which T / E tokens like it best, a few times around;
-    then every token takes what is best for it at these prices. Successive longest paths mend the rest (Ahuja,
-    Magnanti & Orlin 1993, section 9.7): while an expert is too full, a token leaves it, along the chain of
-    moves that loses least, until one reaches an expert with room. The first assignment is the best of all
-    with its loads, and each chain keeps it so; hence the last is the best of all, whatever the prices. Blanks
-    that like all experts alike fill what room is left over. Waits for the device at every chain.
+    First prices: in turn, for a few rounds, each expert sets the price at which T / E tokens prefer it; then
+    every token takes the expert with the best score minus price. Then successive longest paths (Ahuja,
+    Magnanti & Orlin 1993, section 9.7): while an expert has too many tokens, the chain of moves with the
+    smallest loss that ends at an expert with room is applied. The first assignment is optimal for its loads,
+    and each chain keeps that property; hence the last is optimal, whatever the prices. Blank tokens with the
+    score 0 for all experts fill the room that is left. Synchronises with the device for every chain.
     """
     time, experts = score_BTE.shape[1:]
     if real_BT is None:
@@ -82,7 +82,7 @@ def assign_balanced(score_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
 
 
 def _find_prices(score_BTE: Tensor, real_BT: Tensor, room_B1: Tensor) -> Tensor:
-    """Of each expert, between what its last token of T / E would pay and what the first behind would."""
+    """Each expert's price: midway between what its T / E-th best token and the next one would pay."""
     price_B1E = torch.zeros_like(score_BTE[:, :1])
     place_B2 = torch.cat((room_B1 - 1, room_B1), 1).clamp(0, score_BTE.shape[1] - 1)
     for _ in range(AROUND):
@@ -95,7 +95,7 @@ def _find_prices(score_BTE: Tensor, real_BT: Tensor, room_B1: Tensor) -> Tensor:
 
 
 def _find_moves(gain_BTE: Tensor, held_BTE: Tensor) -> tuple[Tensor, Tensor]:
-    """What is gained when one token of expert e moves to f, at best, and which token that is."""
+    """The largest gain of moving one token of expert e to f, and that token."""
     experts = gain_BTE.shape[-1]
     each = [gain_BTE.where(held_BTE[..., e, None], -torch.inf).max(1) for e in range(experts)]
     return torch.stack([best for best, _ in each], 1), torch.stack([token for _, token in each], 1)
@@ -104,7 +104,7 @@ def _find_moves(gain_BTE: Tensor, held_BTE: Tensor) -> tuple[Tensor, Tensor]:
 def _apply_moves(
     expert_BT: Tensor, load_BE: Tensor, room_B1: Tensor, best_BEF: Tensor, token_BEF: Tensor
 ) -> Tensor:
-    """The assignment after the best chain of moves from an expert that is too full to one with room."""
+    """The assignment after the best chain of moves from an overfull expert to one with room."""
     full_BE, rows_B = load_BE > room_B1, torch.arange(len(load_BE), device=load_BE.device)
     gained_BE = torch.zeros_like(best_BEF[:, 0]).masked_fill(~full_BE, -torch.inf)
     before_BE = torch.full_like(load_BE, -1)

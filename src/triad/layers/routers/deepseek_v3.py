@@ -9,7 +9,7 @@ from triad.layers.routing import Routing, TokensChoose, entropy, length, load, l
 
 
 class DeepSeekV3(nn.Module):
-    """Each token goes to its k best experts of its best groups; a bias that no gradient moves evens the load.
+    """Each token goes to its k best experts of its best groups; a bias without a gradient balances the load.
 
         s = sigmoid(W x),   chosen = top-k of s + b,   w_e = scale s_e / sum_chosen s
         DeepSeek-AI 2024, arXiv:2412.19437, eq. 12-16
@@ -17,9 +17,9 @@ class DeepSeekV3(nn.Module):
         auxiliary = balance sum_e f_e P_e,   f_e = E / (k T) sum_t [s_te in top-k of s_t],
         P_e = mean_t s_te / sum_j s_tj                                eq. 17-20
 
-    Of `groups` runs of neighbouring experts only those `top_groups` may be chosen whose best k / top_groups
-    values of s + b have the largest sums. Whoever counts the whole step's load calls `rebalance`. Raises
-    ValueError where groups do not divide the experts or too few experts are left to choose from.
+    Experts form `groups` of neighbours; only the `top_groups` of them may be chosen whose best k / top_groups
+    values of s + b have the largest sums. The caller counts the load of a whole step and calls `rebalance`.
+    Raises ValueError if groups do not divide the experts or too few experts are left to choose from.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
@@ -75,7 +75,7 @@ class DeepSeekV3(nn.Module):
 
     @torch.no_grad()
     def rebalance(self, load_E: Tensor) -> None:
-        """Make experts that had less than the mean load of a step more wanted, and the others less."""
+        """Raise the bias of experts with less than the mean load of a step, lower that of the others."""
         self.bias += (self.speed * (load_E.mean() - load_E).sign()).to(self.bias.dtype)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "DeepSeekV3":
@@ -85,7 +85,7 @@ class DeepSeekV3(nn.Module):
         return self
 
     def _mask_groups(self, biased_BTE: Tensor) -> Tensor:
-        """What stands in the best groups; the rest is out of reach."""
+        """The values in the best groups; -inf in the others."""
         if self.top_groups == self.groups:
             return biased_BTE
         biased_BTGe = biased_BTE.unflatten(-1, (self.groups, -1))

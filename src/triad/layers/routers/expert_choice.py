@@ -9,7 +9,7 @@ from triad.layers.routing import ExpertsChoose, Routing, capacity, entropy, logi
 
 
 class ExpertChoice(nn.Module):
-    """Each expert takes the S = T / E * capacity tokens of a sequence that suit it best.
+    """Each expert takes the S = T / E * capacity tokens of a sequence with the highest probability for it.
 
         p = softmax(W_g x) over experts,   G, I = top-S of p along time,
         y_t = sum_{e, i: I_ei = t} G_ei E_e(x_t)
@@ -20,13 +20,13 @@ class ExpertChoice(nn.Module):
     Raises ValueError for capacity <= 0.
     """
 
-    sees = "both sides"  # what a token is given depends on those behind it
+    sees = "both sides"  # the experts of a token depend on later tokens
     splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
 
     def __init__(self, width: int, experts: int, capacity: float) -> None:
         super().__init__()
-        self.capacity = self.top_k = capacity  # a token meets so many experts, on average
+        self.capacity = self.top_k = capacity  # the experts of a token, on average
         self.weight = nn.Parameter(torch.empty(experts, width))
 
     def forward(

@@ -27,14 +27,15 @@ class GShard(nn.Module):
         the second is asked if 2 w_2 > r,   0 <= r < 1 drawn for each token
         auxiliary = balance E sum_e (c_e / T) m_e      Lepikhin et al. 2020, arXiv:2006.16668, algorithm 1
 
-    A sequence is a group; c_e counts first choices and m_e is the group's mean gate; padding has no share.
-    The paper's auxiliary loss is a mean over experts where ours is E times the sum: balance x 1 when uniform,
-    as everywhere here. `dropped` is of 2 T rows, those not asked included. Deviates: r is a hash of the words
-    up to the token and of its two experts, so that neither layouts nor recomputation draw anew, and a text
-    that comes again asks alike; both choices of a token queue before those of the next, where the paper lets
-    all first choices pass, so that what is dropped does not tell a token of later ones; who is not asked
-    takes no room. In training only: outside it the second is always asked and there is room for all. Raises
-    ValueError for capacity <= 0, for fewer than 2 experts and, in training, without tokens_BT.
+    A sequence is a group; c_e counts first choices and m_e is the group's mean gate; padding is not counted.
+    The paper's auxiliary loss is a mean over experts, ours is E times the sum: balance x 1 when uniform, as
+    for every router here. `dropped` is the share of 2 T rows; rows that do not ask count as not dropped.
+    Deviates: r is a hash of the tokens so far and of the two experts, so that it is the same in every layout,
+    in recomputation and when a text is repeated; both choices of a token are placed before those of the next
+    token, where the paper places all first choices before all second ones, so that what is dropped does not
+    depend on later tokens; a second expert that is not asked uses no capacity. This holds in training only:
+    outside it the second expert is always asked and nothing is dropped. Raises ValueError for capacity <= 0,
+    for fewer than 2 experts and, in training, without tokens_BT.
     """
 
     sees = "past"  # an expert has room for so many tokens, the first come first
@@ -78,9 +79,9 @@ class GShard(nn.Module):
 
 
 def hash_fraction(tokens_BT: Tensor | None, expert_BT2: Tensor) -> Tensor:
-    """A number between 0 and 1 for each token: a hash of it, of those before and of its experts.
+    """A number between 0 and 1 for each token: a hash of the tokens up to it and of its experts.
 
-    The experts make layers, which read the same words, differ.
+    The experts are hashed too, so that layers, which have the same tokens, get different numbers.
     """
     if tokens_BT is None:
         raise ValueError(

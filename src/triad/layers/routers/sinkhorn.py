@@ -10,7 +10,7 @@ from triad.layers.routing import Routing, TokensChoose, entropy, load, logits
 
 
 class Sinkhorn(nn.Module):
-    """Each token goes to the expert that a balanced plan of its sequence gives it most of.
+    """Each token goes to the expert with the largest share of it in a balanced transport plan.
 
         plan = argmax_{P >= 0, P 1 = 1, P^T 1 = T / E} sum_te P_te L_te + H(P),   L = W x
         y = p_i E_i(x),   i = argmax_e plan_e,   p = softmax(L)
@@ -23,7 +23,7 @@ class Sinkhorn(nn.Module):
     iterations < 1.
     """
 
-    sees = "both sides"  # what a token is given depends on those behind it
+    sees = "both sides"  # the expert of a token depends on later tokens
     splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
 

@@ -26,10 +26,10 @@ class Switch(nn.Module):
         auxiliary = balance E sum_e f_e P_e                      eq. 4-6
 
     f_e is the share of a sequence's tokens that ask for expert e, dropped ones included, and P_e its mean
-    probability; padding has no share and no room. Deviates: room is that of a sequence, not of a batch, and
-    is given in order of time, so that neither other sequences nor later tokens matter; it is limited in
-    training only, so that what a token gets later does not depend on how many follow it; no noise. Raises
-    ValueError for capacity <= 0.
+    probability; padding is not counted and uses no capacity. Deviates: capacity is per sequence, not per
+    batch, and is given in order of time, so that a token's output depends neither on other sequences nor on
+    later tokens; it is limited in training only, so that in generation it does not depend on the length; no
+    noise. Raises ValueError for capacity <= 0.
     """
 
     sees = "past"  # an expert has room for so many tokens, the first come first
