@@ -1,4 +1,4 @@
-"""The mean of several checkpoints: `python -m triad.average checkpoints=outputs/<run_id> last=5`."""
+"""Average the last checkpoints of a run: `python -m triad.average checkpoints=outputs/<run_id> last=5`."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: `python -m triad.checkpoint show=outputs/<run_id>`."""
+"""Show what a checkpoint holds: `python -m triad.checkpoint show=outputs/<run_id>`."""
 
 from pathlib import Path
 

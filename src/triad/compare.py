@@ -1,4 +1,4 @@
-"""Runs side by side, best first: `python -m triad.compare outputs/*`."""
+"""Rank runs, best first, with intervals over their seeds: `python -m triad.compare outputs/*`."""
 
 from inspect import signature
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Do activations keep their size when a model grows? `python -m triad.coordinates parametrisation=mup`."""
+"""Check that activations keep their size when a model grows
+
+python -m triad.coordinates parametrisation=mup
+"""
 
 import math
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Learning rate and batch size over the steps of a run, drawn before it is run.
+"""Draw learning rate and batch size over the steps of a run
 
 python -m triad.curves scheduler=cosine,wsd batch=ramp to=curves.png
 """

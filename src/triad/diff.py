@@ -1,4 +1,4 @@
-"""Must two runs coincide, and do they? `python -m triad.diff outputs/A outputs/B`."""
+"""Tell whether two runs must coincide, and whether they do: `python -m triad.diff outputs/A outputs/B`."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -1,4 +1,7 @@
-"""Where a value comes from: `python -m triad.explain optimizer.lr [run=outputs/<run_id>] [words]`."""
+"""Trace where a configuration value comes from
+
+python -m triad.explain optimizer.lr [run=outputs/<run_id>] [words]
+"""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The weights of a run in one file: `python -m triad.export run=outputs/<run_id> to=safetensors`."""
+"""Write the weights of a run to one file: `python -m triad.export run=outputs/<run_id> to=safetensors`."""
 
 import os
 from pathlib import Path

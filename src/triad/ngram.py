@@ -1,4 +1,4 @@
-"""The n-gram yardstick, counted in seconds: `python -m triad.ngram data=stdlib order=5`."""
+"""Count an n-gram model to compare trained models with: `python -m triad.ngram data=stdlib order=5`."""
 
 import csv
 import math

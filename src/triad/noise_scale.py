@@ -1,4 +1,4 @@
-"""The gradient noise scale of a run, and the batch sizes that follow from it.
+"""Measure the gradient noise scale of a run, for its batch size
 
 python -m triad.noise_scale run=outputs/<run_id> rows=256
 """

@@ -1,4 +1,4 @@
-"""Some steps of a run once more, held against what it wrote.
+"""Train some steps of a run again and compare them bit for bit
 
 python -m triad.replay run=outputs/<run_id> steps=100:110
 """

@@ -1,4 +1,4 @@
-"""The law that runs of several widths and lengths follow, and the best size for a budget of FLOPs.
+"""Fit a scaling law to runs and find the best size for a budget
 
 python -m triad.scaling outputs/isoflop flops=1e15 to=isoflop.png
 """

@@ -1,4 +1,7 @@
-"""A dense run's weights as those of a mixture of experts: `python -m triad.upcycle run=outputs/<run_id>`."""
+"""Make a mixture of experts from the weights of a dense run
+
+python -m triad.upcycle run=outputs/<run_id>
+"""
 
 import shutil
 from typing import Any

@@ -1,4 +1,4 @@
-"""`python -m triad.data show=12345`: what a training batch is made of."""
+"""Show what a training batch is made of: `python -m triad.data show=12345`."""
 
 from rich.console import Console
 from rich.table import Table

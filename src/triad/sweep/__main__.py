@@ -1,4 +1,4 @@
-"""`python -m triad.sweep sweeps/lr.yaml`: a W&B sweep file, run here, by one machine or many.
+"""Run a W&B sweep file here, on one machine or many
 
 python -m triad.sweep sweeps/lr.yaml                       all trials; the same again after any interruption
 python -m triad.sweep sweeps/lr.yaml jobs=2 seeds=5        two side by side; five seeds of each point

@@ -1,4 +1,4 @@
-"""`python -m triad.verify`: the hardware axis does not change the mathematics, shown by machine.
+"""Check that every parallel layout computes the same mathematics
 
 python -m triad.verify                                  every model in every layout, other choices in turn
 python -m triad.verify all=true                         the whole product (hours)
