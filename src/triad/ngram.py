@@ -6,7 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOTS = ("data", "tokenizer", "run_id", "output_dir")  # what of train.py's configuration means something here
+ROOTS = (
+    "data",
+    "tokenizer",
+    "run_id",
+    "output_dir",
+)  # keys of train.py's configuration used here
 LARGEST = 50_000_000  # tokens to count
 
 

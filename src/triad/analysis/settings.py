@@ -11,13 +11,13 @@ from triad.config.identity import is_observer, leaves
 from triad.config.schema import suggest
 from triad.runs.directory import Run
 
-NAMES = ("seed", "run_id", "output_dir", "tags", "logger")  # keys that make no other setting
+NAMES = ("seed", "run_id", "output_dir", "tags", "logger")  # keys that do not distinguish settings
 
 
 class Outcome(NamedTuple):
     """What there is to compare of a run: its configuration as dotted keys, what was typed, its result if any.
 
-    Without the callbacks that only look on: they make no other setting.
+    Without callbacks that only observe: they do not distinguish settings.
     """
 
     directory: Path
@@ -49,7 +49,7 @@ class Setting(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What sets it apart, or its run's name where nothing does."""
+        """The values that distinguish it, or its run's name where none do."""
         values = [(key, value) for key, value in self.values.items() if value is not None]
         words = [f"{shorten_key(key)}={format_cell(value)}" for key, value in values]
         return ", ".join(words) or self.runs[0].directory.name

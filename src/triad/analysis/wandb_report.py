@@ -40,7 +40,7 @@ def send_report(ranking: Board, page: Path | None) -> str:
 
 
 def _find_common(ranking: Board, key: str) -> str | None:
-    """What the runs say of W&B, if they are of one mind."""
+    """A setting of W&B that all runs share, else None."""
     runs = [run for line in ranking.lines for run in line.setting.runs if run.config]
     said = {run.config.get(f"logger.wandb.{key}") for run in runs}
     return said.pop() if len(said) == 1 else None

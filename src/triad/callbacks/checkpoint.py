@@ -1,4 +1,4 @@
-"""When checkpoints are written and what is in them; triad.checkpoints says how they lie on disk."""
+"""When checkpoints are written and what they hold; triad.checkpoints has their format."""
 
 import shutil
 import warnings
@@ -20,8 +20,8 @@ class Checkpoint(Callback):
     """Save every `every_steps` steps and at the end; keep the last `keep` and the best; resume from them.
 
     The metric that `monitor` names says which is the best. A save falls due after the validation of its step,
-    if there is one, and is written while training goes on. When the run directory holds checkpoints, the
-    newest whole one is loaded before training: that is all that resuming is. Other callbacks may have weights
+    if there is one, and is written while training goes on. To resume, the newest whole checkpoint of the run
+    directory is loaded before training. Other callbacks may have weights
     to keep: a method `weights(training)` returns them by parameter name, an attribute `checkpoint_key` is
     their name in a checkpoint.
     """

@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer, callbacks
 class EarlyStopping(callbacks.EarlyStopping):
     """Stop when `monitor` has not improved by `min_delta` for `patience` validations.
 
-    Lightning's, but that which way is better is asked of the metric.
+    Lightning's EarlyStopping; whether lower or higher is better follows from the metric.
     """
 
     def __init__(self, monitor: str, patience: int, min_delta: float) -> None:

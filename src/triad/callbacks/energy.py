@@ -1,4 +1,4 @@
-"""What a run takes of the world: energy, measured where the machine counts it, and money."""
+"""The energy of a run, measured where the machine counts it, and its cost."""
 
 import time
 from typing import Any

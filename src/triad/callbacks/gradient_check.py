@@ -1,4 +1,4 @@
-"""Watching gradients and updates: what is not finite stops the run, what is strange is told."""
+"""Checks of gradients and updates: what is not finite stops the run, unusual sizes are reported."""
 
 import math
 from typing import Any
@@ -22,9 +22,9 @@ class GradientCheck(Callback):
     The norm of each step is known anyway: if it is not finite in any process, all of them name the first and
     last bad parameter, keep a checkpoint of before and stop. Every `every_steps` steps, and where the norm is
     above `exploding`, the first parameter from the input is named whose gradient's norm is above `exploding`,
-    or above 0 and below `vanishing`; gradients of exactly 0 are not: weights that start at zero hold others
-    back, and an expert may be asked by nobody. In fp16 the loss scaler leaves out updates that are not
-    finite, so nothing is stopped. On the other steps this costs one look at one number.
+    or above 0 and below `vanishing`; gradients of exactly 0 are not: weights that start at zero block the
+    gradients of others, and an expert may get no token. In fp16 the loss scaler leaves out updates that are
+    not finite, so nothing is stopped. On the other steps this costs one look at one number.
     """
 
     uses = ("gradients",)

@@ -1,4 +1,4 @@
-"""Figures of training: collected every so many steps, so that most steps wait for nothing.
+"""Metrics of training, collected every so many steps, so that the other steps do not wait for the device.
 
 Lightning's `self.log` costs half a millisecond a metric and step; this costs nothing on the steps between.
 """

@@ -1,4 +1,4 @@
-"""What the model writes by now."""
+"""A sample of the model's output at each validation."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from triad.runs.directory import Run
 
 
 class Sample(Callback):
-    """Print what the task shows after each validation, such as a continuation of `prompt`; keep it, too.
+    """Print the task's sample after each validation, such as a continuation of `prompt`.
 
-    It is added to the run's samples.txt, and given to loggers that take text.
+    It is appended to the run's samples.txt, and sent to loggers that take text.
 
     Every rank takes part, because the weights may be spread over them; all draw the same numbers.
     """

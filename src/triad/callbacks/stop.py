@@ -1,4 +1,4 @@
-"""Ending a run early, as if it had gone on."""
+"""Ending a run at a step before trainer.max_steps."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from lightning.pytorch import Callback, Trainer
 
 
 class Stop(Callback):
-    """End the run behind a step, though its schedules are for trainer.max_steps. `triad.replay` uses it."""
+    """End the run after `step`; its schedules still span trainer.max_steps. `triad.replay` uses it."""
 
     def __init__(self, step: int) -> None:
         self.step = step

@@ -1,4 +1,4 @@
-"""What a person sees of a run: one screen when it opens, one when it closes."""
+"""The summary of a run on the terminal, at its beginning and at its end, and result.json."""
 
 from typing import Any
 

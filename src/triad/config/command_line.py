@@ -1,4 +1,4 @@
-"""The door of `python -m triad.<verb>`: words of the form key=value become the arguments of one function."""
+"""The command line of the commands: key=value words become the arguments of one function."""
 
 import sys
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from triad.config.schema import convert, suggest
 
 
 def run_command(function: Callable) -> None:
-    """The door of `python -m triad.<verb>`: key=value words become arguments, the rest overrides."""
+    """Call a command's function with the words of the command line; --help prints its docstring."""
     if {"-h", "--help"} & {*sys.argv[1:]}:
         print(getdoc(function), "\n\n", _format_usage(function), sep="")
         return
@@ -22,7 +22,7 @@ def run_command(function: Callable) -> None:
 
 
 def _parse_arguments(function: Callable, words: list[str]) -> dict[str, Any]:
-    """key=value words as arguments of a verb; what it does not know goes to `overrides`, if it takes them."""
+    """key=value words as arguments of a function; unknown ones go to `overrides`, if it takes them."""
     arguments: dict[str, Any] = {}
     parameters = signature(function).parameters
     rest = []

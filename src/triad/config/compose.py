@@ -16,7 +16,7 @@ from triad.config.processes import resolve_devices
 from triad.config.refusals import refusals
 from triad.config.schema import convert, find_faults, read_script_signature, suggest
 
-PLACE = {"run_id": str | None, "output_dir": str}  # where the run directory is to lie
+PLACE = {"run_id": str | None, "output_dir": str}  # the path of the run directory
 
 
 def dials() -> dict[str, Any]:
@@ -56,7 +56,7 @@ def validate(composed: DictConfig) -> dict:
     except OmegaConfBaseException as error:
         message = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
         raise Refusal(find_resolver_error(error) or message) from None
-    config.pop("router", None)  # a part of models, which hold it where they refer to it
+    config.pop("router", None)  # models that use it hold a copy
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     known = dials()
     for key in config:
@@ -75,7 +75,7 @@ def validate(composed: DictConfig) -> dict:
 
 
 def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
-    """Where the values of a configuration composed from `words` come from; Hydra must be at work."""
+    """Where the values of a configuration composed from `overrides` come from; Hydra must be initialised."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.types import RunMode
@@ -98,7 +98,7 @@ def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
 
 
 def compose_with_origins(overrides: list[str]) -> tuple[dict, provenance.Chains]:
-    """The configuration for some words of train.py, and where its values come from."""
+    """The configuration for some overrides of conf/train.yaml, and where its values come from."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from triad.config.schema import read_attribute
 
-# Metrics that every run can have, of whatever task. Such as train/lr are no better either way.
+# Metrics that every run can have, whatever its task. Others, such as train/lr, have no better direction.
 OF_ALL_RUNS = {
     "val/loss": "lower",
     "val/perplexity": "lower",

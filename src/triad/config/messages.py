@@ -14,7 +14,7 @@ from triad.config.locations import CONF
 from triad.config.schema import suggest
 
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
-PATIENCE_S = 30.0  # of the other ranks, while one says what is wrong
+PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
 
 
 def report_error(error: Exception) -> int:
@@ -51,10 +51,10 @@ def find_resolver_error(error: BaseException | None) -> str | None:
 
 
 def wait_to_be_ended() -> None:
-    """Let another rank say what is wrong first: its end ends this one.
+    """Wait until another rank has reported its mistake, whose exit ends this rank, too.
 
-    The first rank to exit has the others killed, so whoever is not to speak must not be the first, lest the
-    speaker be cut off. A rank that is still there after a while met a mistake of its own.
+    The launcher kills the other ranks when the first one exits, so a rank that is silent must not exit before
+    the one that reports. A rank that is still alive after PATIENCE_S met a mistake of its own.
     """
     time.sleep(PATIENCE_S)
 
@@ -76,7 +76,7 @@ def _explain_unknown_group(sentence: str) -> str:
     """Hydra's 'Could not override X. No match in the defaults list' with the nearest group."""
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
     word = sentence.partition("'")[2].partition("'")[0].partition("=")[0]
-    if word == "router":  # a group that a model brings along
+    if word == "router":  # a group that only models with experts have
         return (
             "router=: this model has no experts, or of a published size with their own router; use model=moe"
         )

@@ -20,7 +20,9 @@ def resolve_devices(config: dict) -> None:
     if "LOCAL_WORLD_SIZE" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun
         trainer["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
         trainer["num_nodes"] = int(os.environ["WORLD_SIZE"]) // trainer["devices"]
-    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # srun, not merely a job's allocation
+    elif (
+        int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    ):  # started by srun, not merely inside an allocation
         trainer["num_nodes"] = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
         trainer["devices"] = int(os.environ["SLURM_STEP_NUM_TASKS"]) // trainer["num_nodes"]
     if trainer["devices"] in ("auto", -1, "-1"):  # -1 is Lightning's word for all
@@ -68,7 +70,7 @@ def world_size(config: dict) -> int:
 
 
 def count_threads(config: dict) -> int:
-    """Compute threads of each process: what is asked for, else the environment's word, else its share."""
+    """Compute threads of each process: hardware.threads, else the environment's number, else its share."""
     asked = config["hardware"]["threads"] or os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return int(asked or max(1, count_cores() // ranks_here(config)))
 

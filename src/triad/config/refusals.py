@@ -169,7 +169,7 @@ def find_hidden_uses(config: dict) -> Iterator[str]:
 
 
 def find_double_replacements(config: dict) -> Iterator[str]:
-    """Several parts that stand in for the same."""
+    """Parts that replace the same thing, such as the weights in validation."""
     replacing: dict[str, list[str]] = {}
     for key, part in walk_parts(config):
         if what := get_declared(part, "replaces"):

@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader, IterableDataset
 from triad.data.shuffle import shuffle_rows
 from triad.data.token_files import TokenFile, Tokens
 
-NOTHING = -1  # in the place of a word, where a row has ended
-JITTER = 0.2  # of a length: whose neighbour a pair is differs between epochs
+NOTHING = -1  # in the place of a token, after the end of a row
+JITTER = 0.2  # of a length, at random: so that neighbours differ between epochs
 
 
 class PairFile:
     """Documents 2 i and 2 i + 1 of a token file as pair i, without their separators.
 
-    Of each side at most context - 1 words are read: a target has its end to tell, too.
+    Of each side at most context - 1 tokens are read: a target takes one more token, its end.
     """
 
     called = "pairs"

@@ -1,4 +1,4 @@
-"""From a source to the rows that a model is trained on: by what the source yields."""
+"""From a source to the rows that a model is trained on, which depend on what the source yields."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from triad.data.windows import Windows
 from triad.schedules.batch_size import Rule
 from triad.storage.cache import cache_home
 
-PADDED = {"pairs": Pairs, "labels": Documents}  # whose rows come by length, not as windows of a text
+PADDED = {"pairs": Pairs, "labels": Documents}  # batches of neighbouring lengths, not windows of a text
 
 
 def tokenize(source: Source, make_tokenizer: Any) -> tuple[Tokenizer, Tokens]:

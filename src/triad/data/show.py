@@ -1,4 +1,4 @@
-"""What a training batch is made of, for eyes."""
+"""The rows of a training batch, with their documents, for people to read."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What is faster here: measured once, cached, recorded in the run."""
+"""Which candidate is faster on this machine: measured once, cached, recorded in the run."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""One device: what it is called and what it can do at most."""
+"""The device of a process: its name, and its peak FLOP/s."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the machine itself counts of the energy it takes, in joules since some moment."""
+"""Energy counters of GPUs and processors, in joules."""
 
 import importlib
 from collections.abc import Callable

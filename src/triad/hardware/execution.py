@@ -1,4 +1,4 @@
-"""How a model is laid on this machine: the choices that change speed and memory, never the mathematics."""
+"""How a model runs on one device: choices that change speed and memory, never the mathematics."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from triad.hardware.device import compute_dtype
 from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32, to_fp8
 from triad.layers.attention import flash, plain
 
-PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it only flash is thinkable
+PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it only flash is considered
 KERNELS = {"flash": flash, "plain": plain}
 
 # What takes long to compute: the results of matrix products and of fused attention

@@ -1,8 +1,8 @@
-"""Where Hydra stops: from the command line to a checked, plain configuration, and from that to objects.
+"""The entry point of train.py: compose, validate, write the run directory, start the ranks.
 
-`command` is the door of `train.py`: Hydra composes and everything is validated once, in a parent that imports
-no torch and writes the run directory; then one process per rank is started on that directory. A mistake is
-answered with one sentence and exit code 2. Nothing else composes or builds.
+Hydra composes and everything is validated once, in a parent process that imports no torch and writes the run
+directory; then one process per rank is started on that directory. A user's mistake is answered with one
+sentence and exit code 2.
 """
 
 import os
@@ -28,10 +28,10 @@ from triad.storage.durable import hold
 
 
 def compose_and_launch(work: Callable) -> None:
-    """The door of train.py: compose, validate, write the run directory, start the ranks, tell the truth."""
+    """Compose, validate, write the run directory, run `work` in every rank, and exit with their exit code."""
     if sys.argv[1:2] == ["--run"]:
         exit_together(run_rank(work, Run(sys.argv[2])))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who make a sentence of them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised to us; report_error makes a sentence of them
     import hydra
 
     jobs: list[tuple[Path, int]] = []

@@ -1,4 +1,4 @@
-"""One rank's whole life."""
+"""What one rank runs, from the run directory to its exit."""
 
 import atexit
 import logging
@@ -14,7 +14,7 @@ from triad.config.messages import MISTAKE, wait_to_be_ended
 from triad.runs.directory import Run
 
 EXPECTED = (
-    ".*does not have many workers.*",  # the windows are memory-mapped: workers would only cost
+    ".*does not have many workers.*",  # the windows are memory-mapped: workers would only cost time
     ".*isinstance.treespec, LeafSpec.*",  # lightning on a newer torch
 )
 
@@ -31,14 +31,14 @@ def exit_together(code: int) -> NoReturn:
     if not code:
         distributed.barrier()
         distributed.destroy_process_group()
-    atexit._run_exitfuncs()  # loggers have theirs
+    atexit._run_exitfuncs()  # some loggers register exit handlers
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def run_rank(work: Callable[..., None], run: Run) -> int:
-    """One rank's whole life: read the run's configuration, do the work, keep the traceback if it fails."""
+    """Read the run's configuration, do the work in this rank, and keep the traceback if it fails."""
     arguments = run.arguments()
     quieten()
     try:

@@ -1,4 +1,4 @@
-"""Ranks that a launcher has started agree on one thing before anything else: which directory the run is."""
+"""Ranks that torchrun or srun has started agree on the run directory."""
 
 import os
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from triad.config.messages import MISTAKE, wait_to_be_ended
 
-questions = count()  # a sweep asks once a job
-stores = []  # rank 0 may host the store: it must outlive the question
+questions = count()  # a multirun asks once for each job
+stores = []  # kept alive, as rank 0 may host the store
 
 
 def agree_on_run(prepare: Callable[[], Path]) -> Path:
@@ -29,7 +29,7 @@ def agree_on_run(prepare: Callable[[], Path]) -> Path:
             store.set(question, "")
             raise
     if not (answer := store.get(question).decode()):
-        wait_to_be_ended()  # by rank 0, which says why
+        wait_to_be_ended()  # rank 0 reports why
         raise SystemExit(MISTAKE)
     return Path(answer)
 

@@ -1,4 +1,4 @@
-"""Continuing a run: its words come back, and its mathematics may change only where that is asked for."""
+"""Continuing a run with the overrides it was started with; its mathematics changes only where it is named."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ FIXED = ("model", "tokenizer", "data", "context", "packed", "seed", "weights")
 
 
 def expand_resume(overrides: list[str]) -> list[str]:
-    """`resume=outputs/<run_id>` stands for what that run was started with; words beside it come on top.
+    """Replace `resume=outputs/<run_id>` by the overrides of that run; those beside it are applied after them.
 
     With resume.weights_only=true a new run is started like that, from the weights that run came to.
     """
     if (directory := find_resumed(overrides)) is None:
         return overrides
     run = Run(directory)
-    run.config()  # or say that no run is there
+    run.config()  # raises if no run is there
     new = [word for word in overrides if key_of(word) not in ("resume", "resume.weights_only")]
     named = {key_of(word) for word in new}
     if starts_new_run(overrides):

@@ -23,7 +23,7 @@ PORTS = 4000
 
 
 class Interrupted(Exception):
-    """This parent was asked to end: nothing else may be started. Holds the exit code, 128 + the signal."""
+    """A signal asked this parent to end: start nothing else. Holds the exit code, 128 + the signal."""
 
 
 def launch(command: list[str], ranks: int, threads: int) -> int:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from triad.layers.attention import KeyValueCache
 from triad.layers.autocast import to_autocast_dtype
 
-PADDING = -1  # any token below 0 is padding behind the end of a row
+PADDING = -1  # any token below 0 is padding after the end of a row
 
 
 class FullAttention(nn.Module):

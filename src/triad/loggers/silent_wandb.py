@@ -1,4 +1,4 @@
-"""Weights & Biases without a word of its own on the screen."""
+"""Weights & Biases without its own terminal output."""
 
 import importlib
 import os
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def wandb() -> Any:
-    """The library, told to be silent."""
+    """The library, with its terminal output off."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else one DNS request even offline
     library: Any = importlib.import_module("wandb")
     library.setup(library.Settings(silent=True))

@@ -1,4 +1,4 @@
-"""Weights & Biases: one W&B run for one run id; training never fails of it and hardly waits for it."""
+"""Weights & Biases: one W&B run for each run id; its failures do not stop training."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ from triad.runs.directory import Run, read_json
 
 LOADS = "train/load/"
 STEP = "trainer/global_step"  # as Lightning's logger calls it
-LEAVING = 2  # times its patience: wait for a thread at the end whose service says nothing at all
+LEAVING = 2  # times `patience_s`: how long the end waits for a thread whose service does not answer
 MODES = ("online", "offline", "disabled")
 
 
@@ -136,7 +136,7 @@ class WandB(Logger):
         """Do something with W&B, which may fail: the first time it does is said."""
         try:
             work()
-        except Exception as error:  # whatever a service may come up with, training does not end of it
+        except Exception as error:  # no failure of the service may end training
             if self.told:
                 return
             self.told = True

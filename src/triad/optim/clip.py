@@ -50,7 +50,7 @@ class RoleNorm:
 
         g_r <- g_r min(1, c / |g_r|), r = matrix, embedding, ...      Pascanu et al. 2013, algorithm 1
 
-    A spike in the embedding then does not take the step of the matrices away.
+    A spike in the embedding then does not shrink the step of the matrices.
     """
 
     uses = ("gradients",)

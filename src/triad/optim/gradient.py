@@ -1,4 +1,4 @@
-"""The whole gradient, its norm and its changes: one account of it for every layout."""
+"""The gradient of a step, its norm and its changes, for every layout."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

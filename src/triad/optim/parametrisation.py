@@ -15,7 +15,7 @@ class Standard:
     rate = None
 
     def fit(self, model: nn.Module, make: Callable) -> None:
-        """Nothing to compare."""
+        """The standard parametrisation compares no widths."""
 
 
 class MuP:

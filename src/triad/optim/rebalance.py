@@ -1,4 +1,4 @@
-"""Moving what balances experts without a gradient. Shapes: L layers of experts, E experts."""
+"""Updating the biases that balance experts without a gradient. Shapes: L layers of experts, E experts."""
 
 from collections.abc import Callable
 

@@ -42,7 +42,7 @@ class L2:
     """
 
     uses = ("gradients",)
-    needs = {"optimizer.weight_decay": (0, None)}  # both shrink weights
+    needs = {"optimizer.weight_decay": (0, None)}  # weight decay would shrink them, too
 
     def __init__(self, strength: float, roles: list[str]) -> None:
         self.strength, self.roles = check_strength(strength), check_roles(roles)

@@ -1,4 +1,4 @@
-"""A run is a directory: everything that says what was run, and everything that came of it.
+"""The directory of a run: what was run, and all its results.
 
 outputs/<run_id>/
     config.yaml     the resolved config              overrides.json  what was typed
@@ -8,7 +8,7 @@ outputs/<run_id>/
     tokenizer/      the vocabulary, to decode with    metrics.csv     every metric logged
     checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
     curve.png       loss over steps                   error.txt       the traceback, if it failed
-    loads.png       load of each expert               samples.txt     what the model wrote by then
+    loads.png       load of each expert               samples.txt     a text sample at each validation
     log.txt         what a trial of a sweep printed   record/         for triad.verify
     metrics.json    which way each metric is better
 """

@@ -1,4 +1,4 @@
-"""The beginning of a run: its directory, and what it says of code, versions and machine."""
+"""The beginning of a run: its directory, with a record of code, versions and machine."""
 
 import platform
 import re

@@ -1,4 +1,4 @@
-"""Folders made once and kept: locked, atomic and checked."""
+"""A cache of folders that are built once: locked, atomic and checked."""
 
 import os
 import shutil

@@ -36,7 +36,6 @@ class DeepSpeed(DDPStrategy):
         "optimizer.by_element": (True,),  # it updates flat slices of weights
         "precision.name": ("32-true", "bf16-mixed", None),  # it keeps fp32 weights
     }
-
     pipeline = None
 
     def __init__(self, stage: int, offload_optimizer: bool, offload_parameters: bool) -> None:
@@ -66,7 +65,7 @@ class DeepSpeed(DDPStrategy):
         )
 
     def configure_ddp(self) -> None:
-        """Gradients are DeepSpeed's to reduce."""
+        """DeepSpeed reduces the gradients."""
 
     def setup(self, trainer: Trainer) -> None:
         """Put DeepSpeed's engine around the model and its optimizer around ours."""
@@ -148,7 +147,7 @@ def settings(stage: int, offload_optimizer: bool, offload_parameters: bool) -> d
     if offload_parameters:
         partition["offload_param"] = {"device": "cpu"}
     return {
-        "train_micro_batch_size_per_gpu": 1,  # for DeepSpeed's figures, which nobody reads
+        "train_micro_batch_size_per_gpu": 1,  # used in DeepSpeed's own metrics only
         "zero_optimization": partition,
         "zero_allow_untested_optimizer": True,  # any that updates each number by itself
         "zero_force_ds_cpu_optimizer": False,  # theirs would be compiled; torch's fused one is as good

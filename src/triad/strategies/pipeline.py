@@ -98,7 +98,7 @@ class Pipeline:
     def __call__(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
         """This process's share of the step's loss, auxiliary loss and routers' sums; gradients are left.
 
-        Rows that do not fill the micro-batches are made up by ghosts, whose targets and weight are nothing.
+        Micro-batches are filled up with ghost rows, which have no targets and weight 0.
         """
         tokens_BT, targets_BT = batch["tokens_BT"], batch["targets_BT"]
         number, size = micro_batches(self.order, len(tokens_BT), self.largest, self.processes)

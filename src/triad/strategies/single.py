@@ -16,7 +16,6 @@ class Single(SingleDeviceStrategy):
     """The whole model and the whole batch on one device."""
 
     processes = 1
-
     data_rank = 0
     data_ranks = 1
     gradient_scale = 1

@@ -34,7 +34,7 @@ def tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 state[f"state.{name}.{key}"] = value
-            elif value is not None:  # momentum that is not asked for
+            elif value is not None:  # such as the momentum buffer of SGD without momentum
                 raise TypeError(f"{type(optimizer).__name__} keeps {key}={value!r}, which is no tensor")
     return {"model": learned, "optimizer": state}
 
@@ -46,7 +46,7 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def init_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
-    """Make the state of an optimizer that has made no step yet: by a step of nothing, at a rate of 0."""
+    """Make the state of an optimizer before its first step, by one with zero gradients at a rate of 0."""
     if optimizer.state:
         return
     rates = [group["lr"] for group in optimizer.param_groups]

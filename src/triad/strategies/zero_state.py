@@ -89,7 +89,7 @@ def shape_of(parameter: nn.Parameter) -> torch.Size:
 
 @torch.no_grad()
 def init_optimizer_state(zero: Any) -> None:
-    """Make the optimizer's state where there is none yet: a step by nothing, at a learning rate of 0."""
+    """Make the optimizer's state where there is none yet, by a step with zero gradients at a rate of 0."""
     optimizer = zero.optimizer
     rates = [group["lr"] for group in optimizer.param_groups]
     flats = getattr(zero, "fp32_partitioned_groups_flat", None) or zero.single_partition_of_fp32_groups

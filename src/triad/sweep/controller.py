@@ -136,7 +136,7 @@ def _compose_corners(sweep: Sweep, script: Path, beside: list[str]) -> dict:
 
 
 def _describe_request(sweep: Sweep, beside: list[str], seeds: int | None) -> dict[str, Any]:
-    """What makes this sweep another than one with the same name."""
+    """What distinguishes this sweep from another one with the same name."""
     kept = [given for given in beside if key_of(given) != "output_dir"]
     return json.loads(json.dumps(sweep.asked | {"overrides": kept, "seeds": seeds}, default=str))
 
@@ -190,7 +190,7 @@ def _report(setup: SweepSetup, study: Study) -> int:
 
 
 def _report_failures(records: list[dict[str, Any]]) -> None:
-    """Say what came to nothing, and what to do about it."""
+    """Say which trials failed, and what to do about it."""
     failed = [record for record in records if record["state"] == "failed"]
     for record in failed:
         print(f"failed: {record['why']}", file=sys.stderr)

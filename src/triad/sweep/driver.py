@@ -33,8 +33,8 @@ from triad.sweep.trials import (
 
 PATIENCE = 3  # times that a run is started again after it was killed without having come further
 FULL_BYTES = 1 << 20
-LOOK_S = 0.1  # at our own processes
-LOOK_ELSEWHERE_S = 2.0  # at other drivers' work
+LOOK_S = 0.1  # between looks at our own processes
+LOOK_ELSEWHERE_S = 2.0  # between looks at other drivers' work
 
 
 class Active(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep at work: a live table on a terminal, a line for each event elsewhere."""
+"""The progress of a sweep: a live table on a terminal, a line for each event elsewhere."""
 
 import sys
 import time

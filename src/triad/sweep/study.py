@@ -133,7 +133,7 @@ class Study:
             if not point.begun:
                 self.study.sampler = self._make_sampler(number)
                 if self.study.ask().number != point.trial.number:
-                    return None  # another machine took it, or took one before it: look again
+                    return None  # another machine took it, or one before it: look again
                 point = self._find_point(number)
             if not point.ended and not point.host:
                 self._draw(number, point.trial)

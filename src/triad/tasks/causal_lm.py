@@ -10,7 +10,7 @@ from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
 class CausalLM:
-    """Tell the next token.
+    """Predict the next token.
 
         loss = sum_i -log p(x_i | x_<i) / (number of targets in the global batch)
 

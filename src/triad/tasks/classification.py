@@ -1,4 +1,4 @@
-"""Classification: say what a document is.
+"""Classification: predict the label of a document.
 
 Shapes: B rows (documents) here, T time, C labels.
 """
@@ -16,18 +16,18 @@ from triad.layers.cross_entropy import IGNORED
 from triad.models.classifier import Classifier
 from triad.tasks.likelihood import CrossEntropy, mean_loss
 
-OF_WORDS = ("head.", "readout.", "transform.")  # what a language model has and a classifier's body has not
+OF_WORDS = ("head.", "readout.", "transform.")  # modules of a language model that a classifier's body lacks
 
 
 class Classification:
-    """Tell the label of a document.
+    """Predict the label of a document.
 
         loss = sum_rows -log p(label | x) / (number of rows in the global batch)
 
     The model is the body of a triad.models.classifier.Classifier; `pool` and `dropout` are that one's.
     Validation counts each row once, in one table of labels and guesses for all processes, of which accuracy
-    and macro-F1 follow exactly. `weights` may be a run's with another task: what tells words is left out,
-    and the new head starts as the seed says.
+    and macro-F1 follow exactly. `weights` may be those of another task: their output layer is left out, and
+    the new head starts from the seed.
     """
 
     needs = {"model.sees": ("past", "both sides"), "data.yields": ("labels",)}

@@ -1,4 +1,4 @@
-"""Numbers drawn by where they are wanted, not in an order: the same on any device and in any layout.
+"""Random integers as a function of their place, not of the order of drawing: the same in every layout.
 
 Shapes: B rows, T time.
 """

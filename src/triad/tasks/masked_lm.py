@@ -15,7 +15,7 @@ from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
 class MaskedLM:
-    """Tell hidden tokens, with an encoder.
+    """Predict hidden tokens, with an encoder.
 
         loss = sum_{i hidden} -log p(x_i | x with some tokens replaced) / (hidden tokens of the global batch)
         Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.1; other tokens at each reading: Liu et al.
@@ -23,8 +23,8 @@ class MaskedLM:
 
     Of each row's tokens a `share`, at least one, is chosen; of these `masked` become the mask, `random` any
     word, and the others stay. Which and how is a pure function of (seed, step, row), in validation of the row
-    alone. The mask is one more word of the model, behind those of the tokenizer. Where a row has ended stands
-    padding, which nothing sees.
+    alone. The mask is one more token of the model, after those of the tokenizer. Rows end in padding, which
+    is hidden from all other tokens.
     """
 
     needs = {"model.sees": ("both sides",), "model.pooler": (None,), "data.yields": ("text",)}

@@ -17,12 +17,12 @@ vocab_size, bytes_per_token and labels, which the data has. It has
 
 and, where it takes more than that:
 
-    continues_text    True where the model tells each token from those before it
-    special_tokens    words of the model behind those of the tokenizer
+    continues_text    True where the model predicts each token from those before it
+    special_tokens    tokens of the model after those of the tokenizer
     wrap(model)       another model around the one of conf/model
     start(path, model, bare)   take the weights of a checkpoint, which may be of another task
     generated, measure_generated(model, *inputs)   more sums over so many batches of validation, with a model
-                      that may be called word by word
+                      that can decode token by token
     sample(model, row, length, ...)   lines of tokens or text that show what has been learned; `row` is the
                       first one of validation, as `reads` names it, the rest prompt=, context=, temperature=
     code_length(nats)   figures that follow from the mean loss, such as bits per byte
@@ -66,9 +66,9 @@ class Training(LightningModule):
                + sum_rows auxiliary(row) / (number of rows in the global batch)
 
     Both sums run over the micro-batches and processes of the step and are divided once, by the counts of the
-    whole step, so that micro-batching and layout do not change the mathematics. `update` is told the
-    gradient. A model that sees both sides has one word more, the mask, whatever the task is, so that every
-    task can start from the weights of another.
+    whole step, so that micro-batching and layout do not change the mathematics. `update` gets the gradient. A
+    model that sees both sides has one more token, the mask, whatever the task is, so that every task can
+    start from the weights of another.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a source and its target are, made of the rows of a batch. Shapes: B rows, T time.
+"""Rules that make sources and targets of the rows of a batch. Shapes: B rows, T time.
 
 A row ends where padding (below 0) begins.
 """
@@ -38,7 +38,7 @@ def given(batch: dict) -> tuple[Tensor, Tensor]:
 
 
 def _rows(batch: dict) -> Tensor:
-    """The tokens of the rows, but for the last: a target has its end to tell, too."""
+    """The tokens of the rows without the last column: a target takes one more token, its end."""
     return batch["tokens_BT"].where(batch["targets_BT"] != IGNORED, PADDING)[:, :-1]
 
 

@@ -19,7 +19,7 @@ def verify(
     markdown: str = "",
     keep: str = "",
 ) -> None:
-    """Train in every layout and hold losses, gradients and weights against one process in float64.
+    """Train in every layout and compare losses, gradients and weights with one process in float64.
 
     Without further words: the layouts and models of triad.verify.matrix (`layouts=`, `models=` choose some by
     name, `all=true` takes every combination of micro-batches, padding, checkpointing and compilation). With

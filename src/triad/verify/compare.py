@@ -1,4 +1,4 @@
-"""Two runs held against each other: losses, loads, norms, every gradient and every weight."""
+"""The comparison of two runs: losses, loads, norms, every gradient and every weight."""
 
 import math
 from collections.abc import Iterator

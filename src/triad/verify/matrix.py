@@ -1,4 +1,4 @@
-"""Which layouts are held against one process, and with which other choices that must not matter."""
+"""The layouts that are compared with one process, and the other choices that must not matter."""
 
 from collections.abc import Iterator
 from functools import cache

@@ -1,4 +1,4 @@
-"""What a run computed, in whole: to be held against another layout's."""
+"""A record of all that a run computed, to compare with another layout's."""
 
 from collections.abc import Callable
 from functools import partial

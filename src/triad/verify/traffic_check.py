@@ -1,4 +1,4 @@
-"""Whether a run held and sent what the formulas say."""
+"""Whether the bytes and messages of a run are those of the formulas."""
 
 from typing import Any
 

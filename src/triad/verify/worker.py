@@ -1,4 +1,4 @@
-"""One process per rank goes through several prepared runs: a matrix of layouts pays for its start-up once.
+"""Train several prepared runs in the same processes, so that a matrix of layouts starts up once.
 
 `python -m triad.verify.worker RUN...`, started by triad.launch.supervisor.
 """

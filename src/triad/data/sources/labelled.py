@@ -1,4 +1,4 @@
-"""Labelled text: documents, each with what it is to be recognised as."""
+"""Documents with labels, from files."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Text without meaning, made as it is read: what is learned of it is the task alone."""
+"""Random letters, generated as they are read, for tasks in which the text does not matter."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -25,7 +25,6 @@ class DeepSeekV3(nn.Module):
     splits = ("tensor", "context", "pipeline", "expert")
     roles = {"weight": "router"}
     starts = {"bias": 0.0}
-
     bias: Tensor
 
     def __init__(

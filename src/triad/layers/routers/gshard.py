@@ -38,10 +38,9 @@ class GShard(nn.Module):
     for fewer than 2 experts and, in training, without tokens_BT.
     """
 
-    sees = "past"  # an expert has room for so many tokens, the first come first
+    sees = "past"  # earlier tokens take the room of an expert
     splits = ("tensor", "expert")
     roles = {"weight": "router"}
-
     top_k = 2
 
     def __init__(self, width: int, experts: int, capacity: float, balance: float) -> None:

@@ -26,7 +26,6 @@ class Sinkhorn(nn.Module):
     sees = "both sides"  # the expert of a token depends on later tokens
     splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
-
     top_k = 1
 
     def __init__(self, width: int, experts: int, iterations: int) -> None:

@@ -32,10 +32,9 @@ class Switch(nn.Module):
     noise. Raises ValueError for capacity <= 0.
     """
 
-    sees = "past"  # an expert has room for so many tokens, the first come first
+    sees = "past"  # earlier tokens take the room of an expert
     splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
-
     top_k = 1
 
     def __init__(self, width: int, experts: int, capacity: float, balance: float) -> None:
