@@ -17,7 +17,7 @@ SENTENCE = re.compile(r"(?<=[.;])\s+")
 
 
 def explain(overrides: list[str], run: str | None = None) -> None:
-    """Say of keys what they are, where that comes from, what it stands over, and what it is for.
+    """Show the values of keys, where they come from, what they replace, and what they are for.
 
     Keys are words without `=`, such as optimizer.lr, or optimizer for all of its keys; the other words are
     those of train.py, whose configuration is explained. With `run=` that of a run is, as it was started.

@@ -6,12 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOTS = (
-    "data",
-    "tokenizer",
-    "run_id",
-    "output_dir",
-)  # keys of train.py's configuration used here
+ROOTS = ("data", "tokenizer", "run_id", "output_dir")  # keys of train.py's configuration used here
 LARGEST = 50_000_000  # tokens to count
 
 

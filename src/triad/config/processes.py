@@ -20,9 +20,7 @@ def resolve_devices(config: dict) -> None:
     if "LOCAL_WORLD_SIZE" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun
         trainer["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
         trainer["num_nodes"] = int(os.environ["WORLD_SIZE"]) // trainer["devices"]
-    elif (
-        int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-    ):  # started by srun, not merely inside an allocation
+    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # under srun, not merely in an allocation
         trainer["num_nodes"] = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
         trainer["devices"] = int(os.environ["SLURM_STEP_NUM_TASKS"]) // trainer["num_nodes"]
     if trainer["devices"] in ("auto", -1, "-1"):  # -1 is Lightning's word for all
