@@ -1,4 +1,4 @@
-"""Classification: say what a document is.
+"""Classification: predict the label of a document.
 
 Shapes: B rows (documents) here, T time, C labels.
 """
@@ -16,18 +16,18 @@ from triad.layers.cross_entropy import IGNORED
 from triad.models.classifier import Classifier
 from triad.tasks.likelihood import CrossEntropy, mean_loss
 
-OF_WORDS = ("head.", "readout.", "transform.")  # what a language model has and a classifier's body has not
+OF_WORDS = ("head.", "readout.", "transform.")  # parts of a language model that a classifier's body lacks
 
 
 class Classification:
-    """Tell the label of a document.
+    """Predict the label of a document.
 
         loss = sum_rows -log p(label | x) / (number of rows in the global batch)
 
-    The model is the body of a triad.models.classifier.Classifier; `pool` and `dropout` are that one's.
-    Validation counts each row once, in one table of labels and guesses for all processes, of which accuracy
-    and macro-F1 follow exactly. `weights` may be a run's with another task: what tells words is left out,
-    and the new head starts as the seed says.
+    The model is the body of a triad.models.classifier.Classifier, which also takes `pool` and `dropout`.
+    Validation counts each row once, in one confusion table for all processes, from which accuracy and
+    macro-F1 follow exactly. `weights` may come from a run with another task: its output layer is left out,
+    and the new head is initialised from the seed.
     """
 
     needs = {"model.sees": ("past", "both sides"), "data.yields": ("labels",)}
@@ -47,7 +47,7 @@ class Classification:
         return Classifier(model, len(self.labels), self.pool, self.dropout)
 
     def start(self, path: Path, model: nn.Module, bare: nn.Module) -> None:
-        """Take the weights of a classifier, or those of a language model for its body."""
+        """Load the weights of a classifier, or those of a language model into its body."""
         if any(name.startswith("body.") for name in entries(path)):
             start_from(path, model, bare)
         else:
@@ -72,7 +72,7 @@ class Classification:
         return {"loss": mean_loss(sums), "accuracy": accuracy, "macro_f1": macro_f1}
 
     def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int] | str]:
-        """The guess, the label and the beginning of the row."""
+        """The prediction, the label and the beginning of the row."""
         tokens_1T, label_1 = row
         guess = self.labels[int(model(tokens_1T)[0].argmax())]
         words = [word for word in tokens_1T[0].tolist() if word >= 0]
@@ -80,7 +80,7 @@ class Classification:
 
 
 def confusion_table(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """How often a label (row) was taken for another (column); rows that are ignored count nowhere."""
+    """How often a label (row) was predicted as another (column), without ignored rows."""
     labels = logits_BC.shape[-1]
     return multiclass_confusion_matrix(logits_BC.argmax(-1), labels_B, labels, ignore_index=IGNORED)
 

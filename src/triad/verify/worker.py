@@ -1,4 +1,4 @@
-"""One process per rank goes through several prepared runs: a matrix of layouts pays for its start-up once.
+"""One process per rank trains several prepared runs, so that start-up is paid once.
 
 `python -m triad.verify.worker RUN...`, started by triad.launch.supervisor.
 """
