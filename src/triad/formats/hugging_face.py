@@ -1,8 +1,8 @@
-"""Our module names beside those of Hugging Face's transformers: data, for import, export and comparison.
+"""Our module names and those of Hugging Face's transformers, as tables for import, export and comparison.
 
-A family's table says for each module of ours ({} is the layer) where its weight and bias lie in theirs: under
-which name, in which rows of that matrix, and whether theirs is (in, out). Families are named by the
-`model_type` of their configurations.
+A family's table has, for each module of ours ({} is the layer), the place of its weight and bias in theirs:
+the name, the rows of that matrix, and whether theirs is (in, out). Families are named by the `model_type` of
+their configurations.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,16 +13,16 @@ from torch import Tensor
 
 
 class Shape(NamedTuple):
-    """What the rows of a matrix depend on: the number of heads, and of each head's rotated components."""
+    """What the order of rows depends on: the number of heads, and of each head's rotated components."""
 
     heads: int
     rotary: int = 0
 
 
 class At(NamedTuple):
-    """A module of theirs: `rows(n, shape)` are those of its n rows that are ours, in our order.
+    """A module of theirs: `rows(n, shape)` selects, in our order, those of its n rows that are ours.
 
-    `transposed`: theirs is (in, out); `dim` is then where the rows lie.
+    `transposed`: theirs is (in, out). `dim` is the dimension of the rows.
     """
 
     name: str
@@ -32,7 +32,7 @@ class At(NamedTuple):
 
 
 def map_fused_qkv(name: str, by_head: bool, transposed: bool) -> dict[str, At]:
-    """Queries, keys and values in one matrix: one after the other, or head after head."""
+    """Queries, keys and values in one matrix: concatenated, or head by head."""
 
     def take_third(part: int) -> Callable[[int, Shape], Tensor]:
         def rows(n: int, shape: Shape) -> Tensor:
@@ -48,7 +48,7 @@ def map_fused_qkv(name: str, by_head: bool, transposed: bool) -> dict[str, At]:
 
 
 def order_rotated(n: int, shape: Shape) -> Tensor:
-    """They rotate neighbours in the last components of each head, we halves: even ones first, then odd."""
+    """They rotate neighbours in the last components of each head, we halves: take even ones, then odd."""
     return _even_then_odd(torch.arange(n).unflatten(0, (shape.heads, -1)), shape.rotary)
 
 
@@ -63,7 +63,7 @@ def _even_then_odd(rows_NH: Tensor, rotary: int) -> Tensor:
 
 
 def map_block(prefix: str, **names: str) -> dict[str, At]:
-    """Modules of a layer; a double underscore stands for a point."""
+    """Modules of a layer; a double underscore stands for a dot."""
     return {
         f"blocks.{{}}.{ours.replace('__', '.')}": At(f"{prefix}.{{}}.{name}") for ours, name in names.items()
     }
@@ -191,7 +191,7 @@ FAMILIES: dict[str, dict[str, At]] = {
 def import_parameters(
     table: Mapping[str, At], theirs: Mapping[str, Tensor], names: Iterable[str], shape: Shape
 ) -> dict[str, Tensor]:
-    """Our parameters of these names, out of theirs. Raises ValueError for one that theirs does not hold."""
+    """Our parameters of these names, taken from theirs. Raises ValueError for a missing one."""
     found = {}
     for name in names:
         at, key = _find_place(table, name)
@@ -204,7 +204,7 @@ def import_parameters(
 
 
 def export_parameters(table: Mapping[str, At], ours: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
-    """Their parameters, put together from ours."""
+    """Their parameters, assembled from ours."""
     parts: dict[str, list[tuple[At, Tensor]]] = {}
     for name, tensor in ours.items():
         at, key = _find_place(table, name)

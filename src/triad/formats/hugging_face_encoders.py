@@ -1,7 +1,7 @@
-"""Our module names beside those of Hugging Face's transformers, for encoders and encoder-decoders: data.
+"""Our module names and those of Hugging Face's transformers, for encoders and encoder-decoders.
 
-Each table says where the weight and bias of a module of ours lie in theirs; {} is the layer. Stacked experts
-have lines of their own, in which * is the expert.
+Each table maps a module of ours to theirs, for weight and bias; {} is the layer. Stacked experts have entries
+of their own, in which * is the expert.
 """
 
 from collections.abc import Mapping
@@ -76,7 +76,7 @@ FAMILIES: dict[str, Mapping[str, str]] = {"bert": BERT, "t5": T5, "switch_transf
 
 
 def find_places(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> list[str]:
-    """Where a parameter of ours lies among theirs: in one place, or in one for each expert."""
+    """The names of a parameter of ours in theirs: one, or one for each expert."""
     place = find_name(table, name)
     if "*" not in place:
         return [place]
@@ -85,13 +85,13 @@ def find_places(table: Mapping[str, str], known: Mapping[str, Tensor], name: str
 
 
 def import_parameter(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> Tensor:
-    """A parameter of ours out of theirs, whose experts are (out, in) and apart."""
+    """A parameter of ours from theirs, whose experts are (out, in) and not stacked."""
     found = [known[place] for place in find_places(table, known, name)]
     return torch.stack([weight.mT for weight in found]) if "*" in find_name(table, name) else found[0]
 
 
 def find_name(table: Mapping[str, str], name: str) -> str:
-    """Where a parameter of ours lies in theirs. Raises ValueError for one that has no place there."""
+    """The name of a parameter of ours in theirs. Raises ValueError if theirs has none."""
     module, _, kind = name.rpartition(".")
     parts = module.split(".")
     layer = next((part for part in parts if part.isdigit()), "")

@@ -8,9 +8,9 @@ from typing import Any
 
 
 def save(path: Path, weights: str, folder: Path, stem: str, largest_bytes: int) -> list[Path]:
-    """Each file is laid out first and mapped into memory, and the checkpoint read straight into it.
+    """Create and memory-map each file, then load the checkpoint directly into it.
 
-    Not safetensors' own save_file, which wants all tensors of a file in memory.
+    Not safetensors' own save_file, which needs all tensors of a file in memory.
     """
     from triad.checkpoints.tensors import load_tensors, read_entries
 
@@ -34,7 +34,7 @@ def save(path: Path, weights: str, folder: Path, stem: str, largest_bytes: int) 
 
 
 def _split(sizes: dict[str, int], largest_bytes: int) -> list[list[str]]:
-    """Names in runs whose sizes add up to no more than the largest; a larger one stands alone."""
+    """Groups of consecutive names with at most `largest_bytes` together; a larger one is alone."""
     groups: list[list[str]] = [[]]
     for name, size in sizes.items():
         if groups[-1] and sum(sizes[other] for other in groups[-1]) + size > largest_bytes:
@@ -44,7 +44,7 @@ def _split(sizes: dict[str, int], largest_bytes: int) -> list[list[str]]:
 
 
 def _map_file(file: Path, held: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
-    """Tensors that are the contents of a new safetensors file, still zero.
+    """Create a safetensors file of zeros; return tensors that are mapped to its content.
 
     Eight bytes with the length of the header; the header, JSON that says type, shape and place of each
     tensor, padded so that what follows is aligned; the tensors      https://huggingface.co/docs/safetensors

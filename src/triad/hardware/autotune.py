@@ -1,4 +1,4 @@
-"""Which candidate is faster on this machine: measured once, cached, recorded in the run."""
+"""Choosing the faster of several implementations: measured once, cached, recorded in the run."""
 
 import json
 import time
@@ -13,11 +13,10 @@ from triad.storage.durable import lock, write
 
 
 class Measured:
-    """Answers to 'which is faster here?', measured once per machine, kept in a file, and fixed for a run.
+    """The fastest choice for a question, measured once per machine, kept in a file, and fixed for a run.
 
-    One rank of each machine measures while the others wait, so that all choose alike. What a run has
-    recorded, in the file `record`, is taken on resume, so that a resumed run computes what the uninterrupted
-    one would have.
+    One rank of each machine measures while the others wait, so that all make the same choice. A resumed run
+    takes the choices recorded in the file `record`, so that it computes what the uninterrupted run would.
     """
 
     def __init__(self, cache: Path, record: Path, device: torch.device) -> None:
@@ -42,8 +41,8 @@ class Measured:
         return recorded[question]["choice"]
 
     def note(self, question: str, choice: str) -> str:
-        """Record a choice that was made otherwise, unless the run has one; return the run's choice."""
-        with lock(self.record):
+        """Record a choice that was not measured, unless the run has one; return the run's choice."""
+        with locked(self.record):
             recorded = _read(self.record)
             if question not in recorded:
                 recorded[question] = {"choice": choice}
@@ -52,7 +51,7 @@ class Measured:
 
 
 def run_attention(kernel: Callable, shape_BTNH: tuple, device: torch.device, dtype: torch.dtype) -> None:
-    """Forward and backward once."""
+    """Run attention forward and backward once."""
     q, k, v = (
         torch.randn(shape_BTNH, device=device, dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3)
     )

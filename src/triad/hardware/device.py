@@ -1,4 +1,4 @@
-"""The device of a process: its name, and its peak FLOP/s."""
+"""The device of a process: its name and peak performance."""
 
 import os
 
@@ -34,7 +34,7 @@ def device(accelerator: str) -> torch.device:
 
 
 def compute_dtype(precision: str) -> torch.dtype:
-    """The format that matrix products run in."""
+    """The dtype of matrix products."""
     exact = {"64-true": torch.float64, "32-true": torch.float32, "16-mixed": torch.float16}
     return exact.get(precision, torch.bfloat16)
 
@@ -48,7 +48,7 @@ def peak_flops(device: torch.device) -> float | None:
 
 
 def describe(device: torch.device) -> str:
-    """The device in words."""
+    """The name of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{read_processor()}, {torch.get_num_threads()} threads"

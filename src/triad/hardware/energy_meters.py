@@ -1,4 +1,4 @@
-"""Energy counters of GPUs and processors, in joules."""
+"""The machine's own energy counters, in joules since an arbitrary moment."""
 
 import importlib
 from collections.abc import Callable
@@ -13,10 +13,10 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 def open_meter(device: torch.device, first_here: bool) -> Meter | None:
-    """A meter of the energy that a process answers for, or None where nothing counts it (or lets us read it).
+    """A meter of the energy assigned to a process, or None where no counter exists or may be read.
 
-    A process with a GPU answers for that GPU. Without one, the first process of a machine answers for all its
-    processors, whoever else is using them, and the others for nothing.
+    A process with a GPU measures that GPU. Without one, the first process of a machine measures all its
+    processors, whoever else is using them, and the others measure nothing.
     """
     if device.type == "cuda":
         return open_nvml(str(torch.cuda.get_device_properties(device).uuid))

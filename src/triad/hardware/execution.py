@@ -1,4 +1,4 @@
-"""How a model runs on one device: choices that change speed and memory, never the mathematics."""
+"""Choices for this machine that change speed and memory, never the mathematics."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,10 +13,10 @@ from triad.hardware.device import compute_dtype
 from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32, to_fp8
 from triad.layers.attention import flash, plain
 
-PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it only flash is considered
+PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it plain attention is not tried
 KERNELS = {"flash": flash, "plain": plain}
 
-# What takes long to compute: the results of matrix products and of fused attention
+# Operations whose results are expensive to compute again: matrix products and fused attention
 KEPT = [
     getattr(torch.ops.aten, name).default
     for name in (
@@ -71,10 +71,10 @@ class Hardware:
     def settle(
         self, measured: Measured, precision_of: Callable, model: Callable, rows: int, context: int
     ) -> str:
-        """Choose precision, and the attention kernel for the shape that will run, before any weight exists.
+        """Choose the precision, and the attention kernel for the shape of the run, before weights exist.
 
-        The precision is returned; both are recorded in the run. Recurrent layers are computed in fp32 where
-        the device has no kernel for them in a mixed precision.
+        The precision is returned; both are recorded in the run. Recurrent layers are computed in fp32 if the
+        device has no kernel for them in a mixed precision.
         """
         precision = precision_of(measured)
         measured.note("precision", precision)
@@ -107,7 +107,7 @@ class Hardware:
         )
 
     def tune(self, model: nn.Module) -> None:
-        """Set the kernel of layers that have one, checkpoint and compile blocks in place (names stay)."""
+        """Set attention kernels, checkpoint and compile blocks, in place and without changing names."""
         if self.fp8:
             to_fp8(model)
         if self.recurrent_fp32:
@@ -125,7 +125,7 @@ class Hardware:
 
 
 def recompute_in_backward(forward: Callable, selective: bool) -> Callable:
-    """The same, computed again for the backward pass, wholly or but for what takes long."""
+    """The forward, computed again in the backward pass; selective: except for the operations in KEPT."""
     if not selective:
         return partial(checkpoint, forward, use_reentrant=False)
     kept = partial(create_selective_checkpoint_contexts, KEPT)

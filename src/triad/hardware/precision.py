@@ -17,14 +17,14 @@ from triad.layers.autocast import autocast_off
 def fixed(
     measured: Measured, name: Literal["64-true", "32-true", "bf16-mixed", "bf16-true", "16-mixed", "fp8"]
 ) -> str:
-    """The named precision, in Lightning's words; fp8 is ours."""
+    """The named precision; the names are Lightning's, but for fp8."""
     return name
 
 
 def auto(measured: Measured) -> str:
     """bf16-mixed where the device multiplies bf16 clearly faster than fp32, else 32-true.
 
-    Asked of the machine and not of its name: CPUs differ by an order of magnitude in bf16 in both directions.
+    It is measured, not looked up: CPUs differ in bf16 speed by an order of magnitude in both directions.
     """
     device = measured.device
     if device.type == "cuda":
@@ -44,8 +44,8 @@ def auto(measured: Measured) -> str:
 def trainer_arguments(name: str) -> dict[str, Any]:
     """The arguments of Lightning's Trainer for a precision.
 
-    It refuses 64-true by name for some strategies, and knows no fp8: there what is not an fp8 product runs in
-    bf16-mixed.
+    The Trainer refuses the name 64-true for some strategies, and has no fp8: with fp8 all other operations
+    run in bf16-mixed.
     """
     if name == "64-true":
         return {"plugins": [DoublePrecision()]}
@@ -69,9 +69,9 @@ def to_fp8(model: nn.Module) -> None:
 
 
 def has_recurrent_kernels(device: torch.device, precision: str) -> bool:
-    """Whether an LSTM runs here, forward and backward, under autocast to this precision; it is tried.
+    """Whether an LSTM runs on the device, forward and backward, under autocast to this precision (by trying).
 
-    On CPUs oneDNN computes it, which has no bf16 kernel for it without AVX-512 and raises.
+    On CPUs without AVX-512 oneDNN has no bf16 kernel for it and raises.
     """
     layer, x_TBD = nn.LSTM(8, 8, device=device), torch.ones(2, 1, 8, device=device)
     try:

@@ -1,4 +1,4 @@
-"""AdamW for what an optimizer of matrices leaves: embeddings, head, vectors and routers."""
+"""AdamW for what an optimizer of matrices does not update: embeddings, head, vectors, routers."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ MATRICES = ("matrix", "expert")
 
 
 def split_by_role(groups: Iterable[dict]) -> list[dict]:
-    """Groups of one role each, hidden matrices first. Raises ValueError where roles are not told."""
+    """Groups of one role each, hidden matrices first. Raises ValueError for groups without roles."""
     found: dict[tuple[str, int], dict] = {}
     for number, group in enumerate(groups):
         if not isinstance(group, dict) or "roles" not in group:
@@ -22,14 +22,15 @@ def split_by_role(groups: Iterable[dict]) -> list[dict]:
 
 
 def matrix_groups(optimizer: Optimizer) -> list[dict]:
-    """The groups that the optimizer itself updates."""
+    """The groups that the optimizer of matrices updates itself."""
     return [group for group in optimizer.param_groups if group["role"] in MATRICES]
 
 
 class AuxiliaryAdamW:
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) on the other groups and the state of an optimizer.
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) on the remaining groups of an optimizer.
 
-    So there is one optimizer with one state, whose every step ends with `step` of this.
+    It keeps its state in that optimizer, so that there is one optimizer with one state. The owner's `step`
+    calls this one's.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class AuxiliaryAdamW:
         self.adamw = AdamW(others, fused=True) if others else None
 
     def step(self) -> None:
-        """Update the other groups; they and their state are the owner's, also after it has loaded others."""
+        """Update the remaining groups. Groups and state are taken anew: the owner may have loaded others."""
         if self.adamw:
             self.adamw.param_groups = [g for g in self.owner.param_groups if g["role"] not in MATRICES]
             self.adamw.state = self.owner.state

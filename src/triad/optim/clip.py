@@ -1,6 +1,6 @@
-"""Keeping a gradient from being too large, in every layout alike.
+"""Gradient clipping, with the same result in every layout.
 
-Each takes the whole gradient, its norm, and the role of each parameter by name, and changes it in place.
+Each takes the whole gradient, its norm, and the role of each parameter by name, and clips in place.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from triad.layers.parameters import ROLES, Role
 from triad.optim.gradient import Gradient
 
-LEAST = 1e-6  # added to norms that something is divided by
+LEAST = 1e-6  # added to norms before dividing by them
 
 
 class Norm:
@@ -46,11 +46,11 @@ class Value:
 
 
 class RoleNorm:
-    """Scale the gradients of each role by themselves, so that the norm of each is at most `largest`.
+    """Scale the gradient of each role separately, so that its norm is at most `largest`.
 
         g_r <- g_r min(1, c / |g_r|), r = matrix, embedding, ...      Pascanu et al. 2013, algorithm 1
 
-    A spike in the embedding then does not shrink the step of the matrices.
+    A spike in the embedding's gradient then does not shrink the step of the matrices.
     """
 
     uses = ("gradients",)

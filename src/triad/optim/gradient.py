@@ -1,4 +1,4 @@
-"""The gradient of a step, its norm and its changes, for every layout."""
+"""The gradient of a step and its norm, with one implementation for every layout."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,10 +13,11 @@ Spread = tuple[tuple[DeviceMesh, int], ...]
 
 
 class Gradient:
-    """The gradient of a step when all of it has arrived: what this process holds, and how to add it up.
+    """The accumulated gradient of a step: its local shards, and norms and sums over all processes.
 
-    Sharded tensors (DTensors) count as wholes, so that one process and many agree. Processes of `stages`
-    hold different parameters; `copies` are parameters here that another process counts.
+    Norms and sums are those of full tensors, also of sharded ones (DTensors), so that they are equal for one
+    process and many. Processes of `stages` hold different parameters; `copies` are local parameters that
+    another process counts.
     """
 
     def __init__(
@@ -29,12 +30,12 @@ class Gradient:
         self.copied = {name for name, p in self.parameters.items() if id(p) in ids}
 
     def local(self, names: Iterable[str] | None = None) -> list[Tensor]:
-        """What is here of some gradients, to be changed in place; of all unless names are given."""
+        """The local shards of some gradients (default: of all), to be changed in place."""
         wanted = self.tensors if names is None else names
         return [_local(self.tensors[name]) for name in wanted if name in self.tensors]
 
     def local_tensors(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        """What is here of some tensors that are laid out like parameters."""
+        """The local shards of tensors that have the layout of parameters."""
         return [_local(tensor) for tensor in tensors.values()]
 
     def norm(self) -> Tensor:
@@ -42,9 +43,9 @@ class Gradient:
         return self.norms(self.tensors, [self.tensors])[0]
 
     def norms(self, tensors: Mapping[str, Tensor], sets: Sequence[Collection[str]]) -> Tensor:
-        """For each set of names the norm of those tensors together; they are laid out like parameters.
+        """For each set of names the joint norm of these tensors, which have the layout of parameters.
 
-        Every process names as many sets, in one order. What a set names and is not here counts as nothing.
+        Every process passes equally many sets, in one order. Names that are not in this process count as 0.
         """
         counted = self._select_counted(tensors)
         layouts = {spread: [_norm(held, names) for names in sets] for spread, held in counted.items()}
@@ -55,7 +56,7 @@ class Gradient:
         return norm if self.stages is None else _norm_over_group(norm, self.stages)
 
     def sum(self, tensors: Mapping[str, Tensor], measure: Callable[[Tensor], Tensor]) -> Tensor:
-        """The sum over all numbers of `measure`, which gives the sum over the numbers it is handed."""
+        """The sum over all processes of `measure`, which maps a local tensor to a sum over its numbers."""
         total = torch.zeros((), dtype=torch.float64, device=_device(self.model))
         for spread, held in self._select_counted(tensors).items():
             share = torch.stack([measure(tensor).double() for tensor in held.values()]).sum()
@@ -67,7 +68,7 @@ class Gradient:
         return total
 
     def _select_counted(self, tensors: Mapping[str, Tensor]) -> dict[Spread, dict[str, Tensor]]:
-        """What this process counts, by how it is spread."""
+        """The tensors that this process counts, by the mesh axes that shard them."""
         found: dict[Spread, dict[str, Tensor]] = defaultdict(dict)
         for name, tensor in tensors.items():
             if name not in self.copied:
@@ -84,7 +85,7 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def _spread(gradient: Tensor) -> Spread:
-    """The axes of a mesh whose processes hold different slices of a gradient."""
+    """The mesh axes that shard a gradient."""
     if not isinstance(gradient, DTensor):
         return ()
     axes = enumerate(gradient.placements)
@@ -92,7 +93,7 @@ def _spread(gradient: Tensor) -> Spread:
 
 
 def _norm(held: Mapping[str, Tensor], names: Collection[str]) -> Tensor:
-    """The norm of what is here of some tensors together."""
+    """The joint norm of the local shards of some tensors."""
     some = [tensor for name, tensor in held.items() if name in names]
     first = next(iter(held.values()))
     return nn.utils.get_total_norm(some) if some else first.new_zeros(())
@@ -113,9 +114,9 @@ def _norm_over_group(norm: Tensor, group: dist.ProcessGroup) -> Tensor:
 
 @torch.no_grad()
 def complete(partial: Iterable[tuple[nn.Module, str, DeviceMesh]]) -> None:
-    """Sum gradients of which each process of a mesh holds a part: one message for each mesh and dtype.
+    """Sum partial gradients over the processes of a mesh, with one message for each mesh and dtype.
 
-    A parameter is named by its module: sharding replaces the object.
+    A parameter is given by module and name, since sharding replaces the object.
     """
     messages = defaultdict(list)
     for module, name, mesh in partial:

@@ -14,9 +14,9 @@ from triad.layers.parameters import Declared, Start, plain_name, read_buffer_sta
 def initialise(model: nn.Module, seed: int, scale: Callable[[str], float] | None = None) -> None:
     """Fill every parameter and buffer in place from (seed, name, index), as its layer declares it.
 
-    What a layer leaves to the model starts by `model.initial`. The whole fp32 tensor is made on the CPU, one
-    parameter at a time, and each rank keeps its own shard: nothing is sent. `scale` gives a number that a
-    parameter is multiplied by, by its name. For a model built on the meta device call `to_empty` first.
+    Where a layer declares a part, the start follows `model.initial`. The full fp32 tensor is made on the CPU,
+    one parameter at a time, and each rank keeps its own shard: nothing is sent. `scale(name)` is a factor for
+    a parameter. For a model built on the meta device call `to_empty` first.
     """
     for name, said in read_declarations(model).items():
         parameter = model.get_parameter(name)
@@ -30,12 +30,12 @@ def initialise(model: nn.Module, seed: int, scale: Callable[[str], float] | None
 
 
 def standard_deviation(model: Any, said: Declared, shape: tuple[int, ...]) -> float:
-    """What the model's rule gives a parameter whose start is left to it."""
+    """The standard deviation that the model's rule gives to a parameter."""
     return model.initial(role=said.role, part=said.start, shape=tuple(shape), depth=model.depth)
 
 
 def _initial(model: Any, seed: int, name: str, said: Declared, shape: torch.Size) -> Tensor:
-    """The whole fp32 tensor that one parameter starts from."""
+    """The full fp32 tensor that a parameter starts from."""
     if not isinstance(said.start, str):
         return _made(said.start, shape, seed, name)
     std = standard_deviation(model, said, shape)

@@ -23,8 +23,8 @@ class Lamb(Optimizer):
         r_t = m_t / (sqrt(v_t) + eps),   x_t = x_{t-1} - lr |x| / |r_t + decay x| (r_t + decay x)
                                                         You et al. 2020, arXiv:1904.00962, algorithm 2
 
-    m and v are Adam's averages, corrected for their bias. A layer is a matrix, each expert its own. phi is
-    the identity. As in the authors' code, vectors are updated by r_t alone, and so is what is 0.
+    m and v are Adam's averages, corrected for their bias. A layer is a matrix; each expert is one. phi is the
+    identity. As in the authors' code, vectors are updated by r_t alone, and so are weights whose norm is 0.
     """
 
     def __init__(

@@ -33,9 +33,9 @@ class Muon(Optimizer):
         s = 0.2 sqrt(max(d_out, d_in))   match_rms_adamw      Liu et al. 2025, arXiv:2502.16982, eq. 4
 
     With the second the update is as large as AdamW's, so that one `lr` serves for both. Without Nesterov the
-    argument is B_t. Each expert is a matrix of its own. The momentum is an average, not a sum: the same
-    direction. `adam_lr` (null: `lr`) is the rate of what AdamW updates, `embedding_lr` and `head_lr` (null:
-    adam_lr) of these two. Of sharded matrices each is orthogonalised by one process.
+    argument is B_t. Each expert is a matrix of its own. The momentum is an average, not a sum, which has the
+    same direction. `adam_lr` (null: `lr`) is the rate of AdamW's parameters, `embedding_lr` and `head_lr`
+    (null: adam_lr) those of embeddings and head. Each sharded matrix is orthogonalised by one process.
     """
 
     def __init__(

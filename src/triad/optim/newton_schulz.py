@@ -1,4 +1,4 @@
-"""The nearest orthogonal matrix, roughly, by products alone. Shapes: S matrices, M rows, N columns."""
+"""Approximate orthogonalisation by matrix products. Shapes: S matrices, M rows, N columns."""
 
 from typing import Literal
 
@@ -46,7 +46,7 @@ def _iterate_squares(x_SMN: Tensor, steps: int) -> Tensor:
 
 
 def fast_dtype(device: torch.device, wish: Dtype, given: torch.dtype) -> torch.dtype:
-    """What the products are computed in: `auto` is bf16 on GPUs and on CPUs with AMX, fp32 elsewhere."""
+    """The dtype of the products: `auto` is bf16 on GPUs and on CPUs with AMX, fp32 elsewhere."""
     if given == torch.float64:
         return given
     units = device.type == "cuda" or bool(torch.cpu.get_capabilities().get("amx_bf16"))

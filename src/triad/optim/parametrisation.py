@@ -19,7 +19,7 @@ class Standard:
 
 
 class MuP:
-    """Maximal update parametrisation: what is right at a small width stays right at a large one, for Adam.
+    """Maximal update parametrisation: hyperparameters tuned at a small width hold at a large one, for Adam.
 
         hidden (both sides grow)      std ~ r_in^-1/2    rate ~ 1 / r_in
         output (the input grows)      std ~ 1 / r_in     rate ~ 1 / r_in
@@ -27,13 +27,13 @@ class MuP:
         scores q^T k / H              instead of q^T k / sqrt(H)
         Yang & Hu et al. 2022, arXiv:2203.03466, table 3 and definition 4.1, r_in = fan-in / base fan-in
 
-    Of `base_width` the parametrisation is the standard one: its rates and initial weights are carried over.
-    The two shapes of a parameter tell which sides grow. Scores are scaled through what they are linear in,
-    which for Adam is the same: the initial value and the rate of W_q, or of the queries' gain where there is
-    a norm, are multiplied by sqrt(base H / H). So no layer changes, and a model is used without knowing of
-    this. A tied head would need a multiplier of its own and is refused. The rates hold for optimizers that
-    divide by the gradient's size. Deviates: the model's rule for initial weights takes the place of the
-    paper's at the base width, where it may start at zero what the paper's draws.
+    At `base_width` the parametrisation is the standard one. The shapes of a parameter at both widths show
+    which sides grow. Scores are scaled through a parameter in which they are linear, which is equivalent for
+    Adam: the initial value and the rate of W_q, or of the queries' gain where there is a norm, are multiplied
+    by sqrt(base H / H). So no layer changes, and a trained model needs no further scaling. A tied head would
+    need a multiplier and is refused. The rates hold for optimizers that divide by the gradient's size.
+    Deviates: at the base width initial weights follow the model's own rule, which may start weights at zero
+    that the paper draws.
     """
 
     needs = {"optimizer.adaptive": (True,), "model.tied": (False, None)}
@@ -46,7 +46,7 @@ class MuP:
         self.rates: dict[str, float] = {}
 
     def fit(self, model: nn.Module, make: Callable) -> None:
-        """Compare a model with that of the base width, which `make(width=)` makes; both may lack storage."""
+        """Compare a model with that of the base width, made by `make(width=)`; both may be on meta."""
         base = make(width=self.base_width)
         for name, said in read_declarations(model).items():
             small, large = base.get_parameter(name).shape, model.get_parameter(name).shape
@@ -60,23 +60,23 @@ class MuP:
             self.rates[name] *= factor
 
     def scale(self, name: str) -> float:
-        """What multiplies the initial value that the model's own rule gives."""
+        """The factor of a parameter's initial value."""
         return self.scales[name]
 
     def rate(self, name: str) -> float:
-        """What multiplies the learning rate."""
+        """The factor of a parameter's learning rate."""
         return self.rates[plain_name(name)]
 
 
 def width_factors(role: str, small: tuple[int, ...], large: tuple[int, ...]) -> tuple[float, float]:
-    """Of a parameter whose shape grows: standard deviation and learning rate, over those of the base."""
+    """The factors of standard deviation and learning rate for a parameter whose shape grows."""
     (small_in, small_out), (large_in, large_out) = fans(role, small), fans(role, large)
     grows = large_in / small_in
     return (grows**-0.5 if large_out != small_out else 1 / grows), 1 / grows
 
 
 def score_factors(base: nn.Module, model: nn.Module) -> dict[str, float]:
-    """What makes q^T k / sqrt(H) fall as q^T k / H does, by the parameters it goes to."""
+    """The factors, by parameter, with which q^T k / sqrt(H) scales as q^T k / H."""
     found = {}
     for name, layer in model.named_modules():
         if hasattr(layer, "find_queries"):

@@ -1,4 +1,4 @@
-"""Updating the biases that balance experts without a gradient. Shapes: L layers of experts, E experts."""
+"""Updates of router biases, which have no gradient. Shapes: L layers of experts, E experts."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 
 class Rebalance:
-    """Tell each router that has a `rebalance` how many tokens of a whole step went to each of its experts.
+    """Call each router's `rebalance`, if it has one, with its experts' token counts of the whole step.
 
-    Made of a whole model; a layer that has been cut away since, and so has no storage, is passed over.
+    Made from the full model; routers of other pipeline stages, which have no storage, are skipped.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -16,7 +16,7 @@ class Rebalance:
         self.asked = any(hasattr(router, "rebalance") for router in self.routers)
 
     def __call__(self, load_LE: Tensor, all_reduce: Callable[[Tensor], Tensor]) -> None:
-        """This process's load of each layer; `total` sums it over all processes of the step."""
+        """`load_LE` is this process's load of each layer; `all_reduce` sums it over all processes."""
         if not self.asked:
             return
         for router, load_E in zip(self.routers, all_reduce(load_LE), strict=True):

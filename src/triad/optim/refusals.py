@@ -15,7 +15,7 @@ OFFERS = {
 
 
 def strange_roles(config: dict) -> list[str]:
-    """Words for roles of parameters that are none."""
+    """The names given as roles that are no role."""
     named = [*config["decay"], *config["regularizer"].get("roles", ())]
     return [role for role in named if role not in ROLES]
 

@@ -1,8 +1,8 @@
 """Penalties on the size of weights, added to the loss by adding their gradients, once a step.
 
-Not as a term of the loss: each micro-batch and process would add it again, and sharded weights would have to
-be gathered for it. Each takes the whole gradient and the role of each parameter by name, adds to the gradient
-in place and returns the penalty, which is the same number in every layout.
+They are no term of the loss, because each micro-batch and process would add it again and sharded weights
+would have to be gathered. Each takes the whole gradient and the role of each parameter by name, adds to the
+gradient in place and returns the penalty, which is the same number in every layout.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def select_weights(gradient: Gradient, roles: dict[str, Role], wanted: set[str])
 def add_derivative(
     gradient: Gradient, weights: dict[str, Tensor], derivative: Callable, strength: float
 ) -> None:
-    """g <- g + strength x derivative(w), on what is here of each."""
+    """g <- g + strength x derivative(w), on the local shards."""
     if weights:
         torch._foreach_add_(
             gradient.local(weights), derivative(gradient.local_tensors(weights)), alpha=strength

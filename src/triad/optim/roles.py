@@ -1,4 +1,4 @@
-"""What each parameter is: the one seam for weight decay, per-role learning rates, Muon and muP."""
+"""The role of each parameter, on which weight decay, learning rates by role, Muon and muP are based."""
 
 from collections.abc import Callable, Collection
 
@@ -22,13 +22,12 @@ def decay_groups(
 ) -> list[dict]:
     """Groups for a torch optimizer: weights of the `decaying` roles decay, the others do not.
 
-    Unless said otherwise all but vectors and states: so nanoGPT, after Radford et al. 2019; norm gains
-    and biases have no scale that decay should shrink, nor has what a state fades by (Mamba's A and D, by its
-    published code). `rate` gives what multiplies a parameter's learning
-    rate, by its name; a group says it as `rate`, and its decay is divided by it, so that rate x decay, what
-    a weight loses in a step, is the same for all. Each group holds one class of tensor: fused updates do not
-    take whole and sliced ones (DTensor) together. Its `roles` say what each of its parameters is, to an
-    optimizer that asks.
+    The default is all but vectors and states, as in nanoGPT, after Radford et al. 2019: decay should shrink
+    neither norm gains and biases nor the rates by which a state decays (Mamba's A and D, by its published
+    code). `rate(name)` is the factor of a parameter's learning rate; it is the group's `rate`, and the
+    group's decay is divided by it, so that rate x decay, the share a weight loses in a step, is the same for
+    all. Each group holds one class of tensor, because fused updates do not take whole and sharded ones
+    (DTensor) together. Its `roles` are the roles of its parameters, for optimizers that use them.
     """
     kind = roles(model)
     groups: dict[tuple, dict] = {}

@@ -11,7 +11,7 @@ from triad.optim.sharded import check_decay_rate, evaluate, local_gradients, loc
 
 
 class ScheduleFree(Optimizer):
-    """Take the gradient between the fast weights z and their average x, which is what is validated.
+    """Take the gradient at a point between the fast weights z and their average x; x is validated.
 
         y_t = (1 - b1) z_t + b1 x_t,   v_t = b2 v_{t-1} + (1 - b2) g_t^2,   g_t = grad f(y_t)
         r_t = lr_t sqrt(1 - b2^t),   z_{t+1} = z_t - r_t g_t / (sqrt(v_t) + eps) - r_t decay y_t
@@ -34,7 +34,7 @@ class ScheduleFree(Optimizer):
         self.betas, self.eps = (betas[0], check_decay_rate("betas", betas[1])), eps
 
     def average(self, p: Tensor) -> Tensor:
-        """x of a parameter, whole or sharded as it is."""
+        """x of a parameter, in the parameter's own layout."""
         z = self.state.get(p, {}).get("fast")
         return p.detach().clone() if z is None else torch.lerp(z, p.detach(), 1 / self.betas[0])
 

@@ -1,4 +1,4 @@
-"""Tensors that may be this process's slices of larger ones (DTensors): what an optimizer asks of the whole.
+"""Operations of optimizers on tensors that may be sharded over processes (DTensors).
 
 Shapes: K tensors of a stack, E matrices of each (experts, or 1), M rows, N columns.
 """
@@ -20,14 +20,14 @@ Axes = tuple[tuple[DeviceMesh, int], ...]
 
 
 def check_decay_rate(name: str, value: float) -> float:
-    """A decay rate, of an average. Raises ValueError where it is none."""
+    """Return the decay rate of an average. Raises ValueError outside [0, 1)."""
     if not 0 <= value < 1:
         raise ValueError(f"optimizer.{name}={value}: at least 0 and below 1")
     return value
 
 
 def evaluate(closure: Callable | None) -> Any:
-    """What an optimizer's step was asked to evaluate first: Lightning's closure."""
+    """Call the closure that an optimizer's step is given, such as Lightning's, and return its result."""
     if closure is None:
         return None
     with torch.enable_grad():
@@ -40,27 +40,27 @@ def select_parameters(group: dict) -> list[Tensor]:
 
 
 def local_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """What of each gradient is in this process."""
+    """The shard of each gradient in this process."""
     return [local(p.grad) for p in parameters if p.grad is not None]
 
 
 def local(x: Tensor) -> Tensor:
-    """What of a tensor is in this process."""
+    """The shard of a tensor in this process."""
     return x.to_local() if isinstance(x, DTensor) else x
 
 
 def local_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """What of each tensor is in this process."""
+    """The shard of each tensor in this process."""
     return [local(x) for x in tensors]
 
 
 def matrix_dims(x: Tensor) -> tuple[int, ...]:
-    """The dimensions of a matrix, without those that count matrices; a vector has one."""
+    """The dimensions of a matrix (the last two), without those that stack matrices; a vector has one."""
     return tuple(range(max(x.ndim - 2, 0), x.ndim))
 
 
 def sharding_axes(x: Tensor, dims: Iterable[int]) -> Axes:
-    """The axes of a mesh whose processes hold different stretches of some dimensions."""
+    """The axes of the mesh over which some dimensions are sharded."""
     if not isinstance(x, DTensor):
         return ()
     wanted = set(dims)
@@ -69,7 +69,7 @@ def sharding_axes(x: Tensor, dims: Iterable[int]) -> Axes:
 
 
 def all_reduce(parts: Sequence[Tensor], over: Sequence[Axes]) -> None:
-    """Sum each part over its axes, in place: one message for all that share axes and dtype."""
+    """Sum each part over its axes, in place, with one message for all that share axes and dtype."""
     messages: dict[Any, list[Tensor]] = defaultdict(list)
     for part, axes in zip(parts, over, strict=True):
         if axes:
@@ -83,7 +83,7 @@ def all_reduce(parts: Sequence[Tensor], over: Sequence[Axes]) -> None:
 
 
 def mean_squares(pieces: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
-    """The mean square of each matrix or vector of which a piece is here; it broadcasts."""
+    """The mean square of each whole matrix or vector from its local pieces; it broadcasts."""
     dims = [matrix_dims(x) for x in like]
     sums = [piece.square().sum(over, keepdim=True) for piece, over in zip(pieces, dims, strict=True)]
     all_reduce(sums, [sharding_axes(x, over) for x, over in zip(like, dims, strict=True)])
@@ -99,9 +99,9 @@ def zeros_without(x: Tensor, dim: int) -> Tensor:
 
 
 def zeros_square(x: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
-    """Zeros for a square matrix beside each matrix, as large as its rows (-2) or columns (-1).
+    """Zeros for a square matrix for each matrix, as large as its number of rows (-2) or columns (-1).
 
-    Cut by its own rows over whatever cuts the matrix.
+    It is sharded by its own rows over the axes that shard the matrix.
     """
     size, last = x.shape[dim], x.ndim - 2
     return _zeros(x, (*x.shape[:-2], size, size), lambda old: min(old, last), dtype)
@@ -118,7 +118,7 @@ def _zeros(
 
 
 def group_by_layout(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Parameters of one shape, dtype and layout together, to be stacked."""
+    """Lists of parameters with equal shape, dtype and layout, to be stacked."""
     found: dict[Any, list[Tensor]] = defaultdict(list)
     for p in parameters:
         layout = (p.device_mesh, p.placements) if isinstance(p, DTensor) else p.device
@@ -127,11 +127,11 @@ def group_by_layout(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
 
 
 def to_full_matrices(pieces: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Stack tensors laid out like one, each whole in one process: this one's share, K x ... x M x N.
+    """Redistribute a stack of matrices so that each is whole in one process; return this process's, KMN.
 
-    `pieces` are what this process holds of each. Processes that hold slices, or copies, of the same matrices
-    share these out among themselves, so that nothing is computed twice; `to_shards` is the inverse. Whole
-    experts stay where they are.
+    `pieces` are the local shards of tensors that have the layout of `like`. Processes that hold shards, or
+    copies, of the same matrices get different ones, so that nothing is computed twice; `to_shards` is the
+    inverse. Whole experts stay where they are.
     """
     stacked = torch.stack(list(pieces))
     if not isinstance(like, DTensor):
@@ -141,7 +141,7 @@ def to_full_matrices(pieces: Sequence[Tensor], like: Tensor) -> Tensor:
 
 
 def to_shards(shared: Tensor, like: Tensor, count: int) -> list[Tensor]:
-    """What this process holds of each of `count` matrices, out of a stack that `to_full_matrices` made."""
+    """The local shards of `count` matrices, from this process's share of `to_full_matrices`."""
     if isinstance(like, DTensor):
         owned = _stack_local(shared, count, like, _assign_owners(like))
         shared = owned.redistribute(placements=_shift_placements(like)).to_local()
@@ -155,23 +155,22 @@ def _stack_local(share: Tensor, count: int, like: DTensor, places: list[Placemen
 
 
 def _shift_placements(x: DTensor) -> list[Placement]:
-    """A tensor's layout with the stack's dimension before its own."""
+    """The placements of a tensor with a new first dimension for the stack."""
     return [
         _move_placement(place, None if (dim := _dim(place)) is None else dim + 1) for place in x.placements
     ]
 
 
 def _assign_owners(x: DTensor) -> list[Placement]:
-    """Whole matrices dealt out: experts stay apart, all else is cut along the stack."""
+    """Placements with whole matrices: expert dimensions stay sharded, all else is sharded along the stack."""
     dims = [_dim(place) for place in x.placements]
     return [Shard(0 if dim is None or dim >= x.ndim - 2 else dim + 1) for dim in dims]
 
 
 def _move_placement(place: Any, dim: int | None) -> Placement:
-    """A placement along another dimension, or none.
+    """The placement along another dimension; replicated for None.
 
-    A dimension that tensor parallelism cuts and FSDP cuts again has its stretches in an order of torch's own,
-    a strided shard, which is to stay one.
+    A dimension sharded by tensor parallelism and again by FSDP is a strided shard, and remains one.
     """
     if dim is None:
         return Replicate()

@@ -32,10 +32,10 @@ class SOAP(Optimizer):
         L = b3 L + (1 - b3) G G',   R = b3 R + (1 - b3) G' G;   every `frequency` steps Q <- QR(L Q)
                                                     Vyas et al. 2024, arXiv:2409.11321, algorithms 3 and 4
 
-    As in the authors' code, M and V are corrected for their bias, the first step only finds bases
-    (eigenvectors) and a side above `largest` is not turned. Each expert is a matrix of its own. Embeddings,
-    head, vectors and routers are AdamW's, with the rates of optimizer=muon. Bases are fp32 at least. Of
-    sharded matrices each is one process's work, and all state is sharded. Deviates: see `_make_definite`.
+    As in the authors' code, M and V are corrected for their bias, the first step only computes bases
+    (eigenvectors) and a side above `largest` is not rotated. Each expert is a matrix of its own. Embeddings,
+    head, vectors and routers are updated by AdamW, with rates as in optimizer=muon. Bases are fp32 at least.
+    Each sharded matrix is computed by one process, and all state is sharded. Deviates: see `_make_definite`.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class SOAP(Optimizer):
                 self._scatter(f"{side}_basis", basis, matrices)
 
     def _adam(self, g_KEMN: Tensor, bases: dict[str, Tensor], matrices: list[Tensor], count: int) -> Tensor:
-        """Adam's update in the bases, turned back."""
+        """Adam's update in the eigenbases, rotated back."""
         b1, b2 = self.betas
         average = self._gather("average", matrices).lerp_(g_KEMN, 1 - b1)
         square = self._gather("square", matrices).lerp_(_rotate(g_KEMN, bases).square(), 1 - b2)
@@ -136,7 +136,7 @@ class SOAP(Optimizer):
 
 
 def _make_definite(square_KEMM: Tensor) -> Tensor:
-    """With an order among directions without a gradient yet: else rounding, so the layout, would choose."""
+    """Give directions without a gradient distinct eigenvalues: else rounding, so the layout, orders them."""
     size = square_KEMM.shape[-1]
     order = torch.arange(1, size + 1, device=square_KEMM.device, dtype=square_KEMM.dtype) / size
     mean = square_KEMM.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)

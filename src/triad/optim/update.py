@@ -1,4 +1,4 @@
-"""What is done with a step's gradient before the optimizer sees it, and which groups the optimizer has."""
+"""What happens to a step's gradient before the optimizer uses it, and the optimizer's groups."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +12,11 @@ from triad.optim.roles import decay_groups, roles
 
 
 class Update:
-    """Add the penalty's gradient, find the norm, clip: in this order, once a step, in every layout.
+    """Add the penalty's gradient, compute the norm, clip: in this order, once a step, in every layout.
 
     `regularizer` and `clip` are of conf/regularizer and conf/clip; `decay` names the roles whose weights
-    decay; `parametrisation` scales initial weights and learning rates. `hooks` are shown the gradient and
-    its norm when both are whole and nothing has been clipped yet.
+    decay; `parametrisation` scales initial weights and learning rates. `hooks` are called with the complete
+    gradient and its norm before clipping.
     """
 
     def __init__(self, regularizer: Callable, clip: Any, parametrisation: Any, decay: list[str]) -> None:

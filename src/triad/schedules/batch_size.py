@@ -1,7 +1,7 @@
-"""How many rows each step reads: rules that give, for any step, the rows consumed before it.
+"""Batch sizes: rules that give, for any step, the rows consumed before it.
 
-A rule is a list of stages, so that step k is found without going through the steps before: resuming amid a
-ramp needs nothing. Rows are those of the infinite order of triad.data.shuffle, counted over all processes.
+A rule is a list of stages, so that step k is computed without the steps before it and resuming within a ramp
+needs no state. Rows are those of the infinite order of triad.data.shuffle, counted over all processes.
 
 The learning rate may follow the size, with `coupling`. B is the size of a step, `reference` the size that the
 optimizer's rate is meant for (null: batch.size):
@@ -27,10 +27,10 @@ POWERS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 
 @dataclass(frozen=True)
 class Rule:
-    """Sizes one after another: (begin, rows) holds for steps that begin when `begin` steps or rows are done.
+    """Batch sizes in stages: (begin, rows) holds for steps that begin after `begin` steps or rows.
 
-    `rule(k)` is the number of rows consumed before step k. Where `again` is set, all steps read the same
-    rows. A size of None is every row of the training set, once `of` has said how many these are.
+    `rule(k)` is the number of rows consumed before step k. If `again` is set, all steps read the same rows. A
+    size of None is all rows of the training set; `of` replaces it by their number.
     """
 
     stages: tuple[tuple[float | Fraction, int | None], ...]
@@ -44,7 +44,7 @@ class Rule:
         done = consumed = 0
         ends = [*(begin for begin, _ in self.stages[1:]), math.inf]
         for (_, rows), end in zip(self.stages, ends, strict=True):
-            assert rows is not None, "a rule is told how many rows the training set has"
+            assert rows is not None, "call Rule.of with the number of rows of the training set first"
             steps = step - done
             if end != math.inf:  # steps that begin before the next stage does
                 left = math.ceil(end) - done if self.unit == "steps" else math.ceil((end - consumed) / rows)
@@ -55,7 +55,7 @@ class Rule:
         return consumed
 
     def first(self, step: int) -> int:
-        """Where in the order the rows of a step begin."""
+        """The position in the order of a step's first row."""
         return 0 if self.again else self(step)
 
     def reaches(self, steps: int) -> bool:
@@ -69,7 +69,7 @@ class Rule:
         return [rows for _, rows in self.stages if rows is not None]
 
     def of(self, rows: int) -> "Rule":
-        """The rule for a training set of so many rows. Raises ValueError if a whole set is to be larger."""
+        """The rule for a training set of `rows` rows. Raises ValueError if batch.size exceeds them."""
         if not self.again:
             return self
         size = self.stages[0][1] or rows
@@ -125,10 +125,10 @@ def critical(
     coupling: Literal["none", "linear", "sqrt"],
     reference: int | None,
 ) -> Rule:
-    """The sizes that the gradient noise of an earlier run called for, as stages that can be run again.
+    """The critical batch sizes measured by the gradient noise of an earlier run, as stages.
 
-    Nothing is measured while training, so that batch k stays a function of the configuration. Raises
-    ValueError until sizes are given.
+    Nothing is measured while training, so that batch k is a function of the configuration. Raises ValueError
+    without sizes.
     """
     if size is None or then is None:
         raise ValueError(
@@ -148,7 +148,7 @@ def ramp(
     coupling: Literal["none", "linear", "sqrt"],
     reference: int | None,
 ) -> Rule:
-    """From `start` rows to `size` by `increment`, each size for as long as the others.
+    """From `start` rows to `size` in steps of `increment`, each size for an equal time.
 
         B = start + increment floor(done / (over / n)),   n = (size - start) / increment
         Brown et al. 2020 (GPT-3), arXiv:2005.14165, section 2.3; Megatron-LM's --rampup-batch-size
@@ -172,7 +172,7 @@ def ramp(
 def couple_to_batch(
     schedule: Callable[[int], float], rule: Rule, batch_rows: Callable[[int], int]
 ) -> Callable[[int], float]:
-    """A schedule of the learning rate that follows the size of the batch, as the rule asks."""
+    """The schedule of the learning rate, scaled with the batch size by the rule's `coupling`."""
     power = POWERS[rule.coupling]
     if not power:
         return schedule

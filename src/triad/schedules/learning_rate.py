@@ -1,7 +1,7 @@
 """Learning-rate schedules as pure functions of the step.
 
 Each takes the step k = 0, 1, ... (updates already made) and the number of steps of the run, and returns a
-multiplier of the optimizer's learning rate. Nothing is remembered, so resuming needs nothing. During warm-up,
+multiplier of the optimizer's learning rate. There is no state, so resuming needs none. During warm-up,
 update k uses (k + 1) / warmup, so that no update has rate zero and the full rate is reached at k = warmup -
 1. `warmup` is a number of steps, or below 1 a fraction of the run.
 """

@@ -12,10 +12,10 @@ from triad.schedules.learning_rate import constant
 class Plateau(Callback):
     """Multiply the rate by `factor` when `monitor` has not improved for more than `patience` validations.
 
-    A schedule with a memory: called with a step it gives the multiplier, and it watches validations in
-    between. Torch's ReduceLROnPlateau decides; its memory is in the checkpoints like every callback's. The
-    figures of a validation are equal on all processes, and so are the rates. Which way is better is asked of
-    the metric.
+    A schedule with state: called with a step it returns the multiplier, which it changes after validations.
+    It uses torch's ReduceLROnPlateau, whose state is saved in checkpoints like that of every callback. The
+    metrics of a validation are equal on all processes, and so are the rates. The task declares in which
+    direction the metric is better.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ def has_size(config: dict, name: str) -> bool:
 
 
 def ends_before_last_size(config: dict) -> bool:
-    """Whether a batch is to change behind the end of the run."""
+    """Whether a size of the batch begins after the end of the run."""
     rule, steps = batch_rule(config), config["trainer"]["max_steps"]
     return rule is not None and len(rule.sizes) > 1 and steps > 0 and not rule.reaches(steps)
 
@@ -38,7 +38,7 @@ def steps_of(config: dict, key: str) -> int:
 
 
 def overlap(config: dict) -> int:
-    """Steps for which a rate would rise and fall at once."""
+    """The number of steps in which warm-up and decay overlap."""
     if "decay" not in config["scheduler"]:
         return 0
     fall = round(config["scheduler"]["decay"] * config["trainer"]["max_steps"])

@@ -15,47 +15,48 @@ from triad.strategies.torch_private import all_gather, all_reduce, reduce_scatte
 
 
 class Border:
-    """What lies around split layers: copies of every activation, or (`over_time`) a stretch of time of each.
+    """Entering and leaving split layers. Outside them every process has all activations, or (`over_time`) a
+    slice of time.
 
-        copies: identity, its transpose a sum                   Shoeybi et al. 2019, arXiv:1909.08053, fig. 3
-        stretches: all-gather, its transpose a reduce-scatter   Korthikanti et al. 2022, arXiv:2205.05198, 4.2
+        all: identity, its transpose a sum                   Shoeybi et al. 2019, arXiv:1909.08053, fig. 3
+        slices: all-gather, its transpose a reduce-scatter   Korthikanti et al. 2022, arXiv:2205.05198, 4.2
 
-    `enter` makes the whole input of a split layer, `leave` adds up what the slices give. A stretch of time is
-    kept only where gradients are: without them nothing is stored, and a single token could not be cut.
+    `enter` makes the full input of a split layer, `leave` sums the outputs of the slices. Time is sliced only
+    while gradients are computed: otherwise no activations are stored, and one token cannot be divided.
     """
 
     def __init__(self, mesh: DeviceMesh, over_time: bool) -> None:
-        # no mesh is kept: names and numbers can be copied and compiled
+        # the mesh itself is not stored: it can be neither copied nor compiled
         self.group = mesh.get_group().group_name
         self.rank, self.size, self.over_time = mesh.get_local_rank(), mesh.size(), over_time
 
     def enter(self, x: Tensor) -> Tensor:
-        """All the layer's input; its gradient is the sum over slices (x_BTD over time, else x_...D)."""
+        """The full input of a layer; its gradient is the sum over slices (x_BTD over time, else x_...D)."""
         if self.cuts_time:
             return _map(x, self.gather, self.scatter)
         return _map(x, _identity, self.all_reduce_sum)
 
     def leave(self, y: Tensor) -> Tensor:
-        """The sum of what the slices of a layer give; its gradient is the same for each."""
+        """The sum of the outputs of a layer's slices; its gradient is the same for each."""
         if self.cuts_time:
             return _map(y, self.scatter, self.gather)
         return _map(y, self.all_reduce_sum, _identity)
 
     def join(self, x_BTD: Tensor) -> Tensor:
-        """All of time, for a layer that every process computes alike: backward keeps the own stretch."""
+        """All of time, for a layer that every process computes identically; backward keeps the own slice."""
         return _map(x_BTD, self.gather, self.own_slice) if self.cuts_time else x_BTD
 
     def own_part(self, y_BTD: Tensor) -> Tensor:
-        """The own stretch of what every process has computed alike."""
+        """The own slice of time of what every process has computed identically."""
         return _map(y_BTD, self.own_slice, self.gather) if self.cuts_time else y_BTD
 
     @property
     def cuts_time(self) -> bool:
-        """Whether activations between split layers are stretches of time just now."""
+        """Whether activations outside split layers are slices of time at present."""
         return self.over_time and torch.is_grad_enabled()
 
     def first_row(self, whole: int) -> int:
-        """Where this process's slice of so many rows starts, in sizes of torch.chunk."""
+        """The first row of this process's slice, sliced as torch.chunk does."""
         return self.rank * self.rows_per_slice(whole)
 
     def rows_per_slice(self, whole: int) -> int:
@@ -87,7 +88,7 @@ class Border:
 
 
 class _LinearMap(torch.autograd.Function):
-    """One map forward and its transpose backward."""
+    """A linear map forward and its transpose backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, there: Callable, back: Callable) -> Tensor:

@@ -1,7 +1,7 @@
-"""Context parallelism: each process holds some of every sequence's time.
+"""Context parallelism: each process holds some time steps of every sequence.
 
-Shapes: B batch, T time held here, S time of the whole sequence, N heads, K key-value heads, H head size,
-D width, E experts; C processes of the group.
+Shapes: B batch, T time in this process, S time of the whole sequence, N heads, K key-value heads, H head
+size, D width, E experts; C processes of the group.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from triad.strategies.torch_private import all_gather_single, reduce_scatter_sin
 
 
 class Zigzag:
-    """Of 2 C chunks of a sequence process r holds chunks r and 2 C - 1 - r, so that all see as many keys.
+    """Of 2 C chunks of a sequence process r holds chunks r and 2 C - 1 - r, which balances causal attention.
 
-    Dubey et al. 2024 (Llama 3), arXiv:2407.21783, section 3.3.2. `on` says whether sequences are split just
-    now: they are while a loss is computed, and not while a text is sampled.
+    Dubey et al. 2024 (Llama 3), arXiv:2407.21783, section 3.3.2. `on` is whether sequences are split at
+    present: while a loss is computed, but not while text is sampled.
     """
 
     def __init__(self, mesh: DeviceMesh) -> None:
@@ -38,23 +38,23 @@ class Zigzag:
         return torch.cat([parts_B[chunk] for chunk in self.chunks], dim=1)
 
     def starts(self, length: int) -> list[int]:
-        """Where in the sequence each chunk begins, when `length` of its tokens are here."""
+        """The position of each chunk's first token, when `length` tokens of the sequence are here."""
         return [chunk * (length // 2) for chunk in self.chunks]
 
 
 def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
-    """Make every layer that looks along time see the whole of it, while `on` says that it is split.
+    """Make every layer that mixes tokens use the whole sequence while `on` is set.
 
-    What is replaced: a `kernel` of attention (and a `key_shift` before it), `tables` of positions, the
-    forward of what `takes_offset` or has a `router`, and the router's `sequence_means`. Raises ValueError for
-    a layer that does not say that time may be split.
+    It replaces `kernel` of attention (and a `key_shift` before it), `tables` of positions, the forward of
+    layers with `takes_offset` or a `router`, and the router's `sequence_means`. Raises ValueError for a layer
+    that does not declare that time may be split.
     """
     zigzag = Zigzag(mesh)
     check_splits(model, "context", mesh.size())
     for module in model.modules():
         layer: Any = module
         if getattr(layer, "key_shift", None) is not None:
-            # behind the gathering: the token before may be with another process
+            # after the gather: the previous token may be in another process
             layer.kernel, layer.key_shift = partial(_attend_shifted, layer.key_shift, layer.kernel), None
         if hasattr(layer, "kernel"):
             layer.kernel = partial(_attend, zigzag, layer.kernel)
@@ -78,10 +78,10 @@ def _attend(
     dropout: float = 0.0,
     mask: Callable | None = None,
 ) -> Tensor:
-    """Own queries against all keys before them: to the kernel each chunk is new tokens behind a cache."""
+    """Own queries against all keys before them: the kernel sees each chunk as new tokens after a cache."""
     if not zigzag.on:
         return kernel(q_BNTH, k_BKTH, v_BKTH, dropout, mask)
-    # side by side, in one message: those of latent attention differ in size
+    # concatenated, for one message: those of latent attention differ in size
     both_BKSH = _gather_sequence(zigzag, torch.cat((k_BKTH, v_BKTH), -1))
     k_BKSH, v_BKSH = both_BKSH.split((k_BKTH.shape[-1], v_BKTH.shape[-1]), -1)
     chunks = q_BNTH.chunk(2, dim=2)
@@ -99,7 +99,7 @@ def _attend_shifted(shift: Callable, kernel: Callable, q_BNTH: Tensor, k_BKSH: T
 
 
 def _gather_sequence(zigzag: Zigzag, kv_BKTH: Tensor) -> Tensor:
-    """Keys and values of the whole sequence, in order: those of the first half from rank 0 up, then down."""
+    """Keys and values of the whole sequence, in order: first chunks by rank, then second chunks reversed."""
     gathered = _Gather.apply(kv_BKTH, zigzag.group)  # C first
     up, down = gathered.chunk(2, dim=-2)
     return torch.cat((up, down.flip(0))).movedim(0, -3).flatten(-3, -2)
@@ -108,7 +108,7 @@ def _gather_sequence(zigzag: Zigzag, kv_BKTH: Tensor) -> Tensor:
 def _make_tables(
     zigzag: Zigzag, tables: Callable, offset: int, length: int, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The angles of the positions that are here."""
+    """The angles of this process's positions."""
     if not zigzag.on:
         return tables(offset, length, like)
     cos, sin = zip(*(tables(start, length // 2, like) for start in zigzag.starts(length)), strict=True)
@@ -116,7 +116,7 @@ def _make_tables(
 
 
 def _add_positions(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int = 0) -> Tensor:
-    """What a layer gives to the positions that are here."""
+    """The output of a layer of positions, for this process's chunks."""
     if not zigzag.on:
         return forward(x_BTD, offset)
     starts = zigzag.starts(x_BTD.shape[1])
@@ -130,8 +130,8 @@ def _scale_routing(
     tokens_BT: Tensor | None = None,
     real_BT: Tensor | None = None,
 ) -> tuple[Tensor, Routing | None]:
-    """What a sequence has one of each process gives its C-th part of, to be summed over processes."""
-    assert real_BT is None  # or parts would weigh unlike; models that know of padding are not split
+    """Divide statistics that each process computes for the whole sequence by C, as they will be summed."""
+    assert real_BT is None  # the chunks would have unequal weights; models with padding are not split
     y_BTD, routing = forward(x_BTD, tokens_BT)
     if zigzag.on and routing is not None:
         routing = Routing(
@@ -144,7 +144,7 @@ def _scale_routing(
 
 
 def _sequence_means(zigzag: Zigzag, *means: Tensor) -> tuple[Tensor, ...]:
-    """Means over the time that is here -> means over the sequence, all in one message."""
+    """Means over this process's time -> means over the sequence, all in one message."""
     if not zigzag.on:
         return means
     columns = [mean.reshape(len(mean), -1) for mean in means]
@@ -154,7 +154,7 @@ def _sequence_means(zigzag: Zigzag, *means: Tensor) -> tuple[Tensor, ...]:
 
 
 class _Gather(torch.autograd.Function):
-    """x of every process, stacked. Backward: each process gets the sum of all gradients of its own x."""
+    """x of every process, stacked. Backward: each process gets the sum of the gradients of its own x."""
 
     @staticmethod
     @torch.compiler.disable

@@ -49,9 +49,9 @@ class DDP(DDPStrategy):
         return rule(Gradient(model))
 
     def all_reduce(self, share: Tensor) -> Tensor:
-        """The sum of all processes' shares."""
+        """The sum over all processes."""
         return self.reduce(share.clone(), reduce_op="sum")
 
     def full_model(self, model: nn.Module) -> nn.Module:
-        """The model, to be called with all tokens of a text."""
+        """The model, for calls with whole sequences, as in generation."""
         return model

@@ -1,6 +1,6 @@
 """DeepSpeed ZeRO on CPUs (gloo) and NVIDIA GPUs (nccl).
 
-`deepspeed` is imported when the kind of device is known: it decides on its import what it will run on.
+`deepspeed` is imported when the kind of device is known, because it chooses its accelerator on import.
 """
 
 import os
@@ -22,13 +22,13 @@ from triad.strategies.state import Tensors
 
 
 class DeepSpeed(DDPStrategy):
-    """Stage 1 keeps optimizer state in parts, stage 2 gradients too, stage 3 weights too.
+    """Stage 1 shards optimizer state, stage 2 also gradients, stage 3 also weights.
 
     Rajbhandari et al. 2020, arXiv:1910.02054; offloading: Ren et al. 2021, arXiv:2101.06840. Weights,
     gradients and their sums are fp32, and precision=bf16-mixed means autocast as everywhere. Not Lightning's
     DeepSpeedStrategy, which refuses CPUs and takes bf16-mixed for bf16 weights. Every process makes the whole
-    model once before stage 3 takes its part. Where a gradient is not finite, DeepSpeed leaves out the update;
-    the norm logged is then inf.
+    model before stage 3 shards it. If a gradient is not finite, DeepSpeed skips the update; the norm logged
+    is then inf.
     """
 
     hides = {"gradients": {}, "weights": {"stage": (3,)}}
@@ -65,10 +65,10 @@ class DeepSpeed(DDPStrategy):
         )
 
     def configure_ddp(self) -> None:
-        """DeepSpeed reduces the gradients."""
+        """Nothing to do: DeepSpeed reduces gradients."""
 
     def setup(self, trainer: Trainer) -> None:
-        """Put DeepSpeed's engine around the model and its optimizer around ours."""
+        """Wrap the model in DeepSpeed's engine and our optimizer in DeepSpeed's."""
         super().setup(trainer)
         task: Any = self.lightning_module
         self.clip_norm = task.update.clip.largest
@@ -87,7 +87,7 @@ class DeepSpeed(DDPStrategy):
         task.network = self.run
 
     def run(self, *arguments: Any, **keywords: Any) -> Any:
-        """The model: through the engine where a backward pass follows."""
+        """Call the model, through the engine if a backward pass follows."""
         model = self.engine if torch.is_grad_enabled() else self.engine.module
         return model(*arguments, **keywords)
 
@@ -98,14 +98,14 @@ class DeepSpeed(DDPStrategy):
     def optimizer_step(
         self, optimizer: Any, closure: Callable, model: LightningModule | None = None, **_: Any
     ) -> None:
-        """Lightning's hooks, where `clip` is called, and then DeepSpeed's step, which finds the norm."""
+        """Run Lightning's hooks, which call `clip`, and then DeepSpeed's step, which computes the norm."""
         assert isinstance(self.lightning_module, LightningModule)
         self.precision_plugin._wrap_closure(self.lightning_module, optimizer, closure)
         self.engine.step()
         self.norm.fill_(float(self.engine.get_global_grad_norm()))
 
     def parallelize(self, model: nn.Module) -> None:
-        """Nothing to split yet: DeepSpeed takes its parts when the optimizer is there."""
+        """Nothing to split yet: DeepSpeed shards once the optimizer exists."""
 
     def micro_batch(self, last: bool) -> AbstractContextManager:
         """The last micro-batch completes the gradient."""
@@ -113,29 +113,29 @@ class DeepSpeed(DDPStrategy):
         return nullcontext()
 
     def clip(self, model: nn.Module, rule: Callable) -> Tensor:
-        """The norm before clipping, known once DeepSpeed has made its step and clipped in it, by norm."""
+        """A tensor for the norm before clipping, filled by DeepSpeed's step, which clips by norm."""
         self.norm = torch.zeros((), device=self.root_device)
         return self.norm
 
     def gradients(self, model: nn.Module) -> list[tuple[str, Tensor | None]]:
-        """The whole gradient of each weight, before clipping; every process must ask."""
+        """The full gradient of each weight before clipping; a collective call."""
         found = import_module("deepspeed.utils").safe_get_full_grad
         return [(name, found(parameter)) for name, parameter in model.named_parameters()]
 
     def all_reduce(self, share: Tensor) -> Tensor:
-        """The sum of all processes' shares."""
+        """The sum over all processes."""
         return self.reduce(share.clone(), reduce_op="sum")
 
     def full_model(self, model: nn.Module) -> nn.Module:
-        """The model, to be called with all tokens of a text: stage 3 gathers each layer as it is used."""
+        """The model, for calls with whole sequences; stage 3 gathers each layer when it runs."""
         return model
 
     def tensors(self, model: nn.Module, optimizer: Any) -> Tensors:
-        """What a checkpoint holds."""
+        """The tensors of a checkpoint."""
         return zero.tensors(model, optimizer, self.group_numbers)
 
     def synchronise_copies(self, model: nn.Module, optimizer: Any) -> None:
-        """Bring all copies of a weight in line when a checkpoint has filled what `tensors` gave."""
+        """Update DeepSpeed's other copies of the weights after a checkpoint was loaded into `tensors`."""
         zero.synchronise_copies(model, optimizer, self.group_numbers)
 
 
@@ -147,10 +147,10 @@ def settings(stage: int, offload_optimizer: bool, offload_parameters: bool) -> d
     if offload_parameters:
         partition["offload_param"] = {"device": "cpu"}
     return {
-        "train_micro_batch_size_per_gpu": 1,  # used in DeepSpeed's own metrics only
+        "train_micro_batch_size_per_gpu": 1,  # required; used in DeepSpeed's own logs only
         "zero_optimization": partition,
         "zero_allow_untested_optimizer": True,  # any that updates each number by itself
-        "zero_force_ds_cpu_optimizer": False,  # theirs would be compiled; torch's fused one is as good
+        "zero_force_ds_cpu_optimizer": False,  # theirs needs a compiler; torch's fused one is as good
         "steps_per_print": None,
     }
 
@@ -164,7 +164,7 @@ def autocast_settings(precision: str) -> dict[str, Any]:
 
 
 def import_deepspeed(device: torch.device, processes: int) -> ModuleType:
-    """The package, told what it runs on, and kept from compiling a C++ extension that gloo can do without."""
+    """Import the package for this device, without the C++ extension, which gloo does not need."""
     if device.type == "cpu":
         os.environ |= {"DS_ACCELERATOR": "cpu", "LOCAL_SIZE": str(processes)}
     for name in ("all_gather_into_tensor", "reduce_scatter_tensor"):  # DeepSpeed's calls, on a newer torch
@@ -172,5 +172,5 @@ def import_deepspeed(device: torch.device, processes: int) -> ModuleType:
     deepspeed: Any = import_module("deepspeed")
     deepspeed.logger.setLevel("ERROR")
     if device.type == "cpu":
-        deepspeed.ops.__compatible_ops__ = {}  # asked for, it would call compilers to find out
+        deepspeed.ops.__compatible_ops__ = {}  # computing it would call compilers
     return deepspeed

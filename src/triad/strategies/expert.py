@@ -1,7 +1,7 @@
 """Expert parallelism: each process holds some experts, and rows travel to them and back.
 
-Shapes: R rows of this process sorted by expert, M rows that arrive here, D width, E experts, e experts held
-here, P processes of the group.
+Shapes: R rows of this process sorted by expert, M rows received, D width, E experts, e experts of this
+process, P processes of the group.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ def split(model: nn.Module, mesh: DeviceMesh) -> None:
     """Give each process of the group E / P consecutive experts of every layer.
 
     Lepikhin et al. 2020 (GShard), arXiv:2006.16668, section 3.1; Fedus et al. 2021 (Switch),
-    arXiv:2101.03961, section 5.5. Deviates: no capacity, so nothing is dropped or padded: as many rows
-    travel as were routed. Raises ValueError if the processes do not divide the experts, or for experts that
-    do not say that they may be split.
+    arXiv:2101.03961, section 5.5. Deviates: no capacity, so nothing is dropped or padded: exactly the routed
+    rows are sent. Raises ValueError if the processes do not divide the experts, or for experts that do not
+    declare that they may be split.
     """
     for module in [module for module in model.modules() if holds_experts(module)]:
         layer: Any = module
@@ -41,9 +41,9 @@ def split(model: nn.Module, mesh: DeviceMesh) -> None:
         layer.forward = partial(_run_experts, layer.forward, mesh.get_group())
 
 
-@torch.compiler.disable  # the number of rows that arrive is known only when they are about to
+@torch.compiler.disable  # the number of rows received depends on the data
 def _run_experts(forward: Callable, group: dist.ProcessGroup, x_RD: Tensor, end_E: Tensor) -> Tensor:
-    """What a layer of experts gives where these live on several processes: the same y_RD.
+    """Send rows to the processes of their experts, apply these, and send the results back: y_RD.
 
     Every process takes part in every exchange, forward and backward, with or without rows of its own: the
     gradient of a weight is the sum over the rows of the whole group.
@@ -62,7 +62,7 @@ def _run_experts(forward: Callable, group: dist.ProcessGroup, x_RD: Tensor, end_
 
 
 def _sort_by_expert(arriving_Pe: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-    """Rows arrive by sender, then expert; the order that sorts them by expert, then sender, and back."""
+    """The order that sorts received rows from (sender, expert) to (expert, sender), and its inverse."""
     senders, held = arriving_Pe.shape
     expert_C = torch.arange(held, device=arriving_Pe.device).repeat(senders)
     expert_M = expert_C.repeat_interleave(arriving_Pe.flatten(), output_size=rows)
@@ -78,7 +78,7 @@ def _to_local(weight: Tensor) -> Tensor:
 class _Exchange(torch.autograd.Function):
     """Send the first sent[0] rows to process 0 of the group, the next sent[1] to process 1, and so on.
 
-    Backward: gradients travel the same ways back.
+    Backward: gradients are sent back the same way.
     """
 
     @staticmethod
@@ -99,7 +99,7 @@ def _exchange(x_RD: Tensor, sent: list[int], arriving: list[int], group: dist.Pr
 
 
 class _Permute(torch.autograd.Function):
-    """Rows in another order; `back` is the inverse, so that the gradient is a gather, too."""
+    """Permute rows; `back` is the inverse order, so that the backward pass is a gather, too."""
 
     @staticmethod
     def forward(ctx, x_MD, order_M, back_M):

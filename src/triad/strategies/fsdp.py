@@ -1,4 +1,4 @@
-"""Fully sharded data parallelism (FSDP2): every process keeps its slice of everything."""
+"""Fully sharded data parallelism (FSDP2): every process keeps a shard of each parameter."""
 
 from functools import partial
 
@@ -33,9 +33,9 @@ def shard(model: nn.Module, meshes: dict[str, DeviceMesh]) -> None:
 
 
 def _shard_experts(model: nn.Module, meshes: dict[str, DeviceMesh]) -> set[nn.Parameter]:
-    """Shard experts over the processes that hold the same ones; return what nobody else may shard.
+    """Shard experts over the processes that hold the same ones; return parameters that FSDP must not shard.
 
-    Where each expert is held once there is nothing to share: its gradient is whole as it arrives.
+    Where one process holds each expert there is nothing to shard: its gradient is already complete.
     """
     layers = [module for module in model.modules() if holds_experts(module)]
     over = meshes["sparse"]
@@ -47,10 +47,10 @@ def _shard_experts(model: nn.Module, meshes: dict[str, DeviceMesh]) -> set[nn.Pa
 
 
 def choose_shard(parameter: nn.Parameter, ranks: int) -> Shard | None:
-    """The dimension to shard a parameter along over `ranks` processes: one that nothing has cut before.
+    """The dimension to shard a parameter along over `ranks` processes: one that is not sharded yet.
 
-    A dimension cut twice would hold its slices in an order of its own (strided). None, which is the first
-    dimension, where no other divides.
+    A dimension sharded twice would be a strided shard. None, which is the first dimension, if no other
+    dimension divides.
     """
     cut = {place.dim for place in _placements(parameter) if isinstance(place, Shard)}
     if 0 not in cut:

@@ -30,9 +30,10 @@ class Mesh(ModelParallelStrategy):
     """Split rows over data_replicate x data_shard x expert, time over context, and the model over the rest.
 
     `data_replicate` processes hold copies, `data_shard` processes hold slices of everything (FSDP2),
-    `expert` processes hold different experts, `context` processes different stretches of every sequence,
-    `tensor` processes slices of every matrix and `pipeline` processes different blocks. Whatever holds the
-    same parameters with other tokens (context, expert) also shards them. The world is the product of all.
+    `expert` processes hold different experts, `context` processes different chunks of every sequence,
+    `tensor` processes slices of every matrix and `pipeline` processes different blocks. Parameters are also
+    sharded over context and expert, whose processes hold the same ones with other tokens. The number of
+    processes is the product of all.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Mesh(ModelParallelStrategy):
     tensors = staticmethod(tensors)  # of a checkpoint
 
     def parallelize(self, model: nn.Module) -> None:
-        """Cut a model that has no storage yet."""
+        """Split a model that is on the meta device."""
         if self.degrees["tensor"] > 1:
             mesh = self.meshes["tensor"]
             parts = tensor.split(model, mesh, self.sequence_parallel, self.degrees["expert"] == 1)
@@ -97,8 +98,8 @@ class Mesh(ModelParallelStrategy):
         for stage in self._cut(model):
             shard(stage, self.meshes)
             if isinstance(stage, FSDPModule):
-                # gathered once a step: gradients of weights that are taken apart from those of inputs
-                # (zero_bubble, zbv, dualpipev) are lost when the weights they belong to have been freed
+                # gathered once a step: schedules that compute gradients of weights apart from those of inputs
+                # (zero_bubble, zbv, dualpipev) lose them if the weights have been freed in between
                 stage.set_reshard_after_forward(False)
 
     def _cut(self, model: nn.Module) -> list[nn.Module]:
@@ -117,7 +118,7 @@ class Mesh(ModelParallelStrategy):
         return list(self.pipeline.stages.values())
 
     def batch_to_device(self, batch: dict, device: Any = None, dataloader_idx: int = 0) -> dict:
-        """Bring a batch here; of its sequences the stretches of time that this process holds."""
+        """Move a batch to the device, and select this process's chunks of the sequences."""
         batch = super().batch_to_device(batch, device, dataloader_idx)
         if self.zigzag:
             self.zigzag.on = True
@@ -133,7 +134,7 @@ class Mesh(ModelParallelStrategy):
         return nullcontext()
 
     def clip(self, model: nn.Module, rule: Callable[[Gradient], Tensor]) -> Tensor:
-        """Apply a rule, such as clipping, to the gradient, wherever its parts are; return its norm before."""
+        """Apply a rule, such as clipping, to the sharded gradient; return its norm before."""
         complete(self.partial)
         if self.pipeline is None:
             return rule(Gradient(model))
@@ -148,17 +149,17 @@ class Mesh(ModelParallelStrategy):
         return share
 
     def full_model(self, model: nn.Module) -> nn.Module:
-        """The model, to be called with all tokens of a text."""
+        """The model, for calls with whole sequences, as in generation."""
         if self.zigzag:
             self.zigzag.on = False  # until the next batch
         return model
 
 
 def build_meshes(device: str, degrees: dict[str, int]) -> dict[str, DeviceMesh]:
-    """The mesh by axis, and the products of axes that something is summed or sharded over.
+    """The mesh of each axis, and of products of axes over which something is summed or sharded.
 
-    `dense` and `sparse` shard all parameters and those of experts (with copies: over them, too); `share` adds
-    losses; `world` is the whole.
+    `dense` and `sparse` shard all parameters and those of experts (with a replicate axis if there are
+    copies); losses are summed over `share`; `world` is the whole mesh.
     """
     mesh = init_device_mesh(device, tuple(degrees[axis] for axis in AXES), mesh_dim_names=AXES)
     found = {"world": mesh} | {axis: mesh[axis] for axis in AXES}

@@ -1,4 +1,4 @@
-"""Sizes of a configuration's model, read without building it: what layouts divide."""
+"""Sizes of a configuration's model that layouts must divide, read without building it."""
 
 from triad.config.processes import degree
 from triad.models.pattern import Pattern
@@ -24,8 +24,8 @@ def kv_heads(config: dict) -> int:
 
 
 def hidden(config: dict) -> int:
-    """Hidden units, or 0 where the layer chooses: a number that powers of two divide."""
-    return _part(config, "feedforward").get("hidden") or 0
+    """Hidden units, or 0 if the layer chooses a number that powers of two divide."""
+    return config["model"]["feedforward"].get("hidden") or 0 if is_transformer(config) else 0
 
 
 def experts(config: dict) -> int:

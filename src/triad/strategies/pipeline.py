@@ -42,7 +42,7 @@ from triad.strategies.stage import Stage, check_stages, divide_units, keep_stage
 
 
 class Order(NamedTuple):
-    """In which order a process works through its stages, and what that asks for."""
+    """A schedule of torch, and what it requires."""
 
     schedule: Callable[..., Any]
     stages: int  # of each process
@@ -96,9 +96,9 @@ class Pipeline:
         self.plan: tuple[tuple[int, ...], Any] = (), None
 
     def __call__(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's share of the step's loss, auxiliary loss and routers' sums; gradients are left.
+        """Compute gradients; return this process's share of loss, auxiliary loss and routers' sums.
 
-        Micro-batches are filled up with ghost rows, which have no targets and weight 0.
+        Padding rows without targets and with weight 0 fill the last micro-batch.
         """
         tokens_BT, targets_BT = batch["tokens_BT"], batch["targets_BT"]
         number, size = micro_batches(self.order, len(tokens_BT), self.largest, self.processes)
@@ -107,7 +107,7 @@ class Pipeline:
             F.pad(tokens_BT, (0, 0, 0, ghosts)),
             targets_BT=F.pad(targets_BT, (0, 0, 0, ghosts), value=IGNORED),
             real_B=F.pad(torch.ones(len(tokens_BT), device=self.device), (0, ghosts)),
-            target=tokens_BT.new_zeros(number),  # the schedule wants one; ours travel beside the tokens
+            target=tokens_BT.new_zeros(number),  # required by the schedule; ours are keyword arguments
             loss_kwargs={"count": batch["count"], "rows": batch["rows"]},
             return_outputs=False,
         )
@@ -115,7 +115,7 @@ class Pipeline:
         return sums[0] / batch["count"], sums[1] / batch["rows"], statistics_LS
 
     def add_tied(self) -> None:
-        """Sum the gradients of an embedding that two processes hold, so that both update it alike."""
+        """Sum the gradients of a tied embedding that two processes hold, so that both update it equally."""
         if self.tied is None:
             return
         gradient = self.tied.weight.grad
@@ -131,7 +131,7 @@ class Pipeline:
 
     @property
     def copies(self) -> list[Tensor]:
-        """Parameters here that another process holds, too, and counts."""
+        """Local parameters that another process holds, too, and counts."""
         return [self.tied.weight] if self.tied is not None and self.last else []
 
     def _make_schedule(self, number: int, size: int, time: int) -> Any:
@@ -150,7 +150,7 @@ class Pipeline:
         sums = torch.zeros(2, device=self.device)
         statistics_LS = torch.zeros(len(self.expert_layers), self.experts + STATISTICS, device=self.device)
         for stage in self.stages.values():
-            # in the first step of a shape torch sends one more micro-batch ahead, to learn the shapes
+            # in the first step of a shape torch runs one more micro-batch first, to infer shapes
             for figures, routers in stage.statistics[-number:]:
                 if figures is not None:
                     sums += figures
@@ -169,10 +169,10 @@ def place_stages(order: Order, processes: int) -> list[int]:
 
 
 def micro_batches(order: Order, rows: int, largest: int | None, processes: int) -> tuple[int, int]:
-    """Into how many micro-batches `rows` are cut, and the rows of each; their product may exceed `rows`.
+    """The number of micro-batches and the rows of each; their product may exceed `rows`.
 
-    As many as stages fill the pipeline, if there are rows enough; with several stages a process takes
-    micro-batches P at a time.
+    At least as many as stages, to fill the pipeline, if there are enough rows; a multiple of P where a
+    process has several stages.
     """
     stages = processes * order.stages
     number = max(stages if order.filled else min(stages, rows), -(-rows // (largest or rows)))
@@ -187,7 +187,7 @@ def _loss(output: tuple[Tensor, Tensor], _: Tensor, count: int, rows: int) -> Te
 
 
 def _find_experts(model: Any) -> tuple[list[int], int]:
-    """Which blocks hold layers of experts, and how many experts these have."""
+    """The indices of blocks with layers of experts, and their number of experts."""
     found = {
         index: len(next(layer.parameters(recurse=False)))
         for index, block in enumerate(model.blocks)

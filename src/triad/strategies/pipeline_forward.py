@@ -1,4 +1,4 @@
-"""Calling a model whose blocks live in different processes: validation and sampling.
+"""The forward pass of a model whose blocks are in different processes, for validation and sampling.
 
 Shapes: B rows (sequences), T time, D width, V vocabulary.
 """
@@ -17,23 +17,23 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 class PipelineForward:
-    """A forward pass handed from stage to stage; every process of the pipeline calls it alike.
+    """A forward pass from stage to stage; every process of the pipeline makes the same call.
 
-    tokens_BT -> (logits_BTV, ()) everywhere, or with `loss` (what the last stage's readout gives for it, ())
-    there and (zero, ()) elsewhere, so that a sum over the pipeline is right. A stage does not wait for the
-    stages behind it: of several calls with a loss, one after the other, many are under way at once.
+    tokens_BT -> (logits_BTV, ()) in every process, or with `loss` (the loss, ()) in the last stage and
+    (zero, ()) elsewhere, so that the sum over the pipeline is the loss. A stage does not wait for later
+    stages: several consecutive calls with a loss overlap.
     """
 
     def __init__(
         self,
         stages: dict[int, Stage],
-        places: list[int],  # of each stage: the process of the group that holds it
+        places: list[int],  # the process of the group that holds each stage
         group: dist.ProcessGroup,
         device: torch.device,
     ) -> None:
         self.stages, self.places, self.group, self.device = stages, places, group, device
         self.rank = dist.get_rank(group)
-        self.sent: list[tuple[Any, Tensor]] = []  # a tensor must live until it has left
+        self.sent: list[tuple[Any, Tensor]] = []  # tensors must be kept until they have been sent
 
     def __call__(
         self, tokens_BT: Tensor, loss: Callable | None = None, cache: list[KeyValueCache] | None = None
@@ -48,7 +48,7 @@ class PipelineForward:
             if index + 1 < len(self.places) and self.places[index + 1] != self.rank:
                 self._send(x, self.places[index + 1])
         for past in cache or []:
-            past.length = held + tokens_BT.shape[1]  # of blocks held elsewhere, too: `embed` asks the first
+            past.length = held + tokens_BT.shape[1]  # also of other stages' blocks: `embed` reads the first
         last = self.places[-1]
         if loss is not None:
             return (x if last == self.rank else torch.zeros((), device=self.device)), ()
@@ -68,7 +68,7 @@ class PipelineForward:
         return x
 
     def _broadcast(self, x: Tensor, source: int) -> Tensor:
-        """What one process has, in all."""
+        """Broadcast a tensor of one process to all."""
         mine = source == self.rank
         header = self._header(x) if mine else torch.empty(4, dtype=torch.int64, device=self.device)
         dist.broadcast(header, group=self.group, group_src=source)
@@ -77,7 +77,7 @@ class PipelineForward:
         return x
 
     def _header(self, x: Tensor) -> Tensor:
-        """Shape and dtype, which the receiver cannot know: other axes of the mesh may split T or V."""
+        """Shape and dtype, which the receiver does not know: other axes of the mesh may split T or V."""
         return torch.tensor([DTYPES.index(x.dtype), *x.shape], device=self.device)
 
     def _allocate(self, header: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One process on one device: what every other layout must equal."""
+"""One process on one device: the reference for every other layout."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -43,9 +43,9 @@ class Single(SingleDeviceStrategy):
         return rule(Gradient(model))
 
     def all_reduce(self, share: Tensor) -> Tensor:
-        """One share is all there is."""
+        """There is one process: nothing to sum."""
         return share
 
     def full_model(self, model: nn.Module) -> nn.Module:
-        """The model, to be called with all tokens of a text."""
+        """The model, for calls with whole sequences, as in generation."""
         return model

@@ -1,6 +1,6 @@
-"""A stage: some neighbouring units of [embed, block 0, block 1, ... read], cut out of a whole model.
+"""A stage of a pipeline: neighbouring units of [embed, block 0, block 1, ... read] of a model.
 
-Shapes: B rows (sequences), T time, D width, E experts, S what a router sees (Routing.statistics_BS).
+Shapes: B rows (sequences), T time, D width, E experts, S statistics of a router (Routing.statistics_BS).
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Stage(nn.Module):
             names += ("embedding",)
         parts = {name: getattr(model, name) for name in names}
         self.ends = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
-        self.embed = model.embed if first else None  # bound methods: the model itself is no part of a stage
+        self.embed = model.embed if first else None  # bound methods: the model is not a submodule of a stage
         self.read = model.read if last else None
         self.objective = objective
         self.statistics: list[tuple[Tensor | None, dict[int, Tensor]]] = []
@@ -76,7 +76,7 @@ class Stage(nn.Module):
 
 
 def check_stages(model: Any, stages: int) -> None:
-    """Raise ValueError for a model that cannot be cut into so many stages."""
+    """Raise ValueError for a model that cannot be divided into so many stages."""
     missing = [name for name in ("embed", "blocks", "read") if not hasattr(model, name)]
     if missing:
         raise ValueError(
@@ -93,7 +93,7 @@ def check_stages(model: Any, stages: int) -> None:
 
 
 def divide_units(units: int, stages: int) -> list[range]:
-    """Units in `stages` runs of neighbours; the ends, whose embedding and readout are light, get more."""
+    """Divide units into `stages` ranges; the ends, whose embedding and readout are cheap, get more."""
     sizes = [units // stages] * stages
     for extra in range(units % stages):
         sizes[-1 if extra == 1 else extra - (extra > 1)] += 1
@@ -102,7 +102,7 @@ def divide_units(units: int, stages: int) -> list[range]:
 
 
 def keep_stages(model: Any, stages: list[Stage]) -> None:
-    """Take out of a model what no stage here holds; what is left keeps its names."""
+    """Remove from a model all modules but those of the given stages; these keep their names."""
     layers = {layer for stage in stages for layer in stage.layers}
     for layer in range(len(model.blocks)):
         if layer not in layers:

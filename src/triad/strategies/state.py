@@ -1,4 +1,4 @@
-"""What a checkpoint holds, under single-device names, whatever layout the tensors are in."""
+"""The tensors of a checkpoint under single-device names, whatever their layout."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,32 +21,32 @@ Tensors = dict[str, dict[str, Any]]
 
 
 def tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
-    """Weights by `name` and optimizer state by `state.name.key`: what is here, not copies.
+    """Weights by `name` and optimizer state by `state.name.key`: the tensors themselves, not copies.
 
-    Settings of the optimizer are not among it: they follow from the configuration and the step. Raises
+    Hyperparameters of the optimizer are left out: they follow from the configuration and the step. Raises
     TypeError for an optimizer that keeps something other than tensors.
     """
     init_optimizer_state(optimizer)
-    learned = weights(model)  # first: FSDP2 puts its shards back into their places for it
+    learned = weights(model)  # first: it makes FSDP2 restore its sharded parameters
     names = {parameter: plain_name(name) for name, parameter in model.named_parameters()}
     state: dict[str, Any] = {}
     for parameter, name in names.items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 state[f"state.{name}.{key}"] = value
-            elif value is not None:  # such as the momentum buffer of SGD without momentum
+            elif value is not None:  # SGD without momentum keeps None
                 raise TypeError(f"{type(optimizer).__name__} keeps {key}={value!r}, which is no tensor")
     return {"model": learned, "optimizer": state}
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
-    """What a model learns, and its buffers, by name."""
+    """A model's parameters and buffers by name."""
     return {plain_name(name): tensor for name, tensor in model.state_dict().items()}
 
 
 @torch.no_grad()
 def init_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
-    """Make the state of an optimizer before its first step, by one with zero gradients at a rate of 0."""
+    """Make the state of an optimizer without one, by a step with zero gradients and a rate of 0."""
     if optimizer.state:
         return
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -62,10 +62,10 @@ def init_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
 
 @dataclass
 class FlatSlice:
-    """The numbers `start`, `start` + 1, ... of a tensor of some shape, laid end to end: what ZeRO keeps.
+    """A contiguous slice of a flattened tensor, from number `start`: ZeRO's shards.
 
-    The double-underscored methods are how torch.distributed.checkpoint asks a value for its parts, which it
-    knows as boxes: by the first index and the size in each dimension.
+    torch.distributed.checkpoint calls the double-underscored methods to get its parts as boxes, given by
+    first index and size in each dimension.
     """
 
     flat: Tensor  # (numbers,), a view of what the optimizer updates
@@ -75,9 +75,9 @@ class FlatSlice:
     def __post_init__(self) -> None:
         self.flat = self.flat.detach()
 
-    @cached_property  # when it is written, while training goes on
+    @cached_property  # when it is written, in the background
     def parts(self) -> dict[torch.Size, Tensor]:
-        """The boxes that it is made of, by first index."""
+        """The boxes that the slice consists of, by first index."""
         found, at = {}, 0
         for first, size in boxes(tuple(self.shape), self.start, self.start + len(self.flat)):
             found[torch.Size(first)] = self.flat.narrow(0, at, prod(size)).view(size)
@@ -106,7 +106,7 @@ class FlatSlice:
         return self.parts[index.offset]
 
     def full_tensor(self) -> Tensor:
-        """The tensor put together of all processes' stretches."""
+        """The tensor gathered from the slices of all processes."""
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"  # parts may have been offloaded
         full = torch.zeros(self.shape.numel(), dtype=self.flat.dtype, device=device)
         full.narrow(0, self.start, len(self.flat)).copy_(self.flat)
@@ -118,9 +118,9 @@ Box = tuple[tuple[int, ...], tuple[int, ...]]  # first index and size in each di
 
 
 def boxes(shape: tuple[int, ...], start: int, stop: int) -> list[Box]:
-    """The numbers from `start` to before `stop` of a tensor laid end to end, as boxes, in their order.
+    """The numbers `start` to `stop` (exclusive) of a flattened tensor as boxes, in order.
 
-    A matrix comes to at most three: the end of a row, whole rows, and the beginning of a row.
+    A matrix gives at most three: the end of a row, whole rows, and the beginning of a row.
     """
     if start == stop:
         return []

@@ -21,28 +21,28 @@ from triad.strategies.splits import check_splits
 
 
 def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) -> list[tuple[nn.Module, str]]:
-    """Cut heads, hidden units and vocabulary over the processes of `mesh`, as each layer says in `cuts`.
+    """Slice heads, hidden units and vocabulary over the processes of `mesh`, as layers declare in `cuts`.
 
-    Of two matrices in a row the first is cut by its outputs and the second by its inputs, so that a layer
-    costs one sum forward and one backward (Shoeybi et al. 2019, arXiv:1909.08053, section 3). `over_time`:
-    what lies between is cut over time (Korthikanti et al. 2022, arXiv:2205.05198). `experts` false: they are
-    shared out in another way, and left whole here. Parameters become DTensors; products are of local tensors.
-    Returns the parameters, by module and name, whose gradient is the sum over the mesh: those of whole copies
-    that meet some heads or a stretch of time only. Deviates: dropout draws the same mask for each slice of
-    heads or time. Raises ValueError for what cannot be cut.
+    Of two consecutive matrices the first is sliced by its outputs and the second by its inputs, so that a
+    layer needs one sum forward and one backward (Shoeybi et al. 2019, arXiv:1909.08053, section 3).
+    `over_time`: activations between layers are sliced over time (Korthikanti et al. 2022, arXiv:2205.05198).
+    `experts` false: expert parallelism distributes them, and they are not sliced. Parameters become DTensors;
+    products are of local tensors. Returns, by module and name, the unsliced parameters that are applied to
+    some heads or a slice of time only, and whose gradient must therefore be summed over the mesh. Deviates:
+    dropout draws the same mask for each slice of heads or time. Raises ValueError for what cannot be sliced.
     """
     check_divisible(model, mesh.size())
     copies, stretches = Border(mesh, over_time=False), Border(mesh, over_time)
     mixtures = [layer for layer in model.modules() if hasattr(layer, "router")]
-    # inside them every process has all tokens
+    # inside layers of experts every process has all tokens
     inside = {layer for mixture in mixtures for part in mixture.children() for layer in part.modules()}
-    sliced: set[nn.Parameter] = set()  # whole, but met by a slice of the activations only
+    sliced: set[nn.Parameter] = set()  # not sliced, but applied to a slice of the activations only
     for layer in model.modules():
         border = copies if layer in inside else stretches
         if hasattr(layer, "cuts") and (experts or not holds_experts(layer)):
             sliced |= _cut(layer, mesh, border)
         elif hasattr(layer, "router"):
-            # routing is by all tokens of a sequence, so every process computes it, and alike
+            # routing depends on all tokens of a sequence, so every process computes it identically
             _replace_forward(layer, partial(_route_all_tokens, layer.forward, border))
         elif type(layer) is nn.Embedding:
             _slice(layer, "weight", mesh, 0)
@@ -60,7 +60,7 @@ def split(model: nn.Module, mesh: DeviceMesh, over_time: bool, experts: bool) ->
 
 
 def cut_dimensions(model: Any) -> dict[str, int]:
-    """The dimension along which each parameter is cut, of those that are."""
+    """The sliced dimension of each parameter that is sliced."""
     found = {} if model.head is None else {"head.weight": 0}
     for layer_name, layer in model.named_modules():
         for name, cut in getattr(layer, "cuts", {}).items():
@@ -77,7 +77,7 @@ def cut_dimensions(model: Any) -> dict[str, int]:
 
 
 def check_divisible(model: nn.Module, size: int) -> None:
-    """Raise ValueError, naming layer and number, for a model that cannot be cut into so many slices."""
+    """Raise ValueError, naming layer and size, for a model that cannot be divided into so many slices."""
     check_splits(model, "tensor", size)
     for name, layer in model.named_modules():
         for key, number in _pieces(layer).items():
@@ -89,7 +89,7 @@ def check_divisible(model: nn.Module, size: int) -> None:
 
 
 def _pieces(layer: Any) -> dict[str, int]:
-    """What slices must divide: what the layer says, or the hidden units between its two linear layers."""
+    """The sizes that `size` must divide: the layer's own `pieces`, or else those of its cuts."""
     if hasattr(layer, "pieces"):
         return layer.pieces()
     found = {}
@@ -102,7 +102,7 @@ def _pieces(layer: Any) -> dict[str, int]:
 
 
 def _cut(layer: Any, mesh: DeviceMesh, border: Border) -> set[nn.Parameter]:
-    """Slice what a layer says; return what it has whole and uses for its own slice of activations only."""
+    """Slice a layer's cuts; return its other parameters, which are applied to its slice of activations."""
     for name, cut in layer.cuts.items():
         if cut == "outputs":
             _slice_outputs(getattr(layer, name), mesh)
@@ -124,9 +124,9 @@ def _cut(layer: Any, mesh: DeviceMesh, border: Border) -> set[nn.Parameter]:
 
 
 def _enter_and_leave(forward: Callable, border: Border, leaves: bool, x: Tensor, *rest: Any) -> Tensor:
-    """Enter once for all matrices that read the input, in the dtype they read it in.
+    """Enter once for all matrices that read the input, in the dtype of their products.
 
-    Where no linear layer is cut by its inputs, what the layer gives is what is summed.
+    If no linear layer is sliced by its inputs, the layer's output is what is summed.
     """
     y = forward(border.enter(to_autocast_dtype(x)), *rest)
     return border.leave(y) if leaves else y
@@ -138,7 +138,7 @@ def _route_all_tokens(forward: Callable, border: Border, x_BTD: Tensor, *given: 
 
 
 def _look_up(layer: nn.Embedding, border: Border, tokens_BT: Tensor) -> Tensor:
-    """Each process has the vectors of its words and zeros for the others."""
+    """Look up the vectors of this process's words, with zeros for others, and sum over processes."""
     weight_VD = _local(layer.weight)
     index_BT = tokens_BT - border.first_row(layer.num_embeddings)
     here_BT = (index_BT >= 0) & (index_BT < weight_VD.shape[0])
@@ -151,7 +151,7 @@ def _add_positions(forward: Callable, border: Border, x_BTD: Tensor, offset: int
 
 
 def _cut_head(model: Any, mesh: DeviceMesh, border: Border) -> None:
-    """The output layer by words: its own weight, or the embedding's."""
+    """Slice the output layer by words: its own weight, or the embedding's."""
     words, readout = model.embedding.num_embeddings, model.readout
     if model.head is not None:
         _slice(model.head, "weight", mesh, 0)
@@ -199,18 +199,18 @@ def _multiply(linear: nn.Linear, x: Tensor) -> Tensor:
 
 def _multiply_and_sum(linear: nn.Linear, border: Border, x: Tensor) -> Tensor:
     y = border.leave(F.linear(x, _local(linear.weight)))
-    # once, not once per slice; in the bias's own dtype, since bf16 would lose a young bias beside y
+    # once, not once per slice; in the bias's own dtype, since bf16 would round a small bias away
     return y if linear.bias is None else y + linear.bias
 
 
 def _replace_forward(layer: nn.Module, forward: Callable) -> None:
-    """From now on this is what the layer does; hooks, FSDP and compilation stay around it."""
+    """Replace the layer's forward; hooks, FSDP and compilation still wrap it."""
     layer.forward = forward
 
 
 def _slice(module: nn.Module, name: str, mesh: DeviceMesh, dim: int) -> None:
     whole = module.get_parameter(name)
-    # nothing is sent: every process makes its own slice
+    # nothing is sent: every process takes its own slice
     setattr(module, name, nn.Parameter(distribute_tensor(whole, mesh, [Shard(dim)], src_data_rank=None)))
 
 

@@ -1,4 +1,4 @@
-"""What torch has but does not promise to keep, in one place. Seen to work in torch 2.13."""
+"""All uses of torch's private functions. Tested with torch 2.13."""
 
 from typing import Literal
 
@@ -41,10 +41,10 @@ def all_reduce(x: Tensor, operation: Literal["sum", "max"], group: str) -> Tenso
 
 
 def all_gather(x: Tensor, size: int, group: str) -> Tensor:
-    """A group's tensors, one after the other in the first dimension."""
+    """A group's tensors, concatenated along the first dimension."""
     return _exchange.wait_tensor(_exchange.all_gather_into_tensor(x.contiguous(), size, group))
 
 
 def reduce_scatter(x: Tensor, size: int, group: str) -> Tensor:
-    """The sum of a group's tensors, of which each process gets its slice of the first dimension."""
+    """Each process's slice, along the first dimension, of the sum of a group's tensors."""
     return _exchange.wait_tensor(_exchange.reduce_scatter_tensor(x.contiguous(), "sum", size, group))

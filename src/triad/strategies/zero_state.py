@@ -1,8 +1,8 @@
-"""Where DeepSpeed 0.19 keeps its parts of weights and optimizer state, and how they become whole tensors.
+"""The location of DeepSpeed 0.19's shards of weights and optimizer state.
 
-Stages 1 and 2 lay all weights of a parameter group end to end and give each process one stretch of it, so
-that a weight may lie in several processes; stage 3 cuts every weight by itself, padded, one part for each.
-DeepSpeed's `safe_get_full_optimizer_state` knows only the first of several parameter groups (0.19.8).
+Stages 1 and 2 concatenate all flattened weights of a parameter group and give each process one contiguous
+slice, so that a weight may span processes; stage 3 pads and divides every weight separately. DeepSpeed's
+`safe_get_full_optimizer_state` handles only the first of several parameter groups (0.19.8).
 """
 
 from typing import Any, NamedTuple
@@ -23,21 +23,21 @@ class Part(NamedTuple):
     numel: int
 
     def slice_of(self, kept: Tensor) -> Tensor:
-        """The same stretch of a tensor laid out like `flat`."""
+        """The same slice of a tensor with the layout of `flat`."""
         return kept.narrow(0, self.at, self.numel)
 
 
 def group_numbers(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
-    """The parameter group of each weight by name: to be asked before DeepSpeed takes the weights away."""
+    """The parameter group of each weight by name; call it before DeepSpeed replaces the weights."""
     index = {id(p): number for number, group in enumerate(optimizer.param_groups) for p in group["params"]}
     return {name: index[id(parameter)] for name, parameter in model.named_parameters()}
 
 
 @torch.no_grad()
 def tensors(model: nn.Module, zero: Any, group_numbers: dict[str, int]) -> Tensors:
-    """What triad.strategies.state.tensors would give for one process: of what is in parts, those here.
+    """As triad.strategies.state.tensors, with this process's FlatSlice of each sharded tensor.
 
-    Nothing is copied or sent. Stages 1 and 2 have whole weights in every process.
+    Nothing is copied or sent. In stages 1 and 2 every process has whole weights.
     """
     init_optimizer_state(zero)
     weights: dict[str, Any] = dict(model.state_dict())
@@ -56,7 +56,7 @@ def tensors(model: nn.Module, zero: Any, group_numbers: dict[str, int]) -> Tenso
 
 @torch.no_grad()
 def synchronise_copies(model: nn.Module, zero: Any, group_numbers: dict[str, int]) -> None:
-    """Bring all copies of a weight in line when a checkpoint has filled what `tensors` gave."""
+    """Update DeepSpeed's other copies of the weights after a checkpoint was loaded into `tensors`."""
     for name, parameter in model.named_parameters():
         part = part_of(zero, parameter, group_numbers[name])
         mine = part.slice_of(part.flat)
@@ -69,7 +69,7 @@ def synchronise_copies(model: nn.Module, zero: Any, group_numbers: dict[str, int
 
 
 def part_of(zero: Any, parameter: nn.Parameter, group: int) -> Part:
-    """Where this process keeps its part of a weight, which may be empty."""
+    """This process's part of a weight, which may be empty."""
     if hasattr(parameter, "ds_id"):  # stage 3
         subgroup, at, numel = zero.grad_position[zero.get_param_id(parameter)]
         start = numel * dist.get_rank()
@@ -89,7 +89,7 @@ def shape_of(parameter: nn.Parameter) -> torch.Size:
 
 @torch.no_grad()
 def init_optimizer_state(zero: Any) -> None:
-    """Make the optimizer's state where there is none yet, by a step with zero gradients at a rate of 0."""
+    """Make the optimizer's missing state, by a step with zero gradients and a learning rate of 0."""
     optimizer = zero.optimizer
     rates = [group["lr"] for group in optimizer.param_groups]
     flats = getattr(zero, "fp32_partitioned_groups_flat", None) or zero.single_partition_of_fp32_groups

@@ -29,7 +29,7 @@ class CausalLM:
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
 
     def inputs(self, batch: dict, draw: Callable) -> dict:
-        """Each token and the next, as the rows have them."""
+        """The batch as it is: each token and the next."""
         return batch
 
     def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
@@ -37,7 +37,7 @@ class CausalLM:
         return found | self.code_length(found["loss"])
 
     def code_length(self, nats: float) -> dict[str, float]:
-        """Comparable between vocabularies, and with a compressor."""
+        """Bits per byte: comparable between vocabularies, and with a compressor."""
         return {"bits_per_byte": nats * self.nats_to_bits_per_byte}
 
     def sample(

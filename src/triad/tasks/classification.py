@@ -16,7 +16,7 @@ from triad.layers.cross_entropy import IGNORED
 from triad.models.classifier import Classifier
 from triad.tasks.likelihood import CrossEntropy, mean_loss
 
-OF_WORDS = ("head.", "readout.", "transform.")  # modules of a language model that a classifier's body lacks
+OF_WORDS = ("head.", "readout.", "transform.")  # parts of a language model that a classifier's body lacks
 
 
 class Classification:
@@ -24,10 +24,10 @@ class Classification:
 
         loss = sum_rows -log p(label | x) / (number of rows in the global batch)
 
-    The model is the body of a triad.models.classifier.Classifier; `pool` and `dropout` are that one's.
-    Validation counts each row once, in one table of labels and guesses for all processes, of which accuracy
-    and macro-F1 follow exactly. `weights` may be those of another task: their output layer is left out, and
-    the new head starts from the seed.
+    The model is the body of a triad.models.classifier.Classifier, which also takes `pool` and `dropout`.
+    Validation counts each row once, in one confusion table for all processes, from which accuracy and
+    macro-F1 follow exactly. `weights` may come from a run with another task: its output layer is left out,
+    and the new head is initialised from the seed.
     """
 
     needs = {"model.sees": ("past", "both sides"), "data.yields": ("labels",)}
@@ -47,8 +47,8 @@ class Classification:
         return Classifier(model, len(self.labels), self.pool, self.dropout)
 
     def start(self, path: Path, model: nn.Module, bare: nn.Module) -> None:
-        """Take the weights of a classifier, or those of a language model for its body."""
-        if any(name.startswith("body.") for name in read_entries(path)):
+        """Load the weights of a classifier, or those of a language model into its body."""
+        if any(name.startswith("body.") for name in entries(path)):
             start_from(path, model, bare)
         else:
             body, bare_body = model.get_submodule("body"), bare.get_submodule("body")
@@ -72,7 +72,7 @@ class Classification:
         return {"loss": mean_loss(sums), "accuracy": accuracy, "macro_f1": macro_f1}
 
     def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int] | str]:
-        """The guess, the label and the beginning of the row."""
+        """The prediction, the label and the beginning of the row."""
         tokens_1T, label_1 = row
         guess = self.labels[int(model(tokens_1T)[0].argmax())]
         words = [word for word in tokens_1T[0].tolist() if word >= 0]
@@ -80,7 +80,7 @@ class Classification:
 
 
 def confusion_table(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """How often a label (row) was taken for another (column); rows that are ignored count nowhere."""
+    """How often a label (row) was predicted as another (column), without ignored rows."""
     labels = logits_BC.shape[-1]
     return multiclass_confusion_matrix(logits_BC.argmax(-1), labels_B, labels, ignore_index=IGNORED)
 

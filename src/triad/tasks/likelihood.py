@@ -1,4 +1,4 @@
-"""What tasks share that ask for one right answer of several: a loss, its sums and its figures.
+"""The cross-entropy loss of tasks, its sums in validation and its metrics.
 
 Shapes: B rows, T time.
 """
@@ -13,10 +13,10 @@ from triad.layers.cross_entropy import IGNORED, cross_entropy_sum
 
 
 class CrossEntropy:
-    """Negative log likelihood of the targets; smoothed and with a z-loss in training alone.
+    """Negative log likelihood of the targets; with smoothing and z-loss in training only.
 
-    `smoothing` and `z_loss` are those of cross_entropy_sum; train/loss has them in it, val/loss has not.
-    Raises ValueError for a smoothing that is no fraction.
+    `smoothing` and `z_loss` are those of cross_entropy_sum; they are part of train/loss, not of val/loss.
+    Raises ValueError for a smoothing outside [0, 1) or a negative z_loss.
     """
 
     def __init__(self, smoothing: float, z_loss: float) -> None:
@@ -32,14 +32,14 @@ class CrossEntropy:
 
 
 def likelihood(model: Callable, *inputs: Tensor) -> dict[str, Tensor]:
-    """Sums over the last of the inputs, the targets: their negative log likelihood, and how many they are."""
+    """The negative log likelihood of the targets, the last of the inputs, and their number."""
     *given, targets_BT = inputs
     nll, _ = model(*given, loss=partial(cross_entropy_sum, targets_BT=targets_BT))
     return {"nll": nll, "count": (targets_BT != IGNORED).sum()}
 
 
 def mean_loss(sums: dict[str, Tensor]) -> float:
-    """Nats of a target."""
+    """Nats per target."""
     return float(sums["nll"]) / max(float(sums["count"]), 1)
 
 

@@ -1,4 +1,4 @@
-"""Masked language modelling: find the words that were hidden, from those around them.
+"""Masked language modelling: predict hidden words from the words around them.
 
 Shapes: B rows (sequences) here, R rows of the whole batch, T time, V vocabulary.
 """
@@ -15,16 +15,16 @@ from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
 class MaskedLM:
-    """Predict hidden tokens, with an encoder.
+    """Predict hidden tokens with an encoder.
 
         loss = sum_{i hidden} -log p(x_i | x with some tokens replaced) / (hidden tokens of the global batch)
         Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.1; other tokens at each reading: Liu et al.
         2019 (RoBERTa), arXiv:1907.11692, section 4.1
 
-    Of each row's tokens a `share`, at least one, is chosen; of these `masked` become the mask, `random` any
-    word, and the others stay. Which and how is a pure function of (seed, step, row), in validation of the row
-    alone. The mask is one more token of the model, after those of the tokenizer. Rows end in padding, which
-    is hidden from all other tokens.
+    A `share` of each row's tokens, at least one, is chosen; of these the fraction `masked` is replaced by the
+    mask, `random` by a random word, and the others are kept. The choice is a pure function of (seed, step,
+    row), in validation of the row only. The mask is an additional word of the model, after those of the
+    tokenizer. After the end of a row there is padding, which no token sees.
     """
 
     needs = {"model.sees": ("both sides",), "model.pooler": (None,), "data.yields": ("text",)}
@@ -42,7 +42,7 @@ class MaskedLM:
         self.share, self.masked, self.random, self.vocab_size = share, masked, random, vocab_size
 
     def inputs(self, batch: dict, draw: Callable) -> dict:
-        """Hide some tokens; the targets are what they were."""
+        """Hide some tokens; the targets are the original ones."""
         real_BT = batch["targets_BT"] != IGNORED
         tokens_BT = batch["tokens_BT"].where(real_BT, PADDING)
         found: dict[str, Any] = {}
@@ -63,7 +63,7 @@ class MaskedLM:
         return (word_BT % self.vocab_size).where(random_BT, tokens_BT.masked_fill(masked_BT, self.vocab_size))
 
     def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int]]:
-        """The beginning of the row, with the likeliest word wherever one was hidden."""
+        """The beginning of the row, with predictions in place of hidden words."""
         tokens_1T, targets_1T = row
         logits_1TV, _ = model(tokens_1T)
         guess_1T = logits_1TV[..., : self.vocab_size].argmax(-1)
@@ -72,5 +72,5 @@ class MaskedLM:
 
 
 def count_hidden(lengths_R: Tensor, share: float) -> Tensor:
-    """How many tokens of a row of this length are chosen: the share, rounded, at least one if it has any."""
+    """How many tokens are chosen of rows of these lengths: the share, rounded, at least 1 of a row."""
     return (lengths_R * share).round().long().clamp_min(1).minimum(lengths_R)

@@ -1,35 +1,34 @@
 """The one LightningModule: it trains a model on any task.
 
 A task is a plain object: one file of this folder and one YAML of conf/task. It knows no strategy, rank or
-trainer; what it needs of them is handed to its methods. Its constructor's arguments are keys of the YAML, or
-vocab_size, bytes_per_token and labels, which the data has. It has
+trainer. The arguments of its constructor are keys of the YAML, or vocab_size, bytes_per_token and labels,
+which come from the data. It has
 
-    lower_is_better, higher_is_better   names of its figures of validation: tuples of literals, which
+    lower_is_better, higher_is_better   names of its metrics of validation: tuples of literals, which
                       triad.config.directions reads from the source
-    reads             names of what `inputs` gives: the model's arguments in their order, then its targets
-    inputs(batch, draw)   what it makes of the rows of a batch, by name; where targets are others than the
-                      batch's, also "count", how many the global batch has. draw(purpose, length) gives each
-                      row integers 0 ... 2^63 - 1, equal in every layout
-    loss(targets, training)   what the model's readout is asked for: called with (hidden, weight, ...) it is
-                      a sum over the targets, which is divided by the count
+    reads             names of entries of `inputs`: the model's arguments in their order, then its targets
+    inputs(batch, draw)   the model's inputs and targets by name, made from a batch; if its targets differ
+                      from the batch's, also "count", their number in the global batch. draw(purpose, length)
+                      returns integers 0 ... 2^63 - 1 for each row, equal in every layout
+    loss(targets, training)   a function that the model's readout calls with (hidden, weight, ...); it
+                      returns a sum over the targets, which is divided by the count
     measure(model, *inputs)   sums over a micro-batch of validation: tensors of any shape, by name
-    figures(sums)     its figures by name, made of these sums over all of validation
+    figures(sums)     its metrics by name, computed from these sums over all of validation
 
-and, where it takes more than that:
+and optionally:
 
-    continues_text    True where the model predicts each token from those before it
-    special_tokens    tokens of the model after those of the tokenizer
+    special_tokens    number of the model's words after those of the tokenizer
     wrap(model)       another model around the one of conf/model
-    start(path, model, bare)   take the weights of a checkpoint, which may be of another task
-    generated, measure_generated(model, *inputs)   more sums over so many batches of validation, with a model
-                      that can decode token by token
-    sample(model, row, length, ...)   lines of tokens or text that show what has been learned; `row` is the
-                      first one of validation, as `reads` names it, the rest prompt=, context=, temperature=
-    code_length(nats)   figures that follow from the mean loss, such as bits per byte
+    start(path, model, bare)   load the weights of a checkpoint, which may be of another task
+    generated, measure_generated(model, *inputs)   further sums over the first `generated` batches of
+                      validation, with a model that may be called word by word
+    sample(model, row, length, ...)   lines of tokens or text as examples of the model's output; `row` is the
+                      first one of validation, as named by `reads`, the rest prompt=, context=, temperature=
+    code_length(nats)   metrics computed from the mean loss, such as bits per byte
 
-triad.tasks.likelihood has what tasks with one right answer share.
+triad.tasks.likelihood has the cross-entropy loss that most tasks share.
 
-Shapes: B rows (sequences), L layers of experts, E experts, S what a router sees.
+Shapes: B rows (sequences), L layers of experts, E experts, S statistics of a router.
 """
 
 from collections.abc import Callable
@@ -66,8 +65,8 @@ class Training(LightningModule):
                + sum_rows auxiliary(row) / (number of rows in the global batch)
 
     Both sums run over the micro-batches and processes of the step and are divided once, by the counts of the
-    whole step, so that micro-batching and layout do not change the mathematics. `update` gets the gradient. A
-    model that sees both sides has one more token, the mask, whatever the task is, so that every task can
+    whole step, so that micro-batching and layout do not change the mathematics. `update` processes the
+    gradient. A model that sees both sides has one more word, the mask, for every task, so that each task can
     start from the weights of another.
     """
 
@@ -91,25 +90,25 @@ class Training(LightningModule):
         self.task, self.make_optimizer, self.schedule, self.hardware = task, optimizer, schedule, hardware
         self.seed, self.update, self.weights = seed, update, weights
         self.model: Any = None  # until configure_model
-        self.network: Any = None  # what is called: the model, unless a strategy puts an engine around it
-        self.norm: Any = None  # of the gradient: a hook finds it, which can return nothing
+        self.network: Any = None  # the callable: the model, unless a strategy wraps it in an engine
+        self.norm: Any = None  # of the gradient: set by a Lightning hook, which cannot return it
         self.sums: dict[str, Tensor] = {}  # of this rank's share of a validation
         self.first_row: tuple[Tensor, ...] | None = None  # of validation
 
     def make_model(self, **changes: Any) -> nn.Module:
-        """The model of conf/model with some changes, such as another width, as the task wants it."""
+        """The model of conf/model, wrapped by the task, with some arguments changed, such as the width."""
         model = self.make_body(**changes)
         return self.task.wrap(model) if hasattr(self.task, "wrap") else model
 
     def make_meta_model(self) -> nn.Module:
-        """The model of a single device, without storage."""
+        """The model of a single device, on the meta device."""
         with torch.device("meta"):
             return self.make_model()
 
     def configure_model(self) -> None:
-        """Build without storage, let the hardware axis lay it out, then fill the weights.
+        """Build on the meta device, let the strategy split the model, then fill the weights.
 
-        They follow from the seed or are a checkpoint's. Raises ValueError if that is of another model.
+        Weights follow from the seed or come from a checkpoint. ValueError if that is of another model.
         """
         if self.model is not None:
             return
@@ -128,7 +127,7 @@ class Training(LightningModule):
         self.model, self.network = model, model.__call__
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One optimizer; its groups come from what each parameter is."""
+        """One optimizer, with groups by the role of each parameter."""
         weight_decay = self.make_optimizer.keywords.get("weight_decay", 0.0)  # type: ignore[attr-defined]
         optimizer = self.make_optimizer(self.update.groups(self.model, weight_decay))
         for group in optimizer.param_groups:
@@ -136,7 +135,7 @@ class Training(LightningModule):
         return optimizer
 
     def direction(self, metric: str) -> str:
-        """Which figure of validation is better, the "lower" or the "higher". Raises ValueError for others."""
+        """Whether "lower" or "higher" is better for a metric. Raises ValueError if the task lacks it."""
         if metric not in (known := directions(self.task)):
             raise ValueError(f"{metric} is not measured here: use one of {', '.join(known)}")
         return known[metric]
@@ -148,7 +147,7 @@ class Training(LightningModule):
         optimizer = self.optimizers()
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * self.schedule(step)
-        accumulate = self.trainer.strategy.pipeline or self.accumulate  # a pipeline has an order of its own
+        accumulate = self.trainer.strategy.pipeline or self.accumulate  # a pipeline has its own schedule
         loss, auxiliary, statistics_LS = accumulate(self.inputs(batch))
         optimizer.step()
         optimizer.zero_grad()
@@ -165,7 +164,7 @@ class Training(LightningModule):
         return {"shares": shares, "figures": figures, "load_LE": load_LE}
 
     def accumulate(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
-        """Backward over each micro-batch: this rank's share of the step's losses and routers' sums."""
+        """Run backward on each micro-batch; return this rank's share of the losses and routers' sums."""
         strategy = self.trainer.strategy
         micro_batches = self.micro_batches(batch)
         sums, statistics = torch.zeros(2, device=self.device), []
@@ -179,15 +178,15 @@ class Training(LightningModule):
         return sums[0], sums[1], sum(statistics[1:], statistics[0])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Lightning calls this when gradients are whole and unscaled."""
+        """Lightning calls this when gradients are complete and unscaled."""
         self.norm = self.trainer.strategy.clip(self.model, self.update)
 
     def inputs(self, batch: dict) -> dict:
-        """A batch with what the task makes of its rows."""
+        """A batch with the task's inputs and targets."""
         return batch | self.task.inputs(batch, partial(self._draw, batch))
 
     def _draw(self, batch: dict, purpose: str, length: int) -> Tensor:
-        """Integers for the places of the rows: of (seed, step, row), in validation of the row alone."""
+        """Integers for each position of the rows, from (seed, step, row); in validation from the row only."""
         rows = len(batch["tokens_BT"])
         rows_B = torch.arange(rows, device=batch["tokens_BT"].device) + self.trainer.strategy.data_rank * rows
         if self.training:
@@ -195,12 +194,12 @@ class Training(LightningModule):
         return random_integers(f"validation/{purpose}", rows_B + batch["step"] * batch["rows"], length)
 
     def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
-        """What the model reads and is to predict, one micro-batch after another."""
+        """The model's inputs and targets, divided into micro-batches."""
         rows = self.hardware.rows(batch["tokens_BT"])
         return list(zip(*(batch[name].split(rows) for name in self.task.reads), strict=True))
 
     def losses(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums: negative log likelihood of targets, auxiliary loss of rows, what each router saw."""
+        """Sums: negative log likelihood of targets, auxiliary loss of rows, statistics of each router."""
         *given, targets = inputs
         nll, routings = self.network(*given, loss=self.objective(targets))
         auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
@@ -208,7 +207,7 @@ class Training(LightningModule):
         return nll, auxiliary, torch.stack(statistics) if statistics else nll.new_zeros(0, STATISTICS)
 
     def objective(self, targets: Tensor) -> Callable:
-        """What the model's readout is asked for."""
+        """The loss function for the model's readout."""
         return self.task.loss(targets, self.training)
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -223,7 +222,7 @@ class Training(LightningModule):
         for inputs in self.micro_batches(batch):
             self._add_sums(self.task.measure(self.network, *inputs))
         if index < getattr(self.task, "generated", 0):
-            # all rows of a batch: the same in every layout, and each process calls the model as often
+            # all rows of a batch: the same in every layout, and each process calls the model equally often
             model = self.trainer.strategy.full_model(self.model)
             for inputs in self.micro_batches(batch):
                 self._add_sums(self.task.measure_generated(model, *inputs))
@@ -234,12 +233,12 @@ class Training(LightningModule):
         pipeline = self.trainer.strategy.pipeline
         for name, value in sums.items():
             share = value.double()
-            if pipeline is not None and not pipeline.last:  # the stages before see the targets, not the loss
+            if pipeline is not None and not pipeline.last:  # earlier stages have the targets but not the loss
                 share = torch.zeros_like(share)
             self.sums[name] = self.sums[name] + share if name in self.sums else share
 
     def on_validation_epoch_end(self) -> None:
-        """Sum over all processes, then let the task divide, once; callbacks write what is logged here."""
+        """Sum over all processes, then let the task compute metrics; callbacks write what is logged here."""
         sums = {name: self.trainer.strategy.all_reduce(share).cpu() for name, share in self.sums.items()}
         figures = {f"val/{name}": value for name, value in self.task.figures(sums).items()}
         if undeclared := figures.keys() - directions(self.task).keys():
@@ -250,14 +249,14 @@ class Training(LightningModule):
     def sample(
         self, model: nn.Module, prompt: list[int], length: int, context: int, temperature: float
     ) -> list[list[int] | str]:
-        """Lines of tokens or text that show what has been learned, if the task has any to show."""
+        """Lines of tokens or text as examples of the model's output, if the task offers any."""
         if self.first_row is None or not hasattr(self.task, "sample"):
             return []
         asked = {"prompt": prompt, "context": context, "temperature": temperature}
         return self.task.sample(model, self.first_row, length=length, **asked)
 
     def code_length(self, nats: float) -> dict[str, float]:
-        """Figures that follow from the mean loss of a target."""
+        """Metrics computed from the mean loss of a target."""
         return self.task.code_length(nats) if hasattr(self.task, "code_length") else {}
 
     def _reseed(self, step: int) -> None:
@@ -270,7 +269,7 @@ class Training(LightningModule):
 
 
 def directions(task: Any) -> dict[str, str]:
-    """A task's figures of validation, and whether "lower" or "higher" is better."""
+    """A task's metrics of validation, and whether "lower" or "higher" is better."""
     return {
         f"val/{name}": better
         for better in ("lower", "higher")

@@ -1,4 +1,4 @@
-"""Rules that make sources and targets of the rows of a batch. Shapes: B rows, T time.
+"""Rules that make sources and targets from the rows of a batch. Shapes: B rows, T time.
 
 A row ends where padding (below 0) begins.
 """
@@ -17,7 +17,7 @@ def copy(batch: dict) -> tuple[Tensor, Tensor]:
 
 
 def reverse(batch: dict) -> tuple[Tensor, Tensor]:
-    """The source from its end to its beginning."""
+    """The source in reverse order."""
     source_BT = _rows(batch)
     from_end_BT = (source_BT >= 0).sum(-1, keepdim=True) - 1 - torch.arange(source_BT.shape[1]).to(source_BT)
     target_BT = source_BT.gather(1, from_end_BT.clamp_min(0))
@@ -33,12 +33,12 @@ def sort(batch: dict) -> tuple[Tensor, Tensor]:
 
 
 def given(batch: dict) -> tuple[Tensor, Tensor]:
-    """Those that the data has."""
+    """The pairs of the data."""
     return batch["source_BS"], batch["target_BU"]
 
 
 def _rows(batch: dict) -> Tensor:
-    """The tokens of the rows without the last column: a target takes one more token, its end."""
+    """The tokens of the rows without the last one, which leaves room for the target's end token."""
     return batch["tokens_BT"].where(batch["targets_BT"] != IGNORED, PADDING)[:, :-1]
 
 

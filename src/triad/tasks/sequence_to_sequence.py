@@ -16,15 +16,15 @@ from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
 class SequenceToSequence:
-    """Predict the target of a source, with an encoder-decoder, by teacher forcing.
+    """Predict the target of a source with an encoder-decoder, by teacher forcing.
 
         loss = sum_t -log p(y_t | y_<t, x) / (words of the global batch's targets, each with its end)
         Sutskever et al. 2014, arXiv:1409.3215, eq. 1
 
-    `pairs(batch)` makes source_BS and target_BU of the rows of a batch; such rules as copy, reverse and sort
-    are in triad.tasks.pairs. One more token of the model, after those of the tokenizer, begins and ends
-    a target. At each validation the targets of `generated` batches are decoded greedily, and val/exact_match
-    is the share that is right in every token.
+    `pairs(batch)` makes source_BS and target_BU from a batch; rules such as copy, reverse and sort are in
+    triad.tasks.pairs. An additional word of the model, after those of the tokenizer, begins and ends a
+    target. At each validation the targets of `generated` batches are decoded greedily; val/exact_match is the
+    share without an error.
     """
 
     needs = {"model.sees": ("source",)}
@@ -48,13 +48,13 @@ class SequenceToSequence:
             self.higher_is_better = ()
 
     def inputs(self, batch: dict, draw: Callable) -> dict:
-        """Sources, and targets with their begin and end."""
+        """Sources, and targets with begin and end tokens."""
         source_BS, target_BU = self.pairs(batch)
         length_B1 = (target_BU >= 0).sum(-1, keepdim=True)
         found: dict[str, Any] = {"source_BS": source_BS}
         found["tokens_BT"] = F.pad(target_BU, (1, 0), value=self.vocab_size)
         place_T = torch.arange(target_BU.shape[1] + 1, device=target_BU.device)
-        ends_BT = (place_T == length_B1) & (length_B1 > 0)  # a row of padding alone has no target
+        ends_BT = (place_T == length_B1) & (length_B1 > 0)  # a row of padding only has no target
         targets_BT = F.pad(target_BU, (0, 1), value=IGNORED).masked_fill(ends_BT, self.vocab_size)
         found["targets_BT"] = targets_BT.where(targets_BT >= 0, IGNORED)
         if "lengths_R" in batch:
@@ -65,7 +65,7 @@ class SequenceToSequence:
     def measure_generated(
         self, model: nn.Module, source_BS: Tensor, tokens_BT: Tensor, targets_BT: Tensor
     ) -> dict[str, Tensor]:
-        """How many targets are decoded without an error, and how many there are."""
+        """The number of targets decoded without an error, and the number of targets."""
         words_BT = decode_greedily(model, source_BS, self.vocab_size, targets_BT.shape[1])
         asked_BT = targets_BT != IGNORED
         right_B = ((words_BT == targets_BT) | ~asked_BT).all(-1) & asked_BT.any(-1)
@@ -78,7 +78,7 @@ class SequenceToSequence:
         return found
 
     def sample(self, model: nn.Module, row: tuple, length: int, context: int, **_: Any) -> list[list[int]]:
-        """The source of the row, and the decoded target, at most `length` tokens of it."""
+        """The source of the row, and the decoded target, up to `length` words."""
         words = decode_greedily(model, row[0], self.vocab_size, min(length, context))[0].tolist()
         end = words.index(self.vocab_size) if self.vocab_size in words else len(words)
         return [[word for word in row[0][0].tolist() if word >= 0], words[:end]]

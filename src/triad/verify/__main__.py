@@ -1,4 +1,4 @@
-"""Check that every parallel layout computes the same mathematics
+"""`python -m triad.verify`: check that the hardware axis does not change the mathematics.
 
 python -m triad.verify                                  every model in every layout, other choices in turn
 python -m triad.verify all=true                         the whole product (hours)
@@ -21,10 +21,10 @@ def verify(
 ) -> None:
     """Train in every layout and compare losses, gradients and weights with one process in float64.
 
-    Without further words: the layouts and models of triad.verify.matrix (`layouts=`, `models=` choose some by
+    Without overrides: the layouts and models of triad.verify.matrix (`layouts=`, `models=` choose some by
     name, `all=true` takes every combination of micro-batches, padding, checkpointing and compilation). With
-    words of train.py: that configuration, made small by debug=tiny unless it says debug=null. `markdown=`
-    writes the table to a file, `keep=` the runs to a folder. The exit code is 1 if anything departs.
+    overrides of train.py: that configuration, made small by debug=tiny unless it says debug=null. `markdown=`
+    writes the table to a file, `keep=` the runs to a folder. The exit code is 1 if anything differs.
     """
     from tempfile import TemporaryDirectory
 

@@ -1,10 +1,10 @@
-"""What a layout must hold and send, by formula.
+"""The memory and messages of a layout, by formula.
 
-    held        each axis divides what it splits; Adam keeps two numbers for each weight and a count of steps
+    held        each axis divides what it splits; Adam keeps two numbers for each weight and a step count
     FSDP        gathers each block for its forward and its backward pass and the rest once, a micro-batch;
                 scatters each gradient once a step      Zhao et al. 2023, arXiv:2304.11277, section 3
-    tensor      4 sums of all activations a block (2 forward, 2 backward), one at either end, and in the loss
-                the largest logit and two sums      Shoeybi et al. 2019, arXiv:1909.08053, section 3
+    tensor      4 sums of all activations per block (2 forward, 2 backward), one at either end, and in the
+                loss the largest logit and two sums      Shoeybi et al. 2019, arXiv:1909.08053, section 3
     sequence    a gather and a scatter in place of each of those sums      arXiv:2205.05198, section 4.2
     expert      rows there and back, forward and backward, and their numbers      arXiv:2006.16668
     context     keys and values gathered forward, their gradients scattered back      arXiv:2407.21783
@@ -27,13 +27,13 @@ SHARDED = ("data_shard", "context", "expert")  # what FSDP shards over; experts 
 
 
 class Weight(NamedTuple):
-    """A parameter, as its model declares it."""
+    """A parameter as its model declares it."""
 
     shape: tuple[int, ...]
     role: str
     cut: int | None  # the dimension that tensor parallelism slices
     block: int | None  # which block it is in
-    units: tuple[int, ...]  # of the first and last unit of a pipeline, 0 and -1, those that use it, if any
+    units: tuple[int, ...]  # which of the first (0) and last (-1) unit of a pipeline use it
 
 
 class Sent(NamedTuple):
@@ -62,10 +62,10 @@ def held_bytes(weights: list[Weight], config: dict, rank: int) -> dict[str, int]
 
 
 def _held_by_deepspeed(weights: list[Weight], config: dict) -> dict[str, int]:
-    """ZeRO lays decayed and other weights end to end (stage 3: each by itself) and keeps a part of the state.
+    """ZeRO concatenates decayed and other weights (stage 3: divides each) and shards the optimizer's state.
 
-    The forward pass has whole weights: at stage 3 those of fewer than 10^5 numbers, which these all are.
-    Gradients are DeepSpeed's own.
+    Weights are whole in the forward pass: at stage 3 those of fewer than 10^5 numbers, as all are here.
+    Gradients are in DeepSpeed's own buffers.
     """
     processes, item = world_size(config), 4
     sizes = [
@@ -81,7 +81,7 @@ def _held_by_deepspeed(weights: list[Weight], config: dict) -> dict[str, int]:
 
 
 def _coordinates(config: dict, rank: int) -> dict[str, int]:
-    """Where a process stands on each axis of the mesh."""
+    """A process's coordinate on each axis of the mesh."""
     at = {}
     for axis in reversed(ORDER):
         at[axis] = rank % degree(config, axis)
@@ -130,9 +130,10 @@ def sent_messages(weights: list[Weight], config: dict, parts: int) -> Sent:
 
 
 def has_formula(config: dict) -> bool:
-    """Whether there is a formula for the messages: not for experts that other axes cross, too.
+    """Whether there is a formula for the messages.
 
-    Nor for recomputed blocks, DeepSpeed, folded pipelines and pipelines that other axes cross.
+    There is none for recomputed blocks, DeepSpeed, folded pipelines, and experts or pipelines combined with
+    other axes.
     """
     if config["hardware"]["checkpointing"] or "stage" in config["strategy"]:
         return False
@@ -169,7 +170,7 @@ def _add_fsdp(weights: list[Weight], config: dict, parts: int, messages: Counter
 
 
 def _local_shape(weight: Weight, config: dict, at: dict[str, int]) -> tuple[int, ...]:
-    """The shape of one process's slice, in sizes of torch.chunk."""
+    """The shape of one process's shard, divided as torch.chunk does."""
     sides, cut = list(weight.shape), set()
     apart = weight.role == "expert" and degree(config, "expert") > 1
     if weight.cut is not None and degree(config, "tensor") > 1 and not apart:

@@ -1,4 +1,4 @@
-"""The comparison of two runs: losses, loads, norms, every gradient and every weight."""
+"""Comparing two runs: losses, loads, norms, every gradient and every weight."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ FIGURES = {
 
 
 class Deviation(NamedTuple):
-    """How far two runs are apart, by kind and relative; and the first thing that departs, or None."""
+    """The largest relative deviation between two runs by kind, and the first above the tolerance, or None."""
 
     worst: dict[str, float]
     first: str | None
@@ -36,9 +36,9 @@ def compare_runs(run: Run, reference: Run, tolerance: float) -> Deviation:
 
 
 def _iterate_deviations(run: Run, reference: Run, floor: float) -> Iterator[tuple[str, str, float]]:
-    """Everything in the order in which it is computed: kind, what it is, how far it is off."""
+    """All deviations in the order of computation: kind, name, relative size."""
     yield from _compare_metrics(run.metrics(), reference.metrics())
-    if floor < 1e-6:  # in fp32 one word may win by a hair
+    if floor < 1e-6:  # in fp32 rounding may change the likeliest word
         texts = [at.samples_file.read_text(encoding="utf-8") for at in (run, reference)]
         yield "sample", "the text sampled at validation", 0.0 if texts[0] == texts[1] else math.inf
     (one,) = _read_records(reference)
@@ -66,7 +66,7 @@ def _compare_metrics(many: list[dict], one: list[dict]) -> Iterator[tuple[str, s
 def _compare_tensors(
     kind: str, when: str, one: dict[str, Tensor], many: list[dict[str, Tensor]], floor: float
 ) -> Iterator[tuple[str, str, float]]:
-    # what is zero in truth, like the gradient of a bias of keys, is nothing but rounding
+    # a tensor that is zero in exact arithmetic, such as the gradient of the keys' bias, is rounding only
     floor *= max(float(tensor.abs().max()) for tensor in one.values())
     for name, tensor in one.items():
         held = [tensors[name] for tensors in many if name in tensors]

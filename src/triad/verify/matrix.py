@@ -22,7 +22,7 @@ class Layout(NamedTuple):
 
     @property
     def precision(self) -> str:
-        """float64 tells a wrong factor from another order of sums; DeepSpeed keeps fp32 weights."""
+        """float64 distinguishes a wrong factor from another order of sums; DeepSpeed keeps fp32 weights."""
         return "fp32" if "deepspeed" in self.words else "fp64"
 
 
@@ -59,7 +59,7 @@ LAYOUTS = [
 
 
 class Case(NamedTuple):
-    """One run: a model in a layout, its step cut into `parts`, and the other choices that must not matter."""
+    """One run: a model in a layout, with `parts` micro-batches, and other choices that must not matter."""
 
     layout: Layout
     model: str
@@ -71,7 +71,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What its run is called."""
+        """The name of its run."""
         switches = "".join(
             word
             for word, on in (
@@ -86,7 +86,7 @@ class Case(NamedTuple):
 
     @property
     def reference(self) -> "Case":
-        """The same model and rows in one process, in one piece."""
+        """The same model and rows in one process and one micro-batch."""
         return Case(LAYOUTS[0], self.model, 1, self.packed, False, False, self.precision)
 
 
@@ -103,15 +103,15 @@ SMALL = (
     "scheduler=constant",
     "scheduler.warmup=0",
     "optimizer.lr=1e-2",
-    "optimizer.eps=1e-4",  # Adam divides by what may be nothing but rounding
+    "optimizer.eps=1e-4",  # Adam may divide by a gradient that is rounding only
 )
-MAIN = ("decoder", "moe", "lstm")  # each of another kind
-LARGEST = 2_000_000  # parameters; what stays larger at this width is a published size of another model here
+MAIN = ("decoder", "moe", "lstm")  # one of each kind
+LARGEST = 2_000_000  # parameters; larger ones are published sizes of the models above
 
 
 @cache
 def small_models() -> list[str]:
-    """Every model of conf/model that can be made this small and learns to predict the next token."""
+    """Every model of conf/model that can be made this small and can be trained on the default task."""
     names = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
     return [name for name in names if _is_small(name)]
 
@@ -129,7 +129,7 @@ def _is_small(name: str) -> bool:
 
 
 def all_cases() -> Iterator[Case]:
-    """The whole product."""
+    """The full product of all choices."""
     switch = (False, True)
     for layout, model, parts in product(LAYOUTS, small_models(), PARTS):
         for packed, checkpointing, compile in product(switch, switch, switch):
@@ -137,10 +137,10 @@ def all_cases() -> Iterator[Case]:
 
 
 def covering_cases() -> Iterator[Case]:
-    """The main models in each layout once, the others in every fourth one, with every level of other choices.
+    """The main models in each layout once, the others in every fourth one, with all values of other choices.
 
-    Compilation takes longer than all the rest of a run, so it is tried where it meets something new: hooks of
-    FSDP, replaced forwards of tensor parallelism.
+    Compilation takes longer than the rest of a run, so it is tried only where it meets hooks of FSDP or
+    replaced forwards of tensor parallelism.
     """
     for at, layout in enumerate(LAYOUTS):
         others = [model for model in small_models() if model not in MAIN]

@@ -1,4 +1,4 @@
-"""A record of all that a run computed, to compare with another layout's."""
+"""A record of all that a run computed, to be compared with that of another layout."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +17,8 @@ from triad.verify.traffic import Traffic, count_bytes
 class Record(Callback):
     """Keep the gradients (as clipped) of each step, the experts' loads, the weights at the end, and bytes.
 
-    Every process writes <run>/record/rank-<r>.pt with all that it holds, made whole: copies that have drifted
-    apart are seen, too. For small models: everything is in memory.
+    Every process writes <run>/record/rank-<r>.pt with the full tensors of all that it holds, so that copies
+    that differ are seen, too. For small models: everything is in memory.
     """
 
     observer = True  # changes no figure of the run: triad.config.identity
@@ -33,18 +33,18 @@ class Record(Callback):
 
     def on_train_start(self, trainer: Trainer, training: Any) -> None:
         strategy: Any = trainer.strategy
-        # no hook of Lightning's lies between clipping and the step
+        # Lightning has no hook between clipping and the step
         strategy.clip = partial(self._clip, strategy.clip)
         self.find = getattr(strategy, "gradients", _gradients)
 
-    def on_train_batch_start(self, trainer: Trainer, training: Any, batch: dict, batch_idx: int) -> None:
-        if batch_idx == 1:  # the first step makes buffers and learns shapes
+    def on_train_batch_start(self, trainer: Trainer, task: Any, batch: dict, batch_idx: int) -> None:
+        if batch_idx == 1:  # the first step also makes buffers and infers shapes
             self.counting = Traffic()
             self.counting.__enter__()
 
-    def on_train_batch_end(self, trainer: Trainer, training: Any, outputs: Any, *_: Any) -> None:
-        if self.find is not _gradients:  # DeepSpeed's, which it has clipped since
-            largest = training.update.clip.largest
+    def on_train_batch_end(self, trainer: Trainer, task: Any, outputs: Any, *_: Any) -> None:
+        if self.find is not _gradients:  # DeepSpeed's, recorded before it clipped them
+            largest = task.update.clip.largest
             norm = outputs["figures"]["train/gradient_norm"].cpu()
             scale = (largest / (norm + 1e-6)).clamp(max=1.0) if largest else 1.0
             self.gradients[-1] = {name: gradient * scale for name, gradient in self.gradients[-1].items()}

@@ -1,4 +1,4 @@
-"""The table of a verification: green where a layout equals one process, red where it departs, and how far."""
+"""The table of a verification: the deviations of each layout from one process, red if too large."""
 
 import sys
 from pathlib import Path

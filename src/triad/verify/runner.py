@@ -31,7 +31,7 @@ KEY_SHIFT = "{_target_: triad.layers.key_shift.KeyShift, _partial_: true, fracti
 
 
 class Result(NamedTuple):
-    """What came of a case: refused or failed with a sentence, or compared."""
+    """The result of a case: refused or failed with a sentence, or compared."""
 
     case: Case
     verdict: str
@@ -65,7 +65,7 @@ def run_cases(cases: Iterable[Case], folder: Path, command: list[str] = COMMAND)
 
 
 def run_own(words: list[str], folder: Path) -> list[Result]:
-    """A configuration of the user's against the same in one process."""
+    """Compare a user's configuration with the same in one process."""
     numbers = "fp32" if "strategy=deepspeed" in words else "fp64"
     small = [] if any(key_of(word) == "debug" for word in words) else ["debug=tiny"]
     words = [word for word in words if word != "debug=null"]  # ours: Hydra does not take it
@@ -85,13 +85,13 @@ def run_own(words: list[str], folder: Path) -> list[Result]:
 
 
 def prepare_fresh(config: dict, words: list[str]) -> Path:
-    """A new run directory, also where there was one."""
+    """Prepare a new run directory, replacing an old one."""
     shutil.rmtree(Path(config["output_dir"], config["run_id"]), ignore_errors=True)
     return prepare_run(config, words).path
 
 
 def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
-    """Write the run directory of a case; return how many processes it takes, too."""
+    """Write the run directory of a case; return its number of processes and the directory."""
     words = [*SMALL, *PROOF, *case.layout.words.split(), f"trainer.devices={case.layout.ranks}"]
     if case.model == "decoder":  # the parts that none of the small models has
         words.append(f"model.attention.key_shift={KEY_SHIFT}")
@@ -104,7 +104,7 @@ def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
 
 
 def train_all(directories: list[str], ranks: int, command: list[str] = COMMAND) -> list[tuple[str, str]]:
-    """Train all, starting again behind one that fails; return those with what they said."""
+    """Train all runs, continuing after one that fails; return the failed ones with their last message."""
     failed = []
     left = directories
     while left:
@@ -135,7 +135,7 @@ def _result(case: Case, folder: Path, refused: dict[Case, str], failed: dict[str
 
 
 def write_corpus(folder: Path) -> Path:
-    """Short documents of uneven length, so that padding and the number of targets differ from row to row."""
+    """Write short documents of different lengths, so that padding and number of targets differ by row."""
     path = folder / "corpus.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:

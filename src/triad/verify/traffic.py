@@ -1,4 +1,4 @@
-"""What a step sends between processes, and what each process holds: counted as it happens."""
+"""Counting the messages of a step between processes, and the bytes that each process holds."""
 
 from collections import Counter
 from collections.abc import Iterable

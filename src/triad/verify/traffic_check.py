@@ -1,4 +1,4 @@
-"""Whether the bytes and messages of a run are those of the formulas."""
+"""Whether a run's memory and messages are as the formulas predict."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ ALL, HELD = "as by formula", "held by formula"  # what is right; anything else i
 
 
 def check_traffic(run: Run, parts: int) -> str:
-    """ALL, HELD (there is no formula for the messages), or what is not as the formulas say."""
+    """ALL, HELD (there is no formula for the messages), or the first difference from the formulas."""
     config = run.config()
     with torch.device("meta"):
         model = build(config["model"])(vocab_size=257)
@@ -41,7 +41,7 @@ def check_traffic(run: Run, parts: int) -> str:
 
 
 def _declare_weights(model: Any) -> list[closed_form.Weight]:
-    """What the model declares of each parameter, in a form that formulas need no torch for."""
+    """The model's declaration of each parameter, in a form that needs no torch."""
     cuts, found = cut_dimensions(model), []
     before, behind = getattr(model, "before", ()), getattr(model, "behind", ())
     for name, (role, _) in read_declarations(model).items():

@@ -1,4 +1,4 @@
-"""Train several prepared runs in the same processes, so that a matrix of layouts starts up once.
+"""One process per rank trains several prepared runs, so that start-up is paid once.
 
 `python -m triad.verify.worker RUN...`, started by triad.launch.supervisor.
 """
