@@ -51,10 +51,10 @@ def find_resolver_error(error: BaseException | None) -> str | None:
 
 
 def wait_to_be_ended() -> None:
-    """Let another rank say what is wrong first: its end ends this one.
+    """Wait until another rank, which reports the error, has exited and so ended this one.
 
-    The first rank to exit has the others killed, so whoever is not to speak must not be the first, lest the
-    speaker be cut off. A rank that is still there after a while met a mistake of its own.
+    The first rank to exit has the others killed: a silent rank that exits first would cut off the report. A
+    rank that still runs after PATIENCE_S has an error of its own.
     """
     time.sleep(PATIENCE_S)
 

@@ -1,8 +1,7 @@
-"""Where Hydra stops: from the command line to a checked, plain configuration, and from that to objects.
+"""How `train.py` starts: Hydra composes the configuration, a parent validates it and starts the ranks.
 
-`command` is the door of `train.py`: Hydra composes and everything is validated once, in a parent that imports
-no torch and writes the run directory; then one process per rank is started on that directory. A mistake is
-answered with one sentence and exit code 2. Nothing else composes or builds.
+The parent imports no torch. It writes the run directory and starts one process per rank on it. A mistake is
+answered with one sentence and exit code 2. Outside of triad.config only this module imports Hydra.
 """
 
 import os
@@ -28,7 +27,10 @@ from triad.storage.durable import hold
 
 
 def compose_and_launch(work: Callable) -> None:
-    """The door of train.py: compose, validate, write the run directory, start the ranks, tell the truth."""
+    """Compose, validate, write the run directory, start the ranks and exit with their code.
+
+    With `--run <directory>` this process is one of those ranks.
+    """
     if sys.argv[1:2] == ["--run"]:
         exit_together(run_rank(work, Run(sys.argv[2])))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who make a sentence of them

@@ -1,4 +1,4 @@
-"""Ranks that a launcher has started agree on one thing before anything else: which directory the run is."""
+"""Ranks that torchrun or srun has started agree on the run directory before anything else."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a run's directory says of what the run is, read back; nothing here needs torch."""
+"""The passport of a run, read from its directory; nothing here needs torch."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
