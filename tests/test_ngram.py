@@ -1,4 +1,4 @@
-"""N-grams: the fast counts against a naive transcription of the equations, and the verb."""
+"""N-grams: the fast counts against a naive transcription of the equations, and the command."""
 
 import json
 import math
@@ -124,7 +124,7 @@ def test_no_order_and_no_text_are_refused(order: int, text: list[int]) -> None:
         KneserNey(np.array(text, np.int64), order, V)
 
 
-def test_the_verb_writes_a_run_that_is_shown_beside_others(
+def test_the_command_writes_a_run_that_is_shown_beside_others(
     tmp_path: Path, environment: dict[str, str], text: Path
 ) -> None:
     words = ["data=text", f"data.path={text}", "tokenizer=byte", "order=3", "run_id=counted"]

@@ -29,14 +29,14 @@ def checkpoint(show: str) -> None:
         raise ValueError(f"{show}: {len(wrong)} of {len(paths)} checkpoints are damaged")
 
 
-def _describe(said: Facts) -> str:
-    sets = [name.partition(".")[0] for name in said["tensors"]]
+def _describe(facts: Facts) -> str:
+    sets = [name.partition(".")[0] for name in facts["tensors"]]
     counts = ", ".join(f"{sets.count(name)} of {name}" for name in dict.fromkeys(sets))
-    speed = said["bytes"] / said["saved_s"] / 1e6
-    metric = "{name} {value:.4g}, ".format_map(said["metric"]) if said["metric"] else ""
+    speed = facts["bytes"] / facts["saved_s"] / 1e6
+    metric = "{name} {value:.4g}, ".format_map(facts["metric"]) if facts["metric"] else ""
     return (
-        f"{metric}{describe_layout(said['layout'])}; tensors: {counts}; {said['bytes']:,} bytes,"
-        f" checksums right; training waited {1e3 * said['blocked_s']:.0f} ms of {said['saved_s']:.2f} s"
+        f"{metric}{describe_layout(facts['layout'])}; tensors: {counts}; {facts['bytes']:,} bytes,"
+        f" checksums right; training waited {1e3 * facts['blocked_s']:.0f} ms of {facts['saved_s']:.2f} s"
         f" ({speed:.0f} MB/s)"
     )
 

@@ -30,11 +30,11 @@ def coordinates(
     """
     words = ["debug=tiny", *(overrides or [])]
     numbers = [int(width) for width in widths.split(",")]
-    found = measure(words, numbers, steps, seeds)
-    for layer, exponent in fit_growth(found).items():
-        last = " ".join(f"{found[width][layer][-1]:9.3g}" for width in numbers)
+    scales = measure(words, numbers, steps, seeds)
+    for layer, exponent in fit_growth(scales).items():
+        last = " ".join(f"{scales[width][layer][-1]:9.3g}" for width in numbers)
         print(f"{layer:12} {last}   width^{exponent:+.2f}")
-    draw(found, " ".join(overrides or ["parametrisation=standard"]), Path(to))
+    draw(scales, " ".join(overrides or ["parametrisation=standard"]), Path(to))
     print(to)
 
 

@@ -96,10 +96,10 @@ def _find_target(key: str, config: dict) -> str | None:
     return node.get("_target_") if isinstance(node, dict) and not key.endswith("_") else None
 
 
-def _compose(words: list[str]) -> tuple[dict, provenance.Chains]:
+def _compose(overrides: list[str]) -> tuple[dict, provenance.Chains]:
     from triad.config.compose import compose_with_origins
 
-    return compose_with_origins(words)
+    return compose_with_origins(overrides)
 
 
 if __name__ == "__main__":

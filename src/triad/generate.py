@@ -46,14 +46,14 @@ def generate(
     sys.stdout.write("\n")
 
 
-def _decode_stream(tokenizer, stream: Iterator[int], words: list[int]) -> Iterator[str]:
+def _decode_stream(tokenizer, stream: Iterator[int], tokens: list[int]) -> Iterator[str]:
     """Text as it becomes certain: a character may be spread over several tokens."""
-    shown, words = len(tokenizer.decode(words)), list(words)
-    for word in stream:
-        if word == tokenizer.separator:
+    shown, tokens = len(tokenizer.decode(tokens)), list(tokens)
+    for token in stream:
+        if token == tokenizer.separator:
             return
-        words.append(word)
-        text = tokenizer.decode(words)
+        tokens.append(token)
+        text = tokenizer.decode(tokens)
         if not text.endswith(codecs.decode(b"\xff", errors="replace")):
             yield text[shown:]
             shown = len(text)

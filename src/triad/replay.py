@@ -87,7 +87,7 @@ def find_checkpoint_before(run: Run, step: int) -> Path | None:
 
 
 def configure_replay(config: dict, last: int) -> dict:
-    """A run's configuration for its replay: all steps logged, no observers, and an early stop."""
+    """A run's configuration for its replay: every step is logged, callbacks that only observe are gone."""
     if config["trainer"]["num_nodes"] > 1:
         nodes = config["trainer"]["num_nodes"]
         raise Refusal(f"trainer.num_nodes={nodes}: a replay runs on the one machine that it is started on")

@@ -45,8 +45,8 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
             f"run={run}: {differing[0]} of the mixture is not that of the dense model; name it, too"
         )
     tensors = make_mixture(config, dense)
-    said = read_facts(path) | {"metric": None, "callbacks": {}, "upcycled": str(path)}
-    saving.write_checkpoint(target.checkpoints / path.name, {"model": tensors}, said)
+    facts = read_facts(path) | {"metric": None, "callbacks": {}, "upcycled": str(path)}
+    saving.write_checkpoint(target.checkpoints / path.name, {"model": tensors}, facts)
     target.write_config(config)
     write(target.overrides_file, words)
     shutil.copytree(source.tokenizer, target.tokenizer)

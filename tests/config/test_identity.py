@@ -10,7 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from tests.conftest import REPOSITORY
-from triad.config.compose import compose, compose_with_origins, dials
+from triad.config.compose import compose, compose_with_origins, top_level_keys
 from triad.config.errors import Refusal
 from triad.config.identity import MATHEMATICS, MIXED, OVERLAYS, SYSTEM, fingerprints, is_mathematics, leaves
 from triad.config.locations import CONF
@@ -55,7 +55,7 @@ def known(words: str = "") -> tuple[dict, dict]:
 def test_every_key_and_group_of_the_configuration_is_classified_once() -> None:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     keys = set(yaml.safe_load((CONF / "train.yaml").read_text())) - {"defaults", "hydra"}
-    assert keys == dials().keys()
+    assert keys == top_level_keys().keys()
     classified = [*MATHEMATICS, *SYSTEM, *MIXED, *OVERLAYS]
     assert sorted(classified) == sorted(groups | {*SYSTEM} & keys)
     assert keys - {*SYSTEM} == {"context", "packed", "decay", "seed", "weights"}  # mathematics, unless said

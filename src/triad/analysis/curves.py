@@ -19,7 +19,7 @@ class Series(NamedTuple):
 
 
 def read_series(directory: Path, metric: str) -> dict[str, Series]:
-    """A metric of a run over each axis that its file knows; none if the metric was never logged.
+    """A metric of a run over each axis that was logged; {} if the metric was never logged.
 
     Validations are logged between two reports of tokens and seconds: these are interpolated over the steps.
     """

@@ -17,7 +17,7 @@ NAMES = ("seed", "run_id", "output_dir", "tags", "logger")  # keys that do not d
 class Outcome(NamedTuple):
     """What there is to compare of a run: its configuration as dotted keys, what was typed, its result if any.
 
-    Without callbacks that only observe: they do not distinguish settings.
+    Without callbacks that only observe: they make no other setting.
     """
 
     directory: Path

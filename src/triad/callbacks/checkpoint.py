@@ -26,7 +26,7 @@ class Checkpoint(Callback):
     their name in a checkpoint.
     """
 
-    observer = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no metric of the run: triad.config.identity
 
     def __init__(self, run: Run, config: dict, every_steps: int, keep: int, monitor: str) -> None:
         if every_steps < 1 or keep < 1:
@@ -158,7 +158,7 @@ def _describe_own_layout(config: dict, trainer: Trainer) -> dict[str, Any]:
 
 
 def _find_keepers(trainer: Trainer) -> list[Any]:
-    """Callbacks that have tensors to keep."""
+    """Callbacks whose weights go into checkpoints."""
     return [callback for callback in trainer.callbacks if hasattr(callback, "checkpoint_key")]
 
 

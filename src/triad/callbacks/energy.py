@@ -20,7 +20,7 @@ class Energy(Callback):
     killed run did after its last checkpoint is not in it.
     """
 
-    observer = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no metric of the run: triad.config.identity
 
     def __init__(self, gpu_watts: float, core_watts: float, price_per_device_hour: float | None) -> None:
         if min(gpu_watts, core_watts, price_per_device_hour or 0.0) < 0:

@@ -28,7 +28,7 @@ class GradientCheck(Callback):
     """
 
     uses = ("gradients",)
-    observer = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no metric of the run: triad.config.identity
 
     def __init__(self, every_steps: int, vanishing: float, exploding: float) -> None:
         if every_steps < 1 or not 0 <= vanishing < exploding:

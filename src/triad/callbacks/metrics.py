@@ -27,7 +27,7 @@ class Metrics(Callback):
     mfu = tokens/s * FLOPs per token / (devices * peak FLOP/s)      Chowdhery et al. 2022, arXiv:2204.02311
     """
 
-    observer = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no metric of the run: triad.config.identity
 
     def __init__(self, every_steps: int, context: int) -> None:
         self.every_steps, self.context = max(1, every_steps), context

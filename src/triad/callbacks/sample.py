@@ -16,7 +16,7 @@ class Sample(Callback):
     Every rank takes part, because the weights may be spread over them; all draw the same numbers.
     """
 
-    observer = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no metric of the run: triad.config.identity
 
     def __init__(
         self, run: Run, tokenizer: Tokenizer, context: int, prompt: str, length: int, temperature: float

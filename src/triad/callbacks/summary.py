@@ -1,4 +1,4 @@
-"""The summary of a run on the terminal, at its beginning and at its end, and result.json."""
+"""The summary of a run on the terminal: one screen when it starts, one when it ends."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class Summary(Callback):
     where there are experts, their loads to loads.png.
     """
 
-    observer = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no metric of the run: triad.config.identity
 
     def __init__(self, run: Run, tokenizer: Tokenizer, tokens: Tokens, context: int, curve: bool) -> None:
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context

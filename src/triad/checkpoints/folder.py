@@ -46,12 +46,12 @@ def list_complete(folder: Path) -> list[Path]:
 
 
 def read_facts(path: Path) -> Facts:
-    """What the manifest of a checkpoint says. Raises ValueError if it cannot be believed."""
+    """The facts in a checkpoint's manifest. Raises ValueError if the manifest is damaged or incomplete."""
     return _read_checkpoint_manifest(path)[0]
 
 
 def find_fault(path: Path, part: Part = (0, 1)) -> str:
-    """What is wrong with a checkpoint, every byte of it looked at, or ""; of one `part` of its files."""
+    """What is wrong with a checkpoint, or "". Reads every byte, or those of one `part` of its files."""
     try:
         return find_damage(path, _read_checkpoint_manifest(path)[1], part=part)
     except ValueError as error:
@@ -116,14 +116,14 @@ def find_checkpoint(where: Path, step: int | None = None) -> Path:
 
 @contextmanager
 def keep_while_reading(path: Path) -> Generator[None]:
-    """Keep a checkpoint from being forgotten while it is read."""
+    """Keep `rotate` from removing a checkpoint while it is read."""
     with (path / MANIFEST).open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
 
 
 def rotate(folder: Path, keep: int) -> None:
-    """Forget all but the last `keep` and the best. Torn ones count as neither; nor is one removed in use."""
+    """Remove all but the last `keep` and the best. Torn ones count as neither; one being read stays."""
     metrics = {path: metric for path in list_complete(folder) if (metric := _read_metric(path)) != "torn"}
     best = _find_best({path: metric for path, metric in metrics.items() if isinstance(metric, dict)})
     for path in list(metrics)[:-keep]:
@@ -157,5 +157,5 @@ def _remove(path: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # someone reads it: it goes the next time
             return
-        (path / MANIFEST).unlink()  # first: what is left of it by a kill is no checkpoint
+        (path / MANIFEST).unlink()  # first: a folder without a manifest is no checkpoint
         shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Writing checkpoints beside training: it waits for a copy of the tensors in the host's memory, no longer."""
+"""Writing checkpoints in a thread: training waits only until the tensors are copied to the host's memory."""
 
 import os
 import shutil
@@ -95,8 +95,8 @@ class SavePlanner(DefaultSavePlanner):
 class Saver:
     """Save in a thread of its own, one checkpoint at a time; every process of the run saves its shards.
 
-    A failed save (a full disk, say) harms neither training nor the checkpoints before it; `failures` tells of
-    it. The processes speak over a gloo group of their own, as messages of two threads in one group would mix.
+    A failed save, such as on a full disk, harms neither training nor earlier checkpoints; it is added to
+    `failures`. The threads use a gloo group of their own: messages of two threads in one group would mix.
     """
 
     def __init__(self, keep: int) -> None:
@@ -122,7 +122,7 @@ class Saver:
         self.thread.start()
 
     def wait(self, longest_s: float | None = None) -> None:
-        """Until the save under way has ended."""
+        """Wait until the save under way has ended."""
         if self.thread:
             self.thread.join(longest_s)
 
@@ -157,7 +157,7 @@ class Saver:
             self.failures.append(f"{path} was not saved ({why})")
 
     def all_gather(self, word: Any) -> list[Any]:
-        """What each process says, to all of them."""
+        """The value of every process, in order of rank."""
         words: list[Any] = [word]
         if self.group:
             words *= self.group.size()
@@ -165,7 +165,7 @@ class Saver:
         return words
 
     def run_on_all_ranks(self, work: Callable[[], Files]) -> Files:
-        """What all processes' work comes to; it fails in all if it fails in one."""
+        """Do the work in every process and merge the results; if it fails in one, it fails in all."""
         try:
             outcome: Any = work()
         except OSError as error:
@@ -177,7 +177,7 @@ class Saver:
 
 
 def write_checkpoint(path: Path, tensors: State, facts: Facts) -> None:
-    """Write one checkpoint, here and now, and forget no other. Raises OSError if it cannot be written."""
+    """Write one checkpoint in this thread and remove no other. Raises OSError if it cannot be written."""
     saver = Saver(keep=sys.maxsize)
     saver.write(path, flatten(tensors), facts | {"blocked_s": 0.0}, time.perf_counter())
     if saver.failures:
@@ -216,4 +216,4 @@ def _find_cause(error: BaseException) -> str:
     first = error
     while first.__context__ and not isinstance(first, OSError):
         first = first.__context__
-    return one_line(first if isinstance(first, OSError) else error)  # torch stumbles over what it left
+    return one_line(first if isinstance(first, OSError) else error)  # later errors follow from the first

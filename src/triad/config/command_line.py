@@ -1,4 +1,4 @@
-"""The command line of the commands: key=value words become the arguments of one function."""
+"""How `python -m triad.<command>` starts: key=value words become the arguments of one function."""
 
 import sys
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from triad.config.schema import convert, suggest
 
 
 def run_command(function: Callable) -> None:
-    """Call a command's function with the words of the command line; --help prints its docstring."""
+    """Call a command's function with the words of the command line; answer mistakes in one sentence."""
     if {"-h", "--help"} & {*sys.argv[1:]}:
         print(getdoc(function), "\n\n", _format_usage(function), sep="")
         return
@@ -22,7 +22,7 @@ def run_command(function: Callable) -> None:
 
 
 def _parse_arguments(function: Callable, words: list[str]) -> dict[str, Any]:
-    """key=value words as arguments of a function; unknown ones go to `overrides`, if it takes them."""
+    """Arguments from key=value words; words with other keys go to `overrides`, if the function takes them."""
     arguments: dict[str, Any] = {}
     parameters = signature(function).parameters
     rest = []
@@ -56,5 +56,5 @@ def _format_usage(function: Callable) -> str:
 
 
 def key_of(word: str) -> str:
-    """The key that a word of the command line sets."""
+    """The key that an override sets: `+model.width=8` sets model.width."""
     return word.lstrip("+~").partition("=")[0].partition("@")[0]

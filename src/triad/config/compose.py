@@ -19,8 +19,8 @@ from triad.config.schema import convert, find_faults, read_script_signature, sug
 PLACE = {"run_id": str | None, "output_dir": str}  # the path of the run directory
 
 
-def dials() -> dict[str, Any]:
-    """Keys that stand in conf/train.yaml itself, with their types: the arguments of `train`, and PLACE."""
+def top_level_keys() -> dict[str, Any]:
+    """The top-level keys of conf/train.yaml with their types: the arguments of `train`, and PLACE."""
     arguments = read_script_signature(TRAIN, "train").parameters
     return {name: argument.type for name, argument in arguments.items() if name != "run"} | PLACE
 
@@ -50,7 +50,7 @@ def compose(overrides: list[str]) -> dict:
 
 
 def validate(composed: DictConfig) -> dict:
-    """Resolve, check the dials and every node against its signature, refuse the impossible."""
+    """Resolve, check the top-level keys and every node against its signature, refuse the impossible."""
     try:
         config = cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
@@ -58,7 +58,7 @@ def validate(composed: DictConfig) -> dict:
         raise Refusal(find_resolver_error(error) or message) from None
     config.pop("router", None)  # models that use it hold a copy
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
-    known = dials()
+    known = top_level_keys()
     for key in config:
         if key not in groups and key not in known:
             raise Refusal(f"{key} is not a key of conf/train.yaml{suggest(key, [*known, *groups])}")
@@ -98,7 +98,7 @@ def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
 
 
 def compose_with_origins(overrides: list[str]) -> tuple[dict, provenance.Chains]:
-    """The configuration for some overrides of conf/train.yaml, and where its values come from."""
+    """The configuration for some overrides of train.py, and where its values come from."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -1,8 +1,8 @@
 """Which part of a configuration is mathematics, and which is the system that it runs on.
 
 Mathematics is what changes the figures of a run by more than rounding: two runs of the same mathematics, code
-and text must coincide, whatever the system. The system is the rest: how the work is laid out, what only looks
-on, names and places. What is not known to be system is taken for mathematics.
+and text must coincide, whatever the system. The system is the rest: how the work is laid out, callbacks that
+only observe, names and places. What is not known to be system is taken for mathematics.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def mathematics(config: dict) -> dict[str, Any]:
 
 
 def system(config: dict) -> dict[str, Any]:
-    """The keys that are not, but for the run's own name and place; null is like absent."""
+    """The keys that are system, without the run's own name and place; null is like absent."""
     named = {key: value for key, value in leaves(config) if key not in ("run_id", "output_dir")}
     return {
         key: value for key, value in named.items() if not is_mathematics(key, config) and value is not None
@@ -58,7 +58,7 @@ def system(config: dict) -> dict[str, Any]:
 
 
 def is_observer(callback: Any) -> bool:
-    """Whether a callback's node is of a class that says of itself `observer = True`: it changes no figure."""
+    """Whether a callback's class declares `observer = True`: it changes no metric of the run."""
     return isinstance(callback, dict) and bool(read_attribute(callback.get("_target_", ""), "observer"))
 
 

@@ -51,10 +51,10 @@ def find_resolver_error(error: BaseException | None) -> str | None:
 
 
 def wait_to_be_ended() -> None:
-    """Wait until another rank has reported its mistake, whose exit ends this rank, too.
+    """Wait until another rank, which reports the error, has exited and so ended this one.
 
-    The launcher kills the other ranks when the first one exits, so a rank that is silent must not exit before
-    the one that reports. A rank that is still alive after PATIENCE_S met a mistake of its own.
+    The first rank to exit has the others killed: a silent rank that exits first would cut off the report. A
+    rank that still runs after PATIENCE_S has an error of its own.
     """
     time.sleep(PATIENCE_S)
 

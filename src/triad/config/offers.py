@@ -1,8 +1,8 @@
-"""What parts declare of themselves beside their code, and which choices of conf/ declare it.
+"""What parts declare in their classes, and which choices of conf/ declare a given value.
 
-A part is a node of a configuration that names a class or function. What it declares are plain values in the
-body of that class, read from source, so that neither torch nor the part is imported. An argument in the node
-itself comes first: `precision.name` is as much a property of a precision as `model.sees` is of a model.
+A part is a node of a configuration that names a class or function. A declaration is a plain value in the body
+of that class; it is read from source, so that neither torch nor the part is imported. An argument of the node
+is a declaration too and comes first: `precision.name` of a precision, like `model.sees` of a model.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def walk_parts(node: Any, path: str = "") -> Parts:
 
 
 def get_declared(part: dict, name: str) -> Any:
-    """What a part says under a name: an argument, or what its class declares; None if it does not say."""
+    """The value that a part declares under a name: its argument, else its class's; None if there is none."""
     target = part.get("_target_", "")
     if name in part or not target:
         return part.get(name)
@@ -58,7 +58,7 @@ def find_choices(group: str, name: str, allowed: tuple) -> list[str]:
 
 
 def name_choice(group: str, node: Any) -> str:
-    """The choice of a group that a node is most like: it calls the same, and most of its keys agree."""
+    """The name of the choice that a node comes from: the same target, and most keys in common."""
     given = dict(leaves(node))
     alike = {
         name: sum(

@@ -145,7 +145,7 @@ def tables() -> list[Any]:
 
 
 def find_unmet_needs(config: dict) -> Iterator[str]:
-    """Needs of parts that the others do not meet."""
+    """Parts whose `needs` no other part meets."""
     for key, part in walk_parts(config):
         for need, allowed in (get_declared(part, "needs") or {}).items():
             group, _, name = need.partition(".")
@@ -169,7 +169,7 @@ def find_hidden_uses(config: dict) -> Iterator[str]:
 
 
 def find_double_replacements(config: dict) -> Iterator[str]:
-    """Parts that replace the same thing, such as the weights in validation."""
+    """Several parts that replace the same thing."""
     replacing: dict[str, list[str]] = {}
     for key, part in walk_parts(config):
         if what := get_declared(part, "replaces"):

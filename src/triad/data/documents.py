@@ -1,6 +1,6 @@
 """Batches of labelled documents, each of neighbouring lengths.
 
-B rows here, R rows of the batch, N documents, T words of the longest.
+B rows here, R rows of the batch, N documents, T tokens of the longest.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from triad.data.token_files import TokenFile
 
 
 class DocumentFile:
-    """The documents of a labelled token file as rows, without separators; `context` words at most are read.
+    """The documents of a labelled token file as rows, without separators; `context` tokens at most are read.
 
     They are shuffled, always alike: files often come sorted by label, and some batches may be all that is
     validated.

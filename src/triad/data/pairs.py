@@ -1,6 +1,6 @@
 """Batches of pairs, each of neighbouring lengths.
 
-B rows here, R rows of the batch, N pairs, S and U words of the longest source and target.
+B rows here, R rows of the batch, N pairs, S and U tokens of the longest source and target.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,14 +14,14 @@ from torch.utils.data import DataLoader, IterableDataset
 from triad.data.shuffle import shuffle_rows
 from triad.data.token_files import TokenFile, Tokens
 
-NOTHING = -1  # in the place of a token, after the end of a row
-JITTER = 0.2  # of a length, at random: so that neighbours differ between epochs
+NOTHING = -1  # in the place of a token, where a row has ended
+JITTER = 0.2  # of a length: whose neighbour a pair is differs between epochs
 
 
 class PairFile:
     """Documents 2 i and 2 i + 1 of a token file as pair i, without their separators.
 
-    Of each side at most context - 1 tokens are read: a target takes one more token, its end.
+    Of each side at most context - 1 tokens are read: a target needs one more, for its end.
     """
 
     called = "pairs"
@@ -59,11 +59,11 @@ class PairFile:
 
 
 def pad_rows(tokens: np.ndarray, firsts_B: np.ndarray, lengths_B: np.ndarray, most: int) -> np.ndarray:
-    """Stretches of a token file as rows of one width."""
-    words = np.full((len(firsts_B), max(most, 1)), NOTHING, np.int64)
+    """Spans of a token file as rows of one width, padded with NOTHING."""
+    rows = np.full((len(firsts_B), max(most, 1)), NOTHING, np.int64)
     for at, (first, length) in enumerate(zip(firsts_B.tolist(), lengths_B.tolist(), strict=True)):
-        words[at, :length] = tokens[first : first + length]
-    return words
+        rows[at, :length] = tokens[first : first + length]
+    return rows
 
 
 class TrainPairs(IterableDataset[dict[str, Any]]):

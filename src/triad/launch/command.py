@@ -1,8 +1,7 @@
-"""The entry point of train.py: compose, validate, write the run directory, start the ranks.
+"""How `train.py` starts: Hydra composes the configuration, a parent validates it and starts the ranks.
 
-Hydra composes and everything is validated once, in a parent process that imports no torch and writes the run
-directory; then one process per rank is started on that directory. A user's mistake is answered with one
-sentence and exit code 2.
+The parent imports no torch. It writes the run directory and starts one process per rank on it. A mistake is
+answered with one sentence and exit code 2. Outside of triad.config only this module imports Hydra.
 """
 
 import os
@@ -28,7 +27,10 @@ from triad.storage.durable import hold
 
 
 def compose_and_launch(work: Callable) -> None:
-    """Compose, validate, write the run directory, run `work` in every rank, and exit with their exit code."""
+    """Compose, validate, write the run directory, start the ranks and exit with their code.
+
+    With `--run <directory>` this process is one of those ranks.
+    """
     if sys.argv[1:2] == ["--run"]:
         exit_together(run_rank(work, Run(sys.argv[2])))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised to us; report_error makes a sentence of them

@@ -1,4 +1,4 @@
-"""What one rank runs, from the run directory to its exit."""
+"""One rank: a process that trains from a run directory."""
 
 import atexit
 import logging
@@ -20,10 +20,10 @@ EXPECTED = (
 
 
 def exit_together(code: int) -> NoReturn:
-    """End this process: one of several together with the others, if all went well.
+    """End this process; a rank that succeeded first waits for the other ranks.
 
-    Of several, without taking the interpreter apart: a thread of gloo's that lets go of its last tensor
-    meanwhile aborts the process (torch 2.13; 3 of 32 runs on a busy machine, in spite of a barrier).
+    A rank leaves by os._exit: a gloo thread that frees its last tensor while the interpreter shuts down
+    aborts the process (torch 2.13; 3 of 32 runs on a busy machine, in spite of a barrier).
     """
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
@@ -38,7 +38,7 @@ def exit_together(code: int) -> NoReturn:
 
 
 def run_rank(work: Callable[..., None], run: Run) -> int:
-    """Read the run's configuration, do the work in this rank, and keep the traceback if it fails."""
+    """Read the run's configuration and do the work; a failure writes error.txt. Return the exit code."""
     arguments = run.arguments()
     quieten()
     try:
@@ -55,7 +55,7 @@ def run_rank(work: Callable[..., None], run: Run) -> int:
 
 
 def _keep_traceback(run: Run) -> bool:
-    """Write error.txt, unless another rank has already said what went wrong."""
+    """Write error.txt, unless another rank has already written it."""
     try:
         with run.error_file.open("x", encoding="utf-8") as file:
             file.write(traceback.format_exc())

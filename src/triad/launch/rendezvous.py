@@ -1,4 +1,4 @@
-"""Ranks that torchrun or srun has started agree on the run directory."""
+"""Ranks that torchrun or srun has started agree on the run directory before anything else."""
 
 import os
 from collections.abc import Callable

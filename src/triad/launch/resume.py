@@ -1,4 +1,4 @@
-"""Continuing a run with the overrides it was started with; its mathematics changes only where it is named."""
+"""Resuming: repeat the overrides of a run; its mathematics changes only where an override names it."""
 
 from pathlib import Path
 
@@ -13,9 +13,9 @@ FIXED = ("model", "tokenizer", "data", "context", "packed", "seed", "weights")
 
 
 def expand_resume(overrides: list[str]) -> list[str]:
-    """Replace `resume=outputs/<run_id>` by the overrides of that run; those beside it are applied after them.
+    """Replace `resume=outputs/<run_id>` by the overrides of that run; other overrides come after them.
 
-    With resume.weights_only=true a new run is started like that, from the weights that run came to.
+    With resume.weights_only=true these are the overrides of a new run, which starts from that run's weights.
     """
     if (directory := find_resumed(overrides)) is None:
         return overrides
@@ -57,7 +57,7 @@ def starts_new_run(overrides: list[str]) -> bool:
 
 
 def pin_weights(run: Run, config: dict, overrides: list[str]) -> list[str]:
-    """Let `weights` of a new run, and the words that a resume repeats, name one checkpoint that is whole.
+    """Set `weights` of a new run, in its configuration and its overrides, to one complete checkpoint.
 
     So a run that is resumed before its first checkpoint starts from the same weights again.
     """
@@ -68,7 +68,7 @@ def pin_weights(run: Run, config: dict, overrides: list[str]) -> list[str]:
 
 
 def check_free(run: Run, config: dict, asked: list[str], derived: set[str]) -> None:
-    """A run's name is given once; resuming needs the same mathematics, but for what is asked by name."""
+    """Refuse a run_id that exists, and a resume that changes mathematics which no override names."""
     if not run.exists:
         return
     if find_resumed(asked) is None or starts_new_run(asked):

@@ -1,7 +1,7 @@
 """Start one process per rank and supervise them. Imports no torch.
 
-The first failure, a signal, or the death of this parent ends every rank, and the exit code tells the truth:
-a failing rank's own code, or 128 + the signal.
+The first failure, a signal, or the death of this parent ends every rank. The exit code is that of the failing
+rank, or 128 + the signal.
 """
 
 import ctypes

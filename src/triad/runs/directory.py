@@ -1,4 +1,4 @@
-"""The directory of a run: what was run, and all its results.
+"""A run is a directory: its settings, its metrics and its results.
 
 outputs/<run_id>/
     config.yaml     the resolved config              overrides.json  what was typed
@@ -125,7 +125,7 @@ def make_run_id(model: str) -> str:
 
 
 def make_sweep_id(overrides: list[str], config: dict) -> str:
-    """The same for the same job of the same sweep, so that a sweep started again finds its finished jobs."""
+    """A name that follows from the job, so that a sweep that is started again finds its finished jobs."""
     pairs = (word.lstrip("+~").partition("=") for word in overrides)
     words = "-".join(f"{key.rpartition('.')[2]}-{value}" for key, _, value in pairs)
     clean = "".join(c if c.isalnum() or c in "-_." else "-" for c in words)[:60].strip("-")

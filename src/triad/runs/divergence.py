@@ -38,12 +38,12 @@ def pair_figures(ours: list[Row], theirs: list[Row]) -> Iterator[Divergence]:
 
 
 def find_first(figures: list[Divergence], tolerance: float = 0.0) -> Divergence | None:
-    """The first that is further apart than the tolerance, or None."""
+    """The first figure whose difference exceeds the tolerance, or None."""
     return next((figure for figure in figures if figure.apart > tolerance), None)
 
 
 def describe(figures: list[Divergence], tolerance: float) -> Iterator[str]:
-    """What there is to say of where two curves part."""
+    """Lines that say where two curves diverge."""
     steps = len({figure.step for figure in figures})
     if not figures:
         yield "no step was logged by both"

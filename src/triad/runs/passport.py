@@ -1,4 +1,4 @@
-"""The passport of a run, read back from its directory; nothing here needs torch."""
+"""The passport of a run, read from its directory; nothing here needs torch."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The beginning of a run: its directory, with a record of code, versions and machine."""
+"""The start of a run: write its directory and its passport (code, versions, machine)."""
 
 import platform
 import re

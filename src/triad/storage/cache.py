@@ -19,7 +19,7 @@ def cache_home() -> Path:
 
 
 def build_once(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
-    """Return what `build` said of `folder`, calling it only when the folder is not complete.
+    """Return the facts of `folder`, calling `build` only when the folder is not complete.
 
     `build` writes flat files into the empty folder it is given and may return JSON values worth keeping. The
     folder appears under its name by one rename after its files and manifest are on disk, so a killed build

@@ -21,13 +21,13 @@ def lock(path: Path) -> Generator[None]:
 
 
 def write(path: Path, value: dict | list) -> None:
-    """JSON, whole or not at all."""
+    """Write JSON atomically: a reader sees the old file or the new one."""
     replace(path, json.dumps(value, indent=1) + "\n")
 
 
 @contextmanager
 def hold(directory: Path) -> Generator[None]:
-    """Keep a second process from writing into a run's directory. Raises BlockingIOError if one is at it."""
+    """Lock a run's directory against a second process. Raises BlockingIOError if another one holds it."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as file:
         try:

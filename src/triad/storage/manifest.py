@@ -1,4 +1,4 @@
-"""Folders that say what is in them: manifest.json holds facts and a checksum of every file, written last."""
+"""manifest.json of a folder: facts, and a checksum of every file. Written last, so the folder is complete."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def sync(path: Path) -> None:
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """What a manifest says of a file, which is on disk from now on."""
+    """The entry of a file in a manifest; forces the file to disk."""
     sync(path)
     return {"bytes": path.stat().st_size, "blake2b": checksum(path)}
 
@@ -51,7 +51,7 @@ def write_manifest(folder: Path, facts: Facts, files: Files | None = None) -> No
 
 
 def read_manifest(folder: Path) -> tuple[Facts, Files]:
-    """Facts and files of a sealed folder. Raises ValueError that says what is wrong with its manifest."""
+    """Facts and files of a complete folder. Raises ValueError that says what is wrong with its manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         facts, files = manifest["facts"], manifest["files"]

@@ -1,4 +1,4 @@
-"""From the words of a command to a finished sweep: read, check, agree with what is there, work, report."""
+"""Run a sweep: read and check the file, compare it with an earlier start, drive the trials, report."""
 
 import errno
 import json
@@ -84,7 +84,7 @@ def _find_file(overrides: list[str]) -> Path:
 
 
 def _set_up(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | None) -> SweepSetup:
-    """What all trials share, once the configuration is known to be sound."""
+    """What all trials share. Refuses a sweep whose trials could not start."""
     for given in beside:
         if key_of(given) in (*OWN, *sweep.space) or (key_of(given) == "seed" and seeds):
             raise Refusal(f"{given}: the sweep sets {key_of(given)} itself")
@@ -136,7 +136,7 @@ def _compose_corners(sweep: Sweep, script: Path, beside: list[str]) -> dict:
 
 
 def _describe_request(sweep: Sweep, beside: list[str], seeds: int | None) -> dict[str, Any]:
-    """What distinguishes this sweep from another one with the same name."""
+    """What must stay the same for a sweep of this name: the file, overrides and seeds."""
     kept = [given for given in beside if key_of(given) != "output_dir"]
     return json.loads(json.dumps(sweep.asked | {"overrides": kept, "seeds": seeds}, default=str))
 
@@ -190,7 +190,7 @@ def _report(setup: SweepSetup, study: Study) -> int:
 
 
 def _report_failures(records: list[dict[str, Any]]) -> None:
-    """Say which trials failed, and what to do about it."""
+    """Print failed and unfinished trials, and what to do about them."""
     failed = [record for record in records if record["state"] == "failed"]
     for record in failed:
         print(f"failed: {record['why']}", file=sys.stderr)
@@ -204,7 +204,7 @@ def _report_failures(records: list[dict[str, Any]]) -> None:
 
 
 def _make_record(sweep: Sweep, point: Point, state: str, names: list[str]) -> dict[str, Any]:
-    """A point for machines to read."""
+    """A point as JSON for trials.json."""
     drawn = point.trial.params
     return {
         "number": point.number,

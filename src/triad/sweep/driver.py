@@ -1,8 +1,7 @@
-"""The driver: takes runs of the sweep as they come, up to `jobs` side by side, until all points have ended.
+"""The driver: claims trials of a sweep and runs up to `jobs` at a time, until all points have ended.
 
-All that it knows is on disk. A driver that is killed takes its trials with it and leaves nothing else
-behind: claims are locks of the system's, which end with their holder, so the next driver, or another that
-works on the same sweep, goes on at once.
+All state is on disk. When a driver is killed, its trials end with it, and its claims are released, as they
+are file locks of the operating system: the next driver, or another one at work on the sweep, goes on at once.
 """
 
 import shutil
@@ -38,7 +37,7 @@ LOOK_ELSEWHERE_S = 2.0  # between looks at other drivers' work
 
 
 class Active(NamedTuple):
-    """A run at work: where it runs, who it is, how far it was when it started."""
+    """A running trial: its slot, its process, its claim, and its progress when it started."""
 
     slot: int
     trial: Trial
@@ -49,7 +48,7 @@ class Active(NamedTuple):
 
 
 def count_done(setup: SweepSetup, points: list[Point]) -> int:
-    """Runs of which nothing more is to come: finished, or of a point that has ended."""
+    """The number of runs that are finished, or whose point has ended."""
     return sum(
         point.ended or one.run.result() is not None
         for point in points

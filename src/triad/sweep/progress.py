@@ -1,4 +1,4 @@
-"""The progress of a sweep: a live table on a terminal, a line for each event elsewhere."""
+"""Progress of a sweep: a live table on a terminal, a line for each event elsewhere."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ EVERY_S = 0.5
 
 
 class ProgressDisplay:
-    """Tell of runs as they start and end. `total` runs are to be; `done` of them have ended."""
+    """Show runs as they start and end; `done` of `total` runs have ended."""
 
     def __init__(self, metric: str, total: int, done: int, jobs: int) -> None:
         self.metric, self.total, self.done, self.jobs = metric, total, done, jobs

@@ -71,13 +71,13 @@ class Study:
 
     @contextmanager
     def lock(self) -> Generator[None]:
-        """Keep other drivers from changing points meanwhile. The system lets go when a driver dies."""
+        """Keep other drivers from changing points. The lock is released when a driver dies."""
         with (self.directory / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def agree_on_request(self, asked: dict[str, Any], extend: bool) -> None:
-        """Take the sweep as it is asked for, the first time; later, refuse one that is another."""
+        """Store the request at the first start; later, refuse a request that differs."""
         with self.lock():
             before = self.study.user_attrs.get("asked")
             if before is None or self._is_extensible(before, asked, extend):
@@ -90,7 +90,7 @@ class Study:
                 )
 
     def queue(self, points: int) -> None:
-        """Have so many points in all."""
+        """Queue points until there are `points` in all."""
         with self.lock():
             known = sum("retries" not in trial.user_attrs for trial in self.study.get_trials(False))
             for index in range(known, points):

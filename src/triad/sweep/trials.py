@@ -44,7 +44,7 @@ class Trial(NamedTuple):
 
 
 def list_trials(setup: SweepSetup, number: int, drawn: list[str]) -> list[Trial]:
-    """A point's runs, named by what they are: the same point of the same sweep finds its runs again."""
+    """A point's runs, one per seed. Names follow from the parameters, so a restarted sweep finds its runs."""
     runs = []
     for seed in range(setup.seeds) if setup.seeds else (None,):
         own = drawn if seed is None else [*drawn, f"seed={seed}"]

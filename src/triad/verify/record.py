@@ -21,7 +21,7 @@ class Record(Callback):
     that differ are seen, too. For small models: everything is in memory.
     """
 
-    observer = True  # changes no figure of the run: triad.config.identity
+    observer = True  # changes no metric of the run: triad.config.identity
 
     def __init__(self, run: Run) -> None:
         self.folder = run.record
