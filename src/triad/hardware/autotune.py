@@ -42,7 +42,7 @@ class Measured:
 
     def note(self, question: str, choice: str) -> str:
         """Record a choice that was not measured, unless the run has one; return the run's choice."""
-        with locked(self.record):
+        with lock(self.record):
             recorded = _read(self.record)
             if question not in recorded:
                 recorded[question] = {"choice": choice}

@@ -25,7 +25,7 @@ def kv_heads(config: dict) -> int:
 
 def hidden(config: dict) -> int:
     """Hidden units, or 0 if the layer chooses a number that powers of two divide."""
-    return config["model"]["feedforward"].get("hidden") or 0 if is_transformer(config) else 0
+    return _part(config, "feedforward").get("hidden") or 0
 
 
 def experts(config: dict) -> int:

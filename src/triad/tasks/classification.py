@@ -48,7 +48,7 @@ class Classification:
 
     def start(self, path: Path, model: nn.Module, bare: nn.Module) -> None:
         """Load the weights of a classifier, or those of a language model into its body."""
-        if any(name.startswith("body.") for name in entries(path)):
+        if any(name.startswith("body.") for name in read_entries(path)):
             start_from(path, model, bare)
         else:
             body, bare_body = model.get_submodule("body"), bare.get_submodule("body")

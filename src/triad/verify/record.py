@@ -37,14 +37,14 @@ class Record(Callback):
         strategy.clip = partial(self._clip, strategy.clip)
         self.find = getattr(strategy, "gradients", _gradients)
 
-    def on_train_batch_start(self, trainer: Trainer, task: Any, batch: dict, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, training: Any, batch: dict, batch_idx: int) -> None:
         if batch_idx == 1:  # the first step also makes buffers and infers shapes
             self.counting = Traffic()
             self.counting.__enter__()
 
-    def on_train_batch_end(self, trainer: Trainer, task: Any, outputs: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, training: Any, outputs: Any, *_: Any) -> None:
         if self.find is not _gradients:  # DeepSpeed's, recorded before it clipped them
-            largest = task.update.clip.largest
+            largest = training.update.clip.largest
             norm = outputs["figures"]["train/gradient_norm"].cpu()
             scale = (largest / (norm + 1e-6)).clamp(max=1.0) if largest else 1.0
             self.gradients[-1] = {name: gradient * scale for name, gradient in self.gradients[-1].items()}
