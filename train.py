@@ -59,7 +59,7 @@ def train(
         strategy=part.strategy,
         **trainer_arguments(precision),
         logger=[logger for node in part.logger.values() if (logger := supply(node, offers))],
-        callbacks=[supply(node, offers) for node in part.callbacks.values()]
+        callbacks=[supply(node, offers) for node in part.callbacks.values() if node]
         + ([part.scheduler] if isinstance(part.scheduler, Callback) else []),  # one that watches validation
         default_root_dir=run.path,
     )

@@ -124,7 +124,7 @@ REFUSED = {  # and what the sentence names: the part, and choices that fit
     "callbacks.checkpoint.monitor=val/hits": ("val/hits", "val/loss"),
     "data=parity": ("data=parity yields labels", "data=stdlib", "task=classification"),
     "task=classification": ("data=stdlib yields text", "parity"),
-    "optimizer=polyak ~callbacks.averaged": ("optimizer=polyak needs callbacks",),
+    "optimizer=polyak ~callbacks.averaged": ("optimizer=polyak needs a part of callbacks",),
     "optimizer=polyak +callbacks.ema={_target_:triad.callbacks.ema.Ema,decay:0.9}": (
         "callbacks.ema",
         "use one",

@@ -94,7 +94,7 @@ def configure_replay(config: dict, last: int) -> dict:
     callbacks = {
         name: dict(node)
         for name, node in config["callbacks"].items()
-        if node["_target_"] in NEEDED or not is_observer(node)
+        if node and (node["_target_"] in NEEDED or not is_observer(node))
     }
     targets = {node["_target_"]: node for node in callbacks.values()}
     if missing := [kept for target, kept in NEEDED.items() if target not in targets]:

@@ -1,5 +1,6 @@
 """A model and its tokenizer out of a run."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,27 @@ def trained(
     """The model of a run, ready to be evaluated, and its tokenizer.
 
     Its weights are those of the newest whole checkpoint, or of a `step`; `weights` is model, or ema or swa
-    where one was kept. Raises FileNotFoundError or ValueError where there is none.
+    where one was kept. Raises FileNotFoundError or ValueError where there is none, and ValueError for a task
+    that wraps the model, whose head only training builds.
     """
     run = run if isinstance(run, Run) else Run(run)
     config, checkpoint = run.config(), find_checkpoint(run.path, step)
     tokenizer = load_tokenizer(run.tokenizer)
-    model: nn.Module = build(config["model"])(vocab_size=tokenizer.vocab_size).eval()
+    task, make_model = build(config["task"]).func, build(config["model"])
+    if hasattr(task, "wrap"):
+        raise ValueError(f"run={run}: its task adds an output layer to the model, which only training builds")
+    model: nn.Module = make_model(
+        vocab_size=tokenizer.vocab_size + count_special_tokens(task, make_model)
+    ).eval()
     load_model(checkpoint, model, weights)
     return model.to(device), tokenizer
+
+
+def count_special_tokens(task: Any, make_model: Callable) -> int:
+    """Tokens of a model after those of the tokenizer.
+
+    A model that sees both sides has at least one, the mask, whatever its task is, so that every task can start
+    from the weights of another.
+    """
+    masks = getattr(getattr(make_model, "func", None), "sees", "token") == "both sides"
+    return max(getattr(task, "special_tokens", 0), int(masks))

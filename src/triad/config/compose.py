@@ -13,7 +13,7 @@ from triad.config.errors import Refusal
 from triad.config.locations import CONF, TRAIN
 from triad.config.messages import find_resolver_error
 from triad.config.processes import resolve_devices
-from triad.config.refusals import refusals
+from triad.config.rules import refusals
 from triad.config.schema import convert, find_faults, read_script_signature, suggest
 
 PLACE = {"run_id": str | None, "output_dir": str}  # the path of the run directory
@@ -56,6 +56,7 @@ def validate(composed: DictConfig) -> dict:
     except OmegaConfBaseException as error:
         message = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
         raise Refusal(find_resolver_error(error) or message) from None
+    config = {"callbacks": {}, "logger": {}} | config  # for [], which composes to nothing
     config.pop("router", None)  # models that use it hold a copy
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     known = top_level_keys()

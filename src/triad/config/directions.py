@@ -31,12 +31,21 @@ OF_ALL_RUNS = {
 
 
 def read_task_directions(config: dict) -> dict[str, str]:
-    """The metrics of validation that the task of a configuration declares."""
+    """The metrics of validation that the task of a configuration declares.
+
+    `measured_with` names metrics that depend on an argument: without it they are not measured.
+    """
     target = config["task"]["_target_"]
+    absent = {
+        name
+        for name, argument in (read_attribute(target, "measured_with") or {}).items()
+        if not config["task"].get(argument, True)
+    }
     return {
         f"val/{name}": better
         for better in ("lower", "higher")
         for name in read_attribute(target, f"{better}_is_better") or ()
+        if name not in absent
     }
 
 
@@ -51,5 +60,5 @@ def find_unknown_monitors(config: dict) -> Iterator[str]:
     known = read_task_directions(config)
     nodes = {f"callbacks.{name}": node for name, node in config["callbacks"].items()}
     for path, node in (nodes | {"scheduler": config["scheduler"]}).items():
-        if node and "monitor" in node and node["monitor"] not in known:
+        if isinstance(node, dict) and "monitor" in node and node["monitor"] not in known:
             yield f"{path}.monitor={node['monitor']} is no metric of this task: use one of {', '.join(known)}"

@@ -16,6 +16,7 @@ from triad.config.locations import CONF
 from triad.config.schema import read_attribute, read_constant
 
 Parts = Iterator[tuple[str, dict]]
+FIRST = ("fsdp", "ddp")  # of the choices that a remedy lists
 
 
 def walk_parts(node: Any, path: str = "") -> Parts:
@@ -44,11 +45,12 @@ def get_declared(part: dict, name: str) -> Any:
 def read_choices(group: str) -> dict[str, Any]:
     """The nodes that the files of a group set, by the name of the choice.
 
-    The one that conf/train.yaml takes comes first, and those with a size in their name, published ones, last.
+    The one that conf/train.yaml takes comes first, then FIRST, and last those with a size in their name.
     """
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     usual = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))["defaults"]
-    order = sorted(names, key=lambda name: ({group: name} not in usual, any(map(str.isdigit, name))))
+    order = sorted(names, key=lambda name: (name not in FIRST, any(map(str.isdigit, name))))
+    order.sort(key=lambda name: {group: name} not in usual)
     return {name: _node(group, name) for name in order}
 
 

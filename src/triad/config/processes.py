@@ -26,10 +26,10 @@ def resolve_devices(config: dict) -> None:
     if trainer["devices"] in ("auto", -1, "-1"):  # -1 is Lightning's word for all
         single = read_attribute(config["strategy"]["_target_"], "processes") == 1
         trainer["devices"] = 1 if single or trainer["accelerator"] != "gpu" else count_gpus()
-    _resolve_degrees(config)
+    resolve_degrees(config)
 
 
-def _resolve_degrees(config: dict) -> None:
+def resolve_degrees(config: dict) -> None:
     """Replace the one -1 among a mesh's degrees by what the others leave of the world, if that is whole."""
     strategy = config["strategy"]
     free = [axis for axis in AXES if strategy.get(axis) == -1]

@@ -17,6 +17,8 @@ from typing import Any, Literal, NamedTuple, Union
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from triad.config.errors import Refusal
+
 # Parts that a configuration is made of. Not `triad` as a whole: a stranger's must not reach the launcher.
 PARTS = "layers models tasks optim schedules hardware strategies callbacks loggers data verify.record"
 ALLOWED = (
@@ -98,7 +100,7 @@ def read_attribute(target: str, name: str) -> Any:
         match statement:
             case ast.Assign(targets=[found], value=value) | ast.AnnAssign(target=found, value=value):
                 if value and ast.unparse(found) == ast.unparse(wanted):
-                    return ast.literal_eval(value)
+                    return _read_literal(value, f"{target}.{name}")
     for base in above:
         if isinstance(base, ast.Name):
             local = f"{target.rpartition('.')[0]}.{base.id}"
@@ -107,6 +109,14 @@ def read_attribute(target: str, name: str) -> Any:
                 if ours and (value := read_attribute(origin, name)) is not None:
                     return value
     return None
+
+
+def _read_literal(value: ast.expr, where: str) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        given = ast.unparse(value)
+        raise Refusal(f"{where} = {given}: what a part declares must be a plain literal") from None
 
 
 @cache

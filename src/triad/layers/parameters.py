@@ -1,7 +1,7 @@
 """The role, initial value and tensor-parallel cut of each parameter, as its layer declares them.
 
-A layer declares them in class (or instance) attributes, by parameter names relative to it, which may lie in
-layers inside it:
+A layer declares them in class (or instance) attributes, by parameter names relative to it, which in `roles`
+and `starts` may lie in layers inside it:
 
     roles = {"A_log": "state"}                       what a parameter is: one of ROLES
     starts = {"gain": 1e-4, "A_log": logarithms}     what a parameter or buffer starts as: see Start

@@ -91,8 +91,10 @@ class Run:
 
     def monitored(self) -> tuple[str, str]:
         """The metric that the best checkpoint goes by, and whether "lower" or "higher" is better."""
-        metric = (self.config()["callbacks"].get("checkpoint") or {}).get("monitor", "val/loss")
-        return metric, self.directions().get(metric, "lower")
+        known = {name: way for name, way in self.directions().items() if name.startswith("val/")}
+        usual = next(iter(known), "val/loss")
+        metric = (self.config()["callbacks"].get("checkpoint") or {}).get("monitor", usual)
+        return metric, known.get(metric, "lower")
 
     def result(self) -> dict | None:
         """What a finished run came to, or None."""

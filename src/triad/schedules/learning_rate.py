@@ -123,3 +123,6 @@ def _warm(step: int, warmup: float, steps: int) -> float:
 def _progress(step: int, start: int, steps: int) -> float:
     """0 at `start`, 1 at the last update of the run, clamped."""
     return min(1.0, max(0.0, (step - start) / max(1, steps - 1 - start)))
+
+
+wsd.falls_at_the_end = True  # by its argument `decay`

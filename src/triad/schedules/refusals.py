@@ -1,5 +1,6 @@
 """Schedules of batch size and learning rate that do not fit their run."""
 
+from triad.config.offers import get_declared
 from triad.config.processes import data_ranks
 from triad.config.refusals import Impossible
 from triad.schedules import batch_size
@@ -39,7 +40,7 @@ def steps_of(config: dict, key: str) -> int:
 
 def overlap(config: dict) -> int:
     """The number of steps in which warm-up and decay overlap."""
-    if "decay" not in config["scheduler"]:
+    if not get_declared(config["scheduler"], "falls_at_the_end"):
         return 0
     fall = round(config["scheduler"]["decay"] * config["trainer"]["max_steps"])
     return steps_of(config, "warmup") + fall - config["trainer"]["max_steps"]

@@ -31,6 +31,7 @@ class DeepSpeed(DDPStrategy):
     is then inf.
     """
 
+    zero = True  # its arguments are those of ZeRO
     hides = {"gradients": {}, "weights": {"stage": (3,)}}
     needs = {
         "optimizer.by_element": (True,),  # it updates flat slices of weights

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from triad.config.offers import name_choice
+from triad.config.offers import get_declared, name_choice
 from triad.config.processes import AXES, degree, world_size
 from triad.config.refusals import Impossible
 from triad.strategies.model_sizes import (
@@ -145,27 +145,31 @@ TABLE = [
     Impossible(
         "DeepSpeed is a package of its own",
         "strategy=deepspeed trainer.devices=2",
-        lambda c: "stage" in c["strategy"] and find_spec("deepspeed") is None,
+        lambda c: get_declared(c["strategy"], "zero") and find_spec("deepspeed") is None,
         "strategy=deepspeed needs the package deepspeed: pip install 'triad[deepspeed]'",
     ),
     Impossible(
         "ZeRO has three stages",
         "strategy=deepspeed strategy.stage=4 trainer.devices=2",
-        lambda c: "stage" in c["strategy"] and c["strategy"]["stage"] not in (1, 2, 3),
+        lambda c: get_declared(c["strategy"], "zero") and c["strategy"]["stage"] not in (1, 2, 3),
         "strategy.stage={strategy[stage]}: use 1, 2 or 3",
     ),
     Impossible(
         "weights leave the GPU when they are kept in parts",
         "strategy=deepspeed strategy.offload_parameters=true trainer.devices=2",
         lambda c: (
-            "stage" in c["strategy"] and c["strategy"]["offload_parameters"] and c["strategy"]["stage"] != 3
+            get_declared(c["strategy"], "zero")
+            and c["strategy"]["offload_parameters"]
+            and c["strategy"]["stage"] != 3
         ),
         "strategy.offload_parameters=true needs strategy.stage=3",
     ),
     Impossible(
         "the hooks of ZeRO 3 cannot be compiled",
         "strategy=deepspeed strategy.stage=3 hardware.compile=true trainer.devices=2",
-        lambda c: "stage" in c["strategy"] and c["strategy"]["stage"] == 3 and c["hardware"]["compile"],
+        lambda c: (
+            get_declared(c["strategy"], "zero") and c["strategy"]["stage"] == 3 and c["hardware"]["compile"]
+        ),
         "hardware.compile=true does not go with strategy.stage=3: use strategy.stage=2 or strategy=fsdp",
     ),
 ]

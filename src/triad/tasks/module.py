@@ -17,6 +17,8 @@ which come from the data. It has
 
 and optionally:
 
+    continues_text    True where the model predicts each token from those before it
+    measured_with     {"metric": "argument"}: metrics not measured where the argument is 0 or null
     special_tokens    number of the model's words after those of the tokenizer
     wrap(model)       another model around the one of conf/model
     start(path, model, bare)   load the weights of a checkpoint, which may be of another task
@@ -42,6 +44,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from triad.checkpoints.tensors import start_from
+from triad.checkpoints.trained import count_special_tokens
 from triad.layers.routing import STATISTICS
 from triad.models.count import count
 from triad.optim.initialise import initialise
@@ -84,8 +87,7 @@ class Training(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        masks = getattr(getattr(model, "func", None), "sees", "token") == "both sides"
-        special_tokens = max(getattr(task, "special_tokens", 0), int(masks))
+        special_tokens = count_special_tokens(task, model)
         self.make_body = partial(model, vocab_size=vocab_size + special_tokens)
         self.task, self.make_optimizer, self.schedule, self.hardware = task, optimizer, schedule, hardware
         self.seed, self.update, self.weights = seed, update, weights

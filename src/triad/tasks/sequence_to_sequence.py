@@ -30,6 +30,7 @@ class SequenceToSequence:
     needs = {"model.sees": ("source",)}
     lower_is_better = ("loss", "perplexity")
     higher_is_better: tuple[str, ...] = ("exact_match",)
+    measured_with = {"exact_match": "generated"}
     reads = ("source_BS", "tokens_BT", "targets_BT")
     special_tokens = 1
     measure = staticmethod(likelihood)

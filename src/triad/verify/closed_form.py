@@ -17,6 +17,7 @@ from collections import Counter
 from math import prod
 from typing import Any, NamedTuple
 
+from triad.config.offers import get_declared
 from triad.config.processes import data_ranks, degree, world_size
 from triad.strategies.model_sizes import expert_layers, experts, is_transformer, stages
 
@@ -49,7 +50,7 @@ class Sent(NamedTuple):
 def held_bytes(weights: list[Weight], config: dict, rank: int) -> dict[str, int]:
     """Bytes of parameters, gradients and Adam's state in one process."""
     item = ITEM[config["precision"]["name"]]
-    if "stage" in config["strategy"]:
+    if get_declared(config["strategy"], "zero"):
         return _held_by_deepspeed(weights, config)
     at = _coordinates(config, rank)
     mine = [prod(_local_shape(weight, config, at)) for weight in weights if _is_here(weight, config, at)]
@@ -135,7 +136,7 @@ def has_formula(config: dict) -> bool:
     There is none for recomputed blocks, DeepSpeed, folded pipelines, and experts or pipelines combined with
     other axes.
     """
-    if config["hardware"]["checkpointing"] or "stage" in config["strategy"]:
+    if config["hardware"]["checkpointing"] or get_declared(config["strategy"], "zero"):
         return False
     others = [axis for axis in ORDER if axis != "expert" and degree(config, axis) > 1]
     if degree(config, "pipeline") > 1:

@@ -1,0 +1,303 @@
+"""What cannot be combined: refused before any process starts, in one sentence with a remedy.
+
+A part says beside its code what it needs of the others and what it offers, hides or replaces; the rules below
+match them and find the remedy among the choices of conf/. What takes arithmetic, such as heads that do not
+divide, is a row of a table in <part>/refusals.py. Declared are
+
+    needs      {"model.sees": ("past",)}: the values that properties of other parts may have; an argument of
+               a part is a property, too
+    uses       ("gradients",): what it looks at or changes, beyond what training does
+    hides      {"weights": {"stage": (3,)}}: what a strategy keeps from others, if its arguments are these
+    replaces   "weights": what it stands in for; only one part may
+    sees       token (where it says nothing) < past < both sides: what a layer's output depends on
+    splits     ("tensor", "context"): axes of a mesh over which a model, layer or task may be cut
+"""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
+from typing import Any, NamedTuple
+
+from triad.config.offers import find_choices, get_declared, name_choice, read_choices, walk_parts
+from triad.config.processes import degree, resolve_degrees
+from triad.config.refusals import TABLE, Impossible, facts, tables
+from triad.config.schema import is_class
+
+SHOWN = 4  # choices that a remedy lists
+MODEL_AXES = (
+    "tensor",
+    "context",
+    "pipeline",
+)  # that cut a model; the others deal rows, copies or experts
+DICTIONARIES = ("callbacks", "logger")  # groups of several parts
+
+PHRASES = {  # declared properties as verbs, for sentences
+    "sees": "sees {}",
+    "yields": "yields {}",
+    "sizes": "has {} size",
+    "by_element": "updates each number by itself",
+    "adaptive": "divides by the size of the gradient",
+    "averages": "keeps an average of the weights",
+    "shows": "validates with the {}",
+}
+WORDS = {"past": "the past", "window": "a window of the past", "source": "a source"}  # values, in a sentence
+
+
+class Fault(NamedTuple):
+    """A reason why a configuration cannot work: what tells it from others, and what makes its sentence."""
+
+    key: tuple[str, ...]
+    sentence: Callable[[], str]
+
+
+def refusals(config: dict) -> Iterator[str]:
+    """One sentence for each reason why a configuration cannot work, the first to be mended first."""
+    for fault in _find_faults(config):
+        yield fault.sentence()
+
+
+def _find_faults(config: dict) -> Iterator[Fault]:
+    yield from _apply_table(config, TABLE, facts)
+    yield from find_unmet_needs(config)
+    yield from find_hidden_uses(config)
+    yield from find_double_replacements(config)
+    yield from find_views_of_the_future(config)
+    yield from find_uncut_parts(config)
+    for module in tables():
+        yield from _apply_table(config, module.TABLE, getattr(module, "facts", dict))
+
+
+def _apply_table(config: dict, table: list[Impossible], facts: Callable[[dict], dict]) -> Iterator[Fault]:
+    for row in table:
+        if row.holds(config):
+            yield Fault(("row", row.why), partial(row.write, config, facts))
+
+
+def find_unmet_needs(config: dict) -> Iterator[Fault]:
+    """Needs of parts that the others do not meet."""
+    for key, part in walk_parts(config):
+        for need, allowed in (get_declared(part, "needs") or {}).items():
+            group, _, name = need.partition(".")
+            if not _values(config, group, name) & {*allowed}:
+                fault = ("need", key.partition(".")[0], need)
+                yield Fault(fault, partial(_unmet, config, fault, key, need, allowed))
+
+
+def find_hidden_uses(config: dict) -> Iterator[Fault]:
+    """Parts that use what the strategy hides."""
+    for key, part in walk_parts(config):
+        for what in get_declared(part, "uses") or ():
+            if (arguments := _hides(config["strategy"], what)) is not None:
+                fault = ("hidden", key, what)
+                yield Fault(fault, partial(_hidden, config, fault, key, what, arguments))
+
+
+def find_double_replacements(config: dict) -> Iterator[Fault]:
+    """Several parts that stand in for the same."""
+    replacing: dict[str, list[str]] = {}
+    for key, part in walk_parts(config):
+        if what := get_declared(part, "replaces"):
+            replacing.setdefault(what, []).append(key)
+    for what, keys in replacing.items():
+        if len(keys) > 1:
+            yield Fault(("double", what), partial(_doubled, what, keys))
+
+
+def find_views_of_the_future(config: dict) -> Iterator[Fault]:
+    """Layers that compare all tokens of a sequence, in a model that is not to see those behind a token."""
+    if get_declared(config["model"], "sees") in ("both sides", None):
+        return
+    for path, part in walk_parts(config["model"], "model"):
+        if path != "model" and get_declared(part, "sees") == "both sides":
+            fault = ("future", path)
+            yield Fault(fault, partial(_foreseeing, config, fault, path))
+
+
+def find_uncut_parts(config: dict) -> Iterator[Fault]:
+    """Models, layers and tasks that do not say that they can be cut over an axis of the mesh."""
+    for axis in (*MODEL_AXES, "expert"):
+        if degree(config, axis) == 1:
+            continue
+        for group in ("model", "task"):
+            for path, part in walk_parts(config[group], group):
+                if not _splits(path, part, axis):
+                    fault = ("uncut", path, axis)
+                    yield Fault(fault, partial(_uncut, config, fault, path, axis))
+
+
+def _splits(path: str, part: dict, axis: str) -> bool:
+    """Whether a part may be cut over an axis; functions, and torch's own layers, are no obstacle.
+
+    Over the axis of experts only what makes them is cut: it declares that its parameters are theirs.
+    """
+    if not part["_target_"].startswith("triad.") or not is_class(part["_target_"]):
+        return True
+    if axis != "expert":
+        return axis in (get_declared(part, "splits") or ())
+    if path.split(".")[-1] != "expert":
+        return True
+    roles = get_declared(part, "roles") or {}
+    return "expert" in roles.values() and axis in (get_declared(part, "splits") or ())
+
+
+def _hides(strategy: dict, what: str) -> dict | None:
+    """The arguments by which a strategy hides something, or None if it does not."""
+    arguments = (get_declared(strategy, "hides") or {}).get(what)
+    holds = arguments is not None and all(strategy.get(name) in values for name, values in arguments.items())
+    return arguments if holds else None
+
+
+def _values(config: dict, group: str, name: str) -> set:
+    """What a group says under a name; of a group of several parts, what any of them says."""
+    node = config.get(group) or {}
+    nodes = [node] if "_target_" in node else [part for part in node.values() if isinstance(part, dict)]
+    values = (get_declared(part, name) for part in nodes)
+    return {value if isinstance(value, str | int | float | None) else "set" for value in values} or {None}
+
+
+def _unmet(config: dict, fault: tuple, key: str, need: str, allowed: tuple) -> str:
+    group, _, name = need.partition(".")
+    asking, asked, values = _name(config, key), _name(config, group), _values(config, group, name)
+    fitting = _remedy(group, _mending(config, fault, group, find_choices(group, name, allowed)))
+    if name in (config.get(group) or {}):
+        wanted = " or ".join(_spelled(value) for value in allowed if value is not None or len(allowed) == 1)
+        given = f"{asking} needs {group}.{name}={wanted}, not {_spelled(*values)}"
+        remedy = fitting if isinstance(allowed[0], str) else f"{group}.{name}={_spelled(allowed[0])}"
+    elif group in DICTIONARIES:
+        given, remedy = (
+            f"{asking} needs a part of {group} that {_phrase(name, allowed)}, and none does",
+            fitting,
+        )
+    else:
+        has = _phrase(name, tuple(values)) if values - {None} else "does not"
+        given = f"{asking} needs {_article(group)} that {_phrase(name, allowed)}; {asked} {has}"
+        remedy = fitting
+    return f"{given}: use {_or([remedy, _others(config, fault, key)])}"
+
+
+def _hidden(config: dict, fault: tuple, key: str, what: str, arguments: dict) -> str:
+    name, strategy = _choice(config, "strategy"), config["strategy"]
+    hiding = " ".join(f"strategy.{argument}={strategy[argument]}" for argument in arguments)
+    usual = read_choices("strategy").get(name, {})
+    changed = [
+        f"strategy.{argument}={usual[argument]}"
+        for argument, values in arguments.items()
+        if argument in usual and usual[argument] not in values
+    ]
+    remedies = [*changed, _others(config, fault, "strategy"), _others(config, fault, key)]
+    hiding = hiding or f"strategy={name}"
+    return f"{_name(config, key)} uses the {what}, which {hiding} hides: use {_or(remedies)}"
+
+
+def _doubled(what: str, keys: list[str]) -> str:
+    return f"{' and '.join(keys)} each put something in the place of the {what}: use one of them"
+
+
+def _foreseeing(config: dict, fault: tuple, path: str) -> str:
+    is_router = path.split(".")[-1] == "router"
+    routers = _mending(config, fault, path, [*read_choices("router")]) if is_router else []
+    models = _mending(config, fault, "model", find_choices("model", "sees", ("both sides",)))
+    remedies = [_remedy("router", routers), _remedy("model", models)]
+    return (
+        f"{_name(config, path)} compares all tokens of a sequence, so {_name(config, 'model')} would see the "
+        f"future: use {_or(remedies)}"
+    )
+
+
+def _uncut(config: dict, fault: tuple, path: str, axis: str) -> str:
+    remedies = [_remedy("strategy", _mending(config, fault, "strategy", [*read_choices("strategy")]))]
+    if path in ("model", "task"):
+        remedies.append(_others(config, fault, path))
+    elif path.split(".")[-1] == "router":
+        remedies.append(_remedy("router", _mending(config, fault, path, [*read_choices("router")])))
+    return (
+        f"{_name(config, path)} does not say that it can be cut over strategy.{axis}={degree(config, axis)}: "
+        f"use {_or(remedies)}"
+    )
+
+
+def _others(config: dict, fault: tuple, key: str) -> str:
+    """What else may stand in the place of a part."""
+    group = key.partition(".")[0]
+    if group in DICTIONARIES:
+        return f"leave {key} out"
+    chosen = _choice(config, group)
+    return _remedy(
+        group, _mending(config, fault, group, [name for name in read_choices(group) if name != chosen])
+    )
+
+
+def _mending(config: dict, fault: tuple, key: str, names: list[str]) -> list[str]:
+    """Those of a group's choices that mend a fault, in the place of a part, and bring no other."""
+    group = "router" if key.split(".")[-1] == "router" else key
+    if group in DICTIONARIES:
+        return []
+    left = _fault_keys(config) - {fault}
+    return [name for name in names if _fault_keys(_replaced(config, key, read_choices(group)[name])) <= left]
+
+
+def _fault_keys(config: dict) -> set[tuple]:
+    found: set[tuple] = set()
+    try:
+        for fault in _find_faults(config):
+            found.add(fault.key)
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # of a value that another fault explains
+        found.add(("unfinished",))
+    return found
+
+
+def _replaced(config: dict, key: str, part: dict) -> dict:
+    """A configuration with another part, of one process or of as many as there are."""
+    *above, name = key.split(".")
+    changed = config | {group: deepcopy(config[group]) for group in above[:1]}
+    node = changed
+    for step in above:
+        node = node[step]
+    node[name] = deepcopy(part)
+    resolve_degrees(changed)
+    return changed
+
+
+def _remedy(group: str, names: list[str]) -> str:
+    """`group=a, b or c`, or "" where there is nothing to choose."""
+    shown = names[:SHOWN] + ([f"{len(names) - SHOWN} more"] if len(names) > SHOWN else [])
+    listed = " or ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+    return f"{group}={listed}" if listed else ""
+
+
+def _or(remedies: list[str]) -> str:
+    return ", or ".join(filter(None, remedies)) or "other parts"
+
+
+def _name(config: dict, key: str) -> str:
+    """A part as one types it: model=moe, router=switch, callbacks.ema, or the key of a part of a part."""
+    group, _, rest = key.partition(".")
+    if not rest:
+        return f"{group}={_choice(config, group)}" if "_target_" in config[group] else group
+    node = config
+    for step in key.split("."):
+        node = node[step] if isinstance(node, dict) else node
+    if "_target_" not in config[group]:
+        return key
+    if not isinstance(node, dict) or "_target_" not in node:
+        return key
+    if key.split(".")[-1] == "router":
+        return f"router={name_choice('router', node)}"
+    return f"{key}={node['_target_'].rpartition('.')[2]}"
+
+
+def _choice(config: dict, group: str) -> str:
+    return name_choice(group, config[group])
+
+
+def _spelled(value: Any) -> str:
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
+def _phrase(name: str, values: tuple) -> str:
+    said = " or ".join(sorted(WORDS.get(value, str(value)) for value in values if value is not None))
+    return PHRASES.get(name, f"declares {name}={said}").format(said)
+
+
+def _article(group: str) -> str:
+    return group if group == "data" else f"{'an' if group[0] in 'aeiou' else 'a'} {group}"
