@@ -42,8 +42,8 @@ def trained(
 def count_special_tokens(task: Any, make_model: Callable) -> int:
     """Tokens of a model after those of the tokenizer.
 
-    A model that sees both sides has at least one, the mask, whatever its task is, so that every task can start
-    from the weights of another.
+    A model that sees both sides has at least one, the mask, whatever its task is, so that every task can
+    start from the weights of another.
     """
     masks = getattr(getattr(make_model, "func", None), "sees", "token") == "both sides"
     return max(getattr(task, "special_tokens", 0), int(masks))
