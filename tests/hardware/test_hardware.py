@@ -71,16 +71,16 @@ def test_recurrent_layers_are_computed_in_fp32_where_the_precision_has_no_kernel
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_kernels: bool
 ) -> None:
     monkeypatch.setattr(execution, "has_recurrent_kernels", lambda device, precision: has_kernels)
-    measured = Measured(tmp_path / "cache", tmp_path / "run", torch.device("cpu"))
+    measured = Measured(tmp_path / "cache", tmp_path / "run" / "machine.json", torch.device("cpu"))
     hardware = Hardware(None, None, "flash", False, False)
-    hardware.settle(measured, recurrent, 2, 4, "bf16-mixed")
+    hardware.settle(measured, lambda _: "bf16-mixed", recurrent, 2, 4)
     recorded = json.loads(measured.record.read_text())["recurrent layers"]["choice"]
     assert recorded == ("bf16-mixed" if has_kernels else "32-true")
     assert hardware.recurrent_fp32 == (not has_kernels)
     # a resumed run goes on as it began, also where there are kernels
     monkeypatch.setattr(execution, "has_recurrent_kernels", lambda device, precision: True)
     resumed = Hardware(None, None, "flash", False, False)
-    resumed.settle(measured, recurrent, 2, 4, "bf16-mixed")
+    resumed.settle(measured, lambda _: "bf16-mixed", recurrent, 2, 4)
     assert resumed.recurrent_fp32 == hardware.recurrent_fp32
 
 
@@ -97,12 +97,12 @@ def test_recurrent_layers_in_fp32_compute_under_autocast_what_they_compute_witho
 def test_nothing_is_recorded_of_recurrent_layers_where_there_are_none_or_all_is_fp32(
     tmp_path: Path, model: str, precision: str
 ) -> None:
-    measured = Measured(tmp_path / "cache", tmp_path / "run", torch.device("cpu"))
+    measured = Measured(tmp_path / "cache", tmp_path / "run" / "machine.json", torch.device("cpu"))
     hardware = Hardware(None, None, "flash", False, False)
     make = recurrent if model == "recurrent" else lambda vocab_size: torch.nn.Linear(4, 4)
-    hardware.settle(measured, make, 2, 4, precision)
+    hardware.settle(measured, lambda _: precision, make, 2, 4)
     assert not hardware.recurrent_fp32
-    assert not measured.record.exists()
+    assert "recurrent layers" not in json.loads(measured.record.read_text())
 
 
 def test_a_micro_batch_is_never_larger_than_the_batch() -> None:
