@@ -47,7 +47,7 @@ def started(run: Path, ranks: int) -> list[int]:
             os.dup2(file.fileno(), 2)
             code = 1
             try:
-                code = run_rank(train, run)
+                code = run_rank(train, Run(run))
                 exit_together(code)  # alone, an exit that is caught here
             finally:
                 os._exit(code)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -52,9 +51,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("word", MISTAKES)
 def test_a_mistake_is_answered_with_one_sentence(train, tmp_path: Path, word: str) -> None:
-    start = time.monotonic()
     done = train(word, code=2)
-    assert time.monotonic() - start < 10  # a loaded machine; what it takes is in docs/performance.md
     sentences = done.stderr.strip().splitlines()
     assert len(sentences) == 1
     assert MISTAKES[word] in sentences[0]

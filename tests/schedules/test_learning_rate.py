@@ -117,7 +117,7 @@ def test_a_plateau_lowers_the_rate_after_patience_and_goes_on_where_it_was_resum
 
 def test_a_plateau_of_a_metric_that_is_to_rise_lowers_the_rate_when_it_does_not() -> None:
     plateau = Plateau(100, 0, "val/loss", factor=0.5, patience=0, threshold=0.01, final=0.2)
-    training = SimpleNamespace(better={"val/loss": "higher"}.__getitem__)
+    training = SimpleNamespace(direction={"val/loss": "higher"}.__getitem__)
     plateau.setup(_Validated(0.0), training, "fit")  # ty: ignore[invalid-argument-type]
     found = []
     for value in (0.1, 0.5, 0.9, 0.4):

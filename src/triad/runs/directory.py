@@ -93,7 +93,8 @@ class Run:
         """The metric that the best checkpoint goes by, and whether "lower" or "higher" is better."""
         known = {name: way for name, way in self.directions().items() if name.startswith("val/")}
         usual = next(iter(known), "val/loss")
-        metric = (self.config()["callbacks"].get("checkpoint") or {}).get("monitor", usual)
+        callbacks = self.config()["callbacks"] if self.exists else {}
+        metric = (callbacks.get("checkpoint") or {}).get("monitor", usual)
         return metric, known.get(metric, "lower")
 
     def result(self) -> dict | None:
