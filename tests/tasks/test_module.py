@@ -58,7 +58,7 @@ def test_what_is_not_measured_is_not_watched(words: tuple[str, ...], sentence: s
 def test_a_metric_that_this_run_does_not_measure_is_refused_before_it_trains(train) -> None:
     words = [*COPY, "debug=tiny", "callbacks.checkpoint.monitor=val/exact_match", "task.generated=0"]
     said = train(*words, "trainer.accelerator=cpu", code=2).stderr
-    assert "val/exact_match is not measured here: use one of val/loss, val/perplexity" in said
+    assert "val/exact_match is no metric of this task: use one of val/loss, val/perplexity" in said
 
 
 def test_early_stopping_waits_for_what_is_to_rise(train) -> None:
