@@ -6,7 +6,7 @@ Hydra composes, Lightning runs, PyTorch computes.
 from types import SimpleNamespace
 from typing import Any
 
-from triad.config.build import build, supply
+from triad.config.build import build, supply, supply_all
 from triad.launch.command import compose_and_launch
 from triad.runs.directory import Run
 
@@ -28,40 +28,34 @@ def train(
     from triad.checkpoints.folder import list_complete
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
-    from triad.hardware.device import device
     from triad.hardware.precision import trainer_arguments
     from triad.optim.update import Update
     from triad.schedules.batch_size import couple_to_batch
-    from triad.storage.cache import cache_home
     from triad.tasks.module import Training
 
     part = SimpleNamespace(**build(nodes))
     tokenizer, tokens = tokenize(part.data, part.tokenizer)
     run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint)
     data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packed)
-    measured = Measured(cache_home(), run.machine_file, device(nodes["trainer"]["accelerator"]))
+    measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     facts = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
+    task = supply(part.task, facts | {"bytes_per_token": tokens.val.bytes_per_token})
+    schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
+    update = Update(part.regularizer, part.clip, part.parametrisation, decay)
+    start = None if list_complete(run.checkpoints) else weights  # a resumed run has its own
     training = Training(
-        task=supply(part.task, facts | {"bytes_per_token": tokens.val.bytes_per_token}),
-        model=part.model,
-        optimizer=part.optimizer,
-        schedule=couple_to_batch(part.scheduler, part.batch, data.batch_rows),
-        hardware=part.hardware,
-        vocab_size=tokenizer.vocab_size,
-        seed=seed,
-        update=Update(part.regularizer, part.clip, part.parametrisation, decay),
-        weights=None if list_complete(run.checkpoints) else weights,  # a resumed run has its own
+        task, part.model, part.optimizer, schedule, part.hardware, tokenizer.vocab_size, seed, update, start
     )
     offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
     offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
+    watching = [part.scheduler] if isinstance(part.scheduler, Callback) else []
     trainer = part.trainer(
         strategy=part.strategy,
-        **trainer_arguments(precision),
-        logger=[logger for node in part.logger.values() if (logger := supply(node, offers))],
-        callbacks=[supply(node, offers) for node in part.callbacks.values() if node]
-        + ([part.scheduler] if isinstance(part.scheduler, Callback) else []),  # one that watches validation
+        logger=supply_all(part.logger, offers),
+        callbacks=supply_all(part.callbacks, offers) + watching,
         default_root_dir=run.path,
+        **trainer_arguments(precision),
     )
     trainer.fit(training, data)
 

@@ -39,3 +39,8 @@ def supply(part: Any, offers: dict[str, Any]) -> Any:
         return part
     asked = signature(part.func).parameters
     return part(**{name: offer for name, offer in offers.items() if name in asked})
+
+
+def supply_all(parts: dict[str, Any], offers: dict[str, Any]) -> list[Any]:
+    """Each part of a group such as callbacks, supplied; what is null or comes to nothing is left out."""
+    return [made for part in parts.values() if (made := supply(part, offers))]

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from triad.config.processes import count_cores
-from triad.hardware.device import describe
+from triad.hardware.device import describe, device
+from triad.storage.cache import cache_home
 from triad.storage.durable import lock, write
 
 
@@ -19,9 +20,14 @@ class Measured:
     takes the choices recorded in the file `record`, so that it computes what the uninterrupted run would.
     """
 
-    def __init__(self, cache: Path, record: Path, device: torch.device) -> None:
-        self.device = device
-        self.cache, self.record = cache / f"measured-{_machine(device)}.json", record
+    def __init__(self, cache: Path, record: Path, place: torch.device) -> None:
+        self.device = place
+        self.cache, self.record = cache / f"measured-{_machine(place)}.json", record
+
+    @classmethod
+    def of_run(cls, record: Path, accelerator: str) -> "Measured":
+        """The choices of a run, made on the device that it is on."""
+        return cls(cache_home(), record, device(accelerator))
 
     def fastest(self, question: str, candidates: dict[str, Callable[[], None]]) -> str:
         """The name of the fastest candidate, by the best of several runs of each."""
