@@ -59,14 +59,15 @@ assert mixer.convolution.weight.std() > 0 and not mixer.out.weight.any()
 sized, states = count(model), 2 * mixer.A_log.numel()
 assert sized.flops_per_token(32) == 6 * sized.multiplying + 6 * states
 with torch.no_grad():
+    torch.manual_seed(0)
     mixer.out.weight.normal_()
     model.head.weight.normal_()
-    model.eval()
+    model.double().eval()
     tokens, cache = torch.randint(50, (2, 9)), model.empty_cache(2)
     whole = model(tokens)[0]
     pieces = [tokens[:, :5], *tokens[:, 5:].split(1, 1)]
     parts = [model(piece, cache=cache)[0] for piece in pieces]
-    assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-5)
+    assert torch.allclose(torch.cat(parts, 1), whole)
 """
 
 
