@@ -26,14 +26,15 @@ def generate(
     from triad.config.offers import get_declared
     from triad.runs.directory import Run
 
-    config = Run(run).config()
-    if not list_complete(Run(run).checkpoints):
+    opened = Run(run)
+    config = opened.config()
+    if not list_complete(opened.checkpoints):
         raise FileNotFoundError(f"run={run}: no checkpoint is there")
     if not get_declared(config["task"], "continues_text"):
         raise ValueError(f"run={run}: its task is not to continue a text, as task=causal_lm is")
     if temperature < 0 or (top_k is not None and top_k < 1):
         raise ValueError(f"temperature={temperature} top_k={top_k}: at least 0 and 1")
-    model, tokenizer = trained(run, step, weights)
+    model, tokenizer = trained(opened, step, weights)
     words = tokenizer.encode(prompt).tolist()
     start = words if tokenizer.separator is None else words or [tokenizer.separator]
     if not start:

@@ -13,6 +13,7 @@ import yaml
 
 from triad.config.identity import leaves
 from triad.config.locations import CONF
+from triad.config.provenance import LOADER
 from triad.config.schema import read_attribute, read_constant
 
 Parts = Iterator[tuple[str, dict]]
@@ -48,7 +49,7 @@ def read_choices(group: str) -> dict[str, Any]:
     The one that conf/train.yaml takes comes first, then FIRST, and last those with a size in their name.
     """
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    usual = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))["defaults"]
+    usual = _load("train")["defaults"]
     order = sorted(names, key=lambda name: (name not in FIRST, any(map(str.isdigit, name))))
     order.sort(key=lambda name: {group: name} not in usual)
     return {name: _node(group, name) for name in order}
@@ -74,9 +75,13 @@ def name_choice(group: str, node: Any) -> str:
 
 def _node(group: str, name: str) -> dict:
     """What one file sets for its group, over the files of the group that it builds upon."""
-    node = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+    node = _load(f"{group}/{name}") or {}
     found: dict = {}
     for other in node.pop("defaults", []):
         if isinstance(other, str) and (CONF / group / f"{other}.yaml").is_file():
             found |= _node(group, other)
     return found | (node[group] if isinstance(node.get(group), dict) and "_target_" not in node else node)
+
+
+def _load(name: str) -> Any:
+    return yaml.load((CONF / f"{name}.yaml").read_text(encoding="utf-8"), Loader=LOADER)

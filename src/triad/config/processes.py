@@ -10,6 +10,11 @@ from triad.config.schema import read_attribute
 
 AXES = ("data_replicate", "data_shard", "context", "expert", "tensor", "pipeline")  # of a mesh
 DATA_AXES = ("data_replicate", "data_shard", "expert")  # whose processes read different rows
+GPUS = Path("/proc/driver/nvidia/gpus")
+FAMILIES = (  # what libraries read from the environment that changes kernels, threads or messages
+    *("ATEN_", "CUBLAS_", "CUDA_", "DNNL_", "GLOO_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_"),
+    *("OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_"),
+)
 
 
 def resolve_devices(config: dict) -> None:
@@ -99,16 +104,6 @@ def count_gpus() -> int:
 def ranks_are_here() -> bool:
     """Whether torchrun or srun has already started one process per rank."""
     return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-
-
-GPUS = Path("/proc/driver/nvidia/gpus")
-
-
-# What libraries read from the environment that changes kernels, threads or messages
-FAMILIES = ("ATEN_", "CUBLAS_", "CUDA_", "DNNL_", "GLOO_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_")
-
-
-FAMILIES += ("OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_")
 
 
 def describe_machine(config: dict) -> dict[str, Any]:

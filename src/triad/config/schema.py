@@ -91,15 +91,13 @@ def read_attribute(target: str, name: str) -> Any:
     except LookupError:
         return None
     if isinstance(definition, ast.ClassDef):
-        places = [(statement, ast.Name(name)) for statement in definition.body]
-        above = definition.bases
+        statements, wanted, above = definition.body, name, definition.bases
     else:
-        places = [(statement, ast.Attribute(ast.Name(definition.name), name)) for statement in module.body]
-        above = [definition.returns] if definition.returns else []
-    for statement, wanted in places:
+        statements, wanted, above = module.body, f"{definition.name}.{name}", [definition.returns]
+    for statement in statements:
         match statement:
             case ast.Assign(targets=[found], value=value) | ast.AnnAssign(target=found, value=value):
-                if value and ast.unparse(found) == ast.unparse(wanted):
+                if value and ast.unparse(found) == wanted:
                     return _read_literal(value, f"{target}.{name}")
     for base in above:
         if isinstance(base, ast.Name):

@@ -79,6 +79,8 @@ class Hardware:
         precision = precision_of(measured)
         measured.note("precision", precision)
         self.fp8 = precision == "fp8"
+        if self.attention != "auto" and not precision.endswith("mixed"):
+            return precision
         with torch.device("meta"):
             modules = list(model(vocab_size=2).modules())
         if precision.endswith("mixed") and any(isinstance(module, nn.LSTM) for module in modules):

@@ -68,6 +68,7 @@ class WandB(Logger):
         self.begun: Any = None
         self.told = False  # of a failure, which is said once
         self.best: float | None = None  # until the first validation
+        self.monitored = ("val/loss", "lower")  # read from the run then
         self.queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self.sender = Thread(target=self._serve, name="wandb", daemon=True)
 
@@ -201,7 +202,9 @@ class WandB(Logger):
 
     def _remember(self, row: dict[str, float], step: int) -> None:
         """Keep the figures of the best validation in the summary, also of those before a resume."""
-        metric, direction = self.run.monitored()
+        if self.best is None:
+            self.monitored = self.run.monitored()
+        metric, direction = self.monitored
         sign = -1 if direction == "higher" else 1
         if self.best is None:
             earlier = (old for old in self.run.metrics() if old["step"] < step and metric in old)

@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from triad.config.provenance import LOADER
 from triad.config.schema import suggest
 from triad.runs.metrics import read_metrics
 from triad.storage.durable import replace, write
@@ -67,7 +68,7 @@ class Run:
         """The resolved configuration. Raises FileNotFoundError, naming runs that are there."""
         if not self.exists:
             raise FileNotFoundError(f"{self}: no run is there{suggest(self.id, self.siblings)}")
-        return yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        return yaml.load(self.config_file.read_text(encoding="utf-8"), Loader=LOADER)
 
     def arguments(self) -> dict:
         """What `train` is called with: the configuration without the run's own name and place."""

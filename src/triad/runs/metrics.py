@@ -4,6 +4,16 @@ import csv
 from pathlib import Path
 from statistics import median_low
 
+SPEEDS = ("perf/tokens_per_s", "perf/mfu")
+TAKEN = (
+    "train/tokens",
+    "train/flops",
+    "perf/train_s",
+    "perf/energy_joules",
+    "perf/energy_joules_estimate",
+    "perf/cost",
+)
+
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics file, without empty cells; a last line cut short by a kill is left out."""
@@ -19,19 +29,6 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         if "step" in row:
             rows.append(row | {"step": int(row["step"])})
     return rows
-
-
-SPEEDS = ("perf/tokens_per_s", "perf/mfu")
-
-
-TAKEN = (
-    "train/tokens",
-    "train/flops",
-    "perf/train_s",
-    "perf/energy_joules",
-    "perf/energy_joules_estimate",
-    "perf/cost",
-)
 
 
 def summarize(rows: list[dict[str, float]], metric: str, direction: str) -> dict[str, float]:
