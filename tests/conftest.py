@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[1]
+from tests.warm import REPOSITORY, WarmProcess
+
 Run = Callable[..., subprocess.CompletedProcess]
 
 
@@ -26,19 +26,34 @@ def environment(cache: Path) -> dict[str, str]:
     return quiet | {"TRIAD_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmProcess]:
+    """Where runs are forked."""
+    process = WarmProcess()
+    yield process
+    process.end()
+
+
 @pytest.fixture
-def train(tmp_path: Path, environment: dict[str, str]) -> Run:
-    """Run `python train.py` with some words; its runs are written to <tmp_path>/outputs."""
+def python(warm: WarmProcess, tmp_path: Path, environment: dict[str, str]) -> Run:
+    """Run `python word ...` in the test's folder."""
 
     def run(
-        *words: str, code: int | None = 0, script: str = "train.py", timeout: int = 240
+        *words: str, code: int | None = 0, timeout: int = 240, **changes: str
     ) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(REPOSITORY / script), *words]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout
-        )
+        done = warm.run(list(words), tmp_path, environment | changes, timeout)
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
+
+    return run
+
+
+@pytest.fixture
+def train(python: Run) -> Run:
+    """Run `python train.py` with some words; its runs are written to <tmp_path>/outputs."""
+
+    def run(*words: str, code: int | None = 0, timeout: int = 240) -> subprocess.CompletedProcess:
+        return python(str(REPOSITORY / "train.py"), *words, code=code, timeout=timeout)
 
     return run
 

@@ -3,8 +3,6 @@
 import csv
 import importlib.util
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,14 +26,11 @@ Benchmark = Callable[..., str]
 
 
 @pytest.fixture
-def benchmark(tmp_path: Path, environment: dict[str, str]) -> Benchmark:
+def benchmark(python) -> Benchmark:
     """What a benchmark prints."""
 
     def run(name: str, *words: str) -> str:
-        command = [sys.executable, str(REPOSITORY / "benchmarks" / f"{name}.py"), *words]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return python(str(REPOSITORY / "benchmarks" / f"{name}.py"), *words).stdout
 
     return run
 
@@ -125,18 +120,13 @@ def test_every_optimizer_is_timed_against_adamw_alone_and_sharded(benchmark: Ben
     assert "torch.optim.Muon" in printed
 
 
-def test_a_layout_that_nobody_knows_and_a_gpu_that_is_not_there_are_refused(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
-    command = [sys.executable, str(REPOSITORY / "benchmarks" / "strategies.py")]
+def test_a_layout_that_nobody_knows_and_a_gpu_that_is_not_there_are_refused(python) -> None:
+    script = str(REPOSITORY / "benchmarks" / "strategies.py")
     for words, remedy in (
         (("device=cpu", "layouts=fdsp"), "use some of two alone, ddp"),
         (("device=gpu",), "use trainer.accelerator=cpu"),
     ):
-        hidden = environment | {"CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run([*command, *words], cwd=tmp_path, env=hidden, capture_output=True, text=True)
-        assert done.returncode == 2
-        assert remedy in done.stderr
+        assert remedy in python(script, *words, code=2, CUDA_VISIBLE_DEVICES="").stderr
 
 
 @pytest.mark.parametrize("model", MODELS)

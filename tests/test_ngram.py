@@ -4,7 +4,6 @@ import json
 import math
 import random
 import subprocess
-import sys
 from collections import Counter, defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -124,14 +123,11 @@ def test_no_order_and_no_text_are_refused(order: int, text: list[int]) -> None:
         KneserNey(np.array(text, np.int64), order, V)
 
 
-def test_the_command_writes_a_run_that_is_shown_beside_others(
-    tmp_path: Path, environment: dict[str, str], text: Path
-) -> None:
+def test_the_command_writes_a_run_that_is_shown_beside_others(python, tmp_path: Path, text: Path) -> None:
     words = ["data=text", f"data.path={text}", "tokenizer=byte", "order=3", "run_id=counted"]
 
     def call(module: str, *words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", f"triad.{module}", *words]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return python("-m", f"triad.{module}", *words, code=None)
 
     done = call("ngram", *words)
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoints.moved import PLACES, Move, covering, moved
+from tests.warm import WarmProcess
 
 COVERING = covering()
 # the moves of `make test`: each layout on one side, and every change of the number of processes
@@ -16,14 +17,14 @@ LOST = Move(PLACES[0], PLACES[0], forgetful=True)
 
 @pytest.fixture(scope="module")
 def outcomes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path, warm: WarmProcess
 ) -> dict[Move, str]:
     """Those of the covering subset that are asked for, in one launch for each world size and part."""
     items = [item for item in request.session.items if item.path == request.path]
     asked = [item.callspec.params.get("move") for item in items if hasattr(item, "callspec")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
-        return moved([*filter(None, asked), LOST], tmp_path_factory.mktemp("moved"))
+        return warm.call(moved, [*filter(None, asked), LOST], tmp_path_factory.mktemp("moved"))
 
 
 @pytest.mark.timeout(600)  # the first test trains them all

@@ -1,8 +1,6 @@
 """Saving beside training: exact snapshots, and failures that harm nothing."""
 
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -68,17 +66,12 @@ def test_a_disk_that_cannot_be_written_leaves_the_checkpoint_before_and_says_why
     assert len(list_complete(tmp_path / "checkpoints")) == 2
 
 
-def test_training_goes_on_when_the_disk_is_full_with_a_warning_each_time(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_training_goes_on_when_the_disk_is_full_with_a_warning_each_time(python, tmp_path: Path) -> None:
     script = tmp_path / "full.py"
     script.write_text(FULL.format(repository=str(REPOSITORY)))
     words = ["debug=tiny", "run_id=a", "callbacks.checkpoint.every_steps=2", "strategy=fsdp"]
     words += ["trainer.devices=2", "trainer.accelerator=cpu"]
-    done = subprocess.run(
-        [sys.executable, str(script), *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = python(str(script), *words)
     for step in (4, 6, 8, 10):
         assert f"step-{step:08d} was not saved" in done.stderr
     assert done.stderr.count("training goes on") == 4

@@ -124,15 +124,12 @@ def test_another_optimizer_cannot_go_on_with_the_state_of_this_one(train, tmp_pa
     assert "it was written with another one; resume.weights_only=true" in done.stderr
 
 
-def test_the_checkpoints_of_a_run_are_listed_and_what_is_damaged_said(
-    train, tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_the_checkpoints_of_a_run_are_listed_and_what_is_damaged_said(train, python, tmp_path: Path) -> None:
     train(*TINY, "run_id=a", "strategy=fsdp", "trainer.devices=2")
-    command = [sys.executable, "-m", "triad.checkpoint", "show=outputs/a"]
+    words = ["-m", "triad.checkpoint", "show=outputs/a"]
 
     def shown(code: int) -> str:
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == code, done.stderr
+        done = python(*words, code=code)
         return done.stdout + done.stderr
 
     assert shown(0).count("2 processes of Mesh (data_shard 2)") == 2
@@ -141,7 +138,7 @@ def test_the_checkpoints_of_a_run_are_listed_and_what_is_damaged_said(
     shard.write_bytes(shard.read_bytes()[:-9])
     assert "step-00000010  damaged: __1_0.distcp has" in (said := shown(2))
     assert "step-00000005  " in said
-    command[-1] += "/checkpoints/step-00000005"
+    words[-1] += "/checkpoints/step-00000005"
     assert "  model.norm.weight  192  float32" in shown(0)
 
 

@@ -104,34 +104,18 @@ def test_torchrun_answers_a_mistake_once_however_slow_rank_0_is(
 
 
 @pytest.mark.parametrize("model", ["decoder", "lstm"])
-def test_a_trained_model_continues_a_prompt(
-    train, tmp_path: Path, environment: dict[str, str], model: str
-) -> None:
+def test_a_trained_model_continues_a_prompt(train, python, model: str) -> None:
     train(*TINY, f"model={model}", "run_id=a")
-    command = [sys.executable, "-m", "triad.generate", "run=outputs/a", "prompt=def f(x): # \"'", "tokens=50"]
-    texts = [
-        subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        ).stdout
-        for _ in range(2)
-    ]
+    words = ("-m", "triad.generate", "run=outputs/a", "prompt=def f(x): # \"'", "tokens=50")
+    texts = [python(*words).stdout for _ in range(2)]
     assert texts[0].startswith("def f(x): # \"'")
     assert len(texts[0]) > 40
     assert texts[0] == texts[1]
 
 
-def test_a_batch_can_be_looked_at(tmp_path: Path, environment: dict[str, str], text: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "triad.data",
-        "show=3",
-        "tokenizer=byte",
-        "data=text",
-        f"data.path={text}",
-    ]
-    wide = environment | {"COLUMNS": "160"}
-    done = subprocess.run(command, cwd=tmp_path, env=wide, capture_output=True, text=True, check=True)
+def test_a_batch_can_be_looked_at(python, text: Path) -> None:
+    words = ("show=3", "tokenizer=byte", "data=text", f"data.path={text}")
+    done = python("-m", "triad.data", *words, COLUMNS="160")
     assert done.stdout.count("corpus.txt") == 8
     assert "squared" in done.stdout
 

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -177,9 +175,7 @@ def test_the_checkpoint_with_the_highest_accuracy_is_kept(train, tmp_path: Path)
 @pytest.mark.parametrize(
     "words", ["model=lstm strategy=ddp hardware.micro_batch_size=1", "model=encoder strategy=fsdp"]
 )
-def test_two_processes_classify_as_one_does(tmp_path: Path, environment, words: str) -> None:
+def test_two_processes_classify_as_one_does(python, words: str) -> None:
     asked = [*words.split(), "model.width=48", "task=classification", "data=packages", "trainer.devices=2"]
-    command = [sys.executable, "-m", "triad.verify", *asked]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = python("-m", "triad.verify", *asked)
     assert "1 compared, 0 depart" in done.stdout

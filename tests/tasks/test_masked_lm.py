@@ -1,7 +1,5 @@
 """What is hidden from an encoder, and how: a pure function of seed, step and row."""
 
-import subprocess
-import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -149,9 +147,7 @@ def test_an_encoder_learns_hidden_words(train, tmp_path, text) -> None:
         "strategy=fsdp",
     ],
 )
-def test_two_processes_compute_what_one_computes(tmp_path, environment, text, words) -> None:
+def test_two_processes_compute_what_one_computes(python, text, words) -> None:
     asked = ["model=encoder", "model.width=48", "task=masked_lm", *words.split(), "trainer.devices=2"]
-    command = [sys.executable, "-m", "triad.verify", *asked, "data=text", f"data.path={text}"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = python("-m", "triad.verify", *asked, "data=text", f"data.path={text}")
     assert "1 compared, 0 depart" in done.stdout

@@ -1,8 +1,5 @@
 """Sources, targets, and what is told of them."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -94,11 +91,9 @@ def test_an_encoder_decoder_learns_to_copy_without_a_fault(train, tmp_path) -> N
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("words", ["strategy=ddp packed=false hardware.micro_batch_size=1", "strategy=fsdp"])
-def test_two_processes_compute_what_one_computes(tmp_path, environment, text, words) -> None:
+def test_two_processes_compute_what_one_computes(python, text, words) -> None:
     asked = ["model=encoder_decoder", "model.width=48", "task=reverse", *words.split(), "trainer.devices=2"]
-    command = [sys.executable, "-m", "triad.verify", *asked, "data=text", f"data.path={text}"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = python("-m", "triad.verify", *asked, "data=text", f"data.path={text}")
     assert "1 compared, 0 depart" in done.stdout
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import WarmProcess
 from triad.verify.matrix import LAYOUTS, Case
 from triad.verify.runner import Result, run_cases
 
@@ -18,10 +19,11 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[Case, Result]:
+def results(tmp_path_factory: pytest.TempPathFactory, cache: Path, warm: WarmProcess) -> dict[Case, Result]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
-        return {result.case: result for result in run_cases(CASES, tmp_path_factory.mktemp("closed-form"))}
+        results = warm.call(run_cases, CASES, tmp_path_factory.mktemp("closed-form"))
+    return {result.case: result for result in results}
 
 
 @pytest.mark.timeout(600)

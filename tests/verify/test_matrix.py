@@ -1,12 +1,11 @@
 """The hardware axis never changes the mathematics: real processes over gloo against one process."""
 
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
 import pytest
 
+from tests.warm import WarmProcess
 from triad.verify.matrix import LAYOUTS, MAIN, PARTS, Case, all_cases, covering_cases, small_models
 from triad.verify.runner import Result, run_cases
 
@@ -28,7 +27,7 @@ def is_quick(case: Case) -> bool:
 
 @pytest.fixture(scope="module")
 def results(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path, warm: WarmProcess
 ) -> dict[Case, Result]:
     """Those of the covering slice that are asked for, one launch for each world size."""
     asked = [
@@ -37,7 +36,8 @@ def results(
     cases = [item.callspec.params["case"] for item in asked]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
-        return {result.case: result for result in run_cases(cases, tmp_path_factory.mktemp("matrix"))}
+        results = warm.call(run_cases, cases, tmp_path_factory.mktemp("matrix"))
+    return {result.case: result for result in results}
 
 
 @pytest.mark.timeout(900)  # the first test trains them all
@@ -80,11 +80,7 @@ def test_every_combination_computes_what_one_process_computes(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_verify_takes_a_configuration_of_ones_own(
-    tmp_path: Path, environment: dict[str, str], text: Path
-) -> None:
+def test_verify_takes_a_configuration_of_ones_own(python, text: Path) -> None:
     words = ["model=lstm", "strategy=fsdp", "trainer.devices=2", "data=text", f"data.path={text}"]
-    command = [sys.executable, "-m", "triad.verify", *words]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = python("-m", "triad.verify", *words)
     assert "1 compared, 0 depart" in done.stdout

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import WarmProcess
 from triad.launch.supervisor import launch
 from triad.runs.directory import Run
 from triad.verify.compare import Deviation, compare_runs
@@ -29,11 +30,17 @@ BUGS = {
 
 
 @pytest.fixture(scope="module")
-def differences(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Deviation]:
-    """Each bug's run against one unbroken process; one launch for them all."""
-    folder = tmp_path_factory.mktemp("mutants")
+def differences(
+    tmp_path_factory: pytest.TempPathFactory, cache: Path, warm: WarmProcess
+) -> dict[str, Deviation]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
+        return warm.call(train_mutants, tmp_path_factory.mktemp("mutants"))
+
+
+def train_mutants(folder: Path) -> dict[str, Deviation]:
+    """Each bug's run against one unbroken process; one launch for them all."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("triad.verify.runner.SMALL", WIDE)
         assert not run_cases([CASE], folder)[0].wrong  # unbroken, the same case is green
         runs = [prepare_case(CASE, folder / bug, write_corpus(folder))[1] for bug in BUGS]
