@@ -19,7 +19,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache") if alone else tmp_path_factory.getbasetemp().parent / "cache"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def environment(cache: Path) -> dict[str, str]:
     """One thread per process, so that sums are taken in one order."""
     quiet = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
@@ -27,9 +27,9 @@ def environment(cache: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[WarmProcess]:
+def warm(environment: dict[str, str]) -> Iterator[WarmProcess]:
     """Where runs are forked."""
-    process = WarmProcess()
+    process = WarmProcess(environment)
     yield process
     process.end()
 

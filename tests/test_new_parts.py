@@ -7,13 +7,12 @@ import csv
 import json
 import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.warm import REPOSITORY, WarmProcess
 
 PLACES = {  # of the Python file in src/triad, and of the YAML in conf
     "two_way": ("models", "model"),
@@ -32,9 +31,9 @@ LOOK = """
 import json, sys
 from triad.config.compose import compose
 from triad.config.errors import Refusal
-for line in sys.stdin:
+for words in sys.argv[1:]:
     try:
-        compose(line.split())
+        compose(words.split())
         print(json.dumps(None))
     except Refusal as error:
         print(json.dumps(str(error)))
@@ -85,16 +84,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(project: Path, cache: Path, *words: str, said: str | None = None) -> str:
+@pytest.fixture(scope="module")
+def run(project: Path, cache: Path) -> Iterator[Callable[..., str]]:
     """Run Python on the copy; what it printed."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     own = {"PYTHONPATH": str(project / "src"), "TRIAD_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *words]
-    done = subprocess.run(
-        command, cwd=project, env=inherited | own, input=said, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    warm = WarmProcess(inherited | own)
+
+    def python(*words: str) -> str:
+        done = warm.run(list(words), project, inherited | own)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    yield python
+    warm.end()
 
 
 def metrics(project: Path, name: str) -> list[dict[str, str]]:
@@ -138,29 +141,25 @@ REFUSED = {  # and what the sentence names: the part, and choices that fit
 }
 
 
-def test_what_fits_composes_and_what_does_not_is_refused_with_choices_that_do(
-    project: Path, cache: Path
-) -> None:
+def test_what_fits_composes_and_what_does_not_is_refused_with_choices_that_do(run, project: Path) -> None:
     asked = [*ACCEPTED, *REFUSED]
-    told = [json.loads(line) for line in run(project, cache, "-c", LOOK, said="\n".join(asked)).splitlines()]
+    told = [json.loads(line) for line in run("-c", LOOK, *asked).splitlines()]
     said = dict(zip(asked, told, strict=True))
     assert not {words: said[words] for words in ACCEPTED if said[words]}
     for words, parts in REFUSED.items():
         assert all(part in (said[words] or "") for part in parts), (words, said[words])
 
 
-def test_a_layer_says_what_its_parameters_are_how_they_start_and_what_it_costs(
-    project: Path, cache: Path
-) -> None:
-    run(project, cache, "-c", MEASURE)
+def test_a_layer_says_what_its_parameters_are_how_they_start_and_what_it_costs(run, project: Path) -> None:
+    run("-c", MEASURE)
 
 
-def test_new_parts_train_together(project: Path, cache: Path) -> None:
+def test_new_parts_train_together(run, project: Path) -> None:
     words = (
         "debug=tiny model=state_space optimizer=polyak scheduler=stairs callbacks=[default,gradient_signs]"
     )
     text = ("data=text", "data.path=src/triad/layers", CPU)
-    told = run(project, cache, "train.py", *words.split(), *text, "run_id=a")
+    told = run("train.py", *words.split(), *text, "run_id=a")
     assert "gradients are above zero" in told
     rates = [float(row["train/lr"]) for row in metrics(project, "a") if row.get("train/lr")]
     assert rates[0] == 0.1
@@ -169,39 +168,37 @@ def test_new_parts_train_together(project: Path, cache: Path) -> None:
     assert losses[-1] < losses[0]
 
 
-def test_the_checkpoint_that_is_kept_has_the_highest_metric(project: Path, cache: Path) -> None:
+def test_the_checkpoint_that_is_kept_has_the_highest_metric(run, project: Path) -> None:
     words = "debug=tiny task=next_token_accuracy strategy=alone callbacks.checkpoint.monitor=val/hits"
     keep = ("callbacks.checkpoint.keep=1", "callbacks.checkpoint.every_steps=5", "data=text")
-    run(project, cache, "train.py", *words.split(), *keep, "data.path=src/triad/layers", CPU, "run_id=b")
+    run("train.py", *words.split(), *keep, "data.path=src/triad/layers", CPU, "run_id=b")
     hits = {row["step"]: float(row["val/hits"]) for row in metrics(project, "b") if row.get("val/hits")}
     kept = [path.name for path in (project / "outputs" / "b" / "checkpoints").glob("step-*")]
     assert f"step-{int(max(hits, key=hits.__getitem__)):08d}" in kept
 
 
-def test_a_model_of_both_sides_learns_hidden_tokens_and_a_source_its_labels(
-    project: Path, cache: Path
-) -> None:
+def test_a_model_of_both_sides_learns_hidden_tokens_and_a_source_its_labels(run, project: Path) -> None:
     hidden = ("debug=tiny", "model=two_way", "model.width=64", "task=masked_lm", "data=text", CPU, "run_id=c")
-    run(project, cache, "train.py", *hidden, "data.path=src/triad/layers")
+    run("train.py", *hidden, "data.path=src/triad/layers")
     labels = ("debug=tiny", "model=lstm", "task=classification", "data=parity", CPU, "run_id=d")
-    run(project, cache, "train.py", *labels)
+    run("train.py", *labels)
     assert [row for row in metrics(project, "d") if row.get("val/accuracy")]
 
 
-def test_a_router_of_whole_sequences_trains_in_an_encoder(project: Path, cache: Path) -> None:
+def test_a_router_of_whole_sequences_trains_in_an_encoder(run, project: Path) -> None:
     words = "debug=tiny model=encoder_moe model.pooler=null task=masked_lm router=loudest data=text run_id=e"
-    run(project, cache, "train.py", *words.split(), "data.path=src/triad/layers", CPU)
+    run("train.py", *words.split(), "data.path=src/triad/layers", CPU)
 
 
-def test_the_docs_list_new_parts(project: Path, cache: Path) -> None:
-    run(project, cache, "docs/generate.py")
+def test_the_docs_list_new_parts(run, project: Path) -> None:
+    run("docs/generate.py")
     page = (project / "README.md").read_text() + (project / "docs" / "configuration.md").read_text()
     for name in PLACES:
         assert f"`{name}`" in page, name
     assert "`task=next_token_accuracy`" in page
 
 
-def test_verify_holds_a_new_model_against_one_process(project: Path, cache: Path) -> None:
+def test_verify_holds_a_new_model_against_one_process(run, project: Path) -> None:
     words = f"model=state_space strategy=fsdp trainer.devices=2 {CPU} data=text data.path=src/triad/layers"
-    told = run(project, cache, "-m", "triad.verify", *words.split())
+    told = run("-m", "triad.verify", *words.split())
     assert "equal" in told

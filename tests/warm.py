@@ -1,6 +1,6 @@
 """A process that has imported what a run imports: runs are forked from it, so that none waits for torch.
 
-    warm = WarmProcess()
+    warm = WarmProcess(environment)
     warm.run(["train.py", "debug=tiny"], cwd, environment)     # as subprocess.run([sys.executable, ...])
     warm.call(run_cases, cases, folder)                         # a function that launches ranks
 
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -26,27 +27,23 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
-PARTS = (
-    "callbacks checkpoints data hardware layers loggers models optim runs schedules strategies tasks verify"
-)
+PARTS = "callbacks checkpoints data hardware layers loggers models optim runs schedules strategies tasks"
 HEAVY = {"triad.strategies.deepspeed"}  # it changes torch when it is imported
 
 
 class WarmProcess:
     """The client: one server for the tests of a worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: dict[str, str]) -> None:
         self.connection, theirs = Pipe()
         command = [sys.executable, "-m", "tests.warm", str(theirs.fileno())]
-        quiet = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-        alone = quiet | {"OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(command, cwd=REPOSITORY, env=alone, pass_fds=[theirs.fileno()])
+        self.process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, pass_fds=[theirs.fileno()])
         theirs.close()
 
     def run(
         self, words: list[str], cwd: Path, environment: dict[str, str], timeout: float = 240
     ) -> subprocess.CompletedProcess:
-        """Run a script, or `-m module`, with its words."""
+        """Run a script, `-m module` or `-c code`, with its words."""
         with tempfile.TemporaryDirectory() as folder:
             code = self._fork(words, cwd, environment, Path(folder), timeout)
             out, err = (Path(folder, name).read_text(encoding="utf-8") for name in ("out", "err"))
@@ -110,6 +107,8 @@ def fork(work: Callable[[], None], environment: dict[str, str], prepare: Callabl
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(environment)
+        for finalizer in list(weakref.finalize._registry):
+            finalizer.atexit = False  # the temporary folders of those that started this process are theirs
         work()
         code = 0
     except SystemExit as end:
@@ -127,7 +126,10 @@ def fork(work: Callable[[], None], environment: dict[str, str], prepare: Callabl
 
 def run_words(words: list[str]) -> None:
     """`python word ...`"""
-    if words[0] == "-m":
+    if words[0] == "-c":
+        sys.argv = ["-c", *words[2:]]
+        exec(words[1], {"__name__": "__main__"})
+    elif words[0] == "-m":
         sys.argv = words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
