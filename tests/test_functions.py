@@ -2,7 +2,6 @@
 
 import importlib
 import pkgutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function, gradcheck
 
 import triad
-from triad.launch.supervisor import launch
+from tests.warm import WarmProcess
 from triad.layers import cross_entropy, norm, position, routing
 from triad.strategies import expert
 
@@ -74,6 +73,6 @@ def test_gradients_are_those_of_differences(function: type[Function]) -> None:
         assert gradcheck(apply, [x.detach().clone().requires_grad_() for x in inputs])
 
 
-def test_what_is_sent_between_processes_has_the_gradient_of_differences() -> None:
+def test_what_is_sent_between_processes_has_the_gradient_of_differences(warm: WarmProcess) -> None:
     script = str(Path(__file__).parent / "strategies" / "transposes.py")
-    assert launch([sys.executable, script, *SENT], ranks=2, threads=1) == 0
+    assert warm.launch([script, *SENT], ranks=2) == 0

@@ -2,6 +2,7 @@
 
     warm = WarmProcess(environment)
     warm.run(["train.py", "debug=tiny"], cwd, environment)     # as subprocess.run([sys.executable, ...])
+    warm.launch(["script.py", "word"], ranks=2)                 # as torchrun
     warm.call(run_cases, cases, folder)                         # a function that launches ranks
 
 Every run is a process of its own, and so is each of its ranks: only `exec` and the imports are left out. What
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +27,9 @@ from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
+
+import triad.launch.supervisor
+from triad.launch.supervisor import die_with, launch
 
 REPOSITORY = Path(__file__).parents[1]
 PARTS = "callbacks checkpoints data hardware layers loggers models optim runs schedules strategies tasks"
@@ -50,12 +55,18 @@ class WarmProcess:
         return subprocess.CompletedProcess(words, code, out, err)
 
     def call(self, function: Callable, *arguments: Any, timeout: float = 900) -> Any:
-        """The value of a module's function; its error's text is raised as AssertionError."""
+        """The value of a module's function, which must not fail; what it prints is printed here."""
         with tempfile.TemporaryDirectory() as folder:
             work = pickle.dumps((function, arguments))
-            code = self._fork(work, Path.cwd(), dict(os.environ), Path(folder), timeout)
-            assert code == 0, Path(folder, "err").read_text(encoding="utf-8")
+            alone = os.environ | {"OMP_NUM_THREADS": "1"}
+            code = self._fork(work, Path.cwd(), alone, Path(folder), timeout)
+            print(*(Path(folder, name).read_text(encoding="utf-8") for name in ("out", "err")))
+            assert code == 0
             return pickle.loads(Path(folder, "value").read_bytes())
+
+    def launch(self, words: list[str], ranks: int) -> int:
+        """The exit code of `python word ...` on so many ranks."""
+        return self.call(launch, [sys.executable, *words], ranks, 1)
 
     def _fork(self, work: Any, cwd: Path, environment: dict, folder: Path, timeout: float) -> int:
         self.connection.send((work, str(cwd), environment, str(folder), timeout))
@@ -86,8 +97,6 @@ class ForkedProcess:
 
 def fork_rank(command: list[str], environment: dict[str, str]) -> ForkedProcess:
     """In place of a launcher's Popen([sys.executable, ...])."""
-    from triad.launch.supervisor import die_with
-
     parent = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -126,7 +135,10 @@ def fork(work: Callable[[], None], environment: dict[str, str], prepare: Callabl
 
 def run_words(words: list[str]) -> None:
     """`python word ...`"""
-    if words[0] == "-c":
+    if words[0] == "-W":
+        warnings._processoptions(words[1:2])
+        run_words(words[2:])
+    elif words[0] == "-c":
         sys.argv = ["-c", *words[2:]]
         exec(words[1], {"__name__": "__main__"})
     elif words[0] == "-m":
@@ -154,8 +166,6 @@ def call(work: bytes, folder: str) -> None:
 
 def serve(connection: Connection) -> None:
     """Fork what is asked for, one after another, until nobody asks."""
-    import triad.launch.supervisor
-
     triad.launch.supervisor._start = fork_rank
     while True:
         try:

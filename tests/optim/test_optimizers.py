@@ -1,7 +1,6 @@
 """Each optimizer against its paper, its own state, and itself on two processes."""
 
 import copy
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,8 @@ import torch
 from torch import nn
 
 from tests.optim import papers, small
+from tests.warm import WarmProcess
 from triad.config.build import build
-from triad.launch.supervisor import launch
 from triad.optim.newton_schulz import orthogonalise
 from triad.optim.roles import roles
 
@@ -136,16 +135,12 @@ def test_an_optimizer_that_is_not_told_roles_says_so() -> None:
         build({"optimizer": given})["optimizer"](small.model().parameters())
 
 
-def test_two_processes_take_the_steps_of_one_and_hold_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_two_processes_take_the_steps_of_one_and_hold_its_state(warm: WarmProcess) -> None:
     script = str(Path(__file__).parent / "laid_out.py")
-    assert launch([sys.executable, "-W", "error::FutureWarning", script], ranks=2, threads=1) == 0
+    assert warm.launch(["-W", "error::FutureWarning", script], ranks=2) == 0
 
 
 @pytest.mark.slow
-def test_four_processes_that_cut_and_copy_in_two_ways_take_the_steps_of_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_four_processes_that_cut_and_copy_in_two_ways_take_the_steps_of_one(warm: WarmProcess) -> None:
     script = str(Path(__file__).parent / "laid_out.py")
-    assert launch([sys.executable, script], ranks=4, threads=1) == 0
+    assert warm.launch([script], ranks=4) == 0

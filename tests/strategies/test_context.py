@@ -1,7 +1,6 @@
 """Sequences on two processes against the same layers on one."""
 
 import os
-import sys
 from functools import partial
 
 import pytest
@@ -10,8 +9,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
+from tests.warm import WarmProcess
 from triad.launch.rank import exit_together
-from triad.launch.supervisor import launch
 from triad.layers.attention import Attention, KeyValueCache, flash, plain
 from triad.layers.key_shift import KeyShift
 from triad.layers.latent_attention import LatentAttention
@@ -25,9 +24,8 @@ from triad.strategies import context
 B, S, D = 2, 12, 16
 
 
-def test_two_processes_see_the_sequences_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert launch([sys.executable, "-W", "error::FutureWarning", __file__], 2, threads=1) == 0
+def test_two_processes_see_the_sequences_of_one(warm: WarmProcess) -> None:
+    assert warm.launch(["-W", "error::FutureWarning", __file__], ranks=2) == 0
 
 
 class Mesh:

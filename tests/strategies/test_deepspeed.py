@@ -1,12 +1,11 @@
 """What ZeRO keeps in parts becomes whole, and goes back into parts: two real processes over gloo."""
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from triad.launch.supervisor import launch
+from tests.warm import WarmProcess
 from triad.strategies.deepspeed import DeepSpeed, autocast_settings, settings
 
 HERE = Path(__file__).parent
@@ -19,10 +18,9 @@ CASES = [
 # found, not imported: it prints when it is
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
 def test_weights_and_state_of_every_stage_are_those_of_one_process_and_come_back(
-    monkeypatch: pytest.MonkeyPatch,
+    warm: WarmProcess,
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert launch([sys.executable, str(HERE / "zero_round_trip.py"), *CASES], ranks=2, threads=1) == 0
+    assert warm.launch([str(HERE / "zero_round_trip.py"), *CASES], ranks=2) == 0
 
 
 def test_a_stage_that_is_not_there_is_refused() -> None:

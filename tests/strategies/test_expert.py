@@ -1,7 +1,6 @@
 """Experts on two processes against the same layer on one: loads that a training run does not meet."""
 
 import os
-import sys
 from functools import partial
 
 import pytest
@@ -10,8 +9,8 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard
 
+from tests.warm import WarmProcess
 from triad.launch.rank import exit_together
-from triad.launch.supervisor import launch
 from triad.layers.moe import Experts, MixtureOfExperts
 from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.expert_choice import ExpertChoice
@@ -43,9 +42,8 @@ ROUTERS = [
 ]
 
 
-def test_two_processes_hold_the_experts_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert launch([sys.executable, "-W", "error::FutureWarning", __file__], 2, threads=1) == 0
+def test_two_processes_hold_the_experts_of_one(warm: WarmProcess) -> None:
+    assert warm.launch(["-W", "error::FutureWarning", __file__], ranks=2) == 0
 
 
 def layer(experts: int = EXPERTS) -> Experts:

@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from tests.warm import WarmProcess
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.launch.rank import exit_together
-from triad.launch.supervisor import launch
 from triad.models.decoder import Decoder
 from triad.models.generation import sample_tokens
 from triad.optim.gradient import Gradient
@@ -94,11 +94,10 @@ def test_what_cannot_be_cut_is_refused_in_one_sentence() -> None:
         check_stages(nn.LSTM(2, 2), 2)
 
 
-def test_two_processes_sample_like_one_sum_losses_and_count_a_tied_weight_once(tmp_path: Path) -> None:
-    words = [sys.executable, __file__, str(tmp_path)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONWARNINGS", "error")
-        assert launch(words, 2, threads=1) == 0
+def test_two_processes_sample_like_one_sum_losses_and_count_a_tied_weight_once(
+    warm: WarmProcess, tmp_path: Path
+) -> None:
+    assert warm.launch(["-W", "error", __file__, str(tmp_path)], ranks=2) == 0
     whole = decoder(depth=3)
     wanted = [*sample_tokens(whole, [1, 2], 12, 8, 0.0, None, seed=0)]
     loss = _mean(torch.arange(10).view(2, 5).flip(1))

@@ -1,13 +1,12 @@
 """What a parity of training runs cannot see of tensor parallelism."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from triad.launch.supervisor import launch
+from tests.warm import WarmProcess
 from triad.layers.attention import Attention
 from triad.layers.feedforward import GELU
 from triad.layers.latent_attention import LatentAttention
@@ -15,8 +14,10 @@ from triad.layers.norm import AllHeadsRMSNorm
 from triad.strategies.tensor import check_divisible
 
 
-def test_a_cut_model_holds_halves_sends_two_messages_a_block_and_gives_the_whole_models_logits() -> None:
-    assert launch([sys.executable, str(Path(__file__).parent / "sliced.py")], ranks=2, threads=1) == 0
+def test_a_cut_model_holds_halves_sends_two_messages_a_block_and_gives_the_whole_models_logits(
+    warm: WarmProcess,
+) -> None:
+    assert warm.launch([str(Path(__file__).parent / "sliced.py")], ranks=2) == 0
 
 
 @pytest.mark.parametrize(
