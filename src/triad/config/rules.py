@@ -39,6 +39,7 @@ PHRASES = {  # declared properties as verbs, for sentences
     "adaptive": "divides by the size of the gradient",
     "averages": "keeps an average of the weights",
     "shows": "validates with the {}",
+    "stays": "keeps its rate after a warm-up",
 }
 WORDS = {"past": "the past", "window": "a window of the past", "source": "a source"}  # values, in a sentence
 
