@@ -9,7 +9,6 @@ from torch.optim import Optimizer
 
 from triad.optim.sharded import check_decay_rate, evaluate, local_gradients, local_tensors, select_parameters
 
-
 Algorithm = Literal["package", "paper"]
 
 
@@ -20,7 +19,7 @@ class ScheduleFree(Optimizer):
         z_{t+1} = z_t - r_t (g_t / (sqrt(u_t) + eps) + decay y_t)
         x_{t+1} = (1 - c_t) x_t + c_t z_{t+1},   c_t = m_t^2 / sum_{i <= t} m_i^2,   m_t = max_{i <= t} r_i
 
-        package   r_t = lr_t,   u_t = v_t / (1 - b2^t)      the authors' AdamWScheduleFree, package schedulefree
+        package   r_t = lr_t,   u_t = v_t / (1 - b2^t)      AdamWScheduleFree of the authors' schedulefree
         paper     r_t = lr_t sqrt(1 - b2^t),   u_t = v_t    Defazio et al. 2024, arXiv:2405.15682, algorithm 1
 
     The paper weighs by r_t^2, which is m_t^2 while the rate does not fall. The model's weights are y; x

@@ -35,8 +35,8 @@ class SOAP(Optimizer):
     This is the authors' code, github.com/nikhilvyas/SOAP, whose bias correction, sorting and order of decay
     the paper leaves out. The first step only computes bases, which are the eigenvectors; a side above
     `largest` is not rotated. Each expert is a matrix of its own. Embeddings, head, vectors and routers are
-    updated by AdamW, with rates as in optimizer=muon. Bases are fp32 at least. Each sharded matrix is computed
-    by one process, and all state is sharded. Deviates: see `_complete`.
+    updated by AdamW, with rates as in optimizer=muon. Bases are fp32 at least. Each sharded matrix is
+    computed by one process, and all state is sharded. Deviates: see `_complete`.
     """
 
     def __init__(
