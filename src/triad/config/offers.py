@@ -58,10 +58,9 @@ def read_choices(group: str) -> dict[str, Any]:
 @cache
 def read_companions(group: str, name: str) -> dict[str, str]:
     """The choices of other groups that a choice brings, by group: `override /scheduler: constant`."""
-    said = [
-        entry for entry in (_load(f"{group}/{name}") or {}).get("defaults", []) if isinstance(entry, dict)
-    ]
-    return {key.removeprefix("override /"): choice for entry in said for key, choice in entry.items()}
+    entries = [entry for entry in _load(f"{group}/{name}").get("defaults", []) if isinstance(entry, dict)]
+    chosen = [(key.partition("override /"), choice) for entry in entries for key, choice in entry.items()]
+    return {other: choice for (_, said, other), choice in chosen if said}
 
 
 def find_choices(group: str, name: str, allowed: tuple) -> list[str]:
