@@ -58,8 +58,9 @@ def read_choices(group: str) -> dict[str, Any]:
 @cache
 def read_companions(group: str, name: str) -> dict[str, str]:
     """The choices of other groups that a choice brings, by group: `override /scheduler: constant`."""
-    entries = [entry for entry in _load(f"{group}/{name}").get("defaults", []) if isinstance(entry, dict)]
-    chosen = [(key.partition("override /"), choice) for entry in entries for key, choice in entry.items()]
+    listed = (_load(f"{group}/{name}") or {}).get("defaults", [])
+    entries = [item for entry in listed if isinstance(entry, dict) for item in entry.items()]
+    chosen = [(key.partition("override /"), choice) for key, choice in entries]
     return {other: choice for (_, said, other), choice in chosen if said}
 
 

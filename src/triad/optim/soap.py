@@ -160,8 +160,11 @@ def _complete(basis_KEMM: Tensor, sizes_KEM: Tensor, others_KEMM: Tensor) -> Ten
     differently in each layout of the processes. The authors leave it at that: their code in fp32 and in fp64
     takes steps that are 70 % apart on a 32 x 8 matrix of normal gradients.
     """
-    known = _is_known(sizes_KEM)[..., None, :]
-    return torch.linalg.qr(torch.where(known, basis_KEMM, others_KEMM)).Q
+    known_KE1M = _is_known(sizes_KEM)[..., None, :]
+    if known_KE1M.all():  # a second QR would take a fifth of the time of all steps
+        return basis_KEMM
+    completed_KEMM = torch.linalg.qr(torch.where(known_KE1M, basis_KEMM, others_KEMM)).Q
+    return torch.where(known_KE1M.all(-1, keepdim=True), basis_KEMM, completed_KEMM)
 
 
 def _is_known(sizes_KEM: Tensor) -> Tensor:
