@@ -11,7 +11,7 @@ from triad.layers.feedforward import GELU, ReLU, ReLUSquared, SwiGLU
 
 
 def test_swiglu_is_llamas():
-    config = LlamaConfig(hidden_size=8, intermediate_size=12)
+    config = LlamaConfig(hidden_size=8, intermediate_size=12, num_attention_heads=1)
     layer, llama, x = SwiGLU(8, 12, bias=False, dropout=0.0), LlamaMLP(config), torch.randn(2, 3, 8)
     llama.load_state_dict({f"{name[:-7]}_proj.weight": w for name, w in layer.state_dict().items()})
     torch.testing.assert_close(layer(x), llama(x))
