@@ -104,7 +104,7 @@ def test_soap_is_not_moved_by_rounding() -> None:
         generator = torch.Generator().manual_seed(0)
         for _ in range(9):
             g = torch.randn(11, 3, generator=generator, dtype=torch.float64)
-            model[0].weight.grad = g * (1 + rounding * torch.arange(33).view(11, 3))
+            model[0].weight.grad = g * (1 + rounding * torch.arange(33.0).double().view(11, 3))
             optimizer.step()
         found.append(model[0].weight.detach())
     torch.testing.assert_close(*found)
