@@ -94,10 +94,11 @@ class SOAP(Optimizer):
             new = g_KEMN @ g_KEMN.mT if side == "left" else g_KEMN.mT @ g_KEMN
             gram = self._gather(side, matrices).lerp(new, 1 - self.basis_beta)
             self._scatter(side, gram, matrices)
+            rank = (count + 1) * min(first.shape[-2:])  # at most, of a sum over so many gradients
             if count == 0:
-                self._scatter(f"{side}_basis", _eigenvectors(gram), matrices)
+                self._scatter(f"{side}_basis", _eigenvectors(gram, rank), matrices)
             elif count % self.frequency == 0:
-                self._turn(side, gram, bases[side], matrices)
+                self._turn(side, gram, bases[side], rank, matrices)
 
     def _adam(self, g_KEMN: Tensor, bases: dict[str, Tensor], matrices: list[Tensor], count: int) -> Tensor:
         """Adam's update in the eigenbases, rotated back."""
@@ -110,15 +111,16 @@ class SOAP(Optimizer):
         update = _rotate(update, {side: basis.mT for side, basis in bases.items()})
         return update.mul_((1 - b2**count) ** 0.5 / (1 - b1**count))
 
-    def _turn(self, side: str, gram: Tensor, basis: Tensor, matrices: list[Tensor]) -> None:
+    def _turn(self, side: str, gram: Tensor, basis: Tensor, rank: int, matrices: list[Tensor]) -> None:
         """Bring a basis nearer to the eigenvectors, and the second moments into its order."""
         product = gram @ basis
         values = (basis * product).sum(-2)
-        values = torch.where(_is_known(values), values, 0.0)  # rounding orders nothing
+        values = torch.where(_is_known(values, values.shape[-1]), values, 0.0)  # rounding orders nothing
         order = values.argsort(stable=True, dim=-1, descending=True)
         columns = order.unsqueeze(-2)
         q, r = torch.linalg.qr(product.take_along_dim(columns, -1))
-        found = _complete(q, r.diagonal(dim1=-2, dim2=-1).abs(), basis.take_along_dim(columns, -1))
+        known = _is_known(r.diagonal(dim1=-2, dim2=-1).abs(), rank)
+        found = _complete(q, known, basis.take_along_dim(columns, -1))
         self._scatter(f"{side}_basis", found, matrices)
         lines = order.unsqueeze(-1) if side == "left" else columns
         square = self._gather("square", matrices).take_along_dim(lines, SIDES[side])
@@ -145,32 +147,34 @@ class SOAP(Optimizer):
         torch._foreach_copy_(local_tensors(kept), to_shards(found.to(kept[0].dtype), kept[0], len(kept)))
 
 
-def _eigenvectors(gram_KEMM: Tensor) -> Tensor:
+def _eigenvectors(gram_KEMM: Tensor, rank: int) -> Tensor:
     """The eigenvectors, that of the largest eigenvalue first; of a gradient of zeros, the identity."""
     values_KEM, vectors_KEMM = (x.flip(-1) for x in torch.linalg.eigh(gram_KEMM))
     fixed = torch.randn(gram_KEMM.shape[-2:], generator=torch.Generator().manual_seed(0)).to(gram_KEMM)
     identity = torch.eye(gram_KEMM.shape[-1]).to(gram_KEMM)
-    return _complete(vectors_KEMM, values_KEM, torch.where(values_KEM[..., :1, None] > 0, fixed, identity))
+    others_KEMM = torch.where(values_KEM[..., :1, None] > 0, fixed, identity)
+    return _complete(vectors_KEMM, _is_known(values_KEM, rank), others_KEMM)
 
 
-def _complete(basis_KEMM: Tensor, sizes_KEM: Tensor, others_KEMM: Tensor) -> Tensor:
-    """The basis, with `others`, made orthogonal, in place of vectors whose size is rounding.
+def _complete(basis_KEMM: Tensor, known_KEM: Tensor, others_KEMM: Tensor) -> Tensor:
+    """The basis, with `others`, made orthogonal, in place of vectors that are not known.
 
     Gradients of rank r say nothing of the other M - r directions, which rounding would choose, and so
     differently in each layout of the processes. The authors leave it at that: their code in fp32 and in fp64
     takes steps that are 70 % apart on a 32 x 8 matrix of normal gradients.
     """
-    known_KE1M = _is_known(sizes_KEM)[..., None, :]
+    known_KE1M = known_KEM.unsqueeze(-2)
     if known_KE1M.all():  # a second QR would take a fifth of the time of all steps
         return basis_KEMM
     completed_KEMM = torch.linalg.qr(torch.where(known_KE1M, basis_KEMM, others_KEMM)).Q
     return torch.where(known_KE1M.all(-1, keepdim=True), basis_KEMM, completed_KEMM)
 
 
-def _is_known(sizes_KEM: Tensor) -> Tensor:
-    """Whether an eigenvalue is above rounding, of which 5 eps of the largest were seen at M = 1024."""
+def _is_known(sizes_KEM: Tensor, rank: int) -> Tensor:
+    """Whether a direction is among the first `rank`, its size above rounding: 5 eps were seen at M = 1024."""
     rounding = 2 * sizes_KEM.shape[-1] ** 0.5 * torch.finfo(sizes_KEM.dtype).eps
-    return sizes_KEM > rounding * sizes_KEM.amax(-1, keepdim=True)
+    first_M = torch.arange(sizes_KEM.shape[-1], device=sizes_KEM.device) < rank
+    return first_M & (sizes_KEM > rounding * sizes_KEM.amax(-1, keepdim=True))
 
 
 def _rotate(x_KEMN: Tensor, bases: dict[str, Tensor]) -> Tensor:
