@@ -31,6 +31,7 @@ UNMET = {  # words, and what the sentence has in it
     "model=encoder_decoder task=translation data=parallel data.source=a batch=ramp": ("batch=ramp", "fixed"),
     f"strategy=deepspeed optimizer=adagrad {TWO}": ("updates each number by itself", "adamw", "strategy="),
     f"strategy=deepspeed precision=bf16-true {TWO}": ("precision=", "bf16-mixed", "strategy="),
+    "optimizer=schedule_free scheduler=wsd": ("keeps its rate after a warm-up", "scheduler=constant"),
     "optimizer=schedule_free ~callbacks.averaged": ("optimizer=schedule_free needs a part of callbacks",),
     "+callbacks.averaged={_target_:triad.callbacks.averaged.Averaged}": ("schedule_free", "leave"),
     "parametrisation=mup optimizer=sgd": ("divides by the size of the gradient", "adamw", "standard"),

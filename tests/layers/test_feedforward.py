@@ -1,33 +1,36 @@
+from functools import partial
+
 import pytest
 import torch
+from torch.nn.functional import linear
+from transformers import LlamaConfig
+from transformers.activations import ACT2FN
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from triad.layers.feedforward import GELU, ReLU, ReLUSquared, SwiGLU
 
 
-def test_swiglu_is_the_equation():
-    layer, x = SwiGLU(8, 12, bias=False, dropout=0.0).double(), torch.randn(2, 3, 8, dtype=torch.float64)
-    gate, up = x @ layer.gate.weight.mT, x @ layer.up.weight.mT
-    torch.testing.assert_close(layer(x), (gate / (1 + (-gate).exp()) * up) @ layer.down.weight.mT)
+def test_swiglu_is_llamas():
+    config = LlamaConfig(hidden_size=8, intermediate_size=12, num_attention_heads=1)
+    layer, llama, x = SwiGLU(8, 12, bias=False, dropout=0.0), LlamaMLP(config), torch.randn(2, 3, 8)
+    llama.load_state_dict({f"{name[:-7]}_proj.weight": w for name, w in layer.state_dict().items()})
+    torch.testing.assert_close(layer(x), llama(x))
 
 
-@pytest.mark.parametrize("approximate", ["none", "tanh"])
-def test_gelu_is_the_equation(approximate):
-    layer, x = GELU(8, 12, True, 0.0, approximate).double(), torch.randn(2, 3, 8, dtype=torch.float64)
-    u = x @ layer.up.weight.mT + layer.up.bias
-    inner = (2 / torch.pi) ** 0.5 * (u + 0.044715 * u**3)
-    cumulative = (1 + inner.tanh()) / 2 if approximate == "tanh" else (1 + (u / 2**0.5).erf()) / 2
-    torch.testing.assert_close(layer(x), (u * cumulative) @ layer.down.weight.mT + layer.down.bias)
-
-
-def test_relu_squared_is_the_equation():
-    layer, x = ReLUSquared(8, 12, False, 0.0), torch.randn(2, 3, 8)
-    torch.testing.assert_close(layer(x), (x @ layer.up.weight.mT).clamp(min=0) ** 2 @ layer.down.weight.mT)
-
-
-def test_relu_is_the_equation():
-    layer, x = ReLU(8, 12, True, 0.0), torch.randn(2, 3, 8)
-    hidden = (x @ layer.up.weight.mT + layer.up.bias).clamp(min=0)
-    torch.testing.assert_close(layer(x), hidden @ layer.down.weight.mT + layer.down.bias)
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [
+        (partial(GELU, approximate="none"), "gelu_python"),
+        (partial(GELU, approximate="tanh"), "gelu_new"),
+        (ReLU, "relu"),
+        (ReLUSquared, "relu2"),
+    ],
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_activations_are_those_of_transformers(made, name, bias):
+    layer, x = made(8, 12, bias, 0.0).double(), torch.randn(2, 3, 8, dtype=torch.float64)
+    hidden = ACT2FN[name](linear(x, layer.up.weight, layer.up.bias))
+    torch.testing.assert_close(layer(x), linear(hidden, layer.down.weight, layer.down.bias))
 
 
 def test_hidden_sizes_left_out_follow_the_width():

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from transformers.models.distilbert.modeling_distilbert import create_sinusoidal_embeddings
+from transformers.models.t5.modeling_t5 import T5Attention
 
 from triad.layers.full_attention import (
     CrossAttentionCache,
@@ -75,42 +77,32 @@ def test_heads_that_do_not_divide_are_refused() -> None:
         layer(heads=5)
 
 
-def test_sinusoids_are_what_the_equation_says() -> None:
-    x = Sinusoidal(9, 6)(torch.zeros(1, 3, 6), offset=2)
-    for t in range(3):
-        for i in range(3):
-            angle = torch.tensor((t + 2) / 10000 ** (2 * i / 6))
-            torch.testing.assert_close(x[0, t, 2 * i : 2 * i + 2], torch.stack((angle.sin(), angle.cos())))
+def test_attention_is_torchs() -> None:
+    attention, torchs = layer(), torch.nn.MultiheadAttention(32, 4, batch_first=True).double()
+    own = attention.state_dict()
+    for kind in ("weight", "bias"):
+        getattr(torchs, f"in_proj_{kind}").data = torch.cat([own[f"{part}.{kind}"] for part in "qkv"])
+        getattr(torchs.out_proj, kind).data = own[f"out.{kind}"]
+    x, memory = torch.randn(2, 5, 32).double(), torch.randn(2, 7, 32).double()
+    words = torch.ones(2, 7, dtype=torch.long)
+    words[0, 4:] = -1
+    expected = torchs(x, memory, memory, key_padding_mask=words < 0, need_weights=False)[0]
+    torch.testing.assert_close(attention(x, memory, visible_mask(words)), expected)
+
+
+def test_sinusoids_are_those_of_transformers() -> None:
+    create_sinusoidal_embeddings(9, 6, table := torch.zeros(9, 6))
+    torch.testing.assert_close(Sinusoidal(9, 6)(torch.zeros(1, 3, 6), offset=2)[0], table[2:5])
     with pytest.raises(ValueError, match="width=7 must be even"):
         Sinusoidal(9, 7)
-
-
-def naive_bucket(ahead: int, buckets: int, distance: int, bidirectional: bool) -> int:
-    import math
-
-    first = 0
-    if bidirectional:
-        buckets //= 2
-        first = buckets if ahead > 0 else 0
-        far = abs(ahead)
-    else:
-        far = max(-ahead, 0)
-    single = buckets // 2
-    if far < single:
-        return first + far
-    share = math.log(far / single) / math.log(distance / single)
-    return first + min(buckets - 1, single + int(share * (buckets - single) + 1e-9))
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_relative_distances_fall_into_the_buckets_of_t5(bidirectional: bool) -> None:
     layer = RelativeBias(2, buckets=32, distance=128, bidirectional=bidirectional)
-    ahead = [d for d in range(-300, 301) if abs(d) not in (16, 32, 64, 128)]  # where rounding decides
-    found = layer.bucket(torch.tensor(ahead).double()).tolist()
-    assert found == [naive_bucket(d, 32, 128, bidirectional) for d in ahead]
-    # a few that the published code gives
-    near = layer.bucket(torch.tensor([0, -1, -7, -200]))
-    assert near.tolist() == ([0, 1, 7, 15] if bidirectional else [0, 1, 7, 31])
+    ahead = torch.arange(-300, 301)
+    theirs = T5Attention._relative_position_bucket(ahead, bidirectional, 32, 128)
+    assert layer.bucket(ahead).tolist() == theirs.tolist()
 
 
 def test_a_relative_bias_depends_on_the_distance_only() -> None:

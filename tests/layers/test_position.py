@@ -1,5 +1,7 @@
 import pytest
 import torch
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from triad.layers.position import (
     Learned,
@@ -18,6 +20,30 @@ def naive(x, offset, base):
     angle = torch.arange(offset, offset + x.shape[-2], dtype=torch.float64)[:, None] * theta
     turned = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angle), angle)
     return torch.cat([turned.real, turned.imag], -1)
+
+
+def llama(q, k, offset, **how):
+    """Transformers' rotation of queries and keys, whose angles are in fp32."""
+    size = {"hidden_size": q.shape[-1], "num_attention_heads": 1, "rope_parameters": how}
+    angles = LlamaRotaryEmbedding(LlamaConfig(**size, max_position_embeddings=4096))
+    cos, sin = angles(q, torch.arange(offset, offset + q.shape[-2])[None])
+    return apply_rotary_pos_emb(q, k, cos, sin)
+
+
+@pytest.mark.parametrize("offset", [0, 5])
+def test_rotary_is_llamas(offset):
+    q, k = torch.randn(2, 3, 4, 7, 8)
+    expected = llama(q, k, offset, rope_type="default", rope_theta=100.0)
+    torch.testing.assert_close(Rotary(8, 100.0)(q, k, offset), expected)
+
+
+@pytest.mark.parametrize("offset", [0, 900])
+def test_llama_3_turns_as_transformers_does(offset):
+    factors = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    factors |= {"rope_type": "llama3", "rope_theta": 1e4, "original_max_position_embeddings": 512}
+    q, k = torch.randn(2, 1, 2, 100, 64)
+    found = Llama3Rotary(64, 1e4, 8.0, 1.0, 4.0, 512)(q, k, offset)
+    torch.testing.assert_close(found, llama(q, k, offset, **factors), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("offset", [0, 5])
@@ -44,9 +70,8 @@ def test_rotary_products_depend_on_distance_only():
 def test_rotary_in_bfloat16_errs_at_most_three_times_llama():
     x = torch.randn(2, 4, 512, 64, dtype=torch.float64)
     exact, low = naive(x, 0, 10000.0), x.bfloat16()
-    cos, sin = Rotary(64, 10000.0).tables(0, 512, low)
-    llama = low * cos + torch.cat([-low[..., 32:], low[..., :32]], -1) * sin
-    assert (Rotary(64, 10000.0)(low, low)[0] - exact).norm() <= 3 * (llama - exact).norm()
+    theirs = llama(low, low, 0, rope_type="default", rope_theta=1e4)[0]
+    assert (Rotary(64, 10000.0)(low, low)[0] - exact).norm() <= 3 * (theirs - exact).norm()
 
 
 def test_an_odd_head_is_refused():

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
+import transformers
 
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.formats.hugging_face import FAMILIES, Shape, export_parameters, import_parameters
-
-transformers = pytest.importorskip("transformers")
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 16}

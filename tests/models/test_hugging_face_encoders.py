@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+import transformers
 
 from tests.models.test_encoder import PAIRS, build
 from triad.formats.hugging_face_encoders import FAMILIES, find_name, find_places, import_parameter
 from triad.layers.full_attention import PADDING
 
-transformers = pytest.importorskip("transformers")
 PLAIN = {"vocab_size": 17, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
 BERT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 128, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}

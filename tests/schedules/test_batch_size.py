@@ -165,7 +165,7 @@ def test_rates_and_sizes_are_drawn_and_printed(tmp_path, capsys) -> None:
     said = capsys.readouterr().out
     assert path.stat().st_size > 1000
     assert "scheduler=linear  step 0: rate 0.001, 2 rows" in said
-    assert "scheduler=wsd  step 999: rate 0, 8 rows" in said
+    assert "scheduler=wsd  step 999: rate 8e-06, 8 rows" in said
     with pytest.raises(ValueError, match="follows the run's validations"):
         curves(["scheduler=plateau"], to=str(path))
 

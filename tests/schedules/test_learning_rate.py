@@ -1,4 +1,4 @@
-"""Schedules at the points where their closed form is known, and against torch's."""
+"""Schedules at the points where their closed form is known, and against torch's and transformers'."""
 
 import math
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+from transformers import optimization
 
 from triad.config.build import build
 from triad.config.compose import compose
@@ -20,11 +21,11 @@ RUN = (f"trainer.max_steps={STEPS}", "trainer.val_check_interval=100")
 # what each file of conf/scheduler is at its first step, the end of the warm-up, step 550 and the last one
 FORMS: dict[str, tuple[float, float, float, float]] = {
     "constant": (0.01, 1.0, 1.0, 1.0),
-    "linear": (0.01, 1.0, 1 - 450 / 899, 0.0),
-    "cosine": (0.01, 1.0, 0.1 + 0.45 * (1 + math.cos(math.pi * 450 / 899)), 0.1),
+    "linear": (0.01, 1.0, 0.5, 1 / 900),
+    "cosine": (0.01, 1.0, 0.1 + 0.45, 0.1 + 0.45 * (1 + math.cos(math.pi * 899 / 900))),
     "inverse_sqrt": (0.01, 1.0, math.sqrt(100 / 551), math.sqrt(100 / 1000)),
-    "polynomial": (0.01, 1.0, (1 - 450 / 899) ** 0.9, 0.0),
-    "wsd": (0.01, 1.0, 1 - 50 / 499, 0.0),
+    "polynomial": (0.01, 1.0, 0.5**0.9, (1 / 900) ** 0.9),
+    "wsd": (0.01, 1.0, 0.9, 1 / 500),
     "one_cycle": (0.04, 1.0, 4e-6 + (1 - 4e-6) * 0.5 * (1 + math.cos(math.pi * 451 / 900)), 4e-6),
     "cyclic": (0.001, 0.1, 0.1 + 0.9 * (1 - 75 / 125), 0.1 + 0.9 * (1 - 24 / 125)),
     "plateau": (0.01, 1.0, 1.0, 1.0),
@@ -45,7 +46,7 @@ def test_wsd_stays_at_one_until_its_last_phase_and_falls_in_the_shape_asked_for(
     for shape, fall in falls.items():
         values = [schedules.wsd(k, 1000, 10, 0.5, shape, 0.1) for k in range(1000)]
         assert values[9:501] == [1.0] * 492
-        assert values[501:] == pytest.approx([0.1 + 0.9 * fall((k - 500) / 499) for k in range(501, 1000)])
+        assert values[501:] == pytest.approx([0.1 + 0.9 * fall((k - 500) / 500) for k in range(501, 1000)])
 
 
 def test_noam_is_the_formula_of_the_paper_at_its_rate() -> None:
@@ -70,6 +71,49 @@ def test_one_cycle_and_cyclic_are_torchs() -> None:
 
         ours = [schedules.cyclic(k, 90, 0, 20, 0.1, fade) for k in range(90)]
         assert ours == pytest.approx(_of_torch(cyclic, 90))
+
+
+# ours and transformers', 50 steps of which 7 warm up
+THEIRS: dict[str, tuple[Callable[[int], float], Callable]] = {
+    "constant": (
+        lambda k: schedules.constant(k, 50, 7),
+        lambda o: optimization.get_constant_schedule_with_warmup(o, 7),
+    ),
+    "linear": (
+        lambda k: schedules.linear(k, 50, 7, 0.0),
+        lambda o: optimization.get_linear_schedule_with_warmup(o, 7, 50),
+    ),
+    "cosine": (
+        lambda k: schedules.cosine(k, 50, 7, 0.1),
+        lambda o: optimization.get_cosine_with_min_lr_schedule_with_warmup(o, 7, 50, min_lr_rate=0.1),
+    ),
+    "polynomial": (
+        lambda k: schedules.polynomial(k, 50, 7, 2.0, 0.1),
+        lambda o: optimization.get_polynomial_decay_schedule_with_warmup(o, 7, 50, lr_end=0.1, power=2.0),
+    ),
+}
+for shape, theirs in {"linear": "linear", "cosine": "cosine", "sqrt": "1-sqrt"}.items():
+    THEIRS[f"wsd, {shape}"] = (
+        lambda k, shape=shape: schedules.wsd(k, 50, 7, 0.4, shape, 0.0),
+        lambda o, theirs=theirs: optimization.get_wsd_schedule(o, 7, 20, 50, decay_type=theirs),
+    )
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_rates_are_those_of_transformers_with_the_warm_up_a_step_ahead(name: str) -> None:
+    ours, theirs = THEIRS[name]
+    found, expected = [ours(k) for k in range(50)], _of_torch(theirs, 50)
+    assert found[:6] == pytest.approx(expected[1:7])
+    assert found[7:] == pytest.approx(expected[7:])
+    assert min(found) > 0 == expected[0]
+
+
+def test_noam_is_that_of_transformers_a_step_ahead() -> None:
+    def theirs(optimizer):
+        return optimization.get_inverse_sqrt_schedule(optimizer, 7)
+
+    found = [schedules.inverse_sqrt(k, 50, 7) for k in range(50)]
+    assert found == pytest.approx(_of_torch(theirs, 51)[1:])
 
 
 def _of_torch(make: Callable, steps: int) -> list[float]:

@@ -55,6 +55,15 @@ def read_choices(group: str) -> dict[str, Any]:
     return {name: _node(group, name) for name in order}
 
 
+@cache
+def read_companions(group: str, name: str) -> dict[str, str]:
+    """The choices of other groups that a choice brings, by group: `override /scheduler: constant`."""
+    listed = (_load(f"{group}/{name}") or {}).get("defaults", [])
+    entries = [item for entry in listed if isinstance(entry, dict) for item in entry.items()]
+    chosen = [(key.partition("override /"), choice) for key, choice in entries]
+    return {other: choice for (_, said, other), choice in chosen if said}
+
+
 def find_choices(group: str, name: str, allowed: tuple) -> list[str]:
     """The choices of a group that declare one of the allowed values."""
     return [choice for choice, node in read_choices(group).items() if get_declared(node, name) in allowed]

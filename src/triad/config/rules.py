@@ -18,7 +18,14 @@ from copy import deepcopy
 from functools import partial
 from typing import Any, NamedTuple
 
-from triad.config.offers import find_choices, get_declared, name_choice, read_choices, walk_parts
+from triad.config.offers import (
+    find_choices,
+    get_declared,
+    name_choice,
+    read_choices,
+    read_companions,
+    walk_parts,
+)
 from triad.config.processes import degree, resolve_degrees
 from triad.config.refusals import TABLE, Impossible, facts, tables
 from triad.config.schema import is_class
@@ -39,6 +46,7 @@ PHRASES = {  # declared properties as verbs, for sentences
     "adaptive": "divides by the size of the gradient",
     "averages": "keeps an average of the weights",
     "shows": "validates with the {}",
+    "stays": "keeps its rate after a warm-up",
 }
 WORDS = {"past": "the past", "window": "a window of the past", "source": "a source"}  # values, in a sentence
 
@@ -233,7 +241,14 @@ def _mending(config: dict, fault: tuple, key: str, names: list[str]) -> list[str
     if group in DICTIONARIES:
         return []
     left = _fault_keys(config) - {fault}
-    return [name for name in names if _fault_keys(_replaced(config, key, read_choices(group)[name])) <= left]
+    return [name for name in names if _fault_keys(_choose(config, key, group, name)) <= left]
+
+
+def _choose(config: dict, key: str, group: str, name: str) -> dict:
+    """A configuration with a choice of a group in the place of a part, and with what that choice brings."""
+    for other, choice in read_companions(group, name).items():
+        config = _replaced(config, other, read_choices(other)[choice])
+    return _replaced(config, key, read_choices(group)[name])
 
 
 def _fault_keys(config: dict) -> set[tuple]:

@@ -1,7 +1,7 @@
 """Schedule-free AdamW: an average of all weights in place of a decaying learning rate."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -9,29 +9,40 @@ from torch.optim import Optimizer
 
 from triad.optim.sharded import check_decay_rate, evaluate, local_gradients, local_tensors, select_parameters
 
+Algorithm = Literal["package", "paper"]
+
 
 class ScheduleFree(Optimizer):
     """Take the gradient at a point between the fast weights z and their average x; x is validated.
 
         y_t = (1 - b1) z_t + b1 x_t,   v_t = b2 v_{t-1} + (1 - b2) g_t^2,   g_t = grad f(y_t)
-        r_t = lr_t sqrt(1 - b2^t),   z_{t+1} = z_t - r_t g_t / (sqrt(v_t) + eps) - r_t decay y_t
-        x_{t+1} = (1 - c) x_t + c z_{t+1},   c = r_t^2 / sum_{i <= t} r_i^2
-                                                    Defazio et al. 2024, arXiv:2405.15682, algorithm 1
+        z_{t+1} = z_t - r_t (g_t / (sqrt(u_t) + eps) + decay y_t)
+        x_{t+1} = (1 - c_t) x_t + c_t z_{t+1},   c_t = m_t^2 / sum_{i <= t} m_i^2,   m_t = max_{i <= t} r_i
 
-    The model's weights are y; x follows from y and z, see `average`. To be used with scheduler=constant,
-    whose warm-up is the paper's.
+        package   r_t = lr_t,   u_t = v_t / (1 - b2^t)      AdamWScheduleFree of the authors' schedulefree
+        paper     r_t = lr_t sqrt(1 - b2^t),   u_t = v_t    Defazio et al. 2024, arXiv:2405.15682, algorithm 1
+
+    The paper weighs by r_t^2, which is m_t^2 while the rate does not fall. The model's weights are y; x
+    follows from y and z, see `average`. The rate stays after a warm-up, which is scheduler=constant.
     """
 
     averages = True
-    needs = {"callbacks.shows": ("average",)}
+    needs = {"callbacks.shows": ("average",), "scheduler.stays": (True,)}
 
     def __init__(
-        self, params: Iterable, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+        self,
+        params: Iterable,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        algorithm: Algorithm,
     ) -> None:
         if not 0 < betas[0] < 1:
             raise ValueError(f"optimizer.betas={betas}: the first is above 0 and below 1")
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         self.betas, self.eps = (betas[0], check_decay_rate("betas", betas[1])), eps
+        self.algorithm = algorithm
 
     def average(self, p: Tensor) -> Tensor:
         """x of a parameter, in the parameter's own layout."""
@@ -52,29 +63,33 @@ class ScheduleFree(Optimizer):
         for p in parameters:
             if "step" not in self.state[p]:
                 self.state[p] |= self._start(p)
-        rates, shares = zip(*(self._weigh(self.state[p], lr) for p in parameters), strict=True)
+        rates, corrections, shares = zip(*(self._weigh(self.state[p], lr) for p in parameters), strict=True)
         y, found = local_tensors(parameters), local_gradients(parameters)
         z, v = (local_tensors(self.state[p][key] for p in parameters) for key in ("fast", "square"))
         torch._foreach_mul_(v, b2)
         torch._foreach_addcmul_(v, found, found, value=1 - b2)
-        below = torch._foreach_sqrt(v)
+        below = torch._foreach_div(v, corrections)
+        torch._foreach_sqrt_(below)
         torch._foreach_add_(below, self.eps)
         moves = torch._foreach_div(found, below)
         torch._foreach_add_(moves, y, alpha=decay)
         torch._foreach_mul_(moves, rates)
-        x = torch._foreach_lerp(z, y, 1 / b1)
+        torch._foreach_lerp_(y, z, shares)  # the new y without x: (1 - c) y + c z - (1 - b1 (1 - c)) moves
         torch._foreach_sub_(z, moves)
-        torch._foreach_lerp_(x, z, shares)
-        torch._foreach_copy_(y, torch._foreach_lerp(z, x, b1))
+        torch._foreach_mul_(moves, [1 - b1 * (1 - share) for share in shares])
+        torch._foreach_sub_(y, moves)
 
     def _start(self, p: Tensor) -> dict[str, Tensor]:
         exact = torch.promote_types(p.dtype, torch.float32)
-        counts = {"step": torch.zeros(()), "weight": torch.zeros((), dtype=exact)}
+        counts = {"step": torch.zeros(())} | {key: torch.zeros((), dtype=exact) for key in ("peak", "weight")}
         return counts | {"fast": p.detach().clone(), "square": torch.zeros_like(p)}
 
-    def _weigh(self, state: dict[str, Tensor], lr: float) -> tuple[float, float]:
-        """r_t and c of this step."""
+    def _weigh(self, state: dict[str, Tensor], lr: float) -> tuple[float, float, float]:
+        """r_t, u_t's divisor and c_t of this step."""
         state["step"] += 1
-        rate = lr * (1 - self.betas[1] ** state["step"].item()) ** 0.5
-        state["weight"] += rate**2
-        return rate, rate**2 / state["weight"].item() if rate else 0.0
+        correction = 1 - self.betas[1] ** state["step"].item()
+        rate, below = (lr, correction) if self.algorithm == "package" else (lr * correction**0.5, 1.0)
+        state["peak"].clamp_(min=rate)
+        peak = state["peak"].item()
+        state["weight"] += peak**2
+        return rate, below, peak**2 / state["weight"].item() if peak else 0.0

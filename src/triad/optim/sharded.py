@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor import zeros as distributed_zeros
 from torch.distributed.tensor.placement_types import Placement
 
+STACKED = 2**22
 Axes = tuple[tuple[DeviceMesh, int], ...]
 
 
@@ -118,12 +119,21 @@ def _zeros(
 
 
 def group_by_layout(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Lists of parameters with equal shape, dtype and layout, to be stacked."""
-    found: dict[Any, list[Tensor]] = defaultdict(list)
+    """Lists of parameters with equal shape, dtype and layout, to be stacked.
+
+    A process computes at most `STACKED` numbers of a stack, or one parameter: the temporaries of Muon are 7
+    times as large, those of SOAP 14 times for square matrices and 43 times for sides of 4 to 1.
+    """
+    alike: dict[Any, list[Tensor]] = defaultdict(list)
     for p in parameters:
         layout = (p.device_mesh, p.placements) if isinstance(p, DTensor) else p.device
-        found[p.shape, p.dtype, layout].append(p)
-    return list(found.values())
+        alike[p.shape, p.dtype, layout].append(p)
+    found = []
+    for stack in alike.values():
+        processes = stack[0].device_mesh.size() if isinstance(stack[0], DTensor) else 1
+        length = max(1, STACKED // stack[0].numel()) * processes
+        found += [stack[start : start + length] for start in range(0, len(stack), length)]
+    return found
 
 
 def to_full_matrices(pieces: Sequence[Tensor], like: Tensor) -> Tensor:

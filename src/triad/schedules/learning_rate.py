@@ -1,9 +1,12 @@
 """Learning-rate schedules as pure functions of the step.
 
 Each takes the step k = 0, 1, ... (updates already made) and the number of steps of the run, and returns a
-multiplier of the optimizer's learning rate. There is no state, so resuming needs none. During warm-up,
-update k uses (k + 1) / warmup, so that no update has rate zero and the full rate is reached at k = warmup -
-1. `warmup` is a number of steps, or below 1 a fraction of the run.
+multiplier of the optimizer's learning rate. There is no state, so resuming needs none. `warmup` is a number
+of steps, or below 1 a fraction of the run.
+
+No update has a rate of zero: the warm-up is (k + 1) / warmup, 1 at k = warmup - 1, and a fall reaches its
+`final` at k = steps, behind the last update. The falls are those of transformers' schedules; its warm-up is
+k / warmup, one update behind, which spends the first update on nothing. one_cycle is torch's to its end.
 """
 
 import math
@@ -92,7 +95,7 @@ def one_cycle(
     peak = max(to_steps(warmup, steps), 1) - 1
     if step < peak:
         return 1 - (1 - start) * SHAPES[shape](step / peak)
-    return final + (1 - final) * SHAPES[shape](_progress(step, peak, steps))
+    return final + (1 - final) * SHAPES[shape](_progress(step, peak, steps - 1))
 
 
 def cyclic(step: int, steps: int, warmup: float, period: float, low: float, fade: float) -> float:
@@ -120,9 +123,10 @@ def _warm(step: int, warmup: float, steps: int) -> float:
     return min(1.0, (step + 1) / max(to_steps(warmup, steps), 1))
 
 
-def _progress(step: int, start: int, steps: int) -> float:
-    """0 at `start`, 1 at the last update of the run, clamped."""
-    return min(1.0, max(0.0, (step - start) / max(1, steps - 1 - start)))
+def _progress(step: int, start: int, end: int) -> float:
+    """0 at `start`, 1 at `end`, clamped."""
+    return min(1.0, max(0.0, (step - start) / max(1, end - start)))
 
 
+constant.stays = True
 wsd.falls_at_the_end = True  # by its argument `decay`
