@@ -1,6 +1,7 @@
 """What cannot be combined is refused in a sentence, whose remedies work."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -59,15 +60,15 @@ UNMET = {  # words, and what the sentence has in it
     f"strategy=tensor model=lstm {TWO}": ("model=lstm does not say", "strategy="),
     f"strategy=context model=lstm {TWO}": ("model=lstm does not say",),
     f"strategy=pipeline model=lstm {TWO}": ("model=lstm does not say",),
-    f"strategy=context model=hybrid {TWO}": ("attention=Recurrent does not say",),
-    f"strategy=tensor model=hybrid {TWO}": ("attention=Recurrent does not say",),
+    f"strategy=context model=hybrid {TWO}": ("attention (Recurrent) does not say",),
+    f"strategy=tensor model=hybrid {TWO}": ("attention (Recurrent) does not say",),
     f"strategy=context {TWO} model=moe router=switch": ("router=switch does not say",),
     f"strategy=pipeline {TWO} model=moe router=hash": ("router=hash does not say",),
     f"strategy=tensor model.attention.query_key_norm._target_=triad.layers.norm.AllHeadsRMSNorm "
-    f"+model.attention.query_key_norm.heads=4 {TWO}": ("query_key_norm=AllHeadsRMSNorm does not say",),
+    f"+model.attention.query_key_norm.heads=4 {TWO}": ("query_key_norm (AllHeadsRMSNorm) does not say",),
     f"strategy=expert {TWO} model=moe "
     "model.feedforward.expert={_target_:triad.layers.relu_experts.ReLUExperts,_partial_:true}": (
-        "expert=ReLUExperts does not say",
+        "expert (ReLUExperts) does not say",
     ),
 }
 
@@ -80,18 +81,19 @@ def no_optional_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def composed(overrides: str) -> dict:
-    """A configuration of which nothing has been refused yet."""
+def composed(overrides: str) -> tuple[dict, Mapping[str, str]]:
+    """A configuration of which nothing has been refused yet, and its choices."""
+    kept: list[Mapping[str, str]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("triad.config.compose.refusals", lambda _: [])
-        return compose(overrides.split())
+        patch.setattr("triad.config.compose.refusals", lambda _, choices: kept.append(choices) or [])
+        return compose(overrides.split()), kept[0]
 
 
 def sentences(overrides: str) -> list[str]:
     """All that is said of a configuration that is not refused at the first sentence."""
     found = []
     try:
-        for sentence in refusals(composed(overrides)):
+        for sentence in refusals(*composed(overrides)):
             found.append(sentence)
     except (ValueError, TypeError, ZeroDivisionError):  # what a first mistake makes of later questions
         assert found
@@ -139,7 +141,7 @@ WHOLE = {*MODELS, "lstm", "mlp"}  # models that no axis cuts
 def test_models_are_cut_over_the_axes_that_all_of_their_layers_declare(axis: str) -> None:
     uncut = set()
     for name in read_choices("model"):
-        config = composed(f"model={name} {MODELS.get(name, '')} strategy=fsdp {TWO}")
+        config = composed(f"model={name} {MODELS.get(name, '')} strategy=fsdp {TWO}")[0]
         split = {**config["strategy"], "data_shard": 1, axis: 2}
         uncut |= {name} if list(rules.find_uncut_parts(config | {"strategy": split})) else set()
     own = {"tensor": {"hybrid", "olmoe_1b_7b"}, "context": {"hybrid"}, "pipeline": set()}

@@ -29,7 +29,7 @@ def facts(config: dict) -> dict:
         axes
         | sizes
         | {
-            "model_choice": name_choice("model", config["model"]),
+            "model_choice": name_choice(config, "model"),
             "context_degree": context,
             "experts": count,
             "near_tensor": max(
@@ -92,7 +92,7 @@ TABLE = [
         "experts are spread where there are experts",
         "strategy=expert trainer.devices=2",
         lambda c: degree(c, "expert") > 1 and not experts(c),
-        "strategy.expert={expert} but model={model_choice} has no experts: use model=moe, or strategy=fsdp",
+        "strategy.expert={expert} but {model_choice} has no experts: use model=moe, or strategy=fsdp",
     ),
     Impossible(
         "each process holds as many experts",
