@@ -63,6 +63,10 @@ UNMET = {  # words, and what the sentence has in it
     f"strategy=context model=hybrid {TWO}": ("attention (Recurrent) does not say",),
     f"strategy=tensor model=hybrid {TWO}": ("attention (Recurrent) does not say",),
     f"strategy=context {TWO} model=moe router=switch": ("router=switch does not say",),
+    f"strategy=context {TWO} model=mixtral_8x7b model.feedforward.router=switch": (
+        "model.feedforward.router=switch does not say",
+        "model.feedforward.router=",
+    ),
     f"strategy=pipeline {TWO} model=moe router=hash": ("router=hash does not say",),
     f"strategy=tensor model.attention.query_key_norm._target_=triad.layers.norm.AllHeadsRMSNorm "
     f"+model.attention.query_key_norm.heads=4 {TWO}": ("query_key_norm (AllHeadsRMSNorm) does not say",),
@@ -127,6 +131,52 @@ def test_each_choice_that_a_sentence_names_mends_it(words: str) -> None:
         path = {"labelled": ["data.path=x"], "text": ["data.path=x"], "parallel": ["data.source=x"]}
         told = sentences(" ".join([*kept, f"{group}={name}", *path.get(name, [])]))
         assert {*told} <= {*others}, name
+
+
+WORD = re.compile(  # key=value, of several `a, b or c`
+    r"""(?<![\w.\[]) ([a-z][\w.]*) =
+        ([\w.-]*\w (?:,[ ](?!or[ ])[\w-]+(?![\w.=]))* (?:[ ]or[ ][a-z][\w-]*(?![\w.=]))?)""",
+    re.VERBOSE,
+)
+
+
+def find_words(sentence: str) -> list[tuple[str, str]]:
+    """Each key with each value that a sentence names as one types it."""
+    listed = re.findall(WORD, sentence)
+    return [(key, value) for key, values in listed for value in re.split(", | or ", values)]
+
+
+def find_untypable(words: str) -> list[tuple[str, str, str]]:
+    """What the sentences of a configuration name and nobody could type beside its words."""
+    config, choices = composed(words)
+    wrong = []
+    for sentence in sentences(words):
+        for key, value in find_words(sentence):
+            above, _, leaf = key.rpartition(".")
+            node = config
+            for step in above.split(".") if above else ():
+                node = node.get(step, {})
+            if group := read_choices(leaf if above else key):
+                typable = value in group and (bool(above) or key in choices or key in ("callbacks", "logger"))
+            else:
+                typable = leaf in node
+            wrong += [] if typable else [(key, value, sentence)]
+    return wrong
+
+
+@pytest.mark.parametrize("words", [*UNMET, *(row.example for row in ROWS)])
+def test_what_a_sentence_names_can_be_typed(words: str) -> None:
+    assert not find_untypable(words)
+
+
+def test_what_a_sentence_names_is_what_was_typed() -> None:
+    said = sentences("model=moe task=masked_lm")
+    assert any("model=moe sees the past" in sentence for sentence in said)
+    said = sentences(f"model=encoder_moe router=base task=masked_lm model.pooler=null strategy=tensor {TWO}")
+    assert any("router=base does not say" in sentence for sentence in said)
+    part = "{_target_:triad.layers.routers.switch.Switch,capacity:1.25,balance:0.01}"
+    said = sentences(f"strategy=context {TWO} model=moe model.feedforward.router={part}")
+    assert any("model.feedforward.router=switch does not say" in sentence for sentence in said)
 
 
 MODELS = {  # overrides that go with the models that do not predict the next token

@@ -161,7 +161,7 @@ def test_a_plain_file_becomes_the_tokens_of_its_whole_text(tmp_path, make):
 
 
 def test_memory_does_not_grow_with_a_plain_file(tmp_path):
-    whole, source = plain_file(tmp_path, 300_000)
+    _, source = plain_file(tmp_path, 300_000)
     prepare_tokens(text(str(tmp_path / "a.txt"), "text", 0.02, None), byte(source, tmp_path), tmp_path)
     tracemalloc.start()
     tokens = prepare_tokens(source, byte(source, tmp_path), tmp_path)

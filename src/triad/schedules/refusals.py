@@ -127,7 +127,7 @@ TABLE = [
         "a rate that rises and falls at once",
         "scheduler.warmup=600",
         lambda c: overlap(c) > 0,
-        "scheduler.warmup={scheduler[warmup]} and decay={scheduler[decay]} overlap in "
+        "scheduler.warmup={scheduler[warmup]} and scheduler.decay={scheduler[decay]} overlap in "
         "trainer.max_steps={trainer[max_steps]} by {overlap} steps: lower one, or make the run longer",
     ),
     Impossible(
