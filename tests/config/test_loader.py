@@ -114,7 +114,8 @@ def others(overlay: Path) -> Iterator[tuple[str, str, bool]]:
     for group in {**own, **yaml.safe_load(overlay.read_text())}:
         if (CONF / group).is_dir() and group not in DICTIONARIES:
             usual = [*read_choices(group)][:1]
-            if left := [name for name in read_choices(group) if name not in (own.get(group), *usual, "text")]:
+            needy = [name for name, node in read_choices(group).items() if "???" in node.values()]
+            if left := [name for name in read_choices(group) if name not in (own.get(group), *usual, *needy)]:
                 yield group, left[-1] if group == "model" else left[0], group in own
 
 

@@ -76,10 +76,9 @@ TABLE = [
     ),
     Impossible(
         "one row is one",
-        "batch=one debug=tiny",
+        "batch=one batch.size=4",
         lambda c: has_size(c, "one") and c["batch"]["size"] != 1,
-        "batch=one has batch.size=1, not {batch[size]} (which an overlay may have set): add batch.size=1, or "
-        "use batch=fixed",
+        "batch=one has batch.size=1, not {batch[size]}: add batch.size=1, or use batch=fixed",
     ),
     Impossible(
         "every data-parallel rank needs the same number of rows",
