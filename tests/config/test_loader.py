@@ -11,10 +11,10 @@ from hydra.types import RunMode
 
 from triad.config import compose as composing
 from triad.config.identity import OVERLAYS, leaves
-from triad.config.loader import DICTIONARIES
 from triad.config.locations import CONF
 from triad.config.offers import read_choices, read_own_choices
 from triad.config.overlays import find_overlaid
+from triad.config.rules import DICTIONARIES
 from triad.launch.resume import expand_resume
 from triad.runs.start import prepare_run
 

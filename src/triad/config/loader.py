@@ -9,6 +9,9 @@ defaults. Three rules are ours, for files and for words of the command line alik
     an overlay sets what it made  what experiment/ or debug/ set in a group of which they make a choice goes
                                   with that choice: where another one stands, which was typed or is of a later
                                   overlay, it does not apply
+
+Hydra and OmegaConf have no hook for this. What is replaced here is private to them, which is why
+pyproject.toml holds both to one minor version; it is replaced while a configuration is composed, and put back.
 """
 
 from collections.abc import Generator
@@ -23,9 +26,8 @@ from omegaconf.basecontainer import BaseContainer
 from triad.config.errors import Refusal
 from triad.config.identity import OVERLAYS
 from triad.config.offers import read_choices, read_own_choices
+from triad.config.rules import DICTIONARIES
 from triad.config.schema import suggest
-
-DICTIONARIES = ("callbacks", "logger")  # groups of several parts
 
 
 class Loader(ConfigLoaderImpl):
