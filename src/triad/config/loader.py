@@ -11,7 +11,7 @@ defaults. Three rules are ours, for files and for words of the command line alik
                                   overlay, it does not apply
 
 Hydra and OmegaConf have no hook for this. What is replaced here is private to them, which is why
-pyproject.toml holds both to one minor version; it is replaced while a configuration is composed, and put back.
+pyproject.toml holds both to one minor version; it is put back when a configuration has been composed.
 """
 
 from collections.abc import Generator
