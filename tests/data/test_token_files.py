@@ -168,7 +168,7 @@ def test_memory_does_not_grow_with_a_plain_file(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(tokens.train.tokens) > 5e6
-    assert peak < 1.5e6
+    assert peak < 4e6  # of which xz takes half; the ids alone would be 40e6
 
 
 def test_rows_of_a_batch_are_found_without_a_look_at_all_documents(tmp_path):
