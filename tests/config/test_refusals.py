@@ -1,6 +1,7 @@
 """What cannot be combined is refused in a sentence, whose remedies work."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -60,15 +61,19 @@ UNMET = {  # words, and what the sentence has in it
     f"strategy=tensor model=lstm {TWO}": ("model=lstm does not say", "strategy="),
     f"strategy=context model=lstm {TWO}": ("model=lstm does not say",),
     f"strategy=pipeline model=lstm {TWO}": ("model=lstm does not say",),
-    f"strategy=context model=hybrid {TWO}": ("attention=Recurrent does not say",),
-    f"strategy=tensor model=hybrid {TWO}": ("attention=Recurrent does not say",),
+    f"strategy=context model=hybrid {TWO}": ("attention (Recurrent) does not say",),
+    f"strategy=tensor model=hybrid {TWO}": ("attention (Recurrent) does not say",),
     f"strategy=context {TWO} model=moe router=switch": ("router=switch does not say",),
+    f"strategy=context {TWO} model=mixtral_8x7b model.feedforward.router=switch": (
+        "model.feedforward.router=switch does not say",
+        "model.feedforward.router=",
+    ),
     f"strategy=pipeline {TWO} model=moe router=hash": ("router=hash does not say",),
     f"strategy=tensor model.attention.query_key_norm._target_=triad.layers.norm.AllHeadsRMSNorm "
-    f"+model.attention.query_key_norm.heads=4 {TWO}": ("query_key_norm=AllHeadsRMSNorm does not say",),
+    f"+model.attention.query_key_norm.heads=4 {TWO}": ("query_key_norm (AllHeadsRMSNorm) does not say",),
     f"strategy=expert {TWO} model=moe "
     "model.feedforward.expert={_target_:triad.layers.relu_experts.ReLUExperts,_partial_:true}": (
-        "expert=ReLUExperts does not say",
+        "expert (ReLUExperts) does not say",
     ),
 }
 
@@ -81,18 +86,19 @@ def no_optional_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def composed(overrides: str) -> dict:
-    """A configuration of which nothing has been refused yet."""
+def composed(overrides: str) -> tuple[dict, Mapping[str, str]]:
+    """A configuration of which nothing has been refused yet, and its choices."""
+    kept: list[Mapping[str, str]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("triad.config.compose.refusals", lambda _: [])
-        return compose(overrides.split())
+        patch.setattr("triad.config.compose.refusals", lambda _, choices: kept.append(choices) or [])
+        return compose(overrides.split()), kept[0]
 
 
 def sentences(overrides: str) -> list[str]:
     """All that is said of a configuration that is not refused at the first sentence."""
     found = []
     try:
-        for sentence in refusals(composed(overrides)):
+        for sentence in refusals(*composed(overrides)):
             found.append(sentence)
     except (ValueError, TypeError, ZeroDivisionError):  # what a first mistake makes of later questions
         assert found
@@ -128,6 +134,52 @@ def test_each_choice_that_a_sentence_names_mends_it(words: str) -> None:
         assert {*told} <= {*others}, name
 
 
+WORD = re.compile(  # key=value, of several `a, b or c`
+    r"""(?<![\w.\[]) ([a-z][\w.]*) =
+        ([\w.-]*\w (?:,[ ](?!or[ ])[\w-]+(?![\w.=]))* (?:[ ]or[ ][a-z][\w-]*(?![\w.=]))?)""",
+    re.VERBOSE,
+)
+
+
+def find_words(sentence: str) -> list[tuple[str, str]]:
+    """Each key with each value that a sentence names as one types it."""
+    listed = re.findall(WORD, sentence)
+    return [(key, value) for key, values in listed for value in re.split(", | or ", values)]
+
+
+def find_untypable(words: str) -> list[tuple[str, str, str]]:
+    """What the sentences of a configuration name and nobody could type beside its words."""
+    config, choices = composed(words)
+    wrong = []
+    for sentence in sentences(words):
+        for key, value in find_words(sentence):
+            above, _, leaf = key.rpartition(".")
+            node = config
+            for step in above.split(".") if above else ():
+                node = node.get(step, {})
+            if group := read_choices(leaf if above else key):
+                typable = value in group and (bool(above) or key in choices or key in ("callbacks", "logger"))
+            else:
+                typable = leaf in node
+            wrong += [] if typable else [(key, value, sentence)]
+    return wrong
+
+
+@pytest.mark.parametrize("words", [*UNMET, *(row.example for row in ROWS)])
+def test_what_a_sentence_names_can_be_typed(words: str) -> None:
+    assert not find_untypable(words)
+
+
+def test_what_a_sentence_names_is_what_was_typed() -> None:
+    said = sentences("model=moe task=masked_lm")
+    assert any("model=moe sees the past" in sentence for sentence in said)
+    said = sentences(f"model=encoder_moe router=base task=masked_lm model.pooler=null strategy=tensor {TWO}")
+    assert any("router=base does not say" in sentence for sentence in said)
+    part = "{_target_:triad.layers.routers.switch.Switch,capacity:1.25,balance:0.01}"
+    said = sentences(f"strategy=context {TWO} model=moe model.feedforward.router={part}")
+    assert any("model.feedforward.router=switch does not say" in sentence for sentence in said)
+
+
 MODELS = {  # overrides that go with the models that do not predict the next token
     **dict.fromkeys(("encoder", "roberta_base"), "task=masked_lm"),
     **dict.fromkeys(("bert_base", "encoder_moe"), "task=masked_lm model.pooler=null"),
@@ -140,7 +192,7 @@ WHOLE = {*MODELS, "lstm", "mlp"}  # models that no axis cuts
 def test_models_are_cut_over_the_axes_that_all_of_their_layers_declare(axis: str) -> None:
     uncut = set()
     for name in read_choices("model"):
-        config = composed(f"model={name} {MODELS.get(name, '')} strategy=fsdp {TWO}")
+        config = composed(f"model={name} {MODELS.get(name, '')} strategy=fsdp {TWO}")[0]
         split = {**config["strategy"], "data_shard": 1, axis: 2}
         uncut |= {name} if list(rules.find_uncut_parts(config | {"strategy": split})) else set()
     own = {"tensor": {"hybrid", "olmoe_1b_7b"}, "context": {"hybrid"}, "pipeline": set()}

@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import json
 import lzma
+import os
 import pickle
 import tracemalloc
 from importlib import import_module
@@ -14,8 +15,8 @@ import zstandard
 
 from triad.config.locations import CONF
 from triad.config.schema import read_attribute
+from triad.data.sources import reading
 from triad.data.sources.shakespeare import shakespeare
-from triad.data.sources.source import Document
 from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text
 
@@ -35,6 +36,10 @@ def many(folder, count=50):
 
 def names(source, split):
     return [document.name for document in source.documents(split)]
+
+
+def read(source, split):
+    return [(document.name, document.text) for document in source.documents(split)]
 
 
 def split_of(source):
@@ -74,8 +79,8 @@ def test_the_split_of_a_document_does_not_depend_on_other_files(tmp_path):
 def test_a_single_file_is_cut_by_position(tmp_path):
     write(tmp_path, a="0123456789é\r\n")
     source = text(str(tmp_path / "a"), "text", 0.25, None)
-    assert list(source.documents("train")) == [Document("a", "012345678")]
-    assert list(source.documents("val")) == [Document("a", "9é\r\n")]
+    assert read(source, "train") == [("a", "012345678")]
+    assert read(source, "val") == [("a", "9é\r\n")]
 
 
 def test_validation_files_of_their_own_leave_all_others_for_training(tmp_path):
@@ -189,6 +194,66 @@ def test_memory_does_not_grow_with_the_number_of_lines(tmp_path):
     tracemalloc.stop()
     assert contents["train"].bytes > 0.8 * size
     assert peak < 1e6 < size / 20
+
+
+def age(folder):
+    for path in folder.iterdir():
+        os.utime(path, ns=(10**18, 10**18))
+
+
+def test_files_are_read_for_their_fingerprint_once_until_one_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIAD_CACHE", str(tmp_path / "cache"))
+    texts = many(tmp_path / "a")
+    opened = []
+    open_file = reading._open
+    monkeypatch.setattr(reading, "_open", lambda path: opened.append(path.name) or open_file(path))
+
+    def look(fraction=0.5):
+        opened.clear()
+        return text(texts, "text", fraction, None).contents
+
+    new = look()
+    look()
+    assert len({*opened}) == 50  # changed a moment ago, they may change again unseen
+    age(tmp_path / "a")
+    assert (look(), len({*opened})) == (new, 50)
+    assert (look(), opened) == (new, [])
+    assert look(0.9) != new
+    path = tmp_path / "a" / "007.txt"
+    path.write_text("text 8\n")  # as long, and as old
+    age(tmp_path / "a")
+    changed = look()
+    assert changed != new
+    assert len({*opened}) == 50
+    assert (look(), opened) == (changed, [])
+
+
+def test_files_that_change_while_they_are_read_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIAD_CACHE", str(tmp_path / "cache"))
+    texts = many(tmp_path / "a")
+    age(tmp_path / "a")
+    open_file = reading._open
+    monkeypatch.setattr(reading, "_open", lambda path: os.utime(path) or open_file(path))
+    with pytest.raises(ValueError, match="the text changed while it was read"):
+        _ = text(texts, "text", 0.1, None).contents
+
+
+@pytest.mark.parametrize("at", [0, reading.AT_ONCE - 1, reading.AT_ONCE, 3 * reading.AT_ONCE])
+def test_a_large_file_is_the_same_text_in_pieces(tmp_path, at):
+    whole = "x" * at + "é\r\n🙂 " * (reading.AT_ONCE // 3)
+    (tmp_path / "a").write_text(whole, newline="")
+    pieces = [*reading.read_pieces(tmp_path / "a")]
+    assert "".join(pieces) == whole
+    assert max(map(len, pieces)) <= reading.AT_ONCE
+    source = text(str(tmp_path / "a"), "text", 0.3, None)
+    cut = int(len(whole) * 0.7)
+    assert [document for split in ("train", "val") for document in read(source, split)] == [
+        ("a", whole[:cut]),
+        ("a", whole[cut:]),
+    ]
+    (tmp_path / "a").write_bytes(b"x" * at + b"\xe9" + whole.encode())
+    with pytest.raises(ValueError, match=rf"a: not UTF-8 at byte {at}; convert"):
+        list(reading.Pieces(tmp_path / "a"))
 
 
 def test_shakespeare_is_downloaded_once_and_checked(tmp_path, monkeypatch):

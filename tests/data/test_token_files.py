@@ -3,15 +3,17 @@ import lzma
 import multiprocessing
 import pickle
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
 
+from triad.data.batches import locate_rows
 from triad.data.show import describe_batch
 from triad.data.sources.source import Document, Source
 from triad.data.sources.text import text
-from triad.data.token_files import prepare_tokens
-from triad.data.tokenizers import bpe, byte
+from triad.data.token_files import TokenFile, prepare_tokens
+from triad.data.tokenizers import bpe, byte, char
 
 TEXTS = {"a.txt": "première\n", "b.txt": "zweite 🙂\n" * 30, "c.txt": "third"}
 
@@ -139,6 +141,51 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     tracemalloc.stop()
     assert tokens.train.bytes > 8e6
     assert peak < 2e6
+
+
+def plain_file(folder, repeated):
+    lines = "".join(f"première {i} 🙂\n" for i in range(3000))
+    whole = lines + "no end of a line " * repeated + lines
+    (folder / "a.txt").write_text(whole)
+    return whole, text(str(folder / "a.txt"), "text", 0.01, None)
+
+
+@pytest.mark.parametrize("make", [byte, char, partial(bpe, vocab_size=300)], ids=["byte", "char", "bpe"])
+def test_a_plain_file_becomes_the_tokens_of_its_whole_text(tmp_path, make):
+    whole, source = plain_file(tmp_path, 9_000)
+    tokenizer = make(source, tmp_path)
+    train = tokenizer.encode(whole[: int(len(whole) * 0.99)])
+    tokens = prepare_tokens(source, tokenizer, tmp_path).train.tokens.tolist()
+    assert tokens == [*train, *([] if make is char else [tokenizer.separator])]
+    assert tokenizer.decode(train) == whole[: int(len(whole) * 0.99)]
+
+
+def test_memory_does_not_grow_with_a_plain_file(tmp_path):
+    _, source = plain_file(tmp_path, 300_000)
+    prepare_tokens(text(str(tmp_path / "a.txt"), "text", 0.02, None), byte(source, tmp_path), tmp_path)
+    tracemalloc.start()
+    tokens = prepare_tokens(source, byte(source, tmp_path), tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(tokens.train.tokens) > 5e6
+    assert peak < 4e6  # of which xz takes half; the ids alone would be 40e6
+
+
+def test_rows_of_a_batch_are_found_without_a_look_at_all_documents(tmp_path):
+    documents = 4_000_000
+    with (tmp_path / "train.documents.bin").open("wb") as file:
+        np.arange(0, 2 * 10 * documents, 10, np.int64).tofile(file)
+    with (tmp_path / "train.bin").open("wb") as file:
+        file.truncate(2 * 20 * documents)
+    tokens = TokenFile(tmp_path, "train", "uint16", 1)
+    tracemalloc.start()
+    spans = locate_rows(tokens, np.arange(documents - 8, documents + 8), 64, seed=0, packed=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (spans.starts % 20 == 0).all()
+    assert spans.targets.tolist() == [19] * 16
+    assert tokens.spans(np.array([0, documents - 1]))[1].tolist() == [20, 20 * documents]
+    assert peak < 100_000
 
 
 def test_a_batch_is_described_by_document_and_offset(source, tmp_path):

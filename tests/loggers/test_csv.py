@@ -1,5 +1,7 @@
 """The record of truth."""
 
+import csv
+import tracemalloc
 from pathlib import Path
 
 from triad.loggers.csv import CSV
@@ -61,3 +63,39 @@ def test_what_is_added_to_the_last_row_takes_its_place_and_the_file_is_not_writt
     rows = [(1.0, 12345.0), (2.0, 3.0), (7.0, 6.0), (8.0, None)]
     assert [(row["a"], row.get("b")) for row in read_metrics(tmp_path / "metrics.csv")] == rows
     assert (tmp_path / "metrics.csv").stat().st_ino == file
+
+
+def test_memory_does_not_grow_with_the_steps_nor_with_columns_that_come_late(tmp_path: Path) -> None:
+    logger = CSV(Run(tmp_path))
+    loads = {f"load/{layer}/{expert}": 1 / 3 for layer in range(16) for expert in range(8)}
+    logger.log_metrics(loads, step=1)
+    tracemalloc.start()
+    for step in range(2, 2000):
+        logger.log_metrics(loads | ({"val/loss": 2.0} if step > 1000 else {}), step=step)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    size = (tmp_path / "metrics.csv").stat().st_size
+    assert size > 4e6
+    assert peak < 0.3e6
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        header, *rows = csv.reader(file, strict=True)
+    assert header == ["step", *loads, "val/loss"]
+    assert [len(row) for row in rows] == [len(header)] * 1999
+    assert [row[-1] for row in rows] == [""] * 1000 + ["2.0"] * 999
+
+
+def test_rows_that_a_kill_damaged_are_dropped_by_a_resumed_run_and_no_others(tmp_path: Path) -> None:
+    lines = ["step,a,b", "1,1.0,", "2,2.0,0.5", "3,x,", "3,1.0,,2.0", "3,3.0", "4,4.0,", "5,5."]
+    (tmp_path / "metrics.csv").write_text("\r\n".join(lines))
+    CSV(Run(tmp_path)).log_metrics({"a": 40.0, "c": 7.0}, step=4)
+    expected = ["step,a,b,c", "1,1.0,,", "2,2.0,0.5,", "3,3.0,,", "4,40.0,,7.0", ""]
+    assert (tmp_path / "metrics.csv").read_bytes().decode().split("\r\n") == expected
+
+
+def test_a_column_that_comes_with_what_is_added_to_the_last_row_is_there_once(tmp_path: Path) -> None:
+    logger = CSV(Run(tmp_path))
+    for step in (1, 2):
+        logger.log_metrics({"a": float(step)}, step=step)
+    logger.log_metrics({"b": 3.0}, step=2)
+    logger.log_metrics({"a": 4.0, "b": 5.0}, step=2)
+    assert (tmp_path / "metrics.csv").read_text() == "step,a,b\n1,1.0,\n2,4.0,5.0\n"

@@ -1,10 +1,12 @@
 """From the command line to a checked, plain configuration: Hydra composes, everything is validated once."""
 
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from triad.config import provenance
@@ -43,14 +45,36 @@ OmegaConf.register_new_resolver("steps_of", steps_of, replace=True)
 
 def compose(overrides: list[str]) -> dict:
     """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python."""
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return validate(compose("train", overrides))
+    with _initialize_hydra():
+        return validate(*compose_unchecked(overrides))
 
 
-def validate(composed: DictConfig) -> dict:
-    """Resolve, check the top-level keys and every node against its signature, refuse the impossible."""
+def compose_unchecked(overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
+    """What Hydra, which must be initialised, composes, and the choices that it made by their groups."""
+    from hydra import compose
+
+    composed = compose("train", overrides, return_hydra_config=True)
+    choices = composed.hydra.runtime.choices
+    with open_dict(composed):
+        del composed["hydra"]
+    return composed, dict(choices)
+
+
+@contextmanager
+def _initialize_hydra() -> Generator[None]:
+    from hydra import initialize_config_dir
+
+    from triad.config.loader import use_loader
+
+    with use_loader(), initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def validate(composed: DictConfig, choices: Mapping[str, str]) -> dict:
+    """Resolve, check the top-level keys and every node against its signature, refuse the impossible.
+
+    Sentences name the parts by `choices`, those that Hydra made of each group.
+    """
     try:
         config = cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
@@ -70,7 +94,7 @@ def validate(composed: DictConfig) -> dict:
     for fault in find_faults({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
         raise Refusal(fault)
     resolve_devices(config)
-    for fault in chain(refusals(config), find_unknown_monitors(config)):
+    for fault in chain(refusals(config, choices), find_unknown_monitors(config)):
         raise Refusal(fault)
     return config
 
@@ -78,18 +102,21 @@ def validate(composed: DictConfig) -> dict:
 def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
     """Where the values of a configuration composed from `overrides` come from; Hydra must be initialised."""
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.types import RunMode
 
-    loader = GlobalHydra.instance().config_loader()
+    from triad.config.loader import Loader, find_inapplicable
+
+    loader = cast(Loader, GlobalHydra.instance().config_loader())
     folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+    files = loader.compute_defaults_list("train", overrides, RunMode.RUN).defaults
+    inapplicable = find_inapplicable(files)
     sources = [
-        provenance.read_yaml_source(path, file.package)
-        for file in loader.compute_defaults_list("train", overrides, RunMode.RUN).defaults
+        provenance.read_yaml_source(path, file.package or "", inapplicable.get(file.config_path, set()))
+        for file in files
         for path in [folder / f"{file.config_path}.yaml" for folder in folders]
         if path.is_file()
     ]
-    for override in OverridesParser.create().parse_overrides(overrides):
+    for override in loader.parse(overrides):
         value = override.value()
         choice = (CONF / override.key_or_group).is_dir() and not isinstance(value, dict)
         if not choice and not override.is_delete():
@@ -100,10 +127,8 @@ def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
 
 def compose_with_origins(overrides: list[str]) -> tuple[dict, provenance.Chains]:
     """The configuration for some overrides of train.py, and where its values come from."""
-    from hydra import compose, initialize_config_dir
-
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = validate(compose("train", overrides))
+    with _initialize_hydra():
+        config = validate(*compose_unchecked(overrides))
         return config, trace_origins(config, overrides)
 
 

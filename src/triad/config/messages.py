@@ -78,7 +78,8 @@ def _explain_unknown_group(sentence: str) -> str:
     word = sentence.partition("'")[2].partition("'")[0].partition("=")[0]
     if word == "router":  # a group that only models with experts have
         return (
-            "router=: this model has no experts, or of a published size with their own router; use model=moe"
+            "router=: this model has no experts, or its file has the router itself: use model=moe, or the "
+            "key of the part, such as model.feedforward.router=switch"
         )
     return sentence + (suggest(word, groups) if "Could not override" in sentence else "")
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from triad.config.identity import leaves
 from triad.config.locations import CONF
 from triad.config.provenance import LOADER
 from triad.config.schema import read_attribute, read_constant
@@ -55,31 +54,53 @@ def read_choices(group: str) -> dict[str, Any]:
     return {name: _node(group, name) for name in order}
 
 
-@cache
-def read_companions(group: str, name: str) -> dict[str, str]:
-    """The choices of other groups that a choice brings, by group: `override /scheduler: constant`."""
-    listed = (_load(f"{group}/{name}") or {}).get("defaults", [])
-    entries = [item for entry in listed if isinstance(entry, dict) for item in entry.items()]
-    chosen = [(key.partition("override /"), choice) for key, choice in entries]
-    return {other: choice for (_, said, other), choice in chosen if said}
-
-
 def find_choices(group: str, name: str, allowed: tuple) -> list[str]:
     """The choices of a group that declare one of the allowed values."""
     return [choice for choice, node in read_choices(group).items() if get_declared(node, name) in allowed]
 
 
-def name_choice(group: str, node: Any) -> str:
-    """The name of the choice that a node comes from: the same target, and most keys in common."""
-    given = dict(leaves(node))
-    alike = {
-        name: sum(
-            1 if given.get(key) == value else -1 for key, value in leaves(one) if "${" not in str(value)
-        )
-        for name, one in read_choices(group).items()
-        if one.get("_target_") == node.get("_target_")
-    }
-    return max(alike, key=alike.__getitem__) if alike else node.get("_target_", "").rpartition(".")[2]
+def name_choice(config: dict, key: str) -> str:
+    """A part as one types it: model=moe, router=switch, or by its key and class what is not of a file.
+
+    `config["choices"]` are the choices that Hydra made; a part that was exchanged since is not of its choice.
+    """
+    target = _find_target(config, key)
+    if target is None or "_target_" not in config[key.partition(".")[0]]:
+        return key
+    word = name_key(config, key)
+    alike = _find_alike(key.rpartition(".")[2], target)
+    chosen = config["choices"].get(word, next(iter(alike), None))
+    return f"{word}={chosen}" if chosen in alike else f"{key} ({target.rpartition('.')[2]})"
+
+
+def name_key(config: dict, key: str) -> str:
+    """What one types to choose another part by name.
+
+    The router of model=moe is a choice of its own, and typed router=switch; one that a model's file has
+    itself is typed by its key, model.feedforward.router=switch.
+    """
+    group, target = key.rpartition(".")[2], _find_target(config, key)
+    is_choice = target is not None and config["choices"].get(group) in _find_alike(group, target)
+    return group if is_choice else key
+
+
+def _find_alike(group: str, target: str) -> list[str]:
+    """The choices of a group that call the same."""
+    return [name for name, node in read_choices(group).items() if node.get("_target_") == target]
+
+
+def _find_target(config: dict, key: str) -> str | None:
+    node: Any = config
+    for step in key.split("."):
+        node = node.get(step) if isinstance(node, dict) else None
+    return node.get("_target_") if isinstance(node, dict) else None
+
+
+def read_own_choices(file: str) -> dict[str, Any]:
+    """The choices that a file of conf/ makes, such as debug/tiny, by their group."""
+    defaults = (_load(file) or {}).get("defaults", [])
+    made = (pair for entry in defaults if isinstance(entry, dict) for pair in entry.items())
+    return {key.removeprefix("override /"): choice for key, choice in made if key.startswith("override /")}
 
 
 def _node(group: str, name: str) -> dict:

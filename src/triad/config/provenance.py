@@ -39,8 +39,8 @@ Source = dict[str, Origin]  # what one file or override sets, by key
 Chains = dict[str, list[Origin]]
 
 
-def read_yaml_source(path: Path, package: str) -> Source:
-    """What a YAML file sets, below the key `package`."""
+def read_yaml_source(path: Path, package: str, without: set[str]) -> Source:
+    """What a YAML file sets, below the key `package`, but for some of its groups."""
     text = path.read_text(encoding="utf-8")
     root = yaml.compose(text, Loader=LOADER)
     name = path.relative_to(CONF.parent) if path.is_relative_to(CONF) else path
@@ -49,7 +49,8 @@ def read_yaml_source(path: Path, package: str) -> Source:
         line = text.splitlines()[node.start_mark.line]
         value_text = _quote_node(node, text)
         origin = Origin(f"{name}:{node.start_mark.line + 1}", value_text, line.partition(" #")[2].strip())
-        found[key] = origin._replace(refers=_find_reference(key, value_text))
+        if key.partition(".")[0] not in without:
+            found[key] = origin._replace(refers=_find_reference(key, value_text))
     return found
 
 
@@ -69,7 +70,7 @@ def trace_chains(config: dict, sources: list[Source]) -> Chains:
 
     `sources` are in the order in which they were merged.
     """
-    values = dict(leaves(config))
+    values, sources = dict(leaves(config)), _forget_exchanged(sources)
     chains = {key: list(_trace_chain(key, sources)) for key in values}
     for key in SETTLED:
         value = values.get(key)
@@ -80,6 +81,30 @@ def trace_chains(config: dict, sources: list[Source]) -> Chains:
             key, list(_trace_chain(key, sources))
         )  # `router` itself is not in the configuration
     return chains | {key: [origin] for key, origin in _walk_defaults(config)}
+
+
+def _forget_exchanged(sources: list[Source]) -> list[Source]:
+    """Sources without what they set of parts that a later one exchanges for another: triad.config.loader.
+
+    A word that sets `_target_` alone leaves the other keys.
+    """
+    found: list[Source] = []
+    targets: dict[str, str] = {}
+    for source in sources:
+        for key, origin in source.items():
+            node, _, leaf = key.rpartition(".")
+            if leaf != "_target_":
+                continue
+            alone = origin.where.partition("=")[0].endswith("._target_")
+            if targets.get(node, origin.text) != origin.text and not alone:
+                gone, kept = f"{node}.", f"{node}._partial_"
+                found = [
+                    {key: one for key, one in earlier.items() if not key.startswith(gone) or key == kept}
+                    for earlier in found
+                ]
+            targets[node] = origin.text
+        found.append(source)
+    return found
 
 
 def write_chains(path: Path, chains: Chains) -> None:

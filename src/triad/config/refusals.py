@@ -37,7 +37,7 @@ class Impossible(NamedTuple):
 def facts(config: dict) -> dict:
     """What the sentences below name, beside the configuration itself."""
     strategy, devices = config["strategy"], config["trainer"]["devices"]
-    degrees = " ".join(f"{axis}={strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1)
+    degrees = " ".join(f"strategy.{axis}={strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1)
     world = world_size(config) if str(devices).isdigit() else devices
     return {"devices": devices, "gpus": count_gpus(), "degrees": degrees, "world": world}
 
@@ -90,7 +90,7 @@ TABLE = [
         "the degrees of a mesh multiply to the number of processes",
         "strategy=mesh trainer.devices=2 trainer.accelerator=cpu strategy.tensor=3",
         lambda c: "data_shard" in c["strategy"] and not fills_the_world(c),
-        "strategy: {degrees} do not multiply to the {world} processes of trainer.devices={devices}; change "
+        "{degrees} do not multiply to the {world} processes of trainer.devices={devices}; change "
         "one of them, or let one be -1 to take what is left",
     ),
     Impossible(

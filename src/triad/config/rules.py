@@ -13,7 +13,7 @@ divide, is a row of a table in <part>/refusals.py. Declared are
     splits     ("tensor", "context"): axes of a mesh over which a model, layer or task may be cut
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,8 +22,9 @@ from triad.config.offers import (
     find_choices,
     get_declared,
     name_choice,
+    name_key,
     read_choices,
-    read_companions,
+    read_own_choices,
     walk_parts,
 )
 from triad.config.processes import degree, resolve_degrees
@@ -58,9 +59,12 @@ class Fault(NamedTuple):
     sentence: Callable[[], str]
 
 
-def refusals(config: dict) -> Iterator[str]:
-    """One sentence for each reason why a configuration cannot work, the first to be mended first."""
-    for fault in _find_faults(config):
+def refusals(config: dict, choices: Mapping[str, str]) -> Iterator[str]:
+    """One sentence for each reason why a configuration cannot work, the first to be mended first.
+
+    `choices` are those that it was composed of, by group: what a person types.
+    """
+    for fault in _find_faults(config | {"choices": choices}):
         yield fault.sentence()
 
 
@@ -165,7 +169,7 @@ def _values(config: dict, group: str, name: str) -> set:
 
 def _unmet(config: dict, fault: tuple, key: str, need: str, allowed: tuple) -> str:
     group, _, name = need.partition(".")
-    asking, asked, values = _name(config, key), _name(config, group), _values(config, group, name)
+    asking, asked, values = name_choice(config, key), name_choice(config, group), _values(config, group, name)
     fitting = _remedy(group, _mending(config, fault, group, find_choices(group, name, allowed)))
     if name in (config.get(group) or {}):
         wanted = " or ".join(_spelled(value) for value in allowed if value is not None or len(allowed) == 1)
@@ -184,17 +188,17 @@ def _unmet(config: dict, fault: tuple, key: str, need: str, allowed: tuple) -> s
 
 
 def _hidden(config: dict, fault: tuple, key: str, what: str, arguments: dict) -> str:
-    name, strategy = _choice(config, "strategy"), config["strategy"]
+    strategy = config["strategy"]
     hiding = " ".join(f"strategy.{argument}={strategy[argument]}" for argument in arguments)
-    usual = read_choices("strategy").get(name, {})
+    usual = read_choices("strategy").get(config["choices"]["strategy"], {})
     changed = [
         f"strategy.{argument}={usual[argument]}"
         for argument, values in arguments.items()
         if argument in usual and usual[argument] not in values
     ]
     remedies = [*changed, _others(config, fault, "strategy"), _others(config, fault, key)]
-    hiding = hiding or f"strategy={name}"
-    return f"{_name(config, key)} uses the {what}, which {hiding} hides: use {_or(remedies)}"
+    hiding = hiding or name_choice(config, "strategy")
+    return f"{name_choice(config, key)} uses the {what}, which {hiding} hides: use {_or(remedies)}"
 
 
 def _doubled(what: str, keys: list[str]) -> str:
@@ -205,10 +209,10 @@ def _foreseeing(config: dict, fault: tuple, path: str) -> str:
     is_router = path.split(".")[-1] == "router"
     routers = _mending(config, fault, path, [*read_choices("router")]) if is_router else []
     models = _mending(config, fault, "model", find_choices("model", "sees", ("both sides",)))
-    remedies = [_remedy("router", routers), _remedy("model", models)]
+    remedies = [_remedy(name_key(config, path), routers), _remedy("model", models)]
     return (
-        f"{_name(config, path)} compares all tokens of a sequence, so {_name(config, 'model')} would see the "
-        f"future: use {_or(remedies)}"
+        f"{name_choice(config, path)} compares all tokens of a sequence, so {name_choice(config, 'model')} "
+        f"would see the future: use {_or(remedies)}"
     )
 
 
@@ -217,10 +221,12 @@ def _uncut(config: dict, fault: tuple, path: str, axis: str) -> str:
     if path in ("model", "task"):
         remedies.append(_others(config, fault, path))
     elif path.split(".")[-1] == "router":
-        remedies.append(_remedy("router", _mending(config, fault, path, [*read_choices("router")])))
+        remedies.append(
+            _remedy(name_key(config, path), _mending(config, fault, path, [*read_choices("router")]))
+        )
     return (
-        f"{_name(config, path)} does not say that it can be cut over strategy.{axis}={degree(config, axis)}: "
-        f"use {_or(remedies)}"
+        f"{name_choice(config, path)} does not say that it can be cut over "
+        f"strategy.{axis}={degree(config, axis)}: use {_or(remedies)}"
     )
 
 
@@ -229,10 +235,8 @@ def _others(config: dict, fault: tuple, key: str) -> str:
     group = key.partition(".")[0]
     if group in DICTIONARIES:
         return f"leave {key} out"
-    chosen = _choice(config, group)
-    return _remedy(
-        group, _mending(config, fault, group, [name for name in read_choices(group) if name != chosen])
-    )
+    others = [name for name in read_choices(group) if name != config["choices"].get(group)]
+    return _remedy(group, _mending(config, fault, group, others))
 
 
 def _mending(config: dict, fault: tuple, key: str, names: list[str]) -> list[str]:
@@ -246,7 +250,7 @@ def _mending(config: dict, fault: tuple, key: str, names: list[str]) -> list[str
 
 def _choose(config: dict, key: str, group: str, name: str) -> dict:
     """A configuration with a choice of a group in the place of a part, and with what that choice brings."""
-    for other, choice in read_companions(group, name).items():
+    for other, choice in read_own_choices(f"{group}/{name}").items():
         config = _replaced(config, other, read_choices(other)[choice])
     return _replaced(config, key, read_choices(group)[name])
 
@@ -282,27 +286,6 @@ def _remedy(group: str, names: list[str]) -> str:
 
 def _or(remedies: list[str]) -> str:
     return ", or ".join(filter(None, remedies)) or "other parts"
-
-
-def _name(config: dict, key: str) -> str:
-    """A part as one types it: model=moe, router=switch, callbacks.ema, or the key of a part of a part."""
-    group, _, rest = key.partition(".")
-    if not rest:
-        return f"{group}={_choice(config, group)}" if "_target_" in config[group] else group
-    node = config
-    for step in key.split("."):
-        node = node[step] if isinstance(node, dict) else node
-    if "_target_" not in config[group]:
-        return key
-    if not isinstance(node, dict) or "_target_" not in node:
-        return key
-    if key.split(".")[-1] == "router":
-        return f"router={name_choice('router', node)}"
-    return f"{key}={node['_target_'].rpartition('.')[2]}"
-
-
-def _choice(config: dict, group: str) -> str:
-    return name_choice(group, config[group])
 
 
 def _spelled(value: Any) -> str:

@@ -29,10 +29,8 @@ def locate_rows(tokens: TokenFile, rows: np.ndarray, context: int, seed: int, pa
     if packed:
         starts = find_starts(rows, len(tokens.tokens), context, seed)
         return Spans(starts, np.full(len(rows), context))
-    firsts = tokens.documents[:, 0]
-    chosen = shuffle_rows(rows, len(firsts), seed)
-    ends = np.append(firsts[1:], len(tokens.tokens))[chosen]
-    return Spans(firsts[chosen], np.clip(ends - firsts[chosen] - 1, 0, context))
+    starts, ends = tokens.spans(shuffle_rows(rows, len(tokens.documents), seed))
+    return Spans(starts, np.clip(ends - starts - 1, 0, context))
 
 
 class TrainBatches(IterableDataset[dict[str, Any]]):

@@ -24,8 +24,8 @@ class DocumentFile:
     called = "documents"
 
     def __init__(self, tokens: TokenFile, context: int, separator: int | None) -> None:
-        firsts_N = tokens.documents[:, 0]
-        ends_N = np.append(firsts_N[1:], len(tokens.tokens)) - (separator is not None)
+        firsts_N, ends_N = tokens.spans(np.arange(len(tokens.documents)))
+        ends_N -= separator is not None
         order_N = shuffle_rows(np.arange(len(firsts_N)), len(firsts_N), seed=0)
         self.tokens, self.firsts_N, self.labels_N = tokens, firsts_N[order_N], tokens.labels[order_N]
         self.longest_N = np.minimum(ends_N - firsts_N, context)[order_N]

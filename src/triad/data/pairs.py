@@ -28,8 +28,8 @@ class PairFile:
 
     def __init__(self, tokens: TokenFile, context: int, separator: int | None) -> None:
         self.tokens = tokens
-        firsts = tokens.documents[:, 0]
-        ends = np.append(firsts[1:], len(tokens.tokens)) - (separator is not None)
+        firsts, ends = tokens.spans(np.arange(len(tokens.documents)))
+        ends -= separator is not None
         self.firsts_N2 = firsts.reshape(-1, 2)
         self.lengths_N2 = np.minimum(ends - firsts, context - 1).reshape(-1, 2)
         self.longest_N = self.lengths_N2.max(1)

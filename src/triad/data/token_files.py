@@ -11,10 +11,11 @@ tokens-<hash>/train.bin              ids, uint16 or uint32, document after docum
 import json
 import lzma
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,6 +74,12 @@ class TokenFile:
         with (self.folder / f"{self.split}.names.jsonl").open("rb") as names:
             names.seek(name_at)
             return Place(json.loads(names.readline()), first, position - first)
+
+    def spans(self, documents_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First tokens of some documents, and the places behind their last."""
+        firsts, next_N = self.documents[:, 0], documents_N + 1
+        known_N = np.minimum(next_N, len(firsts) - 1)
+        return firsts[documents_N], np.where(next_N < len(firsts), firsts[known_N], len(self.tokens))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the maps, which would travel to a DataLoader's worker as copies of the whole files."""
@@ -135,26 +142,32 @@ def _write(
     dtype: str,
     advance: Callable[[int], None],
 ) -> int:
-    """Write the files of one split, one document in memory at a time; return the bytes of text."""
-    end = [] if tokenizer.separator is None else [tokenizer.separator]
+    """Write the files of one split, one piece of a document in memory at a time; return the bytes of text."""
+    end = np.array([] if tokenizer.separator is None else [tokenizer.separator], dtype)
     number_of = {label: number for number, label in enumerate(source.contents["train"].labels)}
     labels = []
     first = size = 0
+
+    def count(pieces: Iterable[str]) -> Iterator[str]:
+        nonlocal size
+        for piece in pieces:
+            size += (read := len(piece.encode()))
+            advance(read)
+            yield piece
+
     with (
         (folder / f"{split}.bin").open("wb") as tokens,
         (folder / f"{split}.documents.bin").open("wb") as index,
         (folder / f"{split}.names.jsonl").open("wb") as names,
     ):
-        for name, text, label in source.documents(split):
-            ids = np.append(tokenizer.encode(text), end).astype(dtype)
+        for name, pieces, label in source.documents(split):
             index.write(np.array([first, names.tell()], np.int64).tobytes())
             names.write(json.dumps(name).encode() + b"\n")
-            tokens.write(ids.tobytes())
+            for ids in chain(tokenizer.encode_pieces(count(pieces)), [end]):
+                tokens.write(ids.astype(dtype).tobytes())
+                first += len(ids)
             if label:
                 labels.append(number_of[label])
-            first += len(ids)
-            size += (read := len(text.encode()))
-            advance(read)
     if labels:
         np.array(labels, np.int32).tofile(folder / f"{split}.labels.bin")
     return size
@@ -165,7 +178,8 @@ def measure_xz(documents: Iterator[Document], size: int) -> float:
     # a dictionary of the text's size packs as well as the usual 64 MiB, which ask for 674 MiB of memory
     options = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(size, 4096)}
     compressor = lzma.LZMACompressor(filters=[options])
-    packed = sum(len(compressor.compress(text.encode())) for _, text, _ in documents)
+    pieces = (piece for document in documents for piece in document.pieces)
+    packed = sum(len(compressor.compress(piece.encode())) for piece in pieces)
     return 8 * (packed + len(compressor.flush())) / size
 
 

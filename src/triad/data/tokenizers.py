@@ -5,8 +5,9 @@ import io
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
         """Token ids of a text, without separator; decoding them gives the text back."""
+
+    def encode_pieces(self, pieces: Iterable[str]) -> Iterator[np.ndarray]:
+        """The ids of a text that comes in pieces, as `encode` gives them of the whole."""
+        return map(self.encode, pieces)
 
     @abstractmethod
     def settings(self) -> dict[str, str]:
@@ -121,8 +126,11 @@ class SentencePiece(Tokenizer):
         self._space = [processor.piece_to_id(f"<0x{value:02X}>") for value in SPACE.encode()]
 
     def encode(self, text: str) -> np.ndarray:
-        parts = [np.array(self._encode_part(part), np.int64) for part in _cut_at_lines(text, ENCODED_AT_ONCE)]
-        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+        return np.concatenate([np.empty(0, np.int64), *self.encode_pieces([text])])
+
+    def encode_pieces(self, pieces: Iterable[str]) -> Iterator[np.ndarray]:
+        for part in _cut_at_lines(pieces, ENCODED_AT_ONCE):
+            yield np.array(self._encode_part(part), np.int64)
 
     def _encode_part(self, text: str) -> list[int]:
         """Ids of a text whose U+2581 are spelled in bytes, as sentencepiece would read them as spaces."""
@@ -147,11 +155,9 @@ def byte(source: Source, cache: Path) -> Byte:
 
 def char(source: Source, cache: Path) -> Char:
     """Characters of both splits: 65 for tiny Shakespeare."""
-    characters: set[str] = set()
-    for split in ("train", "val"):
-        for document in source.documents(split):
-            characters.update(document.text)
-    return Char("".join(sorted(characters)))
+    texts = [contents.fingerprint for contents in source.contents.values()]
+    folder = cache / f"tokenizer-{fingerprint('char', *texts)}"
+    return Char(build_once(folder, lambda _: {"characters": _find_characters(source)})["characters"])
 
 
 def bpe(source: Source, cache: Path, vocab_size: int) -> SentencePiece:
@@ -178,6 +184,14 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if tokenizer is None or tokenizer.fingerprint != content["fingerprint"]:
         raise ValueError(f"{folder}: the tokenizer is damaged; copy it again from the run it came from")
     return tokenizer
+
+
+def _find_characters(source: Source) -> str:
+    found: set[str] = set()
+    for document in chain(source.documents("train"), source.documents("val")):
+        for piece in document.pieces:
+            found.update(piece)
+    return "".join(sorted(found))
 
 
 def _learn(kind: str, source: Source, cache: Path, vocab_size: int) -> SentencePiece:
@@ -220,25 +234,39 @@ def _train(source: Source, settings: dict[str, Any], folder: Path) -> None:
 def _read_sentences(source: Source) -> Iterator[str]:
     """The training text in short stretches with their newlines; of a large one an evenly hashed sample."""
     total, left = source.contents["train"].bytes, SAMPLE_BYTES
-    for name, text, _ in source.documents("train"):
-        for start in range(0, len(text), SENTENCE):
-            sentence = text[start : start + SENTENCE]
-            if int(fingerprint(name, start)[:8], 16) * total < SAMPLE_BYTES * 2**32:
+    for name, pieces, _ in source.documents("train"):
+        for number, sentence in enumerate(_cut_evenly(pieces, SENTENCE)):
+            if int(fingerprint(name, number * SENTENCE)[:8], 16) * total < SAMPLE_BYTES * 2**32:
                 left -= len(sentence.encode())
                 if left < 0:
                     return
                 yield sentence
 
 
-def _cut_at_lines(text: str, size: int) -> Iterator[str]:
-    """Stretches of at most `size` characters that end with a line where they can."""
-    start = 0
-    while start < len(text):
-        end = text.rfind("\n", start, start + size) + 1
-        if end == 0 or start + size >= len(text):
-            end = start + size
-        yield text[start:end]
-        start = end
+def _cut_evenly(pieces: Iterable[str], size: int) -> Iterator[str]:
+    """The stretches of `size` characters of a text that comes in pieces; the last may be shorter."""
+    rest = ""
+    for piece in pieces:
+        rest += piece
+        whole = len(rest) - len(rest) % size
+        yield from (rest[start : start + size] for start in range(0, whole, size))
+        rest = rest[whole:]
+    if rest:
+        yield rest
+
+
+def _cut_at_lines(pieces: Iterable[str], size: int) -> Iterator[str]:
+    """Stretches of at most `size` characters that end with a line where they can, of a text in pieces."""
+    rest = ""
+    for piece in pieces:
+        rest, start = rest + piece, 0
+        while len(rest) - start > size:
+            end = rest.rfind("\n", start, start + size) + 1 or start + size
+            yield rest[start:end]
+            start = end
+        rest = rest[start:]
+    if rest:
+        yield rest
 
 
 def _decode_piece(processor: sentencepiece.SentencePieceProcessor, token: int) -> bytes:

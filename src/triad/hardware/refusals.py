@@ -17,7 +17,7 @@ TABLE = [
         "strategy=fsdp precision=fp16-mixed",
         lambda c: c["precision"].get("name") == "16-mixed" and "data_shard" in c["strategy"],
         "precision=fp16-mixed needs whole gradients in every process: use strategy=single or ddp, or "
-        "precision=bf16-mixed, which needs no scaler",
+        "precision=bf16-mixed: it needs no scaler",
     ),
     Impossible(
         "fp8 needs a GPU that has it",

@@ -17,6 +17,7 @@ from triad.config.compose import find_references, trace_origins, validate
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.config.messages import report_error
+from triad.config.overlays import find_overlaid
 from triad.config.processes import count_threads, ranks_are_here, ranks_here
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import check_free, expand_resume, pin_weights
@@ -36,6 +37,8 @@ def compose_and_launch(work: Callable) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised to us; report_error makes a sentence of them
     import hydra
 
+    from triad.config.loader import use_loader  # imports Hydra
+
     jobs: list[tuple[Path, int]] = []
     raised: list[Exception] = []
     asked = sys.argv[1:]
@@ -52,7 +55,8 @@ def compose_and_launch(work: Callable) -> None:
     multirun = any(word in ("-m", "--multirun") for word in asked)
     try:
         sys.argv[1:] = expand_resume(asked)
-        main()
+        with use_loader():
+            main()
     except Exception as error:
         raised.append(error)
     if raised:
@@ -66,14 +70,14 @@ def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool
     """One job of Hydra's: its directory and exit code. In a sweep a mistake does not stop the rest."""
     from hydra.core.hydra_config import HydraConfig
 
-    typed = [*HydraConfig.get().overrides.task]
+    typed, choices = [*HydraConfig.get().overrides.task], HydraConfig.get().runtime.choices
     overrides = [word for word in typed if key_of(word) not in ("run_id", "output_dir")]
     try:
-        config = validate(composed)
+        config = validate(composed, choices)
         if sweep:
             config["run_id"] = make_sweep_id([word for word in overrides if word not in asked], config)
         elif not config["run_id"]:
-            config["run_id"] = make_run_id(HydraConfig.get().runtime.choices["model"])
+            config["run_id"] = make_run_id(choices["model"])
         run = Run(Path(config["output_dir"], config["run_id"]))
         if sweep and run.result():
             print(f"{run}: finished before, skipped", flush=True)
@@ -82,8 +86,10 @@ def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool
         def write() -> Path:
             if not sweep:
                 check_free(run, config, asked, find_references(composed))
-            started = pin_weights(run, config, overrides)
-            return prepare_run(config, started, trace_origins(config, typed)).path
+            started, origins = pin_weights(run, config, overrides), trace_origins(config, typed)
+            for said in find_overlaid(origins, choices, typed):
+                print(said, flush=True)
+            return prepare_run(config, started, origins).path
 
         return run.path, _start(config, work, run.path, write)
     except Refusal as error:

@@ -1,30 +1,34 @@
 """The record of truth: every figure of a run in one CSV file."""
 
 import csv
+import io
+import math
 import os
 from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from triad.runs.directory import Run
-from triad.runs.metrics import read_metrics
 
 
 class CSV(Logger):
     """Write metrics.csv in the run directory: a row per step, a column per metric, empty where not measured.
 
     A resumed run drops the rows at or after the step it continues from, so that the file reads like that of
-    an uninterrupted run. Rows are flushed as they are written: a killed run keeps them.
+    an uninterrupted run. Rows are flushed as they are written: a killed run keeps them. Only the last row is
+    held in memory; where a column is new, the file is copied line by line.
     """
 
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.path = run.metrics_file
-        self.rows: list[dict[str, Any]] | None = None
-        self.columns = {"step": None}  # a dictionary, for its order and to look them up
-        self.last = 0  # where in the file the last row begins
+        self.columns: dict[str, None] = {}  # a dictionary, for its order and to look them up
+        self.row: dict[str, Any] = {}  # the last one
+        self.last = 0  # where in the file it begins
 
     @property
     def name(self) -> str:
@@ -43,32 +47,72 @@ class CSV(Logger):
         assert step is not None
         row: dict[str, Any] = {"step": step, **metrics}
         row.pop("epoch", None)  # Lightning's own addition
-        fresh = self.rows is None
-        if self.rows is None:
-            self.rows = [old for old in read_metrics(self.path) if old["step"] < step]
-        if merged := bool(self.rows) and self.rows[-1]["step"] == step:
-            self.rows[-1] |= row
+        if merged := self.row.get("step") == step:
+            row = self.row | row
+        if not self.columns:
+            self.columns = dict.fromkeys(columns := _read_columns(self.path) or ["step"])
+            self._copy(row, lambda line, _: _read_step(line, len(columns)) < step)
+        elif row.keys() - self.columns.keys():
+            self._copy(row, lambda _, at: not merged or at < self.last)
         else:
-            self.rows.append(row)
-        new = [key for old in (self.rows if fresh else [row]) for key in old if key not in self.columns]
-        self.columns |= dict.fromkeys(new)
-        if fresh or new:
-            self._rewrite(self.rows)
-        else:
-            self._write_last(self.rows[-1], anew=merged)
+            self._write(row, anew=merged)
+        self.row = row
 
-    def _write_last(self, row: dict[str, Any], anew: bool) -> None:
-        with self.path.open("r+", newline="", encoding="utf-8") as file:
+    def _write(self, row: dict[str, Any], anew: bool) -> None:
+        # unbuffered, so that a row is on disk or not, whenever the process is killed
+        with self.path.open("r+b", buffering=0) as file:
             self.last = file.seek(self.last) if anew else file.seek(0, os.SEEK_END)
-            csv.DictWriter(file, list(self.columns)).writerow(row)
+            file.write(_format_line([row.get(column) for column in self.columns]))
             file.truncate()
 
-    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+    def _copy(self, row: dict[str, Any], keep: Callable[[bytes, int], bool]) -> None:
+        """Write the file anew with the columns of a row, the old lines to keep, and the row.
+
+        `keep` is asked of each line and the place where it begins.
+        """
+        self.columns |= dict.fromkeys(row)
         beside = self.path.with_suffix(".tmp")
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(self.columns))
-            writer.writeheader()
-            writer.writerows(rows[:-1])
+        with beside.open("wb") as file:
+            file.write(_format_line(self.columns))
+            for at, line in _read_lines(self.path):
+                if keep(line, at):
+                    empty = b"," * (len(self.columns) - 1 - line.count(b","))
+                    file.write(line.rstrip(b"\r\n") + empty + b"\r\n")
             self.last = file.tell()
-            writer.writerow(rows[-1])
+            file.write(_format_line([row.get(column) for column in self.columns]))
         beside.replace(self.path)
+
+
+def _format_line(cells: Iterable[Any]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(cells)
+    return text.getvalue().encode()
+
+
+def _read_columns(path: Path) -> list[str]:
+    """The names in the first line of a file, if there is one."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file behind the first, each with the place where it begins."""
+    if path.exists():
+        with path.open("rb") as file:
+            at = len(file.readline())
+            for line in file:
+                yield at, line
+                at += len(line)
+
+
+def _read_step(line: bytes, columns: int) -> float:
+    """The step of a row; infinity where it is cut short or has been damaged."""
+    cells = line.rstrip(b"\r\n").split(b",")
+    try:
+        numbers = [float(cell) for cell in cells if cell]
+    except ValueError:
+        return math.inf
+    whole = line.endswith(b"\n") and len(cells) <= columns and cells[0]
+    return numbers[0] if whole else math.inf

@@ -19,6 +19,6 @@ TABLE = [
             (w := c["logger"].get("wandb", {})).get("artifacts") and w["mode"] in ("offline", "disabled")
         ),
         "logger.wandb.artifacts=true uploads checkpoints, which logger.wandb.mode={logger[wandb][mode]} does "
-        "not: use mode=online, or later `wandb artifact put <run>/checkpoints/<step>`",
+        "not: use logger.wandb.mode=online, or later `wandb artifact put <run>/checkpoints/<step>`",
     ),
 ]

@@ -76,10 +76,9 @@ TABLE = [
     ),
     Impossible(
         "one row is one",
-        "batch=one debug=tiny",
+        "batch=one batch.size=4",
         lambda c: has_size(c, "one") and c["batch"]["size"] != 1,
-        "batch=one has batch.size=1, not {batch[size]} (which an overlay may have set): add batch.size=1, or "
-        "use batch=fixed",
+        "batch=one has batch.size=1, not {batch[size]}: add batch.size=1, or use batch=fixed",
     ),
     Impossible(
         "every data-parallel rank needs the same number of rows",
@@ -127,7 +126,7 @@ TABLE = [
         "a rate that rises and falls at once",
         "scheduler.warmup=600",
         lambda c: overlap(c) > 0,
-        "scheduler.warmup={scheduler[warmup]} and decay={scheduler[decay]} overlap in "
+        "scheduler.warmup={scheduler[warmup]} and scheduler.decay={scheduler[decay]} overlap in "
         "trainer.max_steps={trainer[max_steps]} by {overlap} steps: lower one, or make the run longer",
     ),
     Impossible(

@@ -29,7 +29,7 @@ def facts(config: dict) -> dict:
         axes
         | sizes
         | {
-            "model_choice": name_choice("model", config["model"]),
+            "model_choice": name_choice(config, "model"),
             "context_degree": context,
             "experts": count,
             "near_tensor": max(
@@ -92,7 +92,7 @@ TABLE = [
         "experts are spread where there are experts",
         "strategy=expert trainer.devices=2",
         lambda c: degree(c, "expert") > 1 and not experts(c),
-        "strategy.expert={expert} but model={model_choice} has no experts: use model=moe, or strategy=fsdp",
+        "strategy.expert={expert} but {model_choice} has no experts: use model=moe, or strategy=fsdp",
     ),
     Impossible(
         "each process holds as many experts",
@@ -118,8 +118,9 @@ TABLE = [
         "each stage of a pipeline has something to do",
         "strategy=pipeline trainer.devices=8",
         lambda c: degree(c, "pipeline") > 1 and is_transformer(c) and c["model"]["depth"] + 2 < stages(c),
-        "strategy.pipeline={pipeline} with schedule={strategy[schedule]} has {stages} stages, but embedding, "
-        "blocks and head are {units}: use model.depth={near_depth}, or strategy.pipeline={near_pipeline}",
+        "strategy.pipeline={pipeline} with strategy.schedule={strategy[schedule]} has {stages} stages, but "
+        "embedding, blocks and head are {units}: use model.depth={near_depth}, or "
+        "strategy.pipeline={near_pipeline}",
     ),
     Impossible(
         "a backward pass in two halves cannot be compiled",
@@ -128,7 +129,7 @@ TABLE = [
             degree(c, "pipeline") > 1 and c["hardware"]["compile"] and c["strategy"]["schedule"] in SPLIT
         ),
         "hardware.compile=true does not go with strategy.schedule={strategy[schedule]}, whose backward pass "
-        "is split: use schedule=1f1b, gpipe or interleaved",
+        "is split: use strategy.schedule=1f1b, gpipe or interleaved",
     ),
     Impossible(
         "a tied embedding is sharded once",
@@ -140,7 +141,7 @@ TABLE = [
             and degree(c, "tensor") * degree(c, "pipeline") < world_size(c)
         ),
         "strategy.schedule={strategy[schedule]} puts both ends of model.tied=true into one process, where "
-        "they cannot be sharded: use schedule=1f1b, or model.tied=false",
+        "they cannot be sharded: use strategy.schedule=1f1b, or model.tied=false",
     ),
     Impossible(
         "DeepSpeed is a package of its own",

@@ -100,7 +100,7 @@ def _read_rows(path: Path, names: Names) -> Iterator[tuple[int, Any]]:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, dict]]:
-    reader = csv.DictReader(io.StringIO(files.read_text(path), newline=""), strict=True)
+    reader = csv.DictReader(_split_at_returns(files.read_lines(path)), strict=True)
     try:
         for row in reader:
             if None in row or None in row.values():
@@ -112,9 +112,15 @@ def _read_csv(path: Path) -> Iterator[tuple[int, dict]]:
         raise ValueError(f"{path}, line {line}: not CSV ({error}); mend the line") from None
 
 
+def _split_at_returns(lines: Iterator[str]) -> Iterator[str]:
+    """Lines of which a carriage return alone ends one, too."""
+    for line in lines:
+        yield from io.StringIO(line, newline="")
+
+
 def _read_tsv(path: Path, columns: list[str]) -> Iterator[tuple[int, dict]]:
-    for number, line in enumerate(files.read_text(path).split("\n"), 1):
-        fields = line.removesuffix("\r").split("\t")
+    for number, line in enumerate(files.read_lines(path), 1):
+        fields = line.removesuffix("\n").removesuffix("\r").split("\t")
         if fields == [""] or (number == 1 and fields == columns):
             continue
         if len(fields) != len(columns):

@@ -65,13 +65,16 @@ def _read_pairs(source: Path, target: Path | None, fields: list[str]) -> Iterato
 
 def _read_texts(source: Path, target: Path | None, fields: list[str]) -> Iterator[Pair]:
     if target is not None:
-        sides = [_read_lines(path) for path in (source, target)]
-        if len(sides[0]) != len(sides[1]):
+        try:
+            yield from zip(_read_lines(source), _read_lines(target), strict=True)
+        except ValueError:
+            sizes = [sum(1 for _ in files.read_lines(path)) for path in (source, target)]
+            if sizes[0] == sizes[1]:
+                raise  # it is of what the files hold
             raise ValueError(
-                f"data.source={source} has {len(sides[0])} lines, data.target={target} {len(sides[1])}: "
+                f"data.source={source} has {sizes[0]} lines, data.target={target} {sizes[1]}: "
                 "aligned files have as many"
-            )
-        yield from zip(*sides, strict=True)
+            ) from None
     elif files.is_jsonl(source):
         for (_, first), (_, second) in zip(
             *(files.read_json_texts(source, name) for name in fields), strict=True
@@ -92,6 +95,5 @@ def _split_columns(source: Path) -> Iterator[Pair]:
         yield columns[0], columns[1]
 
 
-def _read_lines(path: Path) -> list[str]:
-    lines = files.read_text(path).split("\n")
-    return lines if lines[-1] else lines[:-1]
+def _read_lines(path: Path) -> Iterator[str]:
+    return (line.removesuffix("\n") for line in files.read_lines(path))

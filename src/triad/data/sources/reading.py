@@ -1,6 +1,7 @@
 """UTF-8 text out of files: found by name, decompressed and decoded, with every fault reported by name."""
 
 import bz2
+import codecs
 import glob
 import gzip
 import io
@@ -8,12 +9,17 @@ import json
 import lzma
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+COMPRESSED = (*OPENERS, ".zst")
 WILD = set("*?[")
+AT_ONCE = 1 << 16  # bytes of a file that are in memory
 
 
 class Found(NamedTuple):
@@ -68,6 +74,41 @@ def read_text(path: Path) -> str:
         return _decode(b"".join(_read_guarded(file, path)), path, 0)
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """The text of a file from one character to another, in pieces; read anew at every iteration."""
+
+    path: Path
+    begin: int = 0
+    end: int | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        position = 0
+        for text in _decode_blocks(self.path):
+            end = len(text) if self.end is None else max(0, self.end - position)
+            if part := text[max(0, self.begin - position) : end]:
+                yield part
+            position += len(text)
+            if self.end is not None and position >= self.end:
+                return
+
+
+def read_pieces(path: Path) -> tuple[str] | Pieces:
+    """The text of one file, its newlines as they are; a large one is read as it is needed."""
+    if path.is_file() and path.suffix not in COMPRESSED and path.stat().st_size <= AT_ONCE:
+        return (read_text(path),)
+    return Pieces(path)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of one file with their ends, one in memory at a time."""
+    offset = 0
+    with _open(path) as file:
+        for line in _read_guarded(file, path):
+            yield _decode(line, path, offset)
+            offset += len(line)
+
+
 def read_json_texts(path: Path, field: str) -> Iterator[tuple[int, str]]:
     """Number and text of each line of JSON, one in memory at a time; blank lines are passed over."""
     for number, row in read_json_lines(path):
@@ -76,12 +117,9 @@ def read_json_texts(path: Path, field: str) -> Iterator[tuple[int, str]]:
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """Number and value of each line of JSON, one in memory at a time; blank lines are passed over."""
-    offset = 0
-    with _open(path) as file:
-        for number, line in enumerate(_read_guarded(file, path), 1):
-            if content := _decode(line, path, offset).strip():
-                yield number, _parse(content, f"{path}, line {number}")
-            offset += len(line)
+    for number, line in enumerate(read_lines(path), 1):
+        if content := line.strip():
+            yield number, _parse(content, f"{path}, line {number}")
 
 
 def _parse(line: str, where: str) -> Any:
@@ -107,10 +145,24 @@ def _decode(data: bytes, path: Path, offset: int) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        where = offset + error.start
-        raise ValueError(
-            f"{path}: not UTF-8 at byte {where}; convert it (iconv -t UTF-8) or leave it out"
-        ) from None
+        raise _not_utf8(path, offset + error.start) from None
+
+
+def _decode_blocks(path: Path) -> Iterator[str]:
+    decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
+    with _open(path) as file:
+        blocks = iter(partial(file.read, AT_ONCE), b"")
+        for block in chain(_read_guarded(blocks, path), [b""]):
+            begun = len(decoder.getstate()[0])  # bytes of a character that the block before began
+            try:
+                yield decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, offset - begun + error.start) from None
+            offset += len(block)
+
+
+def _not_utf8(path: Path, where: int) -> ValueError:
+    return ValueError(f"{path}: not UTF-8 at byte {where}; convert it (iconv -t UTF-8) or leave it out")
 
 
 def _open(path: Path) -> BinaryIO:
@@ -130,10 +182,10 @@ def _open_zstandard(path: Path) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, reader)))
 
 
-def _read_guarded(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """The lines of a file; damage inside a compressed one is reported by its name."""
+def _read_guarded(parts: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    """The lines or blocks of a file; damage inside a compressed one is reported by its name."""
     try:
-        yield from file
+        yield from parts
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); is it damaged?") from None
     except Exception as error:  # zstandard's own error, whose class is unknown until it is imported

@@ -1,22 +1,38 @@
 """Where text comes from: a source streams the named documents of a training and of a validation split."""
 
 import hashlib
+import json
+import math
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from triad.data.sources import reading as files
-from triad.data.sources.reading import Found
+from triad.data.sources.reading import Found, Pieces
+from triad.storage.cache import build_once, cache_home
+from triad.storage.manifest import Facts, checksum, fingerprint
 
 Split = Literal["train", "val"]
 
 
+CODE = Path(__file__).parent  # what the documents of a file are is decided here
+JUST_NOW_S = 2.0  # a file changed less long ago may change again within the resolution of its time
+
+
 class Document(NamedTuple):
+    """A named text: whole, or in pieces that can be read again, so that a large one is not held whole."""
+
     name: str
-    text: str
+    pieces: Iterable[str]
     label: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
 
 
 class Contents(NamedTuple):
@@ -31,7 +47,9 @@ class Contents(NamedTuple):
 class Source:
     """Documents by split, read anew at every call, so that memory does not grow with the corpus.
 
-    What a source yields is a literal of its class, which the function that makes it names as what it returns.
+    The documents follow from the arguments of `read`, a functools.partial, and from the files that are among
+    them as Path: what they come to is remembered until one of these changes. What a source yields is a
+    literal of its class, which the function that makes it names as what it returns.
     """
 
     yields: ClassVar[Literal["text", "pairs", "labels"]]
@@ -42,9 +60,11 @@ class Source:
         """Stream the documents that have text; ValueError when there are none."""
         empty = True
         for document in self.read(split):
-            if document.text:
+            whole = isinstance(document.pieces, str)
+            pieces = (document.pieces,) if whole else document.pieces
+            if any(pieces):
                 empty = False
-                yield document
+                yield document._replace(pieces=pieces)
         if empty:
             raise ValueError(
                 f"data={self.name}: the {split} split has no text; give more documents, "
@@ -53,7 +73,21 @@ class Source:
 
     @cached_property
     def contents(self) -> dict[Split, Contents]:
-        """Fingerprint and size of both splits; reads all the text, once in the life of the source."""
+        """Fingerprint and size of both splits; reads all the text, unless its files are known from before."""
+        if (origin := _describe_origin(self)) is None:
+            return self._read_contents()
+
+        def build(_: Path) -> Facts:
+            contents = self._read_contents()
+            if _describe_origin(self) != origin:
+                raise ValueError(f"data={self.name}: the text changed while it was read; start again")
+            return {**contents}
+
+        kept = build_once(cache_home() / f"contents-{fingerprint(*origin)}", build)
+        train, val = (Contents(*kept[split][:2], tuple(kept[split][2])) for split in ("train", "val"))
+        return {"train": train, "val": val}
+
+    def _read_contents(self) -> dict[Split, Contents]:
         return {
             "train": _describe_contents(self.documents("train")),
             "val": _describe_contents(self.documents("val")),
@@ -100,9 +134,8 @@ def read_listed(found: dict[Split, list[Found]], field: str, split: Split) -> It
 
 
 def split_by_position(found: Found, fraction: float, split: Split) -> Iterator[Document]:
-    text = files.read_text(found.path)
-    cut = int(len(text) * (1 - fraction))
-    yield Document(found.name, text[:cut] if split == "train" else text[cut:])
+    cut = int(sum(map(len, Pieces(found.path))) * (1 - fraction))
+    yield Document(found.name, Pieces(found.path, *((0, cut) if split == "train" else (cut, None))))
 
 
 def _read_documents(found: list[Found], field: str, wanted: Callable[[str], bool]) -> Iterator[Document]:
@@ -112,16 +145,44 @@ def _read_documents(found: list[Found], field: str, wanted: Callable[[str], bool
                 if wanted(line := f"{name}:{number}"):
                     yield Document(line, text)
         elif wanted(name):
-            yield Document(name, files.read_text(path))
+            yield Document(name, files.read_pieces(path))
 
 
 def _describe_contents(documents: Iterator[Document]) -> Contents:
     digest, size, labels = hashlib.blake2b(digest_size=16), 0, set()
-    for name, text, label in documents:
-        encoded = text.encode()
-        parts = [os.fsencode(name), encoded, *([label.encode()] if label else [])]
-        for part in parts:  # lengths first, so that no two lists look alike
-            digest.update(len(part).to_bytes(8, "big") + part)
-        size += len(encoded)
+    for name, pieces, label in documents:
+        length = sum(len(piece.encode()) for piece in pieces)
+        named, labelled = os.fsencode(name), label.encode()
+        digest.update(_spell_length(len(named)) + named)  # lengths first, so that no two lists look alike
+        digest.update(_spell_length(length))
+        for piece in pieces:
+            digest.update(piece.encode())
+        if label:
+            digest.update(_spell_length(len(labelled)) + labelled)
+        size += length
         labels.add(label)
     return Contents(digest.hexdigest(), size, tuple(sorted(labels - {""})))
+
+
+def _spell_length(length: int) -> bytes:
+    return length.to_bytes(8, "big")
+
+
+def _describe_origin(source: Source) -> list[Any] | None:
+    """What a source's documents follow from, read from no file; None where that is not certain."""
+    if not isinstance(source.read, partial):
+        return None
+    paths: list[Path] = []
+    arguments = json.dumps([source.read.args, source.read.keywords], default=partial(_spell_path, paths))
+    states = [path.stat() for path in paths if path.is_file()]
+    changed = max((state.st_mtime for state in states), default=math.inf)
+    if len(states) < len(paths) or changed > time.time() - JUST_NOW_S:
+        return None  # a folder may hold anything, and what is read from no file is not known either
+    places = [[one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino] for one in states]
+    code = [checksum(path) for path in sorted(CODE.glob("*.py"))]
+    return [source.name, source.read.func.__qualname__, arguments, places, code]
+
+
+def _spell_path(paths: list[Path], path: Any) -> str:
+    paths.append(path)
+    return os.fspath(path.absolute())

@@ -1,0 +1,124 @@
+"""How configurations are merged, where that is not Hydra's way.
+
+Hydra merges a node into what stands at its key, key by key, and files in the order of conf/train.yaml's
+defaults. Three rules are ours, for files and for words of the command line alike:
+
+    a part is exchanged whole     a node with another `_target_` takes nothing from the part before it but
+                                  `_partial_`, which belongs to the place; the same `_target_` merges as usual
+    a part is named by its group  `model.feedforward.router=switch` is the node of conf/router/switch.yaml
+    an overlay sets what it made  what experiment/ or debug/ set in a group of which they make a choice goes
+                                  with that choice: where another one stands, which was typed or is of a later
+                                  overlay, it does not apply
+
+Hydra and OmegaConf have no hook for this. What is replaced here is private to them, which is why
+pyproject.toml holds both to one minor version; it is put back when a configuration has been composed.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra._internal import hydra as hydra_internal
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig, flag_override
+from omegaconf.basecontainer import BaseContainer
+
+from triad.config.errors import Refusal
+from triad.config.identity import OVERLAYS
+from triad.config.offers import read_choices, read_own_choices
+from triad.config.rules import DICTIONARIES
+from triad.config.schema import suggest
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader with these rules."""
+
+    def load_configuration(self, *arguments: Any, **named: Any) -> DictConfig:
+        with _exchanging_parts():
+            return super().load_configuration(*arguments, **named)
+
+    def parse(self, overrides: list[str]) -> list[Any]:
+        """Hydra's overrides for some words, with the nodes of choices in the place of their names."""
+        return self._parse_overrides_and_create_caching_repo(None, overrides)[0]
+
+    def _parse_overrides_and_create_caching_repo(self, config_name: Any, overrides: list[str]) -> Any:
+        parsed, repository = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
+        for override in parsed:
+            above, _, group = override.key_or_group.rpartition(".")
+            choices = read_choices(group) if above and not override.is_hydra_override() else {}
+            if choices and isinstance(name := override._value, str):
+                if name not in choices:
+                    raise Refusal(
+                        f"{override.input_line}: {group}={name} does not exist{suggest(name, list(choices))}"
+                    )
+                override._value = choices[name]
+        return parsed, repository
+
+    def _compose_config_from_defaults_list(self, defaults: list[Any], repo: Any) -> DictConfig:
+        self.inapplicable = find_inapplicable(defaults)
+        config = super()._compose_config_from_defaults_list(defaults, repo)
+        for group in DICTIONARIES:  # an overlay may set keys of a part that is not there
+            for name, part in [*(config.get(group) or {}).items()]:
+                if isinstance(part, DictConfig) and "_target_" not in part:
+                    del config[group][name]
+        return config
+
+    def _load_single_config(self, default: Any, repo: Any) -> Any:
+        loaded = super()._load_single_config(default, repo)
+        for group in self.inapplicable.get(default.config_path, ()):
+            loaded.config.pop(group, None)
+        return loaded
+
+
+@contextmanager
+def use_loader() -> Generator[None]:
+    """Within, Hydra composes by Loader."""
+    original = hydra_internal.ConfigLoaderImpl
+    hydra_internal.ConfigLoaderImpl = Loader  # ty: ignore[invalid-assignment]
+    try:
+        yield
+    finally:
+        hydra_internal.ConfigLoaderImpl = original
+
+
+def find_inapplicable(defaults: list[Any]) -> dict[str, set[str]]:
+    """For each overlay among the files of a configuration the groups of which another choice stands."""
+    stands = {
+        file.override_key: file.config_path.rpartition("/")[2] for file in defaults if file.override_key
+    }
+    return {
+        file.config_path: {
+            group
+            for group, choice in read_own_choices(file.config_path).items()
+            if isinstance(choice, str) and stands.get(group) != choice
+        }
+        for file in defaults
+        if file.config_path.partition("/")[0] in OVERLAYS
+    }
+
+
+@contextmanager
+def _exchanging_parts() -> Generator[None]:
+    original = BaseContainer._map_merge
+
+    def merge(dest: Any, src: Any) -> None:
+        old, new = _find_target(dest), _find_target(src)
+        if not new or old == new or not (old or dest._is_none()):
+            return original(dest, src)
+        with flag_override(dest, "struct", False):
+            partial = None if dest._is_none() else dest.get("_partial_")
+            dest._set_value({} if partial is None else {"_partial_": partial})
+            original(dest, src)
+
+    BaseContainer._map_merge = staticmethod(merge)  # ty: ignore[invalid-assignment]
+    try:
+        yield
+    finally:
+        BaseContainer._map_merge = staticmethod(original)
+
+
+def _find_target(node: Any) -> str | None:
+    """The `_target_` of a plain node; those of Hydra's own configuration have a type."""
+    if not isinstance(node, DictConfig) or node._metadata.object_type not in (None, dict):
+        return None
+    return None if node._is_none() or node._is_missing() or node._is_interpolation() else node.get("_target_")
