@@ -18,8 +18,8 @@ class ScheduleFree(Optimizer):
         x_{t+1} = (1 - c) x_t + c z_{t+1},   c = r_t^2 / sum_{i <= t} r_i^2
                                                     Defazio et al. 2024, arXiv:2405.15682, algorithm 1
 
-    The model's weights are y; x follows from y and z, see `average`. To be used with scheduler=constant,
-    whose warm-up is the paper's.
+    The model's weights are y; x follows from y and z, see `average`. Where weights are narrower than fp32,
+    the state holds y in fp32, too. To be used with scheduler=constant, whose warm-up is the paper's.
     """
 
     averages = True
@@ -34,9 +34,10 @@ class ScheduleFree(Optimizer):
         self.betas, self.eps = (betas[0], check_decay_rate("betas", betas[1])), eps
 
     def average(self, p: Tensor) -> Tensor:
-        """x of a parameter, in the parameter's own layout."""
+        """x of a parameter, in the parameter's own layout, in fp32 where the parameter is narrower."""
+        y = self._exact(p)
         z = self.state.get(p, {}).get("fast")
-        return p.detach().clone() if z is None else torch.lerp(z, p.detach(), 1 / self.betas[0])
+        return y.clone() if z is None else torch.lerp(z, y, 1 / self.betas[0])
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
@@ -53,7 +54,8 @@ class ScheduleFree(Optimizer):
             if "step" not in self.state[p]:
                 self.state[p] |= self._start(p)
         rates, shares = zip(*(self._weigh(self.state[p], lr) for p in parameters), strict=True)
-        y, found = local_tensors(parameters), local_gradients(parameters)
+        y = local_tensors(map(self._exact, parameters))
+        found = [g.to(exact.dtype) for g, exact in zip(local_gradients(parameters), y, strict=True)]
         z, v = (local_tensors(self.state[p][key] for p in parameters) for key in ("fast", "square"))
         torch._foreach_mul_(v, b2)
         torch._foreach_addcmul_(v, found, found, value=1 - b2)
@@ -66,11 +68,21 @@ class ScheduleFree(Optimizer):
         torch._foreach_sub_(z, moves)
         torch._foreach_lerp_(x, z, shares)
         torch._foreach_copy_(y, torch._foreach_lerp(z, x, b1))
+        for p, exact in zip(local_tensors(parameters), y, strict=True):
+            if p.dtype != exact.dtype:
+                p.copy_(exact)
+
+    def _exact(self, p: Tensor) -> Tensor:
+        """y of a parameter, in fp32 where the parameter is narrower: x would stand still."""
+        if "exact" in (state := self.state.get(p, {})):
+            return state["exact"]
+        return p.detach().to(torch.promote_types(p.dtype, torch.float32))
 
     def _start(self, p: Tensor) -> dict[str, Tensor]:
-        exact = torch.promote_types(p.dtype, torch.float32)
-        counts = {"step": torch.zeros(()), "weight": torch.zeros((), dtype=exact)}
-        return counts | {"fast": p.detach().clone(), "square": torch.zeros_like(p)}
+        y = self._exact(p)
+        kept = {} if y.dtype == p.dtype else {"exact": y}
+        counts = {"step": torch.zeros(()), "weight": torch.zeros((), dtype=y.dtype)}
+        return kept | counts | {"fast": y.clone(), "square": torch.zeros_like(y)}
 
     def _weigh(self, state: dict[str, Tensor], lr: float) -> tuple[float, float]:
         """r_t and c of this step."""
