@@ -134,6 +134,7 @@ def test_each_choice_that_a_sentence_names_mends_it(words: str) -> None:
 
 BASES = {  # of muP, that cannot be built
     "parametrisation.base.width=66": "parametrisation.base.attention.heads=4 does not divide width=66",
+    "parametrisation.base.width=60": "a head of 15 is odd: change parametrisation.base.attention.heads",
     "parametrisation.base.width=0": "parametrisation.base.width=0: at least 1",
     "+parametrisation.base.attention.hads=4": "parametrisation.base.attention.hads is not an argument",
     "+parametrisation.base.atention.heads=4": "parametrisation.base.atention: the model has no such part",

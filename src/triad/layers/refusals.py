@@ -1,4 +1,4 @@
-"""Layers whose sizes do not divide."""
+"""Layers whose sizes do not go together."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ from triad.config.refusals import Impossible
 from triad.config.schema import read_signature
 
 
-def find_uneven_heads(model: dict, path: str = "model") -> Iterator[str]:
-    """A sentence for each layer of a model whose heads do not divide its width, or each other."""
+def find_head_faults(model: dict, path: str = "model") -> Iterator[str]:
+    """A sentence for each layer of a model whose heads are not of one whole size, or odd where they turn."""
     for key, part in walk_parts(model, path):
         arguments, heads = read_signature(part["_target_"]).parameters, part.get("heads")
         if not heads or "width" not in arguments:
@@ -17,6 +17,9 @@ def find_uneven_heads(model: dict, path: str = "model") -> Iterator[str]:
             yield from _find_uneven(key, "heads", heads, "width", model["width"])
         if kv_heads := part.get("kv_heads"):
             yield from _find_uneven(key, "kv_heads", kv_heads, "heads", heads)
+        size = part.get("rotary_size") or part.get("head_size") or model["width"] // heads
+        if part.get("rotary") and size % 2:
+            yield f"{key}.rotary turns pairs of numbers, and a head of {size} is odd: change {key}.heads"
 
 
 def _find_uneven(key: str, name: str, divisor: int, of: str, whole: int) -> Iterator[str]:
@@ -29,14 +32,14 @@ def _find_uneven(key: str, name: str, divisor: int, of: str, whole: int) -> Iter
 
 def facts(config: dict) -> dict:
     """What the sentence below names, beside the configuration itself."""
-    return {"uneven_heads": next(find_uneven_heads(config["model"]))}
+    return {"head_fault": next(find_head_faults(config["model"]))}
 
 
 TABLE = [
     Impossible(
-        "heads share a width evenly",
+        "heads of attention are of one size, even where they turn",
         "model.attention.heads=7",
-        lambda c: next(find_uneven_heads(c["model"]), ""),
-        "heads are to be of one size: {uneven_heads}",
+        lambda c: next(find_head_faults(c["model"]), ""),
+        "heads of attention are whole: {head_fault}",
     ),
 ]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from triad.config.offers import get_declared
 from triad.config.refusals import Impossible
 from triad.config.schema import find_faults, read_constant
-from triad.layers.refusals import find_uneven_heads
+from triad.layers.refusals import find_head_faults
 
 BASE = "parametrisation.base"
 ROLES = read_constant("triad.layers.parameters.Role")
@@ -35,7 +35,7 @@ def find_base_faults(config: dict) -> Iterator[str]:
     yield from find_faults(base, BASE)
     if base.get("width", 1) < 1:
         yield f"{BASE}.width={base['width']}: at least 1"
-    yield from find_uneven_heads(base, BASE)
+    yield from find_head_faults(base, BASE)
 
 
 def read_base(config: dict) -> dict:
