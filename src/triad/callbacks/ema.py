@@ -64,7 +64,7 @@ class Ema(Callback):
 def copy_weights(training: Any) -> dict[str, Tensor]:
     """Copies of the weights and buffers of now, by name, for averages.
 
-    They are in fp32 where weights are narrower: in bf16 a lerp by less than 1/256 of the way rounds to none.
+    They are in fp32 where weights are narrower: in bf16 a step below 1/512 of a number is rounded away.
     """
     return {name: copy_widened(tensor) for name, tensor in read_weights(training).items()}
 
