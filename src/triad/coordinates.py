@@ -25,7 +25,8 @@ def coordinates(
 ) -> None:
     """Train models of several widths for a few steps, and draw how much each layer's activations change.
 
-        root mean square of x_t - x_0, of the logits and what each block gives, by width and step t
+        root mean square of x_t - x_0, of the logits and what each block and its attention give, by width
+        and step t
         Yang & Hu et al. 2022, arXiv:2203.03466, appendix D.1 (coordinate checking)
 
     The batch is one of random words and targets. Flat lines: the learning rate of one width is right at
@@ -105,14 +106,14 @@ def _measure_run(
     from triad.optim.regularizers import Unpenalized
     from triad.optim.update import Update
 
-    words = 64
+    words, grown = 64, replace_arguments(part["model"], changes)
 
-    def make(**changes: Any) -> Any:
-        return replace_arguments(part["model"], changes)(vocab_size=words)
+    def make(**base: Any) -> Any:
+        return replace_arguments(grown, base)(vocab_size=words)
 
     update = Update(Unpenalized(), Norm(None), part["parametrisation"], decay)
     with torch.device("meta"):
-        model = make(**changes)
+        model = make()
         update.parametrisation.fit(model, make)
     model.to_empty(device="cpu")
     initialise(model, seed, update.parametrisation.scale)
@@ -133,7 +134,7 @@ def _measure_run(
 
 
 def _record_activations(model: Any, tokens_BT: Any) -> dict[str, Any]:
-    """What each block gives, and the logits."""
+    """What each block and its attention give, and the logits."""
     import torch
 
     seen: dict[str, Any] = {}
@@ -141,8 +142,10 @@ def _record_activations(model: Any, tokens_BT: Any) -> dict[str, Any]:
     def keep(name: str) -> Callable:
         return lambda _, __, y: seen.__setitem__(name, y[0] if isinstance(y, tuple) else y)
 
-    blocks = getattr(model, "blocks", ())
-    hooks = [block.register_forward_hook(keep(f"block {at}")) for at, block in enumerate(blocks)]
+    layers = {f"block {at}": block for at, block in enumerate(getattr(model, "blocks", ()))}
+    inner = {f"attention {at}": getattr(block, "attention", None) for at, block in enumerate(layers.values())}
+    layers |= {name: layer for name, layer in inner.items() if layer is not None}
+    hooks = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
     with torch.no_grad():
         logits, _ = model(tokens_BT)
     for hook in hooks:

@@ -133,25 +133,29 @@ def test_at_the_base_nothing_changes() -> None:
     assert {*mup.scales.values(), *mup.rates.values()} == {1.0}
 
 
-HEADS = ["model.width=64", "model.attention.heads=4", "model.attention.head_size=16"]
-GROWING = {
-    "larger heads": ([], ["width"]),
-    "more heads": (["+parametrisation.base.attention.heads=4", *HEADS], ["width", "attention.heads"]),
-}
-
-
-@pytest.mark.parametrize("form", GROWING)
-def test_activations_keep_their_size_in_mup_and_grow_in_the_standard_parametrisation(form: str) -> None:
-    words, grow = GROWING[form]
+def growth(*words: str, grow: tuple[str, ...] = ("width",)) -> dict[str, float]:
+    """By layer, the exponent of the width with which activations change in a few steps."""
     shared = ["debug=tiny", "model.initial.head=fan_in", "optimizer.lr=1e-2"]
-    widths = [64, 128, 256]
-    flat = fit_growth(measure([*shared, "parametrisation=mup", *words], widths, 3, 2, grow))
-    steep = fit_growth(measure([*shared, *(word for word in words if word[0] != "+")], widths, 3, 2, grow))
-    # exponents of the width: how much more activations have changed since the start
+    return fit_growth(measure([*shared, *words], [64, 128, 256], 3, 2, grow))
+
+
+def test_activations_keep_their_size_in_mup_and_grow_in_the_standard_parametrisation() -> None:
+    flat, steep = growth("parametrisation=mup"), growth()
     for block in ("block 0", "block 1"):
         assert abs(flat[block]) < 0.1
         assert steep[block] > 0.5
     assert steep["logits"] > flat["logits"] + 0.3  # a norm stands before the head, so they grow less
+
+
+def test_activations_keep_their_size_where_heads_become_more_if_the_base_says_so() -> None:
+    heads = ("model.width=64", "model.attention.heads=4", "model.attention.head_size=16")
+    words, grow = ("parametrisation=mup", *heads), ("width", "attention.heads")
+    flat = growth(*words, "+parametrisation.base.attention.heads=4", grow=grow)
+    same = growth(*words, grow=grow)  # as many heads in the base: attention.out seems not to grow
+    for block in (0, 1):
+        assert abs(flat[f"block {block}"]) < 0.1
+        assert flat[f"attention {block}"] < 0.05
+        assert same[f"attention {block}"] > flat[f"attention {block}"] + 0.2
 
 
 def test_arguments_grow_in_proportion_or_are_refused() -> None:
