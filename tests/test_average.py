@@ -7,7 +7,7 @@ import torch
 
 from tests.checkpoints.written import written
 from triad.average import average
-from triad.checkpoints.folder import find_checkpoint
+from triad.checkpoints.folder import find_checkpoint, find_validated
 from triad.checkpoints.tensors import read_weights
 from triad.config.errors import Refusal
 
@@ -35,6 +35,15 @@ def test_named_checkpoints_of_several_runs_are_averaged(tmp_path: Path) -> None:
     average(f"{step},{tmp_path / 'b'}", to=str(tmp_path / "both"))
     found = read_weights(find_checkpoint(tmp_path / "both"))
     torch.testing.assert_close(found["a"], (first[0]["a"] + second[0]["a"]) / 2)
+
+
+def test_checkpoints_are_averaged_by_the_weights_that_each_was_validated_with(tmp_path: Path) -> None:
+    drawn(tmp_path / "a", steps=1)
+    kept = {"a": torch.ones(5, 3), "b.weight": torch.ones(4)}
+    path = written(tmp_path / "a", 2, weights=kept, validated="ema", ema={k: 3 * v for k, v in kept.items()})
+    average(f"{tmp_path / 'a'},{path}", to=str(tmp_path / "both"))
+    assert torch.equal(read_weights(find_checkpoint(tmp_path / "both"))["a"], torch.full((5, 3), 3.0))
+    assert find_validated(find_checkpoint(tmp_path / "both")) == "model"
 
 
 def test_more_than_are_kept_another_model_and_a_folder_that_is_there_are_refused(tmp_path: Path) -> None:

@@ -60,6 +60,15 @@ def test_an_average_is_exported_by_its_name_and_what_is_not_there_is_refused(tmp
         export(str(tmp_path), weights="swa")
 
 
+def test_what_is_validated_is_exported_unless_the_weights_are_named(tmp_path: Path) -> None:
+    average = {name: weight + 1 for name, weight in WEIGHTS.items()}
+    written(tmp_path, 2, weights=WEIGHTS, validated="ema", ema=average)
+    export(str(tmp_path))
+    torch.testing.assert_close(load_file(tmp_path / "model.safetensors")["b.weight"], average["b.weight"])
+    export(str(tmp_path), weights="model")
+    same(load_file(tmp_path / "model.safetensors"))
+
+
 def test_a_step_is_chosen_and_one_that_was_not_kept_is_refused(tmp_path: Path) -> None:
     written(tmp_path, 2)
     written(tmp_path, 4)

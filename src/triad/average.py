@@ -4,16 +4,17 @@ import shutil
 from pathlib import Path
 
 
-def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str = "model") -> None:
+def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str | None = None) -> None:
     """Write the mean of the weights of some checkpoints as a run of its own, ready for generate and export.
 
         w = (w_1 + ... + w_n) / n        Vaswani et al. 2017, arXiv:1706.03762, section 6.1: the last 5 or 20
 
     `checkpoints` is a run, whose `last` ones are taken (callbacks.checkpoint.keep says how many it keeps), or
     several checkpoints or runs with commas between. Sums are in float64, the result in the first one's type.
+    `weights` null: those that are validated, such as an average that a run keeps; else the set of that name.
     `to` is the folder of the new run: the first one's name and -average, unless said otherwise.
     """
-    from triad.checkpoints.folder import find_checkpoint, list_complete, read_facts
+    from triad.checkpoints.folder import find_checkpoint, find_validated, list_complete, read_facts
     from triad.checkpoints.saving import write_checkpoint
     from triad.checkpoints.tensors import load_tensors, read_entries
     from triad.config.errors import Refusal
@@ -34,9 +35,10 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
         raise Refusal(f"to={target}: it exists; remove it or choose another")
     import torch
 
-    held = read_entries(paths[0], weights)
+    sets = {path: weights or find_validated(path) for path in paths}
+    held = read_entries(paths[0], sets[paths[0]])
     for path in paths[1:]:
-        if differing := held.items() ^ read_entries(path, weights).items():
+        if differing := held.items() ^ read_entries(path, sets[path]).items():
             name = min(name for name, _ in differing)
             raise Refusal(f"{path}: its {name} is not like that of {paths[0]}")
     mean = {}
@@ -44,10 +46,10 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
         total = torch.zeros(shape, dtype=torch.float64)
         for path in paths:
             read = torch.empty(shape, dtype=dtype)
-            load_tensors(path, {weights: {name: read}})
+            load_tensors(path, {sets[path]: {name: read}})
             total += read
         mean[name] = (total / len(paths)).to(dtype)
-    facts = read_facts(paths[-1]) | {"metric": None, "callbacks": {}}
+    facts = read_facts(paths[-1]) | {"metric": None, "callbacks": {}, "validated": "model"}
     facts["averaged"] = [str(path) for path in paths]
     write_checkpoint(target.checkpoints / paths[-1].name, {"model": mean}, facts)
     for file in (run.config_file, run.overrides_file, run.data_file, run.directions_file):

@@ -1,14 +1,16 @@
 """Check that activations keep their size when a model grows
 
-python -m triad.coordinates parametrisation=mup
+python -m triad.coordinates parametrisation=mup grow=width,attention.heads
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from triad.config.errors import Refusal
 
 Sizes = dict[int, dict[str, list[float]]]  # by width and layer: of each step
 
@@ -17,20 +19,25 @@ def coordinates(
     widths: str = "64,128,256,512",
     steps: int = 4,
     seeds: int = 3,
+    grow: str = "width",
     to: str = "coordinates.png",
     overrides: list[str] | None = None,
 ) -> None:
     """Train models of several widths for a few steps, and draw how much each layer's activations change.
 
-        root mean square of x_t - x_0, of the logits and what each block gives, by width and step t
+        root mean square of x_t - x_0, of the logits and what each block and its attention give, by width
+        and step t
         Yang & Hu et al. 2022, arXiv:2203.03466, appendix D.1 (coordinate checking)
 
     The batch is one of random words and targets. Flat lines: the learning rate of one width is right at
-    others. Words such as parametrisation=mup or model=moe are those of train.py. The file `to` is a PNG.
+    others. `grow` names the arguments of the model that grow in proportion, from their values at model.width;
+    grow=width,attention.heads with model.attention.head_size=16 has more heads of one size. Words such as
+    parametrisation=mup or model=moe are those of train.py. The file `to` is a PNG. Raises Refusal for an
+    argument that is no number or does not come out whole.
     """
     words = ["debug=tiny", *(overrides or [])]
     numbers = [int(width) for width in widths.split(",")]
-    scales = measure(words, numbers, steps, seeds)
+    scales = measure(words, numbers, steps, seeds, grow.split(","))
     for layer, exponent in fit_growth(scales).items():
         last = " ".join(f"{scales[width][layer][-1]:9.3g}" for width in numbers)
         print(f"{layer:12} {last}   width^{exponent:+.2f}")
@@ -38,7 +45,9 @@ def coordinates(
     print(to)
 
 
-def measure(words: list[str], widths: list[int], steps: int, seeds: int) -> Sizes:
+def measure(
+    words: list[str], widths: list[int], steps: int, seeds: int, grow: Sequence[str] = ("width",)
+) -> Sizes:
     """By width and layer: how far activations have moved after each step, the mean over some seeds."""
     from triad.config.build import build
     from triad.config.compose import compose
@@ -46,16 +55,31 @@ def measure(words: list[str], widths: list[int], steps: int, seeds: int) -> Size
     config = compose(["trainer.accelerator=cpu", *words])
     found: Sizes = {}
     for width in widths:
+        changes = grow_arguments(config["model"], width, grow)
         runs = []
         for seed in range(seeds):
             names = ("model", "optimizer", "parametrisation")
             part = build({name: config[name] for name in names})
-            runs.append(_measure_run(part, config["decay"], width, steps, seed))
+            runs.append(_measure_run(part, config["decay"], changes, steps, seed))
         found[width] = {
             layer: [sum(sizes) / seeds for sizes in zip(*(run[layer] for run in runs), strict=True)]
             for layer in runs[0]
         }
     return found
+
+
+def grow_arguments(model: dict, width: int, keys: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a model at another width, of which some grow in proportion."""
+    changes: dict[str, Any] = {}
+    for key in keys:
+        node, inner = model, changes
+        *above, name = key.split(".")
+        for part in above:
+            node, inner = node.get(part) or {}, inner.setdefault(part, {})
+        if not isinstance(value := node.get(name), int) or value * width % model["width"]:
+            raise Refusal(f"grow={key}: model.{key}={value} does not grow by {width}/{model['width']}")
+        inner[name] = value * width // model["width"]
+    return changes
 
 
 def fit_growth(found: Sizes) -> dict[str, float]:
@@ -71,20 +95,25 @@ def fit_growth(found: Sizes) -> dict[str, float]:
 
 
 def _measure_run(
-    part: dict[str, Any], decay: list[str], width: int, steps: int, seed: int
+    part: dict[str, Any], decay: list[str], changes: dict[str, Any], steps: int, seed: int
 ) -> dict[str, list]:
     import torch
 
     from triad.layers.cross_entropy import cross_entropy_sum
     from triad.optim.clip import Norm
     from triad.optim.initialise import initialise
+    from triad.optim.parametrisation import replace_arguments
     from triad.optim.regularizers import Unpenalized
     from triad.optim.update import Update
 
-    words, make = 64, partial(part["model"], vocab_size=64)
+    words, grown = 64, replace_arguments(part["model"], changes)
+
+    def make(**base: Any) -> Any:
+        return replace_arguments(grown, base)(vocab_size=words)
+
     update = Update(Unpenalized(), Norm(None), part["parametrisation"], decay)
     with torch.device("meta"):
-        model = make(width=width)
+        model = make()
         update.parametrisation.fit(model, make)
     model.to_empty(device="cpu")
     initialise(model, seed, update.parametrisation.scale)
@@ -105,7 +134,7 @@ def _measure_run(
 
 
 def _record_activations(model: Any, tokens_BT: Any) -> dict[str, Any]:
-    """What each block gives, and the logits."""
+    """What each block and its attention give, and the logits."""
     import torch
 
     seen: dict[str, Any] = {}
@@ -113,8 +142,10 @@ def _record_activations(model: Any, tokens_BT: Any) -> dict[str, Any]:
     def keep(name: str) -> Callable:
         return lambda _, __, y: seen.__setitem__(name, y[0] if isinstance(y, tuple) else y)
 
-    blocks = getattr(model, "blocks", ())
-    hooks = [block.register_forward_hook(keep(f"block {at}")) for at, block in enumerate(blocks)]
+    layers = {f"block {at}": block for at, block in enumerate(getattr(model, "blocks", ()))}
+    inner = {f"attention {at}": getattr(block, "attention", None) for at, block in enumerate(layers.values())}
+    layers |= {name: layer for name, layer in inner.items() if layer is not None}
+    hooks = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
     with torch.no_grad():
         logits, _ = model(tokens_BT)
     for hook in hooks:

@@ -15,11 +15,12 @@ def generate(
     top_k: int | None = 50,
     seed: int = 0,
     step: int | None = None,
-    weights: str = "model",
+    weights: str | None = None,
 ) -> None:
     """Stream a continuation of `prompt` from a run's newest checkpoint, or from the one of a given `step`.
 
-    `weights` is model, ema or swa where an average was kept.
+    Its weights are those that are validated, such as an average, or the set that `weights` names: model, ema,
+    swa or average, as far as it was kept.
     """
     from triad.checkpoints.folder import list_complete
     from triad.checkpoints.trained import trained

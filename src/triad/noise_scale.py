@@ -50,7 +50,7 @@ def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: in
     from triad.storage.cache import cache_home
 
     there = device(config["trainer"]["accelerator"])
-    model, tokenizer = trained(run, step, device=there)
+    model, tokenizer = trained(run, step, "model", there)  # the weights at which gradients are taken
     tokens = prepare_tokens(build(config["data"]), tokenizer, cache_home()).train
     order = TrainBatches(tokens, config["context"], lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)

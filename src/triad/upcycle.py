@@ -26,7 +26,7 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     mixture that differs in more than that layer.
     """
     from triad.checkpoints import saving
-    from triad.checkpoints.folder import find_checkpoint, read_facts
+    from triad.checkpoints.folder import find_checkpoint, find_validated, read_facts
     from triad.checkpoints.tensors import read_weights
     from triad.config.compose import compose
     from triad.runs.directory import Run
@@ -37,7 +37,7 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     if target.path.exists():
         raise Refusal(f"to={target}: it exists; remove it or choose another")
     old, path = source.config(), find_checkpoint(source.path, step)
-    dense = read_weights(path)
+    dense = read_weights(path, find_validated(path))
     words = mixture_overrides(source.overrides(), overrides, dense)
     config = compose(words)
     if differing := find_changed_mathematics(_drop_feedforward(old), _drop_feedforward(config)):
@@ -45,7 +45,7 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
             f"run={run}: {differing[0]} of the mixture is not that of the dense model; name it, too"
         )
     tensors = make_mixture(config, dense)
-    facts = read_facts(path) | {"metric": None, "callbacks": {}, "upcycled": str(path)}
+    facts = read_facts(path) | {"metric": None, "callbacks": {}, "validated": "model", "upcycled": str(path)}
     saving.write_checkpoint(target.checkpoints / path.name, {"model": tensors}, facts)
     target.write_config(config)
     write(target.overrides_file, words)

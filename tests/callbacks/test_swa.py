@@ -49,6 +49,16 @@ def test_what_is_validated_is_the_mean_and_the_weights_come_back() -> None:
     assert torch.equal(swa.weights(task)["weight"], mean)
 
 
+def test_the_mean_of_narrow_weights_is_not_rounded_to_theirs() -> None:
+    task, seen = SimpleNamespace(model=torch.nn.Linear(3, 3).bfloat16()), []
+    swa = Swa(start=0.5, every_steps=2)
+    stepped(swa, task, range(12), seen)
+    trainer: Any = None
+    swa.on_validation_start(trainer, task)
+    swa.on_validation_end(trainer, task)
+    torch.testing.assert_close(swa.weights(task)["weight"].double(), torch.stack(seen).mean(0))
+
+
 @pytest.mark.parametrize(("start", "every"), [(1.0, 1), (-0.1, 1), (0.5, 0)])
 def test_a_fraction_and_a_number_of_steps_are_asked_for(start: float, every: int) -> None:
     with pytest.raises(ValueError, match=r"callbacks.swa: start="):

@@ -12,12 +12,17 @@ SINGLE = {"strategy": {"_target_": "triad.strategies.single.Single"}, "processes
 
 
 def said(
-    step: int, metric: float | None = None, better: str = "lower", name: str = "val/loss"
+    step: int,
+    metric: float | None = None,
+    better: str = "lower",
+    name: str = "val/loss",
+    validated: str = "model",
 ) -> dict[str, Any]:
     """The facts of a checkpoint of nothing in particular."""
     return {
         "step": step,
         "metric": None if metric is None else {"name": name, "value": metric, "better": better},
+        "validated": validated,
         "position": {"rows": 4 * step},
         "random": {"seed": 0, "step": step},
         "layout": SINGLE,
@@ -34,6 +39,7 @@ def written(
     keep: int = 99,
     better: str = "lower",
     name: str = "val/loss",
+    validated: str = "model",
     **sets: dict,
 ) -> Path:
     """Write a checkpoint of a run and return its folder."""
@@ -41,7 +47,7 @@ def written(
     path = checkpoint_path(run / "checkpoints", step)
     saver = Saver(keep)
     tensors = {"model": weights or model, "optimizer": {"state.a.step": torch.tensor(float(step))}, **sets}
-    saver.save(path, lambda: tensors, said(step, metric, better, name))
+    saver.save(path, lambda: tensors, said(step, metric, better, name, validated))
     saver.wait()
     assert not saver.failures
     return path

@@ -37,6 +37,11 @@ UNMET = {  # words, and what the sentence has in it
     "+callbacks.averaged={_target_:triad.callbacks.averaged.Averaged}": ("schedule_free", "leave"),
     "parametrisation=mup optimizer=sgd": ("divides by the size of the gradient", "adamw", "standard"),
     "parametrisation=mup model.tied=true": ("model.tied=false", "parametrisation=standard"),
+    "parametrisation=mup model=encoder task=masked_lm": ("is also the embedding", "parametrisation=standard"),
+    "parametrisation=mup optimizer=muon": ("optimizer=muon does not", "adamw", "standard"),
+    "model.attention.heads=7": (
+        "model.attention.heads=7 does not divide width=192: use model.attention.heads=6 or 8",
+    ),
     "regularizer=l2": ("optimizer.weight_decay=0", "regularizer=none"),
     # what a strategy hides, what stands in for the same
     f"strategy=deepspeed strategy.stage=3 callbacks=[default,ema] {TWO}": ("callbacks.ema uses the weights",),
@@ -178,6 +183,22 @@ def test_what_a_sentence_names_is_what_was_typed() -> None:
     part = "{_target_:triad.layers.routers.switch.Switch,capacity:1.25,balance:0.01}"
     said = sentences(f"strategy=context {TWO} model=moe model.feedforward.router={part}")
     assert any("model.feedforward.router=switch does not say" in sentence for sentence in said)
+
+
+BASES = {  # of muP, that cannot be built
+    "parametrisation.base.width=66": "parametrisation.base.attention.heads=4 does not divide width=66",
+    "parametrisation.base.width=60": "a head of 15 is odd: change parametrisation.base.attention.heads",
+    "parametrisation.base.width=0": "parametrisation.base.width=0: at least 1",
+    "+parametrisation.base.attention.hads=4": "parametrisation.base.attention.hads is not an argument",
+    "+parametrisation.base.atention.heads=4": "parametrisation.base.atention: the model has no such part",
+    "+parametrisation.base.widht=4": "did you mean width",
+}
+
+
+@pytest.mark.parametrize("word", BASES)
+def test_a_base_of_mup_that_cannot_be_built_is_refused_before_a_run_is_there(word: str) -> None:
+    with pytest.raises(Refusal, match=re.escape(BASES[word])):
+        compose(["parametrisation=mup", word])
 
 
 MODELS = {  # overrides that go with the models that do not predict the next token

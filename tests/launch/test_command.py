@@ -117,8 +117,8 @@ def test_a_mistake_found_while_building_is_one_sentence_of_the_rank(
 
 
 def test_a_mistake_found_while_building_ends_the_run_with_its_sentence_alone(train) -> None:
-    done = train("debug=tiny", "model.attention.heads=7", code=2)
-    assert "heads=7 does not divide width=192" in done.stderr
+    done = train("debug=tiny", "model=mlp", "model.order=1", code=2)
+    assert "at least order=2" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error: ") == 1
 

@@ -30,9 +30,10 @@ class Polyak(Optimizer):
         for group in self.param_groups:
             for p in [p for p in group["params"] if p.grad is not None]:
                 state = self.state[p]
+                wide = torch.promote_types(p.dtype, torch.float32)
                 if not state:
-                    state |= {"step": torch.zeros(()), "mean": p.detach().clone()}
+                    state |= {"step": torch.zeros(()), "mean": p.detach().to(wide, copy=True)}
                 p -= group["lr"] * p.grad
                 state["step"] += 1
-                state["mean"].lerp_(p, 1 / (1 + state["step"].item()))
+                state["mean"].lerp_(p.to(wide), 1 / (1 + state["step"].item()))
         return loss

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 WORDS = (
     "regularizer=l1 regularizer.strength=1e-3 clip=role clip.largest=0.1 task.z_loss=0.1 task.smoothing=0.1"
-    " parametrisation=mup parametrisation.base_width=24 model.initial.head=fan_in"
+    " parametrisation=mup parametrisation.base.width=24 model.initial.head=fan_in"
     " callbacks=[default,record,gradient_check,swa] callbacks.swa.start=0.0 callbacks.swa.every_steps=1"
 )
 # between them shards, copies, experts, partial gradients and stages

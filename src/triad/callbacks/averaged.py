@@ -5,15 +5,15 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from triad.callbacks.ema import exchange, read_weights
+from triad.callbacks.ema import copy_widened, read_weights, replace_weights
 
 
 class Averaged(Callback):
     """Validate with the average that an optimizer with a method `average` keeps: optimizer=schedule_free.
 
-    val/loss and the samples are the average's. It is in the checkpoints, beside the weights that are trained:
-    `export` and `generate` take it with weights=average. Training goes on with the very same numbers. Buffers
-    are copied.
+    val/loss and the samples are the average's. It is in the checkpoints, beside the weights that are trained,
+    and `export`, `generate` and `load` take it. Training goes on with the very same numbers. Buffers are
+    copied.
     """
 
     replaces = "weights"  # in validation
@@ -26,14 +26,13 @@ class Averaged(Callback):
         optimizer = training.trainer.optimizers[0]
         learned = dict(training.model.named_parameters(remove_duplicate=False))
         return {
-            name: optimizer.average(learned[name]) if name in learned else tensor.detach().clone()
+            name: optimizer.average(learned[name]) if name in learned else copy_widened(tensor)
             for name, tensor in read_weights(training).items()
         }
 
     def on_validation_start(self, trainer: Trainer, training: Any) -> None:
-        self.average = self.weights(training)
-        exchange(self.average, training)
+        self.trained = replace_weights(self.weights(training), training)
 
     def on_validation_end(self, trainer: Trainer, training: Any) -> None:
-        exchange(self.average, training)
-        del self.average
+        replace_weights(self.trained, training)
+        del self.trained

@@ -21,9 +21,9 @@ class Checkpoint(Callback):
 
     The metric that `monitor` names says which is the best. A save falls due after the validation of its step,
     if there is one, and is written while training goes on. To resume, the newest whole checkpoint of the run
-    directory is loaded before training. Other callbacks may have weights
-    to keep: a method `weights(training)` returns them by parameter name, an attribute `checkpoint_key` is
-    their name in a checkpoint.
+    directory is loaded before training. Other callbacks may have weights to keep: a method
+    `weights(training)` returns them by parameter name, an attribute `checkpoint_key` is their name in a
+    checkpoint. If they replace the weights in validation, the checkpoint says so.
     """
 
     observer = True  # changes no metric of the run: triad.config.identity
@@ -125,6 +125,7 @@ class Checkpoint(Callback):
         return {
             "step": step,
             "metric": None if value is None else self.metric | {"value": float(value)},
+            "validated": _name_validated(trainer),
             "position": {"rows": datamodule.first_row(step)},
             "random": {"seed": self.config["seed"], "step": step},
             "layout": _describe_own_layout(self.config, trainer),
@@ -160,6 +161,12 @@ def _describe_own_layout(config: dict, trainer: Trainer) -> dict[str, Any]:
 def _find_keepers(trainer: Trainer) -> list[Any]:
     """Callbacks whose weights go into checkpoints."""
     return [callback for callback in trainer.callbacks if hasattr(callback, "checkpoint_key")]
+
+
+def _name_validated(trainer: Trainer) -> str:
+    """The name of the weights that validations measure."""
+    replacing = (keeper for keeper in _find_keepers(trainer) if keeper.replaces == "weights")
+    return next((keeper.checkpoint_key for keeper in replacing), "model")
 
 
 def _to_json(value: Any) -> Any:

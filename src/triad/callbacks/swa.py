@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from triad.callbacks.ema import exchange, pair_shards, read_weights
+from triad.callbacks.ema import copy_weights, move_averages, replace_weights
 
 
 class Swa(Callback):
@@ -15,9 +14,10 @@ class Swa(Callback):
         w_SWA <- (w_SWA n + w) / (n + 1)        Izmailov et al. 2018, arXiv:1803.05407, algorithm 1
 
     `start` is the fraction of the run at which averaging begins; a constant or cyclical rate from there on
-    is the paper's (scheduler=constant). Each process averages the shards it holds. The mean is in the
-    checkpoints, beside the weights: `export` and `generate` take it with weights=swa; until it begins that is
-    the weights. Buffers are copied. Not Lightning's StochasticWeightAveraging, which swaps the schedule, too.
+    is the paper's (scheduler=constant). Each process averages the shards it holds, in fp32 where weights are
+    narrower. The mean is in the checkpoints, beside the weights, and `export`, `generate` and `load` take it;
+    until it begins it equals the weights. Buffers are copied. Not Lightning's StochasticWeightAveraging,
+    which swaps the schedule, too.
     """
 
     replaces = "weights"  # in validation
@@ -39,40 +39,27 @@ class Swa(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.averaged = state_dict["averaged"]
 
-    @torch.no_grad()
     def weights(self, training: Any) -> dict[str, Tensor]:
         """The mean, by parameter name."""
         if self.mean is None:
-            self.mean = {name: tensor.detach().clone() for name, tensor in read_weights(training).items()}
+            self.mean = copy_weights(training)
         elif not self.averaged:
-            for _, mean, weight in pair_shards(self.mean, training):
-                mean.copy_(weight)
+            move_averages(self.mean, training, 1.0)
         return self.mean
 
     def on_train_start(self, trainer: Trainer, training: Any) -> None:
         self.weights(training)
 
-    @torch.no_grad()
     def on_train_batch_end(self, trainer: Trainer, training: Any, *_: Any) -> None:
         step = trainer.global_step
-        if step <= self.start * trainer.max_steps or step % self.every_steps:
-            return
-        means, weights = [], []
-        learned = {name for name, _ in training.model.named_parameters()}
-        for name, mean, weight in pair_shards(self.weights(training), training):
-            if name in learned:
-                means.append(mean)
-                weights.append(weight)
-            else:
-                mean.copy_(weight)
-        self.averaged += 1
-        torch._foreach_lerp_(means, weights, 1 / self.averaged)
+        if step > self.start * trainer.max_steps and step % self.every_steps == 0:
+            mean = self.weights(training)
+            self.averaged += 1
+            move_averages(mean, training, 1 / self.averaged)
 
     def on_validation_start(self, trainer: Trainer, training: Any) -> None:
-        self.exchanged = self.averaged > 0
-        if self.exchanged:
-            exchange(self.weights(training), training)
+        self.trained = replace_weights(self.weights(training), training)
 
     def on_validation_end(self, trainer: Trainer, training: Any) -> None:
-        if self.exchanged:
-            exchange(self.weights(training), training)
+        replace_weights(self.trained, training)
+        del self.trained

@@ -10,6 +10,7 @@ flushed and then renamed. The facts:
 
     step                          optimizer steps made
     metric                        what tells the best: name, value, which way is better; or null
+    validated                     the set of weights that validations measure: model, ema, swa or average
     position                      rows of the data consumed; with the seed it tells all that follow
     random                        the whole random state: numbers are drawn from (seed, step, data rank)
     layout                        the strategy's node of the configuration, and the number of processes
@@ -48,6 +49,11 @@ def list_complete(folder: Path) -> list[Path]:
 def read_facts(path: Path) -> Facts:
     """The facts in a checkpoint's manifest. Raises ValueError if the manifest is damaged or incomplete."""
     return _read_checkpoint_manifest(path)[0]
+
+
+def find_validated(path: Path) -> str:
+    """The name of the set of weights that validations measure, which those who use a trained model take."""
+    return read_facts(path).get("validated", "model")
 
 
 def find_fault(path: Path, part: Part = (0, 1)) -> str:

@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, cre
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import LoadPlan
 
-from triad.checkpoints.folder import INDEX, keep_while_reading
+from triad.checkpoints.folder import INDEX, find_validated, keep_while_reading
 from triad.config.errors import one_line
 from triad.strategies import state as portable
 from triad.strategies.state import FlatSlice
@@ -103,9 +103,9 @@ def flatten(tensors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {f"{kind}.{name}": value for kind, values in tensors.items() for name, value in values.items()}
 
 
-def load_model(path: Path, model: nn.Module, weights: str = "model") -> None:
-    """Fill a model with the weights of a checkpoint, or with another of its sets of them, such as `ema`."""
-    load_tensors(path, {weights: portable.weights(model)})
+def load_model(path: Path, model: nn.Module, weights: str | None = None) -> None:
+    """Fill a model with a set of a checkpoint's weights, such as `ema`; null: those that are validated."""
+    load_tensors(path, {weights or find_validated(path): portable.weights(model)})
 
 
 def read_shapes(model: nn.Module) -> Shapes:
@@ -148,7 +148,7 @@ def start_part_from(
             there, ours = held.get(name, "nothing"), here.get(name, "none")
             raise ValueError(f"weights={path}: it is of another model ({name} is {there} there, {ours} here)")
     ours = {name: tensor for name, tensor in part.state_dict().items() if name in held}
-    load_tensors(path, {"model": ours})
+    load_tensors(path, {find_validated(path): ours})
 
 
 def read_weights(path: Path, kind: str = "model") -> dict[str, Tensor]:

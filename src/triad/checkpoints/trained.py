@@ -17,14 +17,15 @@ from triad.runs.directory import Run
 def trained(
     run: Run | Path | str,
     step: int | None = None,
-    weights: str = "model",
+    weights: str | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[Any, Tokenizer]:
     """The model of a run, ready to be evaluated, and its tokenizer.
 
-    Its weights are those of the newest whole checkpoint, or of a `step`; `weights` is model, or ema or swa
-    where one was kept. Raises FileNotFoundError or ValueError where there is none, and ValueError for a task
-    that wraps the model, whose head only training builds.
+    Its weights are those of the newest whole checkpoint, or of a `step`: the ones that are validated, or the
+    set that `weights` names, model, ema, swa or average, as far as it was kept. Raises FileNotFoundError or
+    ValueError where there is none, and ValueError for a task that wraps the model, whose head only training
+    builds.
     """
     run = run if isinstance(run, Run) else Run(run)
     config, checkpoint = run.config(), find_checkpoint(run.path, step)

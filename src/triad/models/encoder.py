@@ -29,6 +29,7 @@ class Encoder(nn.Module):
 
     sees = "both sides"
     splits = ("expert",)
+    tied = True  # the embedding is the head
 
     def __init__(
         self,

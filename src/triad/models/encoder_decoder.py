@@ -38,6 +38,7 @@ class EncoderDecoder(nn.Module):
 
     sees = "source"
     splits = ("expert",)
+    tied = True  # the embedding is the head
 
     def __init__(
         self,

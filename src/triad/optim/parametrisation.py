@@ -1,6 +1,8 @@
 """How initial weights and learning rates depend on a model's width."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -27,34 +29,33 @@ class MuP:
         scores q^T k / H              instead of q^T k / sqrt(H)
         Yang & Hu et al. 2022, arXiv:2203.03466, table 3 and definition 4.1, r_in = fan-in / base fan-in
 
-    At `base_width` the parametrisation is the standard one. The shapes of a parameter at both widths show
-    which sides grow. Scores are scaled through a parameter in which they are linear, which is equivalent for
-    Adam: the initial value and the rate of W_q, or of the queries' gain where there is a norm, are multiplied
-    by sqrt(base H / H). So no layer changes, and a trained model needs no further scaling. A tied head would
-    need a multiplier and is refused. The rates hold for optimizers that divide by the gradient's size.
-    Deviates: at the base width initial weights follow the model's own rule, which may start weights at zero
-    that the paper draws.
+    `base` holds the arguments of the model in which the one that was tuned differs, also of its parts:
+    {"width": 64, "attention": {"heads": 4}}. There the parametrisation is the standard one. The shapes of a
+    parameter in both models show which sides grow, as in the paper's package, so that it makes no difference
+    whether heads become more or larger. Scores are scaled through a parameter in which they are linear, which
+    is equivalent for Adam: the initial value and the rate of W_q, or of the queries' gain where there is a
+    norm, are multiplied by sqrt(base H / H). So no layer changes, and a trained model needs no further
+    scaling. The rates hold for optimizers that divide by the gradient's size. Deviates: at the base initial
+    weights follow the model's own rule, which may start weights at zero that the paper draws.
     """
 
-    needs = {"optimizer.adaptive": (True,), "model.tied": (False, None)}
+    needs = {"optimizer.adaptive": (True,)}
 
-    def __init__(self, base_width: int) -> None:
-        if base_width < 1:
-            raise ValueError(f"parametrisation.base_width={base_width}: at least 1")
-        self.base_width = base_width
+    def __init__(self, base: dict) -> None:
+        self.base = base
         self.scales: dict[str, float] = {}  # until fit
         self.rates: dict[str, float] = {}
 
     def fit(self, model: nn.Module, make: Callable) -> None:
-        """Compare a model with that of the base width, made by `make(width=)`; both may be on meta."""
-        base = make(width=self.base_width)
+        """Compare a model with the base, made by `make(**base)`; both may be on meta."""
+        base = make(**self.base)
         for name, said in read_declarations(model).items():
             small, large = base.get_parameter(name).shape, model.get_parameter(name).shape
             inner = said.role not in ("vector", "embedding", "state")
             wanted, self.rates[name] = width_factors(said.role, small, large) if inner else (1.0, 1.0)
             self.scales[name] = 1.0
             if isinstance(said.start, str) and (own := standard_deviation(model, said, large)):
-                self.scales[name] = wanted * standard_deviation(model, said, small) / own
+                self.scales[name] = wanted * standard_deviation(base, said, small) / own
         for name, factor in score_factors(base, model).items():
             self.scales[name] *= factor
             self.rates[name] *= factor
@@ -66,6 +67,14 @@ class MuP:
     def rate(self, name: str) -> float:
         """The factor of a parameter's learning rate."""
         return self.rates[plain_name(name)]
+
+
+def replace_arguments(make: Callable, changes: dict[str, Any]) -> Callable:
+    """A factory with other arguments, {"width": 64}, also of its parts, {"attention": {"heads": 4}}."""
+    given = getattr(make, "keywords", {})
+    parts = {name for name, value in changes.items() if isinstance(value, dict) and callable(given.get(name))}
+    inner = {name: replace_arguments(given[name], changes[name]) for name in parts}
+    return partial(make, **(changes | inner))
 
 
 def width_factors(role: str, small: tuple[int, ...], large: tuple[int, ...]) -> tuple[float, float]:

@@ -1,8 +1,13 @@
 """Updates that cannot work, and what torch's own optimizers offer."""
 
-from triad.config.refusals import Impossible
-from triad.config.schema import read_constant
+from collections.abc import Iterator
 
+from triad.config.offers import get_declared
+from triad.config.refusals import Impossible
+from triad.config.schema import find_faults, read_constant
+from triad.layers.refusals import find_head_faults
+
+BASE = "parametrisation.base"
 ROLES = read_constant("triad.layers.parameters.Role")
 # by_element: each number is updated by itself; adaptive: the gradient is divided by its size
 OFFERS = {
@@ -20,9 +25,52 @@ def strange_roles(config: dict) -> list[str]:
     return [role for role in named if role not in ROLES]
 
 
+def find_base_faults(config: dict) -> Iterator[str]:
+    """What is wrong with the model that muP starts from."""
+    if not read_base(config):
+        return
+    faults: list[str] = []
+    base = _replace_arguments(config["model"], read_base(config), BASE, faults)
+    yield from faults
+    yield from find_faults(base, BASE)
+    if base.get("width", 1) < 1:
+        yield f"{BASE}.width={base['width']}: at least 1"
+    yield from find_head_faults(base, BASE)
+
+
+def read_base(config: dict) -> dict:
+    """The arguments of the model in which muP's base differs from it."""
+    return config["parametrisation"].get("base") or {}
+
+
+def _replace_arguments(node: dict, changes: dict, path: str, faults: list[str]) -> dict:
+    """A part of a configuration with other arguments; what is wrong with them is added to the faults."""
+    changed = dict(node)
+    for name, value in changes.items():
+        changed[name] = value
+        if isinstance(value, dict):
+            part = node.get(name)
+            if isinstance(part, dict) and part.get("_partial_"):
+                changed[name] = _replace_arguments(part, value, f"{path}.{name}", faults)
+            else:
+                faults.append(f"{path}.{name}: the model has no such part")
+    return changed
+
+
+def ties_head(config: dict) -> bool:
+    """Whether the embedding is the head, if the task does not replace it."""
+    return bool(get_declared(config["model"], "tied")) and not get_declared(config["task"], "replaces_head")
+
+
 def facts(config: dict) -> dict:
     """What the sentences below name, beside the configuration itself."""
-    return {"strange_roles": " and ".join(strange_roles(config)), "roles": ", ".join(ROLES)}
+    untied = "model.tied=false, or parametrisation=standard"
+    return {
+        "strange_roles": " and ".join(strange_roles(config)),
+        "roles": ", ".join(ROLES),
+        "base_fault": next(find_base_faults(config), ""),
+        "untied": untied if "tied" in config["model"] else "parametrisation=standard",
+    }
 
 
 TABLE = [
@@ -31,6 +79,27 @@ TABLE = [
         "decay=[matrices]",
         lambda c: bool(strange_roles(c)),
         "{strange_roles} is no role of parameters, for decay or regularizer.roles: use some of {roles}",
+    ),
+    Impossible(
+        "muP compares the model with one that can be built",
+        "parametrisation=mup parametrisation.base.width=66",
+        lambda c: next(find_base_faults(c), ""),
+        "the model of parametrisation.base cannot be built: {base_fault}",
+    ),
+    Impossible(
+        "muP compares widths, not depths",
+        "parametrisation=mup +parametrisation.base.depth=1",
+        lambda c: read_base(c).get("depth") not in (None, c["model"].get("depth")),
+        "parametrisation.base.depth={parametrisation[base][depth]} is not model.depth={model[depth]}: another"
+        " depth needs residual branches that are scaled by it (CompleteP, arXiv:2505.01618), and muP compares"
+        " widths only: leave parametrisation.base.depth out",
+    ),
+    Impossible(
+        "muP multiplies the logits of a tied head",
+        "parametrisation=mup model.tied=true",
+        lambda c: "base" in c["parametrisation"] and ties_head(c),
+        "parametrisation=mup multiplies logits of a head that is also the embedding by base width / width,"
+        " a factor that the model does not have: use {untied}",
     ),
     Impossible(
         "torch's fused SGD knows whole weights only",

@@ -23,7 +23,8 @@ class ScheduleFree(Optimizer):
         paper     r_t = lr_t sqrt(1 - b2^t),   u_t = v_t    Defazio et al. 2024, arXiv:2405.15682, algorithm 1
 
     The paper weighs by r_t^2, which is m_t^2 while the rate does not fall. The model's weights are y; x
-    follows from y and z, see `average`. The rate stays after a warm-up, which is scheduler=constant.
+    follows from y and z, see `average`. Where weights are narrower than fp32, the state holds y in fp32, too.
+    The rate stays after a warm-up, which is scheduler=constant.
     """
 
     averages = True
@@ -45,9 +46,10 @@ class ScheduleFree(Optimizer):
         self.algorithm = algorithm
 
     def average(self, p: Tensor) -> Tensor:
-        """x of a parameter, in the parameter's own layout."""
+        """x of a parameter, in the parameter's own layout, in fp32 where the parameter is narrower."""
+        y = self._exact(p)
         z = self.state.get(p, {}).get("fast")
-        return p.detach().clone() if z is None else torch.lerp(z, p.detach(), 1 / self.betas[0])
+        return y.clone() if z is None else torch.lerp(z, y, 1 / self.betas[0])
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
@@ -64,7 +66,8 @@ class ScheduleFree(Optimizer):
             if "step" not in self.state[p]:
                 self.state[p] |= self._start(p)
         rates, corrections, shares = zip(*(self._weigh(self.state[p], lr) for p in parameters), strict=True)
-        y, found = local_tensors(parameters), local_gradients(parameters)
+        y = local_tensors(map(self._exact, parameters))
+        found = [g.to(exact.dtype) for g, exact in zip(local_gradients(parameters), y, strict=True)]
         z, v = (local_tensors(self.state[p][key] for p in parameters) for key in ("fast", "square"))
         torch._foreach_mul_(v, b2)
         torch._foreach_addcmul_(v, found, found, value=1 - b2)
@@ -78,11 +81,21 @@ class ScheduleFree(Optimizer):
         torch._foreach_sub_(z, moves)
         torch._foreach_mul_(moves, [1 - b1 * (1 - share) for share in shares])
         torch._foreach_sub_(y, moves)
+        for p, exact in zip(local_tensors(parameters), y, strict=True):
+            if p.dtype != exact.dtype:
+                p.copy_(exact)
+
+    def _exact(self, p: Tensor) -> Tensor:
+        """y of a parameter, in fp32 where the parameter is narrower: x would stand still."""
+        if "exact" in (state := self.state.get(p, {})):
+            return state["exact"]
+        return p.detach().to(torch.promote_types(p.dtype, torch.float32))
 
     def _start(self, p: Tensor) -> dict[str, Tensor]:
-        exact = torch.promote_types(p.dtype, torch.float32)
-        counts = {"step": torch.zeros(())} | {key: torch.zeros((), dtype=exact) for key in ("peak", "weight")}
-        return counts | {"fast": p.detach().clone(), "square": torch.zeros_like(p)}
+        y = self._exact(p)
+        kept = {} if y.dtype == p.dtype else {"exact": y}
+        counts = {"step": torch.zeros(())} | {key: torch.zeros((), dtype=y.dtype) for key in ("peak", "weight")}
+        return kept | counts | {"fast": y.clone(), "square": torch.zeros_like(y)}
 
     def _weigh(self, state: dict[str, Tensor], lr: float) -> tuple[float, float, float]:
         """r_t, u_t's divisor and c_t of this step."""

@@ -33,6 +33,7 @@ class Classification:
     needs = {"model.sees": ("past", "both sides"), "data.yields": ("labels",)}
     lower_is_better = ("loss",)
     higher_is_better = ("accuracy", "macro_f1")
+    replaces_head = True  # by one for the labels
     reads = ("tokens_BT", "labels_B")
 
     def __init__(

@@ -17,6 +17,7 @@ which come from the data. It has
 
 and optionally:
 
+    replaces_head     True where wrap puts a last matrix in the place of the model's
     continues_text    True where the model predicts each token from those before it
     measured_with     {"metric": "argument"}: metrics not measured where the argument is 0 or null
     special_tokens    number of the model's words after those of the tokenizer
@@ -48,6 +49,7 @@ from triad.checkpoints.trained import count_special_tokens
 from triad.layers.routing import STATISTICS
 from triad.models.count import count
 from triad.optim.initialise import initialise
+from triad.optim.parametrisation import replace_arguments
 from triad.optim.rebalance import Rebalance
 from triad.optim.update import Update
 from triad.tasks.counter_rng import random_integers
@@ -98,8 +100,8 @@ class Training(LightningModule):
         self.first_row: tuple[Tensor, ...] | None = None  # of validation
 
     def make_model(self, **changes: Any) -> nn.Module:
-        """The model of conf/model, wrapped by the task, with some arguments changed, such as the width."""
-        model = self.make_body(**changes)
+        """The model of conf/model, wrapped by the task, with some arguments changed, also of its parts."""
+        model = replace_arguments(self.make_body, changes)()
         return self.task.wrap(model) if hasattr(self.task, "wrap") else model
 
     def make_meta_model(self) -> nn.Module:
