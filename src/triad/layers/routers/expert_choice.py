@@ -29,6 +29,10 @@ class ExpertChoice(nn.Module):
         self.capacity = self.top_k = capacity  # the experts of a token, on average
         self.weight = nn.Parameter(torch.empty(experts, width))
 
+    def expert_rows(self, tokens_R: Tensor) -> Tensor:
+        """How many rows all experts together take of sequences of these lengths."""
+        return len(self.weight) * capacity(self.capacity, tokens_R, len(self.weight)).minimum(tokens_R)
+
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
     ) -> tuple[ExpertsChoose, Callable[[], Routing]]:
