@@ -38,7 +38,7 @@ def test_a_validation_of_any_task_is_shown_and_logged_with_the_figures_of_other_
         global_step=4,
         max_steps=8,
     )
-    metrics = Metrics(every_steps=1, context=2)
+    metrics = Metrics(every_steps=1)
     metrics.on_validation_start(trainer, None)
     metrics.on_validation_end(trainer, None)
     assert logged == [({"val/rouge": 0.25, "val/f1": 0.5, "perf/energy_joules": 3.0}, 4)]

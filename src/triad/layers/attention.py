@@ -4,6 +4,7 @@ Shapes: B batch, T new tokens, S all tokens so far, D width, N heads, K key-valu
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,21 @@ from torch.nn import functional as F
 
 from triad.layers.autocast import autocast_off, to_autocast_dtype
 from triad.layers.flops import Rows
+
+
+class KernelInputs(NamedTuple):
+    """What decides which kernel is the fastest for a layer, beside the number of rows and tokens."""
+
+    heads: int
+    kv_heads: int
+    head_size: int
+    value_size: int
+    dropout: float
+    mask: nn.Module | None
+
+    def __str__(self) -> str:
+        sizes = f"heads {self.heads}/{self.kv_heads} sizes {self.head_size}/{self.value_size}"
+        return f"{sizes} dropout {self.dropout:g} mask {self.mask or 'causal'}"
 
 
 class Attention(nn.Module):
@@ -67,7 +83,7 @@ class Attention(nn.Module):
         if self.rotary is not None:
             q_BNTH, k_BKSH = self.rotary(q_BNTH, k_BKSH, cache.length if cache else 0)
         if cache is not None:
-            k_BKSH, v_BKSH = cache.extend(k_BKSH, v_BKSH)
+            k_BKSH, v_BKSH = cache.extend(k_BKSH, v_BKSH, self.mask.reach if self.mask else None)
         if self.key_shift is not None:
             k_BKSH = self.key_shift(k_BKSH)
         y_BNTH = self.kernel(q_BNTH, k_BKSH, v_BKSH, self.dropout.p if self.training else 0.0, self.mask)
@@ -87,9 +103,11 @@ class Attention(nn.Module):
         gains = next(self.q_norm.parameters(), None)
         return "q" if gains is None else "q_norm", self.head_size
 
-    def measured_heads(self) -> tuple[int, int]:
-        """The number and size of heads with which kernels are timed."""
-        return self.q.out_features // self.head_size, self.head_size
+    def kernel_inputs(self) -> KernelInputs:
+        """What the kernel is called with."""
+        heads, kv_heads = self.pieces().values()
+        sizes = heads, kv_heads, self.head_size, self.head_size
+        return KernelInputs(*sizes, self.dropout.p, self.mask)
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
         # the number of heads is inferred: under tensor parallelism only some of them live here
@@ -100,7 +118,8 @@ class KeyValueCache:
     """Keys and values of the tokens so far, in buffers for `context` tokens that are filled in place.
 
     The buffers are allocated by the first `extend`, when the dtype and the heads of this process are known.
-    Latent attention stores its latents as k and its rotated keys as v, so the two differ in size.
+    Latent attention stores its latents as k and its rotated keys as v, so the two differ in size. Where
+    queries reach back a limited number of keys, only as many are kept.
     """
 
     def __init__(self, batch: int, context: int):
@@ -110,8 +129,12 @@ class KeyValueCache:
         self.k: Tensor | None = None
         self.v: Tensor | None = None
 
-    def extend(self, k_BKTH: Tensor, v_BKTH: Tensor) -> tuple[Tensor, Tensor]:
-        """Append new tokens; return all keys and values, k_BKSH and v_BKSH. ValueError if they do not fit."""
+    def extend(self, k_BKTH: Tensor, v_BKTH: Tensor, reach: int | None = None) -> tuple[Tensor, Tensor]:
+        """Append new tokens; return k_BKSH and v_BKSH, those that are kept and the new ones.
+
+        `reach` is the number of keys that a query can see, itself included; null: all. Raises ValueError if
+        the tokens do not fit.
+        """
         batch, heads, new, _ = k_BKTH.shape
         end = self.length + new
         if batch != self.batch or end > self.context:
@@ -119,6 +142,9 @@ class KeyValueCache:
                 f"the cache holds batch={self.batch} context={self.context}; "
                 f"got batch={batch} and {end} tokens"
             )
+        if reach is not None and reach < self.context:
+            self.length = end
+            return self._slide(k_BKTH, v_BKTH, reach)
         if self.k is None or self.v is None:
             self.k = k_BKTH.new_empty(batch, heads, self.context, k_BKTH.shape[-1])
             self.v = v_BKTH.new_empty(batch, heads, self.context, v_BKTH.shape[-1])
@@ -126,6 +152,13 @@ class KeyValueCache:
         self.v[:, :, self.length : end] = v_BKTH
         self.length = end
         return self.k[:, :, :end], self.v[:, :, :end]
+
+    def _slide(self, k_BKTH: Tensor, v_BKTH: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+        """Keep the last `reach`: the next query sees one less, but a key shift needs the key before them."""
+        if self.k is not None and self.v is not None:
+            k_BKTH, v_BKTH = torch.cat((self.k, k_BKTH), 2), torch.cat((self.v, v_BKTH), 2)
+        self.k, self.v = (all_BKSH[:, :, -reach:].contiguous() for all_BKSH in (k_BKTH, v_BKTH))
+        return k_BKTH, v_BKTH
 
 
 def flash(

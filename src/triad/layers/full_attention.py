@@ -75,7 +75,7 @@ class FullAttention(nn.Module):
         return "q", self.q.out_features // self.heads
 
     def flops_per_pair(self) -> int:
-        """FLOPs of the products of a query with a key and of its weight with a value, forward and backward."""
+        """FLOPs of the products of a query with a key and of its weight with a value, both ways."""
         return 6 * (self.q.out_features + self.v.out_features)
 
     def _heads(self, x_BTD: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from triad.layers.attention import KeyValueCache, flash
+from triad.layers.attention import KernelInputs, KeyValueCache, flash
 from triad.layers.autocast import to_autocast_dtype
 from triad.layers.flops import Rows
 from triad.layers.parameters import identity
@@ -71,6 +71,11 @@ class LatentAttention(nn.Module):
     def find_queries(self) -> tuple[str, int]:
         """The submodule in which attention scores are linear, and the size of a head."""
         return "q", self.content_size + self.rotary_size
+
+    def kernel_inputs(self) -> KernelInputs:
+        """What the kernel is called with for more than one token."""
+        size = self.content_size + self.rotary_size
+        return KernelInputs(self.heads, self.heads, size, self.value_size, self.dropout.p, None)
 
     def mixing_flops(self, rows: Rows) -> Tensor:
         """FLOPs of the products of queries with keys (P + R) and of weights with values (V), both ways."""

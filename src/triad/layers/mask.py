@@ -18,7 +18,7 @@ class Window(nn.Module):
         visible iff 0 <= i - j < size      Beltagy et al. 2020, arXiv:2004.05150, section 3.1; Jiang et al.
                                            2023 (Mistral), arXiv:2310.06825, section 2
 
-    q_BNTH and the number of keys -> mask_TS, or None while all keys fit. Raises ValueError for a size below 1.
+    q_BNTH and the number of keys -> mask_TS, or None while all keys fit. Raises ValueError for size < 1.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")

@@ -63,7 +63,6 @@ class MixtureOfExperts(nn.Module):
         weights, met = list(self.experts.parameters()), self.router.top_k
         return sum(round(weight[0].numel() * (len(weight) - met)) for weight in weights)
 
-
     def weight_flops(self, rows: Rows) -> Tensor:
         """FLOPs of experts, forward and backward; rows that were dropped are computed and multiplied by 0."""
         each = sum(weight[0].numel() for weight in self.experts.parameters())

@@ -47,8 +47,8 @@ Start = Part | float | Callable[[torch.Size, torch.Generator], Tensor]
 # parameter that a layer with cuts does not name is not sliced, but is applied to a slice of the activations.
 Cut = Literal["outputs", "inputs"] | int | None
 
-# What a weight is multiplied with: the model's tokens, which need no declaration; those of a source; one vector
-# for each row; or nothing in a forward pass of the model that is declared.
+# What a weight is multiplied with: the model's tokens, which need no declaration; those of a source; one
+# vector for each row; or nothing in a forward pass of the model that declares it.
 Sequence = Literal["tokens", "source", "row"] | None
 
 # torch's own layers: the role of parameters with two dimensions or more, the start of vectors called weight
@@ -89,7 +89,7 @@ def read_buffer_starts(model: nn.Module) -> dict[str, Start]:
 
 
 def read_sequence(layers: dict[str, nn.Module], name: str) -> Sequence:
-    """What a layer or parameter is multiplied with, as the outermost layer says that names it or its parent."""
+    """What a layer or parameter is multiplied with, by the outermost layer that names it or its parent."""
     parts = name.split(".")
     for depth in range(len(parts)):
         said = getattr(layers[".".join(parts[:depth])], "sequences", {})

@@ -85,7 +85,8 @@ class _Lengths:
     def cost(self, costs: list[Cost], all_pairs: bool = False) -> int:
         source_R = self.by_sequence.get("source")
         return sum(
-            self._add(cost.flops(Rows(self.by_sequence[cost.sequence], source_R, all_pairs))) for cost in costs
+            self._add(cost.flops(Rows(self.by_sequence[cost.sequence], source_R, all_pairs)))
+            for cost in costs
         )
 
     def _add(self, each_R: Tensor) -> int:
