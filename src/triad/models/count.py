@@ -17,7 +17,7 @@ class Flops(NamedTuple):
     """FLOPs of a forward and a backward pass by three conventions. None counts what is computed twice.
 
     six_n   6 N for each token      Kaplan et al. 2020, arXiv:2001.08361, section 2.1
-    palm    6 N + 12 L H Q T: attention to a whole row      Chowdhery et al. 2022, arXiv:2204.02311, appendix B
+    palm    6 N + 12 L H Q T, attention to all of a row      Chowdhery et al. 2022, arXiv:2204.02311, app. B
     exact   products of weights and tokens, and of queries and keys that see each other
 
     N are the parameters that a token meets, without tables that are only looked up.
@@ -29,7 +29,7 @@ class Flops(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What layers of a model that meet one sequence cost beside one product of each weight with each token."""
+    """The FLOPs of a layer that reads one sequence, beside a product of each weight with each token."""
 
     sequence: str
     flops: Callable[[Rows], Tensor]
@@ -58,15 +58,16 @@ class Count(NamedTuple):
     def flops(self, tokens_R: Tensor, source_R: Tensor | None = None) -> Flops:
         """FLOPs of rows with so many real tokens, and of sources for models that read one."""
         rows = _Lengths(tokens_R, source_R)
-        six_n = 6 * rows.total(self.parameters)
-        products = 6 * rows.total(self.weights) + rows.cost(self.special)
-        palm = six_n + rows.cost(self.mixing, all_pairs=True)
-        return Flops(six_n, palm, products + rows.cost(self.mixing))
+        six_n = 6 * rows.sum_sizes(self.parameters)
+        products = 6 * rows.sum_sizes(self.weights) + rows.sum_costs(self.special)
+        palm = six_n + rows.sum_costs(self.mixing, all_pairs=True)
+        return Flops(six_n, palm, products + rows.sum_costs(self.mixing))
 
     def computed_flops(self, tokens_R: Tensor, source_R: Tensor | None = None) -> int:
         """FLOPs that a device computes for rows of these widths, padding and hidden keys included."""
         rows = _Lengths(tokens_R, source_R)
-        return 6 * rows.total(self.weights) + rows.cost([*self.mixing, *self.special], all_pairs=True)
+        products = 6 * rows.sum_sizes(self.weights) + rows.sum_costs(self.special, all_pairs=True)
+        return products + rows.sum_costs(self.mixing, all_pairs=True)
 
 
 class _Lengths:
@@ -79,15 +80,15 @@ class _Lengths:
         self.by_sequence = dict(zip(("tokens", "source"), lengths, strict=False))
         self.by_sequence["row"] = torch.ones_like(lengths[0])
 
-    def total(self, by_sequence: dict[str, int]) -> int:
-        return sum(size * self._add(self.by_sequence[sequence]) for sequence, size in by_sequence.items())
+    def sum_sizes(self, sizes: dict[str, int]) -> int:
+        """Each size times the tokens of its sequence."""
+        return sum(size * self._add(self.by_sequence[sequence]) for sequence, size in sizes.items())
 
-    def cost(self, costs: list[Cost], all_pairs: bool = False) -> int:
+    def sum_costs(self, costs: list[Cost], all_pairs: bool = False) -> int:
+        """The FLOPs of layers; `all_pairs` as in Rows."""
         source_R = self.by_sequence.get("source")
-        return sum(
-            self._add(cost.flops(Rows(self.by_sequence[cost.sequence], source_R, all_pairs)))
-            for cost in costs
-        )
+        rows = {name: Rows(own_R, source_R, all_pairs) for name, own_R in self.by_sequence.items()}
+        return sum(self._add(cost.flops(rows[cost.sequence])) for cost in costs)
 
     def _add(self, each_R: Tensor) -> int:
         return sum(count * each for count, each in zip(self.counts, each_R.tolist(), strict=True))
@@ -112,7 +113,8 @@ def count(model: Any) -> Count:
             found["tokens"] += model.embedding.weight.numel()
     idle, mixing, special = 0, [], []
     for name, layer in model.named_modules():
-        sequence = read_sequence(layers, name)
+        if (sequence := read_sequence(layers, name)) is None:
+            continue
         if hasattr(layer, "idle_parameters"):
             idle += layer.idle_parameters()
             parameters[sequence] -= layer.idle_parameters()

@@ -10,7 +10,7 @@ which come from the data. It has
     inputs(batch, draw)   the model's inputs and targets by name, made from a batch; if its targets differ
                       from the batch's, also "count", their number in the global batch; if the model reads
                       other tokens, "lengths", those of each row of the global batch and of its source.
-                      draw(purpose, length) returns integers 0 ... 2^63 - 1 for each row, equal in every layout
+                      draw(purpose, length) gives integers 0 ... 2^63 - 1 for each row, equal in every layout
     loss(targets, training)   a function that the model's readout calls with (hidden, weight, ...); it
                       returns a sum over the targets, which is divided by the count
     measure(model, *inputs)   sums over a micro-batch of validation: tensors of any shape, by name
