@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import REPOSITORY
 from triad.config.build import build
@@ -35,15 +35,18 @@ def make(*words: str) -> Any:
         return build(config)(vocab_size=WORDS)
 
 
-def grouped_product_flops(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+def grouped_product_flops(x: Any, weight: Any, *_: Any, **__: Any) -> int:
     """rows x inner size x columns, as for torch.mm: each row meets one expert."""
-    rows, inner = x
-    return 2 * rows * inner * weight[-1]
+    return 2 * x[0] * x[1] * weight[-1]
 
 
-# what torch's counter leaves out, because it knows neither grouped products nor those in place
+def product_in_place_flops(total: Any, left: Any, right: Any, **_: Any) -> int:
+    return 2 * left[0] * left[1] * right[1]
+
+
+# what torch's counter leaves out
 ATEN = torch.ops.aten
-COUNTED = {ATEN._grouped_mm: grouped_product_flops, ATEN.addmm_: flop_registry[ATEN.addmm]}
+COUNTED = {ATEN._grouped_mm: grouped_product_flops, ATEN.addmm_: product_in_place_flops}
 
 
 def measure(model: Any, *inputs: Tensor) -> int:

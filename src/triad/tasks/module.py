@@ -60,9 +60,7 @@ class StepOutputs(TypedDict):
     shares: dict[str, Tensor]  # to be summed over the data-parallel ranks
     figures: dict[str, Any]  # equal on all ranks
     load_LE: Tensor  # this rank's tokens for each expert
-    lengths: tuple[
-        Tensor, ...
-    ]  # real tokens that the model reads of each row of the batch (and of its source)
+    lengths: tuple[Tensor, ...]  # real tokens of each row of the batch (and of its source)
 
 
 class Training(LightningModule):
