@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -168,6 +169,19 @@ def describe_call(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Any) ->
     return tuple(q.shape), tuple(k.shape), tuple(v.shape), dropout, repr(mask)
 
 
+def note_call(
+    calls: dict[tuple, str],
+    name: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dropout: float = 0.0,
+    mask: Any = None,
+) -> Tensor:
+    calls[describe_call(q, k, v, dropout, mask)] = name
+    return flash(q, k, v, dropout, mask)
+
+
 @pytest.mark.parametrize("faster_plain", [True, False])
 def test_each_kind_of_attention_gets_the_kernel_that_is_faster_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster_plain: bool
@@ -175,17 +189,11 @@ def test_each_kind_of_attention_gets_the_kernel_that_is_faster_for_it(
     """Kernels are measured with what the layers of the model call them with, and take an injected time."""
     timed: list[tuple] = []
     preferring_plain = {"causal", "short window", "latent"} if faster_plain else {"grouped", "alibi"}
-    expected = {}  # what each kind of layer calls its kernel with, as the layer itself does
+    expected: dict[tuple, str] = {}  # what each kind of layer calls its kernel with, as the layer itself does
     for name, make in LAYERS.items():
-        layer, calls = make(), []
-
-        def spy(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, mask: Any = None) -> Tensor:
-            calls.append(describe_call(q, k, v, dropout, mask))
-            return flash(q, k, v, dropout, mask)
-
-        layer.kernel = spy
+        layer = make()
+        layer.kernel = partial(note_call, expected, name)
         layer.train()(torch.randn(3, 6, 32))
-        expected[calls[0]] = name
 
     def kernel(plain: bool) -> Callable:
         def run(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, mask: Any = None) -> Tensor:
