@@ -6,7 +6,7 @@ import torch
 from triad.hardware.device import FORMATS, PEAK_TFLOPS, peak_flops
 
 CUDA = torch.device("cuda", 0)
-# multiprocessors, dense bf16 FLOPs of one in a clock (fp16 for V100), GHz at which the vendor states the peak:
+# multiprocessors, dense bf16 FLOPs of one in a clock (fp16 for V100), GHz at which the peak is stated, by the
 # white papers on Volta, Ampere, Hopper, Ada Lovelace, Blackwell, and CDNA 3
 CHIPS = {
     "Tesla V100-SXM2-16GB": (80, 1024, 1.53),

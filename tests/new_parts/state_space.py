@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.attention import KeyValueCache
+from triad.layers.flops import Rows
 
 KERNEL = 4
 
@@ -32,9 +33,9 @@ class StateSpace(nn.Module):
         self.gain = nn.Parameter(torch.empty(width))
         self.out = nn.Linear(width, width, bias=False)
 
-    def flops_per_token(self, context: int) -> int:
+    def mixing_flops(self, rows: Rows) -> Tensor:
         """A multiplication and an addition for each number of the state, forward and twice backward."""
-        return 6 * self.A_log.numel()
+        return 6 * self.A_log.numel() * rows.tokens_R
 
     def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         x_BDT = self.enter(x_BTD).transpose(1, 2)
