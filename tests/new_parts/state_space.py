@@ -27,6 +27,7 @@ class StateSpace(nn.Module):
 
     def __init__(self, width: int, state: int) -> None:
         super().__init__()
+        self.numbers = width * state
         self.enter = nn.Linear(width, width, bias=False)
         self.convolution = nn.Conv1d(width, width, KERNEL, groups=width)
         self.A_log = nn.Parameter(torch.empty(width, state))
@@ -35,7 +36,7 @@ class StateSpace(nn.Module):
 
     def mixing_flops(self, rows: Rows) -> Tensor:
         """A multiplication and an addition for each number of the state, forward and twice backward."""
-        return 6 * self.A_log.numel() * rows.tokens_R
+        return 6 * self.numbers * rows.tokens_R
 
     def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         x_BDT = self.enter(x_BTD).transpose(1, 2)

@@ -40,10 +40,10 @@ class Hardware:
     `micro_batch_size` rows at a time go through the model (null: all rows of this process at once);
     `attention` is a kernel by name, or `auto`: of each layer whichever is faster here for its heads, sizes,
     dropout and mask and the rows that are trained, measured once per machine, kept in the cache folder and
-    recorded in the run. `checkpointing`
-    keeps only the input of each block and computes the rest again for the backward pass (Chen et al. 2016,
-    arXiv:1604.06174); `selective` keeps the results of matrix products and fused attention, too, and computes
-    again what is cheap (Korthikanti et al. 2022, arXiv:2205.05198, section 5, with another choice of it).
+    recorded in the run. `checkpointing` keeps only the input of each block and computes the rest again for
+    the backward pass (Chen et al. 2016, arXiv:1604.06174); `selective` keeps the results of matrix products
+    and fused attention, too, and computes again what is cheap (Korthikanti et al. 2022, arXiv:2205.05198,
+    section 5, with another choice of it).
     """
 
     def __init__(

@@ -45,6 +45,7 @@ class MixtureOfExperts(nn.Module):
         self.router = router(width, experts)
         size: int = hidden or 8 * round(gated_hidden(width) / (self.router.top_k + shared) / 8)
         self.experts = (expert or Experts)(width, size, experts)
+        self.expert_size = sum(weight[0].numel() for weight in self.experts.parameters())
         self.shared = SwiGLU(width, shared * size, bias=False, dropout=0.0) if shared else None
 
     def forward(
@@ -65,9 +66,8 @@ class MixtureOfExperts(nn.Module):
 
     def weight_flops(self, rows: Rows) -> Tensor:
         """FLOPs of experts, forward and backward; rows that were dropped are computed and multiplied by 0."""
-        each = sum(weight[0].numel() for weight in self.experts.parameters())
         rows_of = getattr(self.router, "expert_rows", lambda tokens_R: self.router.top_k * tokens_R)
-        return 6 * each * rows_of(rows.tokens_R)
+        return 6 * self.expert_size * rows_of(rows.tokens_R)
 
 
 class Experts(nn.Module):

@@ -14,7 +14,8 @@ everything else does. Nothing is stored on a Parameter, since sharding replaces 
 
 Each matrix is multiplied once with each token of its sequence, forward, and twice as often backward: 6 FLOPs
 for each element and token. A layer with other products declares their FLOPs for each row, forward and
-backward, from the lengths of rows (triad.layers.flops):
+backward, from the lengths of rows (triad.layers.flops) and from sizes that it keeps, not from its weights,
+which are sharded when it is asked:
 
     mixing_flops(rows)    of tokens with each other, as in attention, or with a state
     weight_flops(rows)    of weights that other rows are multiplied with: those with the role "expert", which

@@ -68,7 +68,7 @@ class MLP(nn.Module):
 
     def weight_flops(self, rows: Rows) -> Tensor:
         """The head's bias, a column of its matrix."""
-        return 6 * self.head.bias.numel() * rows.tokens_R
+        return 6 * self.vocab_size * rows.tokens_R
 
     def empty_cache(self, batch: int) -> "NgramWindow":
         """The zeros before the first token; forward replaces its content."""
