@@ -181,7 +181,7 @@ def flash(
 def plain(
     q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0, mask: Callable | None = None
 ) -> Tensor:
-    """Attention in separate operations, on CPUs faster than flash for short contexts.
+    """Attention in separate operations: on some CPUs faster than flash for short contexts.
 
     Heads that share keys are stacked along time, so one product serves grouped and ordinary attention. Scores
     and softmax are fp32, as in flash: a score of 100 that is rounded to bf16 is wrong by up to 0.25, which

@@ -70,7 +70,7 @@ class ALiBi(nn.Module):
         distance_TS = _distance(q_BNTH, keys)
         here = slice(self.first, self.first + q_BNTH.shape[1])
         slope_N = slopes(self.heads, q_BNTH.device)[here].to(exact)
-        # 4 dimensions: with 3 torch takes the kernel that stores all scores (T 1,024: 427 ms against 265)
+        # with 3 dimensions torch stores all scores: 427 ms for 265, T 1,024, EPYC, 2 threads (2026-11-27)
         mask_1NTS = -slope_N[None, :, None, None] * distance_TS
         return mask_1NTS.masked_fill_(distance_TS < 0, float("-inf")).to(q_BNTH.dtype)
 

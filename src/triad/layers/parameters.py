@@ -94,7 +94,7 @@ def read_sequence(layers: dict[str, nn.Module], name: str) -> Sequence:
     parts = name.split(".")
     for depth in range(len(parts)):
         said = getattr(layers[".".join(parts[:depth])], "sequences", {})
-        inner = plain_name(".".join(parts[depth:]))
+        inner = ".".join(parts[depth:])
         for submodule, sequence in said.items():
             if inner == submodule or inner.startswith(f"{submodule}."):
                 return sequence
