@@ -4,7 +4,8 @@ Each contestant in turn builds its model anew, warms up (which compiles it) and 
 so that the peak memory of each is its own. All see the same batches from the same initial weights and must
 arrive at the same losses. Times are taken when the GPU has finished.
 
-    mfu = tokens/s * FLOPs per token / peak FLOP/s      Chowdhery et al. 2022, arXiv:2204.02311
+    mfu = tokens/s * FLOPs per token / peak FLOP/s      Chowdhery et al. 2022, arXiv:2204.02311; of what the
+                                                        mask shows, as perf/mfu
 """
 
 import gc
@@ -211,13 +212,14 @@ def table(turns: dict[str, list[Turn]], config: dict, device: torch.device) -> s
     part = build({name: config[name] for name in ("model", "tokenizer", "data")})
     with torch.device("meta"):
         vocab_size = part["tokenizer"](source=part["data"], cache=cache_home()).vocab_size
-        flops = count(part["model"](vocab_size=vocab_size)).flops_per_token(config["context"])
+        row = torch.tensor([config["context"]])
+        flops = count(part["model"](vocab_size=vocab_size)).flops(row).exact / config["context"]
     lines = [
         f"| contestant | tokens/s, median (least..most) | MFU | peak GiB | ratio to bare (aim {AIM}) |",
         "|---|---|---|---|---|",
     ]
     for who, found in turns.items():
-        speeds, peak = [tokens / turn.step_s for turn in found], peak_flops(device)
+        speeds, peak = [tokens / turn.step_s for turn in found], peak_flops(device, "bf16-mixed")
         mfu = f"{median(speeds) * flops / peak:.1%}" if peak else ""
         ratios = [bare.step_s / turn.step_s for bare, turn in zip(turns[BARE], found, strict=True)]
         memory = max(turn.peak_bytes for turn in found) / 2**30

@@ -56,7 +56,11 @@ assert torch.allclose(mixer.gain, torch.full_like(mixer.gain, 1e-4))
 assert torch.allclose(mixer.A_log[0].exp(), torch.arange(1.0, 5.0))
 assert mixer.convolution.weight.std() > 0 and not mixer.out.weight.any()
 sized, states = count(model), 2 * mixer.A_log.numel()
-assert sized.flops_per_token(32) == 6 * sized.multiplying + 6 * states
+flops = sized.flops(torch.tensor([32]))
+assert flops.palm - flops.six_n == 32 * 6 * states
+products = sum(weight.numel() for weight in model.parameters() if weight.ndim > 1) - states
+products -= model.embedding.weight.numel()
+assert flops.exact == 32 * 6 * (products + states)
 with torch.no_grad():
     torch.manual_seed(0)
     mixer.out.weight.normal_()

@@ -159,6 +159,8 @@ def test_a_batch_depends_on_seed_and_step_alone_and_has_one_width(rows) -> None:
     assert [key for part in parts for key in keys(part)] == keys(whole)
     assert {part["tokens_BT"].shape[1] for part in parts} == {whole["tokens_BT"].shape[1]}
     assert {(part["count"], part["rows"]) for part in parts} == {(int((whole["tokens_BT"] >= 0).sum()), 8)}
+    lengths = (whole["tokens_BT"] >= 0).sum(-1).tolist()
+    assert all(part["lengths_R"].tolist() == lengths for part in parts)
     assert keys(batches(seed=1).batch(31)) != keys(whole)
     epoch = [key for step in range(len(rows) // 8) for key in keys(batches().batch(step))]
     assert max(Counter(epoch).values()) == 1

@@ -101,6 +101,7 @@ def test_a_batch_is_of_neighbouring_lengths_and_as_wide_as_its_longest(pair_file
         lengths = (batch["source_BS"] >= 0).sum(-1)
         assert lengths.max() == batch["source_BS"].shape[1]
         assert (batch["target_BU"] >= 0).sum(-1).tolist() == batch["lengths_R"].tolist()
+        assert lengths.tolist() == batch["source_lengths_R"].tolist()
         assert batch["count"] == (batch["source_BS"] >= 0).sum() + batch["lengths_R"].sum()
         spread.append(float(lengths.double().std()))
     everything = float(np.std(pair_file.lengths_N2[:, 0]))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from triad.layers.attention import KeyValueCache, flash, plain
+from triad.layers.flops import Rows
 from triad.layers.latent_attention import LatentAttention
 from triad.layers.norm import RMSNorm
 from triad.layers.position import Rotary
@@ -74,4 +75,4 @@ def test_deepseek_v3_s_attention_has_its_published_size():
         )
     q, kv, out = 7168 * 1536 + 1536 * 128 * 192, 7168 * 576 + 512 * 128 * 256, 128 * 128 * 7168
     assert sum(p.numel() for p in attention.parameters()) == q + kv + out + 1536 + 512 == 187_107_328
-    assert attention.flops_per_token(1) == 12 * 128 * (192 + 128) // 2
+    assert attention.mixing_flops(Rows(torch.tensor([1]), None, False)) == 6 * 128 * (192 + 128)

@@ -1,8 +1,13 @@
+from functools import partial
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from triad.layers.attention import Attention, KeyValueCache, flash, plain
+from triad.layers.key_shift import KeyShift
 from triad.layers.mask import ALiBi, Window, slopes
+from triad.layers.position import Rotary
 
 MASKS = [Window(3), ALiBi(4), ALiBi(6)]
 
@@ -48,14 +53,36 @@ def test_the_kernels_have_equal_gradients(mask):
     torch.testing.assert_close(one, two)
 
 
+@pytest.mark.parametrize("scale", [1, 10])
 @pytest.mark.parametrize("kernel", [flash, plain])
 @pytest.mark.parametrize("mask", [Window(16), ALiBi(4)], ids=repr)
-def test_bfloat16_error_is_within_three_times_the_reference(kernel, mask):
+def test_bfloat16_error_is_within_three_times_the_reference(kernel, mask, scale):
     q, k, v = inputs(4, 4, 64, 64, 32)
-    exact = kernel(q, k, v, 0.0, mask)
-    low = [tensor.bfloat16() for tensor in (q, k, v)]
+    low = [tensor.bfloat16() for tensor in (q * scale, k, v)]
+    exact = flash(*(tensor.double() for tensor in low), 0.0, mask)
     reference = torch.nn.functional.scaled_dot_product_attention(*low, attn_mask=mask(q, 64).bfloat16())
     assert (kernel(*low, 0.0, mask) - exact).norm() <= 3 * (reference - exact).norm()
+
+
+class Operations(TorchDispatchMode):
+    """The names of the operations that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize("mask", [None, Window(3), ALiBi(4)], ids=repr)
+def test_flash_takes_the_kernel_that_does_not_store_the_scores(mask, kv_heads):
+    with Operations() as called:
+        flash(*(tensor.float() for tensor in inputs(4, kv_heads, 7, 7)), 0.0, mask)
+    assert "_scaled_dot_product_flash_attention_for_cpu" in called.names
+    assert not any("softmax" in name for name in called.names)
 
 
 def test_a_window_as_long_as_the_text_hides_nothing():
@@ -77,16 +104,34 @@ def test_some_of_the_heads_have_their_own_slopes():
     torch.testing.assert_close(flash(q[:, 2:5], k[:, 2:5], v[:, 2:5], 0.0, some), whole[:, 2:5])
 
 
+PIECES = [[4, 1, 3, 1], [1] * 9, [1, 8], [2, 2, 5]]
+
+
+@pytest.mark.parametrize("pieces", PIECES, ids=str)
+@pytest.mark.parametrize("shift", [None, partial(KeyShift, fraction=0.5)], ids=["", "key shift"])
 @pytest.mark.parametrize("kernel", [flash, plain])
-@pytest.mark.parametrize("mask", MASKS[:2], ids=repr)
-def test_a_cache_changes_nothing_whatever_the_pieces(kernel, mask):
+@pytest.mark.parametrize("mask", [Window(1), *MASKS[:2]], ids=repr)
+def test_a_cache_changes_nothing_whatever_the_pieces(kernel, mask, shift, pieces):
     torch.manual_seed(0)
-    attention = Attention(32, 4, 2, 8, False, 0.0, lambda: mask, None, None, None)
+    rotary = partial(Rotary, base=100.0)
+    attention = Attention(32, 4, 2, 8, False, 0.0, lambda: mask, rotary, None, shift)
     attention.kernel = kernel
     x, cache = torch.randn(2, 9, 32), KeyValueCache(2, 10)
     with torch.no_grad():
-        pieces = [attention(piece, cache) for piece in x.split([4, 1, 3, 1], dim=1)]
-        torch.testing.assert_close(torch.cat(pieces, 1), attention(x))
+        found = [attention(piece, cache) for piece in x.split(pieces, dim=1)]
+        torch.testing.assert_close(torch.cat(found, 1), attention(x))
+    assert cache.length == 9
+    assert cache.k.shape[2] == cache.v.shape[2] == (mask.size if isinstance(mask, Window) else 10)
+    assert cache.k.untyped_storage().nbytes() == cache.k.numel() * cache.k.element_size()
+
+
+def test_a_window_does_not_let_more_tokens_into_a_cache_than_its_context():
+    attention = Attention(32, 4, 2, 8, False, 0.0, lambda: Window(3), None, None, None)
+    cache = KeyValueCache(1, 8)
+    with torch.no_grad():
+        attention(torch.randn(1, 7, 32), cache)
+        with pytest.raises(ValueError, match=r"context=8.*9 tokens"):
+            attention(torch.randn(1, 2, 32), cache)
 
 
 def test_a_window_without_room_is_refused():

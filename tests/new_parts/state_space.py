@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.attention import KeyValueCache
+from triad.layers.flops import Rows
 
 KERNEL = 4
 
@@ -26,15 +27,16 @@ class StateSpace(nn.Module):
 
     def __init__(self, width: int, state: int) -> None:
         super().__init__()
+        self.numbers = width * state
         self.enter = nn.Linear(width, width, bias=False)
         self.convolution = nn.Conv1d(width, width, KERNEL, groups=width)
         self.A_log = nn.Parameter(torch.empty(width, state))
         self.gain = nn.Parameter(torch.empty(width))
         self.out = nn.Linear(width, width, bias=False)
 
-    def flops_per_token(self, context: int) -> int:
+    def mixing_flops(self, rows: Rows) -> Tensor:
         """A multiplication and an addition for each number of the state, forward and twice backward."""
-        return 6 * self.A_log.numel()
+        return 6 * self.numbers * rows.tokens_R
 
     def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         x_BDT = self.enter(x_BTD).transpose(1, 2)

@@ -6,7 +6,7 @@ import torch
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
 from triad.runs.metrics import read_metrics
-from triad.tasks.pairs import copy, reverse, sort
+from triad.tasks.pairs import copy, given, reverse, sort
 from triad.tasks.sequence_to_sequence import SequenceToSequence
 
 WORDS = 9
@@ -37,6 +37,21 @@ def test_a_target_begins_and_ends_with_a_word_of_its_own() -> None:
     assert found["tokens_BT"].tolist() == [[9, 3, 1, 2], [9, 7, 4, -1], [9, -1, -1, -1]]
     assert found["targets_BT"].tolist() == [[3, 1, 2, 9], [7, 4, 9, IGNORED], [IGNORED] * 4]
     assert found["count"] == (found["targets_BT"] != IGNORED).sum() == 7
+    targets, sources = found["lengths"]
+    assert targets.tolist() == (found["tokens_BT"] >= 0).sum(-1).tolist() == [4, 3, 1]
+    assert sources.tolist() == (found["source_BS"] >= 0).sum(-1).tolist() == [3, 2, 0]
+
+
+def test_sources_and_targets_of_pairs_have_lengths_of_their_own() -> None:
+    pairs = {
+        "source_BS": torch.tensor([[3, 1, 2], [7, 4, -1]]),
+        "target_BU": torch.tensor([[5, -1], [6, 8]]),
+        "source_lengths_R": torch.tensor([3, 2]),
+        "lengths_R": torch.tensor([1, 2]),
+    }
+    found = task(given).inputs(pairs, draw=None)
+    assert [lengths.tolist() for lengths in found["lengths"]] == [[2, 3], [3, 2]]
+    assert found["lengths"][0].tolist() == (found["tokens_BT"] >= 0).sum(-1).tolist()
 
 
 def test_targets_are_smoothed_in_training_only() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from triad.hardware.device import peak_flops
 
+MFU = ("perf/mfu_6n", "perf/mfu_palm", "perf/mfu")  # in the order of triad.models.count.Flops
 SHOWN = ("train/loss", "train/gradient_norm", "train/lr", "perf/tokens_per_s", "perf/mfu")
 
 
@@ -24,14 +25,20 @@ class Metrics(Callback):
 
     Other callbacks may have figures to report: a method `figures(trainer)`, called in every process.
 
-    mfu = tokens/s * FLOPs per token / (devices * peak FLOP/s)      Chowdhery et al. 2022, arXiv:2204.02311
+        mfu = FLOPs of the real tokens / (seconds * devices * peak FLOP/s of the run's precision)
+        Chowdhery et al. 2022, arXiv:2204.02311, appendix B; FLOPs by three conventions: triad.models.count
+
+    `perf/mfu` and `train/flops` are exact: neither padding nor keys that a mask hides are work.
     """
 
     observer = True  # changes no metric of the run: triad.config.identity
 
-    def __init__(self, every_steps: int, context: int) -> None:
-        self.every_steps, self.context = max(1, every_steps), context
+    def __init__(self, every_steps: int) -> None:
+        self.every_steps = max(1, every_steps)
         self.tokens = 0  # since the last report
+        self.lengths: list[tuple[Tensor, ...]] = []  # of the rows of each step since FLOPs were counted
+        self.flops = [0, 0, 0]  # since the last report, by convention
+        self.exact_flops = 0  # since the run began
         self.seen = self.rows = 0  # tokens and rows since the run began
         self.idle_s = 0.0  # spent in validation since the last report
         self.train_s = 0.0  # spent in training since the run began
@@ -39,13 +46,16 @@ class Metrics(Callback):
         self.console = Console(soft_wrap=True, highlight=False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen, "rows": self.rows, "train_s": self.train_s}
+        self._count_flops()
+        own = {"seen": self.seen, "rows": self.rows, "train_s": self.train_s}
+        return own | {"exact_flops": self.exact_flops}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seen, self.rows, self.train_s = (state_dict[key] for key in ("seen", "rows", "train_s"))
+        self.exact_flops = state_dict["exact_flops"]
 
     def on_train_start(self, trainer: Trainer, training: Any) -> None:
-        self.flops_per_token = training.count.flops_per_token(self.context)
+        self.count = training.count
         self.since = time.perf_counter()
         if trainer.is_global_zero and sys.stdout.isatty():
             columns = (
@@ -63,6 +73,7 @@ class Metrics(Callback):
         self.tokens += batch["count"]
         self.seen += batch["count"]
         self.rows += batch["rows"]
+        self.lengths.append(outputs["lengths"])
         if trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps:
             self._report(trainer, training, outputs, batch["rows"])
 
@@ -91,6 +102,8 @@ class Metrics(Callback):
         speed = self.tokens / spent_s
         self.train_s += spent_s
         self.tokens, self.since, self.idle_s = 0, now, 0.0
+        self._count_flops()
+        flops, self.flops = self.flops, [0, 0, 0]
         loss = shares["train/loss"]
         metrics = {
             **shares,
@@ -98,7 +111,7 @@ class Metrics(Callback):
             **{f"train/{name}": value for name, value in training.code_length(loss).items()},
             **{key: float(value) for key, value in outputs["figures"].items()},
             "train/tokens": self.seen,
-            "train/flops": self.seen * self.flops_per_token,
+            "train/flops": self.exact_flops,
             "train/rows": self.rows,
             "train/batch_size": batch_size,
             "perf/tokens_per_s": speed,
@@ -106,9 +119,19 @@ class Metrics(Callback):
         }
         if len(outputs["load_LE"]):
             metrics |= describe_loads(trainer.strategy.all_reduce(outputs["load_LE"]))
-        if peak := peak_flops(trainer.strategy.root_device):
-            metrics["perf/mfu"] = speed * self.flops_per_token / (peak * trainer.world_size)
+        precision = "fp8" if training.hardware.fp8 else trainer.precision
+        if peak := peak_flops(trainer.strategy.root_device, precision):
+            for name, done in zip(MFU, flops, strict=True):
+                metrics[name] = done / (spent_s * peak * trainer.world_size)
         self._log(trainer, metrics | _collect_figures(trainer))
+
+    def _count_flops(self) -> None:
+        """Add the FLOPs of the steps since the last call; only now are lengths read from the device."""
+        if self.lengths:
+            flops = self.count.flops(*(torch.cat(each) for each in zip(*self.lengths, strict=True)))
+            self.flops = [before + new for before, new in zip(self.flops, flops, strict=True)]
+            self.exact_flops += flops.exact
+            self.lengths = []
 
     def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         if not trainer.is_global_zero:

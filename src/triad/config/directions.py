@@ -26,6 +26,8 @@ OF_ALL_RUNS = {
     "perf/cost": "lower",
     "perf/tokens_per_s": "higher",
     "perf/mfu": "higher",
+    "perf/mfu_6n": "higher",
+    "perf/mfu_palm": "higher",
     "steps": "lower",
 }
 

@@ -45,6 +45,7 @@ class DocumentFile:
             "labels_B": torch.from_numpy(labels_R[mine]),
             "rows": len(rows_R),
             "count": int(lengths_R.sum()),
+            "lengths_R": torch.from_numpy(lengths_R),
         }
 
 

@@ -52,6 +52,7 @@ class PairFile:
             "rows": len(rows_R),
             "count": int(lengths_R2.sum()),
             "lengths_R": torch.from_numpy(lengths_R2[:, 1]),
+            "source_lengths_R": torch.from_numpy(lengths_R2[:, 0]),
         }
 
     def _side(self, side: int, rows_B: np.ndarray, lengths_B: np.ndarray, most: int) -> np.ndarray:

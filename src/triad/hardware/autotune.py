@@ -9,6 +9,7 @@ import torch
 
 from triad.config.processes import count_cores
 from triad.hardware.device import describe, device
+from triad.layers.attention import KernelInputs
 from triad.storage.cache import cache_home
 from triad.storage.durable import lock, write
 
@@ -56,12 +57,20 @@ class Measured:
         return recorded[question]["choice"]
 
 
-def run_attention(kernel: Callable, shape_BTNH: tuple, device: torch.device, dtype: torch.dtype) -> None:
-    """Run attention forward and backward once."""
-    q, k, v = (
-        torch.randn(shape_BTNH, device=device, dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3)
+def run_attention(
+    kernel: Callable, inputs: KernelInputs, rows: int, tokens: int, device: torch.device, dtype: torch.dtype
+) -> None:
+    """Run attention forward and backward once, with a layer's heads, sizes, dropout and mask."""
+    shapes = (
+        (inputs.heads, inputs.head_size),
+        (inputs.kv_heads, inputs.head_size),
+        (inputs.kv_heads, inputs.value_size),
     )
-    kernel(q, k, v).sum().backward()
+    q, k, v = (
+        torch.randn(rows, tokens, *shape, device=device, dtype=dtype).transpose(1, 2).requires_grad_()
+        for shape in shapes
+    )
+    kernel(q, k, v, inputs.dropout, inputs.mask).sum().backward()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

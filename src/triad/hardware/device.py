@@ -6,18 +6,31 @@ import torch
 
 from triad.config.processes import read_processor
 
-# Dense bf16 (fp16 on V100) matrix FLOP/s without sparsity, from the vendors' data sheets.
-PEAK_FLOPS = {
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "A10G": 70e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "V100": 125e12,
-    "RTX 4090": 165e12,
+# Dense matrix TFLOP/s without sparsity, from the vendors' data sheets; 0 where there is no such unit. Sums of
+# products are fp32 throughout. Words of the name of a device -> fp64, fp32, tf32, bf16, fp16, fp8; of several
+# that fit the first counts.
+FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8")
+PEAK_TFLOPS = {
+    "GB200": (40, 80, 1250, 2500, 2500, 5000),
+    "B200": (37, 75, 1100, 2250, 2250, 4500),
+    "H200 NVL": (60, 60, 417.5, 835.5, 835.5, 1671),
+    "H200": (67, 67, 494.5, 989.5, 989.5, 1979),
+    "GH200": (67, 67, 494.5, 989.5, 989.5, 1979),
+    "H100 PCIe": (51, 51, 378, 756.5, 756.5, 1513),
+    "H100 NVL": (60, 60, 417.5, 835.5, 835.5, 1671),
+    "H100": (67, 67, 494.5, 989.5, 989.5, 1979),
+    "H800 PCIe": (0.8, 51, 378, 756.5, 756.5, 1513),
+    "H800": (1, 67, 494.5, 989.5, 989.5, 1979),
+    "A100": (19.5, 19.5, 156, 312, 312, 0),
+    "A800": (19.5, 19.5, 156, 312, 312, 0),
+    "A10G": (0, 35, 35, 70, 70, 0),
+    "L40S": (0, 91.6, 183, 362, 362, 733),
+    "L4": (0, 30.3, 60, 121, 121, 242.5),
+    "V100": (7.8, 15.7, 0, 0, 125, 0),
+    "RTX 4090": (0, 82.6, 82.6, 165.2, 165.2, 330.3),
+    "MI300X": (163.4, 163.4, 653.7, 1307.4, 1307.4, 2614.9),
+    "MI300A": (122.6, 122.6, 490.3, 980.6, 980.6, 1961.2),
+    "MI325X": (163.4, 163.4, 653.7, 1307.4, 1307.4, 2614.9),
 }
 
 
@@ -39,12 +52,25 @@ def compute_dtype(precision: str) -> torch.dtype:
     return exact.get(precision, torch.bfloat16)
 
 
-def peak_flops(device: torch.device) -> float | None:
-    """Peak FLOP/s of a device, or None where it is not known (MFU is not reported then)."""
+def peak_flops(device: torch.device, precision: str) -> float | None:
+    """Peak FLOP/s of a device for matrix products in a run's precision, as triad.hardware.precision names it.
+
+    None where it is not known or the device has no such units: MFU is not reported then.
+    """
     if device.type != "cuda":
         return None
-    words = torch.cuda.get_device_name(device).replace("-", " ").split()
-    return next((flops for known, flops in PEAK_FLOPS.items() if set(known.split()) <= set(words)), None)
+    words = set(torch.cuda.get_device_name(device).replace("-", " ").split())
+    rows = [row for known, row in PEAK_TFLOPS.items() if set(known.split()) <= words]
+    return rows[0][FORMATS.index(_product_format(precision))] * 1e12 or None if rows else None
+
+
+def _product_format(precision: str) -> str:
+    if precision == "fp8":
+        return "fp8"
+    dtype = compute_dtype(precision)
+    if dtype == torch.float32:
+        return "fp32" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    return {torch.float64: "fp64", torch.float16: "fp16"}.get(dtype, "bf16")
 
 
 def describe(device: torch.device) -> str:

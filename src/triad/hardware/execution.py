@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 from triad.hardware.autotune import Measured, run_attention
 from triad.hardware.device import compute_dtype
 from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32, to_fp8
-from triad.layers.attention import flash, plain
+from triad.layers.attention import KernelInputs, flash, plain
 
 PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it plain attention is not tried
 KERNELS = {"flash": flash, "plain": plain}
@@ -38,11 +38,12 @@ class Hardware:
     """Micro-batch size, attention kernel and compilation of one process.
 
     `micro_batch_size` rows at a time go through the model (null: all rows of this process at once);
-    `attention` is a kernel by name, or `auto`: whichever is faster here for the shape that is trained,
-    measured once per machine and shape, kept in the cache folder and recorded in the run. `checkpointing`
-    keeps only the input of each block and computes the rest again for the backward pass (Chen et al. 2016,
-    arXiv:1604.06174); `selective` keeps the results of matrix products and fused attention, too, and computes
-    again what is cheap (Korthikanti et al. 2022, arXiv:2205.05198, section 5, with another choice of it).
+    `attention` is a kernel by name, or `auto`: of each layer whichever is faster here for its heads, sizes,
+    dropout and mask and the rows that are trained, measured once per machine, kept in the cache folder and
+    recorded in the run. `checkpointing` keeps only the input of each block and computes the rest again for
+    the backward pass (Chen et al. 2016, arXiv:1604.06174); `selective` keeps the results of matrix products
+    and fused attention, too, and computes again what is cheap (Korthikanti et al. 2022, arXiv:2205.05198,
+    section 5, with another choice of it).
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Hardware:
             )
         self.micro_batch_size, self.threads = micro_batch_size, threads
         self.attention: str = attention
+        self.kernels: dict[str, str] = {}  # by what a layer calls its kernel with; until settle
         self.checkpointing, self.compile = checkpointing, compile
         self.fp8 = self.recurrent_fp32 = False  # until settle
         if threads is not None:
@@ -71,7 +73,7 @@ class Hardware:
     def settle(
         self, measured: Measured, precision_of: Callable, model: Callable, rows: int, context: int
     ) -> str:
-        """Choose the precision, and the attention kernel for the shape of the run, before weights exist.
+        """Choose the precision, and the attention kernel of each kind of layer, before weights exist.
 
         The precision is returned; both are recorded in the run. Recurrent layers are computed in fp32 if the
         device has no kernel for them in a mixed precision.
@@ -88,22 +90,22 @@ class Hardware:
             chosen = measured.note("recurrent layers", precision if able else "32-true")
             self.recurrent_fp32 = not able or chosen == "32-true"
         if self.attention == "auto":
-            self.attention = self._fastest(measured, modules, rows, context, compute_dtype(precision))
+            kinds = [layer.kernel_inputs() for layer in modules if hasattr(layer, "kernel")]
+            for kind in {str(kind): kind for kind in kinds}.values():
+                chosen = self._fastest(measured, kind, rows, context, compute_dtype(precision))
+                self.kernels[str(kind)] = chosen
         return precision
 
     def _fastest(
-        self, measured: Measured, modules: list[Any], rows: int, context: int, dtype: torch.dtype
+        self, measured: Measured, kind: KernelInputs, rows: int, context: int, dtype: torch.dtype
     ) -> str:
-        layers = [module for module in modules if hasattr(module, "measured_heads")]
-        if not layers:
-            return "flash"  # nothing to choose
-        shape = (min(self.micro_batch_size or rows, rows), context, *layers[0].measured_heads())
-        if shape[0] * shape[1] ** 2 * shape[2] * dtype.itemsize > PLAIN_LIMIT_BYTES:
+        rows = min(self.micro_batch_size or rows, rows)
+        if rows * context**2 * kind.heads * torch.float32.itemsize > PLAIN_LIMIT_BYTES:
             return "flash"  # which does not keep the scores
         return measured.fastest(
-            f"attention {'x'.join(map(str, shape))} {dtype}",
+            f"attention {rows}x{context} {kind} {dtype}",
             {
-                name: partial(run_attention, kernel, shape, measured.device, dtype)
+                name: partial(run_attention, kernel, kind, rows, context, measured.device, dtype)
                 for name, kernel in KERNELS.items()
             },
         )
@@ -117,7 +119,8 @@ class Hardware:
         for module in model.modules():
             if hasattr(module, "kernel"):
                 layer: Any = module
-                layer.kernel = KERNELS[self.attention]
+                auto = self.attention == "auto"
+                layer.kernel = KERNELS[self.kernels[str(layer.kernel_inputs())] if auto else self.attention]
         for stack in [module for module in model.modules() if isinstance(module, nn.ModuleList)]:
             for block in stack:
                 if self.checkpointing:

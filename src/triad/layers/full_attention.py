@@ -74,9 +74,9 @@ class FullAttention(nn.Module):
         """The submodule in which attention scores are linear, and the size of a head."""
         return "q", self.q.out_features // self.heads
 
-    def flops_per_token(self, context: int) -> int:
-        """FLOPs of a token's products with so many keys and values, forward and backward."""
-        return 12 * self.q.out_features * context
+    def flops_per_pair(self) -> int:
+        """FLOPs of the products of a query with a key and of its weight with a value, both ways."""
+        return 6 * (self.q.out_features + self.v.out_features)
 
     def _heads(self, x_BTD: Tensor) -> Tensor:
         return x_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from triad.layers.attention import KeyValueCache, flash
+from triad.layers.attention import KernelInputs, KeyValueCache, flash
 from triad.layers.autocast import to_autocast_dtype
+from triad.layers.flops import Rows
 from triad.layers.parameters import identity
 
 
@@ -71,9 +72,15 @@ class LatentAttention(nn.Module):
         """The submodule in which attention scores are linear, and the size of a head."""
         return "q", self.content_size + self.rotary_size
 
-    def flops_per_token(self, context: int) -> int:
-        """FLOPs of a token's products with so many keys (P + R) and values (V), forward and backward."""
-        return 12 * (self.heads * (self.content_size + self.rotary_size + self.value_size) // 2) * context
+    def kernel_inputs(self) -> KernelInputs:
+        """What the kernel is called with for more than one token."""
+        size = self.content_size + self.rotary_size
+        return KernelInputs(self.heads, self.heads, size, self.value_size, self.dropout.p, None)
+
+    def mixing_flops(self, rows: Rows) -> Tensor:
+        """FLOPs of the products of queries with keys (P + R) and of weights with values (V), both ways."""
+        sizes = self.content_size + self.rotary_size + self.value_size
+        return 6 * self.heads * sizes * rows.count_past()
 
     def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         x_BTD = to_autocast_dtype(x_BTD)

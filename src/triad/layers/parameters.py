@@ -1,4 +1,4 @@
-"""The role, initial value and tensor-parallel cut of each parameter, as its layer declares them.
+"""The role, initial value, tensor-parallel cut and FLOPs of each parameter, as its layer declares them.
 
 A layer declares them in class (or instance) attributes, by parameter names relative to it, which in `roles`
 and `starts` may lie in layers inside it:
@@ -6,10 +6,20 @@ and `starts` may lie in layers inside it:
     roles = {"A_log": "state"}                       what a parameter is: one of ROLES
     starts = {"gain": 1e-4, "A_log": logarithms}     what a parameter or buffer starts as: see Start
     cuts = {"q": "outputs", "out": "inputs"}         how tensor parallelism slices it: see Cut
+    sequences = {"encoder": "source"}                what the weights of a submodule multiply: see Sequence
 
 The outermost layer that names a parameter decides. Parameters of torch's own layers need no declaration, nor
 do the role of vectors (parameters of one dimension) and the start of weights that follow the model's rule;
 everything else does. Nothing is stored on a Parameter, since sharding replaces the object.
+
+Each matrix is multiplied once with each token of its sequence, forward, and twice as often backward: 6 FLOPs
+for each element and token. A layer with other products declares their FLOPs for each row, forward and
+backward, from the lengths of rows (triad.layers.flops) and from sizes that it keeps, not from its weights,
+which are sharded when it is asked:
+
+    mixing_flops(rows)    of tokens with each other, as in attention, or with a state
+    weight_flops(rows)    of weights that other rows are multiplied with: those with the role "expert", which
+                          are not counted otherwise; negative for products that are left out
 """
 
 import math
@@ -37,6 +47,10 @@ Start = Part | float | Callable[[torch.Size, torch.Generator], Tensor]
 # sliced dimension. None: it is not sliced and is applied to full activations, after the sum over slices. A
 # parameter that a layer with cuts does not name is not sliced, but is applied to a slice of the activations.
 Cut = Literal["outputs", "inputs"] | int | None
+
+# What a weight is multiplied with: the model's tokens, which need no declaration; those of a source; one
+# vector for each row; or nothing in a forward pass of the model that declares it.
+Sequence = Literal["tokens", "source", "row"] | None
 
 # torch's own layers: the role of parameters with two dimensions or more, the start of vectors called weight
 TORCH_LAYERS: tuple[tuple[tuple[type, ...], Role, float], ...] = (
@@ -73,6 +87,18 @@ def read_buffer_starts(model: nn.Module) -> dict[str, Start]:
         _find_torch_row(layers, name, "starts", NUMBERS)
         found[name] = 1.0 if name.endswith("running_var") else 0.0  # of batch norm; its other buffers are 0
     return found
+
+
+def read_sequence(layers: dict[str, nn.Module], name: str) -> Sequence:
+    """What a layer or parameter is multiplied with, by the outermost layer that names it or its parent."""
+    parts = name.split(".")
+    for depth in range(len(parts)):
+        said = getattr(layers[".".join(parts[:depth])], "sequences", {})
+        inner = ".".join(parts[depth:])
+        for submodule, sequence in said.items():
+            if inner == submodule or inner.startswith(f"{submodule}."):
+                return sequence
+    return "tokens"
 
 
 def holds_experts(layer: nn.Module) -> bool:

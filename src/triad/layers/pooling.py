@@ -20,5 +20,5 @@ def first(hidden_BTD: Tensor, real_BT: Tensor) -> Tensor:
 
 def mean(hidden_BTD: Tensor, real_BT: Tensor) -> Tensor:
     """(h_1 + ... + h_n) / n; of a row without tokens 0."""
-    sum_BD = torch.einsum("btd,bt->bd", hidden_BTD, real_BT.to(hidden_BTD.dtype))
+    sum_BD = hidden_BTD.where(real_BT[..., None], 0).sum(1)
     return sum_BD / real_BT.sum(-1, keepdim=True).clamp_min(1)

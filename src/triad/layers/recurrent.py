@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
+from triad.layers.flops import Rows
 
 
 class Recurrent(nn.Module):
@@ -23,9 +24,19 @@ class Recurrent(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
+    def weight_flops(self, rows: Rows) -> Tensor:
+        """No gradient is computed for the state before the first token."""
+        return first_state_flops(self.recurrent, rows)
+
     def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         state = None if cache is None or cache.k is None or cache.v is None else (cache.k, cache.v)
         y_BTD, (h, c) = self.recurrent(x_BTD, state)
         if cache is not None:
             cache.k, cache.v, cache.length = h, c, cache.length + x_BTD.shape[1]
         return self.dropout(self.out(y_BTD))
+
+
+def first_state_flops(recurrent: nn.LSTM, rows: Rows) -> Tensor:
+    """What each row leaves out of 6 FLOPs for each element of U: dh = U^T dz of a first state of zeros."""
+    gates = 4 * recurrent.num_layers
+    return -2 * gates * recurrent.hidden_size**2 * (rows.tokens_R > 0)

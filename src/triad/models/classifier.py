@@ -24,6 +24,7 @@ class Classifier(nn.Module):
 
     splits = ("expert",)
     roles = {"head.weight": "head"}
+    sequences = {"head": "row", "body.pooler": "row"}
 
     def __init__(self, body: Any, labels: int, pool: Callable | None, dropout: float):
         super().__init__()

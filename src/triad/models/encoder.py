@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from triad.layers.bert_head import BiasedReadout
+from triad.layers.flops import Rows
 from triad.layers.full_attention import visible_mask
 from triad.layers.moe import Routing
 from triad.layers.readout import Readout
@@ -30,6 +31,7 @@ class Encoder(nn.Module):
     sees = "both sides"
     splits = ("expert",)
     tied = True  # the embedding is the head
+    sequences = {"pooler": None}  # forward does not call it
 
     def __init__(
         self,
@@ -123,6 +125,10 @@ class EncoderBlock(nn.Module):
         self.attention = attention
         self.feedforward_residual = feedforward_residual
         self.feedforward = feedforward
+
+    def mixing_flops(self, rows: Rows) -> Tensor:
+        """FLOPs of attention, forward and backward."""
+        return self.attention.flops_per_pair() * rows.count_both_sides()
 
     def forward(
         self, x_BTD: Tensor, mask: Tensor, tokens_BT: Tensor, real_BT: Tensor

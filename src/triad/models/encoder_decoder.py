@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from triad.layers.flops import Rows
 from triad.layers.full_attention import (
     CrossAttentionCache,
     SelfAttentionCache,
@@ -39,6 +40,7 @@ class EncoderDecoder(nn.Module):
     sees = "source"
     splits = ("expert",)
     tied = True  # the embedding is the head
+    sequences = {"encoder": "source"}
 
     def __init__(
         self,
@@ -187,6 +189,7 @@ class DecoderBlock(nn.Module):
     """
 
     splits = ("expert",)
+    sequences = {"cross.k": "source", "cross.v": "source"}
 
     def __init__(
         self,
@@ -204,6 +207,11 @@ class DecoderBlock(nn.Module):
         self.cross = cross
         self.feedforward_residual = feedforward_residual
         self.feedforward = feedforward
+
+    def mixing_flops(self, rows: Rows) -> Tensor:
+        """FLOPs of both kinds of attention, forward and backward."""
+        own_R = self.attention.flops_per_pair() * rows.count_past()
+        return own_R + self.cross.flops_per_pair() * rows.count_source()
 
     def forward(
         self,

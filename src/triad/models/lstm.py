@@ -5,7 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from triad.layers.flops import Rows
 from triad.layers.readout import Readout
+from triad.layers.recurrent import first_state_flops
 
 
 class LSTM(nn.Module):
@@ -45,6 +47,10 @@ class LSTM(nn.Module):
             cache.length += tokens_BT.shape[1]
         weight_VD = self.embedding.weight if self.head is None else self.head.weight
         return self.readout(self.dropout(hidden_BTD), weight_VD, loss), ()
+
+    def weight_flops(self, rows: Rows) -> Tensor:
+        """No gradient is computed for the state before the first token."""
+        return first_state_flops(self.recurrent, rows)
 
     def empty_cache(self, batch: int) -> "State":
         """The state before the first token; forward replaces its content."""

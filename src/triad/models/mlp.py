@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triad.layers.flops import Rows
 from triad.layers.readout import Readout
 
 
@@ -64,6 +65,10 @@ class MLP(nn.Module):
         features_BTF = torch.cat((h_BTF, x_BTX), -1) if self.direct else h_BTF
         weight_VF = torch.cat((self.head.weight, self.head.bias[:, None]), 1)
         return self.readout(F.pad(features_BTF, (0, 1), value=1.0), weight_VF, loss), ()
+
+    def weight_flops(self, rows: Rows) -> Tensor:
+        """The head's bias, a column of its matrix."""
+        return 6 * self.vocab_size * rows.tokens_R
 
     def empty_cache(self, batch: int) -> "NgramWindow":
         """The zeros before the first token; forward replaces its content."""

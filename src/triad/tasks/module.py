@@ -8,8 +8,9 @@ which come from the data. It has
                       triad.config.directions reads from the source
     reads             names of entries of `inputs`: the model's arguments in their order, then its targets
     inputs(batch, draw)   the model's inputs and targets by name, made from a batch; if its targets differ
-                      from the batch's, also "count", their number in the global batch. draw(purpose, length)
-                      returns integers 0 ... 2^63 - 1 for each row, equal in every layout
+                      from the batch's, also "count", their number in the global batch; if the model reads
+                      other tokens, "lengths", those of each row of the global batch and of its source.
+                      draw(purpose, length) gives integers 0 ... 2^63 - 1 for each row, equal in every layout
     loss(targets, training)   a function that the model's readout calls with (hidden, weight, ...); it
                       returns a sum over the targets, which is divided by the count
     measure(model, *inputs)   sums over a micro-batch of validation: tensors of any shape, by name
@@ -61,6 +62,7 @@ class StepOutputs(TypedDict):
     shares: dict[str, Tensor]  # to be summed over the data-parallel ranks
     figures: dict[str, Any]  # equal on all ranks
     load_LE: Tensor  # this rank's tokens for each expert
+    lengths: tuple[Tensor, ...]  # real tokens of each row of the batch (and of its source)
 
 
 class Training(LightningModule):
@@ -152,7 +154,8 @@ class Training(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * self.schedule(step)
         accumulate = self.trainer.strategy.pipeline or self.accumulate  # a pipeline has its own schedule
-        loss, auxiliary, statistics_LS = accumulate(self.inputs(batch))
+        batch = self.inputs(batch)
+        loss, auxiliary, statistics_LS = accumulate(batch)
         optimizer.step()
         optimizer.zero_grad()
         shares = {"train/loss": loss, "train/auxiliary": auxiliary}
@@ -165,7 +168,8 @@ class Training(LightningModule):
         figures = {"train/gradient_norm": self.norm, "train/lr": group["lr"] / group["rate"]}
         if self.update.penalty is not None:
             figures["train/penalty"] = self.update.penalty
-        return {"shares": shares, "figures": figures, "load_LE": load_LE}
+        lengths = batch.get("lengths", (batch["lengths_R"],))
+        return {"shares": shares, "figures": figures, "load_LE": load_LE, "lengths": lengths}
 
     def accumulate(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
         """Run backward on each micro-batch; return this rank's share of the losses and routers' sums."""

@@ -61,6 +61,7 @@ class SequenceToSequence:
         if "lengths_R" in batch:
             length_R = batch["lengths_R"].clamp_max(target_BU.shape[1])
             found["count"] = (length_R + (length_R > 0)).sum()
+            found["lengths"] = length_R + 1, batch.get("source_lengths_R", length_R)
         return found
 
     def measure_generated(

@@ -26,8 +26,13 @@ class ExpertChoice(nn.Module):
 
     def __init__(self, width: int, experts: int, capacity: float) -> None:
         super().__init__()
+        self.experts = experts
         self.capacity = self.top_k = capacity  # the experts of a token, on average
         self.weight = nn.Parameter(torch.empty(experts, width))
+
+    def expert_rows(self, tokens_R: Tensor) -> Tensor:
+        """How many rows all experts together take of sequences of these lengths."""
+        return self.experts * capacity(self.capacity, tokens_R, self.experts).minimum(tokens_R)
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
