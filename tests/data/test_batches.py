@@ -143,7 +143,7 @@ def test_validation_is_the_same_for_any_number_of_workers_and_stops_at_its_limit
 
 
 def test_validation_without_a_token_to_predict_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="fewer than 2 tokens"):
+    with pytest.raises(ValueError, match="no token to predict"):
         ValBatches(token_file(tmp_path, 1), 10, 1, 0, 1, None)
 
 
