@@ -103,9 +103,8 @@ def loss_counted_twice_under_recomputation(patch: Patch) -> None:
         layers = sum(isinstance(layer, MixtureOfExperts) for layer in task.model.modules())
         again, fresh = ledger[:-layers], ledger[-layers:]
         ledger.clear()
-        return nll, auxiliary_loss(sum(fresh)).sum() + sum(
-            auxiliary_loss(entry.detach()).sum() for entry in again
-        )
+        twice = sum(auxiliary_loss(entry.detach()).sum() for entry in again)
+        return nll, auxiliary_loss(sum(fresh)).sum() + twice
 
     patch.setattr(MixtureOfExperts, "forward", noted)
     # torch stops computing again at the last tensor that backward needs, which hides what comes after it

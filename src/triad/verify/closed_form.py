@@ -8,7 +8,7 @@
     sequence    a gather and a scatter in place of each of those sums      arXiv:2205.05198, section 4.2
     expert      rows there and back, forward and backward, and their numbers      arXiv:2006.16668
     context     keys and values gathered forward, their gradients scattered back      arXiv:2407.21783
-    pipeline    activations and terms of the auxiliary loss of each row to the next stage      arXiv:1811.06965
+    pipeline    activations and terms of the auxiliary loss to the next stage      arXiv:1811.06965
 
 For Transformers whose blocks are computed once (no checkpointing). T context, D width, L blocks.
 """
