@@ -12,6 +12,12 @@ PLAIN = {"vocab_size": 17, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id":
 BERT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 ROBERTA = BERT | {"max_position_embeddings": 42, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 128, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+NAMES = {
+    "bert": "bert_base",
+    "roberta": "roberta_base",
+    "t5": "t5_small",
+    "switch_transformers": "switch_base_8",
+}
 ENCODERS = ("bert", "roberta")
 SWITCH = T5 | {"num_decoder_layers": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
 
@@ -30,12 +36,7 @@ def pair(family: str, pairs: bool = False):
     other = kind.from_config(config, attn_implementation="eager").double().eval()
     for parameter in other.parameters():  # gains and biases too: a part left out would not be seen otherwise
         torch.nn.init.normal_(parameter, std=0.3)
-    name = {
-        "bert": "bert_base",
-        "roberta": "roberta_base",
-        "t5": "t5_small",
-        "switch_transformers": "switch_base_8",
-    }[family]
+    name = NAMES[family]
     more = {"pattern__parts__sparse__feedforward__hidden": 128} if family == "switch_transformers" else {}
     more |= PAIRS if pairs else {}
     ours = build(name, 17, 40, width=32, depth=2, attention__heads=4, **more).double().eval()

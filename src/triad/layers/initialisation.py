@@ -65,8 +65,12 @@ def fan_in(
     1 / sqrt(fan_in)      LeCun et al. 1998, Efficient BackProp, eq. 16
     zero outputs          Zhang et al. 2019 (Fixup), arXiv:1901.09321, rule 1
 
-    `embedding` is the embeddings' standard deviation; `head` says whether the head starts at zero too.
+    `embedding` is the embeddings' standard deviation; `head` says whether the head starts at zero too. A tied
+    embedding starts at 1 / width: where nothing has been added to the stream yet, a token's logit for itself
+    is its normalised vector times that vector, width x std, which must not outweigh the other words.
     """
+    if part == "tied":
+        return 1 / shape[1]
     if role == "embedding":
         return embedding
     if part == "residual" or (role == "head" and head == "zero"):

@@ -61,6 +61,7 @@ class Decoder(nn.Module):
         )
         self.norm = nn.Identity() if self.blocks[-1].normalised else norm(width)
         self.head = None if tied else nn.Linear(width, vocab_size, bias=False)
+        self.starts = {"embedding.weight": "tied"} if tied else {}
         self.readout = Readout()
 
     def forward(

@@ -29,6 +29,7 @@ class Encoder(nn.Module):
 
     sees = "both sides"
     splits = ("expert",)
+    starts = {"embedding.weight": "tied"}
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class EncoderDecoder(nn.Module):
 
     sees = "source"
     splits = ("expert",)
+    starts = {"embedding.weight": "tied"}
 
     def __init__(
         self,
