@@ -88,8 +88,8 @@ def layers() -> None:
     )
     shifted = lambda: attention(key_shift=partial(KeyShift, fraction=0.5))  # noqa: E731
     mixtures = [partial(experts, router) for router in ROUTERS]
-    # the second process has less of the padded row than the first
-    tokens_BS = torch.arange(S).repeat(B, 1).where(torch.arange(S) < torch.tensor([[S], [7]]), -1)
+    # of the padded row the second process has nothing
+    tokens_BS = torch.arange(S).repeat(B, 1).where(torch.arange(S) < torch.tensor([[S], [2]]), -1)
     for make in (attention, lambda: attention(plain), shifted, *weighed, *positions, latent, *mixtures):
         one, two = make(), make()
         zigzag = context.split(two, mesh)

@@ -158,10 +158,10 @@ def entropy(probability_BTE: Tensor, real_BT: Tensor | None, length_B1: Tensor |
 
 
 def length(x_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
-    """How many tokens each sequence has, at least 1 -> length_B1."""
+    """How many tokens of each sequence are here -> length_B1."""
     if real_BT is None:
         return torch.full_like(x_BTE[:, :1, 0], x_BTE.shape[1], dtype=torch.long)
-    return real_BT.sum(1, keepdim=True).clamp_min(1)
+    return real_BT.sum(1, keepdim=True)
 
 
 def mean(x_BT: Tensor, real_BT: Tensor | None, length_B1: Tensor | None = None) -> Tensor:
@@ -172,9 +172,8 @@ def mean(x_BT: Tensor, real_BT: Tensor | None, length_B1: Tensor | None = None) 
     """
     if real_BT is None:
         real_BT = torch.ones_like(x_BT if x_BT.ndim == 2 else x_BT[..., 0], dtype=torch.bool)
-    if length_B1 is None:
-        length_B1 = real_BT.sum(1, keepdim=True).clamp_min(1)
-    weight_BT = real_BT / length_B1.to(x_BT.dtype)
+    whole_B1 = real_BT.sum(1, keepdim=True) if length_B1 is None else length_B1
+    weight_BT = real_BT / whole_B1.clamp_min(1).to(x_BT.dtype)
     # no einsum, which autocast would lower
     return (x_BT * (weight_BT if x_BT.ndim == 2 else weight_BT[..., None])).sum(1)
 

@@ -19,13 +19,12 @@ class Decoder(nn.Module):
         Radford et al. 2019 (GPT-2); Touvron et al. 2023, arXiv:2302.13971 (Llama)
 
     tokens_BT -> (logits_BTV, one Routing per layer of experts). Tokens below 0 are padding, at the end of a
-    row, where no token sees it. With `loss` the first is loss(hidden_BTD,
-    weight_VD, vocabulary=), called inside the model, where a sharded head is gathered. With `cache` the
-    tokens follow those already in it. `norm(D)`, `attention(D)`, `feedforward(D)` make the parts and
-    `block(norm, attention, norm, feedforward)` combines them; `pattern(layer)` gives other ones to a layer;
-    `position(context, D)` follows the embedding. There is no last norm if the blocks' output is normalised.
-    `tied` uses the embedding as head; `initial` is the rule for initial weights. Raises ValueError for more
-    tokens than `context`.
+    row, where no token sees it. With `loss` the first is loss(hidden_BTD, weight_VD, vocabulary=), called
+    inside the model, where a sharded head is gathered. With `cache` the tokens follow those already in it.
+    `norm(D)`, `attention(D)`, `feedforward(D)` make the parts and `block(norm, attention, norm, feedforward)`
+    combines them; `pattern(layer)` gives other ones to a layer; `position(context, D)` follows the embedding.
+    There is no last norm if the blocks' output is normalised. `tied` uses the embedding as head; `initial` is
+    the rule for initial weights. Raises ValueError for more tokens than `context`.
     """
 
     sees = "past"

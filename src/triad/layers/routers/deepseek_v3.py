@@ -62,7 +62,7 @@ class DeepSeekV3(nn.Module):
             asked_BE, length_B1 = self.sequence_sums(
                 load(wanted_BTk, score_BTE, real_BT), length(score_BTE, real_BT)
             )
-            share_BE = asked_BE / (self.top_k * length_B1)
+            share_BE = asked_BE / (self.top_k * length_B1.clamp_min(1))
             balance_B = (share_BE * mean(probability_BTE, real_BT, length_B1)).sum(-1) * experts
             return Routing(
                 self.balance * balance_B,

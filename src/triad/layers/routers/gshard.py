@@ -70,7 +70,7 @@ class GShard(nn.Module):
 
         def make_routing() -> Routing:
             first_BE = load(expert_BT2[..., :1], probability_BTE, real_BT)
-            balance_B = (first_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
+            balance_B = (first_BE / time.clamp_min(1) * mean(probability_BTE, real_BT)).sum(-1) * experts
             dropped_B = mean((asks_BT2 & ~kept_BT2).to(weight_BT2.dtype).mean(-1), real_BT)
             load_BE = first_BE + load(expert_BT2[..., 1:], probability_BTE, asks_BT2[..., 1])
             return Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)

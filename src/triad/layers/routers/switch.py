@@ -58,7 +58,7 @@ class Switch(nn.Module):
 
         def make_routing() -> Routing:
             load_BE = load(expert_BT1, probability_BTE, real_BT)
-            balance_B = (load_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
+            balance_B = (load_BE / time.clamp_min(1) * mean(probability_BTE, real_BT)).sum(-1) * experts
             dropped_B = mean((~kept_BT1[..., 0]).to(weight_BT1.dtype), real_BT)
             return Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
 

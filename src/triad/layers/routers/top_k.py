@@ -67,13 +67,10 @@ class TopK(nn.Module):
         def make_routing() -> Routing:
             load_BE = load(expert_BTk, probability_BTE, real_BT)
             asked_BE, length_B1 = self.sequence_sums(load_BE, length(probability_BTE, real_BT))
-            choices_BE = self.balance * experts * asked_BE / length_B1
+            choices_BE = self.balance * experts * asked_BE / length_B1.clamp_min(1)
             mean_BE = mean(probability_BTE, real_BT, length_B1)
             z_B = self.z * mean(logits_BTE.logsumexp(-1).square(), real_BT, length_B1)
-            entropy_B, nothing_B = (
-                entropy(probability_BTE, real_BT, length_B1),
-                torch.zeros_like(z_B).detach(),
-            )
+            entropy_B, nothing_B = entropy(probability_BTE, real_BT, length_B1), torch.zeros_like(z_B)
             if self.pools:
                 return Routing(nothing_B, load_BE, entropy_B, nothing_B, pool(choices_BE, mean_BE, z_B))
             auxiliary_B = (choices_BE * mean_BE).sum(-1) / self.top_k + z_B
