@@ -12,18 +12,20 @@ from triad.config.locations import CONF
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.optim.initialise import initialise
 
-WORDS, WIDTH, HEADS, EXPERTS = 257, 128, 8, 8
+WORDS, HEADS, EXPERTS = 32_000, 8, 8
+WIDTHS = {"bloom_7b1": 1024}  # that of its smallest size: narrower ones would hide too large an embedding
 MODELS = sorted((CONF / "model").glob("*.yaml"))
 CHOICES = [(path, tied) for path in MODELS if "\ntied:" in path.read_text() for tied in (False, True)]
 CHOICES += [(path, None) for path in MODELS if "\ntied:" not in path.read_text()]
 
 
 def shrunk(path: Path) -> dict:
-    """A model in its own proportions, of at most 4 layers, 8 heads and 8 experts."""
+    """A model in its own proportions, of width 128, at most 6 layers, 8 heads and 8 experts."""
     router = OmegaConf.load(CONF / "router" / "mixtral.yaml")
     config = OmegaConf.create({"context": 64, "router": router, "model": OmegaConf.load(path)})
-    model, factor = config.model, WIDTH / config.model.width
-    model.width, model.depth = WIDTH, min(model.depth, 4)
+    model, width = config.model, WIDTHS.get(path.stem, 128)
+    factor = width / model.width
+    model.width, model.depth = width, min(model.depth, 2 if path.stem in WIDTHS else 6)
     if "attention" in model:
         model.attention.heads = HEADS
         if model.attention.get("kv_heads"):
@@ -54,4 +56,4 @@ def test_the_loss_starts_near_that_of_a_uniform_guess(path: Path, tied: bool | N
 
     rows = (given_BT.flip(0), given_BT) if model.sees == "source" else (given_BT,)
     nll = model.eval()(*rows, loss)[0] / targets_BT.numel()
-    assert nll < math.log(WORDS) + 0.5
+    assert nll < math.log(WORDS) + 0.6  # logits of T5 and of Vaswani et al. are N(0, 1): half a nat
