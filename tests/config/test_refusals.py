@@ -73,7 +73,6 @@ UNMET = {  # words, and what the sentence has in it
         "model.feedforward.router=switch does not say",
         "model.feedforward.router=",
     ),
-    f"strategy=pipeline {TWO} model=moe router=hash": ("router=hash does not say",),
     f"strategy=tensor model.attention.query_key_norm._target_=triad.layers.norm.AllHeadsRMSNorm "
     f"+model.attention.query_key_norm.heads=4 {TWO}": ("query_key_norm (AllHeadsRMSNorm) does not say",),
     f"strategy=expert {TWO} model=moe "

@@ -143,7 +143,7 @@ def test_validation_is_the_same_for_any_number_of_workers_and_stops_at_its_limit
 
 
 def test_validation_without_a_token_to_predict_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="fewer than 2 tokens"):
+    with pytest.raises(ValueError, match="no token to predict"):
         ValBatches(token_file(tmp_path, 1), 10, 1, 0, 1, None)
 
 
@@ -160,6 +160,24 @@ def test_a_row_that_is_not_packed_is_one_document_cut_at_the_context_and_padded(
         assert n == 0 or tokens[0] in firsts
         assert torch.equal(targets[:n], tokens[:n] + 1)
         assert (targets[n:] == -100).all()
+        assert (tokens[n:] == -1).all()
+
+
+@pytest.mark.parametrize(("rows", "ranks"), [(1, 1), (4, 1), (2, 3)])
+def test_validation_that_is_not_packed_reads_each_document_from_its_first_token(tmp_path, rows, ranks):
+    lengths = [3, 14, 1, 8, 11]
+    tokens = documents_file(tmp_path, lengths)
+    shares = [take(ValBatches(tokens, 10, rows, r, ranks, None, packed=False), None) for r in range(ranks)]
+    assert len({len(share) for share in shares}) == 1
+    batches = [batch for step in zip(*shares, strict=True) for batch in step]
+    tokens_BT, targets_BT = (torch.cat([b[key] for b in batches]) for key in ("tokens_BT", "targets_BT"))
+    for row, (first, length) in enumerate(zip(np.cumsum([0, *lengths[:-1]]), lengths, strict=True)):
+        n = min(length - 1, 10)
+        assert tokens_BT[row].tolist() == [*range(first, first + n), *[-1] * (10 - n)]
+        assert targets_BT[row].tolist() == [*range(first + 1, first + n + 1), *[-100] * (10 - n)]
+    assert (tokens_BT[5:] == -1).all()
+    assert (targets_BT[5:] == -100).all()
+    assert sum(batch["count"] for batch in batches) == 2 + 10 + 0 + 7 + 10
 
 
 def test_padded_rows_are_dealt_to_ranks_with_the_count_of_the_whole_batch(tmp_path):

@@ -12,7 +12,8 @@ from triad.layers.routers.top_k import TopK
 
 def layer(dtype=torch.float64, experts=4, shared=0, **changes):
     torch.manual_seed(1)
-    router = partial(TopK, **{"top_k": 2, "normalize": True, "balance": 0.1, "z": 0.01} | changes)
+    mixtral = {"top_k": 2, "normalize": True, "balance": 0.1, "z": 0.01, "over_layers": "sum"}
+    router = partial(TopK, **mixtral | changes)
     model = MixtureOfExperts(8, 16, experts, shared, router, None).to(dtype)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0, 0.5)
@@ -153,7 +154,7 @@ def test_experts_to_whom_nothing_came_still_have_a_gradient():
 
 @pytest.mark.parametrize(("top_k", "shared"), [(1, 0), (2, 0), (4, 0), (2, 2)])
 def test_without_a_hidden_size_a_tokens_experts_are_as_wide_as_a_dense_layer(top_k, shared):
-    router = partial(TopK, top_k=top_k, normalize=True, balance=0.1, z=0.01)
+    router = partial(TopK, top_k=top_k, normalize=True, balance=0.1, z=0.01, over_layers="sum")
     model = MixtureOfExperts(96, None, 8, shared, router, None)
     met = top_k * model.experts.gate_EDF.shape[-1] + (model.shared.gate.out_features if shared else 0)
     assert met == SwiGLU(96, None, bias=False, dropout=0.0).gate.out_features

@@ -16,12 +16,14 @@ from triad.layers.routers.hash import Hash
 from triad.layers.routers.sinkhorn import Sinkhorn, log_plan
 from triad.layers.routers.switch import Switch
 from triad.layers.routers.top_k import TopK
+from triad.layers.routing import auxiliary_loss
 
 T, D, E = 12, 8, 4
 V3 = partial(DeepSeekV3, top_k=2, groups=2, top_groups=1, scale=2.5, speed=0.01, balance=0.3)
 ROUTERS = {
-    "top_k": partial(TopK, top_k=2, normalize=True, balance=0.3, z=0.1),
-    "top_k, as they are": partial(TopK, top_k=3, normalize=False, balance=0.3, z=0.0),
+    "top_k": partial(TopK, top_k=2, normalize=True, balance=0.3, z=0.1, over_layers="sum"),
+    "top_k, as they are": partial(TopK, top_k=3, normalize=False, balance=0.3, z=0.0, over_layers="sum"),
+    "top_k, pooled": partial(TopK, top_k=2, normalize=True, balance=0.3, z=0.1, over_layers="pool"),
     "switch": partial(Switch, capacity=1.0, balance=0.3),
     "gshard": partial(GShard, capacity=0.75, balance=0.3),
     "deepseek_v3": V3,
@@ -73,7 +75,8 @@ def naive_top_k(router, x_TD, _):
     for t, experts in enumerate(chosen):
         total = sum(p[t][e] for e in experts) if router.normalize else 1
         weights |= {(t, e): p[t][e] / total for e in experts}
-    f = [sum(e in experts for experts in chosen) / (T * router.top_k) for e in range(E)]
+    rows = T if router.pools else T * router.top_k
+    f = [sum(e in experts for experts in chosen) / rows for e in range(E)]
     balance = E * sum(f[e] * sum(row[e] for row in p) / T for e in range(E))
     z = sum(math.log(sum(math.exp(value) for value in row)) ** 2 for row in logits) / T
     return weights, router.balance * balance + router.z * z, 0
@@ -220,7 +223,7 @@ def test_a_router_is_its_equations_token_by_token(name):
     for b in range(len(x)):
         expected, loss, dropped = naive(model, x[b], tokens[b])
         torch.testing.assert_close(y[b], expected)
-        assert routing.auxiliary_B[b].item() == pytest.approx(loss)
+        assert auxiliary_loss(routing.terms_BA)[b].item() == pytest.approx(loss)
         assert float(routing.dropped_B[b]) == pytest.approx(dropped)
     if name in ("switch", "gshard"):
         assert (routing.dropped_B > 0).all(), "nothing was dropped, so nothing was shown"
@@ -232,8 +235,9 @@ def test_every_sequence_is_routed_alone(name):
     y, routing = model(x, tokens)
     parts = [model(*part) for part in zip(x.split([1, 2]), tokens.split([1, 2]), strict=True)]
     torch.testing.assert_close(torch.cat([part for part, _ in parts]), y)
-    for whole, *pieces in zip(routing, *(part for _, part in parts), strict=True):
-        torch.testing.assert_close(torch.cat(pieces), whole)
+    for field in ("terms_BA", "statistics_BS"):
+        pieces = torch.cat([getattr(part, field) for _, part in parts])
+        torch.testing.assert_close(pieces, getattr(routing, field))
 
 
 @every_router
@@ -242,25 +246,26 @@ def test_padding_changes_neither_what_a_token_gets_nor_a_figure(name):
     lengths = (T, 7, 1)
     real = torch.arange(T + 5) < torch.tensor(lengths)[:, None]
     wide = torch.nn.functional.pad(x, (0, 0, 0, 5)) + 9.0 * ~real[..., None]  # all padding wants one expert
-    y, routing = model(wide, torch.nn.functional.pad(tokens, (0, 5)).where(real, -1), real)
+    y, routing = model(wide, torch.nn.functional.pad(tokens, (0, 5)).where(real, -1))
     if name in ("switch", "gshard", "expert_choice", "sinkhorn", "base"):
         words = model(wide, tokens.new_ones(3, T + 5))[0]
         assert not torch.allclose(words[:1, :T], y[:1, :T]), "as words it would change something"
     for b, length in enumerate(lengths):
         alone, expected = model(x[b : b + 1, :length], tokens[b : b + 1, :length])
         torch.testing.assert_close(y[b, :length], alone[0])
-        for found, wanted in zip(routing, expected, strict=True):
-            torch.testing.assert_close(found[b : b + 1], wanted)
+        torch.testing.assert_close(routing.terms_BA[b : b + 1], expected.terms_BA)
+        torch.testing.assert_close(routing.statistics_BS[b : b + 1], expected.statistics_BS)
 
 
 @every_router
 def test_a_row_of_padding_alone_gives_numbers_and_weighs_nothing(name):
     model, (x, tokens) = layer(ROUTERS[name]), inputs()
-    y, routing = model(x, tokens, torch.zeros_like(tokens, dtype=torch.bool))
-    (y.sum() + routing.auxiliary_B.sum()).backward()
+    y, routing = model(x, torch.full_like(tokens, -1))
+    loss_B = auxiliary_loss(routing.terms_BA)
+    (y.sum() + loss_B.sum()).backward()
     assert y.isfinite().all()
     assert all(w.grad.isfinite().all() for w in model.parameters() if w.grad is not None)
-    assert not torch.cat((routing.auxiliary_B, routing.statistics_BS.flatten())).any()
+    assert not torch.cat((loss_B, routing.statistics_BS.flatten())).any()
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -315,7 +320,8 @@ def test_a_router_stays_in_fp32_under_autocast(name):
     model, (x, tokens) = layer(ROUTERS[name], torch.float32), inputs(dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         low = model(x, tokens)[1]
-    torch.testing.assert_close(low, model(x, tokens)[1])
+    high = model(x, tokens)[1]
+    torch.testing.assert_close((low.terms_BA, low.statistics_BS), (high.terms_BA, high.statistics_BS))
 
 
 @every_router
@@ -325,7 +331,7 @@ def test_what_a_router_learns_from_is_the_gradient_of_the_equations(name):
 
     def loss(*weights):
         y, routing = model(x, tokens)
-        return y.sin().sum() + routing.auxiliary_B.sum()
+        return y.sin().sum() + auxiliary_loss(routing.terms_BA).sum()
 
     for weight in learned:
         (ours,) = torch.autograd.grad(loss(), weight)
@@ -495,7 +501,7 @@ def test_what_cannot_be_is_refused_with_its_values(router, sentence):
 RECOVERING = {
     "switch": partial(Switch, capacity=2.0, balance=0.01),
     "gshard": partial(GShard, capacity=2.0, balance=0.01),
-    "deepseek_moe": partial(TopK, top_k=1, normalize=False, balance=0.01, z=0.0),
+    "deepseek_moe": partial(TopK, top_k=1, normalize=False, balance=0.01, z=0.0, over_layers="sum"),
     "expert_choice": partial(ExpertChoice, capacity=1.0),
 }
 

@@ -148,7 +148,7 @@ PUBLISHED = {
     "bert-base-uncased BertForMaskedLM": (109_514_298, "bert_base", 30522, {}),
     "bert-large-uncased BertForMaskedLM": (335_174_458, "bert_base", 30522, LARGE),
     "bert-tiny BertModel": (4_385_920, "bert_base", 30522, TINY | TRUNK),
-    "roberta-base": (124_697_433, "roberta_base", 50265, {"context": 514}),
+    "roberta-base": (124_697_433, "roberta_base", 50265, {}),
 }
 
 

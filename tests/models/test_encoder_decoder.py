@@ -143,7 +143,11 @@ def test_more_words_than_the_context_are_refused() -> None:
 def test_experts_may_stand_in_both_stacks() -> None:
     experts = {"_target_": "triad.layers.moe.MixtureOfExperts", "_partial_": True, "hidden": 8, "experts": 4}
     router = {"_target_": "triad.layers.routers.top_k.TopK", "_partial_": True, "top_k": 2, "normalize": True}
-    experts |= {"shared": 0, "expert": None, "router": router | {"balance": 0.01, "z": 0.0}}
+    experts |= {
+        "shared": 0,
+        "expert": None,
+        "router": router | {"balance": 0.01, "z": 0.0, "over_layers": "sum"},
+    }
     changes = {"width": 32, "depth": 2, "attention__heads": 4, "feedforward": experts}
     model = build("encoder_decoder", 17, 16, **changes)
     initialise(model, 0)

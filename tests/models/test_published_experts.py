@@ -1,5 +1,7 @@
 """Published mixtures of experts, small: what must hold of each, whatever its router and attention."""
 
+from functools import reduce
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from triad.layers.cross_entropy import cross_entropy_sum
 from triad.layers.feedforward import SwiGLU
 from triad.layers.latent_attention import LatentAttention
 from triad.layers.moe import MixtureOfExperts
+from triad.layers.routing import add_terms, auxiliary_loss
 from triad.optim.initialise import initialise
 
 SMALL = "context=16 model.width=32 model.depth=2 model.attention.heads=4 model.feedforward.hidden=24"
@@ -72,7 +75,8 @@ def test_one_batch_can_be_learned_by_heart_by_all_parameters(factory):
         loss, routings = model(
             x[:, :-1], lambda hidden, weight, **_: cross_entropy_sum(hidden, weight, x[:, 1:])
         )
-        (loss / 48 + sum(routing.auxiliary_B.mean() for routing in routings)).backward()
+        auxiliary_B = auxiliary_loss(reduce(add_terms, (routing.terms_BA for routing in routings)))
+        (loss / 48 + auxiliary_B.mean()).backward()
         assert [name for name, p in model.named_parameters() if p.grad is None] == []
         optimizer.step()
         optimizer.zero_grad()

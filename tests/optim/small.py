@@ -18,7 +18,7 @@ OF_MATRICES = ("muon", "soap")
 
 def model() -> nn.Module:
     """In double precision; sizes do not divide by two; a matrix of each shape, and one shape twice."""
-    router = partial(TopK, top_k=2, normalize=True, balance=0.0, z=0.0)
+    router = partial(TopK, top_k=2, normalize=True, balance=0.0, z=0.0, over_layers="sum")
     parts = {
         "embedding": nn.Embedding(7, 6),
         "wide": nn.Linear(9, 5),

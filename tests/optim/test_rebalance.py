@@ -16,7 +16,7 @@ from triad.optim.roles import roles
 from triad.runs.metrics import read_metrics
 
 BIASED = partial(DeepSeekV3, top_k=1, groups=1, top_groups=1, scale=1.0, speed=0.5, balance=0.0)
-PLAIN = partial(TopK, top_k=1, normalize=True, balance=0.0, z=0.0)
+PLAIN = partial(TopK, top_k=1, normalize=True, balance=0.0, z=0.0, over_layers="sum")
 
 
 def model(*routers) -> nn.Sequential:

@@ -14,7 +14,7 @@ def zero(**_):
 
 
 def test_each_parameter_has_its_role():
-    router = partial(TopK, top_k=2, normalize=True, balance=0.0, z=0.0)
+    router = partial(TopK, top_k=2, normalize=True, balance=0.0, z=0.0, over_layers="sum")
     layer = MixtureOfExperts(8, 16, experts=4, shared=1, router=router, expert=None)
     assert roles(torch.nn.Sequential(layer)) == {
         "0.router.weight": "router",

@@ -17,7 +17,9 @@ from triad.layers.latent_attention import LatentAttention
 from triad.layers.mask import ALiBi, Window
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.position import Learned, LearnedBehindPadding, PartialRotary, Rotary
+from triad.layers.routers.deepseek_v3 import DeepSeekV3
 from triad.layers.routers.top_k import TopK
+from triad.layers.routing import auxiliary_loss
 from triad.layers.sinusoidal import Sinusoidal
 from triad.strategies import context
 
@@ -45,8 +47,8 @@ def test_the_zigzag_deals_every_token_once_and_as_many_pairs_to_each(ranks: int)
 
 def made(layer: nn.Module) -> nn.Module:
     torch.manual_seed(0)
-    for weight in layer.parameters():
-        nn.init.normal_(weight)
+    for tensor in (*layer.parameters(), *layer.buffers()):
+        nn.init.normal_(tensor)
     return layer.double()
 
 
@@ -62,14 +64,15 @@ def latent() -> nn.Module:
     return made(LatentAttention(D, 4, 6, 8, 4, 2, 6, 0.0, norm, lambda head_size: Rotary(head_size, 100.0)))
 
 
-def experts() -> nn.Module:
-    return made(
-        MixtureOfExperts(D, 8, 4, 0, partial(TopK, top_k=2, normalize=True, balance=0.5, z=0.1), None)
-    )
+def experts(router: partial) -> nn.Module:
+    return made(MixtureOfExperts(D, 8, 4, 0, router, None))
 
 
-def auxiliary(routing) -> torch.Tensor:
-    return routing.auxiliary_B.sin().sum()
+ROUTERS = [
+    partial(TopK, top_k=2, normalize=True, balance=0.5, z=0.1, over_layers="sum"),
+    partial(TopK, top_k=2, normalize=True, balance=0.5, z=0.1, over_layers="pool"),
+    partial(DeepSeekV3, top_k=2, groups=1, top_groups=1, scale=1.0, speed=0.1, balance=0.5),
+]
 
 
 def layers() -> None:
@@ -82,23 +85,26 @@ def layers() -> None:
         (lambda: Sinusoidal(S, D)),
     )
     shifted = lambda: attention(key_shift=partial(KeyShift, fraction=0.5))  # noqa: E731
-    for make in (attention, lambda: attention(plain), shifted, *weighed, *positions, latent, experts):
+    mixtures = [partial(experts, router) for router in ROUTERS]
+    # of the padded row the second process has nothing
+    tokens_BS = torch.arange(S).repeat(B, 1).where(torch.arange(S) < torch.tensor([[S], [2]]), -1)
+    for make in (attention, lambda: attention(plain), shifted, *weighed, *positions, latent, *mixtures):
         one, two = make(), make()
         zigzag = context.split(two, mesh)
         zigzag.on = True
         x_BSD, x_BTD = whole.clone().requires_grad_(), zigzag.part(whole).requires_grad_()
-        expected, found = one(x_BSD), two(x_BTD)
-        loss, share = expected, found
         if isinstance(one, MixtureOfExperts):
-            (expected, routing), (found, part) = expected, found
-            torch.testing.assert_close(part.auxiliary_B * 2, routing.auxiliary_B)
-            torch.testing.assert_close(summed(part.load_BE), routing.load_BE)
+            (expected, routing), (found, part) = one(x_BSD, tokens_BS), two(x_BTD, zigzag.part(tokens_BS))
+            torch.testing.assert_close(summed(part.statistics_BS), routing.statistics_BS)
+            whole_B, share_B = auxiliary_loss(routing.terms_BA), auxiliary_loss(part.terms_BA)
+            torch.testing.assert_close(summed(share_B.detach()), whole_B.detach())
             # linear, so that shares add up
-            (expected.sin().sum() + 3 * routing.auxiliary_B.sum()).backward()
-            (found.sin().sum() + 3 * part.auxiliary_B.sum()).backward()
+            (expected.sin().sum() + 3 * whole_B.sum()).backward()
+            (found.sin().sum() + 3 * share_B.sum()).backward()
         else:
-            loss.sin().sum().backward()
-            share.sin().sum().backward()
+            expected, found = one(x_BSD), two(x_BTD)
+            expected.sin().sum().backward()
+            found.sin().sum().backward()
         torch.testing.assert_close(found, zigzag.part(expected))
         torch.testing.assert_close(x_BTD.grad, zigzag.part(x_BSD.grad))
         for ours, theirs in zip(two.parameters(), one.parameters(), strict=True):

@@ -14,9 +14,11 @@ from tests.warm import WarmProcess
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.launch.rank import exit_together
+from triad.layers.routing import auxiliary_loss
 from triad.models.decoder import Decoder
 from triad.models.generation import sample_tokens
 from triad.optim.gradient import Gradient
+from triad.optim.initialise import initialise
 from triad.strategies.pipeline import ORDERS, Pipeline, micro_batches, place_stages
 from triad.strategies.stage import Stage, check_stages, divide_units, keep_stages
 
@@ -85,6 +87,24 @@ def test_stages_one_after_another_are_the_model_and_keep_its_names(tied: bool) -
         carried = stage(*carried)
     assert torch.equal(carried[0], expected)
     assert names == dict(whole.named_parameters()).keys()
+
+
+@pytest.mark.parametrize("router", ["hash", "mixtral router.over_layers=pool"])
+def test_stages_one_after_another_route_as_the_model_and_carry_its_auxiliary_loss(router: str) -> None:
+    words = f"model=moe context=8 model.width=8 model.depth=2 model.attention.heads=2 router={router}"
+    whole = build(compose(words.split())["model"])(vocab_size=11, initial=lambda **_: 0.5)
+    initialise(whole, 0)
+    tokens_BT = torch.arange(10).view(2, 5).where(torch.arange(5) < torch.tensor([[5], [3]]), -1)
+    _, routings = whole(tokens_BT)
+    carried = (tokens_BT,)
+    for units in divide_units(4, 3):
+        stage = Stage(copy.deepcopy(whole), units, _mean)
+        carried = stage(*carried, tokens_BT=tokens_BT, targets_BT=tokens_BT.where(tokens_BT >= 0, -100))
+        for layer, statistics_S in stage.statistics[0][1].items():
+            torch.testing.assert_close(statistics_S, routings[layer].statistics_BS.sum(0))
+    expected = auxiliary_loss(routings[0].terms_BA + routings[1].terms_BA)
+    torch.testing.assert_close(carried[1], expected.sum())
+    assert (carried[1] > 0) == ("pool" in router)
 
 
 def test_what_cannot_be_cut_is_refused_in_one_sentence() -> None:

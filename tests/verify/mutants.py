@@ -17,6 +17,7 @@ from torch import Tensor
 from triad.data.batches import IGNORED, ValBatches
 from triad.launch.rank import exit_together
 from triad.layers.moe import MixtureOfExperts
+from triad.layers.routing import auxiliary_loss
 from triad.optim import gradient as gradients
 from triad.tasks import module
 from triad.tasks.module import Training
@@ -95,14 +96,15 @@ def loss_counted_twice_under_recomputation(patch: Patch) -> None:
     def noted(self: Any, *arguments: Any) -> Any:
         y_BTD, routing = forward(self, *arguments)
         if routing is not None:
-            ledger.append(routing.auxiliary_B.sum())
+            ledger.append(routing.terms_BA)
         return y_BTD, routing
 
     def read(task: Any, batch: dict, x: Tensor, nll: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
         layers = sum(isinstance(layer, MixtureOfExperts) for layer in task.model.modules())
         again, fresh = ledger[:-layers], ledger[-layers:]
         ledger.clear()
-        return nll, sum(fresh) + sum(entry.detach() for entry in again)
+        twice = sum(auxiliary_loss(entry.detach()).sum() for entry in again)
+        return nll, auxiliary_loss(sum(fresh)).sum() + twice
 
     patch.setattr(MixtureOfExperts, "forward", noted)
     # torch stops computing again at the last tensor that backward needs, which hides what comes after it

@@ -11,6 +11,7 @@ from triad.data.shuffle import count_windows, find_starts, shuffle_rows
 from triad.data.token_files import TokenFile
 
 IGNORED = -100  # the target that cross entropy leaves out
+NOTHING = -1  # in the place of a token, where a row has ended
 
 
 class Spans(NamedTuple):
@@ -23,21 +24,49 @@ class Spans(NamedTuple):
 def locate_rows(tokens: TokenFile, rows: np.ndarray, context: int, seed: int, packed: bool) -> Spans:
     """What some rows of the infinite order read: windows of the corpus, or one document each.
 
-    Packed rows run on over the ends of documents and are always full. Otherwise row i is a document, cut off
-    after `context` targets; each document comes once in an epoch, shuffled like the windows.
+    Packed rows run on over the ends of documents, whose tokens see each other there, and are always full.
+    Otherwise row i is a document, cut off after `context` targets; each document comes once in an epoch,
+    shuffled like the windows.
     """
     if packed:
         starts = find_starts(rows, len(tokens.tokens), context, seed)
         return Spans(starts, np.full(len(rows), context))
-    starts, ends = tokens.spans(shuffle_rows(rows, len(tokens.documents), seed))
+    return _cut_documents(tokens, shuffle_rows(rows, len(tokens.documents), seed), context)
+
+
+def locate_validation(tokens: TokenFile, context: int, packed: bool) -> Spans:
+    """All rows of validation, of the same kind as those of training, in the order of the text.
+
+    Packed rows follow one another, so that each token but the very first is predicted once; the last one may
+    be shorter.
+    """
+    if not packed:
+        return _cut_documents(tokens, np.arange(len(tokens.documents)), context)
+    starts = np.arange(0, len(tokens.tokens) - 1, context)
+    return Spans(starts, np.minimum(len(tokens.tokens) - 1 - starts, context))
+
+
+def _cut_documents(tokens: TokenFile, chosen: np.ndarray, context: int) -> Spans:
+    """Some documents, each from its first token on, of at most `context` targets."""
+    starts, ends = tokens.spans(chosen)
     return Spans(starts, np.clip(ends - starts - 1, 0, context))
+
+
+def read_rows(tokens: TokenFile, spans: Spans, context: int) -> dict[str, torch.Tensor]:
+    """tokens_BT and targets_BT of some rows; behind a row's end they are NOTHING and IGNORED."""
+    shape = (len(spans.starts), context)
+    tokens_BT, targets_BT = np.full(shape, NOTHING), np.full(shape, IGNORED)
+    for row, (start, length) in enumerate(zip(*spans, strict=True)):
+        tokens_BT[row, :length] = tokens.tokens[start : start + length]
+        targets_BT[row, :length] = tokens.tokens[start + 1 : start + length + 1]
+    return {"tokens_BT": torch.from_numpy(tokens_BT), "targets_BT": torch.from_numpy(targets_BT)}
 
 
 class TrainBatches(IterableDataset[dict[str, Any]]):
     """Batch k = rows first_row(k) ... first_row(k) + batch_rows(k) - 1 of the order, k = start, start + 1 ...
 
-    Each rank yields its even share: tokens_BT, targets_BT (-100 behind the end of a document that is not
-    packed) and step; rows, count (of targets) and lengths_R (targets of each row) are those of the whole
+    Each rank yields its even share: tokens_BT, targets_BT (-1 and -100 behind the end of a document that is
+    not packed) and step; rows, count (of targets) and lengths_R (targets of each row) are those of the whole
     batch. There is no end: epoch follows epoch, each shuffled anew. The batch depends on (tokens, context,
     seed, k) alone, neither on the ranks nor on the DataLoader's workers.
     """
@@ -73,46 +102,46 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
         share = _divide_rows(rows, self.ranks)
         every = locate_rows(self.tokens, np.arange(first, first + rows), self.context, self.seed, self.packed)
         mine = slice(self.rank * share, (self.rank + 1) * share)
-        tokens_BT, targets_BT = self._read(every.starts[mine], every.targets[mine])
-        return {
-            "tokens_BT": torch.from_numpy(tokens_BT),
-            "targets_BT": torch.from_numpy(targets_BT),
+        return self._read(Spans(every.starts[mine], every.targets[mine])) | {
             "step": step,
             "rows": rows,
             "count": int(every.targets.sum()),
             "lengths_R": torch.from_numpy(every.targets),
         }
 
-    def _read(self, starts_B: np.ndarray, lengths_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        tokens = self.tokens.tokens
-        if self.packed:
-            # a view of every possible window, so that each row is copied in one piece
-            ids_BT = np.lib.stride_tricks.sliding_window_view(tokens, self.context + 1)[starts_B]
-            return ids_BT[:, :-1].astype(np.int64), ids_BT[:, 1:].astype(np.int64)
-        shape = (len(starts_B), self.context)
-        tokens_BT, targets_BT = np.zeros(shape, np.int64), np.full(shape, IGNORED)
-        for row, (start, length) in enumerate(zip(starts_B, lengths_B, strict=True)):
-            tokens_BT[row, :length] = tokens[start : start + length]
-            targets_BT[row, :length] = tokens[start + 1 : start + length + 1]
-        return tokens_BT, targets_BT
+    def _read(self, spans: Spans) -> dict[str, torch.Tensor]:
+        if not self.packed:
+            return read_rows(self.tokens, spans, self.context)
+        # a view of every possible window, so that each row is copied in one piece
+        windows = np.lib.stride_tricks.sliding_window_view(self.tokens.tokens, self.context + 1)
+        sides = {"tokens_BT": windows[spans.starts, :-1], "targets_BT": windows[spans.starts, 1:]}
+        return {name: torch.from_numpy(ids_BT.astype(np.int64)) for name, ids_BT in sides.items()}
 
 
 class ValBatches(IterableDataset[dict[str, Any]]):
-    """The validation tokens in order, each but the very first predicted exactly once.
+    """The rows of validation in order, of the kind that training has: see locate_validation.
 
-    All ranks yield `batches` batches of `rows_per_batch` rows, as collective operations need: places beyond
-    the end, in the last window and in whole rows, hold the target -100. `count` is the number of real targets
-    of this rank in this batch.
+    All ranks yield `batches` batches of `rows_per_batch` rows, as collective operations need: places behind
+    the end of a row, and rows behind the last, hold the token -1 and the target -100. `count` is the number
+    of real targets of this rank in this batch.
     """
 
     def __init__(
-        self, tokens: TokenFile, context: int, rows_per_batch: int, rank: int, ranks: int, limit: int | None
+        self,
+        tokens: TokenFile,
+        context: int,
+        rows_per_batch: int,
+        rank: int,
+        ranks: int,
+        limit: int | None,
+        packed: bool = True,
     ) -> None:
-        if len(tokens.tokens) < 2:
-            raise ValueError("the val split has fewer than 2 tokens; give data more text")
         self.tokens, self.context, self.rows_per_batch = tokens, context, rows_per_batch
         self.rank, self.ranks = rank, ranks
-        batches = -(-(len(tokens.tokens) - 1) // (context * rows_per_batch * ranks))
+        self.spans = locate_validation(tokens, context, packed)
+        if not self.spans.targets.any():
+            raise ValueError("the val split has no token to predict; give data more text")
+        batches = -(-len(self.spans.starts) // (rows_per_batch * ranks))
         self.batches = batches if limit is None else min(batches, limit)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -122,19 +151,13 @@ class ValBatches(IterableDataset[dict[str, Any]]):
 
     def batch(self, step: int) -> dict[str, Any]:
         """This rank's rows of batch `step`; rows are dealt in order, rank after rank."""
-        shape = (self.rows_per_batch, self.context)
-        size = self.rows_per_batch * self.context
-        first = (step * self.ranks + self.rank) * size
-        ids = self.tokens.tokens[first : first + size + 1].astype(np.int64)
-        count = max(len(ids) - 1, 0)
-        tokens, targets = np.zeros(size, np.int64), np.full(size, IGNORED)
-        tokens[:count], targets[:count] = ids[:-1], ids[1:]
-        return {
-            "tokens_BT": torch.from_numpy(tokens.reshape(shape)),
-            "targets_BT": torch.from_numpy(targets.reshape(shape)),
+        first = (step * self.ranks + self.rank) * self.rows_per_batch
+        mine = [part[first : first + self.rows_per_batch] for part in self.spans]
+        spans = Spans(*(np.pad(part, (0, self.rows_per_batch - len(part))) for part in mine))
+        return read_rows(self.tokens, spans, self.context) | {
             "step": step,
             "rows": self.rows_per_batch * self.ranks,
-            "count": count,
+            "count": int(spans.targets.sum()),
         }
 
 

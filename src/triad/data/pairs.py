@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
+from triad.data.batches import NOTHING
 from triad.data.shuffle import shuffle_rows
 from triad.data.token_files import TokenFile, Tokens
 
-NOTHING = -1  # in the place of a token, where a row has ended
 JITTER = 0.2  # of a length: whose neighbour a pair is differs between epochs
 
 

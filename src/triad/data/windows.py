@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from triad.data.batches import TrainBatches, ValBatches
+from triad.data.batches import TrainBatches, ValBatches, locate_validation
 from triad.data.shuffle import count_windows
 from triad.data.token_files import Tokens
 from triad.schedules.batch_size import Rule
@@ -46,9 +46,16 @@ class Windows(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         strategy = self.trainer.strategy
-        some = -(-len(self.tokens.val.tokens) // (self.context * strategy.data_ranks))  # all that there is
+        every = len(locate_validation(self.tokens.val, self.context, self.packed).starts)
+        some = -(-every // strategy.data_ranks)  # all that there is
         rows = max(1, min(self.batch_rows(0) // strategy.data_ranks, some))
         batches = ValBatches(
-            self.tokens.val, self.context, rows, strategy.data_rank, strategy.data_ranks, limit=None
+            self.tokens.val,
+            self.context,
+            rows,
+            strategy.data_rank,
+            strategy.data_ranks,
+            limit=None,
+            packed=self.packed,
         )
         return DataLoader(batches, batch_size=None)

@@ -29,6 +29,12 @@ BERT = {
     "pooler.relation": "cls.seq_relationship",
 }
 
+ROBERTA = {ours: theirs.replace("bert.", "roberta.") for ours, theirs in BERT.items()} | {
+    "transform.dense": "lm_head.dense",
+    "transform.norm": "lm_head.layer_norm",
+    "readout": "lm_head",
+}
+
 
 def _map_stack(ours: str, parts: tuple[tuple[str, str], ...]) -> dict[str, str]:
     """A stack of T5: its parts are numbered layers, each with a norm."""
@@ -72,7 +78,12 @@ SWITCH = (
 )
 SWITCH |= _map_experts("encoder", 1) | _map_experts("decoder", 2)
 
-FAMILIES: dict[str, Mapping[str, str]] = {"bert": BERT, "t5": T5, "switch_transformers": SWITCH}
+FAMILIES: dict[str, Mapping[str, str]] = {
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "t5": T5,
+    "switch_transformers": SWITCH,
+}
 
 
 def find_places(table: Mapping[str, str], known: Mapping[str, Tensor], name: str) -> list[str]:

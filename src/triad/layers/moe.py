@@ -22,7 +22,7 @@ class MixtureOfExperts(nn.Module):
         y = sum_e w_e E_e(x) + shared(x)      Shazeer et al. 2017, arXiv:1701.06538, eq. 1
 
     The router, made by `router(width, experts)` (layers/routers), chooses the experts and their weights.
-    x_BTD and, for routers that ask for them, tokens_BT and real_BT (false at padding; null: no padding) ->
+    x_BTD and tokens_BT (below 0: padding, which the router leaves out of account; null: there is none) ->
     y_BTD and, in training, the Routing of these tokens. `shared`: the hidden size, in experts, of a SwiGLU
     that every token goes through (DeepSeekMoE, arXiv:2401.06066, eq. 9). `hidden` null: the experts of a
     token, shared ones included, are together as wide as a dense SwiGLU (in multiples of 8), so that routers
@@ -48,9 +48,8 @@ class MixtureOfExperts(nn.Module):
         self.expert_size = sum(weight[0].numel() for weight in self.experts.parameters())
         self.shared = SwiGLU(width, shared * size, bias=False, dropout=0.0) if shared else None
 
-    def forward(
-        self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
-    ) -> tuple[Tensor, Routing | None]:
+    def forward(self, x_BTD: Tensor, tokens_BT: Tensor | None = None) -> tuple[Tensor, Routing | None]:
+        real_BT = None if tokens_BT is None else tokens_BT >= 0
         choice, make_routing = self.router(x_BTD, tokens_BT, real_BT)
         statistics = make_routing() if self.training else None
         x_BTD = to_autocast_dtype(x_BTD)

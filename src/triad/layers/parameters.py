@@ -35,8 +35,8 @@ Role = Literal["matrix", "embedding", "head", "vector", "router", "expert", "con
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # What the model's rule for initial weights distinguishes, beside roles: outputs added to the residual stream,
-# attention's queries, and biases by distance.
-Part = Literal["inner", "residual", "query", "relative"]
+# attention's queries, biases by distance, and an embedding that also reads the last, normalised states.
+Part = Literal["inner", "residual", "query", "relative", "tied"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 # A Part, which starts by the model's rule; a constant; or a function that makes the full fp32 tensor from its

@@ -117,8 +117,8 @@ class Learned(nn.Embedding):
 class LearnedBehindPadding(nn.Embedding):
     """Learned positions in a table with `reserved` rows before the first, originally meant for padding.
 
-    Zhang et al. 2022 (OPT), arXiv:2205.01068, as released: 2 rows. x_BTD and the position of its first token
-    -> x_BTD + p_TD.
+    Liu et al. 2019 (RoBERTa), arXiv:1907.11692, and Zhang et al. 2022 (OPT), arXiv:2205.01068, as released:
+    2 rows. x_BTD and the position of its first token -> x_BTD + p_TD.
     """
 
     takes_offset = True

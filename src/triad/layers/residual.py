@@ -1,7 +1,7 @@
 """Blocks: how attention and feed-forward are connected to the residual stream.
 
 Each class is built from two norms and two parts, and maps x_BTD (and the cache of earlier tokens, and
-tokens_BT for a router that uses them) to x_BTD and the Routing of a layer of experts, else None. Shapes: B
+tokens_BT for a router) to x_BTD and the Routing of a layer of experts, else None. Shapes: B
 batch, T time, D width.
 """
 
@@ -97,7 +97,7 @@ class Parallel(nn.Module):
         return x_BTD + self.attention(self.attention_norm(x_BTD), cache) + y_BTD, routing
 
 
-def apply_feedforward(feedforward: nn.Module, x_BTD: Tensor, *given: Tensor | None) -> tuple[Tensor, Any]:
-    """The feed-forward part's output and its Routing, or None; only routers get the arguments `given`."""
-    y = feedforward(x_BTD, *given) if hasattr(feedforward, "router") else feedforward(x_BTD)
+def apply_feedforward(feedforward: nn.Module, x_BTD: Tensor, tokens_BT: Tensor | None) -> tuple[Tensor, Any]:
+    """The feed-forward part's output and its Routing, or None; only layers with a router get the tokens."""
+    y = feedforward(x_BTD, tokens_BT) if hasattr(feedforward, "router") else feedforward(x_BTD)
     return y if isinstance(y, tuple) else (y, None)

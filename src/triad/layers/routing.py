@@ -5,11 +5,11 @@ ExpertsChoose, and to a function that computes the Routing. It is a function bec
 the statistics, which are half of the work for a single token. real_BT is false at padding, which takes no
 capacity and enters no statistic, so that the routing of a sequence does not depend on the width of its batch;
 null: no padding. The attribute `top_k` is the number of experts a token goes to. Routing depends on its own
-sequence only, not on how a batch is divided. A router in which only the statistics span the sequence computes
-their means through the attribute `sequence_means`, which context parallelism replaces.
+sequence only, not on how a batch is divided. A router in which only the statistics span the sequence counts
+through the attribute `sequence_sums`, which context parallelism replaces.
 
 Shapes: B batch, T time, N = B T tokens, D width, E experts, k choices per token, R = N k rows, C = T k,
-S tokens that an expert takes of a sequence.
+S tokens that an expert takes of a sequence, A terms of the auxiliary loss.
 """
 
 import math
@@ -25,15 +25,23 @@ from triad.layers.autocast import autocast_off
 
 
 class Routing(NamedTuple):
-    """Statistics of a router by sequence: the weighted auxiliary loss; the rows that asked for each expert,
-    dropped ones included; the mean entropy of a token's probabilities in nats; the share of rows (of tokens,
-    where experts choose) that were dropped.
+    """Statistics of a router by sequence: the weighted auxiliary loss, which is added to that of other
+    layers; the rows that asked for each expert, dropped ones included; the mean entropy of a token's
+    probabilities in nats; the share of rows (of tokens, where experts choose) that were dropped; and, of a
+    router whose auxiliary loss is one of all layers, what `pool` makes.
     """
 
     auxiliary_B: Tensor
     load_BE: Tensor
     entropy_B: Tensor
     dropped_B: Tensor
+    pooled_BA: Tensor | None = None
+
+    @property
+    def terms_BA(self) -> Tensor:
+        """The terms of the auxiliary loss, which `add_terms` adds up over layers."""
+        added_B1 = self.auxiliary_B[:, None]
+        return added_B1 if self.pooled_BA is None else torch.cat((added_B1, self.pooled_BA), 1)
 
     @property
     def statistics_BS(self) -> Tensor:
@@ -42,6 +50,41 @@ class Routing(NamedTuple):
 
 
 STATISTICS = 2  # columns of `statistics_BS` after the loads
+
+
+def pool(share_BE: Tensor, probability_BE: Tensor, z_B: Tensor) -> Tensor:
+    """The terms of a loss that takes the tokens of all layers together -> pooled_BA.
+
+    By sequence: each expert's choices per token, weighted, its mean probability, and a mean to be added.
+    """
+    return torch.cat((torch.ones_like(z_B)[:, None], z_B[:, None], share_BE, probability_BE), 1)
+
+
+def add_terms(one_BA: Tensor, other_BA: Tensor) -> Tensor:
+    """The sum of two layers' terms, of which either may have no pooled ones.
+
+    Raises ValueError where both have them, of different numbers of experts.
+    """
+    sizes = one_BA.shape[1], other_BA.shape[1]
+    if min(sizes) > 1 and sizes[0] != sizes[1]:
+        raise ValueError("router.over_layers=pool: layers differ in their number of experts; use sum")
+    one_BA, other_BA = (F.pad(x_BA, (0, max(sizes) - x_BA.shape[1])) for x_BA in (one_BA, other_BA))
+    return one_BA + other_BA
+
+
+def auxiliary_loss(terms_BA: Tensor) -> Tensor:
+    """The auxiliary loss of each sequence, from the sum of its layers' terms -> auxiliary_B.
+
+        sum_l auxiliary_l + sum_e (mean_l F_le) (mean_l P_le) + mean_l z_l
+
+    with the means over the layers that pool: their tokens are as one sequence, L times as long.
+    """
+    auxiliary_B = terms_BA[:, 0]
+    if terms_BA.shape[1] == 1:
+        return auxiliary_B
+    layers_B, z_B = terms_BA[:, 1], terms_BA[:, 2]
+    share_BE, probability_BE = terms_BA[:, 3:].chunk(2, 1)
+    return auxiliary_B + (share_BE * probability_BE).sum(1) / layers_B**2 + z_B / layers_B
 
 
 class TokensChoose(NamedTuple):
@@ -109,21 +152,28 @@ def load(expert_BTk: Tensor, like_BTE: Tensor, real_BT: Tensor | None) -> Tensor
     return torch.zeros_like(like_BTE[:, 0]).scatter_add_(1, choice_BC, one_BC).detach()
 
 
-def entropy(probability_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
+def entropy(probability_BTE: Tensor, real_BT: Tensor | None, length_B1: Tensor | None = None) -> Tensor:
     """mean_t -sum_e p_te log p_te -> entropy_B."""
-    return mean(torch.special.entr(probability_BTE.detach()).sum(-1), real_BT)
+    return mean(torch.special.entr(probability_BTE.detach()).sum(-1), real_BT, length_B1)
 
 
-def length(x_BTE: Tensor, real_BT: Tensor | None) -> int | Tensor:
-    """How many tokens each sequence has: T, or length_B1, which is at least 1."""
-    return x_BTE.shape[1] if real_BT is None else real_BT.sum(1, keepdim=True).clamp_min(1)
-
-
-def mean(x_BT: Tensor, real_BT: Tensor | None) -> Tensor:
-    """The mean over a sequence's tokens, of x_BT -> mean_B or x_BTE -> mean_BE."""
+def length(x_BTE: Tensor, real_BT: Tensor | None) -> Tensor:
+    """How many tokens of each sequence are here -> length_B1."""
     if real_BT is None:
-        return x_BT.mean(1)
-    weight_BT = real_BT / real_BT.sum(1, keepdim=True).clamp_min(1).to(x_BT.dtype)
+        return torch.full_like(x_BTE[:, :1, 0], x_BTE.shape[1], dtype=torch.long)
+    return real_BT.sum(1, keepdim=True)
+
+
+def mean(x_BT: Tensor, real_BT: Tensor | None, length_B1: Tensor | None = None) -> Tensor:
+    """The mean over a sequence's tokens, of x_BT -> mean_B or x_BTE -> mean_BE.
+
+    `length_B1` is the length of the sequence where only some of it is here: then the result is a share of the
+    mean, and the shares add up to it.
+    """
+    if real_BT is None:
+        real_BT = torch.ones_like(x_BT if x_BT.ndim == 2 else x_BT[..., 0], dtype=torch.bool)
+    whole_B1 = real_BT.sum(1, keepdim=True) if length_B1 is None else length_B1
+    weight_BT = real_BT / whole_B1.clamp_min(1).to(x_BT.dtype)
     # no einsum, which autocast would lower
     return (x_BT * (weight_BT if x_BT.ndim == 2 else weight_BT[..., None])).sum(1)
 
@@ -166,9 +216,9 @@ def keep_within_capacity(
     return ((place_BC > 0) & (place_BC <= most)).view_as(expert_BTk)
 
 
-def local_means(*means: Tensor) -> tuple[Tensor, ...]:
-    """The default of `sequence_means`: the whole sequence is in this process."""
-    return means
+def local_sums(*sums: Tensor) -> tuple[Tensor, ...]:
+    """The default of `sequence_sums`: the whole sequence is in this process."""
+    return sums
 
 
 class _Dispatch(torch.autograd.Function):

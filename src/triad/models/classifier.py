@@ -30,19 +30,17 @@ class Classifier(nn.Module):
         super().__init__()
         self.vocab_size, self.width, self.depth = body.vocab_size, body.width, body.depth
         self.initial = body.initial
-        self.hides_padding = body.sees == "both sides"
         body.head, body.readout = None, HiddenStates()
-        if self.hides_padding:
+        if body.sees == "both sides":
             body.transform = nn.Identity()
         self.body = body
-        own = mean if self.hides_padding else last
+        own = mean if body.sees == "both sides" else last
         self.pool = pool or (None if getattr(body, "pooler", None) else own)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.width, labels)
 
     def forward(self, tokens_BT: Tensor, loss: Callable | None = None) -> tuple[Any, tuple]:
-        # in a causal model padding at the end cannot influence the tokens before it
-        hidden_BTD, routings = self.body(tokens_BT if self.hides_padding else tokens_BT.clamp_min(0))
+        hidden_BTD, routings = self.body(tokens_BT)
         pooled_BD = (
             self.body.pooler(hidden_BTD) if self.pool is None else self.pool(hidden_BTD, tokens_BT >= 0)
         )

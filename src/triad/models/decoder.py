@@ -18,13 +18,13 @@ class Decoder(nn.Module):
         x = embed(tokens) + position;   x = block(x), `depth` times;   logits = W norm(x)
         Radford et al. 2019 (GPT-2); Touvron et al. 2023, arXiv:2302.13971 (Llama)
 
-    tokens_BT -> (logits_BTV, one Routing per layer of experts). With `loss` the first is loss(hidden_BTD,
-    weight_VD, vocabulary=), called inside the model, where a sharded head is gathered. With `cache` the
-    tokens follow those already in it. `norm(D)`, `attention(D)`, `feedforward(D)` make the parts and
-    `block(norm, attention, norm, feedforward)` combines them; `pattern(layer)` gives other ones to a layer;
-    `position(context, D)` follows the embedding. There is no last norm if the blocks' output is normalised.
-    `tied` uses the embedding as head; `initial` is the rule for initial weights. Raises ValueError for more
-    tokens than `context`.
+    tokens_BT -> (logits_BTV, one Routing per layer of experts). Tokens below 0 are padding, at the end of a
+    row, where no token sees it. With `loss` the first is loss(hidden_BTD, weight_VD, vocabulary=), called
+    inside the model, where a sharded head is gathered. With `cache` the tokens follow those already in it.
+    `norm(D)`, `attention(D)`, `feedforward(D)` make the parts and `block(norm, attention, norm, feedforward)`
+    combines them; `pattern(layer)` gives other ones to a layer; `position(context, D)` follows the embedding.
+    There is no last norm if the blocks' output is normalised. `tied` uses the embedding as head; `initial` is
+    the rule for initial weights. Raises ValueError for more tokens than `context`.
     """
 
     sees = "past"
@@ -60,6 +60,7 @@ class Decoder(nn.Module):
         )
         self.norm = nn.Identity() if self.blocks[-1].normalised else norm(width)
         self.head = None if tied else nn.Linear(width, vocab_size, bias=False)
+        self.starts = {"embedding.weight": "tied"} if tied else {}
         self.readout = Readout()
 
     def forward(
@@ -82,7 +83,7 @@ class Decoder(nn.Module):
         end = offset + tokens_BT.shape[1]
         if end > self.context:
             raise ValueError(f"{end} tokens do not fit into context={self.context}")
-        x_BTD = self.embedding(tokens_BT)
+        x_BTD = self.embedding(tokens_BT.clamp_min(0))
         return self.dropout(x_BTD if self.position is None else self.position(x_BTD, offset))
 
     def read(self, x_BTD: Tensor, loss: Callable | None = None) -> Any:

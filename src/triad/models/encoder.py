@@ -30,6 +30,7 @@ class Encoder(nn.Module):
 
     sees = "both sides"
     splits = ("expert",)
+    starts = {"embedding.weight": "tied"}
     tied = True  # the embedding is the head
     sequences = {"pooler": None}  # forward does not call it
 
@@ -86,10 +87,10 @@ class Encoder(nn.Module):
 
     def encode(self, tokens_BT: Tensor, segments_BT: Tensor | None) -> tuple[Tensor, tuple[Routing, ...]]:
         """The output of the blocks, hidden_BTD."""
-        mask_B11S, real_BT, routings = visible_mask(tokens_BT), tokens_BT >= 0, []
+        mask_B11S, routings = visible_mask(tokens_BT), []
         x_BTD = self.embed(tokens_BT, segments_BT)
         for block in self.blocks:
-            x_BTD, routing = block(x_BTD, mask_B11S, tokens_BT, real_BT)
+            x_BTD, routing = block(x_BTD, mask_B11S, tokens_BT)
             if routing is not None:
                 routings.append(routing)
         return self.last_norm(x_BTD), tuple(routings)
@@ -107,8 +108,8 @@ class Encoder(nn.Module):
 class EncoderBlock(nn.Module):
     """Attention to the whole sequence and feed-forward, each joined to the residual stream.
 
-    x_BTD, mask_B11S of visible tokens (and for a layer of experts tokens_BT and real_BT, false at padding) ->
-    x_BTD and the Routing of a layer of experts, else None.
+    x_BTD, mask_B11S of visible tokens (and tokens_BT for a layer of experts) -> x_BTD and the Routing of a
+    layer of experts, else None.
     """
 
     splits = ("expert",)
@@ -130,12 +131,10 @@ class EncoderBlock(nn.Module):
         """FLOPs of attention, forward and backward."""
         return self.attention.flops_per_pair() * rows.count_both_sides()
 
-    def forward(
-        self, x_BTD: Tensor, mask: Tensor, tokens_BT: Tensor, real_BT: Tensor
-    ) -> tuple[Tensor, Routing | None]:
+    def forward(self, x_BTD: Tensor, mask: Tensor, tokens_BT: Tensor) -> tuple[Tensor, Routing | None]:
         y_BTD = self.attention_residual.enter(x_BTD)
         x_BTD = self.attention_residual.leave(x_BTD, self.attention(y_BTD, y_BTD, mask))
         y_BTD, routing = apply_feedforward(
-            self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT, real_BT
+            self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT
         )
         return self.feedforward_residual.leave(x_BTD, y_BTD), routing

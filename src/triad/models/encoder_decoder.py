@@ -39,6 +39,7 @@ class EncoderDecoder(nn.Module):
 
     sees = "source"
     splits = ("expert",)
+    starts = {"embedding.weight": "tied"}
     tied = True  # the embedding is the head
     sequences = {"encoder": "source"}
 
@@ -114,7 +115,7 @@ class EncoderDecoder(nn.Module):
         x_BSD, bias_NSS = self.encoder.enter(self.embed(source_BS), 0)
         mask = mask_bias(bias_NSS, visible_mask(source_BS))
         for block in self.encoder.blocks:
-            x_BSD, routing = block(x_BSD, mask, source_BS, source_BS >= 0)
+            x_BSD, routing = block(x_BSD, mask, source_BS)
             routings += [] if routing is None else [routing]
         return self.encoder.leave(x_BSD)
 
@@ -132,7 +133,7 @@ class EncoderDecoder(nn.Module):
         mask = mask_bias(bias_NTT, causal_mask(tokens_BT.shape[1], past, tokens_BT.device))
         for index, block in enumerate(self.decoder.blocks):
             caches = cache.layers[index] if cache is not None else (None, None)
-            x_BTD, routing = block(x_BTD, mask, memory_BSD, mask_B11S, tokens_BT, tokens_BT >= 0, *caches)
+            x_BTD, routing = block(x_BTD, mask, memory_BSD, mask_B11S, tokens_BT, *caches)
             routings += [] if routing is None else [routing]
         return self.decoder.leave(x_BTD)
 
@@ -184,8 +185,8 @@ class Stack(nn.Module):
 class DecoderBlock(nn.Module):
     """Attention to the target so far, attention to the source, feed-forward, each with a residual connection.
 
-    x_BTD and its mask, memory_BSD and its mask, tokens_BT and real_BT for a layer of experts (and the caches
-    of both attentions) -> x_BTD and the Routing of a layer of experts, else None.
+    x_BTD and its mask, memory_BSD and its mask, tokens_BT for a layer of experts (and the caches of both
+    attentions) -> x_BTD and the Routing of a layer of experts, else None.
     """
 
     splits = ("expert",)
@@ -220,7 +221,6 @@ class DecoderBlock(nn.Module):
         memory_BSD: Tensor,
         memory_mask: Tensor,
         tokens_BT: Tensor,
-        real_BT: Tensor,
         own_cache: SelfAttentionCache | None = None,
         source_cache: CrossAttentionCache | None = None,
     ) -> tuple[Tensor, Routing | None]:
@@ -229,7 +229,7 @@ class DecoderBlock(nn.Module):
         y_BTD = self.cross(self.cross_residual.enter(x_BTD), memory_BSD, memory_mask, source_cache)
         x_BTD = self.cross_residual.leave(x_BTD, y_BTD)
         y_BTD, routing = apply_feedforward(
-            self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT, real_BT
+            self.feedforward, self.feedforward_residual.enter(x_BTD), tokens_BT
         )
         return self.feedforward_residual.leave(x_BTD, y_BTD), routing
 

@@ -16,9 +16,9 @@ class LSTM(nn.Module):
         i, f, o = sigmoid(W x_t + U h_{t-1} + b),   c_t = f c_{t-1} + i tanh(W_c x_t + U_c h_{t-1} + b_c)
         h_t = o tanh(c_t)      Hochreiter and Schmidhuber 1997; stacked: Zaremba et al. 2014, arXiv:1409.2329
 
-    tokens_BT -> (logits_BTV, ()), or loss(hidden_BTD, weight_VD, vocabulary=) in the first place. With
-    `cache` the tokens follow those already seen. `tied`: the embedding is the head (Press and Wolf 2017,
-    arXiv:1608.05859).
+    tokens_BT -> (logits_BTV, ()), or loss(hidden_BTD, weight_VD, vocabulary=) in the first place. Tokens
+    below 0 are padding, at the end of a row. With `cache` the tokens follow those already seen. `tied`: the
+    embedding is the head (Press and Wolf 2017, arXiv:1608.05859).
     """
 
     sees = "past"
@@ -40,7 +40,7 @@ class LSTM(nn.Module):
     def forward(
         self, tokens_BT: Tensor, loss: Callable | None = None, cache: "State | None" = None
     ) -> tuple[Any, tuple]:
-        x_BTD = self.dropout(self.embedding(tokens_BT))
+        x_BTD = self.dropout(self.embedding(tokens_BT.clamp_min(0)))
         hidden_BTD, hc = self.recurrent(x_BTD, cache.hc if cache is not None else None)
         if cache is not None:
             cache.hc = hc

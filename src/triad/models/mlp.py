@@ -21,10 +21,11 @@ class MLP(nn.Module):
         P(w_t | w_{t-1}, ..., w_{t-n+1}) = softmax(y)      Bengio et al. 2003, JMLR 3:1137-1155, eq. 1
 
     tokens_BT -> (logits_BTV, ()), or loss(features_BTF, weight_VF, vocabulary=) in the first place: U, W, b
-    are columns of one matrix, and b belongs to a feature of ones. With `cache` the tokens follow those
-    already seen. `width` is that of C (their m), `hidden` that of H (their h), `order` their n; without
-    `direct` there is no W. Vectors of zeros stand for the words before the first. Deviates: `depth` hidden
-    layers, theirs has 1. Raises ValueError for an order below 2 or no hidden layer.
+    are columns of one matrix, and b belongs to a feature of ones. Tokens below 0 are padding, at the end of a
+    row. With `cache` the tokens follow those already seen. `width` is that of C (their m), `hidden` that of H
+    (their h), `order` their n; without `direct` there is no W. Vectors of zeros stand for the words before
+    the first. Deviates: `depth` hidden layers, theirs has 1. Raises ValueError for an order below 2 or no
+    hidden layer.
     """
 
     sees = "window"
@@ -58,7 +59,7 @@ class MLP(nn.Module):
         self, tokens_BT: Tensor, loss: Callable | None = None, cache: "NgramWindow | None" = None
     ) -> tuple[Any, tuple]:
         window = self.empty_cache(len(tokens_BT)) if cache is None else cache
-        x_BTX = window.extend(self.embedding(tokens_BT))
+        x_BTX = window.extend(self.embedding(tokens_BT.clamp_min(0)))
         h_BTF = x_BTX
         for block in self.blocks:
             h_BTF = block(h_BTF)

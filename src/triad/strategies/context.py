@@ -1,7 +1,7 @@
 """Context parallelism: each process holds some time steps of every sequence.
 
 Shapes: B batch, T time in this process, S time of the whole sequence, N heads, K key-value heads, H head
-size, D width, E experts; C processes of the group.
+size, D width; C processes of the group.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh
 
-from triad.layers.routing import Routing
 from triad.strategies.splits import check_splits
 from triad.strategies.torch_private import all_gather_single, reduce_scatter_single
 
@@ -46,7 +45,7 @@ def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
     """Make every layer that mixes tokens use the whole sequence while `on` is set.
 
     It replaces `kernel` of attention (and a `key_shift` before it), `tables` of positions, the forward of
-    layers with `takes_offset` or a `router`, and the router's `sequence_means`. Raises ValueError for a layer
+    layers with `takes_offset`, and the `sequence_sums` of routers. Raises ValueError for a layer
     that does not declare that time may be split.
     """
     zigzag = Zigzag(mesh)
@@ -62,10 +61,8 @@ def split(model: nn.Module, mesh: DeviceMesh) -> Zigzag:
             layer.tables = partial(_make_tables, zigzag, layer.tables)
         elif hasattr(layer, "takes_offset"):
             layer.forward = partial(_add_positions, zigzag, layer.forward)
-        elif hasattr(layer, "router"):
-            if hasattr(layer.router, "sequence_means"):
-                layer.router.sequence_means = partial(_sequence_means, zigzag)
-            layer.forward = partial(_scale_routing, zigzag, layer.forward)
+        elif hasattr(layer, "sequence_sums"):
+            layer.sequence_sums = partial(_sequence_sums, zigzag)
     return zigzag
 
 
@@ -123,34 +120,13 @@ def _add_positions(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int
     return torch.cat([forward(x, start) for x, start in zip(x_BTD.chunk(2, 1), starts, strict=True)], 1)
 
 
-def _scale_routing(
-    zigzag: Zigzag,
-    forward: Callable,
-    x_BTD: Tensor,
-    tokens_BT: Tensor | None = None,
-    real_BT: Tensor | None = None,
-) -> tuple[Tensor, Routing | None]:
-    """Divide statistics that each process computes for the whole sequence by C, as they will be summed."""
-    assert real_BT is None  # the chunks would have unequal weights; models with padding are not split
-    y_BTD, routing = forward(x_BTD, tokens_BT)
-    if zigzag.on and routing is not None:
-        routing = Routing(
-            routing.auxiliary_B / zigzag.ranks,
-            routing.load_BE,
-            routing.entropy_B / zigzag.ranks,
-            routing.dropped_B / zigzag.ranks,
-        )
-    return y_BTD, routing
-
-
-def _sequence_means(zigzag: Zigzag, *means: Tensor) -> tuple[Tensor, ...]:
-    """Means over this process's time -> means over the sequence, all in one message."""
+def _sequence_sums(zigzag: Zigzag, *sums: Tensor) -> tuple[Tensor, ...]:
+    """Counts of this process's time, without gradients -> counts of the sequence, all in one message."""
     if not zigzag.on:
-        return means
-    columns = [mean.reshape(len(mean), -1) for mean in means]
-    widths = [column.shape[1] for column in columns]
-    whole = _Mean.apply(torch.cat(columns, 1), zigzag.group).split(widths, 1)
-    return tuple(part.view_as(mean) for part, mean in zip(whole, means, strict=True))
+        return sums
+    total = torch.cat([count.to(sums[0].dtype) for count in sums], 1)
+    dist.all_reduce(total, group=zigzag.group)
+    return total.split([count.shape[1] for count in sums], 1)
 
 
 class _Gather(torch.autograd.Function):
@@ -170,23 +146,3 @@ class _Gather(torch.autograd.Function):
         own = grad.new_empty(grad.shape[1:])
         reduce_scatter_single(own, grad.flatten(0, 1).contiguous(), group=ctx.group)
         return own, None
-
-
-class _Mean(torch.autograd.Function):
-    """The mean over processes, which is its own transpose."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:
-        ctx.group = group
-        return _mean(x, group)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _mean(grad, ctx.group), None
-
-
-def _mean(x: Tensor, group: dist.ProcessGroup) -> Tensor:
-    x = x.clone()
-    dist.all_reduce(x, group=group)
-    return x / group.size()

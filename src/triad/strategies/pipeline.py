@@ -35,6 +35,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 from triad.layers.cross_entropy import IGNORED
+from triad.layers.full_attention import PADDING
 from triad.layers.parameters import holds_experts
 from triad.layers.routing import STATISTICS
 from triad.strategies.pipeline_forward import PipelineForward
@@ -98,15 +99,16 @@ class Pipeline:
     def __call__(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
         """Compute gradients; return this process's share of loss, auxiliary loss and routers' sums.
 
-        Padding rows without targets and with weight 0 fill the last micro-batch.
+        Rows of padding fill the last micro-batch; nothing counts them.
         """
         tokens_BT, targets_BT = batch["tokens_BT"], batch["targets_BT"]
         number, size = micro_batches(self.order, len(tokens_BT), self.largest, self.processes)
         ghosts = number * size - len(tokens_BT)
+        tokens_BT = F.pad(tokens_BT, (0, 0, 0, ghosts), value=PADDING)
         self._make_schedule(number, size, tokens_BT.shape[1]).step(
-            F.pad(tokens_BT, (0, 0, 0, ghosts)),
+            tokens_BT,
+            tokens_BT=tokens_BT,
             targets_BT=F.pad(targets_BT, (0, 0, 0, ghosts), value=IGNORED),
-            real_B=F.pad(torch.ones(len(tokens_BT), device=self.device), (0, ghosts)),
             target=tokens_BT.new_zeros(number),  # required by the schedule; ours are keyword arguments
             loss_kwargs={"count": batch["count"], "rows": batch["rows"]},
             return_outputs=False,

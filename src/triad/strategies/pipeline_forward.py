@@ -44,7 +44,7 @@ class PipelineForward:
         for index, stage in sorted(self.stages.items()):
             if index and self.places[index - 1] != self.rank:
                 x = self._receive(self.places[index - 1])
-            x, _ = stage(x, loss=loss, cache=cache)
+            x, _ = stage(x, tokens_BT=tokens_BT, loss=loss, cache=cache)
             if index + 1 < len(self.places) and self.places[index + 1] != self.rank:
                 self._send(x, self.places[index + 1])
         for past in cache or []:

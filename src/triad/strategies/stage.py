@@ -1,6 +1,7 @@
 """A stage of a pipeline: neighbouring units of [embed, block 0, block 1, ... read] of a model.
 
-Shapes: B rows (sequences), T time, D width, E experts, S statistics of a router (Routing.statistics_BS).
+Shapes: B rows (sequences), T time, D width, S statistics of a router (Routing.statistics_BS), A terms
+of the auxiliary loss (Routing.terms_BA).
 """
 
 from collections.abc import Callable
@@ -10,16 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
+from triad.layers.routing import add_terms, auxiliary_loss
 
 
 class Stage(nn.Module):
     """Units `start` to `stop` of a model that offers embed, blocks and read; unit i + 1 is block i.
 
     Its `before` and `behind` name the parts that embed and read use. The parts stay those of the model, which
-    keeps their names. (tokens_BT) of the first stage, else (x_BTD, auxiliary_B) -> (x_BTD, auxiliary_B), of
-    the last (what its readout is asked for, summed auxiliary loss). With `real_B` (1, or 0 for a ghost, which
-    nothing counts) the loss of `targets_BT` is asked for and `statistics` keeps what routers report: the last
-    stage's two sums, and what each layer's router saw.
+    keeps their names. tokens_BT of the first stage, else (x_BTD, terms_BA of the auxiliary loss so far) ->
+    (x_BTD, terms_BA), of the last (what its readout is asked for, terms_BA). The keyword tokens_BT is for the
+    routers of every stage. With `targets_BT` their loss is asked for, the last stage's second result is the
+    summed auxiliary loss, and `statistics` keeps what routers report: the last stage's two sums, and what
+    each layer's router saw.
     """
 
     def __init__(self, model: Any, units: range, objective: Callable) -> None:
@@ -41,37 +44,29 @@ class Stage(nn.Module):
     def forward(
         self,
         x: Tensor,
-        auxiliary_B: Tensor | None = None,
+        terms_BA: Tensor | None = None,
+        tokens_BT: Tensor | None = None,
         targets_BT: Tensor | None = None,
-        real_B: Tensor | None = None,
         loss: Callable | None = None,
         cache: list[KeyValueCache] | None = None,
     ) -> tuple[Any, Tensor]:
         x_BTD = self.embed(x, cache[0].length if cache else 0) if self.embed else x
-        if auxiliary_B is None:
+        if terms_BA is None:
             exact = torch.promote_types(x_BTD.dtype, torch.float32)
-            auxiliary_B = x_BTD.new_zeros(len(x_BTD), dtype=exact)
+            terms_BA = x_BTD.new_zeros(len(x_BTD), 1, dtype=exact)
         statistics = {}
         for layer, block in zip(self.layers, self.blocks, strict=True):
-            x_BTD, routing = block(x_BTD, cache[layer] if cache else None)
+            x_BTD, routing = block(x_BTD, cache[layer] if cache else None, tokens_BT)
             if routing is not None:
-                auxiliary_B = auxiliary_B + routing.auxiliary_B
-                statistics[layer] = routing.statistics_BS
-        if real_B is None:
-            return (self.read(x_BTD, loss) if self.read else x_BTD), auxiliary_B
-        return self._count(x_BTD, auxiliary_B, statistics, targets_BT, real_B)
-
-    def _count(
-        self, x_BTD: Tensor, auxiliary_B: Tensor, statistics: dict, targets_BT: Tensor | None, real_B: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        sums = {
-            layer: statistics_BS.mul(real_B[:, None]).sum(0) for layer, statistics_BS in statistics.items()
-        }
+                terms_BA = add_terms(terms_BA, routing.terms_BA)
+                statistics[layer] = routing.statistics_BS.sum(0)
+        if targets_BT is None:
+            return (self.read(x_BTD, loss) if self.read else x_BTD), terms_BA
         if self.read is None:
-            self.statistics.append((None, sums))
-            return x_BTD, auxiliary_B
-        nll, auxiliary = self.read(x_BTD, self.objective(targets_BT)), (auxiliary_B * real_B).sum()
-        self.statistics.append((torch.stack((nll.detach(), auxiliary.detach())), sums))
+            self.statistics.append((None, statistics))
+            return x_BTD, terms_BA
+        nll, auxiliary = self.read(x_BTD, self.objective(targets_BT)), auxiliary_loss(terms_BA).sum()
+        self.statistics.append((torch.stack((nll.detach(), auxiliary.detach())), statistics))
         return nll, auxiliary
 
 

@@ -36,7 +36,7 @@ Shapes: B rows (sequences), L layers of experts, E experts, S statistics of a ro
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypedDict
@@ -47,7 +47,7 @@ from torch import Tensor, nn
 
 from triad.checkpoints.tensors import start_from
 from triad.checkpoints.trained import count_special_tokens
-from triad.layers.routing import STATISTICS
+from triad.layers.routing import STATISTICS, add_terms, auxiliary_loss
 from triad.models.count import count
 from triad.optim.initialise import initialise
 from triad.optim.parametrisation import replace_arguments
@@ -210,8 +210,9 @@ class Training(LightningModule):
         """Sums: negative log likelihood of targets, auxiliary loss of rows, statistics of each router."""
         *given, targets = inputs
         nll, routings = self.network(*given, loss=self.objective(targets))
-        auxiliary = sum((routing.auxiliary_B.sum() for routing in routings), nll.new_zeros(()))
+        terms_BA = reduce(add_terms, (routing.terms_BA for routing in routings), nll.new_zeros(1, 1))
         statistics = [routing.statistics_BS.sum(0) for routing in routings]
+        auxiliary = auxiliary_loss(terms_BA).sum()
         return nll, auxiliary, torch.stack(statistics) if statistics else nll.new_zeros(0, STATISTICS)
 
     def objective(self, targets: Tensor) -> Callable:

@@ -8,7 +8,7 @@
     sequence    a gather and a scatter in place of each of those sums      arXiv:2205.05198, section 4.2
     expert      rows there and back, forward and backward, and their numbers      arXiv:2006.16668
     context     keys and values gathered forward, their gradients scattered back      arXiv:2407.21783
-    pipeline    activations and auxiliary loss of each micro-batch to the next stage      arXiv:1811.06965
+    pipeline    activations and terms of the auxiliary loss to the next stage      arXiv:1811.06965
 
 For Transformers whose blocks are computed once (no checkpointing). T context, D width, L blocks.
 """
@@ -126,7 +126,7 @@ def sent_messages(weights: list[Weight], config: dict, parts: int) -> Sent:
     if degree(config, "pipeline") > 1:
         whole = parts * -(-rows // parts)  # with ghosts
         messages["send"] += 2 * parts
-        volume["send"] += whole * (activations // rows + max(item, 4))
+        volume["send"] += whole * (activations // rows + _auxiliary_terms(config) * max(item, 4))
     return Sent(dict(messages), dict(volume))
 
 
@@ -214,6 +214,12 @@ def _is_here(weight: Weight, config: dict, at: dict[str, int]) -> bool:
 
 def _is_sequence_parallel(config: dict) -> Any:
     return config["strategy"]["sequence_parallel"]
+
+
+def _auxiliary_terms(config: dict) -> int:
+    """How many terms of the auxiliary loss of a row go from stage to stage: see triad.layers.routing."""
+    router = config["model"].get("feedforward", {}).get("router", {})
+    return 3 + 2 * experts(config) if router.get("over_layers") == "pool" else 1
 
 
 def _dense(config: dict) -> int:

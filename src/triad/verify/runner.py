@@ -95,6 +95,8 @@ def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
     words = [*SMALL, *PROOF, *case.layout.words.split(), f"trainer.devices={case.layout.ranks}"]
     if case.model == "decoder":  # the parts that none of the small models has
         words.append(f"model.attention.key_shift={KEY_SHIFT}")
+    if case.model == "moe":  # a loss whose terms go from stage to stage
+        words.append("router.over_layers=pool")
     words += [f"model={case.model}", "data=text", f"data.path={corpus}", f"precision={case.precision}"]
     words += [f"packed={case.packed}", f"hardware.checkpointing={case.checkpointing}"]
     words += [f"hardware.compile={case.compile}", f"run_id={case.name}", f"output_dir={folder}"]

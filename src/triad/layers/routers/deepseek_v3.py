@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from triad.layers.routing import Routing, TokensChoose, entropy, length, load, local_means, logits, mean
+from triad.layers.routing import Routing, TokensChoose, entropy, length, load, local_sums, logits, mean
 
 
 class DeepSeekV3(nn.Module):
@@ -17,8 +17,9 @@ class DeepSeekV3(nn.Module):
         auxiliary = balance sum_e f_e P_e,   f_e = E / (k T) sum_t [s_te in top-k of s_t],
         P_e = mean_t s_te / sum_j s_tj                                eq. 17-20
 
-    Experts form `groups` of neighbours; only the `top_groups` of them may be chosen whose best k / top_groups
-    values of s + b have the largest sums. The caller counts the load of a whole step and calls `rebalance`.
+    Losses of layers are added up. Experts form `groups` of neighbours; only the `top_groups` of them may be
+    chosen whose best k / top_groups values of s + b have the largest sums. The caller counts the load of a
+    whole step and calls `rebalance`.
     Raises ValueError if groups do not divide the experts or too few experts are left to choose from.
     """
 
@@ -44,7 +45,7 @@ class DeepSeekV3(nn.Module):
         self.scale, self.speed, self.balance = scale, speed, balance
         self.weight = nn.Parameter(torch.empty(experts, width))
         self.register_buffer("bias", torch.empty(experts))
-        self.sequence_means: Callable[..., tuple[Tensor, ...]] = local_means
+        self.sequence_sums: Callable[..., tuple[Tensor, ...]] = local_sums
 
     def forward(
         self, x_BTD: Tensor, tokens_BT: Tensor | None = None, real_BT: Tensor | None = None
@@ -58,15 +59,15 @@ class DeepSeekV3(nn.Module):
         def make_routing() -> Routing:
             probability_BTE = score_BTE / score_BTE.sum(-1, keepdim=True)
             wanted_BTk = score_BTE.topk(self.top_k, dim=-1).indices
-            share_BE, mean_BE = self.sequence_means(
-                load(wanted_BTk, score_BTE, real_BT) / (self.top_k * length(score_BTE, real_BT)),
-                mean(probability_BTE, real_BT),
+            asked_BE, length_B1 = self.sequence_sums(
+                load(wanted_BTk, score_BTE, real_BT), length(score_BTE, real_BT)
             )
-            balance_B = (share_BE * mean_BE).sum(-1) * experts
+            share_BE = asked_BE / (self.top_k * length_B1.clamp_min(1))
+            balance_B = (share_BE * mean(probability_BTE, real_BT, length_B1)).sum(-1) * experts
             return Routing(
                 self.balance * balance_B,
                 load(expert_BTk, score_BTE, real_BT),
-                entropy(probability_BTE, real_BT),
+                entropy(probability_BTE, real_BT, length_B1),
                 torch.zeros_like(balance_B),
             )
 

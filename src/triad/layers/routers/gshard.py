@@ -27,7 +27,8 @@ class GShard(nn.Module):
         the second is asked if 2 w_2 > r,   0 <= r < 1 drawn for each token
         auxiliary = balance E sum_e (c_e / T) m_e      Lepikhin et al. 2020, arXiv:2006.16668, algorithm 1
 
-    A sequence is a group; c_e counts first choices and m_e is the group's mean gate; padding is not counted.
+    A sequence is a group; c_e counts first choices and m_e is the group's mean gate; padding is not counted;
+    losses of layers are added up.
     The paper's auxiliary loss is a mean over experts, ours is E times the sum: balance x 1 when uniform, as
     for every router here. `dropped` is the share of 2 T rows; rows that do not ask count as not dropped.
     Deviates: r is a hash of the tokens so far and of the two experts, so that it is the same in every layout,
@@ -39,7 +40,7 @@ class GShard(nn.Module):
     """
 
     sees = "past"  # earlier tokens take the room of an expert
-    splits = ("tensor", "expert")
+    splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
     top_k = 2
 
@@ -69,7 +70,7 @@ class GShard(nn.Module):
 
         def make_routing() -> Routing:
             first_BE = load(expert_BT2[..., :1], probability_BTE, real_BT)
-            balance_B = (first_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
+            balance_B = (first_BE / time.clamp_min(1) * mean(probability_BTE, real_BT)).sum(-1) * experts
             dropped_B = mean((asks_BT2 & ~kept_BT2).to(weight_BT2.dtype).mean(-1), real_BT)
             load_BE = first_BE + load(expert_BT2[..., 1:], probability_BTE, asks_BT2[..., 1])
             return Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)

@@ -17,7 +17,7 @@ class Hash(nn.Module):
     product names the expert. Needs tokens_BT; raises ValueError without.
     """
 
-    splits = ("tensor", "context", "expert")
+    splits = ("tensor", "context", "pipeline", "expert")
     top_k = 1
 
     def __init__(self, width: int, experts: int) -> None:

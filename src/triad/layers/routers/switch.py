@@ -26,10 +26,10 @@ class Switch(nn.Module):
         auxiliary = balance E sum_e f_e P_e                      eq. 4-6
 
     f_e is the share of a sequence's tokens that ask for expert e, dropped ones included, and P_e its mean
-    probability; padding is not counted and uses no capacity. Deviates: capacity is per sequence, not per
-    batch, and is given in order of time, so that a token's output depends neither on other sequences nor on
-    later tokens; it is limited in training only, so that in generation it does not depend on the length; no
-    noise. Raises ValueError for capacity <= 0.
+    probability; padding is not counted and uses no capacity; losses of layers are added up. Deviates:
+    capacity is per sequence, not per batch, and is given in order of time, so that a token's output depends
+    neither on other sequences nor on later tokens; it is limited in training only, so that in generation it
+    does not depend on the length; no noise. Raises ValueError for capacity <= 0.
     """
 
     sees = "past"  # earlier tokens take the room of an expert
@@ -58,7 +58,7 @@ class Switch(nn.Module):
 
         def make_routing() -> Routing:
             load_BE = load(expert_BT1, probability_BTE, real_BT)
-            balance_B = (load_BE / time * mean(probability_BTE, real_BT)).sum(-1) * experts
+            balance_B = (load_BE / time.clamp_min(1) * mean(probability_BTE, real_BT)).sum(-1) * experts
             dropped_B = mean((~kept_BT1[..., 0]).to(weight_BT1.dtype), real_BT)
             return Routing(self.balance * balance_B, load_BE, entropy(probability_BTE, real_BT), dropped_B)
 
