@@ -19,7 +19,7 @@ setup: .venv/ready  ## make the environment (.venv)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-train: .venv/ready  ## train on your Python's own source code, with the recipe of docs/speedrun.md (five minutes on two cores)
+train: .venv/ready  ## train on your Python's own source code, with the recipe of docs/speedrun.md (for five minutes)
 	$(BIN)/python train.py experiment=speedrun
 
 test: .venv/ready lint  ## run the tests and the linters (under 15 minutes on two cores)

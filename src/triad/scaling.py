@@ -4,17 +4,19 @@ python -m triad.scaling outputs/isoflop flops=1e15 to=isoflop.png
 """
 
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from triad.analysis.confidence_intervals import LEVEL
 from triad.analysis.scaling_law import Law, Measurement, Slice, cut_slices, fit_exponent, fit_law
 from triad.analysis.settings import find_directories, group_by_setting, load_outcome
 from triad.config.errors import Refusal
 
 NEEDED = ("train/tokens", "train/flops")
 LEAST = 6  # points: the law has five numbers
-RESAMPLES, MIDDLE = 100, 0.9
+RESAMPLES = 200
 
 
 def scaling(
@@ -26,30 +28,34 @@ def scaling(
     """Fit L(N, D) = E + A / N^alpha + B / D^beta to finished runs, and say which size is best for a budget.
 
     The words are runs or directories of runs, such as outputs/isoflop. Two ways are shown: the law, and the
-    lowest points of parabolas at equal FLOPs. Intervals hold 90 % of the fits to resampled runs. `flops` is
-    a budget to say the best size, length and loss for; `to` draws the runs, the slices and the law.
+    lowest points of parabolas at equal FLOPs. Intervals hold 95 % of the fits to runs drawn with replacement
+    (Efron 1979, percentiles). `flops` is a budget to say the best size, length and loss for; `to` draws the
+    runs, the slices and the law.
     """
     means, single = read_points(find_directories(overrides or ["outputs"], ["metric", "flops", "to"]), metric)
-    law, cut = fit_law(means), cut_slices(means)
-    laws, cuts = _resample(single)
+    law, cut = fit_law(single), cut_slices(means)
+    laws, cuts = resample(single, law)
     off = math.sqrt(sum((law.loss(p.parameters, p.tokens) - p.loss) ** 2 for p in means) / len(means))
     print(f"law     {metric} = {law}")
     print(f"        off by {off:.3f}, the root mean square of {len(means)} settings ({len(single)} runs)")
-    for name in ("floor", "alpha", "beta"):
-        print(f"        {name} between {_describe_interval([getattr(one, name) for one in laws])}")
+    for name, symbol in zip(Law._fields, ("E", "A", "B", "alpha", "beta"), strict=True):
+        print(f"        {symbol:6}{_describe(getattr(law, name), [getattr(one, name) for one in laws])}")
+    if len(laws) < RESAMPLES:
+        print(
+            f"        {RESAMPLES - len(laws)} of {RESAMPLES} resamples follow no law: the intervals lack them"
+        )
     for one in cut:
         by_law = f"by the law {law.best(one.flops):.3g}"
         print(f"slice   {one.flops:.3g} FLOPs: best {one.best:.3g} parameters, {one.loss:.3f}; {by_law}")
-    ways = [("the law", law.exponent, [one.exponent for one in laws])]
+    print(f"N ~ C^a a = {_describe(law.exponent, [one.exponent for one in laws])} by the law")
     if len(cut) > 1:
-        ways.append(("parabolas", fit_exponent(cut), [fit_exponent(one) for one in cuts]))
-    for name, value, others in ways:
-        print(f"N ~ C^a a = {value:.2f} by {name}, between {_describe_interval(others)}")
+        print(f"N ~ C^a a = {_describe(fit_exponent(cut), [fit_exponent(one) for one in cuts])} by parabolas")
     if flops:
         size = law.best(flops)
         tokens = flops / (6 * size)
         loss = law.loss(size, tokens)
-        print(f"budget  {flops:.3g} FLOPs: {size:.3g} parameters, {tokens:.3g} tokens, {metric} {loss:.3f}")
+        sizes = _describe(size, [one.best(flops) for one in laws])
+        print(f"budget  {flops:.3g} FLOPs: {tokens:.3g} tokens, {metric} {loss:.3f}, parameters {sizes}")
     if to:
         _draw(Path(to), means, law, cut, metric)
         print(to)
@@ -69,7 +75,7 @@ def read_points(runs: list[Path], metric: str) -> tuple[list[Measurement], list[
         if mean[:2] not in best or mean.loss < best[mean[:2]][0].loss:
             best[mean[:2]] = (mean, mine)
     means = [mean for mean, _ in best.values()]
-    if len(means) < LEAST or any(len({point[i] for point in means}) < 3 for i in (0, 1)):
+    if not _suffices(means):
         raise Refusal(
             f"{len(means)} finished settings: a law needs at least {LEAST}, of three sizes and three lengths"
         )
@@ -83,29 +89,36 @@ def _read_point(run: Path, result: dict[str, float], metric: str) -> Measurement
     return Measurement(result["train/flops"] / (6 * tokens), tokens, result[metric])
 
 
-def _resample(single: list[Measurement]) -> tuple[list[Law], list[list[Slice]]]:
-    """Laws and slices of as many runs drawn with replacement, again and again."""
+def _suffices(points: list[Measurement]) -> bool:
+    """Whether so many sizes and lengths can tell the law's five numbers."""
+    sizes, lengths = ({point[i] for point in points} for i in (0, 1))
+    return len({point[:2] for point in points}) >= LEAST and min(len(sizes), len(lengths)) >= 3
+
+
+def resample(single: list[Measurement], law: Law) -> tuple[list[Law], list[list[Slice]]]:
+    """Laws and slices of as many runs drawn with replacement, RESAMPLES times; fewer where some have none."""
     random = np.random.default_rng(0)
     laws, cuts = [], []
     for _ in range(RESAMPLES):
         drawn = [single[i] for i in random.integers(len(single), size=len(single))]
+        if not _suffices(drawn):
+            continue
+        with suppress(Refusal):
+            laws.append(fit_law(drawn, law))
         together: dict[tuple[float, float], list[float]] = {}
         for point in drawn:
             together.setdefault(point[:2], []).append(point.loss)
-        means = [Measurement(*at, sum(losses) / len(losses)) for at, losses in together.items()]
-        if len(means) >= LEAST:
-            laws.append(fit_law(means))
-            cuts.append(cut_slices(means))
+        cuts.append(cut_slices([Measurement(*at, sum(loss) / len(loss)) for at, loss in together.items()]))
     return laws, cuts
 
 
-def _describe_interval(values: list[float]) -> str:
-    """The middle 90 %."""
-    kept = [value for value in values if math.isfinite(value)]
+def _describe(value: float, resampled: list[float]) -> str:
+    """A figure, and the middle of what resamples give."""
+    kept = [one for one in resampled if math.isfinite(one)]
     if not kept:
-        return "unknown bounds"
-    low, high = np.quantile(kept, [(1 - MIDDLE) / 2, (1 + MIDDLE) / 2])
-    return f"{low:.2f} and {high:.2f}"
+        return f"{value:.4g} (no interval)"
+    low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return f"{value:.4g} ({low:.4g} to {high:.4g})"
 
 
 def _draw(path: Path, means: list[Measurement], law: Law, cut: list[Slice], metric: str) -> None:

@@ -1,15 +1,21 @@
 """The law of loss, parameters and tokens, and how to find it in runs."""
 
 import math
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss
 
 from triad.config.errors import Refusal
 
-WIDEST = (0.02, 2.0)  # exponents that are looked at
-GRID, ZOOMS = 15, 6
+DELTA = 1e-3  # Hoffmann et al. 2022, section 3.3; their grid of starts: of a, b and e, and of alpha and beta
+LEVELS = ((0, 5, 10, 15, 20, 25), (0, 5, 10, 15, 20, 25), (-1, -0.5, 0, 0.5, 1))
+EXPONENTS = (0, 0.5, 1, 1.5, 2)
+SHORT, LONG = 40, 1000  # steps of L-BFGS
 BUDGETS = 5
 
 
@@ -68,43 +74,69 @@ class Slice(NamedTuple):
     loss: float
 
 
-def fit_law(points: list[Measurement]) -> Law:
-    """The law of least squares.
+def fit_law(points: list[Measurement], near: Law | None = None) -> Law:
+    """The law that published fits give: Huber's loss of log L, which an outlier moves little.
 
-    For given exponents the rest is linear (Golub & Pereyra 1973, variable projection): the exponents are
-    found by zooming into a grid, the rest by solving. Nothing but the law's own signs is assumed: E, A and B
-    are not negative. Deviates from the paper's Huber loss of log L: a few runs have no outliers to forgive.
+        min over a, b, e, alpha, beta of  sum_i Huber(LSE(a - alpha log N_i, b - beta log D_i, e) - log L_i)
+        A = exp a,  B = exp b,  E = exp e,  LSE = log sum exp,  delta = 1e-3
+
+    Hoffmann et al. 2022, section 3.3 and appendix D.2. The sum is that of Besiroglu et al. 2024,
+    arXiv:2404.10102: with the mean L-BFGS stops too early. L-BFGS starts from the papers' grid, or from
+    the law `near`. Deviates: for each pair of exponents only the best of the grid's a, b and e is a start,
+    and the best of all after SHORT steps goes on alone; log N and log D are taken from their means, where
+    the same minimum is found in fewer steps. Raises Refusal where a loss has no logarithm, or where the
+    losses do not fall with both N and D.
     """
-    low, high = [WIDEST[0]] * 2, [WIDEST[1]] * 2
-    best, law = math.inf, None
-    for _ in range(ZOOMS):
-        grids = [np.geomspace(*ends, GRID) for ends in zip(low, high, strict=True)]
-        for alpha in grids[0]:
-            for beta in grids[1]:
-                error, found = _solve(points, float(alpha), float(beta))
-                if error < best:
-                    best, law = error, found
-        if law is None:
-            raise Refusal("the losses do not fall with both parameters and tokens: there is no law to fit")
-        at = (law.alpha, law.beta)
-        step = [(grid[1] / grid[0]) ** 1.5 for grid in grids]
-        low = [max(WIDEST[0], x / s) for x, s in zip(at, step, strict=True)]
-        high = [min(WIDEST[1], x * s) for x, s in zip(at, step, strict=True)]
-    assert law is not None
-    return law
+    data = torch.tensor(points, dtype=torch.float64)
+    if not (data.isfinite() & (data > 0)).all():
+        raise Refusal("a law of log L takes finite losses above 0: leave out runs that have none")
+    log_n, log_d, log_loss = data.log().T
+    centre = torch.stack([log_n.mean(), log_d.mean()])
+    offsets = torch.stack([log_n, log_d]) - centre[:, None]
+
+    def error(theta: Tensor) -> Tensor:  # (..., 5): a and b at the centre, e, alpha, beta
+        level, floor, exponents = theta[..., :2, None], theta[..., 2:3, None], theta[..., 3:, None]
+        terms = torch.cat([level - exponents * offsets, floor.expand(*theta.shape[:-1], 1, len(data))], -2)
+        predicted = terms.logsumexp(-2)
+        return huber_loss(predicted, log_loss.expand_as(predicted), reduction="none", delta=DELTA).sum(-1)
+
+    starts = _make_starts(near)
+    starts[..., :2] -= starts[..., 3:] * centre
+    starts = starts[torch.arange(len(starts)), error(starts).argmin(-1)]
+    theta = _descend(error, min((_descend(error, start, SHORT) for start in starts), key=error), LONG)
+    exponents = theta[3:]
+    falls = (theta[:2, None] - exponents[:, None] * offsets).exp()
+    if (exponents <= 0).any() or (falls.amax(-1) - falls.amin(-1) < DELTA * data[:, 2].min()).any():
+        raise Refusal("the losses do not fall with both parameters and tokens: there is no law to fit")
+    a, b = (theta[:2] + exponents * centre).exp().tolist()
+    return Law(math.exp(theta[2]), a, b, *exponents.tolist())
 
 
-def _solve(points: list[Measurement], alpha: float, beta: float) -> tuple[float, Law | None]:
-    """The squared error with these exponents; infinite where a sign would be wrong."""
-    n, d, loss = np.array(points).T
-    terms = np.stack([np.ones_like(n), n**-alpha, d**-beta], axis=1)
-    scale = terms.max(axis=0)  # N^-alpha is small
-    found, *_ = np.linalg.lstsq(terms / scale, loss)
-    if (found < 0).any():
-        return math.inf, None
-    floor, a, b = found / scale
-    error = float(((terms @ (found / scale) - loss) ** 2).sum())
-    return error, Law(float(floor), float(a), float(b), alpha, beta)
+def _make_starts(near: Law | None) -> Tensor:
+    """The grid of starts, (pairs of exponents, levels, 5), or the one start `near`."""
+    if near:
+        starts = [[[*map(math.log, (near.a, near.b, near.floor)), near.alpha, near.beta]]]
+    else:
+        pairs = product(EXPONENTS, EXPONENTS)
+        starts = [[[*level, *pair] for level in product(*LEVELS)] for pair in pairs]
+    return torch.tensor(starts, dtype=torch.float64)
+
+
+def _descend(error: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
+    """Where L-BFGS comes to from a start."""
+    theta = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [theta], max_iter=steps, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        theta.grad = None
+        loss = error(theta) / DELTA  # near 1, which the tolerances are meant for
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return theta.detach()
 
 
 def cut_slices(points: list[Measurement], budgets: int = BUDGETS) -> list[Slice]:

@@ -1,5 +1,6 @@
 """From the command line to a checked, plain configuration: Hydra composes, everything is validated once."""
 
+import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from itertools import chain
@@ -18,6 +19,9 @@ from triad.config.processes import resolve_devices
 from triad.config.rules import refusals
 from triad.config.schema import convert, find_faults, read_script_signature, suggest
 
+TIME = re.compile(r"(\d+(?:\.\d+)?)(s|min|h)")
+UNITS_S = {"s": 1, "min": 60, "h": 3600}
+UNMEASURED = 10**6  # steps of a run whose length is a time: no schedule that is given in steps is longer
 PLACE = {"run_id": str | None, "output_dir": str}  # the path of the run directory
 
 
@@ -35,12 +39,24 @@ def steps_of(tokens: int, *, _root_: DictConfig) -> int:
     batch, context = _root_.batch, _root_.context
     if not isinstance(tokens, int):
         raise Refusal(f"${{steps_of:{tokens}}}: a whole number of tokens, such as 409_600")
-    if {"then", "start"} & batch.keys() or not isinstance(batch.size, int) or batch.size * context < 1:
+    if _changes_size(batch) or not isinstance(batch.size, int) or batch.size * context < 1:
         raise Refusal(f"${{steps_of:{tokens}}} needs a batch of one size: use batch=fixed")
     return -(-tokens // (batch.size * context))
 
 
 OmegaConf.register_new_resolver("steps_of", steps_of, replace=True)
+
+
+def read_time(length: Any) -> float | None:
+    """The seconds of trainer.max_steps=5min, 90s or 1.5h; None where it is a number of steps."""
+    found = TIME.fullmatch(length) if isinstance(length, str) else None
+    return float(found[1]) * UNITS_S[found[2]] or None if found else None
+
+
+def refuse_time(config: dict) -> None:
+    """Raise Refusal where the length of a run is a time: only `train.py` measures how many steps that is."""
+    if read_time(length := config["trainer"]["max_steps"]):
+        raise Refusal(f"trainer.max_steps={length} is measured by train.py: give a number of steps here")
 
 
 def compose(overrides: list[str]) -> dict:
@@ -70,16 +86,21 @@ def _initialize_hydra() -> Generator[None]:
         yield
 
 
-def validate(composed: DictConfig, choices: Mapping[str, str]) -> dict:
+def validate(composed: DictConfig, choices: Mapping[str, str], steps: int | None = None) -> dict:
     """Resolve, check the top-level keys and every node against its signature, refuse the impossible.
 
     Sentences name the parts by `choices`, those that Hydra made of each group.
+
+    `steps` takes the place of a time in trainer.max_steps. Without it the time stays there, and what refers
+    to it, such as scheduler.steps, has a length that stands in for the one to be measured.
     """
-    try:
-        config = cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
-    except OmegaConfBaseException as error:
-        message = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
-        raise Refusal(find_resolver_error(error) or message) from None
+    config = _resolve(composed)
+    if time := read_time(length := config["trainer"]["max_steps"]):
+        if _changes_size(config["batch"]):
+            raise Refusal(f"trainer.max_steps={length} needs a batch of one size: use batch=fixed")
+        OmegaConf.update(composed, "trainer.max_steps", steps or UNMEASURED)
+        config = _resolve(composed)
+        OmegaConf.update(composed, "trainer.max_steps", length)
     config = {"callbacks": {}, "logger": {}} | config  # for [], which composes to nothing
     config.pop("router", None)  # models that use it hold a copy
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -96,7 +117,21 @@ def validate(composed: DictConfig, choices: Mapping[str, str]) -> dict:
     resolve_devices(config)
     for fault in chain(refusals(config, choices), find_unknown_monitors(config)):
         raise Refusal(fault)
+    if time and not steps:
+        config["trainer"]["max_steps"] = length
     return config
+
+
+def _resolve(composed: DictConfig) -> dict:
+    try:
+        return cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        message = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
+        raise Refusal(find_resolver_error(error) or message) from None
+
+
+def _changes_size(batch: Any) -> bool:
+    return bool({"then", "start"} & batch.keys())
 
 
 def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from triad.analysis.table import print_runs
 from triad.config.command_line import key_of
-from triad.config.compose import find_references, trace_origins, validate
+from triad.config.compose import find_references, read_time, trace_origins, validate
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.config.messages import report_error
@@ -21,6 +21,7 @@ from triad.config.overlays import find_overlaid
 from triad.config.processes import count_threads, ranks_are_here, ranks_here
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import check_free, expand_resume, pin_weights
+from triad.launch.run_length import configure_probe, keep_choices, read_steps
 from triad.launch.supervisor import Interrupted, launch
 from triad.runs.directory import Run, make_run_id, make_sweep_id
 from triad.runs.start import prepare_run
@@ -78,24 +79,50 @@ def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool
             config["run_id"] = make_sweep_id([word for word in overrides if word not in asked], config)
         elif not config["run_id"]:
             config["run_id"] = make_run_id(choices["model"])
-        run = Run(Path(config["output_dir"], config["run_id"]))
+        run = Run(locate(config))
         if sweep and run.result():
             print(f"{run}: finished before, skipped", flush=True)
             return run.path, 0
 
-        def write() -> Path:
+        length = config["trainer"]["max_steps"]
+        probe = configure_probe(config) if read_time(length) and not (sweep and run.exists) else None
+        if probe:
             if not sweep:
                 check_free(run, config, asked, find_references(composed))
-            started, origins = pin_weights(run, config, overrides), trace_origins(config, typed)
+            print(f"measuring how many steps {length} of training are", flush=True)
+            if code := _start(probe, work, locate(probe), lambda: prepare_run(probe, []).path):
+                return run.path, code
+
+        def write() -> Path:
+            settled, pinned = config, []
+            if read_time(length):  # from here on the run has a number of steps, as if it had been typed
+                steps = (
+                    read_steps(Run(locate(probe)), length) if probe else run.config()["trainer"]["max_steps"]
+                )
+                settled = validate(composed, choices, steps) | {"run_id": run.id}
+                pinned = [f"trainer.max_steps={steps}"]
+            if not sweep:
+                check_free(run, settled, asked, find_references(composed))
+            words = [word for word in overrides if not (pinned and key_of(word) == "trainer.max_steps")]
+            words = pin_weights(run, settled, words + pinned)
+            origins = trace_origins(settled, typed + pinned)
             for said in find_overlaid(origins, choices, typed):
                 print(said, flush=True)
-            return prepare_run(config, started, origins).path
+            prepare_run(settled, words, origins)
+            if probe:
+                keep_choices(Run(locate(probe)), run, length)
+            return run.path
 
         return run.path, _start(config, work, run.path, write)
     except Refusal as error:
         if not sweep:
             raise
         return Path(" ".join(overrides).replace("/", "|")), report_error(error)
+
+
+def locate(config: dict) -> Path:
+    """The run directory of a configuration."""
+    return Path(config["output_dir"], config["run_id"])
 
 
 def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Path]) -> int:

@@ -1,0 +1,109 @@
+"""A run whose length is a time gets a number of steps, once, before it begins."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hydra import compose as compose_by_hydra
+from hydra import initialize_config_dir
+
+from triad.config.compose import UNMEASURED, compose, read_time, validate
+from triad.config.errors import Refusal
+from triad.config.locations import CONF
+from triad.curves import curves
+from triad.launch.run_length import configure_probe, keep_choices, read_steps
+from triad.runs.directory import Run, read_json
+from triad.storage.durable import write
+from triad.verify.runner import run_own
+
+SHORT = (
+    "debug=tiny",
+    "trainer.accelerator=cpu",
+    "precision=fp32",
+    "model.width=32",
+    "model.attention.heads=2",
+)
+
+
+@pytest.mark.parametrize(("length", "seconds"), [("5min", 300), ("90s", 90), ("1.5h", 5400), ("0min", None)])
+def test_a_time_is_read_with_its_unit(length: str, seconds: float | None) -> None:
+    assert read_time(length) == seconds
+    assert read_time(5) is read_time("5") is read_time("5minutes") is None
+
+
+def test_all_that_follows_from_the_length_gets_the_measured_number() -> None:
+    words = ["experiment=speedrun", "batch.size=8"]
+    assert compose(words)["trainer"]["max_steps"] == "5min"
+    assert compose([*words, "trainer.max_steps=40"])["scheduler"]["steps"] == 40
+    assert compose([*words, "debug=tiny"])["trainer"]["max_steps"] == 10
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose_by_hydra("train", words)
+        assert validate(composed)["scheduler"]["steps"] == UNMEASURED
+        measured = validate(composed, steps=77)
+        assert measured["trainer"]["max_steps"] == measured["scheduler"]["steps"] == 77
+        assert validate(composed)["trainer"]["max_steps"] == "5min"
+        composed = compose_by_hydra("train", [*words, "scheduler.warmup=500"])
+        validate(composed)
+        with pytest.raises(Refusal, match=r"scheduler.warmup=500.0 is longer than trainer.max_steps=77"):
+            validate(composed, steps=77)
+
+
+def test_what_does_not_measure_says_so_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"trainer.max_steps=5min needs a batch of one size: use batch=fixed"):
+        compose(["trainer.max_steps=5min", "batch=ramp"])
+    for command in (
+        lambda: curves(["trainer.max_steps=5min"], to=str(tmp_path / "curves.png")),
+        lambda: run_own(["debug=overfit", "trainer.max_steps=5min"], tmp_path),
+    ):
+        with pytest.raises(Refusal, match=r"trainer.max_steps=5min is measured by train.py"):
+            command()
+    for word in ("trainer.max_steps=5minutes", "trainer.max_steps=0min"):
+        with pytest.raises(Refusal, match=r"trainer.max_steps="):
+            compose([word])
+
+
+def test_a_probe_trains_as_its_run_does_and_leaves_its_choices(tmp_path: Path) -> None:
+    words = ["trainer.max_steps=5min", "callbacks=[default,ema]", f"output_dir={tmp_path}", "run_id=a"]
+    config = compose(words)
+    short = configure_probe(config)
+    assert short["callbacks"].keys() == {"ema", "pace"}
+    assert short["callbacks"]["pace"]["seconds"] == pytest.approx(9.0)
+    assert {key for key in config if short[key] != config[key]} == {
+        "run_id",
+        "callbacks",
+        "logger",
+        "trainer",
+    }
+    probe, run = Run(tmp_path / short["run_id"]), Run(tmp_path / "a")
+    for folder in (probe, run):
+        folder.path.mkdir()
+    with pytest.raises(Refusal, match="measured nothing"):
+        read_steps(probe, "5min")
+    probe.finish({"steps_per_s": 9.1})
+    assert read_steps(probe, "5min") == 2730
+    write(probe.machine_file, {"attention": {"choice": "flash"}, "precision": {"choice": "bf16-mixed"}})
+    write(run.machine_file, {"precision": {"choice": "32-true"}})  # of a run that is made longer
+    keep_choices(probe, run, "5min")
+    kept = read_json(run.machine_file)
+    assert {name: one["choice"] for name, one in kept.items()} == {
+        "attention": "flash",
+        "precision": "32-true",
+        "trainer.max_steps=5min": "2730",
+    }
+    assert not probe.path.exists()
+
+
+def test_the_length_is_measured_once_and_kept_when_a_run_goes_on(train, tmp_path: Path) -> None:
+    words = ("-m", *SHORT, "trainer.max_steps=0.2s", "trainer.val_check_interval=99999", "seed=0")
+    done = train(*words)
+    (path,) = (tmp_path / "outputs").glob("[!.]*")
+    assert not list((tmp_path / "outputs").glob(".pace*"))
+    run, steps = Run(path), Run(path).config()["trainer"]["max_steps"]
+    assert f"trainer.max_steps={steps}: 0.2s at " in done.stdout
+    assert run.config()["scheduler"]["steps"] == steps == run.result()["steps"]
+    assert run.overrides()[-1] == f"trainer.max_steps={steps}"
+    run.result_file.unlink()
+    again = train(*words)
+    assert "measuring" not in again.stdout
+    assert run.config()["trainer"]["max_steps"] == steps == run.result()["steps"]
+    assert "command line" in json.dumps(read_json(run.origins_file)["trainer.max_steps"][0])
