@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from triad.data.batches import TrainBatches, ValBatches
+from triad.data.batches import TrainBatches, ValBatches, make_loader
 from triad.data.shuffle import count_windows
 from triad.data.token_files import Tokens
 from triad.schedules.batch_size import Rule
@@ -42,7 +42,7 @@ class Windows(LightningDataModule):
             ranks=strategy.data_ranks,
             packed=self.packed,
         )
-        return DataLoader(batches, batch_size=None)
+        return make_loader(batches, strategy.root_device)
 
     def val_dataloader(self) -> DataLoader:
         strategy = self.trainer.strategy
@@ -51,4 +51,4 @@ class Windows(LightningDataModule):
         batches = ValBatches(
             self.tokens.val, self.context, rows, strategy.data_rank, strategy.data_ranks, limit=None
         )
-        return DataLoader(batches, batch_size=None)
+        return make_loader(batches, strategy.root_device)
