@@ -26,6 +26,7 @@ CHECKS = (
     *("synchronisations", "snapshot", "repeat", "resume", "families", "grouped", "precisions"),
     *("strategies", "optimizers", "kernels", "speed", "chunks", "recompilations", "meters"),
 )
+WORKER = ["-m", "benchmarks.gpu.worker"]
 TOTAL_S = 8 * 60.0
 ITEM_S = 120.0  # for the longest item, such as compiling and timing one contestant
 OPTIONAL = {"wandb", "optuna", "jinja2", "matplotlib"}  # of the project's dependencies: no check needs them
@@ -87,7 +88,7 @@ def run(chosen: list[str], device: str, folder: Path, deadline: float) -> int:
     journal, log = folder / "journal.jsonl", folder / "log.txt"
     journal.touch()
     shown, failed, partial = 0, 0, False
-    command = [sys.executable, "-m", "benchmarks.gpu.worker", str(folder), device, str(deadline), *chosen]
+    command = [sys.executable, *WORKER, str(folder), device, str(deadline), *chosen]
     paths = [str(ROOT), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "TRIAD_CACHE": str(folder / "cache")}
     print(f"{'check':<18}{'item':<34}{'verdict':<9}{'s':>6}  figures", flush=True)

@@ -94,7 +94,7 @@ def optimizers(bench: Bench) -> Iterator[Item]:
 
 
 def strategies(bench: Bench) -> Iterator[Item]:
-    """Strategies over nccl (a CPU: gloo) equal `single`: with one process, with two where there are two GPUs."""
+    """Strategies over nccl (a CPU: gloo) equal `single`: with one process, and with two on two GPUs."""
 
     def against_single(name: str) -> str:
         if name.startswith("deepspeed") and find_spec("deepspeed") is None:
