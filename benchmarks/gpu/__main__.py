@@ -27,6 +27,7 @@ CHECKS = (
     *("strategies", "optimizers", "kernels", "speed", "chunks", "recompilations", "meters"),
 )
 WORKER = ["-m", "benchmarks.gpu.worker"]
+AGAIN = 3  # the code of a worker that needs a new process for the rest
 TOTAL_S = 8 * 60.0
 ITEM_S = 120.0  # for the longest item, such as compiling and timing one contestant
 OPTIONAL = {"wandb", "optuna", "jinja2", "matplotlib"}  # of the project's dependencies: no check needs them
@@ -83,74 +84,81 @@ def explain_missing(missing: list[str]) -> str:
     )
 
 
+class Table:
+    """The journal of the checks, printed line by line as it grows."""
+
+    def __init__(self, journal: Path) -> None:
+        self.journal = journal
+        self.reports: list[Report] = []
+        journal.touch()
+        print(f"{'check':<18}{'item':<34}{'verdict':<9}{'s':>6}  figures", flush=True)
+
+    def add(self, check: str, item: str, verdict: str, figures: str) -> None:
+        """Add a line that no worker wrote."""
+        report = {"check": check, "item": item, "verdict": verdict, "figures": figures, "seconds": 0.0}
+        with self.journal.open("a") as file:
+            file.write(json.dumps(report) + "\n")
+        self.update()
+
+    def update(self) -> bool:
+        """Print what is new; return whether anything is."""
+        text = self.journal.read_text(encoding="utf-8")
+        lines = text[: text.rfind("\n") + 1].splitlines()[len(self.reports) :]
+        for report in map(json.loads, lines):
+            self.reports.append(report)
+            if report["verdict"] == "device":
+                print(report["figures"], flush=True)
+            elif report["verdict"] not in ("begun", "end"):
+                head = f"{report['check']:<18}{report['item']:<34}{report['verdict']:<9}{report['seconds']:>6.1f}"
+                print(f"{head}  {report['figures']}", flush=True)
+        return bool(lines)
+
+    def count(self, verdict: str) -> int:
+        return sum(report["verdict"] == verdict for report in self.reports)
+
+
 def run(chosen: list[str], device: str, folder: Path, deadline: float) -> int:
     """Run some checks, each item once, and print what each comes to as it comes."""
-    journal, log = folder / "journal.jsonl", folder / "log.txt"
-    journal.touch()
-    shown, failed, partial = 0, 0, False
+    table, log = Table(folder / "journal.jsonl"), folder / "log.txt"
     command = [sys.executable, *WORKER, str(folder), device, str(deadline), *chosen]
     paths = [str(ROOT), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "TRIAD_CACHE": str(folder / "cache")}
-    print(f"{'check':<18}{'item':<34}{'verdict':<9}{'s':>6}  figures", flush=True)
-    finished = False
-    while not finished and time.time() < deadline:
+    while not table.count("end") and time.time() < deadline:
         with log.open("a") as file:
             worker = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file)
-        heard = time.time()
-        while True:
-            ended = worker.poll() is not None
-            reports = read_journal(journal)
-            for report in reports[shown:]:
-                heard = time.time()
-                if report["verdict"] != "begun":
-                    failed += show(report)
-                    partial |= report["verdict"] == "NOT RUN"
-            shown = len(reports)
-            finished = any(report["verdict"] == "end" for report in reports)
-            if ended or finished:
-                break
-            if time.time() > deadline + 5 or time.time() > heard + ITEM_S:
-                worker.kill()
-            time.sleep(0.1)
-        worker.wait()
-        if not finished:
-            if (fault := blame(reports, worker.returncode, log)) is None:
-                print(f"The checks cannot start: {last_line(log)}")
-                return 1
-            with journal.open("a") as file:
-                file.write(json.dumps(fault) + "\n")
-    reports = read_journal(journal)
-    for report in reports[shown:]:
-        failed += report["verdict"] != "begun" and show(report)
-    unreached = [name for name in chosen if not any(report["check"] == name for report in reports)]
-    for name in unreached:
-        show({"check": name, "item": "", "verdict": "NOT RUN", "figures": "out of time", "seconds": 0.0})
-    counts = {word: sum(report["verdict"] == word for report in reports) for word in ("PASS", "PATH", "SKIP")}
-    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    print(f"\n{said}, {failed} FAIL" + ("; not everything was reached" if partial or unreached else ""))
-    return 1 if failed or partial or unreached else 0
+        code = watch(worker, table, deadline)
+        if table.reports and table.reports[-1]["verdict"] == "begun":
+            check, item = table.reports[-1]["check"], table.reports[-1]["item"]
+            if time.time() > deadline:
+                table.add(check, item, "NOT RUN", "out of time")
+            else:
+                why = f"gave no answer in {ITEM_S:.0f} s" if code == -9 else f"ended with code {code}"
+                table.add(check, item, "FAIL", f"the process {why}: {last_line(log)}")
+        elif code not in (0, AGAIN):
+            print(f"The checks cannot be run: {last_line(log)}")
+            return 1
+    for name in chosen:
+        if not any(report["check"] == name for report in table.reports):
+            table.add(name, "", "NOT RUN", "out of time")
+    said = [
+        f"{table.count(word)} {word}" for word in ("PASS", "PATH", "SKIP", "NOT RUN") if table.count(word)
+    ]
+    print("", ", ".join([*said, f"{table.count('FAIL')} FAIL"]), sep="\n")
+    return 1 if table.count("FAIL") or table.count("NOT RUN") else 0
 
 
-def read_journal(journal: Path) -> list[Report]:
-    """What the worker has written so far, a line for each event."""
-    lines = journal.read_text(encoding="utf-8")
-    return [json.loads(line) for line in lines[: lines.rfind("\n") + 1].splitlines()]
-
-
-def show(report: Report) -> bool:
-    """Print a line of the table; return whether it is a failure."""
-    if report["verdict"] != "end":
-        head = f"{report['check']:<18}{report['item']:<34}{report['verdict']:<9}{report['seconds']:>6.1f}"
-        print(f"{head}  {report['figures']}", flush=True)
-    return report["verdict"] == "FAIL"
-
-
-def blame(reports: list[Report], code: int, log: Path) -> Report | None:
-    """The item that was under way when the worker ended, as a failure; None if there was none."""
-    if not reports or reports[-1]["verdict"] != "begun":
-        return None if not reports else {**reports[-1], "item": "(between items)", "verdict": "FAIL"}
-    why = f"no answer in {ITEM_S:.0f} s or until the time was up" if code == -9 else f"ended with code {code}"
-    return {**reports[-1], "verdict": "FAIL", "figures": f"the process {why}: {last_line(log)}"}
+def watch(worker: subprocess.Popen, table: Table, deadline: float) -> int:
+    """Print what a worker reports until it has ended, by itself or because it took too long; its code."""
+    heard = time.time()
+    while True:
+        ended = worker.poll() is not None
+        if table.update():
+            heard = time.time()
+        if ended:
+            return worker.returncode
+        if time.time() > min(deadline + 5, heard + ITEM_S):
+            worker.kill()
+        time.sleep(0.1)
 
 
 def last_line(log: Path) -> str:

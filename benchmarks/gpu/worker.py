@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu import kernels, machine, runs
+from benchmarks.gpu.__main__ import AGAIN
 from benchmarks.gpu.items import Absent, Bench, Item, Missed
 from triad.config.errors import one_line
 from triad.hardware.device import describe, device
@@ -55,7 +56,7 @@ def is_broken(bench: Bench) -> bool:
 
 
 def main(folder: Path, asked: str, deadline: float, names: list[str]) -> int:
-    """Run the items that have not begun; the code is 3 if the rest needs a new process."""
+    """Run the items that have not begun; the code is AGAIN if the rest needs a new process."""
     kind = asked if asked != "auto" else "gpu" if torch.cuda.is_available() else "cpu"
     bench = Bench(device(kind), folder)
     journal = folder / "journal.jsonl"
@@ -72,7 +73,7 @@ def main(folder: Path, asked: str, deadline: float, names: list[str]) -> int:
             file.write(json.dumps(report) + "\n")
 
     if not seen:
-        note("device", describe(bench.device)[:33], "PASS", f"torch {torch.__version__}, {kind}")
+        note("", "", "device", f"{describe(bench.device)}, torch {torch.__version__}")
     for name in names:
         for item in find_check(name)(bench):
             if (name, item.name) in known:
@@ -87,7 +88,7 @@ def main(folder: Path, asked: str, deadline: float, names: list[str]) -> int:
             with suppress(Exception):
                 bench.forget()
             if is_broken(bench):
-                return 3
+                return AGAIN
     note("", "", "end")
     return 0
 
