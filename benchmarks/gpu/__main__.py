@@ -37,6 +37,7 @@ NEEDS = {  # what a package that is not installed cannot say itself
     "pydantic": ("pydantic_core", "annotated-types", "typing-inspection", "typing_extensions"),
     "lightning": ("pytorch-lightning", "lightning-utilities", "torchmetrics", "fsspec", "tqdm"),
 }
+LINE = "{check:<18}{item:<34}{verdict:<9}{seconds:>6.1f}  {figures}"
 Report = dict[str, Any]
 
 
@@ -109,8 +110,7 @@ class Table:
             if report["verdict"] == "device":
                 print(report["figures"], flush=True)
             elif report["verdict"] not in ("begun", "end"):
-                head = f"{report['check']:<18}{report['item']:<34}{report['verdict']:<9}{report['seconds']:>6.1f}"
-                print(f"{head}  {report['figures']}", flush=True)
+                print(LINE.format(**report), flush=True)
         return bool(lines)
 
     def count(self, verdict: str) -> int:
@@ -140,10 +140,8 @@ def run(chosen: list[str], device: str, folder: Path, deadline: float) -> int:
     for name in chosen:
         if not any(report["check"] == name for report in table.reports):
             table.add(name, "", "NOT RUN", "out of time")
-    said = [
-        f"{table.count(word)} {word}" for word in ("PASS", "PATH", "SKIP", "NOT RUN") if table.count(word)
-    ]
-    print("", ", ".join([*said, f"{table.count('FAIL')} FAIL"]), sep="\n")
+    counts = {word: table.count(word) for word in ("PASS", "PATH", "SKIP", "NOT RUN", "FAIL")}
+    print("", ", ".join(f"{count} {word}" for word, count in counts.items()), sep="\n")
     return 1 if table.count("FAIL") or table.count("NOT RUN") else 0
 
 
