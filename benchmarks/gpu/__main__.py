@@ -123,6 +123,8 @@ def run(chosen: list[str], device: str, folder: Path, deadline: float) -> int:
     command = [sys.executable, *WORKER, str(folder), device, str(deadline), *chosen]
     paths = [str(ROOT), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "TRIAD_CACHE": str(folder / "cache")}
+    if device == "cpu":
+        environment |= {"OMP_NUM_THREADS": "1"}  # what is small is not faster with more
     while not table.count("end") and time.time() < deadline:
         with log.open("a") as file:
             worker = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file)

@@ -91,6 +91,13 @@ class Bench(NamedTuple):
             fit(config, self.folder / name, callbacks)
         finally:
             self.forget()
+        return self.read(name)
+
+    def train_once(self, name: str, *words: str, accelerator: str = "") -> list[dict[str, float]]:
+        """The rows of a run that several items compare theirs with."""
+        return self.read(name) or self.train(name, *words, accelerator=accelerator)
+
+    def read(self, name: str) -> list[dict[str, float]]:
         return [row for row in Run(self.folder / name).metrics() if "train/loss" in row]
 
     @property

@@ -32,14 +32,18 @@ BLOCKED_S = 1.0  # of a save of 1.5 GB, behind the first, that training may wait
 
 
 class Waits(TorchDispatchMode):
-    """Where operations that a GPU would have to be waited for are called."""
+    """Where operations that a GPU would have to be waited for are called.
+
+    `on_host` are the addresses of tensors that are in the host's memory on a GPU, too: the optimizer's counts.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.places: list[str] = []
+        self.on_host: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket.__name__ in SYNCHRONISING:
+        if func.overloadpacket.__name__ in SYNCHRONISING and args[0].data_ptr() not in self.on_host:
             self.places.append(find_place(traceback.extract_stack()))
         return func(*args, **(kwargs or {}))
 
@@ -55,15 +59,18 @@ class Watch(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         if trainer.global_step == WARM_UP:
-            self._begin()
+            self._begin(trainer)
         elif trainer.global_step == self.last:
             self._end()
 
     def on_exception(self, *_: Any) -> None:
         self._end()
 
-    def _begin(self) -> None:
+    def _begin(self, trainer: Trainer) -> None:
         if self.bench.small:
+            states = (state.values() for state in trainer.optimizers[0].state.values())
+            tensors = [x for state in states for x in state if isinstance(x, torch.Tensor)]
+            self.waits.on_host = {x.data_ptr() for x in tensors if x.ndim == 0}
             self.waits.__enter__()
         else:
             torch.cuda.set_sync_debug_mode("warn")

@@ -62,8 +62,6 @@ def main(folder: Path, asked: str, deadline: float, names: list[str]) -> int:
     journal = folder / "journal.jsonl"
     seen = [json.loads(line) for line in journal.read_text().splitlines()]
     known = {(report["check"], report["item"]) for report in seen}
-    if bench.small:
-        torch.set_num_threads(min(2, torch.get_num_threads()))
     quieten()
     warnings.simplefilter("ignore")  # of packages that this machine happens to have
 
