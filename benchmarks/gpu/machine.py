@@ -34,7 +34,7 @@ BLOCKED_S = 1.0  # of a save of 1.5 GB, behind the first, that training may wait
 class Waits(TorchDispatchMode):
     """Where operations that a GPU would have to be waited for are called.
 
-    `on_host` are the addresses of tensors that are in the host's memory on a GPU, too: the optimizer's counts.
+    `on_host`: addresses of tensors that would be on the host there, too, such as the counts of optimizers.
     """
 
     def __init__(self) -> None:
