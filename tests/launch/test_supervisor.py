@@ -27,6 +27,8 @@ def test_ranks_see_their_number_the_world_and_their_threads(
     monkeypatch.setenv("SLURM_PROCID", "7")  # the batch script's, not the ranks'
     monkeypatch.setenv("SLURM_NTASKS", "9")
     monkeypatch.setenv("KEPT", "as it is")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     before = {*os.environ}
     code = f"import json; json.dump(dict(os.environ), open(r'{tmp_path}/' + rank, 'w'))"
     assert launch(python(code), ranks=3, threads=3) == 0
@@ -38,10 +40,22 @@ def test_ranks_see_their_number_the_world_and_their_threads(
         assert environment["MASTER_ADDR"] == "127.0.0.1"
         assert environment["OMP_NUM_THREADS"] == threads
         assert environment["KEPT"] == "as it is"
+        assert environment["GOMP_SPINCOUNT"] == "1000"
         assert not [name for name in environment if name.startswith("SLURM_")]
     (port,) = {environment["MASTER_PORT"] for environment in seen}
     assert 1024 <= int(port) < 65536
     assert {*os.environ} == before  # the parent's own environment stays
+
+
+@pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
+def test_how_idle_threads_wait_is_left_to_whoever_has_said_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv(name, "7")
+    code = f"open(r'{tmp_path}/' + rank, 'w').write(os.environ.get('GOMP_SPINCOUNT', ''))"
+    assert launch(python(code), ranks=1, threads=1) == 0
+    assert (tmp_path / "0").read_text() == ("7" if name == "GOMP_SPINCOUNT" else "")
 
 
 def test_the_first_failure_ends_the_others_and_is_the_exit_code() -> None:
