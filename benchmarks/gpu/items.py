@@ -17,7 +17,7 @@ from benchmarks.loop import fit
 from triad.config.compose import compose
 from triad.runs.directory import Run
 
-TINY = ("debug=tiny", "hardware.attention=flash", "trainer.limit_val_batches=1", "scheduler=constant")
+TINY = ("debug=tiny", "hardware.attention=flash", "trainer.limit_val_batches=0", "scheduler=constant")
 STEADY = ("scheduler.warmup=0", "optimizer.lr=1e-3", "trainer.devices=1", "trainer.log_every_n_steps=1")
 COPY = ("task=copy", "data=letters", "tokenizer=char")
 MASKED = ("task=masked_lm",)
@@ -27,7 +27,11 @@ FAMILIES = {
     "bloom_7b1 (alibi)": ("model=bloom_7b1",),
     "mistral_7b (window, groups)": ("model=mistral_7b", "model.attention.mask.size=8"),
     "moe": ("model=moe",),
-    "deepseek_v3": ("model=deepseek_v3",),
+    "deepseek_v3": (
+        *("model=deepseek_v3", "model.attention.heads=4", "model.pattern.leading=[dense]"),
+        *("model.feedforward.experts=16", "model.feedforward.hidden=64"),
+        "model.pattern.parts.dense.feedforward.hidden=64",
+    ),
     "hybrid": ("model=hybrid",),
     "lstm": ("model=lstm",),
     "mlp": ("model=mlp",),
@@ -99,6 +103,11 @@ class Bench(NamedTuple):
 
     def read(self, name: str) -> list[dict[str, float]]:
         return [row for row in Run(self.folder / name).metrics() if "train/loss" in row]
+
+    @property
+    def low(self) -> str:
+        """The precision that the device is fast in; on a CPU bf16 may be slow."""
+        return "precision=fp32" if self.small else "precision=bf16-mixed"
 
     @property
     def text(self) -> Path:

@@ -166,7 +166,13 @@ def recompilations(bench: Bench) -> Iterator[Item]:
     def count(*words: str) -> str:
         counters.clear()
         graphs = Graphs()
-        words = ("hardware.compile=true", "precision=bf16-mixed", "trainer.max_steps=11", *words)
+        words = (
+            "hardware.compile=true",
+            bench.low,
+            "trainer.max_steps=11",
+            "trainer.limit_val_batches=1",
+            *words,
+        )
         with uncompiled_on_cpu(bench):
             bench.train("recompilations-" + "-".join(words).replace("=", "."), *words, callbacks=[graphs])
         # validated after step 5 (debug=tiny), so at the start of step index 6 all has been seen

@@ -110,8 +110,8 @@ def synchronisations(bench: Bench) -> Iterator[Item]:
     def count(*words: str) -> str:
         steps = 3
         watch = Watch(bench, steps)
-        words = ("precision=bf16-mixed", "trainer.log_every_n_steps=1000", *words)
-        words = (*words, "trainer.max_steps=8", "trainer.val_check_interval=8")
+        words = (bench.low, "trainer.log_every_n_steps=1000", *words)
+        words = (*words, "trainer.max_steps=6", "trainer.val_check_interval=6")
         with on_gpus_path(bench), uncompiled_on_cpu(bench):
             name = "synchronisations-" + "-".join(words).replace("=", ".")
             bench.train(name, *words, callbacks=[watch])
@@ -200,7 +200,7 @@ def meters(bench: Bench) -> Iterator[Item]:
         return hold(f"{joules:.1f} J in {spent_s:.2f} s, {joules / spent_s:.0f} W", joules > 0 or bench.small)
 
     def mfu() -> str:
-        rows = bench.train("meters", "precision=bf16-mixed", "trainer.max_steps=6")
+        rows = bench.train("meters", bench.low, "trainer.max_steps=6")
         peak, found = peak_flops(bench.device), rows[-1].get("perf/mfu")
         said = f"{rows[-1]['perf/tokens_per_s']:,.0f} tokens/s, MFU {found}, peak {peak}"
         return hold(said, bench.small or (found is not None and 0 < found < 1))

@@ -129,7 +129,7 @@ def repeat(bench: Bench) -> Iterator[Item]:
     """The same run twice: to the bit with trainer.deterministic, nearly so with flash's atomic additions."""
 
     def twice(words: tuple[str, ...], limit: float) -> str:
-        words = (*words, "precision=bf16-mixed", "trainer.max_steps=6")
+        words = (*words, bench.low, "trainer.max_steps=6")
         name = "-".join(words).replace("=", ".")
         first, second = (bench.train(f"repeat-{name}-{n}", *words) for n in (1, 2))
         keys = ("train/loss", "train/gradient_norm")
@@ -146,7 +146,7 @@ def resume(bench: Bench) -> Iterator[Item]:
     """A run that is resumed goes on as the one that was not ended."""
 
     def in_two_parts(strategy: str) -> str:
-        words = ("precision=bf16-mixed", "callbacks.checkpoint.every_steps=3", *DETERMINISTIC)
+        words = (bench.low, "callbacks.checkpoint.every_steps=3", *DETERMINISTIC)
         words = (*words, f"strategy={strategy}", "callbacks.checkpoint.keep=9")
         name, parts = f"resume-{strategy}", ("metrics", "checkpoint")
         whole = bench.train(f"{name}-whole", *words, "trainer.max_steps=6", parts=parts)

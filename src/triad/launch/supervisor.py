@@ -21,8 +21,8 @@ PR_SET_PDEATHSIG = 1
 EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 PORTS = 4000
 # How often an idle OpenMP thread looks for work before it sleeps. At libgomp's 300,000 it keeps its core from
-# whoever else has work there: a training step of two threads on two cores with a load of 7 ran 1.0 to 1.8 times
-# a second, with 1,000 5 to 14 times (EPYC, torch 2.13, 2026-11-29).
+# whoever else has work there: under a load of 7, two threads on two cores made 1.0 to 1.8 steps a second, and
+# 5 to 14 at 1,000 (EPYC, torch 2.13, 2026-11-29).
 SPINS = "1000"
 
 
