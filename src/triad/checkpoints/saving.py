@@ -158,10 +158,10 @@ class Saver:
 
     def write(self, path: Path, tensors: dict[str, Any], facts: Facts, began: float) -> None:
         """Write tensors that nobody changes meanwhile."""
-        if self.device is not None:
-            torch.cuda.set_device(self.device)
         beside = path.with_suffix(".tmp")
         try:
+            if self.device is not None:
+                torch.cuda.set_device(self.device)
             self.run_on_all_ranks(lambda: _make_empty(beside) if self.rank == 0 else {})
             metadata = dcp.save(
                 tensors,
