@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format docs clean
+.PHONY: help setup train test test-slow gpu lint format docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: .venv/ready lint  ## run the tests and the linters (under 15 minutes on tw
 
 test-slow: .venv/ready  ## run the tests that take longer than a minute, too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow or not slow'
+
+gpu:  ## check what only a GPU decides, in eight minutes, with $(PYTHON) as it is (DEVICE=cpu tries it out)
+	$(or $(if $(filter file,$(origin PYTHON)),$(wildcard $(BIN)/python)),$(PYTHON)) -m benchmarks.gpu device=$(or $(DEVICE),auto)
 
 lint: .venv/ready  ## check format, lint and types
 	$(BIN)/ruff format --check .

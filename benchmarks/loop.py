@@ -198,7 +198,7 @@ def bare_function(function: Callable) -> Callable:
 def fit(config: dict, run: Path, callbacks: Iterable[Callback], terminal: bool = False) -> None:
     """train.py's own `train` on a composed configuration, with more callbacks and nothing on the screen."""
     directory = Run(run)
-    run.mkdir(parents=True)
+    run.mkdir(parents=True, exist_ok=True)
     directory.write_config(config)
     own_fit = Trainer.fit
 

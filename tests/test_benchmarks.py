@@ -1,8 +1,13 @@
 """Each benchmark runs, and finds that its contestants did the same work."""
 
 import csv
+import importlib.metadata
 import importlib.util
 import math
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +15,7 @@ import pytest
 import torch
 
 from benchmarks.five_minutes import bits_per_byte, rate
+from benchmarks.gpu import __main__ as gpu
 from benchmarks.one_gpu import BARE, MODELS, compare
 from benchmarks.peers import copied
 from tests.conftest import REPOSITORY
@@ -198,3 +204,88 @@ def test_the_rate_follows_the_clock_up_and_down() -> None:
     assert rate(0.1, warmup=0.1) == pytest.approx(1)
     assert rate(0.55, warmup=0.1) == pytest.approx(0.55)
     assert rate(1.0, warmup=0.1) == rate(1.2, warmup=0.1) == pytest.approx(0.1)
+
+
+@pytest.mark.slow
+def test_the_checks_of_a_gpu_can_be_tried_out_on_a_cpu_without_wandb(tmp_path: Path) -> None:
+    (tmp_path / "wandb.py").write_text("raise ImportError('not installed')")
+    started = time.monotonic()
+    done = subprocess.run(
+        ["make", "gpu", "DEVICE=cpu", f"PYTHON={sys.executable}"],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in gpu.CHECKS:
+        assert f"\n{name} " in done.stdout
+    assert " 0 FAIL\n" in done.stdout
+    assert time.monotonic() - started < gpu.TOTAL_S
+
+
+WORKER = """
+import json, os, sys
+journal, names = os.path.join(sys.argv[1], "journal.jsonl"), sys.argv[4:]
+seen = [json.loads(line) for line in open(journal)]
+
+def note(check, item, verdict, figures=""):
+    report = {"check": check, "item": item, "verdict": verdict, "figures": figures, "seconds": 0.0}
+    print(json.dumps(report), file=open(journal, "a"))
+
+for name in names:
+    for item in ("one", "two"):
+        if (name, item) in {(report["check"], report["item"]) for report in seen}:
+            continue
+        note(name, item, "begun")
+        if (name, item) == ("snapshot", "one"):
+            print("CUDA error: an illegal memory access")
+            os._exit(7)
+        if (name, item) == ("repeat", "two"):
+            os.kill(os.getpid(), 9)  # as one that does not answer is ended
+        note(name, item, "FAIL" if name == "resume" else "PASS", "figures")
+        if (name, item) == ("resume", "one"):
+            os._exit(3)  # the device is broken
+note("", "", "end")
+"""
+
+
+def test_an_item_that_breaks_the_device_or_is_ended_fails_and_the_others_are_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    monkeypatch.setattr(gpu, "WORKER", [str(tmp_path / "worker.py")])
+    chosen = ["snapshot", "repeat", "resume", "families"]
+    assert gpu.run(chosen, "cpu", tmp_path, time.time() + 60) == 1
+    lines = capsys.readouterr().out.splitlines()
+    verdicts = {(*line[:52].split(),): line[52:60].strip() for line in lines[1:9]}
+    failed = {("snapshot", "one"), ("repeat", "two"), ("resume", "one"), ("resume", "two")}
+    every = {(name, item) for name in chosen for item in ("one", "two")}
+    assert verdicts == {item: "FAIL" if item in failed else "PASS" for item in every}
+    assert "ended with code 7: CUDA error: an illegal memory access" in lines[1]
+    assert "no answer" in lines[4]
+    assert lines[-1] == "4 PASS, 0 PATH, 0 SKIP, 0 NOT RUN, 4 FAIL"
+
+
+def test_what_is_not_reached_in_time_is_named_and_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gpu.run(["snapshot", "speed"], "cpu", tmp_path, time.time() - 1) == 1
+    assert capsys.readouterr().out.endswith("\n0 PASS, 0 PATH, 0 SKIP, 2 NOT RUN, 0 FAIL\n")
+
+
+def test_a_machine_without_a_network_is_told_which_packages_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name in ("hydra-core", "omegaconf", "antlr4-python3-runtime", "wandb"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    missing = gpu.find_missing()
+    assert [line.partition("==")[0] for line in missing] == [
+        "antlr4-python3-runtime",
+        "hydra-core",
+        "omegaconf",
+    ]
+    assert all("==" in line for line in missing)
+    assert " ".join(missing) in gpu.explain_missing(missing)

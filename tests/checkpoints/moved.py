@@ -101,7 +101,14 @@ class _Runs:
         return self.made[name]
 
     def _prepare(self, name: str, layout: Layout, model: str, precision: str, steps: int) -> Path:
-        words = [*SMALL, *PROOF, *layout.words.split(), f"trainer.devices={layout.ranks}", f"model={model}"]
+        words = [
+            *SMALL,
+            *PROOF,
+            "trainer.accelerator=cpu",
+            *layout.words.split(),
+            f"trainer.devices={layout.ranks}",
+            f"model={model}",
+        ]
         words += ["callbacks=[default]", "data=text", f"data.path={self.corpus}", f"precision={precision}"]
         words += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}"]
         words += [f"run_id={name}", f"output_dir={self.folder}"]

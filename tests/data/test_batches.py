@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from triad.data.batches import TrainBatches, ValBatches
+from triad.data.batches import TrainBatches, ValBatches, make_loader
 from triad.data.shuffle import find_starts
 from triad.data.token_files import TokenFile
 
@@ -188,3 +188,9 @@ def test_padded_rows_are_dealt_to_ranks_with_the_count_of_the_whole_batch(tmp_pa
     ]
     assert torch.equal(step[0]["targets_BT"], torch.cat([step[1]["targets_BT"], step[2]["targets_BT"]]))
     assert len({batch["count"] for batch in step}) == 1
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False)])
+def test_batches_for_a_gpu_are_pinned(tmp_path, device, pinned):
+    loader = make_loader(train(token_file(tmp_path, 1001)), torch.device(device))
+    assert (loader.pin_memory, loader.num_workers, loader.batch_size) == (pinned, 0, None)

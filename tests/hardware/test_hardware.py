@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from triad.config.build import build
+from triad.config.compose import compose as make_config
 from triad.hardware import autotune, execution, precision
 from triad.hardware.autotune import Measured
 from triad.hardware.device import compute_dtype
@@ -93,6 +96,68 @@ def test_automatic_precision_is_one_that_lightning_knows(tmp_path: Path) -> None
     chosen = precision.auto(measured)
     assert chosen in ("32-true", "bf16-mixed")
     assert compute_dtype(chosen) in (torch.float32, torch.bfloat16)
+
+
+class Dtypes(TorchDispatchMode):
+    """The dtypes of the matrix products that are computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.mm.default:
+            self.found |= {args[0].dtype, args[1].dtype}
+        return func(*args, **(kwargs or {}))
+
+
+class Products:
+    """In place of Measured: notes the dtypes of each candidate's products, and says which is the fastest."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, winner: str) -> None:
+        self.winner = winner
+        self.dtypes: dict[str, set[torch.dtype]] = {}
+
+    def fastest(self, question: str, candidates: dict[str, Callable[[], None]]) -> str:
+        for name, run in candidates.items():
+            with Dtypes() as dtypes:
+                run()
+            self.dtypes[name] = dtypes.found
+        return self.winner
+
+
+@pytest.mark.parametrize("winner", ["32-true", "bf16-mixed"])
+def test_automatic_precision_is_the_faster_of_the_two_products(winner: str) -> None:
+    products: Any = Products(winner)
+    assert precision.auto(products) == winner
+    assert products.dtypes == {"32-true": {torch.float32}, "bf16-mixed": {torch.bfloat16}}
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_automatic_precision_on_a_gpu_is_bf16_where_it_has_units_for_it(monkeypatch, able: bool) -> None:
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: asked.append(how) or able)
+    measured: Any = SimpleNamespace(device=torch.device("cuda", 0))
+    assert precision.auto(measured) == ("bf16-mixed" if able else "32-true")
+    assert asked == [{"including_emulation": False}]
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_each_block_of_a_model_is_compiled_if_asked_for_and_nothing_else(monkeypatch, compile: bool) -> None:
+    model, compiled = build(make_config(["debug=tiny"])["model"])(vocab_size=9), []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda block: compiled.append(block))
+    Hardware(None, None, "flash", False, compile).tune(model)
+    assert compiled == (list(model.blocks) if compile else [])
+
+
+def test_single_precision_is_not_shortened_to_tf32(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    measured = Measured(tmp_path / "cache", tmp_path / "run" / "machine.json", torch.device("cpu"))
+    Hardware(None, None, "flash", False, False).settle(measured, lambda _: "32-true", recurrent, 2, 4)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize("has_kernels", [True, False])

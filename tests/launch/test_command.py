@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics
+from triad.config.locations import TRAIN
 from triad.config.messages import MISTAKE
 from triad.launch.rank import run_rank
 from triad.launch.resume import expand_resume
@@ -121,6 +124,26 @@ def test_a_mistake_found_while_building_ends_the_run_with_its_sentence_alone(tra
     assert "at least order=2" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error: ") == 1
+
+
+def test_the_parent_starts_its_ranks_without_torch(tmp_path: Path, environment: dict[str, str]) -> None:
+    code = f"""
+import runpy, sys
+from triad.launch import command
+
+def launch(ranks_command, ranks, threads):
+    print(ranks, *ranks_command[1:])
+    return 3 if {{"torch", "lightning"}} & {{*sys.modules}} else 4
+
+command.launch = launch
+sys.argv = [{str(TRAIN)!r}, "debug=tiny", "strategy=ddp", "trainer.devices=2", "run_id=a"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["2", str(TRAIN), "--run", "outputs/a"], done.stderr
+    assert done.returncode == 4
+    assert (tmp_path / "outputs" / "a" / "run.json").exists()
 
 
 def test_help_lists_the_groups_and_imports_no_torch(train) -> None:

@@ -2,6 +2,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from triad.layers import moe
 from triad.layers.feedforward import SwiGLU
@@ -158,3 +159,25 @@ def test_without_a_hidden_size_a_tokens_experts_are_as_wide_as_a_dense_layer(top
     model = MixtureOfExperts(96, None, 8, shared, router, None)
     met = top_k * model.experts.gate_EDF.shape[-1] + (model.shared.gate.out_features if shared else 0)
     assert met == SwiGLU(96, None, bias=False, dropout=0.0).gate.out_features
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_grouped_product_is_the_same_compiled_on_meta_and_by_expert_with_an_expert_idle(dtype):
+    x, weight = torch.randn(12, 16, dtype=dtype), torch.randn(3, 16, 8, dtype=dtype)
+    end = torch.tensor([5, 5, 12], dtype=torch.int32)
+    wanted = torch.cat([x[:5] @ weight[0], x[5:] @ weight[2]])
+    torch.testing.assert_close(moe.grouped_product(x, weight, end), wanted)
+    compiled = torch.compile(moe.grouped_product, backend="eager")
+    torch.testing.assert_close(compiled(x, weight, end), wanted)
+    for hollow in (torch.device("meta"), FakeTensorMode()):
+        with hollow:
+            shapes = torch.empty(12, 16, dtype=dtype), torch.empty(3, 16, 8, dtype=dtype)
+            y = moe.grouped_product(*shapes, torch.empty(3, dtype=torch.int32))
+        assert (y.shape, y.dtype) == (wanted.shape, dtype)
+
+
+def test_a_grouped_product_on_a_gpu_that_is_imagined_has_a_shape():
+    with FakeTensorMode(), torch.device("cuda"):
+        x, weight = torch.empty(12, 16), torch.empty(3, 16, 8)
+        y = moe.grouped_product(x, weight, torch.empty(3, dtype=torch.int32))
+    assert (y.shape, y.dtype, y.device.type) == ((12, 8), torch.float32, "cuda")

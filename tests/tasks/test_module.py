@@ -1,7 +1,12 @@
 """What holds of every task: see triad.tasks.module."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+import torch
 import yaml
+from lightning.pytorch import Trainer
 
 from triad.config.build import build
 from triad.config.compose import compose
@@ -67,3 +72,35 @@ def test_early_stopping_waits_for_what_is_to_rise(train) -> None:
     done = train(*words, "trainer.max_steps=40", "trainer.accelerator=cpu", "precision=fp32")
     assert "step 10/40  val" in done.stdout  # as good as at step 5, and no better
     assert "step 15/40" not in done.stdout
+
+
+def test_dropout_on_a_gpu_follows_from_seed_step_and_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed", seeds.append)
+    before = torch.default_generator.get_state()
+
+    def reseed(device: str, seed: int, step: int, rank: int) -> int:
+        trainer = SimpleNamespace(strategy=SimpleNamespace(data_rank=rank))
+        training: Any = SimpleNamespace(seed=seed, trainer=trainer, device=torch.device(device))
+        module.Training._reseed(training, step)
+        return torch.default_generator.initial_seed()
+
+    places = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)]
+    on_cpu = [reseed("cpu", *place) for place in places]
+    assert seeds == []
+    assert [reseed("cuda", *place) for place in places] == on_cpu == seeds
+    assert len({*seeds}) == 4
+    torch.default_generator.set_state(before)
+
+
+def test_a_signal_is_noted_by_each_process_and_asks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broadcast(*_: Any, **__: Any) -> None:
+        raise AssertionError("a message")
+
+    trainer: Any = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module.Training.setup(SimpleNamespace(trainer=trainer), "fit")  # type: ignore[arg-type]
+    monkeypatch.setattr(torch.distributed, "broadcast", broadcast)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    trainer._signal_connector._sigterm_notifier_fn(15, None)
+    assert trainer.received_sigterm
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor()  # Lightning's raises SIGTERMException here

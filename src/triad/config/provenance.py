@@ -16,6 +16,7 @@ from triad.config.identity import leaves
 from triad.config.locations import CONF
 from triad.config.processes import AXES
 from triad.config.schema import read_signature
+from triad.storage.durable import replace
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")
@@ -110,7 +111,7 @@ def _forget_exchanged(sources: list[Source]) -> list[Source]:
 def write_chains(path: Path, chains: Chains) -> None:
     """Write chains to a file, one key per line."""
     lines = (f"{json.dumps(key)}: {json.dumps([*map(_to_json, chain)])}" for key, chain in chains.items())
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    replace(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def read_chains(path: Path) -> Chains:

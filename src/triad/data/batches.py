@@ -5,13 +5,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from triad.data.shuffle import count_windows, find_starts, shuffle_rows
 from triad.data.token_files import TokenFile
 
 IGNORED = -100  # the target that cross entropy leaves out
 NOTHING = -1  # in the place of a token, where a row has ended
+
+
+def make_loader(batches: IterableDataset, device: torch.device) -> DataLoader:
+    """A loader of whole batches; pinned for a GPU, which an unpinned copy would keep the host waiting for."""
+    return DataLoader(batches, batch_size=None, pin_memory=device.type == "cuda")
 
 
 class Spans(NamedTuple):

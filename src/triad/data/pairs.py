@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from triad.data.batches import NOTHING
+from triad.data.batches import NOTHING, make_loader
 from triad.data.shuffle import shuffle_rows
 from triad.data.token_files import TokenFile, Tokens
 
@@ -143,9 +143,10 @@ class Pairs(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         strategy, start = self.trainer.strategy, self.trainer.global_step
         places = strategy.data_rank, strategy.data_ranks
-        return DataLoader(TrainPairs(self.train, self.batch_rows, self.seed, start, *places), batch_size=None)
+        batches = TrainPairs(self.train, self.batch_rows, self.seed, start, *places)
+        return make_loader(batches, strategy.root_device)
 
     def val_dataloader(self) -> DataLoader:
         strategy = self.trainer.strategy
         places = strategy.data_rank, strategy.data_ranks
-        return DataLoader(ValPairs(self.val, self.batch_rows(0), *places), batch_size=None)
+        return make_loader(ValPairs(self.val, self.batch_rows(0), *places), strategy.root_device)

@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from triad.data.batches import TrainBatches, ValBatches, locate_validation
+from triad.data.batches import TrainBatches, ValBatches, locate_validation, make_loader
 from triad.data.shuffle import count_windows
 from triad.data.token_files import Tokens
 from triad.schedules.batch_size import Rule
@@ -42,7 +42,7 @@ class Windows(LightningDataModule):
             ranks=strategy.data_ranks,
             packed=self.packed,
         )
-        return DataLoader(batches, batch_size=None)
+        return make_loader(batches, strategy.root_device)
 
     def val_dataloader(self) -> DataLoader:
         strategy = self.trainer.strategy
@@ -58,4 +58,4 @@ class Windows(LightningDataModule):
             limit=None,
             packed=self.packed,
         )
-        return DataLoader(batches, batch_size=None)
+        return make_loader(batches, strategy.root_device)

@@ -78,6 +78,7 @@ class Hardware:
         The precision is returned; both are recorded in the run. Recurrent layers are computed in fp32 if the
         device has no kernel for them in a mixed precision.
         """
+        torch.backends.cudnn.allow_tf32 = False  # torch's default, in which fp32 has 10 bits in an LSTM
         precision = precision_of(measured)
         measured.note("precision", precision)
         self.fp8 = precision == "fp8"

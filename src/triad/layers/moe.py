@@ -140,8 +140,19 @@ def runs_on_cpu(x: Tensor) -> bool:
 
 
 def grouped_product(x_RD: Tensor, weight_EDF: Tensor, end_E: Tensor) -> Tensor:
-    # torch 2.13 infers the shape of a grouped product in bf16 only; without data the cast loses nothing
-    hollow = x_RD.is_meta or (x_RD.is_cpu and type(x_RD) is not Tensor)
-    if hollow and x_RD.dtype != torch.bfloat16:
+    """x_e W_e for the rows of each expert e -> y_RF, in any dtype.
+
+    torch (2.11 to 2.13) infers the shape of a grouped product in bf16 only. Meta and fake tensors are cast,
+    which loses nothing without data; a compiled model calls the product of another dtype as it is.
+    """
+    if x_RD.dtype == torch.bfloat16:
+        return F.grouped_mm(x_RD, weight_EDF, offs=end_E)
+    if x_RD.is_meta or type(x_RD) is not Tensor:
         return F.grouped_mm(x_RD.bfloat16(), weight_EDF.bfloat16(), offs=end_E).to(x_RD.dtype)
+    return uncompiled_grouped_product(x_RD, weight_EDF, end_E)
+
+
+@torch.compiler.disable
+def uncompiled_grouped_product(x_RD: Tensor, weight_EDF: Tensor, end_E: Tensor) -> Tensor:
+    """A grouped product that torch.compile does not look into."""
     return F.grouped_mm(x_RD, weight_EDF, offs=end_E)

@@ -94,7 +94,9 @@ class ScheduleFree(Optimizer):
     def _start(self, p: Tensor) -> dict[str, Tensor]:
         y = self._exact(p)
         kept = {} if y.dtype == p.dtype else {"exact": y}
-        counts = {"step": torch.zeros(())} | {key: torch.zeros((), dtype=y.dtype) for key in ("peak", "weight")}
+        counts = {"step": torch.zeros(())} | {
+            key: torch.zeros((), dtype=y.dtype) for key in ("peak", "weight")
+        }
         return kept | counts | {"fast": y.clone(), "square": torch.zeros_like(y)}
 
     def _weigh(self, state: dict[str, Tensor], lr: float) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from triad.config.directions import directions
 from triad.config.identity import fingerprints
 from triad.config.locations import INSTALLED, PACKAGE, REPOSITORY, TRAIN
 from triad.runs.directory import Run, read_json
-from triad.storage.durable import write
+from triad.storage.durable import replace, write
 from triad.storage.manifest import checksum, fingerprint
 
 NAME = re.compile(r"[\w.-]+")  # of a package, at the head of a requirement
@@ -39,7 +39,7 @@ def write_passport(run: Run, overrides: list[str], config: dict, machine: dict) 
     starts = (read_json(run.passport_file) or {"starts": []})["starts"]
     starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **parts})
     write(run.overrides_file, overrides)
-    run.diff_file.write_text(_ask_git("diff", "HEAD") or "", encoding="utf-8")
+    replace(run.diff_file, _ask_git("diff", "HEAD") or "")
     write(
         run.passport_file,
         {

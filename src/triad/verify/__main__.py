@@ -18,12 +18,14 @@ def verify(
     all: bool = False,
     markdown: str = "",
     keep: str = "",
+    accelerator: str = "auto",
 ) -> None:
     """Train in every layout and compare losses, gradients and weights with one process in float64.
 
     Without overrides: the layouts and models of triad.verify.matrix (`layouts=`, `models=` choose some by
     name, `all=true` takes every combination of micro-batches, padding, checkpointing and compilation). With
-    overrides of train.py: that configuration, made small by debug=tiny unless it says debug=null. `markdown=`
+    overrides of train.py: that configuration, made small by debug=tiny unless it says debug=null. A layout is
+    trained on GPUs if each of its processes has one, else on the CPU (`accelerator=` says which). `markdown=`
     writes the table to a file, `keep=` the runs to a folder. The exit code is 1 if anything differs.
     """
     from tempfile import TemporaryDirectory
@@ -35,11 +37,11 @@ def verify(
     with TemporaryDirectory() as scratch:
         folder = Path(keep or scratch)
         if overrides:
-            results = run_own(overrides, folder)
+            results = run_own(overrides, folder, accelerator)
         else:
             cases = matrix.all_cases() if all else matrix.covering_cases()
             chosen = [c for c in cases if _named(c.layout.name, layouts) and _named(c.model, models)]
-            results = run_cases(chosen, folder)
+            results = run_cases(chosen, folder, accelerator=accelerator)
         wrong = show(results, Path(markdown) if markdown else None)
     raise SystemExit(1 if wrong else 0)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from triad.config.command_line import key_of
 from triad.config.compose import compose, refuse_time
 from triad.config.errors import Refusal
-from triad.config.processes import data_ranks, ranks_here
+from triad.config.processes import count_gpus, data_ranks, ranks_here
 from triad.launch.supervisor import launch
 from triad.runs.directory import Run
 from triad.runs.start import prepare_run
@@ -24,7 +24,6 @@ PROOF = (
     "callbacks=[default,record]",
     "callbacks.summary.curve=false",
     "hardware.attention=flash",
-    "trainer.accelerator=cpu",
     "logger=csv",
 )
 KEY_SHIFT = "{_target_: triad.layers.key_shift.KeyShift, _partial_: true, fraction: 0.5}"
@@ -44,15 +43,33 @@ class Result(NamedTuple):
         return not self.verdict.startswith("refused") if self.deviation is None else self.verdict != "equal"
 
 
-def run_cases(cases: Iterable[Case], folder: Path, command: list[str] = COMMAND) -> list[Result]:
+def choose_accelerator(ranks: int, asked: str = "auto") -> str:
+    """cpu or gpu for a layout of so many processes; auto: GPUs where each process has one, as nccl needs it.
+
+    Raises Refusal for gpu where there are fewer.
+    """
+    if asked not in ("auto", "cpu", "gpu"):
+        raise Refusal(f"accelerator={asked}: use auto, cpu or gpu")
+    if asked == "auto":
+        return "gpu" if count_gpus() >= ranks else "cpu"
+    if asked == "gpu" and count_gpus() < ranks:
+        raise Refusal(f"{ranks} processes need as many GPUs, here are {count_gpus()}: use accelerator=auto")
+    return asked
+
+
+def run_cases(
+    cases: Iterable[Case], folder: Path, command: list[str] = COMMAND, accelerator: str = "auto"
+) -> list[Result]:
     """Train each case and its reference, and compare."""
     cases = list(cases)
+    if accelerator == "auto" and 0 < count_gpus() < max((case.layout.ranks for case in cases), default=0):
+        print(f"Layouts of more than {count_gpus()} processes, one for each GPU, are checked on the CPU.")
     corpus = write_corpus(folder)
     refused: dict[Case, str] = {}
     prepared: dict[int, list[str]] = {}
     for case in dict.fromkeys([*(case.reference for case in cases), *cases]):
         try:
-            ranks, run = prepare_case(case, folder, corpus)
+            ranks, run = prepare_case(case, folder, corpus, accelerator)
             prepared.setdefault(ranks, []).append(str(run))
         except Refusal as error:
             refused[case] = f"refused: {error}"
@@ -64,14 +81,17 @@ def run_cases(cases: Iterable[Case], folder: Path, command: list[str] = COMMAND)
     return [_result(case, folder, refused, failed) for case in cases]
 
 
-def run_own(words: list[str], folder: Path) -> list[Result]:
-    """Compare a user's configuration with the same in one process."""
+def run_own(words: list[str], folder: Path, accelerator: str = "auto") -> list[Result]:
+    """Compare a user's configuration with the same in one process, both on the same kind of device."""
     numbers = "fp32" if "strategy=deepspeed" in words else "fp64"
     small = [] if any(key_of(word) == "debug" for word in words) else ["debug=tiny"]
     words = [word for word in words if word != "debug=null"]  # ours: Hydra does not take it
     ours = [*PROOF, f"precision={numbers}", f"output_dir={folder}"]
     kept = [word for word in words if not key_of(word).startswith(("precision", "callbacks"))]
     same = [word for word in kept if not key_of(word).startswith(("strategy", "hardware", "trainer.devices"))]
+    if not any(key_of(word) == "trainer.accelerator" for word in kept):
+        ranks = ranks_here(compose([*small, *ours, "trainer.accelerator=cpu", *kept]))
+        ours.append(f"trainer.accelerator={choose_accelerator(ranks, accelerator)}")
     for run in ("one", "many"):
         alone = [*same, "strategy=single", "trainer.devices=1"]
         asked = [*small, *ours, *(alone if run == "one" else kept), f"run_id={run}"]
@@ -91,9 +111,10 @@ def prepare_fresh(config: dict, words: list[str]) -> Path:
     return prepare_run(config, words).path
 
 
-def prepare_case(case: Case, folder: Path, corpus: Path) -> tuple[int, Path]:
+def prepare_case(case: Case, folder: Path, corpus: Path, accelerator: str = "auto") -> tuple[int, Path]:
     """Write the run directory of a case; return its number of processes and the directory."""
     words = [*SMALL, *PROOF, *case.layout.words.split(), f"trainer.devices={case.layout.ranks}"]
+    words += [f"trainer.accelerator={choose_accelerator(case.layout.ranks, accelerator)}"]
     if case.model == "decoder":  # the parts that none of the small models has
         words.append(f"model.attention.key_shift={KEY_SHIFT}")
     if case.model == "moe":  # a loss whose terms go from stage to stage
