@@ -19,10 +19,10 @@ class Stage(nn.Module):
     keeps their names. (tokens_BT) of the first stage, else (x_BTD, auxiliary_B) -> (x_BTD, auxiliary_B), of
     the last (what its readout is asked for, summed auxiliary loss). With `real_B` (1, or 0 for a ghost, which
     nothing counts) the loss of `targets_BT` is asked for and `statistics` keeps what routers report: the last
-    stage's two sums, and what each layer's router saw.
+    stage's two sums, and what each layer's router saw. `context` is entered around the forward pass.
     """
 
-    def __init__(self, model: Any, units: range, objective: Callable) -> None:
+    def __init__(self, model: Any, units: range, objective: Callable, context: Callable) -> None:
         super().__init__()
         end = len(model.blocks) + 1
         first, last = 0 in units, end in units
@@ -35,7 +35,7 @@ class Stage(nn.Module):
         self.ends = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
         self.embed = model.embed if first else None  # bound methods: the model is not a submodule of a stage
         self.read = model.read if last else None
-        self.objective = objective
+        self.objective, self.context = objective, context
         self.statistics: list[tuple[Tensor | None, dict[int, Tensor]]] = []
 
     def forward(
@@ -46,6 +46,18 @@ class Stage(nn.Module):
         real_B: Tensor | None = None,
         loss: Callable | None = None,
         cache: list[KeyValueCache] | None = None,
+    ) -> tuple[Any, Tensor]:
+        with self.context():
+            return self._forward(x, auxiliary_B, targets_BT, real_B, loss, cache)
+
+    def _forward(
+        self,
+        x: Tensor,
+        auxiliary_B: Tensor | None,
+        targets_BT: Tensor | None,
+        real_B: Tensor | None,
+        loss: Callable | None,
+        cache: list[KeyValueCache] | None,
     ) -> tuple[Any, Tensor]:
         x_BTD = self.embed(x, cache[0].length if cache else 0) if self.embed else x
         if auxiliary_B is None:
