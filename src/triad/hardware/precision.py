@@ -65,23 +65,19 @@ def trainer_arguments(name: str, device: torch.device) -> dict[str, Any]:
 
 
 class MixedPrecision(plugins.MixedPrecision):
-    """Lightning's, with fp16 gradients unscaled before their norm is computed, for every optimizer.
+    """Lightning's, which with our scaler unscales fp16 gradients before their norm, for every optimizer.
 
-    Lightning leaves the gradients of fused optimizers scaled, as these can unscale them in their step.
+    Fused optimizers of torch offer to unscale in their step: norm and clipping would see scaled gradients,
+    and fused SGD moves its momentum in a step that is skipped. The offer is declined.
     """
 
     def __init__(self, precision: Literal["16-mixed", "bf16-mixed"], device: str) -> None:
         super().__init__(precision, device, LossScaler(device) if precision == "16-mixed" else None)
 
-    def optimizer_step(self, optimizer: Any, model: Any, closure: Callable, **_: Any) -> Any:  # type: ignore[override]
-        """Run Lightning's hooks, which compute the norm and clip, and the step unless the scaler skips it."""
-        if self.scaler is None:
-            return super().optimizer_step(optimizer, model, closure)
-        closure()
-        self.scaler.unscale_(optimizer)
-        self._after_closure(model, optimizer)
-        self.scaler.step(optimizer)
-        self.scaler.update()
+    def connect(self, model: Any, optimizers: list, lr_schedulers: list) -> tuple:
+        for optimizer in optimizers:
+            optimizer._step_supports_amp_scaling = False
+        return super().connect(model, optimizers, lr_schedulers)
 
 
 def to_fp8(model: nn.Module) -> None:

@@ -18,10 +18,11 @@ import os
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
+from triad.config.errors import Diverged
 from triad.config.provenance import LOADER
 from triad.config.schema import suggest
 from triad.runs.metrics import read_metrics
@@ -98,9 +99,20 @@ class Run:
         metric = (callbacks.get("checkpoint") or {}).get("monitor", usual)
         return metric, known.get(metric, "lower")
 
+    @property
+    def state(self) -> Literal["finished", "diverged", "failed", "unfinished"]:
+        """How far the run has come, as its files say."""
+        if self.result() is not None:
+            return "finished"
+        if not self.error_file.is_file():
+            return "unfinished"
+        error = self.error_file.read_text(encoding="utf-8", errors="replace")
+        return "diverged" if f"{Diverged.__name__}: " in error else "failed"
+
     def result(self) -> dict | None:
-        """What a finished run came to, or None."""
-        return read_json(self.result_file)
+        """What a finished run came to, or None; without figures that are not finite."""
+        found = read_json(self.result_file)
+        return found and {key: value for key, value in found.items() if value is not None}
 
     def finish(self, result: dict) -> None:
         """Write the result; from now on the run is finished."""
