@@ -71,12 +71,8 @@ class TerminateOnNan(Callback):
     def _end(self, trainer: Trainer, step: int, why: str) -> None:
         """Every process raises the same sentence."""
         good = trainer.strategy.broadcast(_find_good(trainer, step))
-        kept = (
-            f"the last good checkpoint is {good}: weights={good} starts from it"
-            if good
-            else "no checkpoint is from before it"
-        )
-        raise Diverged(f"step {step}: {why}: training has diverged; {kept}; try a lower optimizer.lr")
+        kept = f"weights={good} starts from the last good checkpoint" if good else "no checkpoint is good"
+        raise Diverged(f"step {step}: {why}, training has diverged; {kept}; try a lower optimizer.lr")
 
 
 def _find_good(trainer: Trainer, step: int) -> Path | None:

@@ -37,7 +37,7 @@ def run_sweep(
     launcher: str = "here",
     drivers: int = 1,
 ) -> int:
-    """Run a sweep to its end; the exit code: 0 if every trial came to a result, diverged or was ended early."""
+    """Run a sweep to its end; the exit code: 0 if no trial failed and none is unfinished."""
     sweep, beside = read_sweep(_find_file(overrides)), [w for w in overrides if "=" in w or w.startswith("~")]
     options = {key_of(w)[6:]: w.partition("=")[2] for w in beside if w.startswith("slurm.")}
     beside = [w for w in beside if not w.startswith("slurm.")]
@@ -186,7 +186,7 @@ def _report(setup: SweepSetup, study: Study) -> int:
     print_runs(directories, states, setup.sweep.metric, setup.sweep.goal)
     _report_failures(records)
     best = study.best()
-    if best and math.isfinite(best.trial.value):
+    if best and math.isfinite(best.trial.values[0]):
         print(f"best: {' '.join(best.words)}  {setup.sweep.metric} {best.trial.value:.5g}")
     print(f"all trials: {setup.directory}/trials.json")
     return 0 if all(record["state"] in ("finished", "diverged", "ended early") for record in records) else 1
