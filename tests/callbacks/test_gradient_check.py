@@ -102,7 +102,7 @@ def test_thresholds_are_in_order() -> None:
 def test_all_processes_stop_with_one_sentence_and_a_checkpoint_of_before(train, tmp_path: Path) -> None:
     words = ("debug=tiny", "trainer.accelerator=cpu", "strategy=fsdp", "trainer.devices=2", "precision=fp32")
     hot = ("optimizer.lr=1e30", "scheduler=constant", "scheduler.warmup=0", "run_id=a")
-    done = train(*words, *hot, "callbacks=[default,gradient_check]", code=3)
+    done = train(*words, *hot, "callbacks=[default,gradient_check]", code=33)
     sentences = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(sentences) == 1
     assert "step 2: the gradient is not finite in embedding.weight" in sentences[0]

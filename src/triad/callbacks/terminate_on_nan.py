@@ -16,7 +16,7 @@ LEAST_SCALE = 1e-4  # of the loss in fp16, fairseq's min_loss_scale: 30 steps in
 
 
 class TerminateOnNan(Callback):
-    """End the run in all processes when a loss or a gradient's norm is not finite; the exit code is 3.
+    """End the run in all processes when a loss or a gradient's norm is not finite; the exit code is 33.
 
     The step's figures stay on the device and are looked at every `every_steps` steps, when the metrics are
     waited for anyway, and before each checkpoint and validation: no checkpoint is written after a step that

@@ -14,7 +14,7 @@ from triad.config.locations import CONF
 from triad.config.schema import suggest
 
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
-DIVERGED = 3  # of a run that has diverged
+DIVERGED = 33  # of a run that has diverged: a number that no shell or interpreter uses
 PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
 
 

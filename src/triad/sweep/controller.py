@@ -186,7 +186,7 @@ def _report(setup: SweepSetup, study: Study) -> int:
     print_runs(directories, states, setup.sweep.metric, setup.sweep.goal)
     _report_failures(records)
     best = study.best()
-    if best and math.isfinite(best.trial.values[0]):
+    if best and math.isfinite(best.trial.value or 0.0):
         print(f"best: {' '.join(best.words)}  {setup.sweep.metric} {best.trial.value:.5g}")
     print(f"all trials: {setup.directory}/trials.json")
     return 0 if all(record["state"] in ("finished", "diverged", "ended early") for record in records) else 1
