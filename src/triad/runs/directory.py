@@ -7,13 +7,14 @@ outputs/<run_id>/
     data.json       fingerprints of text and tokens   machine.json    what was measured and chosen
     tokenizer/      the vocabulary, to decode with    metrics.csv     every metric logged
     checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
-    curve.png       loss over steps                   error.txt       the traceback, if it failed
+    curve.png       loss over steps                   error.txt       the traceback, if it failed or diverged
     loads.png       load of each expert               samples.txt     a text sample at each validation
     log.txt         what a trial of a sweep printed   record/         for triad.verify
     metrics.json    which way each metric is better
 """
 
 import json
+import math
 import os
 from datetime import datetime
 from hashlib import blake2b
@@ -110,9 +111,9 @@ class Run:
         return "diverged" if f"{Diverged.__name__}: " in error else "failed"
 
     def result(self) -> dict | None:
-        """What a finished run came to, or None; without figures that are not finite."""
+        """What a finished run came to, or None; figures that are not finite are NaN."""
         found = read_json(self.result_file)
-        return found and {key: value for key, value in found.items() if value is not None}
+        return found and {key: math.nan if value is None else value for key, value in found.items()}
 
     def finish(self, result: dict) -> None:
         """Write the result; from now on the run is finished."""
