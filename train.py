@@ -55,7 +55,7 @@ def train(
         logger=supply_all(part.logger, offers),
         callbacks=supply_all(part.callbacks, offers) + watching,
         default_root_dir=run.path,
-        **trainer_arguments(precision),
+        **trainer_arguments(precision, measured.device),
     )
     trainer.fit(training, data)
 

@@ -10,6 +10,7 @@ import torch
 from triad.callbacks.gradient_check import GradientCheck
 from triad.checkpoints.folder import find_checkpoint, list_complete
 from triad.checkpoints.tensors import read_weights
+from triad.config.errors import Diverged
 from triad.optim.clip import Norm
 from triad.optim.gradient import Gradient
 from triad.optim.parametrisation import Standard
@@ -82,7 +83,7 @@ def test_bad_numbers_stop_the_run_before_the_weights_change() -> None:
     run = Run(every_steps=100)
     run.step()
     before = run.model.q.weight.detach().clone()
-    with pytest.raises(ValueError, match=r"step 2: .* in q.bias \(at least 3 of 3 numbers\); rows 4 to 7: "):
+    with pytest.raises(Diverged, match=r"step 2: .* in q.bias \(at least 3 of 3 numbers\); rows 4 to 7: "):
         run.step(q_bias=float("nan"))
     assert torch.equal(run.model.q.weight, before)
 
@@ -101,7 +102,7 @@ def test_thresholds_are_in_order() -> None:
 def test_all_processes_stop_with_one_sentence_and_a_checkpoint_of_before(train, tmp_path: Path) -> None:
     words = ("debug=tiny", "trainer.accelerator=cpu", "strategy=fsdp", "trainer.devices=2", "precision=fp32")
     hot = ("optimizer.lr=1e30", "scheduler=constant", "scheduler.warmup=0", "run_id=a")
-    done = train(*words, *hot, "callbacks=[default,gradient_check]", code=2)
+    done = train(*words, *hot, "callbacks=[default,gradient_check]", code=33)
     sentences = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(sentences) == 1
     assert "step 2: the gradient is not finite in embedding.weight" in sentences[0]

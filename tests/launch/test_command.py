@@ -45,7 +45,6 @@ MISTAKES = {
     "scheduler.warmup=5000": "longer than trainer.max_steps",
     "resume=outputs/nowhere": "no run is there",
     "model=(": "error:",
-    "precision=fp16-mixed": "needs a GPU",
     "precision=fp8": "needs a GPU with fp8 units",
     "trainer.max_steps=${steps_of:many}": "${steps_of:many}: a whole number of tokens",
     "strategy=hsdp": "do not multiply to the 1 processes",

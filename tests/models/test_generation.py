@@ -33,6 +33,14 @@ def test_greedy_sampling_with_a_cache_is_the_argmax_of_the_whole_text(model: tor
         text.append(chosen)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_whose_numbers_are_not_finite_is_named(model: torch.nn.Module, temperature: float) -> None:
+    for parameter in model.parameters():
+        parameter.data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="no token can be drawn"):
+        sample(model, 3, temperature=temperature)
+
+
 def test_sampling_goes_on_beyond_the_context(model: torch.nn.Module) -> None:
     words = sample(model, 3 * CONTEXT)
     assert len(words) == 3 * CONTEXT

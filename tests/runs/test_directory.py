@@ -1,6 +1,7 @@
 """Runs as a user starts them: training, sweeps, torchrun, sampling."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -23,6 +24,17 @@ def losses(run: Path) -> dict[int, float]:
 
 def validations(run: Path) -> dict[int, float]:
     return {row["step"]: row["val/loss"] for row in Run(run).metrics() if "val/loss" in row}
+
+
+def test_a_result_is_json_whatever_its_figures_are(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.finish({"steps": 3, "val/loss": math.inf, "val/perplexity": math.nan})
+    found = json.loads(run.result_file.read_text(), parse_constant=pytest.fail)  # Infinity, NaN
+    assert found == {"steps": 3, "val/loss": None, "val/perplexity": None}
+    result = run.result()
+    assert result is not None
+    assert result["steps"] == 3
+    assert math.isnan(result["val/loss"])
 
 
 def test_a_run_leaves_a_directory_that_says_everything(train, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import copy
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
+from lightning.pytorch.plugins import Precision
 from torch import nn
 
 from tests.warm import WarmProcess
@@ -78,7 +80,7 @@ def test_stages_one_after_another_are_the_model_and_keep_its_names(tied: bool) -
     names, carried = set(), (tokens_BT,)
     for units in divide_units(4, 3):
         part = copy.deepcopy(whole)
-        stage = Stage(part, units, lambda _: None)
+        stage = Stage(part, units, lambda _: None, nullcontext)
         keep_stages(part, [stage])
         for name, parameter in part.named_parameters():
             assert torch.equal(parameter, whole.get_parameter(name))
@@ -146,7 +148,7 @@ def _in_each_process(folder: Path) -> None:
     tokens_BT = torch.arange(10).view(2, 5)
     for name in ("1f1b", "interleaved", "zbv"):
         model = decoder(depth=3)
-        pipeline = Pipeline(model, mesh["pipeline"], name, torch.device("cpu"), _mean, None)
+        pipeline = Pipeline(model, mesh["pipeline"], name, torch.device("cpu"), _mean, None, Precision())
         text = [*sample_tokens(model, [1, 2], 12, 8, 0.0, None, seed=0)]
         with torch.no_grad():
             nll, _ = model(tokens_BT, loss=_mean(tokens_BT.flip(1)))

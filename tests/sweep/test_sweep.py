@@ -87,6 +87,21 @@ def test_a_failed_trial_keeps_its_log_and_is_tried_again_when_asked(capsys: pyte
     assert len(starts()) == 6
 
 
+def test_a_trial_that_diverges_has_the_worst_value_and_is_no_failure(capsys: pytest.CaptureFixture) -> None:
+    change("method: random\nrun_cap: 3", "method: grid")
+    change("x: {min: 0.0, max: 1.0}", "x: {values: [0.3, 0.6, 0.9]}")
+    for _ in range(2):  # the second finds nothing left to do
+        assert sweep("diverge=0.5") == 0
+        found = [(trial["state"], trial["value"], trial["why"]) for trial in trials()]
+        (state, value, why), *others = found
+        assert (state, value, why) == ("finished", pytest.approx(1 / 6), "")
+        for state, value, why in others:
+            assert (state, value) == ("diverged", None)
+            assert why.endswith("error: step 3: the gradient is not finite")
+    assert len(starts()) == 3
+    assert "best: x=0.3  loss 0.16667" in capsys.readouterr().out
+
+
 def test_the_search_is_told_the_mean_over_the_seeds() -> None:
     assert sweep(seeds=3) == 0
     for trial in trials():
@@ -179,7 +194,7 @@ def test_machines_with_a_disk_each_share_a_database_and_leave_each_others_trials
 def test_a_loss_that_is_not_a_number_is_the_worst_and_no_failure() -> None:
     change("x: {min: 0.0, max: 1.0}", "x: {values: [nan]}")
     assert sweep() == 0
-    assert [trial["value"] for trial in trials()] == [float("inf")] * 3
+    assert [trial["value"] for trial in trials()] == [None] * 3  # JSON has no infinity
 
 
 def test_a_cluster_without_submitit_or_without_slurm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

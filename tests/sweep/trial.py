@@ -35,6 +35,10 @@ if "fail" in words and not os.path.exists(words["fail"]):
     print("something is wrong")
     sys.exit(3)
 
+if float(words.get("x", 0)) > float(words.get("diverge", "inf")):
+    print("error: step 3: the gradient is not finite")
+    sys.exit(33)
+
 saved = sorted(os.listdir(f"{run}/checkpoints"))
 step = int(saved[-1]) if saved else 0
 x, seed, steps = float(words.get("x", 0)), int(words.get("seed", 0)), int(words.get("steps", 6))

@@ -90,12 +90,12 @@ def load_outcome(directory: Path, state: str | None = None) -> Outcome:
     config, result = run.config() or {}, run.result()
     words = run.overrides() if run.overrides_file.is_file() else []
     numbers = {key: value for key, value in (result or {}).items() if isinstance(value, int | float)}
-    failed = run.error_file.is_file()
-    told = "finished" if result is not None else "failed" if failed else "unfinished"
     typed = {key_of(word): word.partition("=")[2] for word in words}
     acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not is_observer(node)}
     known = dict(leaves(config | ({"callbacks": acting} if "callbacks" in config else {})))
-    return Outcome(directory, known, typed, numbers, state or told, config.get("seed", 0), run.directions())
+    return Outcome(
+        directory, known, typed, numbers, state or run.state, config.get("seed", 0), run.directions()
+    )
 
 
 def group_by_setting(runs: list[Outcome]) -> list[Setting]:

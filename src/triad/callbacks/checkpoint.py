@@ -1,5 +1,6 @@
 """When checkpoints are written and what they hold; triad.checkpoints has their format."""
 
+import math
 import shutil
 import warnings
 from pathlib import Path
@@ -23,7 +24,8 @@ class Checkpoint(Callback):
     if there is one, and is written while training goes on. To resume, the newest whole checkpoint of the run
     directory is loaded before training. Other callbacks may have weights to keep: a method
     `weights(training)` returns them by parameter name, an attribute `checkpoint_key` is their name in a
-    checkpoint. If they replace the weights in validation, the checkpoint says so.
+    checkpoint. If they replace the weights in validation, the checkpoint says so. A method
+    `before_save(trainer)` of theirs is called before each save.
     """
 
     observer = True  # changes no metric of the run: triad.config.identity
@@ -67,6 +69,9 @@ class Checkpoint(Callback):
 
     def save(self, trainer: Trainer, training: Any) -> None:
         """Copy what a checkpoint holds and have it written."""
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "before_save"):
+                callback.before_save(trainer)
         step = self.saved_step = trainer.global_step
         strategy: Any = trainer.strategy
 
@@ -75,6 +80,12 @@ class Checkpoint(Callback):
             return strategy.tensors(training.model, trainer.optimizers[0]) | kept
 
         self.saver.save(checkpoint_path(self.folder, step), tensors, self._facts(trainer, step))
+
+    def newest_before(self, step: int) -> Path | None:
+        """The newest checkpoint of before a step, after a save under way."""
+        self.saver.wait()
+        found = [path for path in list_complete(self.folder) if path < checkpoint_path(self.folder, step)]
+        return next(reversed(found), None)
 
     def _newest(self, trainer: Trainer, training: Any) -> Path | None:
         """The newest checkpoint that is whole and of this model: each process looks at its part of the files.
@@ -130,6 +141,7 @@ class Checkpoint(Callback):
             "random": {"seed": self.config["seed"], "step": step},
             "layout": _describe_own_layout(self.config, trainer),
             "callbacks": {c.state_key: _to_json(c.state_dict()) for c in trainer.callbacks if c.state_dict()},
+            "precision": trainer.precision_plugin.state_dict(),
             "config": self.config,
         }
 
@@ -142,6 +154,8 @@ class Checkpoint(Callback):
                 if hasattr(progress, field):
                     setattr(progress, field, step)
         epoch._batches_that_stepped = step
+        if said.get("precision"):  # a loss scaler's; checkpoints of another precision have none
+            trainer.precision_plugin.load_state_dict(said["precision"])
         for callback in trainer.callbacks:
             if callback.state_key in said["callbacks"]:
                 callback.load_state_dict(_from_json(said["callbacks"][callback.state_key]))
@@ -170,12 +184,14 @@ def _name_validated(trainer: Trainer) -> str:
 
 
 def _to_json(value: Any) -> Any:
-    """Callbacks' memory as JSON; tensors are marked, to become tensors again."""
+    """Callbacks' memory as JSON; tensors and infinities are marked, to become what they were."""
     if isinstance(value, dict):
         return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_to_json(item) for item in value]
-    return {"tensor": value.tolist()} if isinstance(value, torch.Tensor) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    return {"tensor": _to_json(value.tolist())} if isinstance(value, torch.Tensor) else value
 
 
 def _from_json(value: Any) -> Any:
@@ -184,5 +200,7 @@ def _from_json(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if value.keys() == {"tensor"}:
-        return torch.tensor(value["tensor"])
+        return torch.tensor(_from_json(value["tensor"]))
+    if value.keys() == {"float"}:
+        return float(value["float"])
     return {key: _from_json(item) for key, item in value.items()}

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from triad.config.errors import Diverged
 from triad.layers.parameters import ROLES, plain_name
 from triad.optim.gradient import Gradient
 from triad.optim.roles import roles
@@ -113,7 +114,7 @@ class GradientCheck(Callback):
         step = self.trainer.global_step
         start = self.trainer.datamodule.first_row(step)  # type: ignore[attr-defined]
         rows = f"rows {start} to {start + self.rows - 1}: python -m triad.data show={step}"
-        raise ValueError(
+        raise Diverged(
             f"step {step + 1}: the gradient is not finite{self._locate(found)}; {rows}; the update was left"
             f" out and {self._save_before()} has the weights before it; try a lower optimizer.lr"
         )

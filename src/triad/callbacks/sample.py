@@ -13,7 +13,8 @@ class Sample(Callback):
 
     It is appended to the run's samples.txt, and sent to loggers that take text.
 
-    Every rank takes part, because the weights may be spread over them; all draw the same numbers.
+    Every rank takes part, because the weights may be spread over them; all draw the same numbers. A model
+    that no token can be drawn from has no sample.
     """
 
     observer = True  # changes no metric of the run: triad.config.identity
@@ -29,7 +30,10 @@ class Sample(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, training: Any) -> None:
         model = trainer.strategy.full_model(training.model)
         with trainer.precision_plugin.val_step_context():
-            lines = training.sample(model, self.start, self.length, self.context, self.temperature)
+            try:
+                lines = training.sample(model, self.start, self.length, self.context, self.temperature)
+            except FloatingPointError as error:
+                lines = [f"no sample: {error}"]
         if lines and trainer.is_global_zero:
             text = "\n".join(line if isinstance(line, str) else self.tokenizer.decode(line) for line in lines)
             with self.path.open("a", encoding="utf-8") as file:

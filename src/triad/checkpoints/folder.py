@@ -16,6 +16,7 @@ flushed and then renamed. The facts:
     layout                        the strategy's node of the configuration, and the number of processes
     tensors                       shape and type by name
     callbacks                     their memory
+    precision                     of fp16-mixed: the loss scale, and how many steps it has stood
     config                        the resolved configuration
     bytes, blocked_s, saved_s     size; how long training waited; how long all of it took
 """

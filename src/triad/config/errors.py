@@ -1,8 +1,12 @@
-"""A user's mistake."""
+"""What ends a run that is no fault of the program: a user's mistake, and divergence."""
 
 
 class Refusal(ValueError):
     """A user's mistake, in one sentence that names the key and a remedy."""
+
+
+class Diverged(FloatingPointError):
+    """Training has come to numbers that are not finite, in one sentence that names the step."""
 
 
 def one_line(error: BaseException) -> str:

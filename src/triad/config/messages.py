@@ -14,6 +14,7 @@ from triad.config.locations import CONF
 from triad.config.schema import suggest
 
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
+DIVERGED = 33  # of a run that has diverged: a number that no shell or interpreter uses
 PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
 
 
@@ -40,7 +41,7 @@ def explain_error(error: Exception) -> str | None:
         return said
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_unknown_group(one_line(error))
-    return one_line(error) if isinstance(error, ValueError | OSError) else None
+    return one_line(error) if isinstance(error, ValueError | OSError | FloatingPointError) else None
 
 
 def find_resolver_error(error: BaseException | None) -> str | None:

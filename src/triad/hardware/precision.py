@@ -1,16 +1,18 @@
 """Numeric formats, by the names that Lightning gives them."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.plugins import DoublePrecision
+from lightning.pytorch import plugins
 from torch import Tensor, nn
 
 from triad.hardware.autotune import Measured
 from triad.hardware.device import compute_dtype
+from triad.hardware.loss_scaler import LossScaler
 from triad.layers.autocast import autocast_off
 
 
@@ -41,15 +43,41 @@ def auto(measured: Measured) -> str:
     return measured.fastest("matrix product 1024", question)
 
 
-def trainer_arguments(name: str) -> dict[str, Any]:
-    """The arguments of Lightning's Trainer for a precision.
+def trainer_arguments(name: str, device: torch.device) -> dict[str, Any]:
+    """The arguments of Lightning's Trainer for a precision on a device.
 
-    The Trainer refuses the name 64-true for some strategies, and has no fp8: with fp8 all other operations
-    run in bf16-mixed.
+    Training enters the plugin's forward_context around the forward pass: Lightning would also have the
+    backward pass and the optimizer's step in it, whose products autocast would lower. The plugin is made here
+    because the Trainer refuses some names for some strategies, takes bf16 for fp16 on a CPU and has no fp8:
+    with fp8 all other operations run in bf16-mixed.
     """
-    if name == "64-true":
-        return {"plugins": [DoublePrecision()]}
-    return {"precision": "bf16-mixed" if name == "fp8" else name}
+    match name:
+        case "64-true":
+            plugin: Any = plugins.DoublePrecision()
+        case "bf16-true":
+            plugin = plugins.HalfPrecision("bf16-true")
+        case "16-mixed" | "bf16-mixed" | "fp8":
+            plugin = MixedPrecision("16-mixed" if name == "16-mixed" else "bf16-mixed", device.type)
+        case _:
+            plugin = plugins.Precision()
+    plugin.train_step_context = nullcontext  # ty: ignore[invalid-assignment]
+    return {"plugins": [plugin]}
+
+
+class MixedPrecision(plugins.MixedPrecision):
+    """Lightning's, which with our scaler unscales fp16 gradients before their norm, for every optimizer.
+
+    Fused optimizers of torch offer to unscale in their step: norm and clipping would see scaled gradients,
+    and fused SGD moves its momentum in a step that is skipped. The offer is declined.
+    """
+
+    def __init__(self, precision: Literal["16-mixed", "bf16-mixed"], device: str) -> None:
+        super().__init__(precision, device, LossScaler(device) if precision == "16-mixed" else None)
+
+    def connect(self, model: Any, optimizers: list, lr_schedulers: list) -> tuple:
+        for optimizer in optimizers:
+            optimizer._step_supports_amp_scaling = False
+        return super().connect(model, optimizers, lr_schedulers)
 
 
 def to_fp8(model: nn.Module) -> None:
@@ -69,14 +97,15 @@ def to_fp8(model: nn.Module) -> None:
 
 
 def has_recurrent_kernels(device: torch.device, precision: str) -> bool:
-    """Whether an LSTM runs on the device, forward and backward, under autocast to this precision (by trying).
+    """Whether an LSTM runs on the device, forward under autocast to this precision and backward (by trying).
 
     On CPUs without AVX-512 oneDNN has no bf16 kernel for it and raises.
     """
     layer, x_TBD = nn.LSTM(8, 8, device=device), torch.ones(2, 1, 8, device=device)
     try:
         with torch.autocast(device.type, compute_dtype(precision)):
-            layer(x_TBD)[0].sum().backward()
+            y_TBD = layer(x_TBD)[0]
+        y_TBD.sum().backward()
     except RuntimeError:
         return False
     return True

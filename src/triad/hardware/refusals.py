@@ -7,19 +7,6 @@ from triad.config.refusals import Impossible
 
 TABLE = [
     Impossible(
-        "fp16 needs the units of a GPU",
-        "precision=fp16-mixed trainer.accelerator=cpu",
-        lambda c: c["precision"].get("name") == "16-mixed" and c["trainer"]["accelerator"] == "cpu",
-        "precision=fp16-mixed needs a GPU: use precision=bf16-mixed or fp32 on a CPU",
-    ),
-    Impossible(
-        "a loss scaler sees only the shards of its own process",
-        "strategy=fsdp precision=fp16-mixed",
-        lambda c: c["precision"].get("name") == "16-mixed" and "data_shard" in c["strategy"],
-        "precision=fp16-mixed needs whole gradients in every process: use strategy=single or ddp, or "
-        "precision=bf16-mixed: it needs no scaler",
-    ),
-    Impossible(
         "fp8 needs a GPU that has it",
         "precision=fp8 trainer.accelerator=cpu",
         lambda c: c["precision"].get("name") == "fp8" and c["trainer"]["accelerator"] == "cpu",

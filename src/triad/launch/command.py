@@ -16,7 +16,7 @@ from triad.config.command_line import key_of
 from triad.config.compose import find_references, read_time, trace_origins, validate
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
-from triad.config.messages import report_error
+from triad.config.messages import DIVERGED, report_error
 from triad.config.overlays import find_overlaid
 from triad.config.processes import count_threads, ranks_are_here, ranks_here
 from triad.launch.rank import exit_together, run_rank
@@ -63,7 +63,8 @@ def compose_and_launch(work: Callable) -> None:
     if raised:
         sys.exit(report_error(raised[0]))
     if multirun:
-        print_runs([path for path, _ in jobs], {path: f"failed ({code})" for path, code in jobs if code})
+        failed = {path: f"failed ({code})" for path, code in jobs if code not in (0, DIVERGED)}
+        print_runs([path for path, _ in jobs], failed)
     exit_together(next((code for _, code in jobs if code), 0))
 
 

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
-from triad.config.errors import one_line
-from triad.config.messages import MISTAKE, wait_to_be_ended
+from triad.config.errors import Diverged, one_line
+from triad.config.messages import DIVERGED, MISTAKE, wait_to_be_ended
 from triad.runs.directory import Run
 
 EXPECTED = (
@@ -46,11 +46,11 @@ def run_rank(work: Callable[..., None], run: Run) -> int:
     except Exception as error:
         if not _keep_traceback(run):
             wait_to_be_ended()
-        if not isinstance(error, ValueError | OSError | LookupError):
+        if not isinstance(error, ValueError | OSError | LookupError | Diverged):
             raise
         sentence = f"error: {one_line(error)}  (traceback: {run.error_file})"
         print(sentence, file=sys.stderr, flush=True)
-        return MISTAKE
+        return DIVERGED if isinstance(error, Diverged) else MISTAKE
     return 0
 
 

@@ -69,17 +69,17 @@ class ALiBi(nn.Module):
         exact = torch.promote_types(q_BNTH.dtype, torch.float32)
         distance_TS = _distance(q_BNTH, keys)
         here = slice(self.first, self.first + q_BNTH.shape[1])
-        slope_N = slopes(self.heads, q_BNTH.device)[here].to(exact)
+        slope_N = slopes(self.heads, exact, q_BNTH.device)[here]
         # with 3 dimensions torch stores all scores: 427 ms for 265, T 1,024, EPYC, 2 threads (2026-11-27)
         mask_1NTS = -slope_N[None, :, None, None] * distance_TS
         return mask_1NTS.masked_fill_(distance_TS < 0, float("-inf")).to(q_BNTH.dtype)
 
 
-def slopes(heads: int, device: torch.device | None = None) -> Tensor:
+def slopes(heads: int, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Tensor:
     """m_n of every head."""
     lower = 1 << (heads.bit_length() - 1)
-    own = torch.arange(1, lower + 1, device=device) * (-8 / lower)
-    between = (2 * torch.arange(heads - lower, device=device) + 1) * (-4 / lower)
+    own = torch.arange(1, lower + 1, device=device, dtype=dtype) * (-8 / lower)
+    between = (2 * torch.arange(heads - lower, device=device, dtype=dtype) + 1) * (-4 / lower)
     return torch.cat((own, between)).exp2()
 
 

@@ -37,6 +37,6 @@ class RelativeBias(nn.Embedding):
         first = (ahead_TS > 0) * buckets if self.bidirectional else torch.zeros_like(ahead_TS)
         far_TS = ahead_TS.abs() if self.bidirectional else (-ahead_TS).clamp_min(0)
         single = buckets // 2  # distances below it have a bucket each
-        ratio_TS = (far_TS.clamp_min(1) / single).log() / math.log(self.distance / single)
+        ratio_TS = (far_TS.clamp_min(1).float() / single).log() / math.log(self.distance / single)
         range_TS = single + (ratio_TS * (buckets - single)).long()
         return first + far_TS.where(far_TS < single, range_TS.clamp_max(buckets - 1))

@@ -21,6 +21,7 @@ def sample_tokens(
         x_t ~ softmax(logits_t / temperature), over the `top_k` likeliest;  temperature 0 takes the likeliest
 
     When the cache is full, a new cache is filled with the newer half of the context and sampling continues.
+    Raises FloatingPointError if there is no likeliest token: the model's weights are not finite.
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
@@ -55,6 +56,8 @@ def decode_greedily(model: nn.Module, source_BS: Tensor, first: int, tokens: int
 
 
 def _choose(logits_V: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> int:
+    if not logits_V.max().isfinite():  # NaN, too: max hands it on
+        raise FloatingPointError("no token can be drawn: the model's logits are not finite")
     if temperature == 0:
         return int(logits_V.argmax())
     if top_k is not None and top_k < len(logits_V):

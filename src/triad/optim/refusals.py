@@ -103,12 +103,24 @@ TABLE = [
     ),
     Impossible(
         "torch's fused SGD knows whole weights only",
-        "strategy=fsdp optimizer=sgd trainer.devices=2 trainer.accelerator=cpu",
+        "strategy=fsdp optimizer=sgd optimizer.fused=true trainer.devices=2 trainer.accelerator=cpu",
         lambda c: (
             "data_shard" in c["strategy"]
             and c["optimizer"]["_target_"] == "torch.optim.SGD"
             and c["optimizer"].get("fused")
         ),
-        "optimizer.fused=true of sgd does not know split weights: use optimizer.fused=false here",
+        "optimizer.fused=true of sgd does not know split weights: use optimizer.fused=null here",
+    ),
+    Impossible(
+        "torch's fused SGD for CPUs leaves 16-bit weights as they are",
+        "optimizer=sgd optimizer.fused=true precision=bf16-true trainer.accelerator=cpu",
+        lambda c: (
+            c["optimizer"]["_target_"] == "torch.optim.SGD"
+            and c["optimizer"].get("fused")
+            and c["precision"].get("name") == "bf16-true"
+            and c["trainer"]["accelerator"] == "cpu"
+        ),
+        "optimizer.fused=true of sgd does not update bf16 weights on a CPU (torch 2.13): use "
+        "optimizer.fused=null",
     ),
 ]

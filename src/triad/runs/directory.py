@@ -7,21 +7,23 @@ outputs/<run_id>/
     data.json       fingerprints of text and tokens   machine.json    what was measured and chosen
     tokenizer/      the vocabulary, to decode with    metrics.csv     every metric logged
     checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
-    curve.png       loss over steps                   error.txt       the traceback, if it failed
+    curve.png       loss over steps                   error.txt       the traceback, if it failed or diverged
     loads.png       load of each expert               samples.txt     a text sample at each validation
     log.txt         what a trial of a sweep printed   record/         for triad.verify
     metrics.json    which way each metric is better
 """
 
 import json
+import math
 import os
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
+from triad.config.errors import Diverged
 from triad.config.provenance import LOADER
 from triad.config.schema import suggest
 from triad.runs.metrics import read_metrics
@@ -98,9 +100,20 @@ class Run:
         metric = (callbacks.get("checkpoint") or {}).get("monitor", usual)
         return metric, known.get(metric, "lower")
 
+    @property
+    def state(self) -> Literal["finished", "diverged", "failed", "unfinished"]:
+        """How far the run has come, as its files say."""
+        if self.result() is not None:
+            return "finished"
+        if not self.error_file.is_file():
+            return "unfinished"
+        error = self.error_file.read_text(encoding="utf-8", errors="replace")
+        return "diverged" if f"{Diverged.__name__}: " in error else "failed"
+
     def result(self) -> dict | None:
-        """What a finished run came to, or None."""
-        return read_json(self.result_file)
+        """What a finished run came to, or None; figures that are not finite are NaN."""
+        found = read_json(self.result_file)
+        return found and {key: math.nan if value is None else value for key, value in found.items()}
 
     def finish(self, result: dict) -> None:
         """Write the result; from now on the run is finished."""

@@ -2,10 +2,12 @@
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -21,8 +23,17 @@ def lock(path: Path) -> Generator[None]:
 
 
 def write(path: Path, value: dict | list) -> None:
-    """Write JSON atomically: a reader sees the old file or the new one."""
-    replace(path, json.dumps(value, indent=1) + "\n")
+    """Write JSON atomically: a reader sees the old file or the new one. Numbers that are not finite: null."""
+    replace(path, json.dumps(_without_infinities(value), indent=1, allow_nan=False) + "\n")
+
+
+def _without_infinities(value: Any) -> Any:
+    """JSON has no Infinity and no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_infinities(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinities(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

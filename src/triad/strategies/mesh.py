@@ -114,6 +114,7 @@ class Mesh(ModelParallelStrategy):
             self.root_device,
             task.objective,
             task.hardware.micro_batch_size,
+            self.precision_plugin,
         )
         return list(self.pipeline.stages.values())
 

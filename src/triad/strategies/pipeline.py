@@ -66,8 +66,9 @@ class Pipeline:
 
     Removes from `model` the blocks of other processes and replaces its forward by a PipelineForward.
     `objective(targets_BT)` is the loss that the last stage asks of its readout; at most `largest` rows go
-    through a stage at once. Raises ValueError for an unknown schedule and for a model that cannot be cut
-    into so many stages.
+    through a stage at once; `precision` is Lightning's plugin, whose context is entered around a stage's
+    forward pass, and whose scaler scales the loss. Raises ValueError for an unknown schedule and for a model
+    that cannot be cut into so many stages.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Pipeline:
         device: torch.device,
         objective: Callable,
         largest: int | None,
+        precision: Any,
     ) -> None:
         if schedule not in ORDERS:
             raise ValueError(f"strategy.schedule={schedule} is not known: use one of {', '.join(ORDERS)}")
@@ -89,7 +91,11 @@ class Pipeline:
         tied = model.head is None and self.places[0] != self.places[-1]
         units = divide_units(len(model.blocks) + 2, len(self.places))
         mine = [stage for stage, place in enumerate(self.places) if place == mesh.get_local_rank()]
-        self.stages = {stage: Stage(model, units[stage], objective) for stage in mine}
+        context = precision.forward_context
+        self.stages = {stage: Stage(model, units[stage], objective, context) for stage in mine}
+        self.scaler = getattr(precision, "scaler", None)
+        # of sums over losses: what micro-batches are computed in, but at least fp32
+        self.dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
         self.first, self.last = 0 in mine, len(units) - 1 in mine
         keep_stages(model, list(self.stages.values()))
         self.tied: Any = model.embedding if tied else None  # held by two processes
@@ -110,7 +116,7 @@ class Pipeline:
             tokens_BT=tokens_BT,
             targets_BT=F.pad(targets_BT, (0, 0, 0, ghosts), value=IGNORED),
             target=tokens_BT.new_zeros(number),  # required by the schedule; ours are keyword arguments
-            loss_kwargs={"count": batch["count"], "rows": batch["rows"]},
+            loss_kwargs={"count": batch["count"], "rows": batch["rows"], "scale": self._scale()},
             return_outputs=False,
         )
         sums, statistics_LS = self._collect_statistics(number)
@@ -131,6 +137,11 @@ class Pipeline:
             work.wait()
         mine.add_(theirs)
 
+    def _scale(self) -> Tensor:
+        """What the loss is multiplied by; each process asks its scaler, also those that compute no loss."""
+        one = torch.ones((), device=self.device, dtype=self.dtype)
+        return one if self.scaler is None else self.scaler.scale(one)
+
     @property
     def copies(self) -> list[Tensor]:
         """Local parameters that another process holds, too, and counts."""
@@ -149,8 +160,9 @@ class Pipeline:
         return self.plan[1]
 
     def _collect_statistics(self, number: int) -> tuple[Tensor, Tensor]:
-        sums = torch.zeros(2, device=self.device)
-        statistics_LS = torch.zeros(len(self.expert_layers), self.experts + STATISTICS, device=self.device)
+        sums = torch.zeros(2, device=self.device, dtype=self.dtype)
+        shape = len(self.expert_layers), self.experts + STATISTICS
+        statistics_LS = torch.zeros(shape, device=self.device, dtype=self.dtype)
         for stage in self.stages.values():
             # in the first step of a shape torch runs one more micro-batch first, to infer shapes
             for figures, routers in stage.statistics[-number:]:
@@ -183,9 +195,9 @@ def micro_batches(order: Order, rows: int, largest: int | None, processes: int) 
     return number, -(-rows // number)
 
 
-def _loss(output: tuple[Tensor, Tensor], _: Tensor, count: int, rows: int) -> Tensor:
+def _loss(output: tuple[Tensor, Tensor], _: Tensor, count: int, rows: int, scale: Tensor) -> Tensor:
     nll, auxiliary = output
-    return nll / count + auxiliary / rows
+    return (nll / count + auxiliary / rows) * scale
 
 
 def _find_experts(model: Any) -> tuple[list[int], int]:

@@ -22,10 +22,10 @@ class Stage(nn.Module):
     (x_BTD, terms_BA), of the last (what its readout is asked for, terms_BA). The keyword tokens_BT is for the
     routers of every stage. With `targets_BT` their loss is asked for, the last stage's second result is the
     summed auxiliary loss, and `statistics` keeps what routers report: the last stage's two sums, and what
-    each layer's router saw.
+    each layer's router saw. `context` is entered around the forward pass.
     """
 
-    def __init__(self, model: Any, units: range, objective: Callable) -> None:
+    def __init__(self, model: Any, units: range, objective: Callable, context: Callable) -> None:
         super().__init__()
         end = len(model.blocks) + 1
         first, last = 0 in units, end in units
@@ -38,7 +38,7 @@ class Stage(nn.Module):
         self.ends = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
         self.embed = model.embed if first else None  # bound methods: the model is not a submodule of a stage
         self.read = model.read if last else None
-        self.objective = objective
+        self.objective, self.context = objective, context
         self.statistics: list[tuple[Tensor | None, dict[int, Tensor]]] = []
 
     def forward(
@@ -49,6 +49,18 @@ class Stage(nn.Module):
         targets_BT: Tensor | None = None,
         loss: Callable | None = None,
         cache: list[KeyValueCache] | None = None,
+    ) -> tuple[Any, Tensor]:
+        with self.context():
+            return self._forward(x, terms_BA, tokens_BT, targets_BT, loss, cache)
+
+    def _forward(
+        self,
+        x: Tensor,
+        terms_BA: Tensor | None,
+        tokens_BT: Tensor | None,
+        targets_BT: Tensor | None,
+        loss: Callable | None,
+        cache: list[KeyValueCache] | None,
     ) -> tuple[Any, Tensor]:
         x_BTD = self.embed(x, cache[0].length if cache else 0) if self.embed else x
         if terms_BA is None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def run_sweep(
     launcher: str = "here",
     drivers: int = 1,
 ) -> int:
-    """Run a sweep to its end; the exit code: 0 if every trial came to a result or was ended early."""
+    """Run a sweep to its end; the exit code: 0 if no trial failed and none is unfinished."""
     sweep, beside = read_sweep(_find_file(overrides)), [w for w in overrides if "=" in w or w.startswith("~")]
     options = {key_of(w)[6:]: w.partition("=")[2] for w in beside if w.startswith("slurm.")}
     beside = [w for w in beside if not w.startswith("slurm.")]
@@ -172,21 +173,23 @@ def _report(setup: SweepSetup, study: Study) -> int:
     for point in points:
         every = list_trials(setup, point.number, point.words)
         state = STATES.get(point.trial.state.name, "unfinished")
+        if state == "finished" and point.trial.user_attrs.get("why"):
+            state = "diverged"
         records.append(_make_record(setup.sweep, point, state, [one.directory.name for one in every]))
         for one in every if point.host else ():
             if not one.directory.exists():
                 continue  # a seed that was not tried, or on another machine's disk
             directories.append(one.directory)
-            if state != "finished" and not (state == "failed" and one.run.result()):
+            if state not in ("finished", "diverged") and not (state == "failed" and one.run.result()):
                 states[one.directory] = state
     write(setup.directory / "trials.json", records)
     print_runs(directories, states, setup.sweep.metric, setup.sweep.goal)
     _report_failures(records)
     best = study.best()
-    if best:
+    if best and math.isfinite(best.trial.value or 0.0):
         print(f"best: {' '.join(best.words)}  {setup.sweep.metric} {best.trial.value:.5g}")
     print(f"all trials: {setup.directory}/trials.json")
-    return 0 if all(record["state"] in ("finished", "ended early") for record in records) else 1
+    return 0 if all(record["state"] in ("finished", "diverged", "ended early") for record in records) else 1
 
 
 def _report_failures(records: list[dict[str, Any]]) -> None:

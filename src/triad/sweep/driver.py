@@ -4,6 +4,7 @@ All state is on disk. When a driver is killed, its trials end with it, and its c
 are file locks of the operating system: the next driver, or another one at work on the sweep, goes on at once.
 """
 
+import math
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from statistics import fmean
 from typing import IO, Any, NamedTuple
 
 from triad.config.errors import Refusal
+from triad.config.messages import DIVERGED
 from triad.sweep import trial_process as process
 from triad.sweep.progress import ProgressDisplay
 from triad.sweep.study import Point, Study
@@ -190,7 +192,7 @@ class Driver:
                 self._show_end(one, "ended early", values[-1])
 
     def _handle_exit(self, one: Active) -> None:
-        """What an exit means: a result, a kill, or a failure."""
+        """What an exit means: a result, the worst result, a kill, or a failure."""
         code = one.process.returncode
         self._release(one)
         if one.trial.run.result() is not None:
@@ -198,6 +200,11 @@ class Driver:
                 raise refuse_unlogged(one.trial, self.metric)
             self._show_end(one, "finished", found)
             return  # the next look at its point tells the study, whoever takes it
+        if code == DIVERGED:
+            why = process.read_last_line(one.trial.log)
+            self.study.complete(one.trial.number, math.nan, f"{one.trial.directory.name}: {why}")
+            self._show_end(one, "diverged", why=why)
+            return
         if process.was_killed(code):
             further = read_progress(one.trial) != one.began
             self.kills[one.trial.directory.name] = 0 if further else self.kills[one.trial.directory.name] + 1

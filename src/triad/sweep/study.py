@@ -155,9 +155,9 @@ class Study:
                     return True
             return False
 
-    def complete(self, number: int, value: float) -> None:
-        """Tell the value of a point whose runs are all finished."""
-        self._tell(number, TrialState.COMPLETE, self._replace_nan(value))
+    def complete(self, number: int, value: float, why: str = "") -> None:
+        """Tell the value of a point whose runs are all finished; of one that has diverged NaN, and where."""
+        self._tell(number, TrialState.COMPLETE, self._replace_nan(value), why)
 
     def fail(self, number: int, why: str) -> None:
         """Tell that a run of the point failed, and why."""

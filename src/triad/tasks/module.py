@@ -186,15 +186,16 @@ class Training(LightningModule):
         """Run backward on each micro-batch; return this rank's share of the losses and routers' sums."""
         strategy = self.trainer.strategy
         micro_batches = self.micro_batches(batch)
-        sums, statistics = torch.zeros(2, device=self.device), []
+        sums, statistics = [], []
         for index, inputs in enumerate(micro_batches):
             with strategy.micro_batch(last=index == len(micro_batches) - 1):
-                nll, auxiliary, statistics_LS = self.losses(*inputs)
+                with strategy.precision_plugin.forward_context():
+                    nll, auxiliary, statistics_LS = self.losses(*inputs)
                 loss, penalty = nll / batch["count"], auxiliary / batch["rows"]
                 self.manual_backward((loss + penalty) * strategy.gradient_scale)
-            sums += torch.stack((loss.detach(), penalty.detach()))
+            sums.append(torch.stack((loss.detach(), penalty.detach())))
             statistics.append(statistics_LS)
-        return sums[0], sums[1], sum(statistics[1:], statistics[0])
+        return *sum(sums[1:], sums[0]), sum(statistics[1:], statistics[0])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Lightning calls this when gradients are complete and unscaled."""

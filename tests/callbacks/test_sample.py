@@ -1,0 +1,46 @@
+"""A sample never ends a run."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from triad.callbacks.sample import Sample
+from triad.data.tokenizers import Byte
+from triad.models.generation import sample_tokens
+from triad.runs.directory import Run
+
+
+class Constant(nn.Module):
+    """The same logits for every token."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.full((257,), logit))
+
+    def empty_cache(self, batch: int) -> None:
+        return None
+
+    def forward(self, tokens_BT: Tensor, cache: None) -> tuple[Tensor, tuple]:
+        return self.logits.expand(*tokens_BT.shape, -1), ()
+
+
+def test_a_model_that_no_token_can_be_drawn_from_has_no_sample_and_the_run_goes_on(tmp_path: Path) -> None:
+    strategy = SimpleNamespace(full_model=lambda model: model)
+    plugin = SimpleNamespace(val_step_context=nullcontext)
+    trainer: Any = SimpleNamespace(
+        strategy=strategy, precision_plugin=plugin, is_global_zero=True, global_step=7, loggers=[]
+    )
+
+    def draw(model: nn.Module, prompt: list[int], length: int, context: int, temperature: float) -> list:
+        return [[*prompt, *sample_tokens(model, prompt, length, context, temperature, None, seed=0)]]
+
+    callback = Sample(Run(tmp_path), Byte(), context=8, prompt="a", length=4, temperature=1.0)
+    for logit in (0.0, float("nan"), float("inf")):
+        callback.on_validation_epoch_end(trainer, SimpleNamespace(model=Constant(logit), sample=draw))
+    first, *others = (tmp_path / "samples.txt").read_text().split("--- step 7\n")[1:]
+    assert first.startswith("a")
+    assert others == ["no sample: no token can be drawn: the model's logits are not finite\n"] * 2
