@@ -15,6 +15,7 @@ from triad.layers import full_attention
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.layers.flops import Rows
 from triad.layers.pooling import first, last, mean
+from triad.layers.routers import base_layer
 from triad.models.classifier import Classifier
 from triad.models.count import count
 from triad.optim.initialise import initialise
@@ -85,7 +86,9 @@ def test_what_is_computed_is_what_torch_counts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROUTERS)
-def test_what_routers_compute_is_what_torch_counts(name: str) -> None:
+def test_what_routers_compute_is_what_torch_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # an assignment looks at numbers, which the meta device does not have; no product is in it
+    monkeypatch.setattr(base_layer, "assign_balanced", lambda score_BTE, real_BT: score_BTE.argmax(-1))
     model = make("model=encoder_moe", f"router={name}")
     assert computed(model, 3, 23) == measure(model, *fill(23))
 
@@ -112,8 +115,9 @@ def count_hidden(model: Any, monkeypatch: pytest.MonkeyPatch, *inputs: Tensor) -
     hidden = []
 
     def add(q: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-        entries = seen.expand(len(q), 1, q.shape[2], v.shape[2]) if seen.ndim == 2 else seen[:, :1]
-        none = entries.expand(len(q), 1, q.shape[2], v.shape[2]).logical_not().sum()
+        while seen.ndim < 4:
+            seen = seen[None]
+        none = seen[:, :1].expand(len(q), 1, q.shape[2], v.shape[2]).logical_not().sum()
         hidden.append(6 * q.shape[1] * (q.shape[-1] + v.shape[-1]) * int(none))
         return q.new_zeros(*q.shape[:3], v.shape[-1])
 
@@ -143,9 +147,12 @@ SEEN += ["encoder", "encoder_decoder", "t5_small"]
 def test_what_is_visible_is_what_torch_counts_without_what_masks_hide(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each row alone, so that there is no padding; rows are shorter and longer than the window."""
+    """Each row alone, so that there is no padding; rows are shorter and longer than the window.
+
+    None has a single token: for that experts have a path of their own, for generation.
+    """
     model = make(f"model={name}", *CHANGES.get(name, []))
-    rows = [lengths_of(model, target, source) for target, source in ((1, 3), (4, 2), (23, 17))]
+    rows = [lengths_of(model, target, source) for target, source in ((2, 3), (4, 2), (23, 17))]
     expected = sum(measure(model, *fill(*lengths, rows=1)) for lengths in rows)
     device = "cpu" if model.sees != "past" and name != "mlp" else "meta"
     if device == "cpu":  # its masks come as tensors
@@ -176,7 +183,8 @@ def test_a_token_of_gpt2_costs_what_nanogpt_says() -> None:
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         config: Any = OmegaConf.to_container(compose("train", ["model=gpt2", "context=1024"]), resolve=True)
     with torch.device("meta"):
-        flops = count(build(config["model"])(vocab_size=50257)).flops(torch.tensor([1024]))
+        counted = count(build(config["model"])(vocab_size=50257))
+    flops = counted.flops(torch.tensor([1024]))
     assert flops.six_n == 1024 * 6 * 123_653_376
     assert flops.palm == flops.six_n + 1024 * 12 * 12 * 768 * 1024
     # a causal mask shows 1,025 of 2 x 1,024 pairs; neither biases nor gains are products
