@@ -177,9 +177,9 @@ def test_what_a_sentence_names_can_be_typed(words: str) -> None:
 def test_what_a_sentence_names_is_what_was_typed() -> None:
     said = sentences("model=moe task=masked_lm")
     assert any("model=moe sees the past" in sentence for sentence in said)
-    said = sentences(f"model=encoder_moe router=base task=masked_lm model.pooler=null strategy=tensor {TWO}")
-    assert any("router=base does not say" in sentence for sentence in said)
-    part = "{_target_:triad.layers.routers.switch.Switch,capacity:1.25,balance:0.01}"
+    said = sentences("model=moe router=base")
+    assert any("router=base compares" in sentence and "model=moe would" in sentence for sentence in said)
+    part = "{_target_:triad.layers.routers.switch.Switch,_partial_:true,capacity:1.25,balance:0.01}"
     said = sentences(f"strategy=context {TWO} model=moe model.feedforward.router={part}")
     assert any("model.feedforward.router=switch does not say" in sentence for sentence in said)
 
