@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow gpu lint format docs clean
+.PHONY: help setup train test test-slow gpu lint format docs hashes clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ format: .venv/ready  ## format the code
 
 docs: .venv/ready  ## write the tables of README.md and docs/ that follow from the code
 	$(BIN)/python docs/generate.py
+
+# of every file that the index has of each release, for every system and Python: uv resolves for all of them
+hashes: .venv/ready  ## write hashes.txt anew, after constraints.txt or pyproject.toml has changed
+	$(BIN)/pip install --quiet uv==0.13.9
+	UV_CUSTOM_COMPILE_COMMAND='make hashes' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --extra dev --constraint constraints.txt pyproject.toml --output-file hashes.txt
 
 clean:  ## remove the environment and caches (runs stay)
 	rm -rf .venv .pytest_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 
+from triad.config.locations import tell_install
 from triad.config.refusals import Impossible
 
 TABLE = [
@@ -9,7 +10,7 @@ TABLE = [
         "TensorBoard is a package of its own",
         "logger=tensorboard",
         lambda c: "tensorboard" in c["logger"] and find_spec("tensorboard") is None,
-        "logger=tensorboard needs the package tensorboard: pip install 'triad[tensorboard]', or use "
+        f"logger=tensorboard needs the package tensorboard: {tell_install('tensorboard')}, or use "
         "logger=wandb or csv",
     ),
     Impossible(

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 
+from triad.config.locations import tell_install
 from triad.config.offers import get_declared, name_choice
 from triad.config.processes import AXES, degree, world_size
 from triad.config.refusals import Impossible
@@ -147,7 +148,7 @@ TABLE = [
         "DeepSpeed is a package of its own",
         "strategy=deepspeed trainer.devices=2",
         lambda c: get_declared(c["strategy"], "zero") and find_spec("deepspeed") is None,
-        "strategy=deepspeed needs the package deepspeed: pip install 'triad[deepspeed]'",
+        f"strategy=deepspeed needs the package deepspeed: {tell_install('deepspeed')}",
     ),
     Impossible(
         "ZeRO has three stages",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from triad.config.errors import Refusal, one_line
+from triad.config.locations import tell_install
 
 SHARED = ("timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node", "name")
 
@@ -35,7 +36,7 @@ def submit(words: list[str], directory: Path, drivers: int, options: dict[str, s
     try:
         import submitit  # ty: ignore[import-not-found]
     except ImportError:
-        raise Refusal("launcher=slurm needs submitit: pip install 'triad[slurm]'") from None
+        raise Refusal(f"launcher=slurm needs submitit: {tell_install('slurm')}") from None
     named = {key if key in SHARED else f"slurm_{key}": _to_number(value) for key, value in options.items()}
     try:
         executor = submitit.AutoExecutor(folder=directory / "slurm", cluster=cluster)

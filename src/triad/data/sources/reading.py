@@ -177,7 +177,7 @@ def _open_zstandard(path: Path) -> BinaryIO:
     try:
         import zstandard
     except ImportError:
-        raise ValueError(f"{path}: .zst needs zstandard; pip install 'triad[data]'") from None
+        raise ValueError(f"{path}: .zst needs the package zstandard: pip install zstandard") from None
     reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
     return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, reader)))
 
