@@ -21,7 +21,7 @@ def test_a_run_that_ends_on_an_error_waits_for_the_save_under_way(tmp_path: Path
             saved.set()
             super().join(timeout)
 
-    callback.saver.thread = Writing(target=saved.wait)
+    callback.saver.thread = Writing(target=saved.wait, daemon=True)
     callback.saver.thread.start()
     callback.on_exception(trainer, None, ValueError())
     assert waited == [LEAVING_S]
