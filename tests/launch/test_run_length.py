@@ -7,11 +7,11 @@ import pytest
 from hydra import compose as compose_by_hydra
 from hydra import initialize_config_dir
 
-from triad.config.compose import UNMEASURED, compose, read_time, validate
+from triad.config.compose import compose, read_time, validate
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.curves import curves
-from triad.launch.run_length import configure_probe, keep_choices, read_steps
+from triad.launch.run_length import configure_probe, finish_probe, record_pace
 from triad.runs.directory import Run, read_json
 from triad.storage.durable import write
 from triad.verify.runner import run_own
@@ -38,7 +38,7 @@ def test_all_that_follows_from_the_length_gets_the_measured_number() -> None:
     assert compose([*words, "debug=tiny"])["trainer"]["max_steps"] == 10
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose_by_hydra("train", words)
-        assert validate(composed)["scheduler"]["steps"] == UNMEASURED
+        assert validate(composed)["scheduler"]["steps"] == "5min"
         measured = validate(composed, steps=77)
         assert measured["trainer"]["max_steps"] == measured["scheduler"]["steps"] == 77
         assert validate(composed)["trainer"]["max_steps"] == "5min"
@@ -65,7 +65,7 @@ def test_what_does_not_measure_says_so_in_a_sentence(tmp_path: Path) -> None:
 def test_a_probe_trains_as_its_run_does_and_leaves_its_choices(tmp_path: Path) -> None:
     words = ["trainer.max_steps=5min", "callbacks=[default,ema]", f"output_dir={tmp_path}", "run_id=a"]
     config = compose(words)
-    short = configure_probe(config)
+    short = configure_probe(config, 300.0)
     assert short["callbacks"].keys() == {"ema", "pace"}
     assert short["callbacks"]["pace"]["seconds"] == pytest.approx(9.0)
     assert {key for key in config if short[key] != config[key]} == {
@@ -78,12 +78,13 @@ def test_a_probe_trains_as_its_run_does_and_leaves_its_choices(tmp_path: Path) -
     for folder in (probe, run):
         folder.path.mkdir()
     with pytest.raises(Refusal, match="measured nothing"):
-        read_steps(probe, "5min")
+        finish_probe(probe, "5min")
     probe.finish({"steps_per_s": 9.1})
-    assert read_steps(probe, "5min") == 2730
     write(probe.machine_file, {"attention": {"choice": "flash"}, "precision": {"choice": "bf16-mixed"}})
     write(run.machine_file, {"precision": {"choice": "32-true"}})  # of a run that is made longer
-    keep_choices(probe, run, "5min")
+    steps, pace, choices = finish_probe(probe, "5min")
+    assert steps == 2730
+    record_pace(run, pace, choices)
     kept = read_json(run.machine_file)
     assert {name: one["choice"] for name, one in kept.items()} == {
         "attention": "flash",
@@ -106,4 +107,7 @@ def test_the_length_is_measured_once_and_kept_when_a_run_goes_on(train, tmp_path
     again = train(*words)
     assert "measuring" not in again.stdout
     assert run.config()["trainer"]["max_steps"] == steps == run.result()["steps"]
+    late = train(*SHORT, "trainer.max_steps=0.1s", "scheduler.warmup=99999", code=2)
+    assert "scheduler.warmup=99999.0 is longer than trainer.max_steps=" in late.stderr
+    assert list((tmp_path / "outputs").glob("[!.]*")) == [path]
     assert "command line" in json.dumps(read_json(run.origins_file)["trainer.max_steps"][0])

@@ -89,12 +89,11 @@ def _initialize_hydra() -> Generator[None]:
 def validate(composed: DictConfig, choices: Mapping[str, str], steps: int | None = None) -> dict:
     """Resolve, check the top-level keys and every node against its signature, refuse the impossible.
 
-    Sentences name the parts by `choices`, those that Hydra made of each group.
-
-    `steps` takes the place of a time in trainer.max_steps. Without it the time stays there, and what refers
-    to it, such as scheduler.steps, has a length that stands in for the one to be measured.
+    Sentences name the parts by `choices`, those that Hydra made of each group. `steps` takes the place of a
+    time in trainer.max_steps, and where other keys refer to that. Without it the time stays there after all
+    checks.
     """
-    config = _resolve(composed)
+    config = as_asked = _resolve(composed)
     if time := read_time(length := config["trainer"]["max_steps"]):
         if _changes_size(config["batch"]):
             raise Refusal(f"trainer.max_steps={length} needs a batch of one size: use batch=fixed")
@@ -118,8 +117,16 @@ def validate(composed: DictConfig, choices: Mapping[str, str], steps: int | None
     for fault in chain(refusals(config, choices), find_unknown_monitors(config)):
         raise Refusal(fault)
     if time and not steps:
-        config["trainer"]["max_steps"] = length
+        _put_back(length, as_asked, config)
     return config
+
+
+def _put_back(length: str, as_asked: dict, config: dict) -> None:
+    for key, value in as_asked.items():
+        if value == length:
+            config[key] = length
+        elif isinstance(value, dict) and isinstance(config.get(key), dict):
+            _put_back(length, value, config[key])
 
 
 def _resolve(composed: DictConfig) -> dict:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from triad.analysis.table import print_runs
 from triad.config.command_line import key_of
-from triad.config.compose import find_references, read_time, trace_origins, validate
+from triad.config.compose import UNMEASURED, find_references, read_time, trace_origins, validate
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.config.messages import DIVERGED, report_error
@@ -21,7 +21,7 @@ from triad.config.overlays import find_overlaid
 from triad.config.processes import count_threads, ranks_are_here, ranks_here
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import check_free, expand_resume, pin_weights
-from triad.launch.run_length import configure_probe, keep_choices, read_steps
+from triad.launch.run_length import configure_probe, finish_probe, record_pace
 from triad.launch.supervisor import Interrupted, launch
 from triad.runs.directory import Run, make_run_id, make_sweep_id
 from triad.runs.start import prepare_run
@@ -85,21 +85,24 @@ def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool
             print(f"{run}: finished before, skipped", flush=True)
             return run.path, 0
 
-        length = config["trainer"]["max_steps"]
-        probe = configure_probe(config) if read_time(length) and not (sweep and run.exists) else None
-        if probe:
+        time_s = read_time(length := config["trainer"]["max_steps"])
+        probe = None
+        if time_s and not (sweep and run.exists):
             if not sweep:
                 check_free(run, config, asked, find_references(composed))
             print(f"measuring how many steps {length} of training are", flush=True)
-            if code := _start(probe, work, locate(probe), lambda: prepare_run(probe, []).path):
+            short = configure_probe(validate(composed, choices, UNMEASURED) | {"run_id": run.id}, time_s)
+            probe = Run(locate(short))
+            if code := _start(short, work, probe.path, lambda: prepare_run(short, []).path):
                 return run.path, code
 
         def write() -> Path:
-            settled, pinned = config, []
-            if read_time(length):  # from here on the run has a number of steps, as if it had been typed
-                steps = (
-                    read_steps(Run(locate(probe)), length) if probe else run.config()["trainer"]["max_steps"]
-                )
+            settled, pinned, pace, measured = config, [], {}, {}
+            if time_s:  # from here on the run has a number of steps, as if it had been typed
+                if probe:
+                    steps, pace, measured = finish_probe(probe, length)
+                else:  # a job of a sweep that goes on
+                    steps = run.config()["trainer"]["max_steps"]
                 settled = validate(composed, choices, steps) | {"run_id": run.id}
                 pinned = [f"trainer.max_steps={steps}"]
             if not sweep:
@@ -110,8 +113,8 @@ def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool
             for said in find_overlaid(origins, choices, typed):
                 print(said, flush=True)
             prepare_run(settled, words, origins)
-            if probe:
-                keep_choices(Run(locate(probe)), run, length)
+            if pace:
+                record_pace(run, pace, measured)
             return run.path
 
         return run.path, _start(config, work, run.path, write)

@@ -38,15 +38,23 @@ def _without_infinities(value: Any) -> Any:
 
 @contextmanager
 def hold(directory: Path) -> Generator[None]:
-    """Lock a run's directory against a second process. Raises BlockingIOError if another one holds it."""
+    """Lock a run's directory against a second process. Raises BlockingIOError if another one holds it.
+
+    A directory in which nothing was written while it was held is removed.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as file:
+    with (path := directory / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             said = f"{directory}: another process is running it; wait for it or end it"
             raise BlockingIOError(said) from None
-        yield
+        try:
+            yield
+        finally:
+            if [*directory.iterdir()] == [path]:
+                path.unlink()
+                directory.rmdir()
 
 
 def replace(path: Path, text: str) -> None:
