@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import one_gpu
 from benchmarks.gpu.items import FAMILIES, Absent, Bench, Item, hold
-from benchmarks.gpu.kernels import on_gpus_path, uncompiled_on_cpu
+from benchmarks.gpu.kernels import on_gpus_path
 from triad.checkpoints.folder import checkpoint_path
 from triad.checkpoints.saving import Saver
 from triad.checkpoints.tensors import read_weights
@@ -112,7 +112,7 @@ def synchronisations(bench: Bench) -> Iterator[Item]:
         watch = Watch(bench, steps)
         words = (bench.low, "trainer.log_every_n_steps=1000", *words)
         words = (*words, "trainer.max_steps=6", "trainer.val_check_interval=6")
-        with on_gpus_path(bench), uncompiled_on_cpu(bench):
+        with on_gpus_path(bench):
             name = "synchronisations-" + "-".join(words).replace("=", ".")
             bench.train(name, *words, callbacks=[watch])
         places = {place: watch.places.count(place) for place in sorted({*watch.places})}
@@ -126,7 +126,8 @@ def synchronisations(bench: Bench) -> Iterator[Item]:
         yield Item(f"decoder, {name}", partial(count, f"optimizer={name}", "optimizer.lr=1e-3"))
     yield Item("decoder, ddp", partial(count, "strategy=ddp"))
     yield Item("decoder, fsdp", partial(count, "strategy=fsdp"))
-    yield Item("decoder, compiled", partial(count, "hardware.compile=true"))
+    if not bench.small:
+        yield Item("decoder, compiled", partial(count, "hardware.compile=true"))
 
 
 def snapshot(bench: Bench) -> Iterator[Item]:
