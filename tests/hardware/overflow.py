@@ -1,6 +1,6 @@
 """Two steps of two processes: in the second one gradient overflows, in rank 1 alone.
 
-A weight is whole, another sharded. Each rank writes both after each step, and the scale, to a file.
+One weight is whole, one sharded. Each rank writes <folder>/<rank>.json: both after each step, the scale.
 """
 
 import json
