@@ -60,7 +60,7 @@ def bits_per_byte(model: nn.Module, tokens: Tokens, context: int, rows: int) -> 
     """Nats of all validation targets / (their number * ln 2 * bytes per token), as CausalLM has it."""
     nats, count = 0.0, 0
     for batch in ValBatches(tokens.val, context, rows, rank=0, ranks=1, limit=None):
-        logits_NV = model(batch["tokens_BT"]).flatten(0, 1)
+        logits_NV = model(batch["tokens_BT"].clamp(min=0)).flatten(0, 1)  # padding is -1
         targets_N = batch["targets_BT"].flatten()
         nats += F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORED, reduction="sum").item()
         count += batch["count"]

@@ -212,8 +212,8 @@ def table(turns: dict[str, list[Turn]], config: dict, device: torch.device) -> s
     part = build({name: config[name] for name in ("model", "tokenizer", "data")})
     with torch.device("meta"):
         vocab_size = part["tokenizer"](source=part["data"], cache=cache_home()).vocab_size
-        row = torch.tensor([config["context"]])
-        flops = count(part["model"](vocab_size=vocab_size)).flops(row).exact / config["context"]
+        counted = count(part["model"](vocab_size=vocab_size))
+    flops = counted.flops(torch.tensor([config["context"]])).exact / config["context"]
     lines = [
         f"| contestant | tokens/s, median (least..most) | MFU | peak GiB | ratio to bare (aim {AIM}) |",
         "|---|---|---|---|---|",

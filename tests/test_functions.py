@@ -15,7 +15,7 @@ from tests.warm import WarmProcess
 from triad.layers import cross_entropy, norm, position, routing
 from triad.strategies import expert
 
-SENT = ("_Exchange", "_Gather", "_LinearMap", "_Mean")  # between processes: tests/strategies/transposes.py
+SENT = ("_Exchange", "_Gather", "_LinearMap")  # between processes: tests/strategies/transposes.py
 
 
 def functions() -> set[type[Function]]:

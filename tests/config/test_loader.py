@@ -125,10 +125,10 @@ def others(overlay: Path) -> Iterator[tuple[str, str, bool]]:
     ids=lambda path: path.stem,
 )
 def test_a_choice_that_is_typed_is_not_changed_by_an_overlay_or_it_is_said(overlay: Path) -> None:
-    typed = [f"{group}={name}" for group, name, _ in others(overlay)]
+    typed = [f"{group}={name}" for group, name, _ in others(overlay)] + ["trainer.max_steps=9"]
     alone = composing.compose(typed)
     config, chains = composing.compose_with_origins([f"{overlay.parent.name}={overlay.stem}", *typed])
-    choices = dict(word.split("=") for word in typed) | {overlay.parent.name: overlay.stem}
+    choices = dict(word.split("=") for word in typed[:-1]) | {overlay.parent.name: overlay.stem}
     said = " ".join(find_overlaid(chains, choices, [*typed, f"debug={overlay.stem}"]))
     follows = {key for key, chain in chains.items() if chain[0].refers}  # context, or the steps of the run
     for group, _, chosen in others(overlay):

@@ -40,7 +40,7 @@ UNMET = {  # words, and what the sentence has in it
     "parametrisation=mup model=encoder task=masked_lm": ("is also the embedding", "parametrisation=standard"),
     "parametrisation=mup optimizer=muon": ("optimizer=muon does not", "adamw", "standard"),
     "model.attention.heads=7": (
-        "model.attention.heads=7 does not divide width=192: use model.attention.heads=6 or 8",
+        "model.attention.heads=7 does not divide model.width=192: use model.attention.heads=6 or 8",
     ),
     "regularizer=l2": ("optimizer.weight_decay=0", "regularizer=none"),
     # what a strategy hides, what stands in for the same
@@ -164,7 +164,7 @@ def find_untypable(words: str) -> list[tuple[str, str, str]]:
             if group := read_choices(leaf if above else key):
                 typable = value in group and (bool(above) or key in choices or key in ("callbacks", "logger"))
             else:
-                typable = leaf in node
+                typable = leaf in node or above.startswith("parametrisation.base")  # with +
             wrong += [] if typable else [(key, value, sentence)]
     return wrong
 
@@ -185,7 +185,7 @@ def test_what_a_sentence_names_is_what_was_typed() -> None:
 
 
 BASES = {  # of muP, that cannot be built
-    "parametrisation.base.width=66": "parametrisation.base.attention.heads=4 does not divide width=66",
+    "parametrisation.base.width=66": "base.attention.heads=4 does not divide parametrisation.base.width=66",
     "parametrisation.base.width=60": "a head of 15 is odd: change parametrisation.base.attention.heads",
     "parametrisation.base.width=0": "parametrisation.base.width=0: at least 1",
     "+parametrisation.base.attention.hads=4": "parametrisation.base.attention.hads is not an argument",

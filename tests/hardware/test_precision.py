@@ -47,6 +47,7 @@ class Rows(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         tokens_BT = torch.arange(8 * 17).view(8, 17) % 16
         batch = {"tokens_BT": tokens_BT[:, :-1], "targets_BT": tokens_BT[:, 1:], "rows": 8, "count": 128}
+        batch |= {"lengths_R": torch.full((8,), 16)}
         first = self.trainer.global_step
         return DataLoader([batch | {"step": step} for step in range(first, 99)], batch_size=None)
 

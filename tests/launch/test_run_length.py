@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hydra import compose as compose_by_hydra
 from hydra import initialize_config_dir
 
-from triad.config.compose import compose, read_time, validate
+from triad.config.compose import compose, compose_unchecked, read_time, validate
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.curves import curves
@@ -37,15 +36,15 @@ def test_all_that_follows_from_the_length_gets_the_measured_number() -> None:
     assert compose([*words, "trainer.max_steps=40"])["scheduler"]["steps"] == 40
     assert compose([*words, "debug=tiny"])["trainer"]["max_steps"] == 10
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose_by_hydra("train", words)
-        assert validate(composed)["scheduler"]["steps"] == "5min"
-        measured = validate(composed, steps=77)
+        composed = compose_unchecked(words)
+        assert validate(*composed)["scheduler"]["steps"] == "5min"
+        measured = validate(*composed, steps=77)
         assert measured["trainer"]["max_steps"] == measured["scheduler"]["steps"] == 77
-        assert validate(composed)["trainer"]["max_steps"] == "5min"
-        composed = compose_by_hydra("train", [*words, "scheduler.warmup=500"])
-        validate(composed)
+        assert validate(*composed)["trainer"]["max_steps"] == "5min"
+        composed = compose_unchecked([*words, "scheduler.warmup=500"])
+        validate(*composed)
         with pytest.raises(Refusal, match=r"scheduler.warmup=500.0 is longer than trainer.max_steps=77"):
-            validate(composed, steps=77)
+            validate(*composed, steps=77)
 
 
 def test_what_does_not_measure_says_so_in_a_sentence(tmp_path: Path) -> None:

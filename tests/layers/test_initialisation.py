@@ -4,10 +4,10 @@ from triad.layers.initialisation import fan_in, glorot, normal, plain_normal, t5
 
 
 def test_gpt2_makes_residual_outputs_smaller():
-    assert normal("matrix", "query", (8, 8), 8, 0.02) == 0.02
-    assert normal("embedding", "inner", (8, 8), 8, 0.02) == 0.02
-    assert normal("matrix", "residual", (8, 8), 8, 0.02) == 0.005
-    assert normal("expert", "residual", (8, 8, 8), 8, 0.02) == 0.005
+    assert normal("matrix", "query", (8, 8), 8, 0.02, None) == 0.02
+    assert normal("embedding", "inner", (8, 8), 8, 0.02, None) == 0.02
+    assert normal("matrix", "residual", (8, 8), 8, 0.02, None) == 0.005
+    assert normal("expert", "residual", (8, 8, 8), 8, 0.02, None) == 0.005
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_bert_starts_all_weights_alike():
 
 
 def test_glorot_weighs_both_sides_and_embeddings_are_scaled_where_they_are_read():
-    assert glorot("matrix", "query", (24, 8), 2) == 0.25
-    assert glorot("embedding", "inner", (99, 16), 2) == 0.25
+    assert glorot("matrix", "query", (24, 8), 2, None) == 0.25
+    assert glorot("embedding", "inner", (99, 16), 2, None) == 0.25
 
 
 def test_t5_starts_queries_smaller_instead_of_scaling_attention():

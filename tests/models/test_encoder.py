@@ -44,7 +44,9 @@ def tokens(batch: int = 2, length: int = 12) -> torch.Tensor:
 @every_encoder
 def test_every_token_changes_the_logits_before_and_behind_it(name: str) -> None:
     model, x = (
-        small(name, initial={"_target_": "triad.layers.initialisation.glorot", "_partial_": True}),
+        small(
+            name, initial={"_target_": "triad.layers.initialisation.glorot", "_partial_": True, "tied": None}
+        ),
         tokens(),
     )
     changed = x.clone()

@@ -33,7 +33,7 @@ def build(name, vocab_size=17, context=16, **changes):
 
 def small(name, **changes):
     # nothing may start at zero, or a test of logits would have no power
-    normal = {"_target_": "triad.layers.initialisation.normal", "_partial_": True, "std": 0.02}
+    normal = {"_target_": "triad.layers.initialisation.normal", "_partial_": True, "std": 0.02, "tied": None}
     heads = {"attention__heads": 4, "attention__kv_heads": 2}
     decoder = {} if name == "lstm" else heads | {"initial": normal}
     hidden = {"feedforward__hidden": 48} if name == "moe" else {}

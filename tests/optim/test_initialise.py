@@ -26,7 +26,7 @@ def model(order=("a", "b"), depth=1):
         "embedding": nn.Embedding(11, 4),
     }
     built = Parts({name: parts[name] for name in (*order, "norm", "embedding")})
-    built.initial, built.depth = partial(normal, std=0.02), depth
+    built.initial, built.depth = partial(normal, std=0.02, tied=None), depth
     return built
 
 
@@ -51,7 +51,7 @@ def test_the_global_random_state_is_left_alone():
 
 def test_weights_follow_the_rule_gains_are_one_and_biases_zero():
     built = nn.ModuleDict({"q": nn.Linear(200, 200), "out": nn.Linear(200, 200), "norm": nn.LayerNorm(9)})
-    built.initial, built.depth = partial(normal, std=0.02), 8
+    built.initial, built.depth = partial(normal, std=0.02, tied=None), 8
     built.starts = {"out.weight": "residual"}
     initialise(built, 0)
     assert built["q"].weight.std().item() == pytest.approx(0.02, rel=0.02)
@@ -114,7 +114,7 @@ def test_what_a_function_draws_depends_on_the_seed_alone():
 
 def test_the_layer_outside_has_the_last_word():
     built = nn.ModuleDict({"layer": StateSpace()})
-    built.initial, built.depth = partial(normal, std=0.02), 1
+    built.initial, built.depth = partial(normal, std=0.02, tied=None), 1
     built.starts, built.roles = {"layer.scale": 2.0}, {"layer.conv.weight": "matrix"}
     initialise(built, 0)
     assert torch.equal(built["layer"].scale, torch.full((6,), 2.0))

@@ -81,14 +81,14 @@ def test_the_name_of_a_run_is_not_given_twice(train) -> None:
 
 def test_a_sweep_runs_each_job_skips_the_finished_and_goes_on_after_a_failure(train, tmp_path: Path) -> None:
     words = ("-m", *TINY, "strategy=ddp", "trainer.devices=2", "trainer.max_steps=2", "seed=0,1")
-    first = train(*words, "model.attention.heads=4,7", code=2)
+    first = train(*words, "optimizer.betas=[0.9,0.95],[0.9,1.5]", code=2)
     assert first.stdout.count("finished") == 1  # both seeds in one line
     assert first.stdout.count("failed (2)") == 1
-    assert "heads=7 does not divide" in first.stderr
+    assert "Invalid beta parameter at index 1" in first.stderr
     runs = [path for path in (tmp_path / "outputs").iterdir() if (path / "result.json").exists()]
     assert len(runs) == 2
     stamps = {path: (path / "result.json").stat().st_mtime_ns for path in runs}
-    again = train(*words, "model.attention.heads=4,7", code=2)
+    again = train(*words, "optimizer.betas=[0.9,0.95],[0.9,1.5]", code=2)
     assert again.stdout.count("finished before, skipped") == 2
     assert stamps == {path: (path / "result.json").stat().st_mtime_ns for path in runs}
 

@@ -100,7 +100,7 @@ def test_stages_one_after_another_route_as_the_model_and_carry_its_auxiliary_los
     _, routings = whole(tokens_BT)
     carried = (tokens_BT,)
     for units in divide_units(4, 3):
-        stage = Stage(copy.deepcopy(whole), units, _mean)
+        stage = Stage(copy.deepcopy(whole), units, _mean, nullcontext)
         carried = stage(*carried, tokens_BT=tokens_BT, targets_BT=tokens_BT.where(tokens_BT >= 0, -100))
         for layer, statistics_S in stage.statistics[0][1].items():
             torch.testing.assert_close(statistics_S, routings[layer].statistics_BS.sum(0))

@@ -72,7 +72,6 @@ def checks(mesh: DeviceMesh) -> dict[type, Callable[[], None]]:
     return {
         borders._LinearMap: linear_maps,
         context._Gather: lambda: checked("gather", lambda x: context._Gather.apply(x, group), draw(2, 2)),
-        context._Mean: lambda: checked("mean", lambda x: context._Mean.apply(x, group), draw(2, 2)),
         expert._Exchange: lambda: checked(
             "exchange", lambda x: expert._Exchange.apply(x, sent, arriving, group), draw(sum(sent), 2)
         ),

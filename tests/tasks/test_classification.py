@@ -9,7 +9,8 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from triad.checkpoints.folder import list_complete, read_facts
+from tests.checkpoints.written import said
+from triad.checkpoints.folder import checkpoint_path, list_complete, read_facts
 from triad.checkpoints.saving import write_checkpoint
 from triad.checkpoints.tensors import start_part_from
 from triad.layers.bert_head import Pooler, Transform
@@ -92,10 +93,9 @@ def test_one_label_is_nothing_to_tell() -> None:
 
 
 def saved(folder: Path, model: torch.nn.Module) -> Path:
-    path = folder / "step-00000001"
-    write_checkpoint(
-        path, {"model": {name: tensor.clone() for name, tensor in model.state_dict().items()}}, {"step": 1}
-    )
+    path = checkpoint_path(folder, 1)
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    write_checkpoint(path, {"model": weights}, said(1))
     return path
 
 

@@ -16,11 +16,16 @@ from torch import Tensor
 
 from triad.data.batches import IGNORED, ValBatches
 from triad.launch.rank import exit_together
+from triad.launch.supervisor import launch
 from triad.layers.moe import MixtureOfExperts
 from triad.layers.routing import auxiliary_loss
 from triad.optim import gradient as gradients
+from triad.runs.directory import Run
 from triad.tasks import module
 from triad.tasks.module import Training
+from triad.verify.compare import Deviation, compare_runs
+from triad.verify.matrix import Case
+from triad.verify.runner import TOLERANCE, prepare_case, run_cases, write_corpus
 from triad.verify.worker import main
 
 Patch = pytest.MonkeyPatch
@@ -110,6 +115,17 @@ def loss_counted_twice_under_recomputation(patch: Patch) -> None:
     # torch stops computing again at the last tensor that backward needs, which hides what comes after it
     patch.setattr(torch.utils.checkpoint, "_enable_checkpoint_early_stop", False)
     _after_losses(patch, read)
+
+
+def train_mutants(bugs: list[str], case: Case, words: tuple[str, ...], folder: Path) -> dict[str, Deviation]:
+    """A case trained with each bug, against one process without it; one launch for them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("triad.verify.runner.SMALL", words)
+        assert not run_cases([case], folder)[0].wrong  # unbroken, the same case is green
+        runs = [prepare_case(case, folder / bug, write_corpus(folder))[1] for bug in bugs]
+        assert launch([sys.executable, __file__, *map(str, runs)], case.layout.ranks, threads=1) == 0
+    reference = Run(folder / case.reference.name)
+    return {run.parent.name: compare_runs(Run(run), reference, TOLERANCE[case.precision]) for run in runs}
 
 
 def _after_losses(patch: Patch, change: Callable) -> None:

@@ -8,9 +8,7 @@ from typing import Literal
 from triad.layers.parameters import fans
 
 
-def normal(
-    role: str, part: str, shape: tuple[int, ...], depth: int, std: float, tied: float | None = None
-) -> float:
+def normal(role: str, part: str, shape: tuple[int, ...], depth: int, std: float, tied: float | None) -> float:
     """N(0, std); smaller for the outputs that 2 x depth parts add to the residual stream.
 
     std / sqrt(2 depth) for those      Radford et al. 2019 (GPT-2), section 2.3
@@ -29,7 +27,7 @@ def plain_normal(role: str, part: str, shape: tuple[int, ...], depth: int, std: 
     return std
 
 
-def glorot(role: str, part: str, shape: tuple[int, ...], depth: int, tied: float | None = None) -> float:
+def glorot(role: str, part: str, shape: tuple[int, ...], depth: int, tied: float | None) -> float:
     """N(0, 2 / (fan_in + fan_out)), and embeddings N(0, 1 / width).
 
     Glorot and Bengio 2010, eq. 12, as normal; Vaswani et al. 2017, section 3.4 (which scales embeddings)

@@ -14,9 +14,9 @@ def find_head_faults(model: dict, path: str = "model") -> Iterator[str]:
         if not heads or "width" not in arguments:
             continue
         if "head_size" in arguments and part.get("head_size") is None:
-            yield from _find_uneven(key, "heads", heads, "width", model["width"])
+            yield from _find_uneven(key, "heads", heads, f"{path}.width", model["width"])
         if kv_heads := part.get("kv_heads"):
-            yield from _find_uneven(key, "kv_heads", kv_heads, "heads", heads)
+            yield from _find_uneven(key, "kv_heads", kv_heads, f"{key}.heads", heads)
         size = part.get("rotary_size") or part.get("head_size") or model["width"] // heads
         if part.get("rotary") and size % 2:
             yield f"{key}.rotary turns pairs of numbers, and a head of {size} is odd: change {key}.heads"
