@@ -28,7 +28,7 @@ def train(
     from triad.checkpoints.folder import list_complete
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
-    from triad.hardware.precision import trainer_arguments
+    from triad.hardware.precision import make_plugin
     from triad.optim.update import Update
     from triad.schedules.batch_size import couple_to_batch
     from triad.tasks.module import Training
@@ -54,8 +54,8 @@ def train(
         strategy=part.strategy,
         logger=supply_all(part.logger, offers),
         callbacks=supply_all(part.callbacks, offers) + watching,
+        plugins=[make_plugin(precision, measured.device)],
         default_root_dir=run.path,
-        **trainer_arguments(precision, measured.device),
     )
     trainer.fit(training, data)
 

@@ -110,7 +110,7 @@ def train_again(original: Passport, config: dict, start: Path | None) -> Passpor
     """Train in a run directory of its own that begins with a checkpoint. Raises Refusal if that fails."""
     from triad.runs.start import prepare_run
 
-    before, again = original.run, Run(Path(config["output_dir"], config["run_id"]))
+    before, again = original.run, Run.of(config)
     if again.path.exists():
         raise Refusal(f"keep={config['output_dir']}: {again} exists; choose another folder")
     if number := original.record.get("machine", {}).get("threads"):

@@ -22,7 +22,7 @@ from triad.config.errors import Diverged
 from triad.config.locations import CONF
 from triad.hardware.execution import Hardware
 from triad.hardware.loss_scaler import LossScaler
-from triad.hardware.precision import trainer_arguments
+from triad.hardware.precision import make_plugin
 from triad.launch.rank import quieten
 from triad.launch.supervisor import launch
 from triad.optim.clip import Norm
@@ -86,9 +86,9 @@ def fit(
     config = compose([f"optimizer={optimizer}", *small, *words])
     part = SimpleNamespace(**build({name: config[name] for name in ("model", "optimizer")}))
     name = compose([f"precision={precision}", "trainer.accelerator=cpu"])["precision"]["name"]
-    arguments = trainer_arguments(name, torch.device("cpu"))
+    plugin: Any = make_plugin(name, torch.device("cpu"))
     if scale:
-        arguments["plugins"][0].scaler = LossScaler("cpu", init_scale=scale)
+        plugin.scaler = LossScaler("cpu", init_scale=scale)
     update, hardware = (
         Update(Unpenalized(), Norm(1.0), Standard(), []),
         Hardware(None, None, "flash", False, False),
@@ -105,7 +105,7 @@ def fit(
         enable_model_summary=False,
         limit_val_batches=0,
         callbacks=[curve, *callbacks],
-        **arguments,
+        plugins=[plugin],
     )
     trainer.fit(training, Rows())
     return curve, training

@@ -43,8 +43,8 @@ def auto(measured: Measured) -> str:
     return measured.fastest("matrix product 1024", question)
 
 
-def trainer_arguments(name: str, device: torch.device) -> dict[str, Any]:
-    """The arguments of Lightning's Trainer for a precision on a device.
+def make_plugin(name: str, device: torch.device) -> plugins.Precision:
+    """Lightning's plugin for a precision on a device.
 
     Training enters the plugin's forward_context around the forward pass: Lightning would also have the
     backward pass and the optimizer's step in it, whose products autocast would lower. The plugin is made here
@@ -61,7 +61,7 @@ def trainer_arguments(name: str, device: torch.device) -> dict[str, Any]:
         case _:
             plugin = plugins.Precision()
     plugin.train_step_context = nullcontext  # ty: ignore[invalid-assignment]
-    return {"plugins": [plugin]}
+    return plugin
 
 
 class MixedPrecision(plugins.MixedPrecision):

@@ -80,7 +80,7 @@ def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool
             config["run_id"] = make_sweep_id([word for word in overrides if word not in asked], config)
         elif not config["run_id"]:
             config["run_id"] = make_run_id(choices["model"])
-        run = Run(locate(config))
+        run = Run.of(config)
         if sweep and run.result():
             print(f"{run}: finished before, skipped", flush=True)
             return run.path, 0
@@ -92,7 +92,7 @@ def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool
                 check_free(run, config, asked, find_references(composed))
             print(f"measuring how many steps {length} of training are", flush=True)
             short = configure_probe(validate(composed, choices, UNMEASURED) | {"run_id": run.id}, time_s)
-            probe = Run(locate(short))
+            probe = Run.of(short)
             if code := _start(short, work, probe.path, lambda: prepare_run(short, []).path):
                 return run.path, code
 
@@ -122,11 +122,6 @@ def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool
         if not sweep:
             raise
         return Path(" ".join(overrides).replace("/", "|")), report_error(error)
-
-
-def locate(config: dict) -> Path:
-    """The run directory of a configuration."""
-    return Path(config["output_dir"], config["run_id"])
 
 
 def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Path]) -> int:

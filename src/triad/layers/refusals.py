@@ -32,7 +32,7 @@ def _find_uneven(key: str, name: str, divisor: int, of: str, whole: int) -> Iter
 
 def facts(config: dict) -> dict:
     """What the sentence below names, beside the configuration itself."""
-    return {"head_fault": next(find_head_faults(config["model"]))}
+    return {"head_fault": next(find_head_faults(config["model"]), "")}
 
 
 TABLE = [

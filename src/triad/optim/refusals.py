@@ -27,11 +27,10 @@ def strange_roles(config: dict) -> list[str]:
 
 def find_base_faults(config: dict) -> Iterator[str]:
     """What is wrong with the model that muP starts from."""
-    if not read_base(config):
+    if not (changes := read_base(config)):
         return
-    faults: list[str] = []
-    base = _replace_arguments(config["model"], read_base(config), BASE, faults)
-    yield from faults
+    yield from _find_missing_parts(config["model"], changes, BASE)
+    base = _replace_arguments(config["model"], changes)
     yield from find_faults(base, BASE)
     if base.get("width", 1) < 1:
         yield f"{BASE}.width={base['width']}: at least 1"
@@ -43,18 +42,23 @@ def read_base(config: dict) -> dict:
     return config["parametrisation"].get("base") or {}
 
 
-def _replace_arguments(node: dict, changes: dict, path: str, faults: list[str]) -> dict:
-    """A part of a configuration with other arguments; what is wrong with them is added to the faults."""
-    changed = dict(node)
+def _replace_arguments(node: dict, changes: dict) -> dict:
+    """A part of a configuration with other arguments, also of its parts: see triad.optim.parametrisation."""
+    parts = {name for name, value in changes.items() if isinstance(value, dict) and _has_part(node, name)}
+    return node | changes | {name: _replace_arguments(node[name], changes[name]) for name in parts}
+
+
+def _find_missing_parts(node: dict, changes: dict, path: str) -> Iterator[str]:
     for name, value in changes.items():
-        changed[name] = value
-        if isinstance(value, dict):
-            part = node.get(name)
-            if isinstance(part, dict) and part.get("_partial_"):
-                changed[name] = _replace_arguments(part, value, f"{path}.{name}", faults)
-            else:
-                faults.append(f"{path}.{name}: the model has no such part")
-    return changed
+        if isinstance(value, dict) and _has_part(node, name):
+            yield from _find_missing_parts(node[name], value, f"{path}.{name}")
+        elif isinstance(value, dict):
+            yield f"{path}.{name}: the model has no such part"
+
+
+def _has_part(node: dict, name: str) -> bool:
+    part = node.get(name)
+    return isinstance(part, dict) and bool(part.get("_partial_"))
 
 
 def ties_head(config: dict) -> bool:

@@ -47,6 +47,11 @@ class Run:
         self.directions_file = path / "metrics.json"
         self.record = path / "record"
 
+    @classmethod
+    def of(cls, config: dict) -> "Run":
+        """The run of a configuration."""
+        return cls(Path(config["output_dir"], config["run_id"]))
+
     def __str__(self) -> str:
         return str(self.path)
 

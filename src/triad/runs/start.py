@@ -7,7 +7,6 @@ import sys
 import tomllib
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 
 from triad.config import processes, provenance
 from triad.config.directions import directions
@@ -22,7 +21,7 @@ NAME = re.compile(r"[\w.-]+")  # of a package, at the head of a requirement
 
 def prepare_run(config: dict, overrides: list[str], chains: provenance.Chains | None = None) -> Run:
     """Write the run directory; run.json comes last."""
-    run = Run(Path(config["output_dir"], config["run_id"]))
+    run = Run.of(config)
     run.path.mkdir(parents=True, exist_ok=True)
     run.write_config(config)
     write(run.directions_file, directions(config))

@@ -51,35 +51,24 @@ class Stage(nn.Module):
         cache: list[KeyValueCache] | None = None,
     ) -> tuple[Any, Tensor]:
         with self.context():
-            return self._forward(x, terms_BA, tokens_BT, targets_BT, loss, cache)
-
-    def _forward(
-        self,
-        x: Tensor,
-        terms_BA: Tensor | None,
-        tokens_BT: Tensor | None,
-        targets_BT: Tensor | None,
-        loss: Callable | None,
-        cache: list[KeyValueCache] | None,
-    ) -> tuple[Any, Tensor]:
-        x_BTD = self.embed(x, cache[0].length if cache else 0) if self.embed else x
-        if terms_BA is None:
-            exact = torch.promote_types(x_BTD.dtype, torch.float32)
-            terms_BA = x_BTD.new_zeros(len(x_BTD), 1, dtype=exact)
-        statistics = {}
-        for layer, block in zip(self.layers, self.blocks, strict=True):
-            x_BTD, routing = block(x_BTD, cache[layer] if cache else None, tokens_BT)
-            if routing is not None:
-                terms_BA = add_terms(terms_BA, routing.terms_BA)
-                statistics[layer] = routing.statistics_BS.sum(0)
-        if targets_BT is None:
-            return (self.read(x_BTD, loss) if self.read else x_BTD), terms_BA
-        if self.read is None:
-            self.statistics.append((None, statistics))
-            return x_BTD, terms_BA
-        nll, auxiliary = self.read(x_BTD, self.objective(targets_BT)), auxiliary_loss(terms_BA).sum()
-        self.statistics.append((torch.stack((nll.detach(), auxiliary.detach())), statistics))
-        return nll, auxiliary
+            x_BTD = self.embed(x, cache[0].length if cache else 0) if self.embed else x
+            if terms_BA is None:
+                exact = torch.promote_types(x_BTD.dtype, torch.float32)
+                terms_BA = x_BTD.new_zeros(len(x_BTD), 1, dtype=exact)
+            statistics = {}
+            for layer, block in zip(self.layers, self.blocks, strict=True):
+                x_BTD, routing = block(x_BTD, cache[layer] if cache else None, tokens_BT)
+                if routing is not None:
+                    terms_BA = add_terms(terms_BA, routing.terms_BA)
+                    statistics[layer] = routing.statistics_BS.sum(0)
+            if targets_BT is None:
+                return (self.read(x_BTD, loss) if self.read else x_BTD), terms_BA
+            if self.read is None:
+                self.statistics.append((None, statistics))
+                return x_BTD, terms_BA
+            nll, auxiliary = self.read(x_BTD, self.objective(targets_BT)), auxiliary_loss(terms_BA).sum()
+            self.statistics.append((torch.stack((nll.detach(), auxiliary.detach())), statistics))
+            return nll, auxiliary
 
 
 def check_stages(model: Any, stages: int) -> None:

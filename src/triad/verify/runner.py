@@ -107,7 +107,7 @@ def run_own(words: list[str], folder: Path, accelerator: str = "auto") -> list[R
 
 def prepare_fresh(config: dict, words: list[str]) -> Path:
     """Prepare a new run directory, replacing an old one."""
-    shutil.rmtree(Path(config["output_dir"], config["run_id"]), ignore_errors=True)
+    shutil.rmtree(Run.of(config).path, ignore_errors=True)
     return prepare_run(config, words).path
 
 
