@@ -35,12 +35,13 @@ def train(
 
     part = SimpleNamespace(**build(nodes))
     tokenizer, tokens = tokenize(part.data, part.tokenizer)
-    run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint)
+    facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
+    facts["bytes_per_token"] = tokens.val.bytes_per_token
+    run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
     data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packed)
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
-    facts = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
-    task = supply(part.task, facts | {"bytes_per_token": tokens.val.bytes_per_token})
+    task = supply(part.task, facts)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
     update = Update(part.regularizer, part.clip, part.parametrisation, decay)
     start = None if list_complete(run.checkpoints) else weights  # a resumed run has its own

@@ -36,6 +36,7 @@ from triad.config.errors import Refusal
 from triad.hardware.device import describe
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.supervisor import launch
+from triad.runs.directory import Run
 from triad.runs.start import prepare_run
 from triad.strategies.state import FlatSlice
 
@@ -148,7 +149,7 @@ def worker(run: Path) -> int:
     number = os.environ["RANK"]
     watched = mock.patch("triad.callbacks.checkpoint.Checkpoint", Watched)
     with (run / f"output-{number}.txt").open("a") as file, redirect_stdout(file), watched:
-        code = run_rank(train, run)
+        code = run_rank(train, Run(run))
     path = run / f"found-{number}.json"
     before = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(

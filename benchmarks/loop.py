@@ -12,7 +12,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from functools import partial
@@ -175,7 +175,7 @@ class Terminal(io.StringIO):
 
 def batches(trainer: Trainer) -> TrainBatches:
     """The batches that a Trainer gets, from the first."""
-    data: Any = trainer.datamodule  # ty: ignore[unresolved-attribute]
+    data: Any = trainer.datamodule
     first_row = bare_function(data.first_row)
 
     def batch_rows(step: int) -> int:
@@ -203,7 +203,7 @@ def fit(config: dict, run: Path, callbacks: Iterable[Callback], terminal: bool =
     own_fit = Trainer.fit
 
     def fit_with_callbacks(trainer: Trainer, *arguments: Any) -> None:
-        trainer.callbacks.extend(callbacks)  # ty: ignore[unresolved-attribute]
+        trainer.callbacks.extend(callbacks)
         own_fit(trainer, *arguments)
 
     screen = Terminal() if terminal else io.StringIO()
@@ -220,7 +220,7 @@ def settle_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count() or 1)
 
 
-def spread(values: list[float], digits: int) -> str:
+def spread(values: Sequence[float], digits: int) -> str:
     """Median and extremes."""
     return f"{median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
 

@@ -112,7 +112,7 @@ class Trainee:
         """The most bytes of tensors at once: weights, optimizer state, and what one step adds to them."""
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             self.step(*batch)
-        events = profiler.profiler.kineto_results.events()  # ty: ignore[unresolved-attribute]
+        events = profiler.profiler.kineto_results.events()
         held = most = 0
         for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
             most = max(most, held := held + event.nbytes())
@@ -163,7 +163,7 @@ def llama(ours: Any) -> nn.Module:
 
 
 @torch.no_grad()
-def _filled(theirs: nn.Module, ours: nn.Module) -> nn.Module:
+def _filled(theirs: nn.Module, ours: Any) -> nn.Module:
     left = {name for name, _ in theirs.named_parameters()}
     for name, value in ours.named_parameters():
         if "experts." in name:

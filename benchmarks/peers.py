@@ -132,7 +132,7 @@ class Transformers:
         self.step += steps
         return self.until - self.since
 
-    def _clock(contestant, callback: type) -> Any:
+    def _clock(contestant, callback: Any) -> Any:
         class Clock(callback):
             def on_step_begin(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
                 if state.global_step == 0:
@@ -143,7 +143,7 @@ class Transformers:
 
         return Clock()
 
-    def _recording(contestant, trainer: type) -> type:
+    def _recording(contestant, trainer: Any) -> type:
         class Recording(trainer):
             def training_step(self, *arguments: Any, **named: Any) -> Tensor:
                 loss = super().training_step(*arguments, **named)
@@ -238,7 +238,7 @@ def like(library: Any, model: GPT2) -> nn.Module:
     """The GPT2LMHeadModel with the plain model's weights; its layers hold their matrices transposed."""
     (vocab_size, width), context = model.embedding.weight.shape, model.position.weight.shape[0]
     shape = {"n_embd": width, "n_layer": len(model.blocks), "n_head": model.blocks[0].heads}
-    without = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    without: dict[str, Any] = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
     without |= {"bos_token_id": None, "eos_token_id": None, "use_cache": False, "loss_type": "ForCausalLM"}
     config = library.GPT2Config(vocab_size=vocab_size, n_positions=context, **shape, **without)
     theirs = library.GPT2LMHeadModel(config)

@@ -37,6 +37,7 @@ from triad.hardware.device import describe
 from triad.hardware.device import device as device_of
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.supervisor import launch
+from triad.runs.directory import Run
 from triad.runs.metrics import read_metrics
 from triad.runs.start import prepare_run
 
@@ -114,7 +115,7 @@ def worker(one: Path, both: Path) -> int:
         twin = run / "twin"  # of a process that shares nothing with the other
         own = twin.resolve() if number != "0" and twin.exists() else run
         with (own / f"output-{number}.txt").open("w") as file, redirect_stdout(file):
-            if code := run_rank(train, own):
+            if code := run_rank(train, Run(own)):
                 return code
         (own / "done").touch()
         gc.collect()

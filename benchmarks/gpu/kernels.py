@@ -76,7 +76,7 @@ def grouped(bench: Bench) -> Iterator[Item]:
         exact = [torch.randn(300, 64), *(torch.randn(shape) / shape[1] ** 0.5 for shape in shapes)]
         end_E = torch.tensor([100, 100, 250, 300], dtype=torch.int32)
         truth = gradients(experts, [x.double() for x in exact], end_E)
-        here = [x.to(bench.device, dtype) for x in exact]
+        here: Any = [x.to(bench.device, dtype) for x in exact]
         backend = "aot_eager" if bench.small else "inductor"
         function = torch.compile(compute_grouped, backend=backend) if compiled else compute_grouped
         ours = gradients(function, here, end_E.to(bench.device))
@@ -93,7 +93,7 @@ def grouped(bench: Bench) -> Iterator[Item]:
 def kernels(bench: Bench) -> Iterator[Item]:
     """Which kernel each kind of attention gets, its error and its time forward and backward."""
     batch, length, heads, size = (1, 64, 4, 16) if bench.small else (4, 2048, 16, 64)
-    kinds = {
+    kinds: dict[str, tuple[int, Any]] = {
         "causal": (heads, None),
         "grouped heads": (heads // 4, None),
         "window": (heads, Window(length // 4)),
@@ -106,8 +106,8 @@ def kernels(bench: Bench) -> Iterator[Item]:
         torch.manual_seed(0)
         shapes = [(batch, n, length, size) for n in (heads, kv_heads, kv_heads)]
         exact = [torch.randn(shape) for shape in shapes]
-        here = [x.to(bench.device, torch.bfloat16).requires_grad_() for x in exact]
-        one = [x[:1].to(bench.device).double() for x in exact]  # the truth of the first row
+        here: Any = [x.to(bench.device, torch.bfloat16).requires_grad_() for x in exact]
+        one: Any = [x[:1].to(bench.device).double() for x in exact]  # the truth of the first row
         error, reference = (
             relative_error(kernel(*(x[:1].detach() for x in here), mask=mask), plain(*one, mask=mask))
             for kernel in (flash, plain)

@@ -77,7 +77,7 @@ class Watch(Callback):
         self.caught = warnings.catch_warnings()
         self.caught.__enter__()
         warnings.simplefilter("always")
-        warnings.showwarning = self._note
+        setattr(warnings, "showwarning", self._note)  # noqa: B010 (it takes what a user's handler takes)
 
     def _note(self, message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
         if "synchroniz" in str(message):
@@ -202,7 +202,7 @@ def meters(bench: Bench) -> Iterator[Item]:
 
     def mfu() -> str:
         rows = bench.train("meters", bench.low, "trainer.max_steps=6")
-        peak, found = peak_flops(bench.device), rows[-1].get("perf/mfu")
+        peak, found = peak_flops(bench.device, bench.low.removeprefix("precision=")), rows[-1].get("perf/mfu")
         said = f"{rows[-1]['perf/tokens_per_s']:,.0f} tokens/s, MFU {found}, peak {peak}"
         return hold(said, bench.small or (found is not None and 0 < found < 1))
 

@@ -13,6 +13,7 @@ from tests.checkpoints.written import said
 from triad.checkpoints.folder import checkpoint_path, list_complete, read_facts
 from triad.checkpoints.saving import write_checkpoint
 from triad.checkpoints.tensors import start_part_from
+from triad.checkpoints.trained import trained
 from triad.layers.bert_head import Pooler, Transform
 from triad.layers.initialisation import fan_in
 from triad.models.classifier import Classifier
@@ -153,6 +154,10 @@ def test_a_run_learns_a_planted_rule_and_says_so(train, tmp_path: Path) -> None:
     assert (last["val/accuracy"], last["val/macro_f1"]) == (1.0, 1.0)
     assert "val/bits_per_byte" not in last
     assert "guess" in done.stdout
+
+    model, tokenizer = trained(tmp_path / "outputs" / "a")  # the classifier out of the run, from its labels
+    documents = [torch.tensor([tokenizer.encode(f"1 {sign} 2").tolist()]) for sign in "+-"]
+    assert [int(model(tokens_1T)[0].argmax()) for tokens_1T in documents] == [1, 0]  # labels: no, yes
 
 
 def test_the_checkpoint_with_the_highest_accuracy_is_kept(train, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from triad.checkpoints.folder import find_checkpoint
 from triad.checkpoints.tensors import load_model
-from triad.config.build import build
+from triad.config.build import build, supply
 from triad.data.tokenizers import Tokenizer, load_tokenizer
 from triad.runs.directory import Run
 
@@ -23,20 +23,17 @@ def trained(
     """The model of a run, ready to be evaluated, and its tokenizer.
 
     Its weights are those of the newest whole checkpoint, or of a `step`: the ones that are validated, or the
-    set that `weights` names, model, ema, swa or average, as far as it was kept. Raises FileNotFoundError or
-    ValueError where there is none, and ValueError for a task that wraps the model, whose head only training
-    builds.
+    set that `weights` names, model, ema, swa or average, as far as it was kept. A task that wraps the model,
+    such as a classifier's, has wrapped it. Raises FileNotFoundError or ValueError where there is none.
     """
     run = run if isinstance(run, Run) else Run(run)
     config, checkpoint = run.config(), find_checkpoint(run.path, step)
     tokenizer = load_tokenizer(run.tokenizer)
-    task, make_model = build(config["task"]).func, build(config["model"])
-    if hasattr(task, "wrap"):
-        raise ValueError(f"run={run}: its task adds an output layer to the model, which only training builds")
-    model: nn.Module = make_model(
-        vocab_size=tokenizer.vocab_size + count_special_tokens(task, make_model)
-    ).eval()
-    load_model(checkpoint, model, weights)
+    task = supply(build(config["task"]), run.pinned()["facts"])
+    make_model = build(config["model"])
+    model: nn.Module = make_model(vocab_size=tokenizer.vocab_size + count_special_tokens(task, make_model))
+    model = task.wrap(model) if hasattr(task, "wrap") else model
+    load_model(checkpoint, model.eval(), weights)
     return model.to(device), tokenizer
 
 

@@ -4,7 +4,7 @@ outputs/<run_id>/
     config.yaml     the resolved config              overrides.json  what was typed
     origins.json    where each value comes from       code.diff       uncommitted changes
     run.json        commands, code, versions, machine, fingerprints of mathematics and system
-    data.json       fingerprints of text and tokens   machine.json    what was measured and chosen
+    data.json       fingerprints of text, labels      machine.json    what was measured and chosen
     tokenizer/      the vocabulary, to decode with    metrics.csv     every metric logged
     checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
     curve.png       loss over steps                   error.txt       the traceback, if it failed or diverged
@@ -124,15 +124,24 @@ class Run:
         """Write the result; from now on the run is finished."""
         write(self.result_file, result)
 
-    def pin(self, **fingerprints: str) -> None:
-        """Keep the fingerprints of what is trained on. Raises ValueError if a resumed run has others."""
-        if (pinned := read_json(self.data_file)) is None:
-            write(self.data_file, fingerprints)
-        elif pinned != fingerprints:
+    def pin(self, **text: Any) -> None:
+        """Keep what is known of the text that is trained on: fingerprints, and the facts that tasks ask for.
+
+        Raises ValueError if a resumed run has others.
+        """
+        if not self.data_file.is_file():
+            write(self.data_file, text)
+        elif self.pinned() != json.loads(json.dumps(text)):
             raise ValueError(
                 f"resume={self}: the text or its tokenizer is not what the run was started with;"
                 " start a new run"
             )
+
+    def pinned(self) -> dict[str, Any]:
+        """What `pin` kept. Raises FileNotFoundError where training has not begun."""
+        if (text := read_json(self.data_file)) is None:
+            raise FileNotFoundError(f"{self.data_file}: it is missing; the run has not begun to train")
+        return text
 
 
 def find_run_of(checkpoint: Path) -> Run | None:
