@@ -37,6 +37,7 @@ from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.hardware.autotune import Measured
 from triad.hardware.device import describe
+from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32
 from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
@@ -229,7 +230,10 @@ def models(
     print(HEAD, flush=True)
     for name, pair in chosen.items():
         model = ours(name, pair.words, shape, dtype)
-        print(course(f"{name} against {pair.peer}", model, own_loss(model), *_other(pair, model)), flush=True)
+        print(
+            course(f"{name} against {pair.peer}", model, own_loss(model), *_other(pair, model, dtype)),
+            flush=True,
+        )
     if "moe" in asked:
         sparse, dense = (ours(name, (), shape, dtype) for name in ("moe", "decoder"))
         course = partial(course, same=False)  # different models: their losses are their own
@@ -287,9 +291,11 @@ def own_loss(model: Any) -> Callable[[Tensor, Tensor], Tensor]:
     return loss
 
 
-def _other(pair: Pair, model: Any) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
+def _other(pair: Pair, model: Any, dtype: str) -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
     other = pair.other(model)
     if isinstance(other, PlainLSTM):
+        if dtype == "bf16" and not has_recurrent_kernels(torch.device("cpu"), "bf16-mixed"):
+            recurrent_to_fp32(other)  # as train.py does with ours
         return other, lambda x_BT, y_BT: F.cross_entropy(other(x_BT).flatten(0, 1), y_BT.flatten())
     # ours are shifted already
     return other, lambda x_BT, y_BT: other(input_ids=x_BT, labels=y_BT, shift_labels=y_BT).loss
