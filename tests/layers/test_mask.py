@@ -3,6 +3,7 @@ from functools import partial
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from triad.layers.attention import Attention, KeyValueCache, flash, plain
 from triad.layers.key_shift import KeyShift
@@ -35,7 +36,7 @@ def inputs(heads, kv_heads, new, total, size=8):
 
 @pytest.mark.parametrize("kernel", [flash, plain])
 @pytest.mark.parametrize("mask", MASKS, ids=repr)
-@pytest.mark.parametrize(("new", "total"), [(7, 7), (3, 8), (1, 5)])
+@pytest.mark.parametrize(("new", "total"), [(7, 7), (3, 8), (1, 5), (8, 10), (9, 12), (10, 17)])
 @pytest.mark.parametrize("group", [1, 2])
 def test_both_kernels_are_the_equation(kernel, mask, new, total, group):
     heads = getattr(mask, "heads", 4)
@@ -44,9 +45,10 @@ def test_both_kernels_are_the_equation(kernel, mask, new, total, group):
 
 
 @pytest.mark.parametrize("mask", MASKS, ids=repr)
-def test_the_kernels_have_equal_gradients(mask):
+@pytest.mark.parametrize("past", [0, 2, 3, 5])
+def test_the_kernels_have_equal_gradients(mask, past):
     heads = getattr(mask, "heads", 4)
-    tensors = [tensor.requires_grad_() for tensor in inputs(heads, heads // 2, 9, 9)]
+    tensors = [tensor.requires_grad_() for tensor in inputs(heads, heads // 2, 9, 9 + past)]
     one, two = (
         torch.autograd.grad(kernel(*tensors, 0.0, mask).square().sum(), tensors) for kernel in (flash, plain)
     )
@@ -83,6 +85,17 @@ def test_flash_takes_the_kernel_that_does_not_store_the_scores(mask, kv_heads):
         flash(*(tensor.float() for tensor in inputs(4, kv_heads, 7, 7)), 0.0, mask)
     assert "_scaled_dot_product_flash_attention_for_cpu" in called.names
     assert not any("softmax" in name for name in called.names)
+
+
+def test_a_window_multiplies_only_the_keys_within_reach():
+    """Of 64 queries in bands of 4 each meets 8 keys: an eighth of all."""
+    q, k, v = inputs(4, 2, 64, 64)
+    whole, window = FlopCounterMode(display=False), FlopCounterMode(display=False)
+    with whole:
+        flash(q, k, v)
+    with window:
+        flash(q, k, v, 0.0, Window(4))
+    assert window.get_total_flops() <= whole.get_total_flops() / 8
 
 
 def test_a_window_as_long_as_the_text_hides_nothing():

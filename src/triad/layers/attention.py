@@ -4,7 +4,7 @@ Shapes: B batch, T new tokens, S all tokens so far, D width, N heads, K key-valu
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -164,9 +164,15 @@ class KeyValueCache:
 def flash(
     q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0, mask: Callable | None = None
 ) -> Tensor:
-    """Attention by torch's fused kernel, which does not store the T x S weights; causal without a mask."""
+    """Attention by torch's fused kernel, which does not store the T x S weights; causal without a mask.
+
+    Where queries reach back less than half of T, only keys within reach are multiplied.
+    """
     new, total = q_BNTH.shape[2], k_BKSH.shape[2]
     past = total - new
+    reach = getattr(mask, "reach", None)
+    if reach and new > 2 * reach and (past == 0 or past >= reach):
+        return _attend_in_bands(q_BNTH, k_BKSH, v_BKSH, dropout, mask)
     mask_TS = mask(q_BNTH, total) if mask else None
     causal = mask_TS is None
     if causal and past and new > 1:
@@ -176,6 +182,28 @@ def flash(
     return F.scaled_dot_product_attention(
         q_BNTH, k_BKSH, v_BKSH, mask_TS, dropout, is_causal=causal and not past, enable_gqa=grouped
     )
+
+
+def _attend_in_bands(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float, mask: Any) -> Tensor:
+    """flash where a query sees `mask.reach` = R keys at most: each R queries against their 2 R keys.
+
+    The sliding chunks of Beltagy et al. 2020, arXiv:2004.05150, section 3.2. The first R queries, which have
+    no earlier keys, are computed by themselves.
+    """
+    reach, new, past = mask.reach, q_BNTH.shape[2], k_BKSH.shape[2] - q_BNTH.shape[2]
+    alone = reach if past == 0 else 0
+    keys = slice(max(0, past - reach), None)
+    q, k, v = (
+        F.pad(x, (0, 0, 0, -new % reach)).unflatten(2, (-1, reach)).transpose(1, 2)  # B bands heads R H
+        for x in (q_BNTH[:, :, alone:], k_BKSH[:, :, keys], v_BKSH[:, :, keys])
+    )
+    k, v = (torch.cat((x[:, :-1], x[:, 1:]), 3).flatten(0, 1) for x in (k, v))
+    y = flash(q.flatten(0, 1), k, v, dropout, mask)
+    y_BNTH = y.unflatten(0, q.shape[:2]).transpose(1, 2).flatten(2, 3)[:, :, : new - alone]
+    if alone:
+        first = (x[:, :, :reach] for x in (q_BNTH, k_BKSH, v_BKSH))
+        y_BNTH = torch.cat((flash(*first, dropout, mask), y_BNTH), 2)
+    return y_BNTH
 
 
 def plain(
