@@ -10,7 +10,13 @@ from triad.config.processes import count_threads, resolve_devices
 DDP = {"_target_": "triad.strategies.ddp.DDP"}
 SINGLE = {"_target_": "triad.strategies.single.Single"}
 CONFIG = {"trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1}, "strategy": DDP}
-LAUNCHERS = ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES")
+LAUNCHERS = (
+    "TORCHELASTIC_RUN_ID",
+    "LOCAL_WORLD_SIZE",
+    "WORLD_SIZE",
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_STEP_NUM_NODES",
+)
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def test_a_number_that_was_asked_for_stays(resolve) -> None:
 
 
 def test_processes_that_a_launcher_has_started_are_counted(resolve) -> None:
-    torchrun = resolve("0,1,2,3", LOCAL_WORLD_SIZE="4", WORLD_SIZE="8")
+    torchrun = resolve("0,1,2,3", TORCHELASTIC_RUN_ID="1", LOCAL_WORLD_SIZE="4", WORLD_SIZE="8")
     assert (torchrun["devices"], torchrun["num_nodes"]) == (4, 2)
     srun = resolve("0,1", SLURM_STEP_NUM_TASKS="6", SLURM_STEP_NUM_NODES="3")
     assert (srun["devices"], srun["num_nodes"]) == (2, 3)
