@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: Ctrl-C, SIGTERM, SIGHUP, and what SLURM sends before a job is out of time."""
+"""Signals that ask a run to end: Ctrl-C, SIGTERM, SIGHUP, and those that SLURM sends in time."""
 
 import os
 import signal
