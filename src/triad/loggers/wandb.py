@@ -167,12 +167,11 @@ class WandB(Logger):
             self.begun = self._init(library, mode)
         except (library.Error, TimeoutError, ValueError) as error:
             if isinstance(error, library.UsageError) and "already exists" in str(error):
-                shutil.rmtree(
-                    self.run.path / "wandb", ignore_errors=True
-                )  # or a resume would take it for ours
+                # or a resume would take it for this run's own
+                shutil.rmtree(self.run.path / "wandb", ignore_errors=True)
                 raise Refusal(
-                    f"run_id={self.run.id}: project {self.asked['project']} of W&B has a run of this name, which"
-                    " is not this one; choose another run_id, or logger.wandb.mode=offline"
+                    f"run_id={self.run.id}: project {self.asked['project']} of W&B has a run of this name;"
+                    " choose another run_id, or logger.wandb.mode=offline"
                 ) from None
             if mode in ("offline", "disabled"):
                 raise
