@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from triad.config.errors import Refusal, one_line
 from triad.config.locations import CONF
+from triad.config.processes import ranks_are_here
 from triad.config.schema import suggest
 
 INTERRUPTED = 130  # of a command that Ctrl-C ended, 128 + SIGINT: the shell's habit
@@ -23,7 +24,7 @@ def report_error(error: Exception) -> int:
     """Print one sentence for a user's mistake and return the exit code; anything else keeps its traceback."""
     if (said := explain_error(error)) is None:
         raise error
-    if os.environ.get("RANK", "0") != "0":  # under torchrun every rank finds the same mistake
+    if ranks_are_here() and os.environ.get("RANK", "0") != "0":  # every rank finds the same mistake
         wait_to_be_ended()
     print(f"error: {said}", file=sys.stderr)
     return MISTAKE
