@@ -6,17 +6,16 @@ python -m triad.replay run=outputs/<run_id> steps=100:110
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
 from triad.checkpoints.folder import checkpoint_path, find_fault, keep_while_reading, list_complete
-from triad.config.errors import Refusal
+from triad.config.errors import Interrupted, Refusal
 from triad.config.identity import find_differing, is_observer
 from triad.config.locations import TRAIN
 from triad.config.processes import count_gpus, count_threads, ranks_here
-from triad.launch.supervisor import Interrupted, launch
+from triad.launch.supervisor import launch_ranks, read_grace
 from triad.runs import divergence
 from triad.runs.directory import Run
 from triad.runs.divergence import Row
@@ -123,9 +122,9 @@ def train_again(original: Passport, config: dict, start: Path | None) -> Passpor
     if start:
         with keep_while_reading(start):
             shutil.copytree(start, again.checkpoints / start.name, copy_function=_link)
-    command = [sys.executable, str(TRAIN), "--run", str(again)]
+    ranks, threads = ranks_here(config), count_threads(config)
     try:
-        code = launch(command, ranks_here(config), count_threads(config))
+        code = launch_ranks(str(TRAIN), again.path, ranks, threads, read_grace(config))
     except Interrupted as signal:
         raise SystemExit(signal.args[0]) from None
     if code:

@@ -10,7 +10,9 @@ from triad.runs.directory import Run
 
 
 def test_a_run_that_ends_on_an_error_waits_for_the_save_under_way(tmp_path: Path) -> None:
-    callback = Checkpoint(Run(tmp_path), {}, every_steps=1, keep=1, monitor="val/loss")
+    callback = Checkpoint(
+        Run(tmp_path), {}, every_steps=1, every_minutes=None, keep=1, monitor="val/loss", grace_s=30
+    )
     trainer: Any = None
     callback.on_exception(trainer, None, ValueError())  # before training there is nothing to wait for
     callback.saver, waited, saved = Saver(keep=1), [], Event()

@@ -6,11 +6,18 @@ import pytest
 
 from triad.config import processes
 from triad.config.processes import count_threads, resolve_devices
+from triad.config.refusals import facts
 
 DDP = {"_target_": "triad.strategies.ddp.DDP"}
 SINGLE = {"_target_": "triad.strategies.single.Single"}
 CONFIG = {"trainer": {"accelerator": "auto", "devices": "auto", "num_nodes": 1}, "strategy": DDP}
-LAUNCHERS = ("LOCAL_WORLD_SIZE", "WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES")
+LAUNCHERS = (
+    "TORCHELASTIC_RUN_ID",
+    "LOCAL_WORLD_SIZE",
+    "WORLD_SIZE",
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_STEP_NUM_NODES",
+)
 
 
 @pytest.fixture
@@ -46,7 +53,7 @@ def test_a_number_that_was_asked_for_stays(resolve) -> None:
 
 
 def test_processes_that_a_launcher_has_started_are_counted(resolve) -> None:
-    torchrun = resolve("0,1,2,3", LOCAL_WORLD_SIZE="4", WORLD_SIZE="8")
+    torchrun = resolve("0,1,2,3", TORCHELASTIC_RUN_ID="1", LOCAL_WORLD_SIZE="4", WORLD_SIZE="8")
     assert (torchrun["devices"], torchrun["num_nodes"]) == (4, 2)
     srun = resolve("0,1", SLURM_STEP_NUM_TASKS="6", SLURM_STEP_NUM_NODES="3")
     assert (srun["devices"], srun["num_nodes"]) == (2, 3)
@@ -60,3 +67,43 @@ def test_threads_are_those_asked_for_else_the_environment_s_else_a_share_of_the_
     monkeypatch.setenv("OMP_NUM_THREADS", "5,2")
     assert count_threads(config) == 5
     assert count_threads(config | {"hardware": {"threads": 3}}) == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "0,1",
+        "0,-1,1",
+        "-1",
+        "NoDevFiles",
+        "GPU-1a,GPU-2b",
+        "GPU-1a,0",
+        "0,GPU-1a",
+        "MIG-GPU-1/2/3",
+        "1,1",
+    ],
+)
+def test_gpus_are_counted_as_cuda_does(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """As torch, which reads the same variable, reads it."""
+    from torch import cuda
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", words)
+    assert processes.list_gpus() == [str(device) for device in cuda._parse_visible_devices()]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("gpu[07-09,12],login1", "gpu07"), ("a1,b2", "a1"), ("n[3]-ib", "n3-ib"), ("solo", "solo")],
+)
+def test_the_first_of_slurm_s_nodes_is_where_the_ranks_meet(
+    monkeypatch: pytest.MonkeyPatch, nodes: str, first: str
+) -> None:
+    monkeypatch.setenv("SLURM_STEP_NODELIST", nodes)
+    assert processes._find_first_host() == first
+
+
+def test_tasks_that_see_one_gpu_each_are_told_what_to_ask_srun_for(resolve, monkeypatch) -> None:
+    config = deepcopy(CONFIG) | {"trainer": resolve("0", SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1")}
+    assert config["trainer"]["devices"] == 2
+    assert "--gpus-per-node=2" in facts(config)["remedy"]

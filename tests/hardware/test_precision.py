@@ -187,7 +187,7 @@ def test_a_loss_scale_that_falls_for_ever_is_divergence() -> None:
 
 def test_a_resumed_run_goes_on_with_its_loss_scale(tmp_path: Path) -> None:
     def checkpoint() -> Checkpoint:
-        return Checkpoint(Run(tmp_path), CONFIG, 99, 2, "val/loss")
+        return Checkpoint(Run(tmp_path), CONFIG, 99, None, 2, "val/loss", 30)
 
     scale, steps = 2.0**20, 3
     before = fit("adamw", "fp16-mixed", checkpoint(), steps=steps, scale=scale)[1].trainer
@@ -216,7 +216,7 @@ class Break(Callback):
 def test_bad_numbers_end_the_run_at_their_step_and_name_the_last_good_checkpoint(
     tmp_path: Path, every: int, good: str
 ) -> None:
-    checkpoint = Checkpoint(Run(tmp_path), CONFIG, every, 9, "val/loss")
+    checkpoint = Checkpoint(Run(tmp_path), CONFIG, every, None, 9, "val/loss", 30)
     # looked at every 99 steps, and before each checkpoint; that of step 4 gives the bad gradient
     said = rf"step 5: the gradient is not finite.*{good} starts from the last good checkpoint"
     with pytest.raises(Diverged, match=said):

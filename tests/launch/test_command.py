@@ -130,17 +130,17 @@ def test_the_parent_starts_its_ranks_without_torch(tmp_path: Path, environment: 
 import runpy, sys
 from triad.launch import command
 
-def launch(ranks_command, ranks, threads):
-    print(ranks, *ranks_command[1:])
+def launch(script, run, ranks, threads, grace_s):
+    print(ranks, script, run, grace_s)
     return 3 if {{"torch", "lightning"}} & {{*sys.modules}} else 4
 
-command.launch = launch
+command.launch_ranks = launch
 sys.argv = [{str(TRAIN)!r}, "debug=tiny", "strategy=ddp", "trainer.devices=2", "run_id=a"]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.stdout.split() == ["2", str(TRAIN), "--run", "outputs/a"], done.stderr
+    assert done.stdout.split() == ["2", str(TRAIN), "outputs/a", "30.0"], done.stderr
     assert done.returncode == 4
     assert (tmp_path / "outputs" / "a" / "run.json").exists()
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.loggers.server import Server
+from triad.config.errors import Refusal
 from triad.loggers.csv import CSV
 from triad.loggers.wandb import WandB, wandb
 from triad.runs.directory import Run
@@ -224,6 +225,21 @@ def test_an_online_run_is_resumed_as_the_same_and_outlives_its_server(
     assert time.monotonic() - since < 10
     assert capsys.readouterr().out.count("W&B: ") == 1
     assert {step: row["train/loss"] for step, row in history(run, "run-*").items()} == {6: 3.0, 7: 2.0}
+
+
+def test_a_new_run_does_not_go_on_with_the_history_of_another_of_its_name(
+    tmp_path: Path, server: Server
+) -> None:
+    server.runs["a"] = {"name": "a"}
+    for _ in range(2):  # the second one is no resumption of the first
+        with pytest.raises(Refusal, match="run_id=a: project p of W&B has a run of this name"):
+            _ = begun(tmp_path / "a", mode="online").experiment
+        library.teardown()
+    logger = begun(tmp_path / "b", mode="online")
+    logger.log_metrics({"train/loss": 1.0}, 1)
+    logger.finalize("success")
+    assert server.runs.keys() == {"a", "b"}
+    assert "a" not in server.history
 
 
 class Broken:

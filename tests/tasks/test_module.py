@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Trainer
 
 from triad.config.build import build
 from triad.config.compose import compose
@@ -91,16 +90,3 @@ def test_dropout_on_a_gpu_follows_from_seed_step_and_rank(monkeypatch: pytest.Mo
     assert [reseed("cuda", *place) for place in places] == on_cpu == seeds
     assert len({*seeds}) == 4
     torch.default_generator.set_state(before)
-
-
-def test_a_signal_is_noted_by_each_process_and_asks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    messages: list[Any] = []
-    trainer: Any = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    module.Training.setup(SimpleNamespace(trainer=trainer), "fit")  # type: ignore[arg-type]
-    monkeypatch.setattr(torch.distributed, "broadcast", lambda *message, **_: messages.append(message))
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(Trainer, "world_size", 2)
-    trainer._signal_connector._sigterm_notifier_fn(15, None)
-    assert trainer.received_sigterm
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor()  # Lightning's raises SIGTERMException here
-    assert messages == []

@@ -74,12 +74,12 @@ def find_directories(words: list[str], keys: list[str]) -> list[Path]:
 
 
 def _find_inside(path: Path, depth: int = 2) -> list[Path]:
-    """A run directory itself, or the runs in a directory of runs or of sweeps."""
+    """A run directory itself, or the runs in a directory of runs or of sweeps, but for hidden ones."""
     if Run(path).exists:
         return [path]
     if not depth or not path.is_dir():
         return []
-    return [run for inner in sorted(path.iterdir()) for run in _find_inside(inner, depth - 1)]
+    return [run for inner in sorted(path.glob("[!.]*")) for run in _find_inside(inner, depth - 1)]
 
 
 def load_outcome(directory: Path, state: str | None = None) -> Outcome:

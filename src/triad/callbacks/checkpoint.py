@@ -2,13 +2,16 @@
 
 import math
 import shutil
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from triad.callbacks.interruption import Agreement
 from triad.checkpoints.folder import checkpoint_path, choose_newest, find_fault, list_complete, read_facts
 from triad.checkpoints.saving import LEAVING_S, Saver, State
 from triad.checkpoints.tensors import find_misfit, load_tensors, read_index, read_shapes
@@ -20,6 +23,9 @@ from triad.storage.manifest import Facts
 class Checkpoint(Callback):
     """Save every `every_steps` steps and at the end; keep the last `keep` and the best; resume from them.
 
+    `every_minutes` saves by the clock, too: that of the first process decides for all. A run that a signal
+    ends has `grace_s` seconds to be saved, then its launcher kills it.
+
     The metric that `monitor` names says which is the best. A save falls due after the validation of its step,
     if there is one, and is written while training goes on. To resume, the newest whole checkpoint of the run
     directory is loaded before training. Other callbacks may have weights to keep: a method
@@ -30,27 +36,46 @@ class Checkpoint(Callback):
 
     observer = True  # changes no metric of the run: triad.config.identity
 
-    def __init__(self, run: Run, config: dict, every_steps: int, keep: int, monitor: str) -> None:
+    def __init__(
+        self,
+        run: Run,
+        config: dict,
+        every_steps: int,
+        every_minutes: float | None,
+        keep: int,
+        monitor: str,
+        grace_s: float,
+    ) -> None:
         if every_steps < 1 or keep < 1:
             raise ValueError(
                 f"callbacks.checkpoint: every_steps={every_steps} and keep={keep} must be at least 1"
             )
-        self.folder, self.config = run.checkpoints, config
+        if every_minutes is not None and not 0 < every_minutes < math.inf:
+            raise ValueError(
+                f"callbacks.checkpoint.every_minutes={every_minutes}: above 0, or null to save by steps alone"
+            )
+        if not 0 < grace_s < math.inf:
+            raise ValueError(f"callbacks.checkpoint.grace_s={grace_s}: a number of seconds above 0")
+        self.run, self.folder, self.config = run, run.checkpoints, config
         self.every_steps, self.keep, self.monitor = every_steps, keep, monitor
+        self.every_s = None if every_minutes is None else 60 * every_minutes
+        self.grace_s = grace_s
         self.saved_step = self.validated_step = 0
         self.saver: Any = None  # until on_fit_start
 
     def on_fit_start(self, trainer: Trainer, training: Any) -> None:
         """Load the newest whole checkpoint, if there is one."""
         self.metric = {"name": self.monitor, "better": training.direction(self.monitor)}
-        self.saver = Saver(self.keep)
+        self.saver, self.since = Saver(self.keep), time.monotonic()
+        self.agree = Agreement() if self.every_s else None
         if path := self._newest(trainer, training):
             self._load(path, trainer, training)
 
     def on_train_batch_start(self, trainer: Trainer, training: Any, *_: Any) -> None:
         self._tell(trainer)
         step = trainer.global_step
-        if step % self.every_steps == 0 and step > self.saved_step:
+        due = self._is_late(trainer) or step % self.every_steps == 0
+        if due and step > self.saved_step:
             self.save(trainer, training)
 
     def on_validation_end(self, trainer: Trainer, training: Any) -> None:
@@ -64,15 +89,42 @@ class Checkpoint(Callback):
         trainer.strategy.barrier()  # when it ends, the last checkpoint is there for every process
 
     def on_exception(self, trainer: Trainer, training: Any, exception: BaseException) -> None:
-        if self.saver:
+        if self.saver and isinstance(exception, SIGTERMException):
+            self._save_interrupted(trainer, training)
+        elif self.saver:
             self.saver.wait(LEAVING_S)
+
+    def _save_interrupted(self, trainer: Trainer, training: Any) -> None:
+        """Save what was trained, and say how to go on."""
+        if trainer.validating:
+            for keeper in _find_keepers(trainer):
+                if keeper.replaces == "weights":
+                    keeper.on_validation_end(trainer, training)  # puts back the weights that are trained
+        if trainer.global_step > self.saved_step:
+            self.save(trainer, training)
+        self.saver.wait(self.grace_s)
+        self._tell(trainer)
+        if trainer.is_global_zero:
+            kept = list_complete(self.folder)
+            from_step = f"step {read_facts(kept[-1])['step']} is saved" if kept else "nothing is saved"
+            print(f"interrupted: {from_step}; {self.run.resume_command} goes on", flush=True)
+
+    def _is_late(self, trainer: Trainer) -> bool:
+        """Whether the clock asks for a save, as the first process has it."""
+        if not self.agree:
+            return False
+        late = trainer.is_global_zero and time.monotonic() - self.since > (self.every_s or math.inf)
+        if late:
+            self.since = time.monotonic()  # named once
+        return bool(self.agree(int(late)))
 
     def save(self, trainer: Trainer, training: Any) -> None:
         """Copy what a checkpoint holds and have it written."""
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "before_save"):
                 callback.before_save(trainer)
-        step = self.saved_step = trainer.global_step
+        step, self.since = trainer.global_step, time.monotonic()
+        self.saved_step = step
         strategy: Any = trainer.strategy
 
         def tensors() -> State:

@@ -56,7 +56,7 @@ class Metrics(Callback):
 
     def on_train_start(self, trainer: Trainer, training: Any) -> None:
         self.count = training.count
-        self.since = time.perf_counter()
+        self.since, self.idle_s = time.perf_counter(), 0.0
         if trainer.is_global_zero and sys.stdout.isatty():
             columns = (
                 TextColumn("step"),

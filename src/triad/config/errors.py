@@ -1,4 +1,4 @@
-"""What ends a run that is no fault of the program: a user's mistake, and divergence."""
+"""What ends a run that is no fault of the program: a user's mistake, divergence, and a signal."""
 
 
 class Refusal(ValueError):
@@ -7,6 +7,13 @@ class Refusal(ValueError):
 
 class Diverged(FloatingPointError):
     """Training has come to numbers that are not finite, in one sentence that names the step."""
+
+
+class Interrupted(BaseException):
+    """A signal asks this process to end. Holds the exit code, 128 + the signal.
+
+    Like KeyboardInterrupt it is no Exception, so that nobody who expects a failure takes it for one.
+    """
 
 
 def one_line(error: BaseException) -> str:

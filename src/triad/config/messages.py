@@ -11,8 +11,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from triad.config.errors import Refusal, one_line
 from triad.config.locations import CONF
+from triad.config.processes import ranks_are_here
 from triad.config.schema import suggest
 
+INTERRUPTED = 130  # of a command that Ctrl-C ended, 128 + SIGINT: the shell's habit
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
 DIVERGED = 33  # of a run that has diverged: a number that no shell or interpreter uses
 PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
@@ -22,10 +24,16 @@ def report_error(error: Exception) -> int:
     """Print one sentence for a user's mistake and return the exit code; anything else keeps its traceback."""
     if (said := explain_error(error)) is None:
         raise error
-    if os.environ.get("RANK", "0") != "0":  # under torchrun every rank finds the same mistake
+    if ranks_are_here() and os.environ.get("RANK", "0") != "0":  # every rank finds the same mistake
         wait_to_be_ended()
     print(f"error: {said}", file=sys.stderr)
     return MISTAKE
+
+
+def report_interrupt() -> int:
+    """Say on one line that Ctrl-C ended a command and return the exit code."""
+    print("interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 def explain_error(error: Exception) -> str | None:

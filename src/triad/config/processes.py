@@ -2,15 +2,29 @@
 
 import os
 import platform
+import re
+from collections.abc import Mapping
+from itertools import takewhile
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from triad.config.errors import Refusal
 from triad.config.schema import read_attribute
 
 AXES = ("data_replicate", "data_shard", "context", "expert", "tensor", "pipeline")  # of a mesh
 DATA_AXES = ("data_replicate", "data_shard", "expert")  # whose processes read different rows
 GPUS = Path("/proc/driver/nvidia/gpus")
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # a variable of each process that it starts
+SRUN = "SLURM_STEP_NUM_TASKS"
+OURS = (
+    "TRIAD_LAUNCHED"  # of what our own launcher starts: also a run that is started there is a run of its own
+)
+RANK_VARIABLES = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    *("MASTER_ADDR", "MASTER_PORT"),
+)
+FIRST_PORT = 15_000  # of a job of SLURM's
 FAMILIES = (  # what libraries read from the environment that changes kernels, threads or messages
     *("ATEN_", "CUBLAS_", "CUDA_", "DNNL_", "GLOO_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_"),
     *("OMP_", "ONEDNN_", "OPENBLAS_", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_"),
@@ -22,12 +36,11 @@ def resolve_devices(config: dict) -> None:
     trainer = config["trainer"]
     if trainer["accelerator"] == "auto":
         trainer["accelerator"] = "gpu" if count_gpus() else "cpu"
-    if "LOCAL_WORLD_SIZE" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun
+    if TORCHRUN in os.environ:
         trainer["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
         trainer["num_nodes"] = int(os.environ["WORLD_SIZE"]) // trainer["devices"]
-    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:  # under srun, not merely in an allocation
-        trainer["num_nodes"] = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
-        trainer["devices"] = int(os.environ["SLURM_STEP_NUM_TASKS"]) // trainer["num_nodes"]
+    elif ranks_are_here():
+        trainer["devices"], trainer["num_nodes"] = _count_srun_tasks()
     if trainer["devices"] in ("auto", -1, "-1"):  # -1 is Lightning's word for all
         single = read_attribute(config["strategy"]["_target_"], "processes") == 1
         trainer["devices"] = 1 if single or trainer["accelerator"] != "gpu" else count_gpus()
@@ -95,15 +108,89 @@ def count_cores() -> int:
 
 def count_gpus() -> int:
     """NVIDIA devices that CUDA_VISIBLE_DEVICES leaves to us, without importing torch."""
+    return len(list_gpus())
+
+
+def list_gpus() -> list[str]:
+    """NVIDIA devices, as CUDA_VISIBLE_DEVICES names them.
+
+    CUDA looks no further than the first word that is no index or of the other kind, and shows nothing at all
+    where one comes twice.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    return len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
+    if visible is None:
+        devices = [path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()]
+        return [str(number) for number in range(len(devices))]
+    words = [word.strip() for word in visible.split(",")]
+    kind = next((kind for kind in ("GPU-", "MIG-") if words[0].startswith(kind)), "")
+    names = [*takewhile(lambda word: word.startswith(kind) if kind else word.isdecimal(), words)]
+    return names if len({*names}) == len(names) else []
 
 
 def ranks_are_here() -> bool:
     """Whether torchrun or srun has already started one process per rank."""
-    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    return TORCHRUN in os.environ or int(os.environ.get(SRUN, "1")) > 1
+
+
+def _count_srun_tasks() -> tuple[int, int]:
+    """The tasks of each node, and the nodes, of an srun."""
+    tasks, nodes = int(os.environ[SRUN]), int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+    if tasks % nodes:
+        raise Refusal(f"srun: {tasks} tasks on {nodes} nodes: give each node as many, with --ntasks-per-node")
+    return tasks // nodes, nodes
+
+
+def refuse_unknown_launcher() -> None:
+    """Refuse a process that another launcher than torchrun, srun or ours has started as one of several."""
+    world = os.environ.get("WORLD_SIZE", "1")
+    if ranks_are_here() or OURS in os.environ or world == "1":
+        return
+    rank, host = os.environ.get("RANK", "R"), os.environ.get("MASTER_ADDR", "HOST")
+    raise Refusal(
+        f"WORLD_SIZE={world} in the environment makes this one process of several, but neither torchrun nor"
+        f" srun has started it: use torchrun --nnodes={world} --node-rank={rank} --nproc-per-node=gpu"
+        f" --master-addr={host} --master-port={os.environ.get('MASTER_PORT', 'PORT')} train.py, or unset"
+        " WORLD_SIZE to train alone"
+    )
+
+
+def without_launcher(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without the variables by which a launcher makes a process one of several."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("SLURM_", "TORCHELASTIC_")) and name not in RANK_VARIABLES
+    }
+
+
+def set_slurm_variables() -> None:
+    """Set in a task of srun what our own launcher sets for a rank, so that Lightning takes it for one.
+
+    Its plugin for SLURM, which SLURM_NTASKS brings, wants --ntasks-per-node and requeues jobs by itself.
+    """
+    if TORCHRUN in os.environ or not ranks_are_here():
+        return
+    tasks, nodes = _count_srun_tasks()
+    local, node = int(os.environ["SLURM_LOCALID"]), int(os.environ["SLURM_NODEID"])
+    job, step = (int(os.environ.get(name, "0")) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    named = {
+        "RANK": node * tasks + local,
+        "LOCAL_RANK": local,
+        "NODE_RANK": node,
+        "WORLD_SIZE": nodes * tasks,
+        "LOCAL_WORLD_SIZE": tasks,
+        "MASTER_ADDR": os.environ.get("MASTER_ADDR") or _find_first_host(),
+        "MASTER_PORT": os.environ.get("MASTER_PORT") or FIRST_PORT + (job + step) % 10_000,
+    }
+    os.environ |= {name: str(value) for name, value in named.items()}
+    os.environ.pop("SLURM_NTASKS", None)
+
+
+def _find_first_host() -> str:
+    """The first of SLURM's list of nodes, such as gpu[07-09,12],login1."""
+    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST", "127.0.0.1")
+    found = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\])?([^,]*)", nodes)
+    return "".join(part or "" for part in found.groups()) if found else nodes
 
 
 def describe_machine(config: dict) -> dict[str, Any]:

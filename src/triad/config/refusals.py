@@ -4,6 +4,7 @@ Each part may have such a table in <part>/refusals.py; this one is of devices an
 declarations of parts is in triad.config.rules.
 """
 
+import os
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -13,6 +14,7 @@ from triad.config.locations import PACKAGE
 from triad.config.offers import get_declared
 from triad.config.processes import (
     AXES,
+    SRUN,
     count_gpus,
     fills_the_world,
     ranks_are_here,
@@ -39,7 +41,14 @@ def facts(config: dict) -> dict:
     strategy, devices = config["strategy"], config["trainer"]["devices"]
     degrees = " ".join(f"strategy.{axis}={strategy[axis]}" for axis in AXES if strategy.get(axis, 1) != 1)
     world = world_size(config) if str(devices).isdigit() else devices
-    return {"devices": devices, "gpus": count_gpus(), "degrees": degrees, "world": world}
+    gpus = count_gpus()
+    remedy = (
+        f"ask srun for --gpus-per-node={devices}, or add --gpu-bind=none to --gpus-per-task: each task has to"
+        " see all GPUs of its node"
+        if SRUN in os.environ and ranks_are_here()
+        else "lower it or use trainer.accelerator=cpu"
+    )
+    return {"devices": devices, "gpus": gpus, "remedy": remedy, "degrees": degrees, "world": world}
 
 
 TABLE = [
@@ -90,8 +99,7 @@ TABLE = [
         "more GPU processes than GPUs",
         "strategy=ddp trainer.accelerator=gpu trainer.devices=99",
         lambda c: c["trainer"]["accelerator"] in ("gpu", "cuda") and ranks_here(c) > count_gpus(),
-        "trainer.devices={devices} but this machine shows {gpus} GPUs: lower it or use "
-        "trainer.accelerator=cpu",
+        "trainer.devices={devices} but this process sees {gpus} GPUs: {remedy}",
     ),
     Impossible(
         "the degrees of a mesh multiply to the number of processes",

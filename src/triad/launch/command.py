@@ -14,16 +14,17 @@ from omegaconf import DictConfig
 from triad.analysis.table import print_runs
 from triad.config.command_line import key_of
 from triad.config.compose import UNMEASURED, find_references, read_time, trace_origins, validate
-from triad.config.errors import Refusal
+from triad.config.errors import Interrupted, Refusal
 from triad.config.locations import CONF
-from triad.config.messages import DIVERGED, report_error
+from triad.config.messages import DIVERGED, report_error, report_interrupt
 from triad.config.overlays import find_overlaid
-from triad.config.processes import count_threads, ranks_are_here, ranks_here
+from triad.config.processes import count_threads, ranks_are_here, ranks_here, refuse_unknown_launcher
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import check_free, expand_resume, pin_weights
 from triad.launch.run_length import configure_probe, finish_probe, record_pace
-from triad.launch.supervisor import Interrupted, launch
+from triad.launch.supervisor import FINISHED, launch_ranks, read_grace
 from triad.runs.directory import Run, make_run_id, make_sweep_id
+from triad.runs.signals import signals
 from triad.runs.start import prepare_run
 from triad.storage.durable import hold
 
@@ -34,12 +35,13 @@ def compose_and_launch(work: Callable) -> None:
     With `--run <directory>` this process is one of those ranks.
     """
     if sys.argv[1:2] == ["--run"]:
-        exit_together(run_rank(work, Run(sys.argv[2])))
+        exit_together(run_rank(work, Run(sys.argv[2])), FINISHED)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised to us; report_error makes a sentence of them
     import hydra
 
     from triad.config.loader import use_loader  # imports Hydra
 
+    script = os.path.abspath(sys.argv[0])  # before anybody changes the working directory
     jobs: list[tuple[Path, int]] = []
     raised: list[Exception] = []
     asked = sys.argv[1:]
@@ -47,19 +49,23 @@ def compose_and_launch(work: Callable) -> None:
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
     def main(composed: DictConfig) -> None:
         try:
-            jobs.append(_run_job(composed, work, asked, sweep=multirun))
+            jobs.append(_run_job(composed, work, script, asked, sweep=multirun))
         except Interrupted as signal:
-            raise SystemExit(signal.args[0]) from None  # Hydra would start the next job of a sweep
+            exit_together(signal.args[0])  # Hydra would start the next job of a sweep
         except Exception as error:  # out of Hydra's hands, which would print a line of its own
             raised.append(error)
 
     multirun = any(word in ("-m", "--multirun") for word in asked)
     try:
+        refuse_unknown_launcher()
+        _refuse_missing_script(script)
         sys.argv[1:] = expand_resume(asked)
         with use_loader():
             main()
     except Exception as error:
         raised.append(error)
+    except KeyboardInterrupt:
+        sys.exit(report_interrupt())
     if raised:
         sys.exit(report_error(raised[0]))
     if multirun:
@@ -68,7 +74,17 @@ def compose_and_launch(work: Callable) -> None:
     exit_together(next((code for _, code in jobs if code), 0))
 
 
-def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool) -> tuple[Path, int]:
+def _refuse_missing_script(script: str) -> None:
+    if not (ranks_are_here() or os.path.isfile(script)):
+        raise Refusal(
+            f"{os.path.basename(script)} is no file: every process of a run starts the script anew, so give"
+            " its path: python train.py"
+        )
+
+
+def _run_job(
+    composed: DictConfig, work: Callable, script: str, asked: list[str], sweep: bool
+) -> tuple[Path, int]:
     """One job of Hydra's: its directory and exit code. In a sweep a mistake does not stop the rest."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -93,7 +109,7 @@ def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool
             print(f"measuring how many steps {length} of training are", flush=True)
             short = configure_probe(validate(composed, choices, UNMEASURED) | {"run_id": run.id}, time_s)
             probe = Run.of(short)
-            if code := _start(short, work, probe.path, lambda: prepare_run(short, []).path):
+            if code := _start(short, work, script, probe.path, lambda: prepare_run(short, []).path):
                 return run.path, code
 
         def write() -> Path:
@@ -117,19 +133,22 @@ def _run_job(composed: DictConfig, work: Callable, asked: list[str], sweep: bool
                 record_pace(run, pace, measured)
             return run.path
 
-        return run.path, _start(config, work, run.path, write)
+        return run.path, _start(config, work, script, run.path, write)
     except Refusal as error:
         if not sweep:
             raise
         return Path(" ".join(overrides).replace("/", "|")), report_error(error)
 
 
-def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Path]) -> int:
+def _start(config: dict, work: Callable, script: str, directory: Path, write: Callable[[], Path]) -> int:
     if ranks_are_here():
         from triad.launch.rendezvous import agree_on_run
 
-        return run_rank(work, Run(agree_on_run(write)))
-    ranks = ranks_here(config)
+        code = run_rank(work, Run(agree_on_run(write)))
+        if signals.first:
+            raise Interrupted(code)
+        return code
+    ranks, threads = ranks_here(config), count_threads(config)
     with hold(directory):
         write()
-        return launch([sys.executable, sys.argv[0], "--run", str(directory)], ranks, count_threads(config))
+        return launch_ranks(script, directory, ranks, threads, read_grace(config))

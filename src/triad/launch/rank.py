@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
-from triad.config.errors import Diverged, one_line
+from triad.checkpoints.folder import list_complete
+from triad.config.errors import Diverged, Interrupted, one_line
 from triad.config.messages import DIVERGED, MISTAKE, wait_to_be_ended
 from triad.runs.directory import Run
+from triad.runs.signals import signals
 
 EXPECTED = (
     ".*does not have many workers.*",  # the windows are memory-mapped: workers would only cost time
@@ -19,30 +21,43 @@ EXPECTED = (
 )
 
 
-def exit_together(code: int) -> NoReturn:
-    """End this process; a rank that succeeded first waits for the other ranks.
+def exit_together(code: int, finished: int = 0) -> NoReturn:
+    """End this process; a rank that succeeded, or that a signal ends with the others, first waits for these.
+
+    The code `finished` stands in for 0.
 
     A rank leaves by os._exit: a gloo thread that frees its last tensor while the interpreter shuts down
     aborts the process (torch 2.13; 3 of 32 runs on a busy machine, in spite of a barrier).
     """
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        sys.exit(code)
-    if not code:
+        sys.exit(code or finished)
+    if not code or signals.agreed:
         distributed.barrier()
         distributed.destroy_process_group()
     atexit._run_exitfuncs()  # some loggers register exit handlers
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(code or finished)
 
 
 def run_rank(work: Callable[..., None], run: Run) -> int:
-    """Read the run's configuration and do the work; a failure writes error.txt. Return the exit code."""
-    arguments = run.arguments()
-    quieten()
+    """Read the run's configuration and do the work; a failure writes error.txt. Return the exit code.
+
+    It is 128 + the signal of a run that a signal ended. Signals are handled to the end of this process.
+    """
+    signals.training, signals.agreed = False, 0
+    signals.catch()
     try:
+        arguments = run.arguments()
+        quieten()
         work(run, **arguments)
+    except (Interrupted, SystemExit) as end:
+        if not (signals.agreed or isinstance(end, Interrupted)):
+            raise
+        if not signals.agreed and os.environ.get("RANK", "0") == "0":
+            print(_describe_interruption(run), flush=True)
+        return 128 + (signals.agreed or signals.first)
     except Exception as error:
         if not _keep_traceback(run):
             wait_to_be_ended()
@@ -52,6 +67,14 @@ def run_rank(work: Callable[..., None], run: Run) -> int:
         print(sentence, file=sys.stderr, flush=True)
         return DIVERGED if isinstance(error, Diverged) else MISTAKE
     return 0
+
+
+def _describe_interruption(run: Run) -> str:
+    """What a signal before the first step has cost: nothing."""
+    if run.id.startswith("."):  # a probe's or a replay's
+        return "interrupted: nothing was trained"
+    on = "goes on" if list_complete(run.checkpoints) else "starts it"
+    return f"interrupted before the first step: nothing was trained; {run.resume_command} {on}"
 
 
 def _keep_traceback(run: Run) -> bool:

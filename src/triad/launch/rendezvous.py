@@ -1,11 +1,11 @@
 """Ranks that torchrun or srun has started agree on the run directory before anything else."""
 
-import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 from triad.config.messages import MISTAKE, wait_to_be_ended
+from triad.config.processes import set_slurm_variables
 
 questions = count()  # a multirun asks once for each job
 stores = []  # kept alive, as rank 0 may host the store
@@ -14,12 +14,12 @@ stores = []  # kept alive, as rank 0 may host the store
 def agree_on_run(prepare: Callable[[], Path]) -> Path:
     """Rank 0 prepares the run directory; every rank gets its path, or ends when rank 0 could not.
 
-    Under SLURM the variables that torchrun would set come from Lightning later, so they are set here first.
+    Under SLURM the variables that torchrun would set are set here first.
     """
     from torch.distributed import rendezvous
 
     if not stores:
-        _set_slurm_variables()
+        set_slurm_variables()
         stores.append(next(rendezvous("env://")))
     (store, rank, _), question = stores[0], f"triad/run/{next(questions)}"
     if rank == 0:
@@ -32,17 +32,3 @@ def agree_on_run(prepare: Callable[[], Path]) -> Path:
         wait_to_be_ended()  # rank 0 reports why
         raise SystemExit(MISTAKE)
     return Path(answer)
-
-
-def _set_slurm_variables() -> None:
-    if "RANK" not in os.environ and "SLURM_PROCID" in os.environ:
-        from lightning.pytorch.plugins.environments import SLURMEnvironment
-
-        slurm = SLURMEnvironment()
-        os.environ |= {
-            "RANK": str(slurm.global_rank()),
-            "LOCAL_RANK": str(slurm.local_rank()),
-            "WORLD_SIZE": str(slurm.world_size()),
-            "MASTER_ADDR": slurm.main_address,
-            "MASTER_PORT": str(slurm.main_port),
-        }

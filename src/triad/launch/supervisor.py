@@ -1,7 +1,7 @@
 """Start one process per rank and supervise them. Imports no torch.
 
 The first failure, a signal, or the death of this parent ends every rank. The exit code is that of the failing
-rank, or 128 + the signal.
+rank, or 128 + the signal. A signal is passed on to the ranks, which save and end; a second one kills them.
 """
 
 import ctypes
@@ -16,7 +16,13 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-GRACE_S = 10.0  # between asking a rank to end and killing it
+from triad.config.errors import Interrupted
+from triad.config.processes import OURS, without_launcher
+from triad.runs.signals import ENDING, Signals
+
+FAILED_S = 10.0  # between asking the other ranks of one that failed to end and killing them
+GRACE_S = 30.0  # the same after a signal, as SLURM and Kubernetes have it
+FINISHED = 100  # how a rank ends that has finished its run: os._exit(0) amid training ends it with 0, too
 PR_SET_PDEATHSIG = 1
 EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 PORTS = 4000
@@ -26,23 +32,32 @@ PORTS = 4000
 SPINS = "1000"
 
 
-class Interrupted(Exception):
-    """A signal asked this parent to end: start nothing else. Holds the exit code, 128 + the signal."""
+def read_grace(config: dict) -> float:
+    """The seconds that a run has to save when a signal ends it."""
+    checkpoint = (config.get("callbacks") or {}).get("checkpoint") or {}
+    return checkpoint.get("grace_s", GRACE_S)
 
 
-def launch(command: list[str], ranks: int, threads: int) -> int:
+def launch_ranks(script: str, run: Path, ranks: int, threads: int, grace_s: float) -> int:
+    """Train from a run directory in this machine's ranks; return the exit code. Raises Interrupted."""
+    return launch([sys.executable, script, "--run", str(run)], ranks, threads, grace_s, FINISHED)
+
+
+def launch(command: list[str], ranks: int, threads: int, grace_s: float = GRACE_S, finished: int = 0) -> int:
     """Run `command` once per rank on this machine, `threads` compute threads each; return the exit code.
 
-    Raises Interrupted, after the ranks have ended, when a signal asked this process to end.
+    After a signal the ranks have `grace_s` seconds. A rank that is done ends with the code `finished`; one
+    that ends with 0 in its place has failed. Raises Interrupted, after the ranks have ended, when a signal
+    asked this process to end: it is to start nothing else.
     """
     assert ranks > 0
-    caught: list[int] = []
-    previous = {s: signal.signal(s, lambda s, _: caught.append(s)) for s in (signal.SIGINT, signal.SIGTERM)}
+    signals = Signals()
+    previous = signals.catch()
     processes: list[subprocess.Popen] = []
     try:
         processes += [_start(command, environment) for environment in _make_environments(ranks, threads)]
-        code = _supervise(processes, caught)
-        if caught:
+        code = _supervise(processes, signals, grace_s, finished)
+        if signals.first:
             raise Interrupted(code)
         return code
     finally:
@@ -53,8 +68,9 @@ def launch(command: list[str], ranks: int, threads: int) -> int:
 
 
 def _make_environments(ranks: int, threads: int) -> list[dict[str, str]]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    shared = inherited | {  # without SLURM's words, which would give every rank the batch script's number
+    inherited = without_launcher(os.environ)
+    shared = inherited | {
+        OURS: "1",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_find_free_port()),
         "WORLD_SIZE": str(ranks),
@@ -103,28 +119,48 @@ def send_signal(process: subprocess.Popen, number: int) -> None:
             os.killpg(process.pid, number)
 
 
-def _supervise(processes: list[subprocess.Popen], caught: list[int]) -> int:
+def _supervise(processes: list[subprocess.Popen], signals: Signals, grace_s: float, finished: int) -> int:
     code, deadline = 0, None
+    asked = killed = False
     while any(process.poll() is None for process in processes):
-        failed = next((rank for rank, process in enumerate(processes) if process.poll()), None)
-        if deadline is None and (failed is not None or caught):
-            code = (
-                128 + caught[0] if caught or failed is None else _to_exit_code(processes[failed].returncode)
-            )
-            if len(processes) > 1 and not caught:
-                print(
-                    f"rank {failed} ended with code {code}; ending the other ranks",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            deadline = time.monotonic() + GRACE_S
+        failed = [rank for rank, one in enumerate(processes) if one.poll() not in (None, finished)]
+        if signals.first and not asked:
+            asked, deadline = True, time.monotonic() + grace_s
+            _say(f"{signal.Signals(signals.first).name}: this run saves and ends; once more ends it at once")
+            for process in processes:
+                if process.poll() is None:  # alone: what it started, a logger's process, serves it to its end
+                    os.kill(process.pid, signals.first)
+        elif failed and deadline is None:
+            code, deadline = _report_failure(failed[0], processes), time.monotonic() + FAILED_S
             for process in processes:
                 send_signal(process, signal.SIGTERM)
-        elif deadline is not None and (time.monotonic() > deadline or len(caught) > 1):
+        elif deadline and not killed and (time.monotonic() > deadline or signals.again):
+            killed = True
+            if asked and not signals.again:
+                _say(f"killed: it has not ended within callbacks.checkpoint.grace_s={grace_s:g}")
             for process in processes:
                 send_signal(process, signal.SIGKILL)
         time.sleep(0.02)
-    return code or next((_to_exit_code(process.returncode) for process in processes if process.returncode), 0)
+    failed = [rank for rank, one in enumerate(processes) if one.returncode != finished]
+    if asked:  # a rank may have failed to save
+        codes = (processes[rank].returncode for rank in failed)
+        return next((own for own in codes if 0 < own < 128), 128 + signals.first)
+    return code or (_report_failure(failed[0], processes) if failed else 0)
+
+
+def _report_failure(rank: int, processes: list[subprocess.Popen]) -> int:
+    """Say which rank ends the others, unless it has said itself why; its exit code."""
+    code = _to_exit_code(processes[rank].returncode)
+    ending = "; ending the other ranks" if len(processes) > 1 else ""
+    if not code:
+        _say(f"error: rank {rank} ended with code 0 before its run was finished{ending}")
+    elif ending and code - 128 not in ENDING:
+        _say(f"rank {rank} ended with code {code}{ending}")
+    return code or 1
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def _to_exit_code(code: int) -> int:

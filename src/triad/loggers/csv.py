@@ -51,6 +51,8 @@ class CSV(Logger):
             row = self.row | row
         if not self.columns:
             self.columns = dict.fromkeys(columns := _read_columns(self.path) or ["step"])
+            if not any(key.startswith("train/") for key in row):  # a validation that an earlier process left
+                row = _read_row(self.path, step, columns) | row
             self._copy(row, lambda line, _: _read_step(line, len(columns)) < step)
         elif row.keys() - self.columns.keys():
             self._copy(row, lambda _, at: not merged or at < self.last)
@@ -105,6 +107,13 @@ def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             for line in file:
                 yield at, line
                 at += len(line)
+
+
+def _read_row(path: Path, step: int, columns: list[str]) -> dict[str, Any]:
+    """The cells of a step, as they were written."""
+    found = (line for _, line in _read_lines(path) if _read_step(line, len(columns)) == step)
+    cells = next(csv.reader([line.decode() for line in found]), [])
+    return {column: cell for column, cell in zip(columns, cells, strict=False) if cell}
 
 
 def _read_step(line: bytes, columns: int) -> float:

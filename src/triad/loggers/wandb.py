@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any, Literal
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from triad.config.errors import one_line
+from triad.config.errors import Refusal, one_line
 from triad.loggers import silent_wandb as quiet
 from triad.runs.directory import Run, read_json
 
 LOADS = "train/load/"
+FOLDERS = "wandb/*run-*"  # of a run directory, one for each time that it was begun
 STEP = "trainer/global_step"  # as Lightning's logger calls it
 LEAVING = 2  # times `patience_s`: how long the end waits for a thread whose service does not answer
 MODES = ("online", "offline", "disabled")
@@ -51,7 +53,8 @@ def wandb(
 class WandB(Logger):
     """Send figures, samples and, at the end, pictures and files to the run of W&B that has the run's id.
 
-    Rows bear the optimizer's step, so that a resumed run goes on in the same W&B run: what it computes again
+    A new run whose name W&B knows is refused: its history would be mixed with another's. Rows bear the
+    optimizer's step, so that a resumed run goes on in the same W&B run: what it computes again
     is there already. `wandb sync` numbers the rows of a second folder behind those of the first: figures are
     drawn over STEP, not over W&B's own count. `summary` holds the last of every figure, and under best/
     those of the best validation. The load of each expert would be a chart for each: it is in metrics.csv, and
@@ -137,6 +140,8 @@ class WandB(Logger):
         """Do something with W&B, which may fail: the first time it does is said."""
         try:
             work()
+        except Refusal:
+            raise
         except Exception as error:  # no failure of the service may end training
             if self.told:
                 return
@@ -161,6 +166,13 @@ class WandB(Logger):
                 mode = "online" if library.login(prompt=False, verify=False) else "offline"
             self.begun = self._init(library, mode)
         except (library.Error, TimeoutError, ValueError) as error:
+            if isinstance(error, library.UsageError) and "already exists" in str(error):
+                # or a resume would take it for this run's own
+                shutil.rmtree(self.run.path / "wandb", ignore_errors=True)
+                raise Refusal(
+                    f"run_id={self.run.id}: project {self.asked['project']} of W&B has a run of this name;"
+                    " choose another run_id, or logger.wandb.mode=offline"
+                ) from None
             if mode in ("offline", "disabled"):
                 raise
             mode = "offline"
@@ -192,7 +204,7 @@ class WandB(Logger):
             name=self.run.id,
             dir=str(self.run),
             config=self.config | passport,
-            resume="allow",
+            resume="never" if mode == "online" and not [*self.run.path.glob(FOLDERS)] else "allow",
             settings=settings,
         )
         begun.define_metric(STEP)

@@ -16,6 +16,7 @@ outputs/<run_id>/
 import json
 import math
 import os
+import shlex
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -62,8 +63,13 @@ class Run:
 
     @property
     def siblings(self) -> list[str]:
-        """The names of the runs beside this one, and its own."""
-        return sorted(run.id for path in self.path.parent.glob("*") if (run := Run(path)).exists)
+        """The names of the runs beside this one, and its own; hidden ones are a replay's or a probe's."""
+        return sorted(run.id for path in self.path.parent.glob("[!.]*") if (run := Run(path)).exists)
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues it, for a shell."""
+        return f"python train.py {shlex.quote(f'resume={self}')}"
 
     @property
     def settings_files(self) -> list[Path]:

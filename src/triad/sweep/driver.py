@@ -16,6 +16,7 @@ from typing import IO, Any, NamedTuple
 
 from triad.config.errors import Refusal
 from triad.config.messages import DIVERGED
+from triad.runs.signals import Signals
 from triad.sweep import trial_process as process
 from triad.sweep.progress import ProgressDisplay
 from triad.sweep.study import Point, Study
@@ -78,25 +79,29 @@ class Driver:
         self.active: list[Active] = []
         self.kills: Counter[str] = Counter()
         self.judged: dict[str, int] = {}  # bytes of metrics.csv that were judged
-        self.caught: list[int] = []
+        self.signals = Signals()
         self.environment = {}
         if entity := setup.sweep.labels.get("entity"):
             self.environment["WANDB_ENTITY"] = entity
 
     def run(self) -> int:
         """The signal that ended the work, or 0. Raises Refusal after ending what was running."""
-        asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        previous = {s: signal.signal(s, lambda number, _: self.caught.append(number)) for s in asked}
+        previous = self.signals.catch()
         try:
-            while not self.caught and self._start_free_slots():
+            while not self.signals.first and self._start_free_slots():
                 self._watch()
-            return self.caught[0] if self.caught else 0
+            return self.signals.first
         finally:
-            process.end_processes([one.process for one in self.active])
+            self._end(self.active)
             for one in self.active:
                 one.claim.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def _end(self, active: list[Active]) -> None:
+        process.end_processes(
+            [one.process for one in active], [one.trial.run for one in active], self.signals
+        )
 
     def _start_free_slots(self) -> bool:
         """Start runs in the free places; whether there is anything to wait for."""
@@ -168,7 +173,7 @@ class Driver:
     def _watch(self) -> None:
         """Wait until something has happened to a run of ours."""
         until = time.monotonic() + LOOK_ELSEWHERE_S
-        while self.active and not self.caught and time.monotonic() < until:
+        while self.active and not self.signals.first and time.monotonic() < until:
             ended = [one for one in self.active if one.process.poll() is not None]
             for one in ended:
                 self._handle_exit(one)
@@ -187,7 +192,7 @@ class Driver:
             self.judged[one.trial.directory.name] = written
             values = read_values(one.trial, self.metric)
             if values and self.study.judge(one.trial.number, values):
-                process.end_processes([one.process])
+                self._end([one])
                 self._release(one)
                 self._show_end(one, "ended early", values[-1])
 
@@ -244,5 +249,5 @@ class Driver:
 
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while not self.caught and (left := until - time.monotonic()) > 0:
+        while not self.signals.first and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))

@@ -4,8 +4,11 @@ Drivers share a sweep's work through its directory, so a cluster needs no more t
 are late, preempted or killed cost nothing but the steps since a checkpoint.
 """
 
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +25,21 @@ class Work:
         self.words = words
 
     def __call__(self) -> int:
-        return subprocess.run([sys.executable, "-m", "triad.sweep", *self.words]).returncode
+        driver = subprocess.Popen([sys.executable, "-m", "triad.sweep", *self.words])
+        self.driver = driver.pid
+        return driver.wait()
 
     def checkpoint(self) -> Any:
-        """What submitit queues in place of a job that was preempted or ran out of time."""
+        """What submitit queues in place of a job that is preempted or out of time, once its trials are saved.
+
+        It is called in a handler of the signal, amid Popen.wait, which holds a lock.
+        """
         from submitit.helpers import DelayedSubmission  # ty: ignore[import-not-found]
 
-        return DelayedSubmission(self)
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.driver, signal.SIGTERM)
+            os.waitpid(self.driver, 0)
+        return DelayedSubmission(Work(self.words))
 
 
 def submit(words: list[str], directory: Path, drivers: int, options: dict[str, str], cluster: str) -> list:

@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from triad.config.processes import count_cores, count_gpus
-from triad.launch.supervisor import die_with, send_signal
+from triad.config.processes import count_cores, list_gpus, without_launcher
+from triad.launch.supervisor import GRACE_S, die_with, read_grace, send_signal
+from triad.runs.directory import Run
+from triad.runs.signals import ENDING, Signals
 
-GRACE_S = 15.0  # train.py gives its ranks 10 s
+OWN_S = 5.0  # that train.py has beyond the grace of its ranks
 
 
 class Resources(NamedTuple):
@@ -27,8 +29,7 @@ def divide_machine(slot: int, jobs: int) -> Resources:
     """The slot's part of this process's cores and GPUs, as equal as can be; at least one of each."""
     if jobs == 1:
         return Resources(None, None, None)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    cards = visible.split(",") if visible else [str(card) for card in range(count_gpus())]
+    cards = list_gpus()
     pinned = hasattr(os, "sched_getaffinity")
     return Resources(
         _take_part(sorted(os.sched_getaffinity(0)), slot, jobs) if pinned else None,
@@ -47,7 +48,8 @@ def start_process(command: list[str], log: Path, share: Resources, added: dict[s
     with log.open("ab") as file:
         return subprocess.Popen(
             command,
-            env=os.environ | added,
+            env=without_launcher(os.environ)
+            | added,  # a driver may be a task of a cluster; its trials are none
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -56,12 +58,15 @@ def start_process(command: list[str], log: Path, share: Resources, added: dict[s
         )
 
 
-def end_processes(processes: list[subprocess.Popen]) -> None:
-    """Ask trials to end, and after a while make them."""
-    deadline = time.monotonic() + GRACE_S
+def end_processes(processes: list[subprocess.Popen], runs: list[Run], signals: Signals) -> None:
+    """Ask trials to save and end, and make them after the grace of their runs or a second signal."""
+    grace_s = max((read_grace(run.config()) for run in runs if run.exists), default=GRACE_S)
+    deadline = time.monotonic() + grace_s + OWN_S
     for process in processes:
         send_signal(process, signal.SIGTERM)
-    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+    while any(process.poll() is None for process in processes):
+        if signals.again or time.monotonic() > deadline:
+            break
         time.sleep(0.02)
     for process in processes:
         send_signal(process, signal.SIGKILL)
@@ -70,7 +75,7 @@ def end_processes(processes: list[subprocess.Popen]) -> None:
 
 def was_killed(code: int) -> bool:
     """Whether a process was ended from outside, itself or (128 + signal) a child whose end it tells."""
-    ended = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    ended = (signal.SIGKILL, *ENDING)
     return -code in ended or code - 128 in ended
 
 

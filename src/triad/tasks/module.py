@@ -101,17 +101,6 @@ class Training(LightningModule):
         self.sums: dict[str, Tensor] = {}  # of this rank's share of a validation
         self.first_row: tuple[Tensor, ...] | None = None  # of validation
 
-    def setup(self, stage: str) -> None:
-        """Have each process only note a SIGTERM, and end behind its step.
-
-        Lightning broadcasts the signal within its handler, among messages of training, and asks for it before
-        each batch, which waits for the device. Whoever ends a run signals each of its processes.
-        """
-        signals: Any = self.trainer._signal_connector
-        loop: Any = self.trainer.fit_loop.epoch_loop
-        signals._sigterm_notifier_fn = lambda *_: setattr(signals, "received_sigterm", True)
-        loop._broadcast_sigterm_tensor = lambda: None
-
     def make_model(self, **changes: Any) -> nn.Module:
         """The model of conf/model, wrapped by the task, with some arguments changed, also of its parts."""
         model = replace_arguments(self.make_body, changes)()
