@@ -57,17 +57,17 @@ def read_lines(file: TextFile) -> Iterator[str]:
     begun: list[str] = []
     number, length = 1, 0
     for text in _decode(file):
-        *lines, rest = text.split("\n")
-        for line in lines:
-            yield "".join([*begun, line, "\n"])
-            begun, length, number = [], 0, number + 1
-        begun.append(rest)
-        length += len(rest)
-        if length > LONGEST:
-            raise ValueError(
-                f"{file.path}, line {number}: longer than the {LONGEST:,} characters that a line may have; "
-                "cut it, or leave the file out"
-            )
+        for index, part in enumerate(text.split("\n")):
+            if index:
+                yield "".join([*begun, "\n"])
+                begun, length, number = [], 0, number + 1
+            begun.append(part)
+            length += len(part)
+            if length > LONGEST:
+                raise ValueError(
+                    f"{file.path}, line {number}: longer than the {LONGEST:,} characters that a line may "
+                    "have; cut it, or leave the file out"
+                )
     if length:
         yield "".join(begun)
 

@@ -48,10 +48,12 @@ def _read_array(file: TextFile) -> Iterator[Record]:
         yield Record(number, f"{file.path}, line {line}", value)
         if more := closed and text.startswith(",", at):
             at = _skip_white(text, at + 1)
+    unclosed = closed and not text.startswith("]", at)
+    at = at if unclosed else _skip_white(text, at + closed)
     line += text.count("\n", counted, at)
-    if closed and not text.startswith("]", at):
+    if unclosed:
         raise ValueError(f"{file.path}, line {line}: not JSON (neither ',' nor ']' after a value); mend it")
-    if _skip_white(text, at + closed) < len(text):
+    if at < len(text):
         raise ValueError(
             f"{file.path}, line {line}: not JSON (a second value); the name of a file of one object a line "
             "ends in .jsonl"
@@ -128,7 +130,7 @@ def read_csv(file: TextFile) -> Iterator[Record]:
             elif row:
                 if len(row) != len(header):
                     raise ValueError(
-                        f"{where}: {len(row)} fields, not the {len(header)} fields of the header; mend it"
+                        f"{where}: fields where the header has {len(header)}: {len(row)}; mend the line"
                     )
                 yield Record(first, where, dict(zip(header, row, strict=True)))
             first, length = reader.line_num + 1, 0

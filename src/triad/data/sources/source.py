@@ -130,12 +130,12 @@ class Labelled(Source):
         contents = super()._read_contents()
         train, val = contents.values()
         if unknown := set(val.labels) - set(train.labels):
+            labels, documents = len(unknown.union(train.labels)), train.documents + val.documents
             raise ValueError(
                 f"data={self.name}: label {reprlib.repr(min(unknown))} is in the val split only, where "
-                f"nothing can learn it; {self.labels_from} gives {len(unknown.union(train.labels)):,} labels to "
-                f"{train.documents + val.documents:,} documents: if these are no labels name "
-                "their column (data.label, data.columns), or give more documents, another data.val_fraction "
-                "or data.val_path"
+                f"nothing can learn it; {self.labels_from} gives {labels:,} labels to {documents:,} "
+                "documents: if these are no labels name their column (data.label, data.columns), or give "
+                "more documents, another data.val_fraction or data.val_path"
             )
         return contents
 
