@@ -23,6 +23,7 @@ OPTIONS = {
     "text": "text",
     "label": "label",
     "columns": ["label", "text"],
+    "max_bytes": None,
 }
 MIXED = ["asyncio", "json", "logging"]
 
@@ -77,8 +78,8 @@ def test_columns_and_fields_may_have_other_names_and_places(tmp_path: Path) -> N
     [
         ("a.tsv", "x\tgood\nbad\n", r"a.tsv, line 2: 1 columns where data.columns="),
         ("a.tsv", "x\tgood\n \tbad\n", r"a.tsv, line 2: no label"),
-        ("a.csv", "label,text\nx,good\ny\n", r"a.csv, line 3: not the 2 fields of the header"),
-        ("a.csv", "label,text\nx,good\ny,z,w\n", r"a.csv, line 3: not the 2 fields of the header"),
+        ("a.csv", "label,text\nx,good\ny\n", r"a.csv, line 3: fields where the header has 2: 1"),
+        ("a.csv", "label,text\nx,good\ny,z,w\n", r"a.csv, line 3: fields where the header has 2: 3"),
         ("a.csv", 'label,text\nx,"go"od\n', r"a.csv, line 2: not CSV"),
         ("a.csv", "stars,text\nx,good\n", r"a.csv, line 2: no text under 'label'.*set data.label"),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{"label": 3}\n', r"a.jsonl, line 2: .*set data.text"),
@@ -91,7 +92,7 @@ def test_columns_and_fields_may_have_other_names_and_places(tmp_path: Path) -> N
 def test_what_is_wrong_is_named_with_file_and_line(tmp_path: Path, name: str, text: str, said: str) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=said):
-        read(labelled(str(tmp_path / name), **OPTIONS | {"val_path": str(tmp_path / name)}))
+        read(labelled(str(tmp_path / name), **OPTIONS))
 
 
 def test_names_that_are_no_columns_and_fractions_that_are_none_are_refused(tmp_path: Path) -> None:

@@ -15,12 +15,17 @@ import zstandard
 
 from triad.config.locations import CONF
 from triad.config.schema import read_attribute
-from triad.data.sources import reading
+from triad.data.sources import opening, reading
+from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.shakespeare import shakespeare
 from triad.data.sources.stdlib import stdlib
-from triad.data.sources.text import text
+from triad.data.sources.text import text as text_source
 
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+
+def text(path, field, val_fraction, val_path, max_bytes=None):
+    return text_source(path, field, val_fraction, val_path, max_bytes)
 
 
 def write(folder, **contents):
@@ -84,9 +89,9 @@ def test_a_single_file_is_cut_by_position(tmp_path):
 
 
 def test_validation_files_of_their_own_leave_all_others_for_training(tmp_path):
-    source = text(many(tmp_path / "a", 3), "text", 0.1, many(tmp_path / "b", 2))
+    source = text(many(tmp_path / "a", 3), "text", 0.1, write(tmp_path / "b", x="1", y="2"))
     assert names(source, "train") == ["000.txt", "001.txt", "002.txt"]
-    assert names(source, "val") == ["000.txt", "001.txt"]
+    assert names(source, "val") == ["x", "y"]
 
 
 def test_folders_lists_and_globs_find_the_same_files(tmp_path):
@@ -98,7 +103,7 @@ def test_folders_lists_and_globs_find_the_same_files(tmp_path):
         str(tmp_path / "a" / "*.txt"),
         [str(tmp_path / "a" / name) for name in expected],
     ):
-        assert names(text(path, "text", 0.1, str(tmp_path / "a")), "train") == expected
+        assert names(text(path, "text", 0.1, write(tmp_path / "b", x="other")), "train") == expected
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,7 @@ def test_folders_lists_and_globs_find_the_same_files(tmp_path):
 def test_compressed_files_read_as_their_text(tmp_path, end, squeeze):
     (tmp_path / f"plain.txt{end}").write_bytes(squeeze("héllo\n\tworld".encode()))
     (tmp_path / f"rows.jsonl{end}").write_bytes(squeeze(b'{"text": "one"}\n\n{"text": "two"}\n'))
-    source = text(str(tmp_path), "text", 0.1, str(tmp_path))
+    source = text(str(tmp_path), "text", 0.1, write(tmp_path.with_name("val"), x="other"))
     assert [document.text for document in source.documents("train")] == ["héllo\n\tworld", "one", "two"]
     assert names(source, "train")[1:] == [f"rows.jsonl{end}:1", f"rows.jsonl{end}:3"]
 
@@ -137,15 +142,15 @@ def test_a_damaged_compressed_file_is_named(tmp_path):
 def test_a_bad_line_of_json_is_named_by_file_and_number(tmp_path, line, words):
     (tmp_path / "rows.jsonl").write_text('{"text": "fine"}\n' + line + "\n")
     with pytest.raises(ValueError, match=words):
-        list(text(str(tmp_path / "rows.jsonl"), "text", 0.1, str(tmp_path)).documents("train"))
+        list(text(str(tmp_path / "rows.jsonl"), "text", 0.1, None).documents("train"))
 
 
 def test_a_file_that_is_not_utf8_is_named_with_the_byte(tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     (tmp_path / "rows.jsonl").write_bytes(b'{"text": "fine"}\n{"text": "caf\xe9"}\n')
-    with pytest.raises(ValueError, match=r"latin\.txt: not UTF-8 at byte 3; convert"):
+    with pytest.raises(ValueError, match=r"latin\.txt, line 1: not UTF-8 at byte 3 \(0xe9\); convert"):
         list(text(str(tmp_path / "latin.txt"), "text", 0.1, None).documents("train"))
-    with pytest.raises(ValueError, match=r"rows\.jsonl: not UTF-8 at byte 30"):
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 2: not UTF-8 at byte 30"):
         list(text(str(tmp_path / "rows.jsonl"), "text", 0.1, None).documents("train"))
 
 
@@ -174,13 +179,15 @@ def test_a_fraction_outside_0_to_1_is_refused(tmp_path):
 
 def test_the_fingerprint_changes_with_a_name_or_a_text(tmp_path):
     def of(folder, **contents):
-        return text(write(tmp_path / folder, **contents), "text", 0.1, str(tmp_path / folder)).contents
+        return text(
+            write(tmp_path / folder, **contents), "text", 0.1, write(tmp_path / "val", z="other")
+        ).contents["train"]
 
     same = of("a", x="1", y="2")
     assert same == of("b", x="1", y="2")
-    assert same["train"].bytes == 2
+    assert same.bytes == 2
     others = [of("c", x="1", z="2"), of("d", x="1", y="3"), of("e", x="12", y="")]
-    assert len({contents["train"].fingerprint for contents in [same, *others]}) == 4
+    assert len({contents.fingerprint for contents in [same, *others]}) == 4
 
 
 def test_memory_does_not_grow_with_the_number_of_lines(tmp_path):
@@ -205,8 +212,8 @@ def test_files_are_read_for_their_fingerprint_once_until_one_changes(tmp_path, m
     monkeypatch.setenv("TRIAD_CACHE", str(tmp_path / "cache"))
     texts = many(tmp_path / "a")
     opened = []
-    open_file = reading._open
-    monkeypatch.setattr(reading, "_open", lambda path: opened.append(path.name) or open_file(path))
+    unpack = opening._unpack
+    monkeypatch.setattr(opening, "_unpack", lambda path: opened.append(path.name) or unpack(path))
 
     def look(fraction=0.5):
         opened.clear()
@@ -232,19 +239,20 @@ def test_files_that_change_while_they_are_read_are_refused(tmp_path, monkeypatch
     monkeypatch.setenv("TRIAD_CACHE", str(tmp_path / "cache"))
     texts = many(tmp_path / "a")
     age(tmp_path / "a")
-    open_file = reading._open
-    monkeypatch.setattr(reading, "_open", lambda path: os.utime(path) or open_file(path))
+    unpack = opening._unpack
+    monkeypatch.setattr(opening, "_unpack", lambda path: os.utime(path) or unpack(path))
     with pytest.raises(ValueError, match="the text changed while it was read"):
         _ = text(texts, "text", 0.1, None).contents
 
 
-@pytest.mark.parametrize("at", [0, reading.AT_ONCE - 1, reading.AT_ONCE, 3 * reading.AT_ONCE])
+@pytest.mark.parametrize("at", [0, opening.AT_ONCE - 1, opening.AT_ONCE, 3 * opening.AT_ONCE])
 def test_a_large_file_is_the_same_text_in_pieces(tmp_path, at):
-    whole = "x" * at + "é\r\n🙂 " * (reading.AT_ONCE // 3)
+    whole = "x" * at + "é\r\n🙂 " * (opening.AT_ONCE // 3)
     (tmp_path / "a").write_text(whole, newline="")
-    pieces = [*reading.read_pieces(tmp_path / "a")]
+    file = TextFile("a", tmp_path / "a", Quota())
+    pieces = [*reading.read_pieces(file)]
     assert "".join(pieces) == whole
-    assert max(map(len, pieces)) <= reading.AT_ONCE
+    assert max(map(len, pieces)) <= opening.AT_ONCE
     source = text(str(tmp_path / "a"), "text", 0.3, None)
     cut = int(len(whole) * 0.7)
     assert [document for split in ("train", "val") for document in read(source, split)] == [
@@ -252,8 +260,8 @@ def test_a_large_file_is_the_same_text_in_pieces(tmp_path, at):
         ("a", whole[cut:]),
     ]
     (tmp_path / "a").write_bytes(b"x" * at + b"\xe9" + whole.encode())
-    with pytest.raises(ValueError, match=rf"a: not UTF-8 at byte {at}; convert"):
-        list(reading.Pieces(tmp_path / "a"))
+    with pytest.raises(ValueError, match=rf"a, line 1: not UTF-8 at byte {at} "):
+        list(reading.Pieces(file))
 
 
 def test_shakespeare_is_downloaded_once_and_checked(tmp_path, monkeypatch):

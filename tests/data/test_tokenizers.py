@@ -28,7 +28,7 @@ HARD_TEXTS = [
 def written(folder, texts):
     for i, content in enumerate(texts):
         (folder / f"{i:03}.txt").write_text(content)
-    return text(str(folder), "text", 0.2, None)
+    return text(str(folder), "text", 0.2, None, None)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,43 @@ def test_a_vocabulary_that_does_not_suit_the_corpus_is_refused_with_the_bound(tm
             learn(source, tmp_path / "cache", 5000)
         with pytest.raises(ValueError, match=r"tokenizer\.vocab_size=100: .* needs 2\d\d or more; raise"):
             learn(source, tmp_path / "cache", 100)
+
+
+@pytest.mark.parametrize("learn", [bpe, unigram])
+@pytest.mark.parametrize("content", ["\0" * 2000, "\n" * 2000, "\u2585" * 2000, "\r\n" * 1000])
+def test_a_text_that_nothing_is_learned_from_is_refused_in_terms_of_the_configuration(
+    tmp_path, learn, content
+):
+    (tmp_path / "a.txt").write_text(content, newline="")
+    with pytest.raises(
+        ValueError, match=rf"tokenizer={learn.__name__}: data=text has nothing .*tokenizer=byte"
+    ):
+        learn(text(str(tmp_path / "a.txt"), "text", 0.2, None, None), tmp_path, 300)
+
+
+@pytest.mark.parametrize("learn", [bpe, unigram])
+@pytest.mark.parametrize(
+    ("vocab_size", "words"),
+    [
+        (-5, "needs 259 or more"),
+        (0, "needs 259"),
+        (258, "needs 259"),
+        (2 * 10**9, r"fills at most \d+; lower"),
+    ],
+)
+def test_a_vocabulary_that_no_corpus_has_is_refused(corpus, tmp_path, learn, vocab_size, words):
+    with pytest.raises(ValueError, match=rf"tokenizer\.vocab_size={vocab_size}: data=text {words}"):
+        learn(corpus, tmp_path, vocab_size)
+
+
+@pytest.mark.parametrize("learn", [bpe, unigram])
+def test_a_reserved_character_leaves_the_text_around_it_to_be_learned_from(tmp_path, learn):
+    (tmp_path / "a.txt").write_text("wandering \u2585 wandering \u2581 wandering " * 500)
+    source = text(str(tmp_path / "a.txt"), "text", 0.2, None, None)
+    tokenizer = learn(source, tmp_path, 280)
+    assert len(tokenizer.encode("wandering")) == 1
+    for string in ("a \u2585\u2585 b", "\u2581", "wandering\u2585"):
+        assert tokenizer.decode(tokenizer.encode(string)) == string
 
 
 def test_learning_reads_a_bounded_sample_of_a_large_corpus(tmp_path, monkeypatch):

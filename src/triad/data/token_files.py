@@ -10,6 +10,7 @@ tokens-<hash>/train.bin              ids, uint16 or uint32, document after docum
 
 import json
 import lzma
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -101,16 +102,8 @@ class Tokens:
 
 
 def prepare_tokens(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
-    """Tokens of this text by this tokenizer, from the cache when they were made before.
-
-    Raises ValueError for a label of validation that training does not have.
-    """
+    """Tokens of this text by this tokenizer, from the cache when they were made before."""
     contents = source.contents
-    if unknown := set(contents["val"].labels) - set(contents["train"].labels):
-        raise ValueError(
-            f"data={source.name}: label {min(unknown)!r} is in the val split only, where nothing can learn "
-            "it; give more documents, or another data.val_fraction or data.val_path"
-        )
     key = fingerprint(FORMAT, contents["train"][:2], contents["val"][:2], tokenizer.fingerprint)
     folder = cache / f"tokens-{key}"
     facts = build_once(folder, partial(_build, source, tokenizer))
@@ -122,6 +115,9 @@ def prepare_tokens(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
 def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
     dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
     sizes = {split: contents.bytes for split, contents in source.contents.items()}
+    if files := len(source.files):
+        size = f"{sum(sizes.values()) / 1e6:.1f} MB"
+        print(f"data={source.name}: read {files} file{'s' * (files > 1)}, {size}", file=sys.stderr)
     with _show_progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
         for split in ("train", "val"):
             written = _write(folder, split, source, tokenizer, dtype, advance)

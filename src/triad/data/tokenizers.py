@@ -22,6 +22,9 @@ SAMPLE_BYTES = 20 << 20  # a sentencepiece model learns from this much text at m
 SENTENCE = 4096  # characters of one training sentence: so long that a cut seldom matters
 ENCODED_AT_ONCE = 1 << 16  # characters: a huge document does not become a huge Python list
 SPACE = "\u2581"  # sentencepiece's own sign for a space; in a text it must be spelled in bytes
+RESERVED = re.compile("[\u2581\u2585]")  # sentencepiece learns nothing from a sentence with the second
+LONGEST_PIECE = 16  # characters: sentencepiece's default
+BYTES_AND_SIGNS = 256 + 2  # byte fallback, the unknown token and the separator: every vocabulary has these
 
 
 class Tokenizer(ABC):
@@ -195,6 +198,12 @@ def _find_characters(source: Source) -> str:
 
 
 def _learn(kind: str, source: Source, cache: Path, vocab_size: int) -> SentencePiece:
+    fault = f"tokenizer.vocab_size={vocab_size}: data={source.name}"
+    if vocab_size <= BYTES_AND_SIGNS:
+        raise ValueError(f"{fault} needs {BYTES_AND_SIGNS + 1} or more; raise tokenizer.vocab_size")
+    most = BYTES_AND_SIGNS + LONGEST_PIECE * min(source.contents["train"].bytes, SAMPLE_BYTES)
+    if vocab_size > most:  # sentencepiece would be busy for hours, or cannot read the number
+        raise ValueError(f"{fault} fills at most {most}; lower tokenizer.vocab_size")
     settings = {
         "model_type": kind,
         "vocab_size": vocab_size,
@@ -207,7 +216,7 @@ def _learn(kind: str, source: Source, cache: Path, vocab_size: int) -> SentenceP
         "num_threads": 1,  # the model differs with the number of threads
         **{"unk_id": 0, "eos_id": 1, "bos_id": -1, "pad_id": -1},
     }
-    learned_from = (source.contents["train"].fingerprint, SAMPLE_BYTES, SENTENCE)
+    learned_from = (source.contents["train"].fingerprint, SAMPLE_BYTES, SENTENCE, RESERVED.pattern)
     folder = cache / f"tokenizer-{fingerprint(settings, sentencepiece.__version__, *learned_from)}"
     build_once(folder, partial(_train, source, settings))
     tokenizer = load_tokenizer(folder)
@@ -222,13 +231,23 @@ def _train(source: Source, settings: dict[str, Any], folder: Path) -> None:
             sentence_iterator=_read_sentences(source), model_writer=model, minloglevel=2, **settings
         )
     except RuntimeError as error:
-        asked = f"tokenizer.vocab_size={settings['vocab_size']}: data={source.name}"
-        if most := re.search(r"too high.*<= (\d+)", str(error)):
-            raise ValueError(f"{asked} fills at most {most[1]}; lower tokenizer.vocab_size") from None
-        if least := re.search(r"smaller than required_chars.* vs (\d+)", str(error)):
-            raise ValueError(f"{asked} needs {least[1]} or more; raise tokenizer.vocab_size") from None
-        raise
+        raise _explain(error, settings, source.name) or error from None
     SentencePiece(model.getvalue()).save(folder)
+
+
+def _explain(error: RuntimeError, settings: dict[str, Any], name: str) -> ValueError | None:
+    """What sentencepiece's INTERNAL errors mean in terms of the configuration."""
+    asked = f"tokenizer.vocab_size={settings['vocab_size']}: data={name}"
+    if most := re.search(r"too high.*<= (\d+)", str(error)):
+        return ValueError(f"{asked} fills at most {most[1]}; lower tokenizer.vocab_size")
+    if least := re.search(r"smaller than required_chars.* vs (\d+)", str(error)):
+        return ValueError(f"{asked} needs {least[1]} or more; raise tokenizer.vocab_size")
+    if re.search(r"sentences_\.empty|all_chars_count|no pieces", str(error)):
+        return ValueError(
+            f"tokenizer={settings['model_type']}: data={name} has nothing that sentencepiece learns from, "
+            "such as newlines or NUL alone; use tokenizer=byte or give other text"
+        )
+    return None
 
 
 def _read_sentences(source: Source) -> Iterator[str]:
@@ -240,7 +259,7 @@ def _read_sentences(source: Source) -> Iterator[str]:
                 left -= len(sentence.encode())
                 if left < 0:
                     return
-                yield sentence
+                yield from filter(None, RESERVED.split(sentence))
 
 
 def _cut_evenly(pieces: Iterable[str], size: int) -> Iterator[str]:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from triad.data.sources import reading as files
-from triad.data.sources.labelled import check_fraction, hash_name
-from triad.data.sources.reading import Found
-from triad.data.sources.source import Document, Labelled, Split
+from triad.data.sources.finding import walk_files
+from triad.data.sources.labelled import hash_name
+from triad.data.sources.opening import TextFile
+from triad.data.sources.reading import read_lines
+from triad.data.sources.source import Document, Labelled, Split, check_fraction
 from triad.data.sources.stdlib import NOT_LIBRARY
 
 
@@ -23,12 +24,12 @@ def packages(packages: list[str], lines: int, val_fraction: float) -> Labelled:
         raise ValueError(f"data.lines={lines}: a passage has at least one line")
     check_fraction(val_fraction)
     root = Path(sysconfig.get_path("stdlib"))
-    splits: dict[Split, list[Found]] = {"train": [], "val": []}
+    splits: dict[Split, list[TextFile]] = {"train": [], "val": []}
     for package in packages:
         found = [
-            Found(f"{package}/{name}", path)
-            for name, path in files.walk_files(root / package, NOT_LIBRARY)
-            if path.suffix == ".py" and path.stat().st_size
+            file._replace(name=f"{package}/{file.name}")
+            for file in walk_files(root / package, NOT_LIBRARY)
+            if file.kind == ".py" and file.path.stat().st_size
         ]
         if len(found) < 2:
             raise ValueError(
@@ -41,7 +42,7 @@ def packages(packages: list[str], lines: int, val_fraction: float) -> Labelled:
     return Labelled("packages", partial(_read_passages, splits, lines))
 
 
-def _choose_held_out(found: list[Found], fraction: float) -> list[Found]:
+def _choose_held_out(found: list[TextFile], fraction: float) -> list[TextFile]:
     size_of = {file: file.path.stat().st_size for file in found}
     room = fraction * sum(size_of.values())
     chosen = []
@@ -52,10 +53,10 @@ def _choose_held_out(found: list[Found], fraction: float) -> list[Found]:
     return sorted(chosen) or [min(found, key=lambda file: size_of[file])]
 
 
-def _read_passages(splits: dict[Split, list[Found]], lines: int, split: Split) -> Iterator[Document]:
-    for name, path in splits[split]:
-        every = files.read_text(path).splitlines(keepends=True)
+def _read_passages(splits: dict[Split, list[TextFile]], lines: int, split: Split) -> Iterator[Document]:
+    for file in splits[split]:
+        every = list(read_lines(file))
         for first in range(0, len(every), lines):
             text = "".join(every[first : first + lines])
             if text.strip():
-                yield Document(f"{name}:{first + 1}", text, name.partition("/")[0])
+                yield Document(f"{file.name}:{first + 1}", text, file.name.partition("/")[0])

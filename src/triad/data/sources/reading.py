@@ -1,90 +1,28 @@
-"""UTF-8 text out of files: found by name, decompressed and decoded, with every fault reported by name."""
+"""UTF-8 text out of files: decoded without its byte order mark, whole, in pieces or by lines."""
 
-import bz2
 import codecs
-import glob
-import gzip
-import io
-import json
-import lzma
-import os
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
 
-OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-COMPRESSED = (*OPENERS, ".zst")
-WILD = set("*?[")
-AT_ONCE = 1 << 16  # bytes of a file that are in memory
+from triad.data.sources.opening import AT_ONCE, TextFile, read_blocks
 
-
-class Found(NamedTuple):
-    """A file, and its name relative to what was asked for: the same on every machine."""
-
-    name: str
-    path: Path
-
-
-def find(asked: str | list[str], key: str) -> list[Found]:
-    """Sorted files of each path, folder (recursively) or glob; FileNotFoundError when one gives none."""
-    found = []
-    for pattern in [asked] if isinstance(asked, str) else asked:
-        files = _find_one(Path(pattern).expanduser())
-        if not files:
-            raise FileNotFoundError(f"{key}: {pattern!r} is no file, folder with files or glob; check {key}")
-        found += files
-    if not found:
-        raise FileNotFoundError(f"{key}: the list is empty; name a file, folder or glob")
-    return found
-
-
-def _find_one(path: Path) -> list[Found]:
-    if path.is_file():
-        return [Found(path.name, path)]
-    if path.is_dir():
-        return list(walk_files(path, set()))
-    fixed = path
-    while WILD & set(str(fixed)):
-        fixed = fixed.parent
-    matches = (Path(match) for match in sorted(glob.glob(str(path), recursive=True)))
-    return [Found(match.relative_to(fixed).as_posix(), match) for match in matches if match.is_file()]
-
-
-def walk_files(root: Path, without: set[str]) -> list[Found]:
-    """Files below `root` in order of name, passing over hidden ones and folders named in `without`."""
-    found = []
-    for folder, inner, names in os.walk(root):
-        inner[:] = [name for name in inner if name not in without and not name.startswith(".")]
-        paths = (Path(folder, name) for name in names if not name.startswith("."))
-        found += [Found(path.relative_to(root).as_posix(), path) for path in paths if path.is_file()]
-    return sorted(found)
-
-
-def is_jsonl(path: Path) -> bool:
-    return ".jsonl" in path.suffixes[-2:]
-
-
-def read_text(path: Path) -> str:
-    """The whole of one file, its newlines as they are."""
-    with _open(path) as file:
-        return _decode(b"".join(_read_guarded(file, path)), path, 0)
+LONGEST = 100_000_000  # characters of one line, of one row of .csv and of a .json, which are held in memory
+MARK = "\ufeff"
+NEWLINE = b"\n"
 
 
 @dataclass(frozen=True)
 class Pieces:
     """The text of a file from one character to another, in pieces; read anew at every iteration."""
 
-    path: Path
+    file: TextFile
     begin: int = 0
     end: int | None = None
 
     def __iter__(self) -> Iterator[str]:
         position = 0
-        for text in _decode_blocks(self.path):
+        for text in _decode(self.file):
             end = len(text) if self.end is None else max(0, self.end - position)
             if part := text[max(0, self.begin - position) : end]:
                 yield part
@@ -93,101 +31,62 @@ class Pieces:
                 return
 
 
-def read_pieces(path: Path) -> tuple[str] | Pieces:
+def read_pieces(file: TextFile) -> tuple[str] | Pieces:
     """The text of one file, its newlines as they are; a large one is read as it is needed."""
-    if path.is_file() and path.suffix not in COMPRESSED and path.stat().st_size <= AT_ONCE:
-        return (read_text(path),)
-    return Pieces(path)
+    if not file.packed and file.path.is_file() and file.path.stat().st_size <= AT_ONCE:
+        return ("".join(_decode(file)),)
+    return Pieces(file)
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of one file with their ends, one in memory at a time."""
-    offset = 0
-    with _open(path) as file:
-        for line in _read_guarded(file, path):
-            yield _decode(line, path, offset)
-            offset += len(line)
+def read_text(file: TextFile) -> str:
+    """The whole of one file that must not be longer than LONGEST."""
+    texts, length = [], 0
+    for text in _decode(file):
+        texts.append(text)
+        length += len(text)
+        if length > LONGEST:
+            raise ValueError(
+                f"{file.path}: longer than the {LONGEST:,} characters that are read at once; write one "
+                "document a line (.jsonl), which is read line by line"
+            )
+    return "".join(texts)
 
 
-def read_json_texts(path: Path, field: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line of JSON, one in memory at a time; blank lines are passed over."""
-    for number, row in read_json_lines(path):
-        yield number, get_text(row, field, f"{path}, line {number}", "data.field")
+def read_lines(file: TextFile) -> Iterator[str]:
+    """The lines of one file with their ends, one in memory at a time: only a newline ends one."""
+    begun: list[str] = []
+    number, length = 1, 0
+    for text in _decode(file):
+        for index, part in enumerate(text.split("\n")):
+            if index:
+                yield "".join([*begun, "\n"])
+                begun, length, number = [], 0, number + 1
+            begun.append(part)
+            length += len(part)
+            if length > LONGEST:
+                raise ValueError(
+                    f"{file.path}, line {number}: longer than the {LONGEST:,} characters that a line may "
+                    "have; cut it, or leave the file out"
+                )
+    if length:
+        yield "".join(begun)
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Number and value of each line of JSON, one in memory at a time; blank lines are passed over."""
-    for number, line in enumerate(read_lines(path), 1):
-        if content := line.strip():
-            yield number, _parse(content, f"{path}, line {number}")
-
-
-def _parse(line: str, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error}); mend or remove the line") from None
-
-
-def get_text(row: Any, field: str, where: str, key: str) -> str:
-    """The text under a name in a line of JSON; `key` is what says the name."""
-    if not isinstance(row, dict) or not isinstance(row.get(field), str):
-        keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        raise ValueError(f"{where}: no text under {field!r} (it has: {keys}); set {key}")
-    try:
-        row[field].encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{where}: half a surrogate pair is not Unicode; mend or remove the line") from None
-    return row[field]
-
-
-def _decode(data: bytes, path: Path, offset: int) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, offset + error.start) from None
-
-
-def _decode_blocks(path: Path) -> Iterator[str]:
-    decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
-    with _open(path) as file:
-        blocks = iter(partial(file.read, AT_ONCE), b"")
-        for block in chain(_read_guarded(blocks, path), [b""]):
-            begun = len(decoder.getstate()[0])  # bytes of a character that the block before began
-            try:
-                yield decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                raise _not_utf8(path, offset - begun + error.start) from None
-            offset += len(block)
-
-
-def _not_utf8(path: Path, where: int) -> ValueError:
-    return ValueError(f"{path}: not UTF-8 at byte {where}; convert it (iconv -t UTF-8) or leave it out")
-
-
-def _open(path: Path) -> BinaryIO:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; check data.path")
-    if path.suffix == ".zst":
-        return _open_zstandard(path)
-    return cast(BinaryIO, OPENERS.get(path.suffix, open)(path, "rb"))
-
-
-def _open_zstandard(path: Path) -> BinaryIO:
-    try:
-        import zstandard
-    except ImportError:
-        raise ValueError(f"{path}: .zst needs the package zstandard: pip install zstandard") from None
-    reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
-    return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, reader)))
-
-
-def _read_guarded(parts: Iterable[bytes], path: Path) -> Iterator[bytes]:
-    """The lines or blocks of a file; damage inside a compressed one is reported by its name."""
-    try:
-        yield from parts
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); is it damaged?") from None
-    except Exception as error:  # zstandard's own error, whose class is unknown until it is imported
-        error.add_note(f"while reading {path}")
-        raise
+def _decode(file: TextFile) -> Iterator[str]:
+    """The text in pieces; what is not UTF-8 is named with its line and its byte, counted from 0."""
+    decoder, offset, line, begun = codecs.getincrementaldecoder("utf-8")(), 0, 1, False
+    for block in chain(read_blocks(file), [b""]):
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            before = error.object[: error.start]  # with what the block before began of a character
+            byte = offset + len(block) - len(error.object) + error.start
+            raise ValueError(
+                f"{file.path}, line {line + before.count(NEWLINE)}: not UTF-8 at byte {byte} "
+                f"(0x{error.object[error.start]:02x}); convert it (iconv -f LATIN1 -t UTF-8) or leave it out"
+            ) from None
+        offset += len(block)
+        line += text.count("\n")
+        if text:
+            yield text if begun else text.removeprefix(MARK)
+            begun = True

@@ -2,11 +2,12 @@
 
 import hashlib
 import urllib.request
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from triad.data.sources import reading as files
-from triad.data.sources.reading import Found
+from triad.data.sources.opening import Quota, TextFile
+from triad.data.sources.reading import Pieces
 from triad.data.sources.source import Text, split_by_position
 from triad.storage.cache import build_once, cache_home
 
@@ -19,11 +20,12 @@ def shakespeare(path: str | None, url: str, sha256: str) -> Text:
     if path is None:
         folder = cache_home() / f"shakespeare-{sha256[:16]}"
         build_once(folder, partial(_download, url, sha256))
-        file = folder / "input.txt"
+        found = folder / "input.txt"
     else:
-        file = Path(path).expanduser()
-    _check_sha256(files.read_text(file).encode(), sha256, str(file))
-    return Text("shakespeare", partial(split_by_position, Found("shakespeare", file), 0.1))
+        found = Path(path).expanduser()
+    file = TextFile("shakespeare", found, Quota())
+    _check_sha256((piece.encode() for piece in Pieces(file)), sha256, str(found))
+    return Text("shakespeare", partial(split_by_position, file, 0.1))
 
 
 def _download(url: str, sha256: str, folder: Path) -> None:
@@ -34,13 +36,15 @@ def _download(url: str, sha256: str, folder: Path) -> None:
         raise FileNotFoundError(
             f"cannot download {url} ({error}); fetch it elsewhere and give data.path=FILE"
         ) from None
-    _check_sha256(data, sha256, url)
+    _check_sha256([data], sha256, url)
     (folder / "input.txt").write_bytes(data)
 
 
-def _check_sha256(data: bytes, sha256: str, where: str) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
+def _check_sha256(data: Iterable[bytes], sha256: str, where: str) -> None:
+    digest = hashlib.sha256()
+    for block in data:
+        digest.update(block)
+    if (found := digest.hexdigest()) != sha256:
         raise ValueError(
             f"{where}: not tiny Shakespeare, SHA-256 {found[:12]} where data.sha256 has {sha256[:12]}; "
             "for a text of your own use data=text data.path=FILE"

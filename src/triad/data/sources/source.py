@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import reprlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from triad.data.sources import reading as files
-from triad.data.sources.reading import Found, Pieces
+from triad.data.sources.opening import Quota, TextFile
+from triad.data.sources.reading import Pieces, read_pieces
+from triad.data.sources.records import JSON, get_text, read_json
 from triad.storage.cache import build_once, cache_home
 from triad.storage.manifest import Facts, checksum, fingerprint
 
@@ -41,6 +43,7 @@ class Contents(NamedTuple):
     fingerprint: str
     bytes: int
     labels: tuple[str, ...]
+    documents: int
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,13 @@ class Source:
             return {**contents}
 
         kept = build_once(cache_home() / f"contents-{fingerprint(*origin)}", build)
-        train, val = (Contents(*kept[split][:2], tuple(kept[split][2])) for split in ("train", "val"))
+        train, val = (Contents(*kept[split])._replace(labels=tuple(kept[split][2])) for split in kept)
         return {"train": train, "val": val}
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the documents come from, as far as that is known."""
+        return _spell_arguments(self)[1] if isinstance(self.read, partial) else []
 
     def _read_contents(self) -> dict[Split, Contents]:
         return {
@@ -107,11 +115,29 @@ class ParallelText(Source):
     needs = {"batch.sizes": ("one",)}  # rows of neighbouring lengths
 
 
+@dataclass(frozen=True)
 class Labelled(Source):
-    """Each document has a label."""
+    """Each document has a label; `labels_from` says in an error where labels come from.
+
+    Raises ValueError for a label of validation that training does not have.
+    """
 
     yields = "labels"
     needs = {"batch.sizes": ("one",)}  # rows of neighbouring lengths
+    labels_from: str = "it"
+
+    def _read_contents(self) -> dict[Split, Contents]:
+        contents = super()._read_contents()
+        train, val = contents.values()
+        if unknown := set(val.labels) - set(train.labels):
+            labels, documents = len(unknown.union(train.labels)), train.documents + val.documents
+            raise ValueError(
+                f"data={self.name}: label {reprlib.repr(min(unknown))} is in the val split only, where "
+                f"nothing can learn it; {self.labels_from} gives {labels:,} labels to {documents:,} "
+                "documents: if these are no labels name their column (data.label, data.columns), or give "
+                "more documents, another data.val_fraction or data.val_path"
+            )
+        return contents
 
 
 def check_fraction(val_fraction: float) -> None:
@@ -119,7 +145,7 @@ def check_fraction(val_fraction: float) -> None:
         raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.1")
 
 
-def split_by_name(found: list[Found], field: str, fraction: float, split: Split) -> Iterator[Document]:
+def split_by_name(found: list[TextFile], field: str, fraction: float, split: Split) -> Iterator[Document]:
     """Documents whose name hashes into `split`; plain files of the other one are not even opened."""
 
     def wanted(name: str) -> bool:
@@ -129,27 +155,28 @@ def split_by_name(found: list[Found], field: str, fraction: float, split: Split)
     return _read_documents(found, field, wanted)
 
 
-def read_listed(found: dict[Split, list[Found]], field: str, split: Split) -> Iterator[Document]:
+def read_listed(found: dict[Split, list[TextFile]], field: str, split: Split) -> Iterator[Document]:
     return _read_documents(found[split], field, lambda name: True)
 
 
-def split_by_position(found: Found, fraction: float, split: Split) -> Iterator[Document]:
-    cut = int(sum(map(len, Pieces(found.path))) * (1 - fraction))
-    yield Document(found.name, Pieces(found.path, *((0, cut) if split == "train" else (cut, None))))
+def split_by_position(file: TextFile, fraction: float, split: Split) -> Iterator[Document]:
+    cut = int(sum(map(len, Pieces(file))) * (1 - fraction))
+    yield Document(file.name, Pieces(file, *((0, cut) if split == "train" else (cut, None))))
 
 
-def _read_documents(found: list[Found], field: str, wanted: Callable[[str], bool]) -> Iterator[Document]:
-    for name, path in found:
-        if files.is_jsonl(path):
-            for number, text in files.read_json_texts(path, field):
-                if wanted(line := f"{name}:{number}"):
-                    yield Document(line, text)
-        elif wanted(name):
-            yield Document(name, files.read_pieces(path))
+def _read_documents(found: list[TextFile], field: str, wanted: Callable[[str], bool]) -> Iterator[Document]:
+    for file in found:
+        if file.kind in JSON:
+            for record in read_json(file):
+                text = get_text(record, field, "data.field")
+                if wanted(name := f"{file.name}:{record.number}"):
+                    yield Document(name, text)
+        elif wanted(file.name):
+            yield Document(file.name, read_pieces(file))
 
 
 def _describe_contents(documents: Iterator[Document]) -> Contents:
-    digest, size, labels = hashlib.blake2b(digest_size=16), 0, set()
+    digest, size, labels, number = hashlib.blake2b(digest_size=16), 0, set(), 0
     for name, pieces, label in documents:
         length = sum(len(piece.encode()) for piece in pieces)
         named, labelled = os.fsencode(name), label.encode()
@@ -159,9 +186,9 @@ def _describe_contents(documents: Iterator[Document]) -> Contents:
             digest.update(piece.encode())
         if label:
             digest.update(_spell_length(len(labelled)) + labelled)
-        size += length
+        size, number = size + length, number + 1
         labels.add(label)
-    return Contents(digest.hexdigest(), size, tuple(sorted(labels - {""})))
+    return Contents(digest.hexdigest(), size, tuple(sorted(labels - {""})), number)
 
 
 def _spell_length(length: int) -> bytes:
@@ -172,8 +199,7 @@ def _describe_origin(source: Source) -> list[Any] | None:
     """What a source's documents follow from, read from no file; None where that is not certain."""
     if not isinstance(source.read, partial):
         return None
-    paths: list[Path] = []
-    arguments = json.dumps([source.read.args, source.read.keywords], default=partial(_spell_path, paths))
+    arguments, paths = _spell_arguments(source)
     states = [path.stat() for path in paths if path.is_file()]
     changed = max((state.st_mtime for state in states), default=math.inf)
     if len(states) < len(paths) or changed > time.time() - JUST_NOW_S:
@@ -183,6 +209,15 @@ def _describe_origin(source: Source) -> list[Any] | None:
     return [source.name, source.read.func.__qualname__, arguments, places, code]
 
 
-def _spell_path(paths: list[Path], path: Any) -> str:
-    paths.append(path)
-    return os.fspath(path.absolute())
+def _spell_arguments(source: Source) -> tuple[str, list[Path]]:
+    """The arguments of `read`, and the paths among them."""
+    paths: list[Path] = []
+    arguments = [source.read.args, source.read.keywords]
+    return json.dumps(arguments, default=partial(_spell, paths)), paths
+
+
+def _spell(paths: list[Path], argument: Any) -> str:
+    if isinstance(argument, Quota):
+        return f"at most {argument.max_bytes} bytes"
+    paths.append(argument)
+    return os.fspath(argument.absolute())

@@ -4,7 +4,7 @@ import sysconfig
 from functools import partial
 from pathlib import Path
 
-from triad.data.sources import reading as files
+from triad.data.sources.finding import walk_files
 from triad.data.sources.source import Text, check_fraction, split_by_name
 
 NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
@@ -19,7 +19,7 @@ def stdlib(val_fraction: float) -> Text:
     root = Path(sysconfig.get_path("stdlib"))
     sources = [
         found
-        for found in files.walk_files(root, NOT_LIBRARY)
+        for found in walk_files(root, NOT_LIBRARY)
         if found.path.suffix == ".py" and not found.path.name.startswith(OF_THE_BUILD)
     ]
     if not sources:

@@ -2,23 +2,33 @@
 
 from functools import partial
 
-from triad.data.sources import reading as files
 from triad.data.sources import source
-from triad.data.sources.reading import Found
+from triad.data.sources.finding import find, refuse_shared
+from triad.data.sources.opening import Quota, TextFile
+from triad.data.sources.records import JSON
 from triad.data.sources.source import Split, Text
 
 
-def text(path: str | list[str], field: str, val_fraction: float, val_path: str | list[str] | None) -> Text:
-    """Files, folders and globs of UTF-8 text, plain or compressed; each line of .jsonl is a document.
+def text(
+    path: str | list[str],
+    field: str,
+    val_fraction: float,
+    val_path: str | list[str] | None,
+    max_bytes: int | None,
+) -> Text:
+    """Files, folders and globs of UTF-8 text, plain or compressed; of .jsonl each line is a document.
 
-    Without `val_path` a hash of its name sends a document to training or validation, so that adding files
-    moves no other; a single plain file is cut by position, its last `val_fraction` for validation.
+    .ndjson is .jsonl, and a .json holds an array of documents, or one. Without `val_path` a hash of its name
+    sends a document to training or validation, so that adding files moves no other; a single plain file is
+    cut by position, its last `val_fraction` for validation. Raises ValueError for files of both splits.
     """
-    train = files.find(path, "data.path")
+    quota = Quota(max_bytes)
+    train = find(path, "data.path", quota)
     if val_path is not None:
-        splits: dict[Split, list[Found]] = {"train": train, "val": files.find(val_path, "data.val_path")}
+        splits: dict[Split, list[TextFile]] = {"train": train, "val": find(val_path, "data.val_path", quota)}
+        refuse_shared(train, splits["val"], "data.path", "data.val_path")
         return Text("text", partial(source.read_listed, splits, field))
     source.check_fraction(val_fraction)
-    if len(train) == 1 and not files.is_jsonl(train[0].path):
+    if len(train) == 1 and train[0].kind not in JSON:
         return Text("text", partial(source.split_by_position, train[0], val_fraction))
     return Text("text", partial(source.split_by_name, train, field, val_fraction))

@@ -1,0 +1,135 @@
+"""The one way to files: paths, folders and globs, each file once whatever links and patterns say."""
+
+import os
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from triad.data.sources.opening import Quota, TextFile
+from triad.storage.manifest import checksum
+
+WILD = set("*?[")
+
+
+def find(asked: str | list[str], key: str, quota: Quota) -> list[TextFile]:
+    """Files of each path, folder (recursively) or glob, in order of name, each once by its real path.
+
+    Links are followed. Raises FileNotFoundError when one gives none, and ValueError for more bytes than the
+    quota allows, as far as that is known before compressed files are read.
+    """
+    found: dict[str, TextFile] = {}
+    for pattern in [asked] if isinstance(asked, str) else asked:
+        files = _find_one(Path(pattern).expanduser(), quota)
+        if not files:
+            raise FileNotFoundError(f"{key}: {pattern!r} is no file, folder with files or glob; check {key}")
+        for file in files:
+            found.setdefault(os.path.realpath(file.path), file)
+    if not found:
+        raise FileNotFoundError(f"{key}: the list is empty; name a file, folder or glob")
+    for file in found.values():
+        if not file.packed:
+            size = file.path.stat().st_size
+            quota.charge(file.path, size, size)
+    return list(found.values())
+
+
+def find_file(asked: str, key: str, quota: Quota) -> TextFile:
+    """The one file of a path."""
+    found = find(asked, key, quota)
+    if len(found) > 1:
+        raise ValueError(f"{key}={asked}: {len(found)} files, where one is read; name one")
+    return found[0]
+
+
+def walk_files(root: Path, without: Collection[str] = (), quota: Quota | None = None) -> list[TextFile]:
+    """Files below `root` in order of name, passing over hidden ones and folders named in `without`."""
+    paths = (path for folder in _walk_folders(root, without) for path in _list(folder))
+    return _name_files(paths, root, quota or Quota())
+
+
+def refuse_shared(train: list[TextFile], val: list[TextFile], key: str, val_key: str) -> None:
+    """Raise ValueError for a file of both splits, and where all of validation is copies of training."""
+    trained = {os.path.realpath(file.path): file for file in train}
+    for file in val:
+        if os.path.realpath(file.path) in trained:
+            raise ValueError(
+                f"{file.path} is in training and in validation at once, by {key} and {val_key}; leave it out "
+                "of one of them"
+            )
+    if copies := _find_copies(train, val):
+        copy, original = copies[0]
+        raise ValueError(
+            f"{copy} of {val_key} is a copy of {original} of {key}, and so is all of validation; give other "
+            f"files, or no {val_key}"
+        )
+
+
+def _find_copies(train: list[TextFile], val: list[TextFile]) -> list[tuple[Path, Path]]:
+    """Each file of validation and its copy in training, or none where a file has no copy."""
+    copies = []
+    for path in (file.path for file in val if file.path.stat().st_size):
+        size = path.stat().st_size
+        like = [file.path for file in train if file.path.stat().st_size == size]
+        found = next((other for other in like if checksum(other) == checksum(path)), None)
+        if found is None:
+            return []
+        copies.append((path, found))
+    return copies
+
+
+def _find_one(path: Path, quota: Quota) -> list[TextFile]:
+    if path.is_file():
+        return [TextFile(path.name, path, quota)]
+    if path.is_dir():
+        return walk_files(path, quota=quota)
+    fixed = path
+    while WILD & set(str(fixed)):
+        fixed = fixed.parent
+    parts = path.relative_to(fixed).parts
+    places = [fixed]
+    for part in (*parts, "*") if parts[-1:] == ("**",) else parts:
+        places = list(dict.fromkeys(match for place in places for match in _match(place, part)))
+    return _name_files(places, fixed, quota) if parts else []
+
+
+def _match(folder: Path, part: str) -> Iterator[Path]:
+    """What one part of a glob matches in a folder, as glob.glob has it, but that loops of links end."""
+    if part == "**":
+        yield from _walk_folders(folder)
+    elif WILD & set(part):
+        hidden = part.startswith(".")
+        yield from (path for path in _list(folder, hidden) if fnmatchcase(path.name, part))
+    elif (folder / part).exists():
+        yield folder / part
+
+
+def _name_files(paths: Iterable[Path], root: Path, quota: Quota) -> list[TextFile]:
+    """The files among these in order of name; of several names the one without a link, then the first."""
+    base, found = os.path.realpath(root), {}
+    for path in paths:
+        if path.is_file():
+            name, real = path.relative_to(root).as_posix(), os.path.realpath(path)
+            rank = real != os.path.join(base, name), name
+            found[real] = min(found.get(real, (rank, path)), (rank, path))
+    return sorted(TextFile(name, path, quota) for (_, name), path in found.values())
+
+
+def _walk_folders(root: Path, without: Collection[str] = ()) -> Iterator[Path]:
+    """A folder and all below it, each once by its real path; those that links lead to come last."""
+    seen, folders, linked = set(), deque([root]), deque()
+    while folders or linked:
+        folder = (folders or linked).popleft()
+        if (real := os.path.realpath(folder)) not in seen:
+            seen.add(real)
+            yield folder
+            for path in _list(folder):
+                if path.is_dir() and path.name not in without:
+                    (linked if path.is_symlink() else folders).append(path)
+
+
+def _list(folder: Path, hidden: bool = False) -> list[Path]:
+    """What a folder has, in order of name; nothing of what is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if hidden or not path.name.startswith("."))
