@@ -25,6 +25,7 @@ def train(
     from lightning.pytorch import Callback
 
     # torch is imported from here on: the configuration is known to be sound
+    from triad.callbacks.acceptance import Acceptance
     from triad.checkpoints.folder import list_complete
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
@@ -53,7 +54,7 @@ def train(
     trainer = part.trainer(
         strategy=part.strategy,
         logger=supply_all(part.logger, offers),
-        callbacks=supply_all(part.callbacks, offers) + watching,
+        callbacks=[*supply_all(part.callbacks, offers), *watching, Acceptance(run)],
         plugins=[make_plugin(precision, measured.device)],
         default_root_dir=run.path,
     )

@@ -85,7 +85,7 @@ def test_a_part_is_exchanged_whole_by_the_file_of_an_overlay(
 
 
 def test_a_sweep_and_a_resumed_run_exchange_the_same_part(tmp_path: Path) -> None:
-    with composing._initialize_hydra():
+    with composing.initialize_hydra():
         loader = GlobalHydra.instance().config_loader()
         every = loader.load_configuration("train", [f"{NORM},null"], RunMode.MULTIRUN)
         assert loader.load_sweep_config(every, [NORM]).model.norm == LAYER_NORM

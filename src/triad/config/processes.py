@@ -9,6 +9,10 @@ from typing import Any
 from triad.config.schema import read_attribute
 
 AXES = ("data_replicate", "data_shard", "context", "expert", "tensor", "pipeline")  # of a mesh
+DECIDED = (  # keys that the machine or the launcher may decide
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
+    *(f"strategy.{axis}" for axis in AXES),
+)
 DATA_AXES = ("data_replicate", "data_shard", "expert")  # whose processes read different rows
 GPUS = Path("/proc/driver/nvidia/gpus")
 FAMILIES = (  # what libraries read from the environment that changes kernels, threads or messages
