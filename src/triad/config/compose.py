@@ -68,6 +68,13 @@ def compose_unchecked(overrides: list[str]) -> tuple[DictConfig, dict[str, Any]]
     return composed, choices
 
 
+def compose_written(overrides: list[str]) -> tuple[dict, dict[str, Any]]:
+    """What some overrides are composed to, with references and unchecked, and the choices."""
+    with initialize_hydra():
+        composed, choices = compose_unchecked(overrides)
+        return read_written(composed), choices
+
+
 def find_lists(overrides: list[str]) -> dict[str, list[str]]:
     """Choices of several, such as callbacks=[default,ema], which Hydra keeps no record of."""
     from hydra.core.override_parser.overrides_parser import OverridesParser

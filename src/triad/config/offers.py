@@ -97,9 +97,9 @@ def _find_target(config: dict, key: str) -> str | None:
     return node.get("_target_") if isinstance(node, dict) else None
 
 
-def read_own_choices(file: str, folders: Iterable[Path] = (CONF,)) -> dict[str, Any]:
+def read_own_choices(file: str, folders: Iterable[Path] | None = None) -> dict[str, Any]:
     """The choices that an overlay such as debug/tiny makes, by their group; {} where no folder has it."""
-    found = next((folder for folder in folders if (folder / f"{file}.yaml").is_file()), None)
+    found = next((folder for folder in folders or [CONF] if (folder / f"{file}.yaml").is_file()), None)
     defaults = (_load(file, found) or {}).get("defaults", []) if found else []
     made = (pair for entry in defaults if isinstance(entry, dict) for pair in entry.items())
     return {key.removeprefix("override /"): choice for key, choice in made if key.startswith("override /")}

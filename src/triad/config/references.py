@@ -14,7 +14,8 @@ from triad.config.errors import Refusal
 
 REFERENCE = re.compile(r"(\\*)\$\{(?:([^{}]*)\})?")  # behind an odd number of backslashes: text
 KEY = re.compile(r"(\.*)([^\s.:\[\]'\"$\\]+(?:\.[^\s.:\[\]'\"$\\]+)*)")
-STEPS = re.compile(r"steps_of:\s*([\d_]+)\s*")
+STEPS = re.compile(r"steps_of:\s*(.*?)\s*")
+WHOLE = re.compile(r"\d[\d_]*")
 VALUES, LEVELS = 100_000, 60  # of a configuration: more is a file that is made to take all memory
 
 Place = tuple[Any, ...]  # keys and indices that lead to a value
@@ -113,7 +114,8 @@ class _Resolution:
     def _look_up(self, inner: str, node: str, at: Place, through: tuple[Place, ...]) -> Any:
         if tokens := STEPS.fullmatch(inner):
             batch, context = (self.fill(self.root.get(key), (key,), through) for key in ("batch", "context"))
-            return count_steps(int(tokens[1]), batch, context)
+            number = int(tokens[1]) if WHOLE.fullmatch(tokens[1]) else tokens[1]
+            return count_steps(number, batch, context)
         dots, name = KEY.fullmatch(inner).groups()
         place = at[: -len(dots)] if dots else ()
         found, where, filled = self.root, (), False

@@ -8,6 +8,8 @@ from triad.checkpoints.folder import find_checkpoint, list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics
+from triad.config.processes import DECIDED
+from triad.config.references import escape
 from triad.config.schema import convert
 from triad.runs.directory import Run
 
@@ -32,11 +34,12 @@ class Resume(NamedTuple):
             node = base
             for step in above:
                 node = node.get(step) if isinstance(node, dict) else None
-            if isinstance(node, dict) and name in node and isinstance(asked, int | str):
+            known = key in DECIDED and isinstance(asked, int | str)
+            if known and isinstance(node, dict) and name in node:
                 node[name] = asked
-        place = {"run_id": self.run.id, "output_dir": str(self.run.path.parent)}
+        place = {"run_id": escape(self.run.id), "output_dir": escape(str(self.run.path.parent))}
         if self.weights_only:
-            return base | place | {"run_id": None, "weights": str(self.run)}
+            return base | place | {"run_id": None, "weights": escape(str(self.run))}
         for word in words:
             if (key := key_of(word)) in place:
                 raise Refusal(f"{word}: resume={self.run} continues the run where it lies; leave out {key}=")
@@ -84,7 +87,7 @@ def drop_resume(words: list[str]) -> list[str]:
 
 
 def drop_repeated(words: list[str], run: Run) -> list[str]:
-    """Words that no start of the run was given: those of a job that is started again have had their effect."""
+    """Words that no start of the run was given: the others have had their effect."""
     starts = run.passport().get("starts", [])
     given = {word for start in starts for word in start.get("command", [])}
     own = ("run_id", "output_dir")

@@ -11,8 +11,8 @@ outputs/<run_id>/
     loads.png       load of each expert               samples.txt     a text sample at each validation
     log.txt         what a trial of a sweep printed   record/         for triad.verify
     metrics.json    which way each metric is better
-    .pending/       the files of a resumed start, until its checkpoint has been accepted; .accepted/ from then on
-                    until they lie in their places
+    .pending/       the record of a resumed start, until its checkpoint has been accepted; .accepted/: from
+                    then on, until it lies in its place
 """
 
 import json
@@ -64,7 +64,7 @@ class Run:
     @property
     def exists(self) -> bool:
         """Whether a run is there: its start wrote run.json, the last of what a start writes."""
-        return self.passport_file.is_file()
+        return self.passport_file.is_file() and self.config_file.is_file()
 
     @property
     def siblings(self) -> list[str]:

@@ -30,8 +30,8 @@ def prepare_run(
 ) -> Run:
     """Write the record of a start; run.json comes last, and from then on the run has begun.
 
-    Of a run that exists it lies beside the old one until `Run.accept`. `written` is the configuration with its
-    references and as it was asked for, before the machine decided; `choices` are those of the groups.
+    Of a run that exists it lies beside the old one until `Run.accept`. `written` is the configuration with
+    its references and as it was asked for, before the machine decided; `choices` are those of the groups.
     """
     run = Run.of(config)
     run.path.mkdir(parents=True, exist_ok=True)
