@@ -120,8 +120,8 @@ def _change(composed: DictConfig, choices: Choices, words: list[str], loader: Lo
     replaced |= {"router"} if "model" in replaced else set()
     known = {group: choice for group, choice in choices.items() if _is_known(group, choice, folders)}
     kept = {group: choice for group, choice in known.items() if group not in chosen and group not in replaced}
-    asked = [f"{group}={quote(choice)}" for group, choice in kept.items()]
-    asked += [one.input_line for one in typed.values()]
+    asked = [f"{group}={quote(choice)}" for group, choice in kept.items() if choice is not None]
+    asked += [one.input_line for key, one in typed.items() if key not in OVERLAYS or one.value()]
     sources: list[Source] = []
     named = {one.key_or_group for one in parsed} | replaced
     if chosen:
