@@ -24,6 +24,8 @@ def train(
     """Build the parts that conf/ names, fit, validate. Every process of the run calls this alike."""
     from lightning.pytorch import Callback
 
+    from triad.callbacks.acceptance import Acceptance
+
     # torch is imported from here on: the configuration is known to be sound
     from triad.callbacks.interruption import Interruption
     from triad.checkpoints.folder import list_complete
@@ -55,7 +57,7 @@ def train(
     trainer = part.trainer(
         strategy=part.strategy,
         logger=supply_all(part.logger, offers),
-        callbacks=[*supply_all(part.callbacks, offers), *watching, Interruption()],
+        callbacks=[*supply_all(part.callbacks, offers), *watching, Acceptance(run), Interruption()],
         plugins=[make_plugin(precision, measured.device)],
         default_root_dir=run.path,
     )

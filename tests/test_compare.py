@@ -40,6 +40,7 @@ def write(
     (directory / "config.yaml").write_text(yaml.safe_dump(whole))
     told = [f"{key}={value}" for key, value in config.items()] if words is None else words
     (directory / "overrides.json").write_text(json.dumps(told))
+    (directory / "run.json").write_text("{}")
     if result is not None:
         (directory / "result.json").write_text(json.dumps(result))
     if better:

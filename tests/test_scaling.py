@@ -135,6 +135,7 @@ def write(runs: Path, seeds: int = 2, depth: int = 3) -> None:
                     "trainer": {"max_steps": 100 << length},
                 }
                 (folder / "config.yaml").write_text(json.dumps(config))
+                (folder / "run.json").write_text("{}")
                 tokens, n = 1e5 * 2**length, 1e5 * 4**size
                 loss = LAW.loss(n, tokens) + 0.01 * seed
                 result = {"val/loss": loss, "train/tokens": tokens, "train/flops": 6 * n * tokens}

@@ -14,7 +14,7 @@ from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.optim.initialise import initialise
 from triad.runs.directory import Run
-from triad.storage.durable import write
+from triad.runs.start import prepare_run
 from triad.upcycle import upcycle
 
 WORDS = ["debug=tiny", "model.width=48", "model.attention.heads=2", "model.feedforward.hidden=40"]
@@ -29,8 +29,7 @@ def dense_run(run: Path, *words: str) -> torch.nn.Module:
     for weight in model.parameters():
         torch.nn.init.normal_(weight, 0, 0.2)
     written(run, 5, weights=model.state_dict())
-    Run(run).write_config(config)
-    write(run / "overrides.json", [*words])
+    prepare_run(config | {"run_id": run.name, "output_dir": str(run.parent)}, [*words])
     (run / "tokenizer").mkdir()
     return model.eval()
 
@@ -48,11 +47,13 @@ def test_a_mixture_of_copies_gives_the_logits_of_the_dense_model(tmp_path: Path)
     torch.testing.assert_close(mixture(tokens)[0], dense(tokens)[0], rtol=1e-4, atol=1e-5)
 
 
-def test_the_new_run_is_composed_again_from_its_words(tmp_path: Path) -> None:
+def test_the_new_run_says_what_it_was_made_of_and_its_layers_refer_to_the_router(tmp_path: Path) -> None:
     dense_run(tmp_path / "a")
     upcycle(str(tmp_path / "a"), ["router=deepseek_v3"], to=str(tmp_path / "b"))
+    run = Run(tmp_path / "b")
     words = json.loads((tmp_path / "b" / "overrides.json").read_text())
-    assert compose(words)["model"] == Run(tmp_path / "b").config()["model"]
+    assert compose(words)["model"] == run.config()["model"]
+    assert run.read_written()["model"]["feedforward"]["router"] == "${router}"
     assert not read_weights(find_checkpoint(tmp_path / "b"))["blocks.1.feedforward.router.bias"].any()
 
 
@@ -63,8 +64,7 @@ def test_another_kind_of_layer_or_of_model_and_a_folder_that_is_there_are_refuse
     (tmp_path / "a-upcycled").mkdir()
     with pytest.raises(Refusal, match="it exists"):
         upcycle(str(tmp_path / "a"), [])
-    words = json.loads((tmp_path / "a" / "overrides.json").read_text())
     from triad.upcycle import mixture_overrides
 
     with pytest.raises(Refusal, match="only SwiGLU layers become experts"):
-        mixture_overrides(words, [], {"blocks.0.feedforward.up.weight": torch.zeros(2, 2)})
+        mixture_overrides([], {"blocks.0.feedforward.up.weight": torch.zeros(2, 2)})

@@ -52,7 +52,7 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
     facts = read_facts(paths[-1]) | {"metric": None, "callbacks": {}, "validated": "model"}
     facts["averaged"] = [str(path) for path in paths]
     write_checkpoint(target.checkpoints / paths[-1].name, {"model": mean}, facts)
-    for file in (run.config_file, run.overrides_file, run.data_file, run.directions_file):
+    for file in (run.config_file, run.overrides_file, run.data_file, run.directions_file, run.passport_file):
         if file.exists():
             shutil.copy(file, target.path)
     if run.tokenizer.is_dir():

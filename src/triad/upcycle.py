@@ -28,9 +28,11 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     from triad.checkpoints import saving
     from triad.checkpoints.folder import find_checkpoint, find_validated, read_facts
     from triad.checkpoints.tensors import read_weights
-    from triad.config.compose import compose
+    from triad.config.changes import change
+    from triad.config.compose import compose_written, read_written, validate
+    from triad.launch.resume import Resume
     from triad.runs.directory import Run
-    from triad.storage.durable import write
+    from triad.runs.start import prepare_run
 
     source = Run(run)
     target = Run(to or source.path.with_name(f"{source.id}-upcycled"))
@@ -38,8 +40,15 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
         raise Refusal(f"to={target}: it exists; remove it or choose another")
     old, path = source.config(), find_checkpoint(source.path, step)
     dense = read_weights(path, find_validated(path))
-    words = mixture_overrides(source.overrides(), overrides, dense)
-    config = compose(words)
+    words = mixture_overrides(overrides, dense)
+    mixture, choices = compose_written(words)
+    kept = Resume(source, weights_only=True)
+    base = kept.read_base([]) | {key: mixture[key] for key in ("router",) if key in mixture}
+    base["model"] |= {"feedforward": mixture["model"]["feedforward"]}
+    rest = [word for word in overrides if not _is_replaced(key_of(word))]
+    changed = change(base, kept.read_choices(), rest)
+    place = {"run_id": target.id, "output_dir": str(target.path.parent), "weights": old["weights"]}
+    config = validate(changed.composed, changed.choices) | place
     if differing := find_changed_mathematics(_drop_feedforward(old), _drop_feedforward(config)):
         raise Refusal(
             f"run={run}: {differing[0]} of the mixture is not that of the dense model; name it, too"
@@ -47,21 +56,23 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     tensors = make_mixture(config, dense)
     facts = read_facts(path) | {"metric": None, "callbacks": {}, "validated": "model", "upcycled": str(path)}
     saving.write_checkpoint(target.checkpoints / path.name, {"model": tensors}, facts)
-    target.write_config(config)
-    write(target.overrides_file, words)
+    made = {key: choices[key] for key in ("model", "router") if key in choices}
+    named = {key_of(word) for word in rest}
+    old_words = [w for w in source.overrides() if not _is_replaced(key_of(w)) and key_of(w) not in named]
+    typed = [*old_words, *words, *rest]
+    prepare_run(config, typed, None, read_written(changed.composed), changed.choices | made)
     shutil.copytree(source.tokenizer, target.tokenizer)
     print(f"{target}: train it with   python train.py resume={target} resume.weights_only=true")
 
 
-def mixture_overrides(old: list[str], new: list[str], dense: dict[str, Any]) -> list[str]:
-    """The dense run's words, but for its model's choice and feed-forward layer, and those of the mixture."""
-    named = {key_of(word) for word in new}
-    kept = [word for word in old if not _is_replaced(key_of(word)) and key_of(word) not in named]
+def mixture_overrides(overrides: list[str], dense: dict[str, Any]) -> list[str]:
+    """The words that compose the layer of experts: those that choose it, and the dense layer's size."""
+    words = [word for word in overrides if _is_replaced(key_of(word))]
     gates = [weight for name, weight in dense.items() if name.endswith("feedforward.gate.weight")]
     if not gates:
         raise Refusal("only SwiGLU layers become experts, and this run's feed-forward layers are none")
-    model = [] if "model" in named else ["model=moe"]
-    return [*kept, *model, f"model.feedforward.hidden={gates[0].shape[0]}", *new]
+    model = [] if any(key_of(word) == "model" for word in words) else ["model=moe"]
+    return [*model, f"model.feedforward.hidden={gates[0].shape[0]}", *words]
 
 
 def make_mixture(config: dict, dense: dict[str, Any]) -> dict[str, Any]:

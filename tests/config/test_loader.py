@@ -10,13 +10,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from triad.config import compose as composing
+from triad.config.changes import change
 from triad.config.identity import OVERLAYS, leaves
 from triad.config.locations import CONF
 from triad.config.offers import read_choices, read_own_choices
 from triad.config.overlays import find_overlaid
 from triad.config.rules import DICTIONARIES
-from triad.launch.resume import expand_resume
-from triad.runs.start import prepare_run
 
 TOP_K = {"top_k": 2, "normalize": True, "balance": 0.01, "z": 0.001}
 NORM = "model.norm={_target_:torch.nn.LayerNorm,bias:true}"
@@ -85,13 +84,14 @@ def test_a_part_is_exchanged_whole_by_the_file_of_an_overlay(
 
 
 def test_a_sweep_and_a_resumed_run_exchange_the_same_part(tmp_path: Path) -> None:
-    with composing._initialize_hydra():
+    with composing.initialize_hydra():
         loader = GlobalHydra.instance().config_loader()
         every = loader.load_configuration("train", [f"{NORM},null"], RunMode.MULTIRUN)
         assert loader.load_sweep_config(every, [NORM]).model.norm == LAYER_NORM
-    words = [f"output_dir={tmp_path}", "run_id=a", NORM, "batch=ramp", "debug=tiny"]
-    run = prepare_run(composing.compose(words), words[2:])
-    assert composing.compose(expand_resume([f"resume={run}"])) == run.config()
+    words = [f"output_dir={tmp_path}", "run_id=a", "batch=ramp", "debug=tiny"]
+    config = composing.compose(words)
+    changed = change(config, {"batch": "ramp", "debug": "tiny"}, [NORM])
+    assert composing.validate(changed.composed, changed.choices) == composing.compose([*words, NORM])
 
 
 def test_train_py_exchanges_a_part(train) -> None:

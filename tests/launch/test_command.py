@@ -1,6 +1,5 @@
 """What a user types: a mistake gets one sentence with a remedy and exit code 2, before torch is imported."""
 
-import json
 import re
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from triad.config.identity import find_changed_mathematics
 from triad.config.locations import TRAIN
 from triad.config.messages import MISTAKE
 from triad.launch.rank import run_rank
-from triad.launch.resume import expand_resume
 from triad.runs.directory import make_sweep_id
 from triad.runs.start import prepare_run
 
@@ -153,15 +151,6 @@ def test_help_lists_the_groups_and_imports_no_torch(train) -> None:
 
 def test_the_configuration_can_be_shown_resolved(train) -> None:
     assert "max_steps: 7" in train("--cfg", "job", "--resolve", "trainer.max_steps=7").stdout
-
-
-def test_resume_takes_up_the_words_of_the_run_and_lets_new_ones_win(tmp_path: Path) -> None:
-    run = tmp_path / "outputs" / "a"
-    run.mkdir(parents=True)
-    (run / "config.yaml").write_text("seed: 0\n")
-    (run / "overrides.json").write_text(json.dumps(["model=moe", "trainer.max_steps=10"]))
-    words = expand_resume([f"resume={run}", "trainer.max_steps=20"])
-    assert words == ["model=moe", "trainer.max_steps=20", "run_id=a", f"output_dir={run.parent}"]
 
 
 def test_the_hardware_axis_is_not_mathematics_and_the_rest_is() -> None:

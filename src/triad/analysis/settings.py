@@ -88,7 +88,7 @@ def load_outcome(directory: Path, state: str | None = None) -> Outcome:
     if not run.exists:
         return Outcome(directory, {}, {}, {}, state or "not started", 0, {})
     config, result = run.config() or {}, run.result()
-    words = run.overrides() if run.overrides_file.is_file() else []
+    words = run.overrides()
     numbers = {key: value for key, value in (result or {}).items() if isinstance(value, int | float)}
     typed = {key_of(word): word.partition("=")[2] for word in words}
     acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not is_observer(node)}

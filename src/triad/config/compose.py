@@ -1,34 +1,31 @@
 """From the command line to a checked, plain configuration: Hydra composes, everything is validated once."""
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
+from unicodedata import category
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from triad.config import provenance
+from triad.config.command_line import key_of
 from triad.config.directions import find_unknown_monitors
 from triad.config.errors import Refusal
-from triad.config.locations import CONF, TRAIN
+from triad.config.locations import CONF
 from triad.config.messages import find_resolver_error
+from triad.config.overrides import quote_typed, top_level_keys
 from triad.config.processes import resolve_devices
+from triad.config.references import changes_size, count_steps, refuse_resolvers
 from triad.config.rules import refusals
-from triad.config.schema import convert, find_faults, read_script_signature, suggest
+from triad.config.schema import convert, find_faults, suggest
 
 TIME = re.compile(r"(\d+(?:\.\d+)?)(s|min|h)")
 UNITS_S = {"s": 1, "min": 60, "h": 3600}
 UNMEASURED = 10**6  # steps of a run whose length is a time: no schedule that is given in steps is longer
-PLACE = {"run_id": str | None, "output_dir": str}  # the path of the run directory
-
-
-def top_level_keys() -> dict[str, Any]:
-    """The top-level keys of conf/train.yaml with their types: the arguments of `train`, and PLACE."""
-    arguments = read_script_signature(TRAIN, "train").parameters
-    return {name: argument.type for name, argument in arguments.items() if name != "run"} | PLACE
 
 
 def steps_of(tokens: int, *, _root_: DictConfig) -> int:
@@ -36,12 +33,7 @@ def steps_of(tokens: int, *, _root_: DictConfig) -> int:
 
     For comparisons at equal tokens; rounded up. Raises Refusal for a batch whose size changes.
     """
-    batch, context = _root_.batch, _root_.context
-    if not isinstance(tokens, int):
-        raise Refusal(f"${{steps_of:{tokens}}}: a whole number of tokens, such as 409_600")
-    if _changes_size(batch) or not isinstance(batch.size, int) or batch.size * context < 1:
-        raise Refusal(f"${{steps_of:{tokens}}} needs a batch of one size: use batch=fixed")
-    return -(-tokens // (batch.size * context))
+    return count_steps(tokens, _root_.batch, _root_.context)
 
 
 OmegaConf.register_new_resolver("steps_of", steps_of, replace=True)
@@ -61,41 +53,67 @@ def refuse_time(config: dict) -> None:
 
 def compose(overrides: list[str]) -> dict:
     """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python."""
-    with _initialize_hydra():
+    with initialize_hydra():
         return validate(*compose_unchecked(overrides))
 
 
-def compose_unchecked(overrides: list[str]) -> tuple[DictConfig, dict[str, str]]:
-    """What Hydra, which must be initialised, composes, and the choices that it made by their groups."""
+def compose_unchecked(overrides: list[str]) -> tuple[DictConfig, dict[str, Any]]:
+    """What Hydra, which must be initialised, composes, and the choices that were made by their groups."""
     from hydra import compose
 
-    composed = compose("train", overrides, return_hydra_config=True)
-    choices = composed.hydra.runtime.choices
+    composed = compose("train", quote_typed(overrides), return_hydra_config=True)
+    choices = {**composed.hydra.runtime.choices} | find_lists(overrides)
     with open_dict(composed):
         del composed["hydra"]
-    return composed, dict(choices)
+    return composed, choices
+
+
+def compose_written(overrides: list[str]) -> tuple[dict, dict[str, Any]]:
+    """What some overrides are composed to, with references and unchecked, and the choices."""
+    with initialize_hydra():
+        composed, choices = compose_unchecked(overrides)
+        return read_written(composed), choices
+
+
+def find_lists(overrides: list[str]) -> dict[str, list[str]]:
+    """Choices of several, such as callbacks=[default,ema], which Hydra keeps no record of."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    words = [word for word in overrides if (CONF / key_of(word)).is_dir() and "=[" in word]
+    parsed = OverridesParser.create().parse_overrides(words)
+    return {override.key_or_group: [*map(str, cast(list, override.value()))] for override in parsed}
 
 
 @contextmanager
-def _initialize_hydra() -> Generator[None]:
+def initialize_hydra(folder: str | None = None) -> Generator[None]:
+    """Have Hydra compose by our loader from conf/, and from a further folder behind it (--config-dir)."""
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
-    from triad.config.loader import use_loader
+    from triad.config.loader import Loader, use_loader
 
     with use_loader(), initialize_config_dir(str(CONF), version_base="1.3"):
+        if folder is not None:
+            cast(Loader, GlobalHydra.instance().config_loader()).add_folder(folder)
         yield
 
 
-def validate(composed: DictConfig, choices: Mapping[str, str], steps: int | None = None) -> dict:
+def read_written(composed: DictConfig) -> dict:
+    """A composed configuration with its references, as plain Python."""
+    return cast(dict, OmegaConf.to_container(composed, resolve=False))
+
+
+def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None = None) -> dict:
     """Resolve, check the top-level keys and every node against its signature, refuse the impossible.
 
     Sentences name the parts by `choices`, those that Hydra made of each group. `steps` takes the place of a
     time in trainer.max_steps, and where other keys refer to that. Without it the time stays there after all
     checks.
     """
+    refuse_resolvers(read_written(composed))
     config = as_asked = _resolve(composed)
     if time := read_time(length := config["trainer"]["max_steps"]):
-        if _changes_size(config["batch"]):
+        if changes_size(config["batch"]):
             raise Refusal(f"trainer.max_steps={length} needs a batch of one size: use batch=fixed")
         OmegaConf.update(composed, "trainer.max_steps", steps or UNMEASURED)
         config = _resolve(composed)
@@ -111,6 +129,8 @@ def validate(composed: DictConfig, choices: Mapping[str, str], steps: int | None
             config[key], fault = convert(config[key], known[key])
             if fault:
                 raise Refusal(f"{key}={config[key]}: {fault}")
+    for fault in find_misplaced(config):
+        raise Refusal(fault)
     for fault in find_faults({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
         raise Refusal(fault)
     resolve_devices(config)
@@ -137,21 +157,40 @@ def _resolve(composed: DictConfig) -> dict:
         raise Refusal(find_resolver_error(error) or message) from None
 
 
-def _changes_size(batch: Any) -> bool:
-    return bool({"then", "start"} & batch.keys())
+def find_misplaced(config: dict) -> Iterator[str]:
+    """One sentence for a name or place of a run that would lie elsewhere than it says, or nowhere."""
+    run_id, output_dir = config["run_id"], config["output_dir"]
+    for key, text in (("run_id", run_id), ("output_dir", output_dir)):
+        if text is None:
+            continue
+        if not text.strip():
+            yield f"{key}={text}: it is empty; name {'a run' if key == 'run_id' else 'a folder'}"
+        if any(category(character) in ("Cc", "Cs") for character in text):
+            yield f"{key}={text!r}: a name has no control characters and no damaged ones; leave them out"
+    if run_id is None:
+        return
+    if "/" in run_id:
+        yield f"run_id={run_id}: a name has no /; output_dir= is the folder that the run lies in"
+    if run_id.startswith("."):
+        yield f"run_id={run_id}: a name does not begin with a dot, as hidden files do; leave it out"
 
 
 def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
     """Where the values of a configuration composed from `overrides` come from; Hydra must be initialised."""
+    return provenance.trace_chains(config, read_sources(overrides))
+
+
+def read_sources(overrides: list[str]) -> list[provenance.Source]:
+    """What each file and word sets of what is composed from `overrides`; Hydra must be initialised."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
     from triad.config.loader import Loader, find_inapplicable
 
     loader = cast(Loader, GlobalHydra.instance().config_loader())
-    folders = [Path(source.path) for source in loader.get_sources() if source.scheme() == "file"]
+    folders = loader.folders()
     files = loader.compute_defaults_list("train", overrides, RunMode.RUN).defaults
-    inapplicable = find_inapplicable(files)
+    inapplicable = find_inapplicable(files, folders)
     sources = [
         provenance.read_yaml_source(path, file.package or "", inapplicable.get(file.config_path, set()))
         for file in files
@@ -159,26 +198,25 @@ def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
         if path.is_file()
     ]
     for override in loader.parse(overrides):
-        value = override.value()
-        choice = (CONF / override.key_or_group).is_dir() and not isinstance(value, dict)
-        if not choice and not override.is_delete():
-            source = provenance.read_override_source(override.key_or_group, value, str(override.input_line))
-            sources.append(source)
-    return provenance.trace_chains(config, sources)
+        if not is_choice(override, folders) and not override.is_delete():
+            sources.append(read_override(override))
+    return sources
+
+
+def read_override(override: Any) -> provenance.Source:
+    """What one parsed word sets."""
+    return provenance.read_override_source(override.key_or_group, override.value(), str(override.input_line))
+
+
+def is_choice(override: Any, folders: list[Path]) -> bool:
+    """Whether a parsed word chooses a file of a group, and does not set a key."""
+    key = override.key_or_group
+    group = any((folder / key).is_dir() for folder in folders)
+    return group and not isinstance(override.value(), dict) and not override.is_delete()
 
 
 def compose_with_origins(overrides: list[str]) -> tuple[dict, provenance.Chains]:
     """The configuration for some overrides of train.py, and where its values come from."""
-    with _initialize_hydra():
+    with initialize_hydra():
         config = validate(*compose_unchecked(overrides))
-        return config, trace_origins(config, overrides)
-
-
-def find_references(node: Any, path: str = "") -> set[str]:
-    """Keys whose value is a reference to another key: they change when that one does."""
-    found = set()
-    for key in node if OmegaConf.is_dict(node) else ():
-        inner = f"{path}.{key}".lstrip(".")
-        refers = OmegaConf.is_interpolation(node, key)
-        found |= {inner} if refers else find_references(node._get_node(key), inner)
-    return found
+        return config, trace_origins(config, quote_typed(overrides))

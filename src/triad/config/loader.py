@@ -16,10 +16,13 @@ pyproject.toml holds both to one minor version; it is put back when a configurat
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra._internal import hydra as hydra_internal
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import SearchPathQuery
 from omegaconf import DictConfig, flag_override
 from omegaconf.basecontainer import BaseContainer
 
@@ -34,8 +37,20 @@ class Loader(ConfigLoaderImpl):
     """Hydra's loader with these rules."""
 
     def load_configuration(self, *arguments: Any, **named: Any) -> DictConfig:
-        with _exchanging_parts():
+        with exchanging_parts():
             return super().load_configuration(*arguments, **named)
+
+    def add_folder(self, folder: str) -> None:
+        """Look for files in a further folder, too, behind conf/: what --config-dir does."""
+        if not Path(folder).is_dir():
+            raise Refusal(f"--config-dir {folder}: no folder is there")
+        place, behind = f"file://{Path(folder).absolute()}", SearchPathQuery(provider="schema")
+        self.config_search_path.prepend(provider="command-line", path=place, anchor=behind)
+        self.repository = ConfigRepository(config_search_path=self.config_search_path)
+
+    def folders(self) -> list[Path]:
+        """Where files are looked for, first to last."""
+        return [Path(source.path) for source in self.get_sources() if source.scheme() == "file"]
 
     def parse(self, overrides: list[str]) -> list[Any]:
         """Hydra's overrides for some words, with the nodes of choices in the place of their names."""
@@ -55,12 +70,9 @@ class Loader(ConfigLoaderImpl):
         return parsed, repository
 
     def _compose_config_from_defaults_list(self, defaults: list[Any], repo: Any) -> DictConfig:
-        self.inapplicable = find_inapplicable(defaults)
+        self.inapplicable = find_inapplicable(defaults, self.folders())
         config = super()._compose_config_from_defaults_list(defaults, repo)
-        for group in DICTIONARIES:  # an overlay may set keys of a part that is not there
-            for name, part in [*(config.get(group) or {}).items()]:
-                if isinstance(part, DictConfig) and "_target_" not in part:
-                    del config[group][name]
+        drop_absent_parts(config)
         return config
 
     def _load_single_config(self, default: Any, repo: Any) -> Any:
@@ -81,7 +93,15 @@ def use_loader() -> Generator[None]:
         hydra_internal.ConfigLoaderImpl = original
 
 
-def find_inapplicable(defaults: list[Any]) -> dict[str, set[str]]:
+def drop_absent_parts(config: DictConfig) -> None:
+    """Remove what an overlay sets of a callback or logger that is not there."""
+    for group in DICTIONARIES:
+        for name, part in [*(config.get(group) or {}).items()]:
+            if isinstance(part, DictConfig) and "_target_" not in part:
+                del config[group][name]
+
+
+def find_inapplicable(defaults: list[Any], folders: list[Path]) -> dict[str, set[str]]:
     """For each overlay among the files of a configuration the groups of which another choice stands."""
     stands = {
         file.override_key: file.config_path.rpartition("/")[2] for file in defaults if file.override_key
@@ -89,7 +109,7 @@ def find_inapplicable(defaults: list[Any]) -> dict[str, set[str]]:
     return {
         file.config_path: {
             group
-            for group, choice in read_own_choices(file.config_path).items()
+            for group, choice in read_own_choices(file.config_path, folders).items()
             if isinstance(choice, str) and stands.get(group) != choice
         }
         for file in defaults
@@ -98,7 +118,7 @@ def find_inapplicable(defaults: list[Any]) -> dict[str, set[str]]:
 
 
 @contextmanager
-def _exchanging_parts() -> Generator[None]:
+def exchanging_parts() -> Generator[None]:
     original = BaseContainer._map_merge
 
     def merge(dest: Any, src: Any) -> None:

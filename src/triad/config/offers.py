@@ -5,8 +5,9 @@ of that class; it is read from source, so that neither torch nor the part is imp
 is a declaration too and comes first: `precision.name` of a precision, like `model.sees` of a model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -96,9 +97,10 @@ def _find_target(config: dict, key: str) -> str | None:
     return node.get("_target_") if isinstance(node, dict) else None
 
 
-def read_own_choices(file: str) -> dict[str, Any]:
-    """The choices that a file of conf/ makes, such as debug/tiny, by their group."""
-    defaults = (_load(file) or {}).get("defaults", [])
+def read_own_choices(file: str, folders: Iterable[Path] | None = None) -> dict[str, Any]:
+    """The choices that an overlay such as debug/tiny makes, by their group; {} where no folder has it."""
+    found = next((folder for folder in folders or [CONF] if (folder / f"{file}.yaml").is_file()), None)
+    defaults = (_load(file, found) or {}).get("defaults", []) if found else []
     made = (pair for entry in defaults if isinstance(entry, dict) for pair in entry.items())
     return {key.removeprefix("override /"): choice for key, choice in made if key.startswith("override /")}
 
@@ -113,5 +115,5 @@ def _node(group: str, name: str) -> dict:
     return found | (node[group] if isinstance(node.get(group), dict) and "_target_" not in node else node)
 
 
-def _load(name: str) -> Any:
-    return yaml.load((CONF / f"{name}.yaml").read_text(encoding="utf-8"), Loader=LOADER)
+def _load(name: str, folder: Path = CONF) -> Any:
+    return yaml.load((folder / f"{name}.yaml").read_text(encoding="utf-8"), Loader=LOADER)

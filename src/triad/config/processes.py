@@ -13,6 +13,10 @@ from triad.config.errors import Refusal
 from triad.config.schema import read_attribute
 
 AXES = ("data_replicate", "data_shard", "context", "expert", "tensor", "pipeline")  # of a mesh
+DECIDED = (  # keys that the machine or the launcher may decide
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
+    *(f"strategy.{axis}" for axis in AXES),
+)
 DATA_AXES = ("data_replicate", "data_shard", "expert")  # whose processes read different rows
 GPUS = Path("/proc/driver/nvidia/gpus")
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # a variable of each process that it starts

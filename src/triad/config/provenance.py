@@ -14,17 +14,14 @@ import yaml
 
 from triad.config.identity import leaves
 from triad.config.locations import CONF
-from triad.config.processes import AXES
+from triad.config.processes import DECIDED
 from triad.config.schema import read_signature
 from triad.storage.durable import replace
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")
 WORD = "command line"
-SETTLED = (  # keys that the machine or the clock may settle when a run is started
-    *("run_id", "weights", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
-    *(f"strategy.{axis}" for axis in AXES),
-)
+SETTLED = ("run_id", "weights", *DECIDED)  # keys that may be settled when a run is started
 
 
 class Origin(NamedTuple):
@@ -66,21 +63,21 @@ def read_override_source(key: str, value: Any, word: str) -> Source:
     }
 
 
-def trace_chains(config: dict, sources: list[Source]) -> Chains:
+def trace_chains(config: dict, sources: list[Source], before: Chains | None = None) -> Chains:
     """The chain of every key of a configuration, and of the arguments that its calls leave to their defaults.
 
-    `sources` are in the order in which they were merged.
+    `sources` are in the order in which they were merged; `before` are the chains of the base.
     """
-    values, sources = dict(leaves(config)), _forget_exchanged(sources)
-    chains = {key: list(_trace_chain(key, sources)) for key in values}
+    values, sources, before = dict(leaves(config)), _forget_exchanged(sources), before or {}
+    chains = {key: [*_trace_chain(key, sources), *before.get(key, ())] for key in values}
     for key in SETTLED:
         value = values.get(key)
         if value is not None and (not chains[key] or chains[key][0].text != str(value)):
             chains[key].insert(0, Origin("settled at the start", str(value)))
     for key in [origin.refers for chain in chains.values() for origin in chain if origin.refers]:
-        chains.setdefault(
-            key, list(_trace_chain(key, sources))
-        )  # `router` itself is not in the configuration
+        chains.setdefault(  # `router` itself is not in the configuration
+            key, [*_trace_chain(key, sources), *before.get(key, ())]
+        )
     return chains | {key: [origin] for key, origin in _walk_defaults(config)}
 
 

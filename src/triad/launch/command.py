@@ -6,27 +6,58 @@ answered with one sentence and exit code 2. Outside of triad.config only this mo
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from triad.analysis.table import print_runs
 from triad.config.command_line import key_of
-from triad.config.compose import UNMEASURED, find_references, read_time, trace_origins, validate
+from triad.config.compose import UNMEASURED, find_lists, read_time, read_written, trace_origins, validate
 from triad.config.errors import Interrupted, Refusal
 from triad.config.locations import CONF
 from triad.config.messages import DIVERGED, report_error, report_interrupt
 from triad.config.overlays import find_overlaid
+from triad.config.overrides import quote, quote_typed, replace_overrides
 from triad.config.processes import count_threads, ranks_are_here, ranks_here, refuse_unknown_launcher
+from triad.config.provenance import Chains, read_chains
+from triad.config.references import find_references
 from triad.launch.rank import exit_together, run_rank
-from triad.launch.resume import check_free, expand_resume, pin_weights
+from triad.launch.resume import (
+    Resume,
+    drop_repeated,
+    drop_resume,
+    find_resume,
+    is_auto,
+    pin_weights,
+    refuse_changed,
+    refuse_taken,
+)
 from triad.launch.run_length import configure_probe, finish_probe, record_pace
 from triad.launch.supervisor import FINISHED, launch_ranks, read_grace
 from triad.runs.directory import Run, make_run_id, make_sweep_id
 from triad.runs.signals import signals
 from triad.runs.start import prepare_run
 from triad.storage.durable import hold
+
+PLACE = ("run_id", "output_dir")
+
+
+class Job(NamedTuple):
+    """A configuration to start: composed of which choices and words, and where its values come from.
+
+    `continued` is the run that it continues, and `named` are the keys and groups that words changed of it.
+    """
+
+    script: str  # that its ranks start anew
+    composed: DictConfig
+    choices: Mapping[str, Any]
+    typed: list[str]
+    trace: Callable[[dict, list[str]], Chains]
+    record: Callable[[list[str]], list[str]]  # the words for overrides.json, of those pinned and typed
+    continued: Run | None = None
+    named: frozenset[str] = frozenset()
 
 
 def compose_and_launch(work: Callable) -> None:
@@ -37,41 +68,60 @@ def compose_and_launch(work: Callable) -> None:
     if sys.argv[1:2] == ["--run"]:
         exit_together(run_rank(work, Run(sys.argv[2])), FINISHED)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised to us; report_error makes a sentence of them
+    script, words = os.path.abspath(sys.argv[0]), sys.argv[1:]  # before anybody changes the folder
+    try:
+        refuse_unknown_launcher()
+        _refuse_missing_script(script)
+        resume = find_resume(words)
+        code = _resume(work, script, resume, words) if resume else _start_anew(work, script, words)
+    except Exception as error:
+        sys.exit(report_error(error))
+    except KeyboardInterrupt:
+        sys.exit(report_interrupt())
+    exit_together(code)
+
+
+def _start_anew(work: Callable, script: str, words: list[str]) -> int:
+    """Have Hydra compose the words and start what comes of them: one job, or under -m several."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
     from triad.config.loader import use_loader  # imports Hydra
 
-    script = os.path.abspath(sys.argv[0])  # before anybody changes the working directory
     jobs: list[tuple[Path, int]] = []
     raised: list[Exception] = []
-    asked = sys.argv[1:]
+    begun: list[Run] = []
+    sweep = any(word in ("-m", "--multirun") for word in words)
+    auto = is_auto(words)
+    if auto and sweep:
+        raise Refusal("resume=auto is of one run; -m goes on by itself when the same command is repeated")
+    sys.argv[1:] = asked = quote_typed(drop_resume(words), sweep)
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
     def main(composed: DictConfig) -> None:
         try:
-            jobs.append(_run_job(composed, work, script, asked, sweep=multirun))
+            typed = [*HydraConfig.get().overrides.task]
+            choices = {**HydraConfig.get().runtime.choices} | find_lists(typed)
+            job = Job(script, composed, choices, typed, trace_origins, lambda words: words)
+            if auto and _has_begun(run := Run.of(validate(composed, choices))):
+                begun.append(run)
+                return
+            jobs.append(_run_job(job, work, asked if sweep else None))
         except Interrupted as signal:
             exit_together(signal.args[0])  # Hydra would start the next job of a sweep
         except Exception as error:  # out of Hydra's hands, which would print a line of its own
             raised.append(error)
 
-    multirun = any(word in ("-m", "--multirun") for word in asked)
-    try:
-        refuse_unknown_launcher()
-        _refuse_missing_script(script)
-        sys.argv[1:] = expand_resume(asked)
-        with use_loader():
-            main()
-    except Exception as error:
-        raised.append(error)
-    except KeyboardInterrupt:
-        sys.exit(report_interrupt())
+    with use_loader():
+        main()
     if raised:
-        sys.exit(report_error(raised[0]))
-    if multirun:
+        raise raised[0]
+    if begun:
+        return _resume(work, script, Resume(begun[0], False), drop_repeated(words, begun[0]))
+    if sweep:
         failed = {path: f"failed ({code})" for path, code in jobs if code not in (0, DIVERGED)}
         print_runs([path for path, _ in jobs], failed)
-    exit_together(next((code for _, code in jobs if code), 0))
+    return next((code for _, code in jobs if code), 0)
 
 
 def _refuse_missing_script(script: str) -> None:
@@ -82,34 +132,82 @@ def _refuse_missing_script(script: str) -> None:
         )
 
 
-def _run_job(
-    composed: DictConfig, work: Callable, script: str, asked: list[str], sweep: bool
-) -> tuple[Path, int]:
-    """One job of Hydra's: its directory and exit code. In a sweep a mistake does not stop the rest."""
-    from hydra.core.hydra_config import HydraConfig
+def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> int:
+    """Continue a run, or start a new one from its weights. Hydra's command line is not asked."""
+    from triad.config.changes import change, read_flags
 
-    typed, choices = [*HydraConfig.get().overrides.task], HydraConfig.get().runtime.choices
-    overrides = [word for word in typed if key_of(word) not in ("run_id", "output_dir")]
+    flags = read_flags(words)
+    typed = quote_typed(drop_resume(flags.overrides))
+    changed = change(resume.read_base(typed), resume.read_choices(), typed, flags.config_dir)
+    if flags.cfg:
+        print(OmegaConf.to_yaml(changed.composed, resolve=flags.resolve), end="")
+        return 0
+    run, origins = resume.run, resume.run.origins_file
+    before = read_chains(origins) if origins.is_file() else {}
+
+    def record(words: list[str]) -> list[str]:
+        of_weights = [f"weights={quote(str(run))}"] if resume.weights_only else []
+        return replace_overrides(run.overrides(), [*words, *of_weights])
+
+    job = Job(
+        script,
+        changed.composed,
+        changed.choices,
+        typed,
+        lambda config, words: changed.trace(config, before, words[len(typed) :]),
+        record,
+        None if resume.weights_only else run,
+        frozenset(changed.named),
+    )
     try:
-        config = validate(composed, choices)
-        if sweep:
-            config["run_id"] = make_sweep_id([word for word in overrides if word not in asked], config)
+        return _run_job(job, work)[1]
+    except Interrupted as signal:
+        return signal.args[0]
+
+
+def _has_begun(run: Run) -> bool:
+    """Whether a run is there; of several ranks, as the first one sees it."""
+    if not ranks_are_here():
+        return run.exists
+    from triad.launch.rendezvous import agree_on_run
+
+    return agree_on_run(lambda: run.passport_file if run.exists else run.path) == run.passport_file
+
+
+def _run_job(job: Job, work: Callable, sweep: list[str] | None = None) -> tuple[Path, int]:
+    """One job: its directory and exit code. In a sweep, of these words, a mistake does not stop the rest."""
+    overrides = [word for word in job.typed if key_of(word) not in PLACE]
+    try:
+        config = validate(job.composed, job.choices)
+        if sweep is not None:
+            config["run_id"] = make_sweep_id([word for word in overrides if word not in sweep], config)
         elif not config["run_id"]:
-            config["run_id"] = make_run_id(choices["model"])
+            config["run_id"] = make_run_id(job.choices.get("model") or "run")
         run = Run.of(config)
-        if sweep and run.result():
+        if job.continued and run.path.absolute() != job.continued.path.absolute():
+            raise Refusal(
+                f"resume={job.continued}: what was composed lies in {run}; name the run's folder itself"
+            )
+        if sweep is not None and run.result():
             print(f"{run}: finished before, skipped", flush=True)
             return run.path, 0
 
+        def refuse(config: dict) -> None:
+            if job.continued:
+                refuse_changed(run, config, job.named, find_references(read_written(job.composed)))
+            elif sweep is None:
+                refuse_taken(run)
+
         time_s = read_time(length := config["trainer"]["max_steps"])
         probe = None
-        if time_s and not (sweep and run.exists):
-            if not sweep:
-                check_free(run, config, asked, find_references(composed))
+        if time_s and not (sweep is not None and run.exists):
+            refuse(config)
             print(f"measuring how many steps {length} of training are", flush=True)
-            short = configure_probe(validate(composed, choices, UNMEASURED) | {"run_id": run.id}, time_s)
+            short = configure_probe(
+                validate(job.composed, job.choices, UNMEASURED) | {"run_id": run.id}, time_s
+            )
             probe = Run.of(short)
-            if code := _start(short, work, script, probe.path, lambda: prepare_run(short, []).path):
+            if code := _start(short, work, job.script, probe.path, lambda: prepare_run(short, []).path):
                 return run.path, code
 
         def write() -> Path:
@@ -119,23 +217,22 @@ def _run_job(
                     steps, pace, measured = finish_probe(probe, length)
                 else:  # a job of a sweep that goes on
                     steps = run.config()["trainer"]["max_steps"]
-                settled = validate(composed, choices, steps) | {"run_id": run.id}
+                settled = validate(job.composed, job.choices, steps) | {"run_id": run.id}
                 pinned = [f"trainer.max_steps={steps}"]
-            if not sweep:
-                check_free(run, settled, asked, find_references(composed))
+            refuse(settled)
             words = [word for word in overrides if not (pinned and key_of(word) == "trainer.max_steps")]
-            words = pin_weights(run, settled, words + pinned)
-            origins = trace_origins(settled, typed + pinned)
-            for said in find_overlaid(origins, choices, typed):
+            words = pin_weights(run, settled, job.record(words + pinned))
+            origins = job.trace(settled, job.typed + pinned)
+            for said in find_overlaid(origins, job.choices, job.typed):
                 print(said, flush=True)
-            prepare_run(settled, words, origins)
+            prepare_run(settled, words, origins, read_written(job.composed), job.choices)
             if pace:
                 record_pace(run, pace, measured)
             return run.path
 
-        return run.path, _start(config, work, script, run.path, write)
+        return run.path, _start(config, work, job.script, run.path, write)
     except Refusal as error:
-        if not sweep:
+        if sweep is None:
             raise
         return Path(" ".join(overrides).replace("/", "|")), report_error(error)
 

@@ -63,7 +63,7 @@ def run_rank(work: Callable[..., None], run: Run) -> int:
             wait_to_be_ended()
         if not isinstance(error, ValueError | OSError | LookupError | Diverged):
             raise
-        sentence = f"error: {one_line(error)}  (traceback: {run.error_file})"
+        sentence = f"error: {one_line(error)}  (traceback: {run.report_file})"
         print(sentence, file=sys.stderr, flush=True)
         return DIVERGED if isinstance(error, Diverged) else MISTAKE
     return 0
@@ -80,10 +80,10 @@ def _describe_interruption(run: Run) -> str:
 def _keep_traceback(run: Run) -> bool:
     """Write error.txt, unless another rank has already written it."""
     try:
-        with run.error_file.open("x", encoding="utf-8") as file:
+        with run.report_file.open("x", encoding="utf-8") as file:
             file.write(traceback.format_exc())
     except OSError:
-        return not run.error_file.exists()
+        return not run.report_file.exists()
     return True
 
 

@@ -1,59 +1,97 @@
-"""Resuming: repeat the overrides of a run; its mathematics changes only where an override names it."""
+"""Resuming: a run goes on from its own configuration, which words change; its mathematics only by name."""
 
+import os
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from triad.checkpoints.folder import find_checkpoint
+from triad.checkpoints.folder import find_checkpoint, list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics
+from triad.config.processes import DECIDED
+from triad.config.references import escape
 from triad.config.schema import convert
 from triad.runs.directory import Run
 
 FIXED = ("model", "tokenizer", "data", "context", "packed", "seed", "weights")
+AUTO = "auto"
+KEYS = ("resume", "resume.weights_only")
 
 
-def expand_resume(overrides: list[str]) -> list[str]:
-    """Replace `resume=outputs/<run_id>` by the overrides of that run; other overrides come after them.
+class Resume(NamedTuple):
+    """What `resume=` asks for: the run to continue, or with `weights_only` to take the weights of."""
 
-    With resume.weights_only=true these are the overrides of a new run, which starts from that run's weights.
-    """
-    if (directory := find_resumed(overrides)) is None:
-        return overrides
-    run = Run(directory)
-    run.config()  # raises if no run is there
-    new = [word for word in overrides if key_of(word) not in ("resume", "resume.weights_only")]
-    named = {key_of(word) for word in new}
-    if starts_new_run(overrides):
-        named |= {"weights"}
-        new += [f"weights={directory}"] + (
-            [] if "output_dir" in named else [f"output_dir={directory.parent}"]
-        )
-    # another choice of a group leaves the keys of the old choice behind
-    old = [word for word in run.overrides() if not {key_of(word), key_of(word).partition(".")[0]} & named]
-    return (
-        [*old, *new]
-        if starts_new_run(overrides)
-        else [*old, *new, f"run_id={directory.name}", f"output_dir={directory.parent}"]
-    )
+    run: Run
+    weights_only: bool
+
+    def read_base(self, words: list[str]) -> dict[str, Any]:
+        """The configuration that words are applied to: with references, and as the machine had been asked."""
+        base = self.run.read_written()
+        if not isinstance(base, dict):
+            raise Refusal(f"{self.run.config_file}: it is no configuration of a run")
+        for key, asked in self._read_record("asked").items():
+            *above, name = key.split(".")
+            node = base
+            for step in above:
+                node = node.get(step) if isinstance(node, dict) else None
+            known = key in DECIDED and isinstance(asked, int | str)
+            if known and isinstance(node, dict) and name in node:
+                node[name] = asked
+        place = {"run_id": escape(self.run.id), "output_dir": escape(str(self.run.path.parent))}
+        if self.weights_only:
+            return base | place | {"run_id": None, "weights": escape(str(self.run))}
+        for word in words:
+            if (key := key_of(word)) in place:
+                raise Refusal(f"{word}: resume={self.run} continues the run where it lies; leave out {key}=")
+        return base | place
+
+    def read_choices(self) -> dict[str, Any]:
+        """The choices of groups that the run was composed of, as far as it says so."""
+        return self._read_record("choices")
+
+    def _read_record(self, name: str) -> dict[str, Any]:
+        record = self.run.passport()
+        found = record.get(name) if isinstance(record, dict) else None
+        return found if isinstance(found, dict) else {}
 
 
-def find_resumed(overrides: list[str]) -> Path | None:
-    """The run that `resume=` names, if any."""
-    found = [word.partition("=")[2] for word in overrides if key_of(word) == "resume"]
-    if found and found[-1] not in ("", "null"):
-        return Path(found[-1])
-    if any(key_of(word) == "resume.weights_only" for word in overrides):
-        raise Refusal("resume.weights_only needs a run to take the weights of: resume=outputs/<run_id>")
-    return None
-
-
-def starts_new_run(overrides: list[str]) -> bool:
-    """Whether `resume.weights_only=true` asks for a new run from a run's weights."""
-    found = [word.partition("=")[2] for word in overrides if key_of(word) == "resume.weights_only"]
-    value, fault = convert(found[-1] if found else False, bool)
+def find_resume(words: list[str]) -> Resume | None:
+    """The run that `resume=` names, if any; not for resume=auto, which goes by the name of the run."""
+    named = _find_value(words, "resume")
+    weights_only, fault = convert(_find_value(words, "resume.weights_only") or False, bool)
     if fault:
-        raise Refusal(f"resume.weights_only={found[-1]}: {fault}")
-    return value
+        raise Refusal(f"resume.weights_only={_find_value(words, 'resume.weights_only')}: {fault}")
+    if named is None or named in ("", "null"):
+        if any(key_of(word) == "resume.weights_only" for word in words):
+            raise Refusal("resume.weights_only needs a run to take the weights of: resume=outputs/<run_id>")
+        return None
+    if named == AUTO:
+        if not _find_value(words, "run_id") or weights_only:
+            raise Refusal("resume=auto continues or starts the run of a name: add run_id=...")
+        return None
+    path = Path(named)
+    run = Run(path if path.name not in ("", "..") else os.path.abspath(path))  # a name, for `.` and `a/..`
+    if not run.exists:
+        run.config()  # raises, naming runs that are there
+    return Resume(run, weights_only)
+
+
+def is_auto(words: list[str]) -> bool:
+    """Whether `resume=auto` asks to continue the run of a name, or to start it."""
+    return _find_value(words, "resume") == AUTO
+
+
+def drop_resume(words: list[str]) -> list[str]:
+    """The words beside `resume=`."""
+    return [word for word in words if key_of(word) not in KEYS]
+
+
+def drop_repeated(words: list[str], run: Run) -> list[str]:
+    """Words that no start of the run was given: the others have had their effect."""
+    starts = run.passport().get("starts", [])
+    given = {word for start in starts for word in start.get("command", [])}
+    own = ("run_id", "output_dir")
+    return [word for word in drop_resume(words) if word not in given and key_of(word) not in own]
 
 
 def pin_weights(run: Run, config: dict, overrides: list[str]) -> list[str]:
@@ -67,14 +105,28 @@ def pin_weights(run: Run, config: dict, overrides: list[str]) -> list[str]:
     return [f"weights={config['weights']}" if key_of(word) == "weights" else word for word in overrides]
 
 
-def check_free(run: Run, config: dict, asked: list[str], derived: set[str]) -> None:
-    """Refuse a run_id that exists, and a resume that changes mathematics which no override names."""
-    if not run.exists:
-        return
-    if find_resumed(asked) is None or starts_new_run(asked):
+def refuse_taken(run: Run) -> None:
+    """Refuse to start a run where one is, or where checkpoints are that it would go on from."""
+    if run.exists:
         raise Refusal(f"run_id={run.id}: {run} exists; resume={run} continues it")
-    named = {key_of(word) for word in asked}
+    if list_complete(run.checkpoints):
+        raise Refusal(
+            f"run_id={run.id}: {run} has checkpoints and no {run.passport_file.name}; remove it or choose"
+            " another name"
+        )
+
+
+def refuse_changed(run: Run, config: dict, named: frozenset[str], derived: set[str]) -> None:
+    """Refuse to continue a run with mathematics that no word names, or that cannot change.
+
+    `derived` are keys that refer to others.
+    """
     for key in find_changed_mathematics(run.config(), config):
         fixed = key.partition(".")[0] in FIXED
-        if key not in derived and (fixed or not any(key.startswith(name) for name in named)):
+        by_name = any(key == name or key.startswith(f"{name}.") for name in named)
+        if key not in derived and (fixed or not by_name):
             raise Refusal(f"resume={run}: {key} is not what the run was started with; start a new run")
+
+
+def _find_value(words: list[str], key: str) -> str | None:
+    return next((word.partition("=")[2] for word in reversed(words) if key_of(word) == key), None)

@@ -195,8 +195,8 @@ class WandB(Logger):
             finish_timeout=self.patience_s,
             finish_timeout_raises=True,
         )
-        passport = {"run": read_json(self.run.passport_file), "overrides": read_json(self.run.overrides_file)}
-        if commit := (passport["run"] or {}).get("git_commit"):
+        passport = {"run": self.run.passport(), "overrides": read_json(self.run.overrides_file)}
+        if commit := passport["run"].get("git_commit"):
             settings.git_commit = commit
         begun = library.init(
             **self.asked,

@@ -1,9 +1,9 @@
 """A run is a directory: its settings, its metrics and its results.
 
 outputs/<run_id>/
-    config.yaml     the resolved config              overrides.json  what was typed
+    config.yaml     the config, with its references   overrides.json  what was typed
     origins.json    where each value comes from       code.diff       uncommitted changes
-    run.json        commands, code, versions, machine, fingerprints of mathematics and system
+    run.json        commands, choices, code, versions, machine, fingerprints; without it no run has begun
     data.json       fingerprints of text, labels      machine.json    what was measured and chosen
     tokenizer/      the vocabulary, to decode with    metrics.csv     every metric logged
     checkpoints/    step-00000500/ ...                result.json     written last: the run is finished
@@ -11,12 +11,16 @@ outputs/<run_id>/
     loads.png       load of each expert               samples.txt     a text sample at each validation
     log.txt         what a trial of a sweep printed   record/         for triad.verify
     metrics.json    which way each metric is better
+    .pending/       the record of a resumed start, until its checkpoint has been accepted; .accepted/: from
+                    then on, until it lies in its place
 """
 
 import json
 import math
 import os
 import shlex
+import shutil
+from contextlib import suppress
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -26,6 +30,7 @@ import yaml
 
 from triad.config.errors import Diverged
 from triad.config.provenance import LOADER
+from triad.config.references import keep_references, resolve
 from triad.config.schema import suggest
 from triad.runs.metrics import read_metrics
 from triad.storage.durable import replace, write
@@ -47,6 +52,7 @@ class Run:
         self.samples_file, self.log_file = path / "samples.txt", path / "log.txt"
         self.directions_file = path / "metrics.json"
         self.record = path / "record"
+        self.pending, self.accepted = path / ".pending", path / ".accepted"
 
     @classmethod
     def of(cls, config: dict) -> "Run":
@@ -58,8 +64,8 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether a run is there: a directory with a configuration."""
-        return self.config_file.is_file()
+        """Whether a run is there: its start wrote run.json, the last of what a start writes."""
+        return self.passport_file.is_file() and self.config_file.is_file()
 
     @property
     def siblings(self) -> list[str]:
@@ -78,22 +84,69 @@ class Run:
         return [*said, self.data_file, self.machine_file, self.diff_file]
 
     def config(self) -> dict:
-        """The resolved configuration. Raises FileNotFoundError, naming runs that are there."""
+        """The configuration, references resolved. Raises FileNotFoundError, naming runs that are there."""
+        return _resolve(self.read_written())
+
+    def read_written(self) -> dict:
+        """The configuration as its file has it, with references. Raises FileNotFoundError as `config`."""
         if not self.exists:
             raise FileNotFoundError(f"{self}: no run is there{suggest(self.id, self.siblings)}")
-        return yaml.load(self.config_file.read_text(encoding="utf-8"), Loader=LOADER)
+        return yaml.load(self._read(self.config_file), Loader=LOADER)
 
     def arguments(self) -> dict:
-        """What `train` is called with: the configuration without the run's own name and place."""
-        return {key: value for key, value in self.config().items() if key not in ("run_id", "output_dir")}
+        """What `train` is called with: the configuration without the run's own name and place.
 
-    def write_config(self, config: dict) -> None:
-        """The resolved configuration, as YAML for people and for the ranks."""
-        replace(self.config_file, yaml.safe_dump(config, sort_keys=False))
+        For the processes of a start: of one that is not accepted yet it is what that was started with.
+        """
+        start = Run(self.pending)
+        config = _resolve(start.read_written()) if start.exists else self.config()
+        return {key: value for key, value in config.items() if key not in ("run_id", "output_dir")}
+
+    def write_config(self, config: dict, written: dict | None = None) -> None:
+        """The configuration as YAML for people, the ranks and a resume, with the references of `written`."""
+        replace(self.config_file, yaml.safe_dump(keep_references(written or {}, config), sort_keys=False))
 
     def overrides(self) -> list[str]:
-        """What was typed to start the run."""
-        return json.loads(self.overrides_file.read_text(encoding="utf-8"))
+        """What was typed to start the run and to resume it: a record, which nothing replays."""
+        return json.loads(self._read(self.overrides_file)) if self.overrides_file.is_file() else []
+
+    def passport(self) -> dict:
+        """run.json: of a resumed start that is not accepted yet that start's, else the run's, {} of none."""
+        return read_json(Run(self.pending).passport_file) or read_json(self.passport_file) or {}
+
+    @property
+    def report_file(self) -> Path:
+        """Where a rank that fails writes its traceback: beside the record where that is not the run's yet."""
+        return (self.pending if self.pending.is_dir() else self.path) / self.error_file.name
+
+    def draft(self) -> "Run":
+        """Where a start writes its record: the place itself, or, where a run is there, a folder beside it.
+
+        A start that was killed is cleared away: what it had accepted is put in place, the rest removed.
+        """
+        self._put_in_place()
+        shutil.rmtree(self.pending, ignore_errors=True)
+        return Run(self.pending) if self.exists else self
+
+    def accept(self) -> None:
+        """Make a resumed start's record the run's, if there is one: a kill leaves the old one or the new."""
+        if self.pending.is_dir():
+            os.replace(self.pending, self.accepted)
+        self._put_in_place()
+
+    def _put_in_place(self) -> None:
+        if not self.accepted.is_dir():
+            return
+        self.error_file.unlink(missing_ok=True)  # of an earlier start
+        for file in sorted(self.accepted.iterdir(), key=lambda file: file.name == self.passport_file.name):
+            os.replace(file, self.path / file.name)
+        self.accepted.rmdir()
+
+    def _read(self, file: Path) -> str:
+        """A file of the record: the accepted one, if a kill kept it from its place."""
+        with suppress(FileNotFoundError):
+            return (self.accepted / file.name).read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
 
     def metrics(self) -> list[dict[str, float]]:
         """What was logged, a row for each step."""
@@ -148,6 +201,11 @@ class Run:
         if (text := read_json(self.data_file)) is None:
             raise FileNotFoundError(f"{self.data_file}: it is missing; the run has not begun to train")
         return text
+
+
+def _resolve(written: dict) -> dict:
+    """A configuration without references, and without the router, which models that refer to it hold."""
+    return {key: value for key, value in resolve(written).items() if key != "router"}
 
 
 def find_run_of(checkpoint: Path) -> Run | None:

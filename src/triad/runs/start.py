@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
+from typing import Any
 
 from triad.config import processes, provenance
 from triad.config.directions import directions
-from triad.config.identity import fingerprints
+from triad.config.identity import fingerprints, leaves
 from triad.config.locations import INSTALLED, PACKAGE, REPOSITORY, TRAIN
 from triad.runs.directory import Run, read_json
 from triad.storage.durable import replace, write
@@ -19,31 +21,63 @@ from triad.storage.manifest import checksum, fingerprint
 NAME = re.compile(r"[\w.-]+")  # of a package, at the head of a requirement
 
 
-def prepare_run(config: dict, overrides: list[str], chains: provenance.Chains | None = None) -> Run:
-    """Write the run directory; run.json comes last."""
+def prepare_run(
+    config: dict,
+    overrides: list[str],
+    chains: provenance.Chains | None = None,
+    written: dict | None = None,
+    choices: Mapping[str, Any] | None = None,
+) -> Run:
+    """Write the record of a start; run.json comes last, and from then on the run has begun.
+
+    Of a run that exists it lies beside the old one until `Run.accept`. `written` is the configuration with
+    its references and as it was asked for, before the machine decided; `choices` are those of the groups.
+    """
     run = Run.of(config)
     run.path.mkdir(parents=True, exist_ok=True)
-    run.write_config(config)
-    write(run.directions_file, directions(config))
+    draft, written = run.draft(), written or {}
+    draft.path.mkdir(exist_ok=True)
+    draft.write_config(config, written)
+    write(draft.directions_file, directions(config))
     if chains:
-        provenance.write_chains(run.origins_file, chains)
-    write_passport(run, overrides, config, processes.describe_machine(config))
-    run.error_file.unlink(missing_ok=True)
+        provenance.write_chains(draft.origins_file, chains)
+    made = {group: choice for group, choice in (choices or {}).items() if "/" not in group}  # not Hydra's own
+    more = {"choices": made, "asked": find_asked(written, config)}
+    write_passport(run, overrides, config, processes.describe_machine(config), more, draft)
+    draft.error_file.unlink(missing_ok=True)
     return run
 
 
-def write_passport(run: Run, overrides: list[str], config: dict, machine: dict) -> None:
+def find_asked(written: dict, config: dict) -> dict[str, Any]:
+    """What was asked for where the machine or the launcher decided, such as trainer.devices=auto."""
+    asked, settled = dict(leaves(written)), dict(leaves(config))
+    return {
+        key: asked[key]
+        for key in processes.DECIDED
+        if key in asked and asked[key] != settled.get(key) and "${" not in str(asked[key])
+    }
+
+
+def write_passport(
+    run: Run,
+    overrides: list[str],
+    config: dict,
+    machine: dict,
+    more: dict[str, Any] | None = None,
+    draft: Run | None = None,
+) -> None:
     """Record what was typed, on which code, machine and versions; each start of the run adds a line."""
-    parts = fingerprints(config)
+    parts, draft = fingerprints(config), draft or run
     starts = (read_json(run.passport_file) or {"starts": []})["starts"]
     starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **parts})
-    write(run.overrides_file, overrides)
-    replace(run.diff_file, _ask_git("diff", "HEAD") or "")
+    write(draft.overrides_file, overrides)
+    replace(draft.diff_file, _ask_git("diff", "HEAD") or "")
     write(
-        run.passport_file,
+        draft.passport_file,
         {
             "run_id": run.id,
             **parts,
+            **(more or {}),
             "code": fingerprint_code(),
             "git_commit": _ask_git("rev-parse", "HEAD"),
             "python": platform.python_version(),

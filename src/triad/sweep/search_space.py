@@ -18,6 +18,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from triad.config.overrides import quote
 from triad.config.schema import suggest
 
 CONTINUOUS = {
@@ -72,15 +73,7 @@ def parse_parameter(node: dict[str, Any]) -> SweepParameter:
 
 def format_value(value: Any) -> str:
     """A value as it stands on the command line; text as it is, so that it may be Hydra's own syntax."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(format_value, value))}]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{format_value(inner)}" for key, inner in value.items()) + "}"
-    return str(value)
+    return value if isinstance(value, str) else quote(value)
 
 
 def _infer_distribution(node: dict[str, Any]) -> str:

@@ -55,9 +55,8 @@ def list_trials(setup: SweepSetup, number: int, drawn: list[str]) -> list[Trial]
 
 def make_command(setup: SweepSetup, one: Trial) -> list[str]:
     """Start a run, or continue it if its directory says all that it was started with."""
-    if one.run.passport_file.exists():  # written last of what a start writes
+    if one.run.exists:
         return words.make_resume_command(setup.sweep, setup.script, one.directory)
-    one.run.config_file.unlink(missing_ok=True)  # killed while it was being written
     placed = [f"run_id={one.directory.name}", f"output_dir={setup.directory}"]
     return words.make_start_command(setup.sweep, setup.script, one.words, [*setup.beside, *placed])
 
