@@ -14,6 +14,7 @@ from tests.runs.test_directory import TINY, losses
 from triad.config.changes import change, read_flags
 from triad.config.compose import compose, compose_written, validate
 from triad.config.errors import Refusal
+from triad.config.locations import TRAIN
 from triad.config.messages import explain_error
 from triad.launch import command
 from triad.launch.resume import Resume, drop_repeated, find_resume, refuse_taken
@@ -45,11 +46,11 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The directories whose ranks `train.py` would have started in this process."""
     found: list[Path] = []
 
-    def launch(words: list[str], ranks: int, threads: int) -> int:
-        found.append(Path(words[-1]))
+    def launch(script: str, run: Path, *_: float) -> int:
+        found.append(run)
         return 0
 
-    monkeypatch.setattr(command, "launch", launch)
+    monkeypatch.setattr(command, "launch_ranks", launch)
     return found
 
 
@@ -58,7 +59,7 @@ def started(*words: str) -> int:
     typed = list(words)
     resume = find_resume(typed)
     assert resume is not None
-    return command._resume(lambda **_: None, resume, typed)
+    return command._resume(lambda **_: None, str(TRAIN), resume, typed)
 
 
 def begun(path: Path, *words: str) -> Run:
@@ -381,7 +382,6 @@ def test_the_word_of_a_stranger_is_no_option_for_train_py(train, tmp_path: Path)
     evil = tmp_path / "evil.pickle"
     evil.write_bytes(b"cos\nsystem\n(S'touch exploded'\ntR.")
     run.overrides_file.write_text(json.dumps(EVIL))
-    done = train("resume=outputs/a", *TINY[1:])
+    train("resume=outputs/a", *TINY[1:])
     assert losses(run.path).keys() == {1, 2}
     assert not list(tmp_path.rglob("exploded"))
-    assert "SECRET" not in done.stdout
