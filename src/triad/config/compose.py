@@ -18,6 +18,7 @@ from triad.config.messages import find_resolver_error
 from triad.config.processes import resolve_devices
 from triad.config.rules import refusals
 from triad.config.schema import convert, find_faults, read_script_signature, suggest
+from triad.config.trainer_arguments import find_trainer_faults
 
 TIME = re.compile(r"(\d+(?:\.\d+)?)(s|min|h)")
 UNITS_S = {"s": 1, "min": 60, "h": 3600}
@@ -111,7 +112,8 @@ def validate(composed: DictConfig, choices: Mapping[str, str], steps: int | None
             config[key], fault = convert(config[key], known[key])
             if fault:
                 raise Refusal(f"{key}={config[key]}: {fault}")
-    for fault in find_faults({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
+    trainer = config["trainer"]  # first: other nodes refer to its keys
+    for fault in chain(find_faults({"trainer": trainer}), find_trainer_faults(trainer), find_faults(config)):
         raise Refusal(fault)
     resolve_devices(config)
     for fault in chain(refusals(config, choices), find_unknown_monitors(config)):
