@@ -11,6 +11,7 @@ from triad.config.errors import Refusal
 from triad.config.locations import CONF, REPOSITORY
 from triad.config.offers import find_choices, get_declared, read_choices, walk_parts
 from triad.config.refusals import TABLE, tables
+from triad.config.trainer_arguments import ARGUMENTS
 
 AXES = {
     "algorithm": "model router task optimizer scheduler regularizer clip parametrisation batch",
@@ -70,10 +71,17 @@ def of_refusals() -> list[str]:
     return ["| refused | why |", "|---|---|", *(f"| `{row.example}` | {row.why} |" for row in rows)]
 
 
+def of_trainer() -> list[str]:
+    """The arguments of Lightning's Trainer, and what to write."""
+    rows = [f"| `{name}` | {argument.otherwise} |" for name, argument in ARGUMENTS.items()]
+    return ["| `trainer.` | what to write |", "|---|---|", *rows]
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "choices": of_choices,
     "needs": of_needs,
     "refusals": of_refusals,
+    "trainer": of_trainer,
 }
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What is not finite stops the run before it does harm; what is strange is named."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.warm import REPOSITORY, WarmProcess
 from triad.callbacks.gradient_check import GradientCheck
 from triad.checkpoints.folder import find_checkpoint, list_complete
 from triad.checkpoints.tensors import read_weights
@@ -16,6 +18,9 @@ from triad.optim.gradient import Gradient
 from triad.optim.parametrisation import Standard
 from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update
+
+HERE = Path(__file__).parent
+SHARDED = pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
 
 
 class Run:
@@ -110,3 +115,28 @@ def test_all_processes_stop_with_one_sentence_and_a_checkpoint_of_before(train, 
     run = tmp_path / "outputs" / "a"
     assert [path.name for path in list_complete(run / "checkpoints")] == ["step-00000001"]
     assert all(weight.isfinite().all() for weight in read_weights(find_checkpoint(run)).values())
+
+
+def test_a_number_that_one_process_alone_has_in_what_others_hold_too_stops_all(warm: WarmProcess) -> None:
+    assert warm.launch([str(HERE / "planted_ranks.py")], ranks=2) == 0
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        pytest.param("deepspeed strategy.stage=2", marks=SHARDED),
+        pytest.param("deepspeed strategy.stage=1", marks=[SHARDED, pytest.mark.slow]),
+        pytest.param("deepspeed strategy.stage=3", marks=[SHARDED, pytest.mark.slow]),
+        *(
+            pytest.param(f"{name} callbacks=[default{more}]", marks=pytest.mark.slow)
+            for name in ("ddp", "fsdp", "tensor", "pipeline", "pipeline model.tied=true")
+            for more in ("", ",gradient_check")
+        ),
+    ],
+)
+def test_a_gradient_that_is_not_finite_on_one_rank_ends_the_run_with_its_code(python, strategy: str) -> None:
+    words = f"strategy={strategy} trainer.devices=2 trainer.accelerator=cpu debug=tiny model.width=64"
+    words += " precision=fp32 scheduler.warmup=0 trainer.limit_val_batches=0 ~callbacks.sample"
+    script = str(HERE / "planted_run.py")
+    done = python(script, str(REPOSITORY / "train.py"), "blocks.1.feedforward", *words.split(), code=33)
+    assert "step 4: the gradient is not finite" in done.stderr

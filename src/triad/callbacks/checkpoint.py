@@ -4,6 +4,7 @@ import math
 import shutil
 import time
 import warnings
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ class Checkpoint(Callback):
             trainer.precision_plugin.load_state_dict(said["precision"])
         for callback in trainer.callbacks:
             if callback.state_key in said["callbacks"]:
-                callback.load_state_dict(_from_json(said["callbacks"][callback.state_key]))
+                restore_memory(callback, _from_json(said["callbacks"][callback.state_key]))
 
     def _tell(self, trainer: Trainer) -> None:
         """Warn of each save that failed."""
@@ -218,6 +219,18 @@ class Checkpoint(Callback):
             failure = self.saver.failures.pop(0)
             if trainer.is_global_zero:
                 warnings.warn(f"{failure}; training goes on, the checkpoints before it stay", stacklevel=2)
+
+
+def restore_memory(callback: Callback, memory: dict[str, Any]) -> None:
+    """Load what a callback remembers; what its configuration set stays, which may have been changed by name.
+
+    Those are the attributes that are named like arguments of its class or of a class above: Lightning's
+    EarlyStopping has its patience among the scores it remembers.
+    """
+    names = {name for kind in type(callback).__mro__ for name in signature(kind.__init__).parameters}
+    configured = {name: value for name, value in vars(callback).items() if name in names}
+    callback.load_state_dict(memory)
+    vars(callback).update(configured)
 
 
 def _describe_own_layout(config: dict, trainer: Trainer) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
@@ -25,7 +26,8 @@ class GradientCheck(Callback):
     above `exploding`, the first parameter from the input is named whose gradient's norm is above `exploding`,
     or above 0 and below `vanishing`; gradients of exactly 0 are not: weights that start at zero block the
     gradients of others, and an expert may get no token. In fp16 the loss scaler leaves out updates that are
-    not finite, so nothing is stopped. On the other steps this costs one look at one number.
+    not finite, so nothing is stopped. On the other steps this costs a look at one number, on which all
+    processes agree: what only one of them has in a gradient that others hold, too, stops them all.
     """
 
     uses = ("gradients",)
@@ -51,7 +53,7 @@ class GradientCheck(Callback):
 
     def watch(self, gradient: Gradient, norm: Tensor) -> None:
         """Look at a whole gradient, not yet clipped."""
-        size = float(norm)
+        size = _find_largest(norm)
         if not math.isfinite(size):
             if not self.scaled:
                 self._stop(gradient)
@@ -145,6 +147,14 @@ class GradientCheck(Callback):
                 callback.saver.wait()
                 return f"{callback.folder}/step-{callback.saved_step:08d}"
         return "nothing (callbacks.checkpoint is off)"
+
+
+def _find_largest(norm: Tensor) -> float:
+    """The largest norm of any process; inf if one is not finite."""
+    largest = torch.where(norm.isfinite(), norm, torch.inf)
+    if dist.is_initialized():
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return float(largest)
 
 
 def _count_bad(gradient: Tensor) -> int:

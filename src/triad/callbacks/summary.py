@@ -81,7 +81,7 @@ class Summary(Callback):
         if "val/bits_per_byte" in result:  # it codes a text, and can continue one
             facts["sample"] = f'python -m triad.generate run={self.run} prompt="def "'
         return facts | {
-            "resume": f"python train.py resume={self.run} trainer.max_steps={2 * result['steps']}",
+            "resume": f"{self.run.resume_command} trainer.max_steps={2 * result['steps']}",
             "compare": f"python -m triad.compare {self.run.path.parent}/*",
         }
 

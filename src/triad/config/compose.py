@@ -22,6 +22,7 @@ from triad.config.processes import resolve_devices
 from triad.config.references import changes_size, count_steps, refuse_resolvers
 from triad.config.rules import refusals
 from triad.config.schema import convert, find_faults, suggest
+from triad.config.trainer_arguments import find_trainer_faults
 
 TIME = re.compile(r"(\d+(?:\.\d+)?)(s|min|h)")
 UNITS_S = {"s": 1, "min": 60, "h": 3600}
@@ -129,9 +130,9 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
             config[key], fault = convert(config[key], known[key])
             if fault:
                 raise Refusal(f"{key}={config[key]}: {fault}")
-    for fault in find_misplaced(config):
-        raise Refusal(fault)
-    for fault in find_faults({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
+    trainer = config["trainer"]  # first: other nodes refer to its keys
+    faults = find_faults({"trainer": trainer}), find_trainer_faults(trainer), find_faults(config)
+    for fault in chain(find_misplaced(config), *faults):
         raise Refusal(fault)
     resolve_devices(config)
     for fault in chain(refusals(config, choices), find_unknown_monitors(config)):

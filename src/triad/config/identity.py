@@ -22,7 +22,7 @@ OVERLAYS = ("experiment", "debug")  # what they set is classified where it stand
 TRAINER_SYSTEM = (
     *("_target_", "_partial_", "accelerator", "devices", "num_nodes", "log_every_n_steps", "deterministic"),
     *("num_sanity_val_steps", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"),
-    *("use_distributed_sampler", "benchmark", "profiler", "barebones"),
+    *("use_distributed_sampler", "benchmark", "inference_mode", "detect_anomaly"),
 )
 WHEN_VALIDATED = ("trainer.val_check_interval", "trainer.check_val_every_n_epoch")
 PLACES = ("path", "val_path", "source", "target", "val_source", "val_target", "url")  # of a text, in data

@@ -71,19 +71,6 @@ TABLE = [
         "trainer.max_steps={trainer[max_steps]}: a run needs a number of steps",
     ),
     Impossible(
-        "an epoch of Lightning's would start the data again",
-        "+trainer.limit_train_batches=3",
-        lambda c: "limit_train_batches" in c["trainer"],
-        "trainer.limit_train_batches is not supported: use trainer.max_steps",
-    ),
-    Impossible(
-        "a clock of Lightning's ends a run in the midst of its schedule",
-        "+trainer.max_time=00:00:05:00",
-        lambda c: c["trainer"].get("max_time"),
-        "trainer.max_time={trainer[max_time]} would end the run before its schedule: say its length once, as "
-        "trainer.max_steps=5min",
-    ),
-    Impossible(
         "python train.py starts processes on its own machine only",
         "trainer.num_nodes=2",
         lambda c: c["trainer"]["num_nodes"] > 1 and not ranks_are_here(),

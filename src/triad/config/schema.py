@@ -1,13 +1,11 @@
 """What a configuration may call and with which arguments, read from source without importing it.
 
-A `_target_` names a function or class; its signature is its schema. Importing torch to find a spelling
-mistake would take seconds, so names and annotations are read from the syntax tree of the file that defines
-the target. Only files of the allowed packages are ever looked at: a configuration from a stranger's run
-cannot reach `os.system`, not even through a module that imports `os`.
+A `_target_` names a function or class; its signature is its schema. Names and annotations are read from the
+syntax tree of the file that defines the target; triad.config.targets says which may be called.
 """
 
 import ast
-import importlib.util
+import json
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
@@ -17,18 +15,9 @@ from typing import Any, Literal, NamedTuple, Union
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from triad.config.definitions import find_definition, find_imports, parse_module
 from triad.config.errors import Refusal
-
-# Parts that a configuration is made of. Not `triad` as a whole: a stranger's must not reach the launcher.
-PARTS = "layers models tasks optim schedules hardware strategies callbacks loggers data verify.record"
-ALLOWED = (
-    *(f"triad.{part}" for part in PARTS.split()),
-    "torch.nn",
-    "torch.optim",
-    "lightning.pytorch.Trainer",
-    "lightning.pytorch.callbacks",
-    "torchmetrics",
-)
+from triad.config.targets import find_part
 
 SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
 
@@ -54,7 +43,7 @@ class Signature(NamedTuple):
 @cache
 def read_signature(target: str) -> Signature:
     """Read the signature of a dotted name. Raises LookupError if the name is not there or not allowed."""
-    module, definition = _find_allowed(target)
+    _, module, definition = find_part(target)
     if isinstance(definition, ast.ClassDef):
         initial = _find_init(module, definition)
         return _read_arguments(initial, skip=1) if initial else Signature({}, open=False)
@@ -72,7 +61,7 @@ def read_script_signature(file: Path, function: str) -> Signature:
 @cache
 def read_docstrings(target: str) -> str:
     """What the docstrings of a dotted name and of its `__init__` say, or ""."""
-    module, definition = _find_allowed(target)
+    _, module, definition = find_part(target)
     initial = _find_init(module, definition) if isinstance(definition, ast.ClassDef) else None
     said = (ast.get_docstring(place) for place in (definition, initial) if place)
     return "\n\n".join(filter(None, said))
@@ -86,8 +75,8 @@ def read_attribute(target: str, name: str) -> Any:
     through the class that it is annotated to return.
     """
     try:
-        module, definition = _find_definition(target)
-        package = _parse_module(target.rpartition(".")[0])[1]
+        _, module, definition = find_definition(target)
+        package = parse_module(target.rpartition(".")[0])[1]
     except LookupError:
         return None
     if isinstance(definition, ast.ClassDef):
@@ -102,7 +91,7 @@ def read_attribute(target: str, name: str) -> Any:
     for base in above:
         if isinstance(base, ast.Name):
             local = f"{target.rpartition('.')[0]}.{base.id}"
-            for origin in (local, *_find_imports(module, base.id, package)):
+            for origin in (local, *find_imports(module, base.id, package)):
                 ours = origin.partition(".")[0] == "triad"
                 if ours and (value := read_attribute(origin, name)) is not None:
                     return value
@@ -120,7 +109,7 @@ def _read_literal(value: ast.expr, where: str) -> Any:
 @cache
 def read_constant(target: str) -> Any:
     """The plain value of a module's `name = ...`, and of `name = Literal[...]` its words."""
-    module, name = _parse_module(target.rpartition(".")[0])[0], target.rpartition(".")[2]
+    module, name = parse_module(target.rpartition(".")[0])[0], target.rpartition(".")[2]
     for statement in module.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
@@ -131,7 +120,7 @@ def read_constant(target: str) -> Any:
 @cache
 def is_class(target: str) -> bool:
     """Whether a dotted name is a class and not a function."""
-    return isinstance(_find_definition(target)[1], ast.ClassDef)
+    return isinstance(find_definition(target).node, ast.ClassDef)
 
 
 def find_faults(node: Any, path: str = "") -> Iterator[str]:
@@ -168,25 +157,31 @@ def suggest(word: str, known: list[str]) -> str:
 
 
 def _check_call(node: dict, path: str) -> Iterator[str]:
+    target, partial = node["_target_"], node.get("_partial_", False)
+    if not isinstance(target, str):
+        given = json.dumps(target, default=str)
+        yield f"{path}._target_={given}: the dotted name of a part, such as triad.models.decoder.Decoder"
+        return
+    if not isinstance(partial, bool):
+        yield f"{path}._partial_={json.dumps(partial, default=str)}: true or false"
     try:
-        known = read_signature(node["_target_"])
+        known = read_signature(target)
     except LookupError as error:
         yield f"{path}._target_: {error}"
         return
-    given = {key for key in node if not (key.startswith("_") and key.endswith("_"))}
-    for key in sorted(given - known.parameters.keys()):
-        if not known.open:
-            near = suggest(key, list(known.parameters))
-            yield f"{path}.{key} is not an argument of {node['_target_']}{near}"
+    given = node.keys() - {"_target_", "_partial_"}
+    for key in sorted(given - known.parameters.keys(), key=str):
+        if not known.open or not isinstance(key, str):
+            yield f"{path}.{key} is not an argument of {target}{suggest(str(key), list(known.parameters))}"
     for key in given & known.parameters.keys():
         if not _is_call(node[key]):
             node[key], fault = convert(node[key], known.parameters[key].type)
             if fault:
                 yield f"{path}.{key}={node[key]}: {fault}"
-    if not node.get("_partial_"):
+    if not partial:
         for key, parameter in known.parameters.items():
             if parameter.required and key not in given:
-                yield f"{path}.{key} is required by {node['_target_']}: add {path}.{key}=..."
+                yield f"{path}.{key} is required by {target}: add {path}.{key}=..."
 
 
 def _is_call(value: Any) -> bool:
@@ -195,56 +190,6 @@ def _is_call(value: Any) -> bool:
 
 def _list_members(annotation: Any) -> tuple:
     return getattr(annotation, "__args__", None) or (annotation,)
-
-
-def _find_allowed(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
-    if not any(target == allowed or target.startswith(f"{allowed}.") for allowed in ALLOWED):
-        raise LookupError(f"{target} is not allowed; a config may call {', '.join(ALLOWED)}")
-    return _find_definition(target)
-
-
-def _find_definition(target: str) -> tuple[ast.Module, ast.ClassDef | ast.FunctionDef]:
-    module, package = _parse_module(target.rpartition(".")[0])
-    name = target.rpartition(".")[2]
-    for statement in module.body:
-        if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == name:
-            return module, statement
-    for origin in _find_imports(module, name, package):
-        if origin == target or origin.partition(".")[0] != target.partition(".")[0]:
-            continue  # a name that a module has from another package is not that module's to offer
-        try:
-            return _find_definition(origin)
-        except LookupError:
-            continue
-    raise LookupError(f"{target} does not exist")
-
-
-@cache
-def _parse_module(dotted: str) -> tuple[ast.Module, str]:
-    """The parsed file of a module, and the package it lies in (folders are walked, nothing is imported)."""
-    package, *path = dotted.split(".")
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
-        raise LookupError(f"the package {package} is not installed")
-    place = Path(found.origin).parent.joinpath(*path)
-    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    if not file.is_file():
-        raise LookupError(f"{dotted} does not exist")
-    parent = dotted if place.is_dir() else dotted.rpartition(".")[0]
-    return ast.parse(file.read_text(encoding="utf-8")), parent
-
-
-def _find_imports(module: ast.Module, name: str, package: str) -> Iterator[str]:
-    """Dotted names under which `from x import name` (or `import *`) says that the name is defined."""
-    for statement in module.body:
-        if isinstance(statement, ast.ImportFrom):
-            above = (
-                package.split(".")[: len(package.split(".")) - statement.level + 1] if statement.level else []
-            )
-            source = ".".join([*above, statement.module or ""]).rstrip(".")
-            for alias in statement.names:
-                if alias.name == "*" or (alias.asname or alias.name) == name:
-                    yield f"{source}.{name if alias.name == '*' else alias.name}"
 
 
 def _find_init(module: ast.Module, definition: ast.ClassDef) -> ast.FunctionDef | None:

@@ -46,6 +46,7 @@ class Gradient:
         """For each set of names the joint norm of these tensors, which have the layout of parameters.
 
         Every process passes equally many sets, in one order. Names that are not in this process count as 0.
+        A copy that is not finite makes them all nan, though another process counts that parameter.
         """
         counted = self._select_counted(tensors)
         layouts = {spread: [_norm(held, names) for names in sets] for spread, held in counted.items()}
@@ -53,6 +54,8 @@ class Gradient:
         if not norms:
             norms = [torch.zeros(len(sets), device=_device(self.model))]
         norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        for name in self.copied & tensors.keys():
+            norm = torch.where(_local(tensors[name]).isfinite().all(), norm, torch.nan)
         return norm if self.stages is None else _norm_over_group(norm, self.stages)
 
     def sum(self, tensors: Mapping[str, Tensor], measure: Callable[[Tensor], Tensor]) -> Tensor:
