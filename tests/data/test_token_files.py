@@ -16,6 +16,7 @@ from triad.data.token_files import TokenFile, prepare_tokens
 from triad.data.tokenizers import bpe, byte, char
 
 TEXTS = {"a.txt": "première\n", "b.txt": "zweite 🙂\n" * 30, "c.txt": "third"}
+VAL = "vierte 🙂\n" * 30
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def source(tmp_path):
     for name, content in TEXTS.items():
         (tmp_path / "texts").mkdir(exist_ok=True)
         (tmp_path / "texts" / name).write_text(content)
-    return text(str(tmp_path / "texts"), "text", 0.1, str(tmp_path / "texts" / "b.txt"))
+    (tmp_path / "val.txt").write_text(VAL)
+    return text(str(tmp_path / "texts"), "text", 0.1, str(tmp_path / "val.txt"), None)
 
 
 def test_tokens_are_the_documents_in_order_each_with_its_separator(source, tmp_path):
@@ -33,7 +35,7 @@ def test_tokens_are_the_documents_in_order_each_with_its_separator(source, tmp_p
     assert tokens.train.tokens.tolist() == expected
     assert tokens.train.tokens.dtype == np.uint16
     assert tokens.train.bytes == sum(len(content.encode()) for content in TEXTS.values())
-    assert tokens.val.bytes == len(TEXTS["b.txt"].encode())
+    assert tokens.val.bytes == len(VAL.encode())
 
 
 def test_a_large_vocabulary_takes_four_bytes_a_token(source, tmp_path):
@@ -63,7 +65,7 @@ def test_a_position_is_found_in_its_document(source, tmp_path):
 
 
 def test_xz_bits_per_byte_is_that_of_the_validation_text(source, tmp_path, monkeypatch):
-    data = TEXTS["b.txt"].encode()
+    data = VAL.encode()
     packed = lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)
     tokens = prepare_tokens(source, byte(source, tmp_path), tmp_path / "a")
     assert tokens.xz_bits_per_byte == 8 * len(packed) / len(data)
@@ -130,10 +132,10 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     with (tmp_path / "rows.jsonl").open("w") as file:
         for i in range(10_000):
             file.write(json.dumps({"text": f"{i} " * 200}) + "\n")
-    source = text(str(tmp_path / "rows.jsonl"), "text", 0.001, None)
+    source = text(str(tmp_path / "rows.jsonl"), "text", 0.001, None, None)
     tokenizer = byte(source, tmp_path)
     prepare_tokens(
-        text(str(tmp_path / "rows.jsonl"), "text", 0.002, None), tokenizer, tmp_path
+        text(str(tmp_path / "rows.jsonl"), "text", 0.002, None, None), tokenizer, tmp_path
     )  # warm the imports
     tracemalloc.start()
     tokens = prepare_tokens(source, tokenizer, tmp_path)
@@ -147,7 +149,7 @@ def plain_file(folder, repeated):
     lines = "".join(f"première {i} 🙂\n" for i in range(3000))
     whole = lines + "no end of a line " * repeated + lines
     (folder / "a.txt").write_text(whole)
-    return whole, text(str(folder / "a.txt"), "text", 0.01, None)
+    return whole, text(str(folder / "a.txt"), "text", 0.01, None, None)
 
 
 @pytest.mark.parametrize("make", [byte, char, partial(bpe, vocab_size=300)], ids=["byte", "char", "bpe"])
@@ -162,7 +164,7 @@ def test_a_plain_file_becomes_the_tokens_of_its_whole_text(tmp_path, make):
 
 def test_memory_does_not_grow_with_a_plain_file(tmp_path):
     _, source = plain_file(tmp_path, 300_000)
-    prepare_tokens(text(str(tmp_path / "a.txt"), "text", 0.02, None), byte(source, tmp_path), tmp_path)
+    prepare_tokens(text(str(tmp_path / "a.txt"), "text", 0.02, None, None), byte(source, tmp_path), tmp_path)
     tracemalloc.start()
     tokens = prepare_tokens(source, byte(source, tmp_path), tmp_path)
     peak = tracemalloc.get_traced_memory()[1]

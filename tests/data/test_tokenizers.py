@@ -152,8 +152,8 @@ def test_a_vocabulary_that_no_corpus_has_is_refused(corpus, tmp_path, learn, voc
 def test_a_reserved_character_leaves_the_text_around_it_to_be_learned_from(tmp_path, learn):
     (tmp_path / "a.txt").write_text("wandering \u2585 wandering \u2581 wandering " * 500)
     source = text(str(tmp_path / "a.txt"), "text", 0.2, None, None)
-    tokenizer = learn(source, tmp_path, 280)
-    assert len(tokenizer.encode("wandering")) == 1
+    tokenizer = learn(source, tmp_path, 272)
+    assert max(map(len, tokenizer.pieces)) > 1  # a piece of several characters: all sentences hold both signs
     for string in ("a \u2585\u2585 b", "\u2581", "wandering\u2585"):
         assert tokenizer.decode(tokenizer.encode(string)) == string
 
