@@ -13,6 +13,7 @@ from triad.checkpoints.folder import checkpoint_path, choose_newest, find_fault,
 from triad.checkpoints.saving import LEAVING_S, Saver, State
 from triad.checkpoints.tensors import find_misfit, load_tensors, read_index, read_shapes
 from triad.config.processes import describe_layout
+from triad.layers.ranges import PositiveInt
 from triad.runs.directory import Run
 from triad.storage.manifest import Facts
 
@@ -30,7 +31,9 @@ class Checkpoint(Callback):
 
     observer = True  # changes no metric of the run: triad.config.identity
 
-    def __init__(self, run: Run, config: dict, every_steps: int, keep: int, monitor: str) -> None:
+    def __init__(
+        self, run: Run, config: dict, every_steps: PositiveInt, keep: PositiveInt, monitor: str
+    ) -> None:
         if every_steps < 1 or keep < 1:
             raise ValueError(
                 f"callbacks.checkpoint: every_steps={every_steps} and keep={keep} must be at least 1"

@@ -5,6 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from triad.data.tokenizers import Tokenizer
+from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from triad.runs.directory import Run
 
 
@@ -20,7 +21,13 @@ class Sample(Callback):
     observer = True  # changes no metric of the run: triad.config.identity
 
     def __init__(
-        self, run: Run, tokenizer: Tokenizer, context: int, prompt: str, length: int, temperature: float
+        self,
+        run: Run,
+        tokenizer: Tokenizer,
+        context: PositiveInt,
+        prompt: str,
+        length: NonNegativeInt,
+        temperature: NonNegativeFloat,
     ) -> None:
         self.path, self.tokenizer, self.context = run.samples_file, tokenizer, context
         self.prompt, self.length, self.temperature = prompt, length, temperature

@@ -8,6 +8,7 @@ from triad.analysis.loss_picture import draw_loads, draw_losses
 from triad.data.token_files import Tokens
 from triad.data.tokenizers import Tokenizer
 from triad.hardware.device import describe
+from triad.layers.ranges import PositiveInt
 from triad.runs.directory import Run
 from triad.runs.metrics import SPEEDS, TAKEN, summarize
 
@@ -22,7 +23,9 @@ class Summary(Callback):
 
     observer = True  # changes no metric of the run: triad.config.identity
 
-    def __init__(self, run: Run, tokenizer: Tokenizer, tokens: Tokens, context: int, curve: bool) -> None:
+    def __init__(
+        self, run: Run, tokenizer: Tokenizer, tokens: Tokens, context: PositiveInt, curve: bool
+    ) -> None:
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
         self.picture = run.curve_file if curve else None
 

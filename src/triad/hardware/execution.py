@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from triad.hardware.autotune import Measured, run_attention
 from triad.hardware.device import compute_dtype
 from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32, to_fp8
 from triad.layers.attention import KernelInputs, flash, plain
+from triad.layers.ranges import PositiveInt
 
 PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it plain attention is not tried
 KERNELS = {"flash": flash, "plain": plain}
@@ -48,8 +49,8 @@ class Hardware:
 
     def __init__(
         self,
-        micro_batch_size: int | None,
-        threads: int | None,
+        micro_batch_size: PositiveInt | None,
+        threads: Annotated[int, ">= 1", "<= 1024"] | None,
         attention: Literal["auto", "flash", "plain"],
         checkpointing: bool | Literal["selective"],
         compile: bool,
