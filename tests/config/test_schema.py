@@ -63,7 +63,11 @@ def test_a_new_dial_is_an_argument_of_train_and_has_its_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = tmp_path / "train.py"
-    script.write_text(TRAIN.read_text().replace("    seed: int,\n", "    seed: int,\n    warmth: float,\n"))
+    script.write_text(
+        TRAIN.read_text().replace(
+            "    context: PositiveInt,\n", "    context: PositiveInt,\n    warmth: float,\n"
+        )
+    )
     with pytest.raises(ValueError, match="warmth is not a key"):
         composing.compose(["+warmth=3"])
     monkeypatch.setattr(composing, "TRAIN", script)

@@ -6,7 +6,7 @@ from inspect import Parameter, getdoc, signature
 from typing import Any
 
 from triad.config.errors import Refusal
-from triad.config.messages import report_error
+from triad.config.messages import report_error, report_interrupt
 from triad.config.schema import convert, suggest
 
 
@@ -17,6 +17,8 @@ def run_command(function: Callable) -> None:
         return
     try:
         function(**_parse_arguments(function, sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(report_interrupt())
     except Exception as error:
         sys.exit(report_error(error))
 

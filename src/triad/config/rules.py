@@ -64,8 +64,11 @@ def refusals(config: dict, choices: Mapping[str, str]) -> Iterator[str]:
 
     `choices` are those that it was composed of, by group: what a person types.
     """
-    for fault in _find_faults(config | {"choices": choices}):
-        yield fault.sentence()
+    try:
+        for fault in _find_faults(config | {"choices": choices}):
+            yield fault.sentence()
+    except KeyError as error:
+        yield f"{error.args[0]} is missing: a key that was removed, or that another part in its place needs"
 
 
 def _find_faults(config: dict) -> Iterator[Fault]:

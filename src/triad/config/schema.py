@@ -34,6 +34,12 @@ ALLOWED = (
 
 SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
 BOUNDS = {">": Gt, ">=": Ge, "<": Lt, "<=": Le}  # of Annotated[float, ">= 0", "< 1"]
+OUTSIDE = {
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+}
 RULES = ConfigDict(coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
@@ -71,7 +77,7 @@ def read_script_signature(file: Path, function: str) -> Signature:
     """Read the signature of a function in a script."""
     module = ast.parse(file.read_text(encoding="utf-8"))
     definitions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
-    return _read_arguments(definitions[function], module, "", 0)
+    return _read_arguments(definitions[function], module, "triad", 0)
 
 
 @cache
@@ -160,7 +166,9 @@ def convert(value: Any, annotation: Any) -> tuple[Any, str | None]:
         found = TypeAdapter(annotation, config=RULES).validate_python(value)
         return [*found] if isinstance(found, tuple) else found, None
     except ValidationError as error:
-        return value, error.errors()[0]["msg"].lower()
+        first = error.errors()[0]
+        phrase = OUTSIDE.get(first["type"], first["msg"].lower())
+        return value, phrase.format(**first.get("ctx", {}))
 
 
 def suggest(word: str, known: list[str]) -> str:
@@ -333,7 +341,7 @@ class TypeReader(NamedTuple):
 
 
 def _refuse_plain(value: Any) -> Any:
-    if isinstance(value, str | int | float):
+    if value is None or isinstance(value, str | int | float):
         raise PydanticCustomError("part", "a part stands here, which has a _target_")
     return value
 

@@ -16,7 +16,7 @@ from triad.config.command_line import key_of
 from triad.config.compose import UNMEASURED, find_references, read_time, trace_origins, validate
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
-from triad.config.messages import DIVERGED, report_error
+from triad.config.messages import DIVERGED, report_error, report_interrupt
 from triad.config.overlays import find_overlaid
 from triad.config.processes import count_threads, ranks_are_here, ranks_here
 from triad.launch.rank import exit_together, run_rank
@@ -58,6 +58,8 @@ def compose_and_launch(work: Callable) -> None:
         sys.argv[1:] = expand_resume(asked)
         with use_loader():
             main()
+    except KeyboardInterrupt:
+        sys.exit(report_interrupt())
     except Exception as error:
         raised.append(error)
     if raised:

@@ -9,7 +9,7 @@ from triad.layers.bert_head import BiasedReadout
 from triad.layers.flops import Rows
 from triad.layers.full_attention import visible_mask
 from triad.layers.moe import Routing
-from triad.layers.ranges import PositiveInt, UnitInterval
+from triad.layers.ranges import NonNegativeInt, PositiveInt, UnitInterval
 from triad.layers.readout import Readout
 from triad.layers.residual import apply_feedforward
 
@@ -41,7 +41,7 @@ class Encoder(nn.Module):
         context: PositiveInt,
         width: PositiveInt,
         depth: PositiveInt,
-        segments: PositiveInt,
+        segments: NonNegativeInt,
         dropout: UnitInterval,
         norm: Callable,
         residual: Callable,

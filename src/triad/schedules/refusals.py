@@ -117,12 +117,6 @@ TABLE = [
         "scheduler.warmup={scheduler[warmup]} is longer than trainer.max_steps={trainer[max_steps]}",
     ),
     Impossible(
-        "a decay longer than the run",
-        "scheduler.decay=200",
-        lambda c: not 0 <= c["scheduler"].get("decay", 0) <= 1,
-        "scheduler.decay={scheduler[decay]}: it is the share of the run in which the rate falls, 0 to 1",
-    ),
-    Impossible(
         "a rate that rises and falls at once",
         "scheduler.warmup=600",
         lambda c: overlap(c) > 0,

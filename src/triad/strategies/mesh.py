@@ -16,7 +16,6 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 
 from triad.config.processes import DATA_AXES
-from triad.layers.ranges import PositiveInt
 from triad.optim.gradient import Gradient, complete
 from triad.strategies import context, expert, tensor
 from triad.strategies.context import Zigzag
@@ -41,7 +40,7 @@ class Mesh(ModelParallelStrategy):
         self,
         data_replicate: int,
         data_shard: int,
-        context: PositiveInt,
+        context: int,
         expert: int,
         tensor: int,
         pipeline: int,
