@@ -180,6 +180,11 @@ def suggest(word: str, known: list[str]) -> str:
 
 
 def _check_call(node: dict, path: str) -> Iterator[str]:
+    if not isinstance(node["_target_"], str):
+        yield f"{path}._target_={node['_target_']}: the name of a class or function"
+        return
+    if not isinstance(node.get("_partial_", False), bool):
+        yield f"{path}._partial_={node['_partial_']}: true or false"
     try:
         known = read_signature(node["_target_"])
     except LookupError as error:
@@ -341,7 +346,7 @@ class TypeReader(NamedTuple):
 
 
 def _refuse_plain(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, str | int | float | list) or value == {}:
         raise PydanticCustomError("part", "a part stands here, which has a _target_")
     return value
 
