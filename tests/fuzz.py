@@ -3,10 +3,10 @@
     python -m tests.fuzz seed=0 n=500             compose, check and build the model, without data
     python -m tests.fuzz seed=0 n=100 steps=2     train so many steps, too
 
-Each case is some overrides of train.py, drawn from the seed: choices of groups, and for keys of the configuration
-values that are plausible and others that are not. A case runs in a process of its own, forked from one that has
-imported torch. It must end within a time, by running or by one sentence, without a traceback, an error that
-is not explained, or a signal. What does not is printed as one types it.
+Each case is some overrides of train.py, drawn from the seed: choices of groups, and for keys of the
+configuration values that are plausible and others that are not. A case runs in a process of its own, forked
+from one that has imported torch. It must end within a time, by running or by one sentence, without a
+traceback, an error that is not explained, or a signal. What does not is printed.
 """
 
 import contextlib
@@ -62,6 +62,7 @@ WRONG = [
 ]
 NOT_DRAWN = ("experiment", "debug")  # they are models of a size that trains for minutes
 TINY = ["debug=tiny", "logger=csv", "trainer.devices=1", "trainer.accelerator=cpu"]
+BUILT = ("model", "hardware", "clip", "regularizer", "optimizer", "batch", "data", "scheduler")
 TIME_S = 60.0  # of a case: a start, and some steps of a model of debug=tiny
 
 
@@ -120,9 +121,7 @@ def check_case(words: list[str]) -> None:
     except Exception as error:
         sys.exit(report_error(error))
     try:
-        part = build(
-            {name: config[name] for name in ("model", "hardware", "clip", "regularizer", "optimizer")}
-        )
+        part = build({name: config[name] for name in BUILT})
         with torch.device("meta"):
             model = part["model"](vocab_size=300)
             part["optimizer"](list(model.parameters()))
