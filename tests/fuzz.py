@@ -29,37 +29,10 @@ from triad.config.locations import CONF
 from triad.config.messages import DIVERGED, MISTAKE
 from triad.config.offers import read_choices
 
-WRONG = [
-    "0",
-    "-1",
-    "1",
-    "2",
-    "7",
-    "0.5",
-    "1e9",
-    "1e-9",
-    "100000000",
-    "inf",
-    "nan",
-    "-inf",
-    "1e400",
-    "1_000",
-    "0x10",
-    "true",
-    "null",
-    "x",
-    "''",
-    "[]",
-    "[1,2]",
-    "[x]",
-    "[[1,2],[3]]",
-    "{}",
-    "{a:1}",
-    "{_target_:os.system}",
-    "{_target_:5}",
-    "${seed}",
-    "${nowhere}",
-]
+WRONG = (
+    "0 -1 1 2 7 0.5 1e9 1e-9 100000000 inf nan -inf 1e400 1_000 0x10 true null x '' [] [1,2] [x] [[1,2],[3]]"
+    " {} {a:1} {_target_:os.system} {_target_:5} ${seed} ${nowhere}"
+)
 NOT_DRAWN = ("experiment", "debug")  # they are models of a size that trains for minutes
 TINY = ["debug=tiny", "logger=csv", "trainer.devices=1", "trainer.accelerator=cpu"]
 BUILT = ("model", "hardware", "clip", "regularizer", "optimizer", "batch", "data", "scheduler")
@@ -94,7 +67,7 @@ def draw_override(generator: random.Random) -> str:
     if form < 0.32:
         return f"~{generator.choice([key, key.partition('.')[0]])}"
     sign = "+" if form < 0.36 else ""
-    return f"{sign}{key}={generator.choice(WRONG)}"
+    return f"{sign}{key}={generator.choice(WRONG.split())}"
 
 
 @cache

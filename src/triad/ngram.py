@@ -89,7 +89,7 @@ def _show(model: Any, rows: list[dict[str, float]]) -> None:
     table = Table("order", "n-grams", *rows[0])
     for order, (level, row) in enumerate(zip(model.levels, rows, strict=True), 1):
         table.add_row(str(order), f"{len(level.keys):,}", *(f"{value:.5g}" for value in row.values()))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Metrics(Callback):
         self.idle_s = 0.0  # spent in validation since the last report
         self.train_s = 0.0  # spent in training since the run began
         self.bar: Progress | None = None
-        self.console = Console(soft_wrap=True, highlight=False)
+        self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     def state_dict(self) -> dict[str, Any]:
         self._count_flops()
@@ -60,11 +60,11 @@ class Metrics(Callback):
         self.since = time.perf_counter()
         if trainer.is_global_zero and sys.stdout.isatty():
             columns = (
-                TextColumn("step"),
+                TextColumn("step", markup=False),
                 MofNCompleteColumn(),
                 BarColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
             )
             self.bar = Progress(*columns, console=self.console)
             self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
