@@ -158,7 +158,7 @@ def test_the_configuration_can_be_shown_resolved(train) -> None:
 def test_resume_takes_up_the_words_of_the_run_and_lets_new_ones_win(tmp_path: Path) -> None:
     run = tmp_path / "outputs" / "a"
     run.mkdir(parents=True)
-    (run / "config.yaml").write_text("seed: 0\n")
+    (run / "config.yaml").write_text("task: {}\n")
     (run / "overrides.json").write_text(json.dumps(["model=moe", "trainer.max_steps=10"]))
     words = expand_resume([f"resume={run}", "trainer.max_steps=20"])
     assert words == ["model=moe", "trainer.max_steps=20", "run_id=a", f"output_dir={run.parent}"]

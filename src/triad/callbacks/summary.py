@@ -1,5 +1,7 @@
 """The summary of a run on the terminal: one screen when it starts, one when it ends."""
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
@@ -44,9 +46,15 @@ class Summary(Callback):
                 result["xz/bits_per_byte"] = xz
             self.run.finish(result)
             if self.picture:
-                draw_losses(self.picture, rows)
-                draw_loads(self.run.loads_file, rows)
+                self._draw(self.picture, rows)
             _show(self._closing(result))
+
+    def _draw(self, picture: Path, rows: list[dict[str, float]]) -> None:
+        try:
+            draw_losses(picture, rows)
+            draw_loads(self.run.loads_file, rows)
+        except Exception as error:  # a picture is looked at: a run that has trained does not end without one
+            warnings.warn(f"callbacks.summary: {picture} is not drawn: {error}", stacklevel=2)
 
     def _opening(self, trainer: Trainer, training: Any) -> dict[str, str]:
         total, active = training.count[:2]

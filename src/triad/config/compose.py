@@ -16,7 +16,7 @@ from triad.config.errors import Refusal
 from triad.config.locations import CONF, TRAIN
 from triad.config.messages import find_resolver_error
 from triad.config.processes import resolve_devices
-from triad.config.rules import refusals
+from triad.config.rules import find_missing_parts, refusals
 from triad.config.schema import convert, find_faults, read_script_signature, suggest
 
 TIME = re.compile(r"(\d+(?:\.\d+)?)(s|min|h)")
@@ -111,7 +111,10 @@ def validate(composed: DictConfig, choices: Mapping[str, str], steps: int | None
             config[key], fault = convert(config[key], known[key])
             if fault:
                 raise Refusal(f"{key}={config[key]}: {fault}")
-    for fault in find_faults({"trainer": config["trainer"]} | config):  # first: other nodes refer to its keys
+    # the trainer's first: other nodes refer to its keys
+    for fault in chain(
+        find_missing_parts(config, groups), find_faults({"trainer": config["trainer"]} | config)
+    ):
         raise Refusal(fault)
     resolve_devices(config)
     for fault in chain(refusals(config, choices), find_unknown_monitors(config)):

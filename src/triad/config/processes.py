@@ -6,10 +6,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from triad.config.errors import Refusal
 from triad.config.schema import read_attribute
 
 AXES = ("data_replicate", "data_shard", "context", "expert", "tensor", "pipeline")  # of a mesh
 DATA_AXES = ("data_replicate", "data_shard", "expert")  # whose processes read different rows
+MOST_THREADS = 1024  # OpenMP dies of a stack that it cannot allocate, without a word
 GPUS = Path("/proc/driver/nvidia/gpus")
 FAMILIES = (  # what libraries read from the environment that changes kernels, threads or messages
     *("ATEN_", "CUBLAS_", "CUDA_", "DNNL_", "GLOO_", "KMP_", "MKL_", "NCCL_", "NVIDIA_TF32_"),
@@ -74,7 +76,10 @@ def world_size(config: dict) -> int:
 
 def count_threads(config: dict) -> int:
     """Compute threads of each process: hardware.threads, else the environment's number, else its share."""
-    asked = config["hardware"]["threads"] or os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    asked = config["hardware"]["threads"] or given.partition(",")[0].strip()
+    if asked and not (str(asked).isdecimal() and 1 <= int(asked) <= MOST_THREADS):
+        raise Refusal(f"OMP_NUM_THREADS={given}: a number of threads from 1 to {MOST_THREADS}, or unset it")
     return int(asked or max(1, count_cores() // ranks_here(config)))
 
 
@@ -91,6 +96,11 @@ def describe_layout(layout: dict) -> str:
 def count_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_memory_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def count_gpus() -> int:
