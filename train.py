@@ -8,13 +8,14 @@ from typing import Any
 
 from triad.config.build import build, supply, supply_all
 from triad.launch.command import compose_and_launch
+from triad.layers.ranges import NonNegativeInt, PositiveInt
 from triad.runs.directory import Run
 
 
 def train(
     run: Run,
-    seed: int,
-    context: int,
+    seed: NonNegativeInt,
+    context: PositiveInt,
     packed: bool,
     decay: list[str],
     tags: list[str],

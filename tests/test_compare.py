@@ -23,6 +23,7 @@ from triad.compare import compare
 from triad.config.errors import Refusal
 
 BATCH = {"_target_": "triad.schedules.learning_rate.fixed", "size": 4}
+TASK = {"_target_": "triad.tasks.causal_lm.CausalLM"}
 CURVE = [{"step": 1, "train/loss": 5.0}, {"step": 9, "train/loss": 3.0, "train/tokens": 900, "val/loss": 3.0}]
 
 
@@ -36,7 +37,13 @@ def write(
 ) -> Path:
     """A run directory as train.py leaves one; words are those of the configuration unless told."""
     directory.mkdir(parents=True)
-    whole = {"batch": BATCH, "run_id": directory.name, "output_dir": str(directory.parent), **config}
+    whole = {
+        "batch": BATCH,
+        "task": TASK,
+        "run_id": directory.name,
+        "output_dir": str(directory.parent),
+        **config,
+    }
     (directory / "config.yaml").write_text(yaml.safe_dump(whole))
     told = [f"{key}={value}" for key, value in config.items()] if words is None else words
     (directory / "overrides.json").write_text(json.dumps(told))

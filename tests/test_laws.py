@@ -173,3 +173,16 @@ def test_every_module_can_be_imported() -> None:
     for path in FILES:
         if path.name not in MAINS:
             importlib.import_module(".".join(("triad", *path.relative_to(SOURCE).with_suffix("").parts)))
+
+
+def test_what_rich_prints_is_data_and_no_markup() -> None:
+    consoles = 0
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+            if name in ("Console", "TextColumn"):
+                switches = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert switches.get("markup") == "False", (path, node.lineno)
+                assert name == "TextColumn" or switches.get("emoji") == "False", (path, node.lineno)
+                consoles += name == "Console"
+    assert consoles > 4

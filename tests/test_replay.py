@@ -83,7 +83,7 @@ def test_steps_that_are_none_or_that_the_run_has_not_made_are_refused(steps: str
 def test_a_replay_of_steps_of_which_nothing_was_kept_is_refused(tmp_path: Path) -> None:
     run = tmp_path / "a"
     run.mkdir()
-    (run / "config.yaml").write_text("seed: 0\n")
+    (run / "config.yaml").write_text("task: {}\n")
     (run / "run.json").write_text("{}")
     (run / "metrics.csv").write_text("step,train/loss\n10,1.0\n20,0.5\n")
     with pytest.raises(Refusal, match="logged no step from 1 to 7"):

@@ -131,6 +131,7 @@ def write(runs: Path, seeds: int = 2, depth: int = 3) -> None:
                 folder.mkdir(parents=True)
                 config = {
                     "seed": seed,
+                    "task": {},
                     "model": {"width": 32 << size},
                     "trainer": {"max_steps": 100 << length},
                 }

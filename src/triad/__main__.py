@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from triad.config.locations import PACKAGE, TRAIN
-from triad.config.messages import MISTAKE
+from triad.config.messages import MISTAKE, report_interrupt
 from triad.config.schema import suggest
 
 
@@ -29,6 +29,13 @@ def main() -> None:
     if command not in known:
         print(f"error: triad {command} is no command{suggest(command, [*known])}", file=sys.stderr)
         sys.exit(MISTAKE)
+    try:
+        _run(command)
+    except KeyboardInterrupt:  # while the command was being imported
+        sys.exit(report_interrupt())
+
+
+def _run(command: str) -> None:
     if command == "train":  # a script and no module: its ranks are started by its path
         sys.argv[0] = str(TRAIN)
         runpy.run_path(sys.argv[0], run_name="__main__")

@@ -46,6 +46,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
 def count_ngrams(run: Any, order: int, most: int, source: Any, make_tokenizer: Any) -> None:
     """Count, evaluate, and write down what came of it."""
     from triad.analysis.kneser_ney import KneserNey
+    from triad.config.directions import find_best
     from triad.data.rows import tokenize
 
     tokenizer, tokens = tokenize(source, make_tokenizer)
@@ -60,7 +61,7 @@ def count_ngrams(run: Any, order: int, most: int, source: Any, make_tokenizer: A
     print(f"counted in {counted_s:.1f} s, evaluated in {time.perf_counter() - since - counted_s:.1f} s")
     rows = [_compute_figures(loss, tokens.val.bytes_per_token) for loss in losses.tolist()]
     speed = {"perf/train_s": counted_s, "perf/tokens_per_s": len(counted) / counted_s}
-    best = min(rows, key=lambda row: row["val/loss"])
+    best = find_best(rows, lambda row: row["val/loss"], "lower")
     xz = {"xz/bits_per_byte": tokens.xz_bits_per_byte} if tokens.xz_bits_per_byte else {}
     _write(run.metrics_file, rows)
     run.finish(best | speed | {"order": order, "steps": 0} | xz)
@@ -89,7 +90,7 @@ def _show(model: Any, rows: list[dict[str, float]]) -> None:
     table = Table("order", "n-grams", *rows[0])
     for order, (level, row) in enumerate(zip(model.levels, rows, strict=True), 1):
         table.add_row(str(order), f"{len(level.keys):,}", *(f"{value:.5g}" for value in row.values()))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 if __name__ == "__main__":

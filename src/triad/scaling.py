@@ -12,6 +12,7 @@ import numpy as np
 from triad.analysis.confidence_intervals import LEVEL
 from triad.analysis.scaling_law import Law, Measurement, Slice, cut_slices, fit_exponent, fit_law
 from triad.analysis.settings import find_directories, group_by_setting, load_outcome
+from triad.config.directions import find_best
 from triad.config.errors import Refusal
 
 NEEDED = ("train/tokens", "train/flops")
@@ -66,20 +67,21 @@ def read_points(runs: list[Path], metric: str) -> tuple[list[Measurement], list[
 
     Raises Refusal where results lack what is needed.
     """
-    best: dict[tuple[float, float], tuple[Measurement, list[Measurement]]] = {}
+    measured: dict[tuple[float, float], list[tuple[Measurement, list[Measurement]]]] = {}
     for setting in group_by_setting([load_outcome(run) for run in runs]):
         mine = [_read_point(run.directory, run.result, metric) for run in setting.runs if run.result]
         if not mine:
             continue
         mean = mine[0]._replace(loss=sum(point.loss for point in mine) / len(mine))
-        if mean[:2] not in best or mean.loss < best[mean[:2]][0].loss:
-            best[mean[:2]] = (mean, mine)
-    means = [mean for mean, _ in best.values()]
+        measured.setdefault(mean[:2], []).append((mean, mine))
+    chosen = (find_best(several, lambda one: one[0].loss, "lower") for several in measured.values())
+    best = [one for one in chosen if one]
+    means = [mean for mean, _ in best]
     if not _suffices(means):
         raise Refusal(
             f"{len(means)} finished settings: a law needs at least {LEAST}, of three sizes and three lengths"
         )
-    return means, [point for _, mine in best.values() for point in mine]
+    return means, [point for _, mine in best for point in mine]
 
 
 def _read_point(run: Path, result: dict[str, float], metric: str) -> Measurement:

@@ -187,7 +187,7 @@ def test_what_a_sentence_names_is_what_was_typed() -> None:
 BASES = {  # of muP, that cannot be built
     "parametrisation.base.width=66": "base.attention.heads=4 does not divide parametrisation.base.width=66",
     "parametrisation.base.width=60": "a head of 15 is odd: change parametrisation.base.attention.heads",
-    "parametrisation.base.width=0": "parametrisation.base.width=0: at least 1",
+    "parametrisation.base.width=0": "parametrisation.base.width=0: must be at least 1",
     "+parametrisation.base.attention.hads=4": "parametrisation.base.attention.hads is not an argument",
     "+parametrisation.base.atention.heads=4": "parametrisation.base.atention: the model has no such part",
     "+parametrisation.base.widht=4": "did you mean width",

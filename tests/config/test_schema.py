@@ -63,7 +63,8 @@ def test_a_new_dial_is_an_argument_of_train_and_has_its_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = tmp_path / "train.py"
-    script.write_text(TRAIN.read_text().replace("    seed: int,\n", "    seed: int,\n    warmth: float,\n"))
+    source = TRAIN.read_text()
+    script.write_text(source.replace("    packed: bool,\n", "    packed: bool,\n    warmth: float,\n"))
     with pytest.raises(ValueError, match="warmth is not a key"):
         composing.compose(["+warmth=3"])
     monkeypatch.setattr(composing, "TRAIN", script)

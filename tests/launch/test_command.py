@@ -39,7 +39,7 @@ MISTAKES = {
     "trainer.max_steps=-1": "needs a number of steps",
     "+trainer.limit_train_batches=3": "use trainer.max_steps",
     "trainer.num_nodes=2": "needs torchrun or srun",
-    "context=0": "at least one token",
+    "context=0": "context=0: must be at least 1",
     "scheduler.warmup=5000": "longer than trainer.max_steps",
     "resume=outputs/nowhere": "no run is there",
     "model=(": "error:",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,18 +84,29 @@ def _find_inside(path: Path, depth: int = 2) -> list[Path]:
 
 
 def load_outcome(directory: Path, state: str | None = None) -> Outcome:
-    """Read a run directory. One that was never written (its words were refused) has a name and a state."""
+    """Read a run directory. One that was never written (its words were refused) has a name and a state.
+
+    So has one whose files are damaged: it stops nothing else.
+    """
     run = Run(directory)
     if not run.exists:
         return Outcome(directory, {}, {}, {}, state or "not started", 0, {})
-    config, result = run.config() or {}, run.result()
-    words = run.overrides()
+    try:
+        return _read_outcome(run, state)
+    except Refusal as error:
+        warnings.warn(str(error), stacklevel=2)
+        return Outcome(directory, {}, {}, {}, "unreadable", 0, {})
+
+
+def _read_outcome(run: Run, state: str | None) -> Outcome:
+    config, result, words = run.config(), run.result(), run.overrides()
     numbers = {key: value for key, value in (result or {}).items() if isinstance(value, int | float)}
     typed = {key_of(word): word.partition("=")[2] for word in words}
     acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not is_observer(node)}
-    known = dict(leaves(config | ({"callbacks": acting} if "callbacks" in config else {})))
+    others = {key: value for key, value in config.items() if key != "callbacks"}
+    known = dict(leaves(others | ({"callbacks": acting} if acting else {})))
     return Outcome(
-        directory, known, typed, numbers, state or run.state, config.get("seed", 0), run.directions()
+        run.path, known, typed, numbers, state or run.state, config.get("seed", 0), run.directions()
     )
 
 

@@ -28,5 +28,5 @@ def print_board(ranking: boards.Board) -> None:
         shown.add_column(head, no_wrap=head == "state", max_width=60, overflow="fold")
     for row in boards.make_cells(ranking):
         shown.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False, markup=False, emoji=False)
     console.print(shown)

@@ -17,6 +17,7 @@ from triad.checkpoints.folder import checkpoint_path, choose_newest, find_fault,
 from triad.checkpoints.saving import LEAVING_S, Saver, State
 from triad.checkpoints.tensors import find_misfit, load_tensors, read_index, read_shapes
 from triad.config.processes import describe_layout
+from triad.layers.ranges import PositiveInt
 from triad.runs.directory import Run
 from triad.storage.manifest import Facts
 
@@ -41,9 +42,9 @@ class Checkpoint(Callback):
         self,
         run: Run,
         config: dict,
-        every_steps: int,
+        every_steps: PositiveInt,
         every_minutes: float | None,
-        keep: int,
+        keep: PositiveInt,
         monitor: str,
         grace_s: float,
     ) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer, callbacks
 
+from triad.layers.ranges import NonNegativeFloat, PositiveInt
+
 
 class EarlyStopping(callbacks.EarlyStopping):
     """Stop when `monitor` has not improved by `min_delta` for `patience` validations.
@@ -12,7 +14,7 @@ class EarlyStopping(callbacks.EarlyStopping):
     Lightning's EarlyStopping; whether lower or higher is better follows from the metric.
     """
 
-    def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
+    def __init__(self, monitor: str, patience: PositiveInt, min_delta: NonNegativeFloat) -> None:
         super().__init__(monitor, min_delta, patience)
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:

@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
+from triad.layers.ranges import DecayRate
+
 
 class Ema(Callback):
     """Keep an exponential moving average of the weights, and validate with it.
@@ -26,7 +28,7 @@ class Ema(Callback):
     uses = ("weights",)
     checkpoint_key = "ema"  # its name in a checkpoint
 
-    def __init__(self, decay: float) -> None:
+    def __init__(self, decay: DecayRate) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"callbacks.ema.decay={decay}: at least 0 and below 1")
         self.decay = decay

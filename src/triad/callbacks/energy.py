@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import distributed
 
 from triad.hardware.energy_meters import Meter, open_meter
+from triad.layers.ranges import NonNegativeFloat
 
 
 class Energy(Callback):
@@ -22,7 +23,12 @@ class Energy(Callback):
 
     observer = True  # changes no metric of the run: triad.config.identity
 
-    def __init__(self, gpu_watts: float, core_watts: float, price_per_device_hour: float | None) -> None:
+    def __init__(
+        self,
+        gpu_watts: NonNegativeFloat,
+        core_watts: NonNegativeFloat,
+        price_per_device_hour: NonNegativeFloat | None,
+    ) -> None:
         if min(gpu_watts, core_watts, price_per_device_hour or 0.0) < 0:
             raise ValueError(
                 f"callbacks.energy: gpu_watts={gpu_watts} core_watts={core_watts} price_per_device_hour="

@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from triad.config.errors import Diverged
 from triad.layers.parameters import ROLES, plain_name
+from triad.layers.ranges import PositiveFloat, PositiveInt
 from triad.optim.gradient import Gradient
 from triad.optim.roles import roles
 
@@ -33,7 +34,7 @@ class GradientCheck(Callback):
     uses = ("gradients",)
     observer = True  # changes no metric of the run: triad.config.identity
 
-    def __init__(self, every_steps: int, vanishing: float, exploding: float) -> None:
+    def __init__(self, every_steps: PositiveInt, vanishing: PositiveFloat, exploding: PositiveFloat) -> None:
         if every_steps < 1 or not 0 <= vanishing < exploding:
             raise ValueError(
                 f"callbacks.gradient_check: every_steps={every_steps} vanishing={vanishing}"

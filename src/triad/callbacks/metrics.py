@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from triad.hardware.device import peak_flops
+from triad.layers.ranges import PositiveInt
 
 MFU = ("perf/mfu_6n", "perf/mfu_palm", "perf/mfu")  # in the order of triad.models.count.Flops
 SHOWN = ("train/loss", "train/gradient_norm", "train/lr", "perf/tokens_per_s", "perf/mfu")
@@ -33,7 +34,7 @@ class Metrics(Callback):
 
     observer = True  # changes no metric of the run: triad.config.identity
 
-    def __init__(self, every_steps: int) -> None:
+    def __init__(self, every_steps: PositiveInt) -> None:
         self.every_steps = max(1, every_steps)
         self.tokens = 0  # since the last report
         self.lengths: list[tuple[Tensor, ...]] = []  # of the rows of each step since FLOPs were counted
@@ -43,7 +44,7 @@ class Metrics(Callback):
         self.idle_s = 0.0  # spent in validation since the last report
         self.train_s = 0.0  # spent in training since the run began
         self.bar: Progress | None = None
-        self.console = Console(soft_wrap=True, highlight=False)
+        self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     def state_dict(self) -> dict[str, Any]:
         self._count_flops()
@@ -59,11 +60,11 @@ class Metrics(Callback):
         self.since, self.idle_s = time.perf_counter(), 0.0
         if trainer.is_global_zero and sys.stdout.isatty():
             columns = (
-                TextColumn("step"),
+                TextColumn("step", markup=False),
                 MofNCompleteColumn(),
                 BarColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
             )
             self.bar = Progress(*columns, console=self.console)
             self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)

@@ -1,10 +1,12 @@
 """A sample of the model's output at each validation."""
 
+import warnings
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
 from triad.data.tokenizers import Tokenizer
+from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from triad.runs.directory import Run
 
 
@@ -20,7 +22,13 @@ class Sample(Callback):
     observer = True  # changes no metric of the run: triad.config.identity
 
     def __init__(
-        self, run: Run, tokenizer: Tokenizer, context: int, prompt: str, length: int, temperature: float
+        self,
+        run: Run,
+        tokenizer: Tokenizer,
+        context: PositiveInt,
+        prompt: str,
+        length: NonNegativeInt,
+        temperature: NonNegativeFloat,
     ) -> None:
         self.path, self.tokenizer, self.context = run.samples_file, tokenizer, context
         self.prompt, self.length, self.temperature = prompt, length, temperature
@@ -28,6 +36,14 @@ class Sample(Callback):
         self.start = tokenizer.encode("".join(known)).tolist() or [tokenizer.separator or 0]
 
     def on_validation_epoch_end(self, trainer: Trainer, training: Any) -> None:
+        try:
+            self._show_sample(trainer, training)
+        except Exception as error:  # a sample is looked at: a run does not end for want of one
+            warnings.warn(
+                f"callbacks.sample: step {trainer.global_step} has no sample: {error}", stacklevel=2
+            )
+
+    def _show_sample(self, trainer: Trainer, training: Any) -> None:
         model = trainer.strategy.full_model(training.model)
         with trainer.precision_plugin.val_step_context():
             try:

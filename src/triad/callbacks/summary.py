@@ -1,5 +1,7 @@
 """The summary of a run on the terminal: one screen when it starts, one when it ends."""
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
@@ -8,6 +10,7 @@ from triad.analysis.loss_picture import draw_loads, draw_losses
 from triad.data.token_files import Tokens
 from triad.data.tokenizers import Tokenizer
 from triad.hardware.device import describe
+from triad.layers.ranges import PositiveInt
 from triad.runs.directory import Run
 from triad.runs.metrics import SPEEDS, TAKEN, summarize
 
@@ -22,7 +25,9 @@ class Summary(Callback):
 
     observer = True  # changes no metric of the run: triad.config.identity
 
-    def __init__(self, run: Run, tokenizer: Tokenizer, tokens: Tokens, context: int, curve: bool) -> None:
+    def __init__(
+        self, run: Run, tokenizer: Tokenizer, tokens: Tokens, context: PositiveInt, curve: bool
+    ) -> None:
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
         self.picture = run.curve_file if curve else None
 
@@ -41,9 +46,15 @@ class Summary(Callback):
                 result["xz/bits_per_byte"] = xz
             self.run.finish(result)
             if self.picture:
-                draw_losses(self.picture, rows)
-                draw_loads(self.run.loads_file, rows)
+                self._draw(self.picture, rows)
             _show(self._closing(result))
+
+    def _draw(self, picture: Path, rows: list[dict[str, float]]) -> None:
+        try:
+            draw_losses(picture, rows)
+            draw_loads(self.run.loads_file, rows)
+        except Exception as error:  # a picture is looked at: a run that has trained does not end without one
+            warnings.warn(f"callbacks.summary: {picture} is not drawn: {error}", stacklevel=2)
 
     def _opening(self, trainer: Trainer, training: Any) -> dict[str, str]:
         total, active = training.count[:2]

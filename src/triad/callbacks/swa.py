@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from triad.callbacks.ema import copy_weights, move_averages, replace_weights
+from triad.layers.ranges import PositiveInt, UnitInterval
 
 
 class Swa(Callback):
@@ -24,7 +25,7 @@ class Swa(Callback):
     uses = ("weights",)
     checkpoint_key = "swa"  # its name in a checkpoint
 
-    def __init__(self, start: float, every_steps: int) -> None:
+    def __init__(self, start: UnitInterval, every_steps: PositiveInt) -> None:
         if not 0 <= start < 1 or every_steps < 1:
             raise ValueError(
                 f"callbacks.swa: start={start} every_steps={every_steps}: a fraction of the run; at least 1"

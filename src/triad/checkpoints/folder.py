@@ -22,7 +22,6 @@ flushed and then renamed. The facts:
 """
 
 import fcntl
-import math
 import shutil
 import warnings
 from collections.abc import Callable, Generator
@@ -30,6 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from triad.config.directions import find_best
 from triad.runs.directory import Run
 from triad.storage.manifest import MANIFEST, Facts, Part, find_damage, read_manifest
 
@@ -141,13 +141,8 @@ def rotate(folder: Path, keep: int) -> None:
 def _find_best(measured: dict[Path, dict]) -> Path | None:
     """The best by the metric that is monitored by now; what is not a number is never the best."""
     now = next(reversed(measured.values()), {})
-    values = {
-        path: metric["value"]
-        for path, metric in measured.items()
-        if metric["name"] == now["name"] and not math.isnan(metric["value"])
-    }
-    pick = max if now.get("better") == "higher" else min
-    return pick(values, key=values.__getitem__, default=None)
+    values = {path: one["value"] for path, one in measured.items() if one["name"] == now["name"]}
+    return find_best(values, values.__getitem__, now.get("better", "lower"))
 
 
 def _read_metric(path: Path) -> dict | Literal["torn"] | None:

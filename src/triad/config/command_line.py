@@ -17,10 +17,10 @@ def run_command(function: Callable) -> None:
         return
     try:
         function(**_parse_arguments(function, sys.argv[1:]))
-    except Exception as error:
-        sys.exit(report_error(error))
     except KeyboardInterrupt:
         sys.exit(report_interrupt())
+    except Exception as error:
+        sys.exit(report_error(error))
 
 
 def _parse_arguments(function: Callable, words: list[str]) -> dict[str, Any]:

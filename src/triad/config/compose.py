@@ -20,7 +20,7 @@ from triad.config.messages import find_resolver_error
 from triad.config.overrides import quote_typed, top_level_keys
 from triad.config.processes import resolve_devices
 from triad.config.references import changes_size, count_steps, refuse_resolvers
-from triad.config.rules import refusals
+from triad.config.rules import find_missing_parts, refusals
 from triad.config.schema import convert, find_faults, suggest
 from triad.config.trainer_arguments import find_trainer_faults
 
@@ -130,9 +130,10 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
             config[key], fault = convert(config[key], known[key])
             if fault:
                 raise Refusal(f"{key}={config[key]}: {fault}")
+    whole = find_misplaced(config), find_missing_parts(config, groups)
     trainer = config["trainer"]  # first: other nodes refer to its keys
-    faults = find_faults({"trainer": trainer}), find_trainer_faults(trainer), find_faults(config)
-    for fault in chain(find_misplaced(config), *faults):
+    parts = find_faults({"trainer": trainer}), find_trainer_faults(trainer), find_faults(config)
+    for fault in chain(*whole, *parts):
         raise Refusal(fault)
     resolve_devices(config)
     for fault in chain(refusals(config, choices), find_unknown_monitors(config)):

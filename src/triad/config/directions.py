@@ -1,6 +1,8 @@
 """Which way a metric is better, "lower" or "higher": read from the source of the task, without torch."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from triad.config.schema import read_attribute
 
@@ -30,6 +32,12 @@ OF_ALL_RUNS = {
     "perf/mfu_palm": "higher",
     "steps": "lower",
 }
+
+
+def find_best(found: Iterable[Any], metric: Callable[[Any], float], direction: str) -> Any:
+    """The best of some by a metric, of which "lower" or "higher" is better; None if no one has a number."""
+    measured = [one for one in found if not math.isnan(metric(one))]
+    return (max if direction == "higher" else min)(measured, key=metric, default=None)
 
 
 def read_task_directions(config: dict) -> dict[str, str]:

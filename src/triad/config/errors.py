@@ -1,5 +1,11 @@
 """What ends a run that is no fault of the program: a user's mistake, divergence, and a signal."""
 
+import dis
+from collections.abc import Iterator
+from types import FrameType
+
+PACKAGE = __name__.partition(".")[0]
+
 
 class Refusal(ValueError):
     """A user's mistake, in one sentence that names the key and a remedy."""
@@ -19,3 +25,32 @@ class Interrupted(BaseException):
 def one_line(error: BaseException) -> str:
     """An error's text on one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def is_sentence(error: BaseException) -> bool:
+    """Whether a statement of ours raised an error: its text is written for users, whatever its class is.
+
+    What Python or a library raises, as int("x") does within our code too, is not.
+    """
+    if isinstance(error, Refusal | Diverged):
+        return True
+    if isinstance(error, AssertionError) or not (traceback := error.__traceback__):
+        return False
+    while traceback.tb_next:
+        traceback = traceback.tb_next
+    code, at = traceback.tb_frame.f_code, traceback.tb_lasti
+    return is_ours(traceback.tb_frame) and dis.opname[code.co_code[at]] == "RAISE_VARARGS"
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame runs code of this package."""
+    return frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE
+
+
+def walk_frames(error: BaseException) -> Iterator[FrameType]:
+    """The frames that an error passed through, the innermost first."""
+    frames, traceback = [], error.__traceback__
+    while traceback:
+        frames.append(traceback.tb_frame)
+        traceback = traceback.tb_next
+    return reversed(frames)

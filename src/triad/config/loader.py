@@ -28,6 +28,7 @@ from omegaconf.basecontainer import BaseContainer
 
 from triad.config.errors import Refusal
 from triad.config.identity import OVERLAYS
+from triad.config.locations import CONF
 from triad.config.offers import read_choices, read_own_choices
 from triad.config.rules import DICTIONARIES
 from triad.config.schema import suggest
@@ -59,6 +60,7 @@ class Loader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(self, config_name: Any, overrides: list[str]) -> Any:
         parsed, repository = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
         for override in parsed:
+            _refuse_missing(override)
             above, _, group = override.key_or_group.rpartition(".")
             choices = read_choices(group) if above and not override.is_hydra_override() else {}
             if choices and isinstance(name := override._value, str):
@@ -80,6 +82,19 @@ class Loader(ConfigLoaderImpl):
         for group in self.inapplicable.get(default.config_path, ()):
             loaded.config.pop(group, None)
         return loaded
+
+
+def _refuse_missing(override: Any) -> None:
+    """Raise Refusal where an override leaves out a part or a key that each run has."""
+    group, *inner = override.key_or_group.split(".")
+    choices = read_choices(group) if (CONF / group).is_dir() else {}
+    if override.is_hydra_override() or group in OVERLAYS:
+        return
+    if not override.is_delete():
+        if choices and not inner and not isinstance(override.value(), str | list | dict):
+            raise Refusal(f"{override.input_line}: {group} is chosen by name{suggest('', list(choices))}")
+    elif not inner and group not in DICTIONARIES:
+        raise Refusal(f"{override.input_line}: a run needs it: {group}={next(iter(choices), '...')}")
 
 
 @contextmanager

@@ -2,36 +2,44 @@
 
 import os
 import sys
+import tempfile
 import time
+import traceback
 from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from triad.config.errors import Refusal, one_line
+from triad.config.errors import Diverged, Refusal, is_ours, is_sentence, one_line, walk_frames
 from triad.config.locations import CONF
+from triad.config.offers import walk_parts
 from triad.config.processes import ranks_are_here
 from triad.config.schema import suggest
 
-INTERRUPTED = 130  # of a command that Ctrl-C ended, 128 + SIGINT: the shell's habit
+FAULT = 1  # the exit code of a fault of the program, Python's habit
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
 DIVERGED = 33  # of a run that has diverged: a number that no shell or interpreter uses
+INTERRUPTED = 130  # of a command that Ctrl-C ended, 128 + SIGINT: the shell's habit
 PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
 
 
 def report_error(error: Exception) -> int:
-    """Print one sentence for a user's mistake and return the exit code; anything else keeps its traceback."""
-    if (said := explain_error(error)) is None:
-        raise error
+    """Print one sentence for an error and return the exit code.
+
+    A fault of the program names the part and the file that its traceback is kept in.
+    """
     if ranks_are_here() and os.environ.get("RANK", "0") != "0":  # every rank finds the same mistake
         wait_to_be_ended()
-    print(f"error: {said}", file=sys.stderr)
-    return MISTAKE
+    if said := explain_error(error):
+        print(f"error: {said}", file=sys.stderr)
+        return MISTAKE
+    print(f"error: {describe_fault(error)}  (traceback: {_keep_traceback(error)})", file=sys.stderr)
+    return FAULT
 
 
 def report_interrupt() -> int:
-    """Say on one line that Ctrl-C ended a command and return the exit code."""
+    """Say that Ctrl-C ended a command and return the exit code, 128 + the signal."""
     print("interrupted", file=sys.stderr)
     return INTERRUPTED
 
@@ -40,16 +48,65 @@ def explain_error(error: Exception) -> str | None:
     """One sentence for a user's mistake; None if it is none."""
     from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 
-    if isinstance(error, MissingConfigException) and error.options is not None:
+    if isinstance(error, MissingConfigException):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={name} does not exist{suggest(name, list(error.options))}"
+        choices = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        return f"{group}={name} does not exist{suggest(name, choices)}"
     if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
         return _explain_unknown_key(error.__cause__)
     if said := find_resolver_error(error):
         return said
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_unknown_group(one_line(error))
-    return one_line(error) if isinstance(error, ValueError | OSError | FloatingPointError) else None
+    if is_sentence(error):
+        return one_line(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror or type(error).__name__}"
+    return None
+
+
+def explain_failure(error: Exception, config: dict) -> tuple[str, int]:
+    """The sentence and the exit code of a run that fails: of a mistake the key of the part that was built."""
+    said, key = explain_error(error), find_built_part(error, config)
+    if isinstance(error, Diverged):
+        return one_line(error), DIVERGED
+    if said:
+        named = isinstance(error, Refusal) or not key or key.partition(".")[0] in said
+        return said if named else f"{key}: {said}", MISTAKE
+    if key and isinstance(error, ValueError | TypeError | LookupError | ArithmeticError):
+        return f"{key}: {type(error).__name__}: {one_line(error)}", MISTAKE
+    return describe_fault(error), FAULT
+
+
+def find_built_part(error: Exception, config: dict) -> str | None:
+    """The key of the part that was being built when an error was raised, the innermost, if any was."""
+    keys: dict[tuple[str, str], str] = {}
+    for key, node in walk_parts(config):
+        package, _, name = node["_target_"].rpartition(".")
+        keys.setdefault((package.partition(".")[0], name), key)
+    for frame in walk_frames(error):
+        made = type(frame.f_locals.get("self")) if frame.f_code.co_name == "__init__" else None
+        module = made.__module__ if made else frame.f_globals.get("__name__", "")
+        called = module.partition(".")[0], made.__name__ if made else frame.f_code.co_qualname
+        if called in keys:
+            return keys[called]
+    return None
+
+
+def describe_fault(error: Exception) -> str:
+    """A fault of the program: the innermost part of ours that it passed through, its class and its text."""
+    ours = (frame.f_globals["__name__"] for frame in walk_frames(error) if is_ours(frame))
+    part = next(ours, "train").removeprefix("triad.")
+    return f"in {part}: {type(error).__name__}: {one_line(error)}"
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write a traceback to a file of its own, and return its name."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="triad-", suffix="-error.txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.writelines(traceback.format_exception(error))
+    return file.name
 
 
 def find_resolver_error(error: BaseException | None) -> str | None:

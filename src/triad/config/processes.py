@@ -18,6 +18,7 @@ DECIDED = (  # keys that the machine or the launcher may decide
     *(f"strategy.{axis}" for axis in AXES),
 )
 DATA_AXES = ("data_replicate", "data_shard", "expert")  # whose processes read different rows
+MOST_THREADS = 1024  # OpenMP dies of a stack that it cannot allocate, without a word
 GPUS = Path("/proc/driver/nvidia/gpus")
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # a variable of each process that it starts
 SRUN = "SLURM_STEP_NUM_TASKS"
@@ -91,7 +92,10 @@ def world_size(config: dict) -> int:
 
 def count_threads(config: dict) -> int:
     """Compute threads of each process: hardware.threads, else the environment's number, else its share."""
-    asked = config["hardware"]["threads"] or os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    asked = config["hardware"]["threads"] or given.partition(",")[0].strip()
+    if asked and not (str(asked).isdecimal() and 1 <= int(asked) <= MOST_THREADS):
+        raise Refusal(f"OMP_NUM_THREADS={given}: a number of threads from 1 to {MOST_THREADS}, or unset it")
     return int(asked or max(1, count_cores() // ranks_here(config)))
 
 
@@ -108,6 +112,11 @@ def describe_layout(layout: dict) -> str:
 def count_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_memory_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def count_gpus() -> int:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from triad.config.errors import Refusal, one_line
 from triad.config.identity import leaves
 from triad.config.locations import CONF
 from triad.config.processes import DECIDED
@@ -112,11 +113,14 @@ def write_chains(path: Path, chains: Chains) -> None:
 
 
 def read_chains(path: Path) -> Chains:
-    """The chains that `write_chains` wrote."""
-    chains = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        key: [Origin(**{"text": one.pop("said")} | one) for one in chain] for key, chain in chains.items()
-    }
+    """The chains that `write_chains` wrote. Raises Refusal if the file holds others."""
+    try:
+        chains = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            key: [Origin(**{"text": one.pop("said")} | one) for one in chain] for key, chain in chains.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Refusal(f"{path}: damaged: it holds no origins ({one_line(error)})") from error
 
 
 def _to_json(origin: Origin) -> dict[str, str]:

@@ -95,12 +95,6 @@ TABLE = [
         "{degrees} do not multiply to the {world} processes of trainer.devices={devices}; change "
         "one of them, or let one be -1 to take what is left",
     ),
-    Impossible(
-        "a context without tokens",
-        "context=0",
-        lambda c: c["context"] < 1,
-        "context={context}: a sequence needs at least one token",
-    ),
 ]
 
 

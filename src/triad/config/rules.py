@@ -18,6 +18,7 @@ from copy import deepcopy
 from functools import partial
 from typing import Any, NamedTuple
 
+from triad.config.identity import OVERLAYS
 from triad.config.offers import (
     find_choices,
     get_declared,
@@ -64,8 +65,23 @@ def refusals(config: dict, choices: Mapping[str, str]) -> Iterator[str]:
 
     `choices` are those that it was composed of, by group: what a person types.
     """
-    for fault in _find_faults(config | {"choices": choices}):
-        yield fault.sentence()
+    try:
+        for fault in _find_faults(config | {"choices": choices}):
+            yield fault.sentence()
+    except KeyError as error:
+        yield f"{error.args[0]} is missing: a key that was removed, or that another part in its place needs"
+
+
+def find_missing_parts(config: dict, groups: set[str]) -> Iterator[str]:
+    """A sentence for each group, or part of a group of several, in whose place no part stands."""
+    for group in sorted(groups - {*OVERLAYS, "router"}):
+        node = config.get(group)
+        several = group in DICTIONARIES and isinstance(node, dict)
+        parts = {f"{group}.{name}": part for name, part in node.items()} if several else {group: node}
+        for key, part in parts.items():
+            if not (isinstance(part, dict) and "_target_" in part) and not (several and part is None):
+                remedy = f"leave {key} out" if several else f"use {_remedy(group, [*read_choices(group)])}"
+                yield f"{key}={_spelled(part)}: a part stands here, which has a _target_: {remedy}"
 
 
 def _find_faults(config: dict) -> Iterator[Fault]:

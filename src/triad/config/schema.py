@@ -11,15 +11,25 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import GenericAlias
-from typing import Any, Literal, NamedTuple, Union
+from typing import Annotated, Any, Literal, NamedTuple, Union
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from triad.config.definitions import find_definition, find_imports, parse_module
 from triad.config.errors import Refusal
 from triad.config.targets import find_part
 
 SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
+BOUNDS = {">": Gt, ">=": Ge, "<": Lt, "<=": Le}  # of Annotated[float, ">= 0", "< 1"]
+OUTSIDE = {
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+}
+RULES = ConfigDict(coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 class Parameter(NamedTuple):
@@ -44,18 +54,19 @@ class Signature(NamedTuple):
 def read_signature(target: str) -> Signature:
     """Read the signature of a dotted name. Raises LookupError if the name is not there or not allowed."""
     _, module, definition = find_part(target)
+    package = parse_module(target.rpartition(".")[0])[1]
     if isinstance(definition, ast.ClassDef):
         initial = _find_init(module, definition)
-        return _read_arguments(initial, skip=1) if initial else Signature({}, open=False)
-    return _read_arguments(definition, skip=0)
+        return _read_arguments(initial, module, package, 1) if initial else Signature({}, open=False)
+    return _read_arguments(definition, module, package, 0)
 
 
 @cache
 def read_script_signature(file: Path, function: str) -> Signature:
     """Read the signature of a function in a script."""
-    body = ast.parse(file.read_text(encoding="utf-8")).body
-    definitions = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
-    return _read_arguments(definitions[function], skip=0)
+    module = ast.parse(file.read_text(encoding="utf-8"))
+    definitions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    return _read_arguments(definitions[function], module, "triad", 0)
 
 
 @cache
@@ -141,11 +152,12 @@ def convert(value: Any, annotation: Any) -> tuple[Any, str | None]:
     if isinstance(value, bool) and annotation is not Any and bool not in _list_members(annotation):
         return value, "is a truth value"
     try:
-        return TypeAdapter(annotation, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(
-            value
-        ), None
+        found = TypeAdapter(annotation, config=RULES).validate_python(value)
+        return [*found] if isinstance(found, tuple) else found, None
     except ValidationError as error:
-        return value, error.errors()[0]["msg"].lower()
+        first = error.errors()[0]
+        phrase = OUTSIDE.get(first["type"], first["msg"].lower())
+        return value, phrase.format(**first.get("ctx", {}))
 
 
 def suggest(word: str, known: list[str]) -> str:
@@ -204,49 +216,79 @@ def _find_init(module: ast.Module, definition: ast.ClassDef) -> ast.FunctionDef 
     return None
 
 
-def _read_arguments(definition: ast.FunctionDef, skip: int) -> Signature:
+def _read_arguments(definition: ast.FunctionDef, module: ast.Module, package: str, skip: int) -> Signature:
     arguments = definition.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     pairs = [*zip(positional, defaults, strict=True)][skip:]
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    read = TypeReader(module, package).read
     parameters = {
-        a.arg: Parameter(_read_type(a.annotation), default is None, ast.unparse(default) if default else None)
+        a.arg: Parameter(read(a.annotation), default is None, ast.unparse(default) if default else None)
         for a, default in pairs
     }
     return Signature(parameters, open=arguments.kwarg is not None)
 
 
-def _read_type(node: ast.expr | None) -> Any:
-    """The type that an annotation spells, or Any where it is not made of simple parts."""
-    match node:
-        case ast.Constant(value=None):
-            return type(None)
-        case ast.Constant(value=str(text)):
-            return _read_type(ast.parse(text, mode="eval").body)
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return SIMPLE.get(name, Any)
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _make_union(left, right)
-        case ast.Subscript(value=ast.Name(id=name), slice=inner):
-            return _read_generic(name, inner.elts if isinstance(inner, ast.Tuple) else [inner])
-    return Any
+class TypeReader(NamedTuple):
+    """The types that annotations of a module of ours spell; its own names, such as `Mode`, are followed.
+
+    Bounds are strings: Annotated[float, ">= 0", "< 1"]. What is not made of simple parts, such as a function
+    or a layer, is a part of its own: no plain value stands for it. Of other packages it may be anything.
+    """
+
+    module: ast.Module
+    package: str
+
+    def read(self, node: ast.expr | None) -> Any:
+        match node:
+            case ast.Constant(value=None):
+                return type(None)
+            case ast.Constant(value=str(text)):
+                return self.read(ast.parse(text, mode="eval").body)
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                return SIMPLE.get(name) or self._follow(name)
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return self._unite(left, right)
+            case ast.Subscript(value=ast.Name(id=name), slice=inner):
+                return self._read_generic(name, inner.elts if isinstance(inner, ast.Tuple) else [inner])
+        return Any
+
+    def _follow(self, name: str) -> Any:
+        if not self.package.startswith("triad") or name in ("Any", "Path"):
+            return Any
+        for statement in self.module.body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
+                    return self.read(value)
+        for origin in find_imports(self.module, name, self.package):
+            if origin.startswith("triad."):
+                return TypeReader(*parse_module(origin.rpartition(".")[0])).read(ast.Name(name))
+        return PART
+
+    def _read_generic(self, name: str, inner: list[ast.expr]) -> Any:
+        if name == "Literal":
+            return Literal.__getitem__(tuple(ast.literal_eval(item) for item in inner))
+        if name == "Annotated":
+            bounds = [BOUNDS[sign](float(n)) for sign, n in (ast.literal_eval(b).split() for b in inner[1:])]
+            return Annotated[self.read(inner[0]), *bounds]  # ty: ignore[invalid-type-form]
+        if name in ("Optional", "Union"):
+            return self._unite(*inner, *([ast.Constant(None)] if name == "Optional" else []))
+        types = tuple(self.read(item) for item in inner if not isinstance(item, ast.Constant))
+        if name in ("list", "tuple", "dict"):
+            return GenericAlias(SIMPLE[name], (*types, ...) if len(types) < len(inner) else types)
+        return self._follow(name)
+
+    def _unite(self, *members: ast.expr) -> Any:
+        """A union, without the tensors that a YAML file cannot spell."""
+        others = (m for m in members if not (isinstance(m, ast.Name) and m.id == "Tensor"))
+        return Union[tuple(map(self.read, others))]  # noqa: UP007 (built at run time)
 
 
-def _read_generic(name: str, inner: list[ast.expr]) -> Any:
-    if name == "Literal":
-        return Literal.__getitem__(tuple(ast.literal_eval(item) for item in inner))
-    if name == "Optional":
-        return _make_union(*inner, ast.Constant(None))
-    if name == "Union":
-        return _make_union(*inner)
-    types = tuple(_read_type(item) for item in inner)
-    if name == "list":
-        return GenericAlias(list, types)
-    return GenericAlias(dict, types) if name == "dict" else Any
+def _refuse_plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float | list) or value == {}:
+        raise PydanticCustomError("part", "a part stands here, which has a _target_")
+    return value
 
 
-def _make_union(*members: ast.expr) -> Any:
-    """A union, without the tensors that a YAML file cannot spell."""
-    others = [member for member in members if not (isinstance(member, ast.Name) and member.id == "Tensor")]
-    return Union[tuple(map(_read_type, others))]  # noqa: UP007 (built at run time)
+PART = Annotated[Any, AfterValidator(_refuse_plain)]

@@ -31,7 +31,7 @@ def show(show: int, overrides: list[str]) -> None:
         table.add_row(
             str(row.row), row.document, str(row.token_offset), str(row.byte_offset), repr(row.preview)
         )
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 if __name__ == "__main__":

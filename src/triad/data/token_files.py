@@ -185,7 +185,7 @@ def _show_progress(title: str, total_bytes: int) -> Generator[Callable[[int], No
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=total_bytes)
         yield partial(bar.advance, task)

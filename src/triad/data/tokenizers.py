@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import sentencepiece
@@ -163,12 +163,12 @@ def char(source: Source, cache: Path) -> Char:
     return Char(build_once(folder, lambda _: {"characters": _find_characters(source)})["characters"])
 
 
-def bpe(source: Source, cache: Path, vocab_size: int) -> SentencePiece:
+def bpe(source: Source, cache: Path, vocab_size: Annotated[int, ">= 1"]) -> SentencePiece:
     """Byte-pair encoding: merge the most frequent pair, over and over (Sennrich et al. 2016, 1508.07909)."""
     return _learn("bpe", source, cache, vocab_size)
 
 
-def unigram(source: Source, cache: Path, vocab_size: int) -> SentencePiece:
+def unigram(source: Source, cache: Path, vocab_size: Annotated[int, ">= 1"]) -> SentencePiece:
     """The pieces that make the text most probable under a unigram model (Kudo 2018, arXiv:1804.10959)."""
     return _learn("unigram", source, cache, vocab_size)
 

@@ -1,17 +1,20 @@
 """Choices for this machine that change speed and memory, never the mathematics."""
 
+import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
+from triad.config.processes import count_memory_bytes
 from triad.hardware.autotune import Measured, run_attention
 from triad.hardware.device import compute_dtype
 from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32, to_fp8
 from triad.layers.attention import KernelInputs, flash, plain
+from triad.layers.ranges import PositiveInt
 
 PLAIN_LIMIT_BYTES = 1 << 30  # of attention scores in one layer; above it plain attention is not tried
 KERNELS = {"flash": flash, "plain": plain}
@@ -48,8 +51,8 @@ class Hardware:
 
     def __init__(
         self,
-        micro_batch_size: int | None,
-        threads: int | None,
+        micro_batch_size: PositiveInt | None,
+        threads: Annotated[int, ">= 1", "<= 1024"] | None,
         attention: Literal["auto", "flash", "plain"],
         checkpointing: bool | Literal["selective"],
         compile: bool,
@@ -110,6 +113,19 @@ class Hardware:
                 for name, kernel in KERNELS.items()
             },
         )
+
+    def check_memory(self, model: nn.Module, device: torch.device) -> None:
+        """Raise ValueError for a model, still on the meta device, whose share of a process does not fit."""
+        share = sum(getattr(p, "_local_tensor", p).nbytes for p in model.parameters())
+        if device.type == "cpu":
+            share, has = share * int(os.environ.get("LOCAL_WORLD_SIZE", "1")), count_memory_bytes()
+        else:
+            has = torch.cuda.get_device_properties(device).total_memory
+        if share > has:
+            raise ValueError(
+                f"model: its weights alone take {share / 1e9:.4g} GB, and {device} has {has / 1e9:.4g} GB: "
+                "choose a smaller model, or strategy=fsdp on more devices"
+            )
 
     def tune(self, model: nn.Module) -> None:
         """Set attention kernels, checkpoint and compile blocks, in place and without changing names."""

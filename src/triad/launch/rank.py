@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from triad.checkpoints.folder import list_complete
-from triad.config.errors import Diverged, Interrupted, one_line
-from triad.config.messages import DIVERGED, MISTAKE, wait_to_be_ended
+from triad.config.errors import Interrupted
+from triad.config.messages import explain_failure, wait_to_be_ended
 from triad.runs.directory import Run
 from triad.runs.signals import signals
 
@@ -61,11 +61,9 @@ def run_rank(work: Callable[..., None], run: Run) -> int:
     except Exception as error:
         if not _keep_traceback(run):
             wait_to_be_ended()
-        if not isinstance(error, ValueError | OSError | LookupError | Diverged):
-            raise
-        sentence = f"error: {one_line(error)}  (traceback: {run.report_file})"
-        print(sentence, file=sys.stderr, flush=True)
-        return DIVERGED if isinstance(error, Diverged) else MISTAKE
+        sentence, code = explain_failure(error, arguments)
+        print(f"error: {sentence}  (traceback: {run.report_file})", file=sys.stderr, flush=True)
+        return code
     return 0
 
 

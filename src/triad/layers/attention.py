@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from triad.layers.autocast import autocast_off, to_autocast_dtype
 from triad.layers.flops import Rows
+from triad.layers.ranges import PositiveInt, UnitInterval
 
 
 class KernelInputs(NamedTuple):
@@ -48,12 +49,12 @@ class Attention(nn.Module):
 
     def __init__(
         self,
-        width: int,
-        heads: int,
-        kv_heads: int | None,
-        head_size: int | None,
+        width: PositiveInt,
+        heads: PositiveInt,
+        kv_heads: PositiveInt | None,
+        head_size: PositiveInt | None,
         bias: bool,
-        dropout: float,
+        dropout: UnitInterval,
         mask: Callable | None,
         rotary: Callable | None,
         query_key_norm: Callable | None,

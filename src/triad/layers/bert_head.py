@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triad.layers.ranges import PositiveInt
 from triad.layers.readout import Readout
 
 
@@ -24,7 +25,7 @@ class Transform(nn.Module):
 
     splits = ("expert",)
 
-    def __init__(self, width: int, norm: Callable):
+    def __init__(self, width: PositiveInt, norm: Callable):
         super().__init__()
         self.dense = nn.Linear(width, width)
         self.norm = norm(width)

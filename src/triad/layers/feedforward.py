@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.autocast import to_autocast_dtype
+from triad.layers.ranges import PositiveInt, UnitInterval
 
 
 class GELU(nn.Module):
@@ -21,7 +22,12 @@ class GELU(nn.Module):
     cuts = {"up": "outputs", "down": "inputs"}
 
     def __init__(
-        self, width: int, hidden: int | None, bias: bool, dropout: float, approximate: Literal["none", "tanh"]
+        self,
+        width: PositiveInt,
+        hidden: PositiveInt | None,
+        bias: bool,
+        dropout: UnitInterval,
+        approximate: Literal["none", "tanh"],
     ):
         super().__init__()
         hidden = hidden or 4 * width
@@ -46,7 +52,7 @@ class ReLU(nn.Module):
     starts = {"down.weight": "residual"}
     cuts = {"up": "outputs", "down": "inputs"}
 
-    def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
+    def __init__(self, width: PositiveInt, hidden: PositiveInt | None, bias: bool, dropout: UnitInterval):
         super().__init__()
         hidden = hidden or 4 * width
         self.up = nn.Linear(width, hidden, bias)
@@ -74,7 +80,7 @@ class SwiGLU(nn.Module):
     starts = {"down.weight": "residual"}
     cuts = {"gate": "outputs", "up": "outputs", "down": "inputs"}
 
-    def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
+    def __init__(self, width: PositiveInt, hidden: PositiveInt | None, bias: bool, dropout: UnitInterval):
         super().__init__()
         hidden = hidden or gated_hidden(width)
         self.gate = nn.Linear(width, hidden, bias)
@@ -99,7 +105,7 @@ class ReLUSquared(nn.Module):
     starts = {"down.weight": "residual"}
     cuts = {"up": "outputs", "down": "inputs"}
 
-    def __init__(self, width: int, hidden: int | None, bias: bool, dropout: float):
+    def __init__(self, width: PositiveInt, hidden: PositiveInt | None, bias: bool, dropout: UnitInterval):
         super().__init__()
         hidden = hidden or 4 * width
         self.up = nn.Linear(width, hidden, bias)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from triad.layers.attention import KeyValueCache
 from triad.layers.autocast import to_autocast_dtype
+from triad.layers.ranges import PositiveFloat, PositiveInt, UnitInterval
 
 PADDING = -1  # any token below 0 is padding after the end of a row
 
@@ -30,13 +31,13 @@ class FullAttention(nn.Module):
 
     def __init__(
         self,
-        width: int,
-        heads: int,
+        width: PositiveInt,
+        heads: PositiveInt,
         bias: bool,
-        dropout: float,
-        scale: float | None,
-        head_size: int | None = None,
-        value_size: int | None = None,
+        dropout: UnitInterval,
+        scale: PositiveFloat | None,
+        head_size: PositiveInt | None = None,
+        value_size: PositiveInt | None = None,
     ):
         super().__init__()
         if head_size is None and width % heads:

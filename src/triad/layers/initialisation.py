@@ -6,9 +6,17 @@
 from typing import Literal
 
 from triad.layers.parameters import fans
+from triad.layers.ranges import PositiveFloat, PositiveInt
 
 
-def normal(role: str, part: str, shape: tuple[int, ...], depth: int, std: float, tied: float | None) -> float:
+def normal(
+    role: str,
+    part: str,
+    shape: tuple[int, ...],
+    depth: PositiveInt,
+    std: PositiveFloat,
+    tied: PositiveFloat | None,
+) -> float:
     """N(0, std); smaller for the outputs that 2 x depth parts add to the residual stream.
 
     std / sqrt(2 depth) for those      Radford et al. 2019 (GPT-2), section 2.3
@@ -22,12 +30,16 @@ def normal(role: str, part: str, shape: tuple[int, ...], depth: int, std: float,
     return std / (2 * depth) ** 0.5 if part == "residual" else std
 
 
-def plain_normal(role: str, part: str, shape: tuple[int, ...], depth: int, std: float) -> float:
+def plain_normal(
+    role: str, part: str, shape: tuple[int, ...], depth: PositiveInt, std: PositiveFloat
+) -> float:
     """N(0, std) for all      Devlin et al. 2018 (BERT), arXiv:1810.04805; deviates: not cut off at 2 std."""
     return std
 
 
-def glorot(role: str, part: str, shape: tuple[int, ...], depth: int, tied: float | None) -> float:
+def glorot(
+    role: str, part: str, shape: tuple[int, ...], depth: PositiveInt, tied: PositiveFloat | None
+) -> float:
     """N(0, 2 / (fan_in + fan_out)), and embeddings N(0, 1 / width).
 
     Glorot and Bengio 2010, eq. 12, as normal; Vaswani et al. 2017, section 3.4 (which scales embeddings)
@@ -39,7 +51,7 @@ def glorot(role: str, part: str, shape: tuple[int, ...], depth: int, tied: float
     return shape[-1] ** -0.5 if role == "embedding" else (2 / sum(fans(role, shape))) ** 0.5
 
 
-def t5(role: str, part: str, shape: tuple[int, ...], depth: int, head_size: int) -> float:
+def t5(role: str, part: str, shape: tuple[int, ...], depth: PositiveInt, head_size: PositiveInt) -> float:
     """N(0, 1 / fan-in); queries smaller, since attention is not scaled; embeddings N(0, 1).
 
     Raffel et al. 2020 (T5), arXiv:1910.10683, as their published code has it. Relative biases N(0, 1 / width)
@@ -51,7 +63,7 @@ def t5(role: str, part: str, shape: tuple[int, ...], depth: int, head_size: int)
     return scale * fans(role, shape)[0] ** -0.5
 
 
-def switch(role: str, part: str, shape: tuple[int, ...], depth: int, head_size: int) -> float:
+def switch(role: str, part: str, shape: tuple[int, ...], depth: PositiveInt, head_size: PositiveInt) -> float:
     """T5's, with a tenth of the variance, which steadies routing.
 
         N(0, s / fan-in), s = 0.1      Fedus et al. 2021, arXiv:2101.03961, section 2.4
@@ -67,8 +79,8 @@ def fan_in(
     role: str,
     part: str,
     shape: tuple[int, ...],
-    depth: int,
-    embedding: float,
+    depth: PositiveInt,
+    embedding: PositiveFloat,
     head: Literal["zero", "fan_in"],
 ) -> float:
     """N(0, 1 / fan-in), so that products keep their input's size; residual outputs start at zero.

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triad.layers.ranges import PositiveInt, UnitInterval
+
 
 class KeyShift(nn.Module):
     """Replace some channels of each key by those of the previous token's key.
@@ -19,7 +21,7 @@ class KeyShift(nn.Module):
 
     splits = ("tensor", "context", "pipeline", "expert")
 
-    def __init__(self, head_size: int, fraction: float):
+    def __init__(self, head_size: PositiveInt, fraction: UnitInterval):
         super().__init__()
         if not 0 <= fraction <= 1 or head_size % 2:
             raise ValueError(f"key_shift.fraction={fraction} head_size={head_size}: a part of an even number")

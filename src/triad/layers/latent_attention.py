@@ -13,6 +13,7 @@ from triad.layers.attention import KernelInputs, KeyValueCache, flash
 from triad.layers.autocast import to_autocast_dtype
 from triad.layers.flops import Rows
 from triad.layers.parameters import identity
+from triad.layers.ranges import PositiveInt, UnitInterval
 
 
 class LatentAttention(nn.Module):
@@ -38,14 +39,14 @@ class LatentAttention(nn.Module):
 
     def __init__(
         self,
-        width: int,
-        heads: int,
-        query_rank: int | None,
-        key_value_rank: int,
-        content_size: int,
-        rotary_size: int,
-        value_size: int,
-        dropout: float,
+        width: PositiveInt,
+        heads: PositiveInt,
+        query_rank: PositiveInt | None,
+        key_value_rank: PositiveInt,
+        content_size: PositiveInt,
+        rotary_size: PositiveInt,
+        value_size: PositiveInt,
+        dropout: UnitInterval,
         norm: Callable,
         rotary: Callable,
     ):

@@ -11,6 +11,8 @@ Shapes: B batch, N heads, T queries, S keys, H head size.
 import torch
 from torch import Tensor, nn
 
+from triad.layers.ranges import PositiveInt
+
 
 class Window(nn.Module):
     """Each token sees itself and the `size` - 1 before it.
@@ -23,7 +25,7 @@ class Window(nn.Module):
 
     splits = ("tensor", "context", "pipeline", "expert")
 
-    def __init__(self, size: int):
+    def __init__(self, size: PositiveInt):
         super().__init__()
         if size < 1:
             raise ValueError(f"window size={size}: a token sees at least itself, so 1 or more")
@@ -53,7 +55,7 @@ class ALiBi(nn.Module):
     splits = ("tensor", "context", "pipeline", "expert")
     reach = None
 
-    def __init__(self, heads: int):
+    def __init__(self, heads: PositiveInt):
         super().__init__()
         self.heads = heads
         self.first = 0  # of the heads in this process

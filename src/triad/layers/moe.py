@@ -13,6 +13,7 @@ from triad.layers.autocast import to_autocast_dtype
 from triad.layers.feedforward import SwiGLU, gated_hidden
 from triad.layers.flops import Rows
 from triad.layers.parameters import identity
+from triad.layers.ranges import NonNegativeInt, PositiveInt
 from triad.layers.routing import Routing
 
 
@@ -34,10 +35,10 @@ class MixtureOfExperts(nn.Module):
 
     def __init__(
         self,
-        width: int,
-        hidden: int | None,
-        experts: int,
-        shared: int,
+        width: PositiveInt,
+        hidden: PositiveInt | None,
+        experts: PositiveInt,
+        shared: NonNegativeInt,
         router: Callable,
         expert: Callable | None,
     ) -> None:

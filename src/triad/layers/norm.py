@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from triad.layers.ranges import NonNegativeFloat, PositiveInt
+
 
 class RMSNorm(nn.RMSNorm):
     """Divide a vector by its root mean square and scale it by a learned gain.
@@ -18,7 +20,7 @@ class RMSNorm(nn.RMSNorm):
 
     splits = ("tensor", "context", "pipeline", "expert")
 
-    def __init__(self, width: int, eps: float):
+    def __init__(self, width: PositiveInt, eps: NonNegativeFloat):
         super().__init__(width, eps=eps)
         self.weight: nn.Parameter
 
@@ -41,7 +43,7 @@ class AllHeadsRMSNorm(nn.Module):
     splits = ("context", "pipeline", "expert")
     starts = {"weight": 1.0}
 
-    def __init__(self, head_size: int, heads: int, eps: float):
+    def __init__(self, head_size: PositiveInt, heads: PositiveInt, eps: NonNegativeFloat):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(heads * head_size))
         self.eps = eps

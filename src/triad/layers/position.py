@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
+
 
 class Rotary(nn.Module):
     """Rotate pairs of query and key components by an angle that grows with position (Su et al. 2021).
@@ -21,7 +23,7 @@ class Rotary(nn.Module):
 
     splits = ("tensor", "context", "pipeline", "expert")
 
-    def __init__(self, head_size: int, base: float):
+    def __init__(self, head_size: PositiveInt, base: PositiveFloat):
         super().__init__()
         if head_size % 2:
             raise ValueError(f"rotary positions turn pairs: head_size={head_size} must be even")
@@ -56,7 +58,7 @@ class PartialRotary(nn.Module):
 
     splits = ("tensor", "context", "pipeline", "expert")
 
-    def __init__(self, head_size: int, base: float, fraction: float):
+    def __init__(self, head_size: PositiveInt, base: PositiveFloat, fraction: UnitInterval):
         super().__init__()
         self.size = int(head_size * fraction)
         self.rotary = Rotary(self.size, base)
@@ -81,7 +83,15 @@ class Llama3Rotary(nn.Module):
 
     splits = ("tensor", "context", "pipeline", "expert")
 
-    def __init__(self, head_size: int, base: float, factor: float, low: float, high: float, original: int):
+    def __init__(
+        self,
+        head_size: PositiveInt,
+        base: PositiveFloat,
+        factor: PositiveFloat,
+        low: PositiveFloat,
+        high: PositiveFloat,
+        original: PositiveInt,
+    ):
         super().__init__()
         self.factor, self.low, self.high, self.original = factor, low, high, original
         self.rotary = Rotary(head_size, base)
@@ -107,7 +117,7 @@ class Learned(nn.Embedding):
     takes_offset = True
     splits = ("tensor", "context", "pipeline", "expert")
 
-    def __init__(self, context: int, width: int):
+    def __init__(self, context: PositiveInt, width: PositiveInt):
         super().__init__(context, width)
 
     def forward(self, x_BTD: Tensor, offset: int = 0) -> Tensor:
@@ -124,7 +134,7 @@ class LearnedBehindPadding(nn.Embedding):
     takes_offset = True
     splits = ("tensor", "context", "pipeline", "expert")
 
-    def __init__(self, context: int, width: int, reserved: int):
+    def __init__(self, context: PositiveInt, width: PositiveInt, reserved: NonNegativeInt):
         super().__init__(reserved + context, width)
         self.reserved = reserved
 
@@ -141,7 +151,7 @@ class Normalised(nn.LayerNorm):
 
     splits = ("tensor", "context", "pipeline", "expert")
 
-    def __init__(self, context: int, width: int, eps: float):
+    def __init__(self, context: PositiveInt, width: PositiveInt, eps: NonNegativeFloat):
         super().__init__(width, eps=eps)
 
     def forward(self, x_BTD: Tensor, offset: int = 0) -> Tensor:

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
 from triad.layers.flops import Rows
+from triad.layers.ranges import PositiveInt, UnitInterval
 
 
 class Recurrent(nn.Module):
@@ -18,7 +19,7 @@ class Recurrent(nn.Module):
     splits = ("pipeline", "expert")
     starts = {"out.weight": "residual"}
 
-    def __init__(self, width: int, dropout: float):
+    def __init__(self, width: PositiveInt, dropout: UnitInterval):
         super().__init__()
         self.recurrent = nn.LSTM(width, width, batch_first=True)
         self.out = nn.Linear(width, width, bias=False)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triad.layers.ranges import PositiveInt
+
 
 class RelativeBias(nn.Embedding):
     """Add a learned number to each head's scores, by the distance of the key.
@@ -21,7 +23,7 @@ class RelativeBias(nn.Embedding):
     splits = ("expert",)
     starts = {"weight": "relative"}
 
-    def __init__(self, heads: int, buckets: int, distance: int, bidirectional: bool):
+    def __init__(self, heads: PositiveInt, buckets: PositiveInt, distance: PositiveInt, bidirectional: bool):
         super().__init__(buckets, heads)
         self.distance, self.bidirectional = distance, bidirectional
 

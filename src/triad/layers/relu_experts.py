@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from triad.layers import moe
 from triad.layers.autocast import to_autocast_dtype
+from triad.layers.ranges import PositiveInt
 
 
 class ReLUExperts(nn.Module):
@@ -21,7 +22,7 @@ class ReLUExperts(nn.Module):
     roles = {"up_EDF": "expert", "down_EFD": "expert"}
     starts = {"down_EFD": "residual"}
 
-    def __init__(self, width: int, hidden: int, experts: int):
+    def __init__(self, width: PositiveInt, hidden: PositiveInt, experts: PositiveInt):
         super().__init__()
         self.up_EDF = nn.Parameter(torch.empty(experts, width, hidden))
         self.down_EFD = nn.Parameter(torch.empty(experts, hidden, width))

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from triad.layers.ranges import PositiveInt
+
 
 class Sinusoidal(nn.Module):
     """Add sines and cosines of the position to each token's vector.
@@ -17,7 +19,7 @@ class Sinusoidal(nn.Module):
     takes_offset = True
     splits = ("tensor", "context", "pipeline", "expert")
 
-    def __init__(self, context: int, width: int):
+    def __init__(self, context: PositiveInt, width: PositiveInt):
         super().__init__()
         if width % 2:
             raise ValueError(f"sinusoidal positions come in pairs: width={width} must be even")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -33,7 +33,7 @@ def wandb(
     job_type: str | None,
     mode: Literal["auto", "online", "offline", "disabled"],
     artifacts: bool,
-    patience_s: float,
+    patience_s: Annotated[float, "> 0"],
 ) -> Logger | None:
     """The W&B run of a run directory, or None where the package is not installed (it says so).
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
 from triad.layers.moe import Routing
+from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.layers.readout import Readout
 
 Cache = list[KeyValueCache]
@@ -34,12 +35,12 @@ class Decoder(nn.Module):
 
     def __init__(
         self,
-        vocab_size: int,
-        context: int,
-        width: int,
-        depth: int,
+        vocab_size: PositiveInt,
+        context: PositiveInt,
+        width: PositiveInt,
+        depth: PositiveInt,
         tied: bool,
-        dropout: float,
+        dropout: UnitInterval,
         block: Callable,
         norm: Callable,
         attention: Callable,

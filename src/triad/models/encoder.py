@@ -9,6 +9,7 @@ from triad.layers.bert_head import BiasedReadout
 from triad.layers.flops import Rows
 from triad.layers.full_attention import visible_mask
 from triad.layers.moe import Routing
+from triad.layers.ranges import NonNegativeInt, PositiveInt, UnitInterval
 from triad.layers.readout import Readout
 from triad.layers.residual import apply_feedforward
 
@@ -36,12 +37,12 @@ class Encoder(nn.Module):
 
     def __init__(
         self,
-        vocab_size: int,
-        context: int,
-        width: int,
-        depth: int,
-        segments: int,
-        dropout: float,
+        vocab_size: PositiveInt,
+        context: PositiveInt,
+        width: PositiveInt,
+        depth: PositiveInt,
+        segments: NonNegativeInt,
+        dropout: UnitInterval,
         norm: Callable,
         residual: Callable,
         attention: Callable,

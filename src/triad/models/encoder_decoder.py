@@ -14,6 +14,7 @@ from triad.layers.full_attention import (
     visible_mask,
 )
 from triad.layers.moe import Routing
+from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.layers.readout import Readout
 from triad.layers.residual import apply_feedforward
 from triad.models.encoder import EncoderBlock
@@ -45,12 +46,12 @@ class EncoderDecoder(nn.Module):
 
     def __init__(
         self,
-        vocab_size: int,
-        context: int,
-        width: int,
-        depth: int,
+        vocab_size: PositiveInt,
+        context: PositiveInt,
+        width: PositiveInt,
+        depth: PositiveInt,
         scaled: Literal["input", "output"],
-        dropout: float,
+        dropout: UnitInterval,
         norm: Callable,
         residual: Callable,
         attention: Callable,

@@ -58,8 +58,9 @@ def decode_greedily(model: nn.Module, source_BS: Tensor, first: int, tokens: int
 def _choose(logits_V: Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> int:
     if not logits_V.max().isfinite():  # NaN, too: max hands it on
         raise FloatingPointError("no token can be drawn: the model's logits are not finite")
-    if temperature == 0:
+    if temperature < torch.finfo(logits_V.dtype).tiny:  # by which no number can be divided
         return int(logits_V.argmax())
     if top_k is not None and top_k < len(logits_V):
         logits_V = logits_V.masked_fill(logits_V < logits_V.topk(top_k).values[-1], -torch.inf)
-    return int(torch.multinomial((logits_V / temperature).softmax(-1), 1, generator=generator))
+    below_V = logits_V - logits_V.max()  # so that a quotient overflows to probability 0, not to NaN
+    return int(torch.multinomial((below_V / temperature).softmax(-1), 1, generator=generator))

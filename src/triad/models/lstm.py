@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from triad.layers.flops import Rows
+from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.layers.readout import Readout
 from triad.layers.recurrent import first_state_flops
 
@@ -25,7 +26,13 @@ class LSTM(nn.Module):
     roles = {"head.weight": "head"}
 
     def __init__(
-        self, vocab_size: int, width: int, depth: int, dropout: float, tied: bool, initial: Callable
+        self,
+        vocab_size: PositiveInt,
+        width: PositiveInt,
+        depth: PositiveInt,
+        dropout: UnitInterval,
+        tied: bool,
+        initial: Callable,
     ):
         super().__init__()
         self.vocab_size, self.width, self.depth = vocab_size, width, depth

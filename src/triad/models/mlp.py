@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.flops import Rows
+from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.layers.readout import Readout
 
 
@@ -33,13 +34,13 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        vocab_size: int,
-        order: int,
-        width: int,
-        hidden: int,
-        depth: int,
+        vocab_size: PositiveInt,
+        order: PositiveInt,
+        width: PositiveInt,
+        hidden: PositiveInt,
+        depth: PositiveInt,
         direct: bool,
-        dropout: float,
+        dropout: UnitInterval,
         initial: Callable,
     ):
         super().__init__()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from triad.layers.ranges import NonNegativeFloat, PositiveFloat, UnitInterval
 from triad.optim.sharded import (
     all_reduce,
     evaluate,
@@ -38,11 +39,11 @@ class Adafactor(Optimizer):
     def __init__(
         self,
         params: Iterable,
-        lr: float,
-        eps: tuple[float, float],
-        clip: float,
-        decay_exponent: float,
-        weight_decay: float,
+        lr: NonNegativeFloat,
+        eps: tuple[NonNegativeFloat, NonNegativeFloat],
+        clip: PositiveFloat,
+        decay_exponent: UnitInterval,
+        weight_decay: NonNegativeFloat,
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         self.eps, self.clip, self.decay_exponent = eps, clip, decay_exponent

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from triad.layers.parameters import ROLES, Role
+from triad.layers.ranges import PositiveFloat
 from triad.optim.gradient import Gradient
 
 LEAST = 1e-6  # added to norms before dividing by them
@@ -18,7 +19,7 @@ class Norm:
     g <- g min(1, c / |g|)      Pascanu et al. 2013, arXiv:1211.5063, algorithm 1
     """
 
-    def __init__(self, largest: float | None) -> None:
+    def __init__(self, largest: PositiveFloat | None) -> None:
         check_largest(largest)
         self.largest = largest
 
@@ -35,7 +36,7 @@ class Value:
 
     uses = ("gradients",)
 
-    def __init__(self, largest: float) -> None:
+    def __init__(self, largest: PositiveFloat) -> None:
         check_largest(largest)
         self.largest = largest
 
@@ -55,7 +56,7 @@ class RoleNorm:
 
     uses = ("gradients",)
 
-    def __init__(self, largest: float) -> None:
+    def __init__(self, largest: PositiveFloat) -> None:
         check_largest(largest)
         self.largest = largest
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from triad.layers.ranges import DecayRate, NonNegativeFloat
 from triad.optim.sharded import (
     check_decay_rate,
     evaluate,
@@ -28,7 +29,12 @@ class Lamb(Optimizer):
     """
 
     def __init__(
-        self, params: Iterable, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+        self,
+        params: Iterable,
+        lr: NonNegativeFloat,
+        betas: tuple[DecayRate, DecayRate],
+        eps: NonNegativeFloat,
+        weight_decay: NonNegativeFloat,
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         self.betas, self.eps = (check_decay_rate("betas", betas[0]), check_decay_rate("betas", betas[1])), eps

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from triad.layers.ranges import DecayRate, NonNegativeFloat
 from triad.optim.sharded import check_decay_rate, evaluate, local_gradients, local_tensors, select_parameters
 
 
@@ -18,7 +19,13 @@ class Lion(Optimizer):
 
     by_element = True
 
-    def __init__(self, params: Iterable, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
+    def __init__(
+        self,
+        params: Iterable,
+        lr: NonNegativeFloat,
+        betas: tuple[DecayRate, DecayRate],
+        weight_decay: NonNegativeFloat,
+    ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         self.betas = check_decay_rate("betas", betas[0]), check_decay_rate("betas", betas[1])
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from triad.layers.ranges import DecayRate, NonNegativeFloat, PositiveInt
 from triad.optim.auxiliary_adamw import AuxiliaryAdamW, matrix_groups, split_by_role
 from triad.optim.newton_schulz import Dtype, fast_dtype, orthogonalise
 from triad.optim.sharded import (
@@ -41,18 +42,18 @@ class Muon(Optimizer):
     def __init__(
         self,
         params: Iterable[dict],
-        lr: float,
-        momentum: float,
+        lr: NonNegativeFloat,
+        momentum: DecayRate,
         nesterov: bool,
-        weight_decay: float,
+        weight_decay: NonNegativeFloat,
         scale: Scale,
-        newton_schulz_steps: int,
+        newton_schulz_steps: PositiveInt,
         newton_schulz_dtype: Dtype,
-        adam_lr: float | None,
-        embedding_lr: float | None,
-        head_lr: float | None,
-        adam_betas: tuple[float, float],
-        adam_eps: float,
+        adam_lr: NonNegativeFloat | None,
+        embedding_lr: NonNegativeFloat | None,
+        head_lr: NonNegativeFloat | None,
+        adam_betas: tuple[DecayRate, DecayRate],
+        adam_eps: NonNegativeFloat,
     ) -> None:
         super().__init__(split_by_role(params), {"lr": lr, "weight_decay": weight_decay})
         self.momentum, self.nesterov, self.scale = check_decay_rate("momentum", momentum), nesterov, scale

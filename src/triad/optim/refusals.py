@@ -1,5 +1,6 @@
 """Updates that cannot work, and what torch's own optimizers offer."""
 
+import math
 from collections.abc import Iterator
 
 from triad.config.offers import get_declared
@@ -17,6 +18,22 @@ OFFERS = {
     "torch.optim.SGD": {"by_element": True},
     "torch.optim.RMSprop": {"by_element": True},
 }
+RANGES = {  # of arguments of torch's optimizers: at least the first, and below the second
+    **dict.fromkeys(("lr", "eps", "weight_decay", "lr_decay", "initial_accumulator_value"), (0.0, math.inf)),
+    **dict.fromkeys(("alpha", "momentum", "dampening", "betas"), (0.0, 1.0)),
+}
+
+
+def find_argument_faults(node: dict) -> Iterator[str]:
+    """What torch's optimizers would not take, or take and diverge."""
+    for key, (low, high) in RANGES.items() if node["_target_"] in OFFERS else ():
+        given = node.get(key, low)
+        for value in given if isinstance(given, list) else [given]:
+            if isinstance(value, int | float) and not low <= value < high:
+                below = "" if high == math.inf else f" and below {high:g}"
+                yield f"optimizer.{key}={given}: at least {low:g}{below}"
+        if key == "betas" and isinstance(given, list) and len(given) != 2:
+            yield f"optimizer.betas={given}: two numbers"
 
 
 def strange_roles(config: dict) -> list[str]:
@@ -32,8 +49,6 @@ def find_base_faults(config: dict) -> Iterator[str]:
     yield from _find_missing_parts(config["model"], changes, BASE)
     base = _replace_arguments(config["model"], changes)
     yield from find_faults(base, BASE)
-    if base.get("width", 1) < 1:
-        yield f"{BASE}.width={base['width']}: at least 1"
     yield from find_head_faults(base, BASE)
 
 
@@ -70,6 +85,7 @@ def facts(config: dict) -> dict:
     """What the sentences below name, beside the configuration itself."""
     untied = "model.tied=false, or parametrisation=standard"
     return {
+        "argument_fault": next(find_argument_faults(config["optimizer"]), ""),
         "strange_roles": " and ".join(strange_roles(config)),
         "roles": ", ".join(ROLES),
         "base_fault": next(find_base_faults(config), ""),
@@ -78,6 +94,12 @@ def facts(config: dict) -> dict:
 
 
 TABLE = [
+    Impossible(
+        "arguments of torch's optimizers have ranges",
+        "optimizer=adam optimizer.betas=[0.9,1.0]",
+        lambda c: next(find_argument_faults(c["optimizer"]), ""),
+        "arguments of an optimizer have ranges: {argument_fault}",
+    ),
     Impossible(
         "a role has a name",
         "decay=[matrices]",

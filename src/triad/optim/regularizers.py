@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from triad.layers.parameters import ROLES, Role
+from triad.layers.ranges import NonNegativeFloat
 from triad.optim.gradient import Gradient
 
 
@@ -26,7 +27,7 @@ class L1:
 
     uses = ("gradients",)
 
-    def __init__(self, strength: float, roles: list[str]) -> None:
+    def __init__(self, strength: NonNegativeFloat, roles: list[str]) -> None:
         self.strength, self.roles = check_strength(strength), check_roles(roles)
 
     def __call__(self, gradient: Gradient, roles: dict[str, Role]) -> Tensor | None:
@@ -44,7 +45,7 @@ class L2:
     uses = ("gradients",)
     needs = {"optimizer.weight_decay": (0, None)}  # weight decay would shrink them, too
 
-    def __init__(self, strength: float, roles: list[str]) -> None:
+    def __init__(self, strength: NonNegativeFloat, roles: list[str]) -> None:
         self.strength, self.roles = check_strength(strength), check_roles(roles)
 
     def __call__(self, gradient: Gradient, roles: dict[str, Role]) -> Tensor | None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from triad.layers.ranges import DecayRate, NonNegativeFloat
 from triad.optim.sharded import check_decay_rate, evaluate, local_gradients, local_tensors, select_parameters
 
 Algorithm = Literal["package", "paper"]
@@ -33,10 +34,10 @@ class ScheduleFree(Optimizer):
     def __init__(
         self,
         params: Iterable,
-        lr: float,
-        betas: tuple[float, float],
-        eps: float,
-        weight_decay: float,
+        lr: NonNegativeFloat,
+        betas: tuple[DecayRate, DecayRate],
+        eps: NonNegativeFloat,
+        weight_decay: NonNegativeFloat,
         algorithm: Algorithm,
     ) -> None:
         if not 0 < betas[0] < 1:

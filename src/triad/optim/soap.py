@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from triad.layers.ranges import DecayRate, NonNegativeFloat, PositiveInt
 from triad.optim.auxiliary_adamw import AuxiliaryAdamW, matrix_groups, split_by_role
 from triad.optim.sharded import (
     check_decay_rate,
@@ -42,16 +43,16 @@ class SOAP(Optimizer):
     def __init__(
         self,
         params: Iterable[dict],
-        lr: float,
-        betas: tuple[float, float],
-        basis_beta: float,
-        eps: float,
-        weight_decay: float,
-        frequency: int,
-        largest: int,
-        adam_lr: float | None,
-        embedding_lr: float | None,
-        head_lr: float | None,
+        lr: NonNegativeFloat,
+        betas: tuple[DecayRate, DecayRate],
+        basis_beta: DecayRate,
+        eps: NonNegativeFloat,
+        weight_decay: NonNegativeFloat,
+        frequency: PositiveInt,
+        largest: PositiveInt,
+        adam_lr: NonNegativeFloat | None,
+        embedding_lr: NonNegativeFloat | None,
+        head_lr: NonNegativeFloat | None,
     ) -> None:
         if frequency < 1:
             raise ValueError(f"optimizer.frequency={frequency}: at least 1 step")

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import yaml
 
-from triad.config.errors import Diverged
+from triad.config.errors import Diverged, Refusal, one_line
 from triad.config.provenance import LOADER
 from triad.config.references import keep_references, resolve
 from triad.config.schema import suggest
@@ -84,14 +84,23 @@ class Run:
         return [*said, self.data_file, self.machine_file, self.diff_file]
 
     def config(self) -> dict:
-        """The configuration, references resolved. Raises FileNotFoundError, naming runs that are there."""
+        """The configuration, references resolved. Raises FileNotFoundError and Refusal as `read_written`."""
         return _resolve(self.read_written())
 
     def read_written(self) -> dict:
-        """The configuration as its file has it, with references. Raises FileNotFoundError as `config`."""
+        """The configuration as its file has it, with references.
+
+        Raises FileNotFoundError, naming runs that are there, and Refusal for a file that holds none.
+        """
         if not self.exists:
             raise FileNotFoundError(f"{self}: no run is there{suggest(self.id, self.siblings)}")
-        return yaml.load(self._read(self.config_file), Loader=LOADER)
+        try:
+            found = yaml.load(self._read(self.config_file), Loader=LOADER)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise Refusal(f"{self.config_file}: damaged: {one_line(error)}") from error
+        if not isinstance(found, dict) or not isinstance(found.get("task"), dict):
+            raise Refusal(f"{self.config_file}: damaged: it is no configuration of a run, which has a task")
+        return found
 
     def arguments(self) -> dict:
         """What `train` is called with: the configuration without the run's own name and place.
@@ -108,7 +117,7 @@ class Run:
 
     def overrides(self) -> list[str]:
         """What was typed to start the run and to resume it: a record, which nothing replays."""
-        return json.loads(self._read(self.overrides_file)) if self.overrides_file.is_file() else []
+        return read_json(self.overrides_file, list) or []
 
     def passport(self) -> dict:
         """run.json: of a resumed start that is not accepted yet that start's, else the run's, {} of none."""
@@ -227,9 +236,12 @@ def make_sweep_id(overrides: list[str], config: dict) -> str:
     return f"{clean}-{blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
 
-def read_json(path: Path) -> Any:
-    """What a file of a run holds, or None where there is none. Raises ValueError if it is no JSON."""
+def read_json(path: Path, kind: type = dict) -> Any:
+    """What a file of a run holds, None where there is none. Raises Refusal if it is no JSON of its kind."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except ValueError as error:
-        raise ValueError(f"{path}: it is no JSON; the run's passport cannot be read ({error})") from error
+        raise Refusal(f"{path}: damaged: it is no JSON ({one_line(error)})") from error
+    if not isinstance(found, kind | None):
+        raise Refusal(f"{path}: damaged: it holds no {kind.__name__}")
+    return found

@@ -4,6 +4,8 @@ import csv
 from pathlib import Path
 from statistics import median_low
 
+from triad.config.directions import find_best
+
 SPEEDS = ("perf/tokens_per_s", "perf/mfu")
 TAKEN = (
     "train/tokens",
@@ -35,7 +37,7 @@ def summarize(rows: list[dict[str, float]], metric: str, direction: str) -> dict
     """The figures of the validation that is best by a metric, the median speed, and what all of it took."""
     found: dict[str, float] = {}
     if validated := [row for row in rows if metric in row]:
-        best = (max if direction == "higher" else min)(validated, key=lambda row: row[metric])
+        best = find_best(validated, lambda row: row[metric], direction) or validated[-1]
         found = {key: value for key, value in best.items() if key.startswith("val/")}
     for key in SPEEDS:
         if measured := [row[key] for row in rows if key in row]:

@@ -60,7 +60,7 @@ def read_passport(path: Path | str) -> Passport:
         provenance.read_chains(run.origins_file) if run.origins_file.is_file() else {},
         read_json(run.data_file),
         {question: answer["choice"] for question, answer in answers.items()},
-        run.diff_file.read_text(encoding="utf-8") if run.diff_file.is_file() else "",
+        run.diff_file.read_text(encoding="utf-8", errors="replace") if run.diff_file.is_file() else "",
     )
 
 

@@ -123,7 +123,14 @@ def _ask_git(*words: str) -> str | None:
     if INSTALLED:
         return None
     try:
-        done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(
+            ["git", *words],
+            cwd=REPOSITORY,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",  # a file may have any encoding
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

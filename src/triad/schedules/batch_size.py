@@ -18,10 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
-from triad.schedules.learning_rate import to_steps
+from triad.schedules.learning_rate import Time, to_steps
 
+Rows = Annotated[int, ">= 1"]
 POWERS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 
 
@@ -78,17 +79,17 @@ class Rule:
         return replace(self, stages=((0, size),))
 
 
-def fixed(size: int, coupling: Literal["none", "linear", "sqrt"], reference: int | None) -> Rule:
+def fixed(size: int, coupling: Literal["none", "linear", "sqrt"], reference: Rows | None) -> Rule:
     """The same number of rows every step."""
     return Rule(((0, size),), "steps", coupling, reference or size)
 
 
-def one(size: int, coupling: Literal["none", "linear", "sqrt"], reference: int | None) -> Rule:
+def one(size: int, coupling: Literal["none", "linear", "sqrt"], reference: Rows | None) -> Rule:
     """Stochastic gradient descent as Robbins & Monro 1951 have it: one row a step. Its size is 1."""
     return fixed(size, coupling, reference)
 
 
-def full(size: int | None, coupling: Literal["none", "linear", "sqrt"], reference: int | None) -> Rule:
+def full(size: int | None, coupling: Literal["none", "linear", "sqrt"], reference: Rows | None) -> Rule:
     """Gradient descent: the same rows every step, all of the training set or its first `size`.
 
     All steps read the first epoch of the order, so that they descend one and the same function.
@@ -102,7 +103,7 @@ def staged(
     then: list[list[float]],
     unit: Literal["steps", "rows"],
     coupling: Literal["none", "linear", "sqrt"],
-    reference: int | None,
+    reference: Rows | None,
 ) -> Rule:
     """`size` rows, and from each `begin` of `then`, a list of [begin, size], another size.
 
@@ -123,7 +124,7 @@ def critical(
     then: list[list[float]] | None,
     unit: Literal["steps", "rows"],
     coupling: Literal["none", "linear", "sqrt"],
-    reference: int | None,
+    reference: Rows | None,
 ) -> Rule:
     """The critical batch sizes measured by the gradient noise of an earlier run, as stages.
 
@@ -142,11 +143,11 @@ def ramp(
     steps: int,
     size: int,
     start: int,
-    increment: int,
-    over: float,
+    increment: Rows,
+    over: Time,
     unit: Literal["steps", "rows"],
     coupling: Literal["none", "linear", "sqrt"],
-    reference: int | None,
+    reference: Rows | None,
 ) -> Rule:
     """From `start` rows to `size` in steps of `increment`, each size for an equal time.
 

@@ -11,7 +11,10 @@ k / warmup, one update behind, which spends the first update on nothing. one_cyc
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
+
+Time = Annotated[float, ">= 0"]  # a number of steps, or below 1 a fraction of the run
+UnitInterval = Annotated[float, ">= 0", "<= 1"]
 
 # How a rate falls: 1 at t = 0, 0 at t = 1
 SHAPES: dict[str, Callable[[float], float]] = {
@@ -21,17 +24,17 @@ SHAPES: dict[str, Callable[[float], float]] = {
 }
 
 
-def constant(step: int, steps: int, warmup: float) -> float:
+def constant(step: int, steps: int, warmup: Time) -> float:
     """Warm up, then stay at 1."""
     return _warm(step, warmup, steps)
 
 
-def linear(step: int, steps: int, warmup: float, final: float) -> float:
+def linear(step: int, steps: int, warmup: Time, final: UnitInterval) -> float:
     """Warm up, then fall on a straight line from 1 to `final` (Devlin et al. 2018, appendix A.2)."""
     return _warm(step, warmup, steps) * (1 - (1 - final) * _progress(step, to_steps(warmup, steps), steps))
 
 
-def cosine(step: int, steps: int, warmup: float, final: float) -> float:
+def cosine(step: int, steps: int, warmup: Time, final: UnitInterval) -> float:
     """Warm up, then follow half a cosine from 1 to `final`.
 
     final + (1 - final) (1 + cos(pi t)) / 2,  t = progress      Loshchilov & Hutter 2017, eq. 5
@@ -40,7 +43,7 @@ def cosine(step: int, steps: int, warmup: float, final: float) -> float:
     return _warm(step, warmup, steps) * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * t)))
 
 
-def inverse_sqrt(step: int, steps: int, warmup: float) -> float:
+def inverse_sqrt(step: int, steps: int, warmup: Time) -> float:
     """Warm up linearly, then fall as one over the square root of the update's number ("Noam").
 
     min(n^-1/2, n warmup^-3/2) / warmup^-1/2,  n = step + 1      Vaswani et al. 2017, arXiv:1706.03762, eq. 3
@@ -52,7 +55,13 @@ def inverse_sqrt(step: int, steps: int, warmup: float) -> float:
     return min(math.sqrt(warmup / n), n / warmup)
 
 
-def polynomial(step: int, steps: int, warmup: float, power: float, final: float) -> float:
+def polynomial(
+    step: int,
+    steps: int,
+    warmup: Time,
+    power: Annotated[float, "> 0"],
+    final: UnitInterval,
+) -> float:
     """Warm up, then fall from 1 to `final` as a power of what is left of the run.
 
     final + (1 - final) (1 - t)^power,  t = progress      Chen et al. 2016, arXiv:1606.00915, section 4.1
@@ -64,10 +73,10 @@ def polynomial(step: int, steps: int, warmup: float, power: float, final: float)
 def wsd(
     step: int,
     steps: int,
-    warmup: float,
-    decay: float,
+    warmup: Time,
+    decay: UnitInterval,
     shape: Literal["linear", "sqrt", "cosine"],
-    final: float,
+    final: UnitInterval,
 ) -> float:
     """Warm up, stay at 1, and fall to `final` over the last `decay` fraction of the run.
 
@@ -82,10 +91,10 @@ def wsd(
 def one_cycle(
     step: int,
     steps: int,
-    warmup: float,
-    start: float,
+    warmup: Time,
+    start: UnitInterval,
     shape: Literal["linear", "sqrt", "cosine"],
-    final: float,
+    final: UnitInterval,
 ) -> float:
     """Rise from `start` to 1 during the warm-up and fall to `final` over the rest of the run: "1cycle".
 
@@ -98,7 +107,14 @@ def one_cycle(
     return final + (1 - final) * SHAPES[shape](_progress(step, peak, steps - 1))
 
 
-def cyclic(step: int, steps: int, warmup: float, period: float, low: float, fade: float) -> float:
+def cyclic(
+    step: int,
+    steps: int,
+    warmup: Time,
+    period: Time,
+    low: UnitInterval,
+    fade: Time,
+) -> float:
     """Warm up to `low`, then go up to 1 and down again in straight lines, once each `period`.
 
         low + (1 - low) max(0, 1 - |x|) fade^c,   x = 2 k / period - 2 c - 1,   c = floor(k / period)

@@ -1,12 +1,12 @@
 """A learning rate that falls when validation no longer improves."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from triad.schedules.learning_rate import constant
+from triad.schedules.learning_rate import Time, UnitInterval, constant
 
 
 class Plateau(Callback):
@@ -21,12 +21,12 @@ class Plateau(Callback):
     def __init__(
         self,
         steps: int,
-        warmup: float,
+        warmup: Time,
         monitor: str,
-        factor: float,
-        patience: int,
-        threshold: float,
-        final: float,
+        factor: Annotated[float, "> 0", "< 1"],
+        patience: Annotated[int, ">= 1"],
+        threshold: Annotated[float, ">= 0"],
+        final: UnitInterval,
     ) -> None:
         if not 0 < factor < 1 or patience < 0:
             raise ValueError(

@@ -1,10 +1,12 @@
 """Schedules of batch size and learning rate that do not fit their run."""
 
 from triad.config.offers import get_declared
-from triad.config.processes import data_ranks
+from triad.config.processes import count_memory_bytes, data_ranks
 from triad.config.refusals import Impossible
 from triad.schedules import batch_size
 from triad.schedules.learning_rate import to_steps
+
+TOKEN_BYTES = 16  # of a token and its target, int64
 
 
 def batch_rule(config: dict) -> batch_size.Rule | None:
@@ -54,10 +56,18 @@ def validations(config: dict) -> int:
     return (trainer["max_steps"] - 1) // max(1, int(trainer["val_check_interval"] or trainer["max_steps"]))
 
 
+def count_batch_bytes(config: dict) -> int:
+    """Bytes of the tokens and targets of a process's largest batch, as far as it is known."""
+    return max(sizes(config), default=0) // max(1, data_ranks(config)) * config["context"] * TOKEN_BYTES
+
+
 def facts(config: dict) -> dict:
     """What the sentences below name, beside the configuration itself."""
     ranks, size = max(1, data_ranks(config)), config["batch"].get("size") or 1
     return {
+        "rows": max(sizes(config), default=0),
+        "batch_gigabytes": count_batch_bytes(config) / 1e9,
+        "memory_gigabytes": count_memory_bytes() / 1e9,
         "overlap": overlap(config),
         "period": steps_of(config, "period"),
         "last_size": sizes(config)[-1] if sizes(config) else 0,
@@ -73,6 +83,13 @@ TABLE = [
         "batch.size=0",
         lambda c: any(size < 1 for size in sizes(c)),
         "batch.size={batch[size]}: a step needs at least one sequence",
+    ),
+    Impossible(
+        "a batch that memory does not hold",
+        "batch.size=10000000000",
+        lambda c: count_batch_bytes(c) > count_memory_bytes(),
+        "batch: {rows} rows of context={context} are {batch_gigabytes:.4g} GB of tokens in each process, and "
+        "this machine has {memory_gigabytes:.0f} GB: lower batch.size or context",
     ),
     Impossible(
         "one row is one",
@@ -115,12 +132,6 @@ TABLE = [
         "scheduler.warmup=5000",
         lambda c: 0 < c["trainer"]["max_steps"] < c["scheduler"].get("warmup", 0) >= 1,
         "scheduler.warmup={scheduler[warmup]} is longer than trainer.max_steps={trainer[max_steps]}",
-    ),
-    Impossible(
-        "a decay longer than the run",
-        "scheduler.decay=200",
-        lambda c: not 0 <= c["scheduler"].get("decay", 0) <= 1,
-        "scheduler.decay={scheduler[decay]}: it is the share of the run in which the rate falls, 0 to 1",
     ),
     Impossible(
         "a rate that rises and falls at once",

@@ -13,9 +13,16 @@ FULL_CHECK_BYTES = 256 << 20  # above this only the size is verified, to keep th
 
 
 def cache_home() -> Path:
-    """Tokens, tokenizers, downloads, measurements: $TRIAD_CACHE, or triad in the user's cache folder."""
+    """Tokens, tokenizers, downloads, measurements: $TRIAD_CACHE, or triad in the user's cache folder.
+
+    Raises ValueError if that follows from a home that is not there.
+    """
     chosen = os.environ.get("TRIAD_CACHE")
-    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "triad").expanduser()
+    path = Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "triad")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path}: the user has no home folder: set TRIAD_CACHE to one for caches") from None
 
 
 def build_once(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:

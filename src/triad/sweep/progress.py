@@ -22,7 +22,9 @@ class ProgressDisplay:
         self.spent_s: list[float] = []
         self.since: dict[str, float] = {}
         self.rows: dict[str, tuple[str, ...]] = {}
-        self.console = Console(soft_wrap=True, highlight=False, markup=False)  # a log may say anything
+        self.console = Console(
+            soft_wrap=True, highlight=False, markup=False, emoji=False
+        )  # a log may say anything
         self.told = False
         self.next = 0.0
         self.live = Live(console=self.console, auto_refresh=False) if sys.stdout.isatty() else None

@@ -24,6 +24,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from triad.config.directions import find_best
 from triad.config.errors import Refusal, one_line
 from triad.sweep.search_space import format_value
 from triad.sweep.successive_halving import Halving
@@ -115,8 +116,8 @@ class Study:
     def best(self) -> Point | None:
         """The finished point with the best value."""
         finished = [point for point in self.points() if point.trial.state == TrialState.COMPLETE]
-        pick = min if self.sweep.goal == "minimize" else max
-        return pick(finished, key=lambda point: point.trial.values[0], default=None)
+        direction = "lower" if self.sweep.goal == "minimize" else "higher"
+        return find_best(finished, lambda point: point.trial.values[0], direction)
 
     def has_ended(self, number: int) -> bool:
         """Whether a point has ended meanwhile."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from triad.layers.ranges import NonNegativeFloat, UnitInterval
 from triad.models.generation import sample_tokens
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
@@ -24,7 +25,9 @@ class CausalLM:
     reads = ("tokens_BT", "targets_BT")
     measure = staticmethod(likelihood)
 
-    def __init__(self, smoothing: float, z_loss: float, bytes_per_token: float) -> None:
+    def __init__(
+        self, smoothing: UnitInterval, z_loss: NonNegativeFloat, bytes_per_token: NonNegativeFloat
+    ) -> None:
         self.loss = CrossEntropy(smoothing, z_loss)
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
 

@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from triad.checkpoints.tensors import read_entries, start_from, start_part_from
 from triad.layers.cross_entropy import IGNORED
+from triad.layers.ranges import NonNegativeFloat, UnitInterval
 from triad.models.classifier import Classifier
 from triad.tasks.likelihood import CrossEntropy, mean_loss
 
@@ -37,7 +38,12 @@ class Classification:
     reads = ("tokens_BT", "labels_B")
 
     def __init__(
-        self, smoothing: float, z_loss: float, pool: Callable | None, dropout: float, labels: tuple[str, ...]
+        self,
+        smoothing: UnitInterval,
+        z_loss: NonNegativeFloat,
+        pool: Callable | None,
+        dropout: UnitInterval,
+        labels: tuple[str, ...],
     ) -> None:
         if len(labels) < 2:
             raise ValueError(f"labels {', '.join(labels) or 'none'}: two at least are needed to tell apart")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
+from triad.layers.ranges import NonNegativeFloat, PositiveInt, UnitInterval
 from triad.layers.splitmix64 import LARGEST, to_fraction
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
@@ -34,7 +35,13 @@ class MaskedLM:
     measure, figures = staticmethod(likelihood), staticmethod(perplexity)
 
     def __init__(
-        self, smoothing: float, z_loss: float, share: float, masked: float, random: float, vocab_size: int
+        self,
+        smoothing: UnitInterval,
+        z_loss: NonNegativeFloat,
+        share: UnitInterval,
+        masked: UnitInterval,
+        random: UnitInterval,
+        vocab_size: PositiveInt,
     ) -> None:
         if not (0 < share <= 1 and min(masked, random) >= 0 and masked + random <= 1):
             raise ValueError(f"task.share={share} masked={masked} random={random}: fractions of one whole")

@@ -126,6 +126,7 @@ class Training(LightningModule):
         self.rebalance = Rebalance(model)
         self.hardware.tune(model)
         strategy.parallelize(model)
+        self.hardware.check_memory(model, strategy.root_device)
         model.to_empty(device=strategy.root_device)
         initialise(model, self.seed, self.update.parametrisation.scale)
         if self.weights:

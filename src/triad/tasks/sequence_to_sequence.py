@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.cross_entropy import IGNORED
+from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
 from triad.models.generation import decode_greedily
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
@@ -37,11 +38,11 @@ class SequenceToSequence:
 
     def __init__(
         self,
-        smoothing: float,
-        z_loss: float,
+        smoothing: UnitInterval,
+        z_loss: NonNegativeFloat,
         pairs: Callable[[dict], tuple[Tensor, Tensor]],
-        generated: int,
-        vocab_size: int,
+        generated: NonNegativeInt,
+        vocab_size: PositiveInt,
     ) -> None:
         self.loss = CrossEntropy(smoothing, z_loss)
         self.pairs, self.generated, self.vocab_size = pairs, generated, vocab_size

@@ -14,7 +14,7 @@ def show(results: list, markdown: Path | None) -> int:
     table = Table("layout", "model", "micro", "rows", "also", *KINDS, "bytes", "verdict")
     for result in results:
         table.add_row(*_row(result), style="red" if result.wrong else None)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False).print(table)
     compared = [result for result in results if result.deviation]
     wrong = sum(result.wrong for result in results)
     refused = len(results) - len(compared) - sum(r.wrong and not r.deviation for r in results)

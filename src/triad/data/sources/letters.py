@@ -2,16 +2,24 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 
 from triad.data.sources.source import Document, Split, Text
 
+Count = Annotated[int, ">= 1"]
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 AT_ONCE = 1024  # documents
 
 
-def letters(words: int, shortest: int, longest: int, documents: int, val_documents: int) -> Text:
+def letters(
+    words: Count,
+    shortest: Count,
+    longest: Count,
+    documents: Count,
+    val_documents: Count,
+) -> Text:
     """Documents of letters drawn evenly from the first `words`, their lengths from `shortest` to `longest`.
 
     Document i of a split is a pure function of split and i. Raises ValueError for other numbers than 1 to 62

@@ -4,6 +4,7 @@ import sysconfig
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from triad.data.sources.finding import walk_files
 from triad.data.sources.labelled import hash_name
@@ -13,7 +14,7 @@ from triad.data.sources.source import Document, Labelled, Split, check_fraction
 from triad.data.sources.stdlib import NOT_LIBRARY
 
 
-def packages(packages: list[str], lines: int, val_fraction: float) -> Labelled:
+def packages(packages: list[str], lines: Annotated[int, ">= 1"], val_fraction: float) -> Labelled:
     """Passages of the running Python's standard library, each labelled with the package that it is from.
 
     A passage is `lines` lines of a file. Of each package files are for validation that together have this

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triad.layers.ranges import PositiveInt
 from triad.layers.routing import Routing, TokensChoose, capacity, entropy, load, logits
 
 AROUND = 5  # times that each expert sets its price
@@ -29,7 +30,7 @@ class BaseLayer(nn.Module):
     roles = {"weight": "router"}
     top_k = 1
 
-    def __init__(self, width: int, experts: int) -> None:
+    def __init__(self, width: PositiveInt, experts: PositiveInt) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(experts, width))
 

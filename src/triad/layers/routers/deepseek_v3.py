@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from triad.layers.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
 from triad.layers.routing import Routing, TokensChoose, entropy, length, load, local_sums, logits, mean
 
 
@@ -30,14 +31,14 @@ class DeepSeekV3(nn.Module):
 
     def __init__(
         self,
-        width: int,
-        experts: int,
-        top_k: int,
-        groups: int,
-        top_groups: int,
-        scale: float,
-        speed: float,
-        balance: float,
+        width: PositiveInt,
+        experts: PositiveInt,
+        top_k: PositiveInt,
+        groups: PositiveInt,
+        top_groups: PositiveInt,
+        scale: PositiveFloat,
+        speed: NonNegativeFloat,
+        balance: NonNegativeFloat,
     ) -> None:
         super().__init__()
         _check_groups(experts, top_k, groups, top_groups)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from triad.layers.ranges import PositiveFloat, PositiveInt
 from triad.layers.routing import ExpertsChoose, Routing, capacity, entropy, logits, mean
 
 
@@ -24,7 +25,7 @@ class ExpertChoice(nn.Module):
     splits = ("tensor", "pipeline", "expert")
     roles = {"weight": "router"}
 
-    def __init__(self, width: int, experts: int, capacity: float) -> None:
+    def __init__(self, width: PositiveInt, experts: PositiveInt, capacity: PositiveFloat) -> None:
         super().__init__()
         self.experts = experts
         self.capacity = self.top_k = capacity  # the experts of a token, on average

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from triad.layers.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
 from triad.layers.routing import (
     Routing,
     TokensChoose,
@@ -44,7 +45,9 @@ class GShard(nn.Module):
     roles = {"weight": "router"}
     top_k = 2
 
-    def __init__(self, width: int, experts: int, capacity: float, balance: float) -> None:
+    def __init__(
+        self, width: PositiveInt, experts: PositiveInt, capacity: PositiveFloat, balance: NonNegativeFloat
+    ) -> None:
         super().__init__()
         if experts < 2:
             raise ValueError(f"experts={experts}: GShard sends each token to two; use 2 or more")

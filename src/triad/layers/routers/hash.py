@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from triad.layers.ranges import PositiveInt
 from triad.layers.routing import Routing, TokensChoose, load
 
 
@@ -20,7 +21,7 @@ class Hash(nn.Module):
     splits = ("tensor", "context", "pipeline", "expert")
     top_k = 1
 
-    def __init__(self, width: int, experts: int) -> None:
+    def __init__(self, width: PositiveInt, experts: PositiveInt) -> None:
         super().__init__()
         self.experts = experts
 

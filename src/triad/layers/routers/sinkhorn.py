@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from triad.layers.ranges import PositiveInt
 from triad.layers.routing import Routing, TokensChoose, entropy, load, logits
 
 
@@ -28,7 +29,7 @@ class Sinkhorn(nn.Module):
     roles = {"weight": "router"}
     top_k = 1
 
-    def __init__(self, width: int, experts: int, iterations: int) -> None:
+    def __init__(self, width: PositiveInt, experts: PositiveInt, iterations: PositiveInt) -> None:
         super().__init__()
         if iterations < 1:
             raise ValueError(f"router.iterations={iterations}: use 1 or more")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from triad.layers.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
 from triad.layers.routing import (
     Routing,
     TokensChoose,
@@ -37,7 +38,9 @@ class Switch(nn.Module):
     roles = {"weight": "router"}
     top_k = 1
 
-    def __init__(self, width: int, experts: int, capacity: float, balance: float) -> None:
+    def __init__(
+        self, width: PositiveInt, experts: PositiveInt, capacity: PositiveFloat, balance: NonNegativeFloat
+    ) -> None:
         super().__init__()
         self.capacity, self.balance = capacity, balance
         self.weight = nn.Parameter(torch.empty(experts, width))

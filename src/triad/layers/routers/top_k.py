@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from triad.layers.ranges import NonNegativeFloat, PositiveInt
 from triad.layers.routing import Routing, TokensChoose, entropy, length, load, local_sums, logits, mean, pool
 
 
@@ -36,12 +37,12 @@ class TopK(nn.Module):
 
     def __init__(
         self,
-        width: int,
-        experts: int,
-        top_k: int,
+        width: PositiveInt,
+        experts: PositiveInt,
+        top_k: PositiveInt,
         normalize: bool,
-        balance: float,
-        z: float,
+        balance: NonNegativeFloat,
+        z: NonNegativeFloat,
         over_layers: Literal["sum", "pool"],
     ) -> None:
         super().__init__()
