@@ -22,9 +22,7 @@ MOST_THREADS = 1024  # OpenMP dies of a stack that it cannot allocate, without a
 GPUS = Path("/proc/driver/nvidia/gpus")
 TORCHRUN = "TORCHELASTIC_RUN_ID"  # a variable of each process that it starts
 SRUN = "SLURM_STEP_NUM_TASKS"
-OURS = (
-    "TRIAD_LAUNCHED"  # of what our own launcher starts: also a run that is started there is a run of its own
-)
+OURS = "TRIAD_LAUNCHED"  # of what our own launcher starts; a run that is started there is one of its own
 RANK_VARIABLES = (
     *("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
     *("MASTER_ADDR", "MASTER_PORT"),

@@ -242,7 +242,7 @@ def _start(config: dict, work: Callable, script: str, directory: Path, write: Ca
         from triad.launch.rendezvous import agree_on_run
 
         code = run_rank(work, Run(agree_on_run(write)))
-        if signals.first:
+        if signals.agreed or signals.first:
             raise Interrupted(code)
         return code
     ranks, threads = ranks_here(config), count_threads(config)
