@@ -1,7 +1,6 @@
 """When checkpoints are written and what they hold; triad.checkpoints has their format."""
 
 import math
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,17 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from triad.checkpoints.folder import checkpoint_path, choose_newest, find_fault, list_complete, read_facts
+from triad.checkpoints.folder import (
+    checkpoint_path,
+    choose_newest,
+    find_fault,
+    list_complete,
+    read_facts,
+    sweep_leftovers,
+)
 from triad.checkpoints.saving import LEAVING_S, Saver, State
 from triad.checkpoints.tensors import find_misfit, load_tensors, read_index, read_shapes
+from triad.config.errors import Unsaved
 from triad.config.processes import describe_layout
 from triad.runs.directory import Run
 from triad.storage.manifest import Facts
@@ -60,7 +67,11 @@ class Checkpoint(Callback):
         if trainer.global_step > self.saved_step:
             self.save(trainer, training)
         self.saver.wait()
+        last = checkpoint_path(self.folder, self.saved_step)
+        lost = self.saver.all_gather(self.saver.failures.pop(last, ""))
         self._tell(trainer)
+        if failure := next(filter(None, lost), ""):
+            raise Unsaved(f"{failure}; make room and resume the run: the checkpoints before it stay")
         trainer.strategy.barrier()  # when it ends, the last checkpoint is there for every process
 
     def on_exception(self, trainer: Trainer, training: Any, exception: BaseException) -> None:
@@ -94,8 +105,7 @@ class Checkpoint(Callback):
         """
         first, model = trainer.is_global_zero, read_shapes(training.make_meta_model())
         if first:
-            for leftover in self.folder.glob("*.tmp"):
-                shutil.rmtree(leftover)
+            sweep_leftovers(self.folder)
         found = trainer.strategy.broadcast(list_complete(self.folder) if first else [])
         part = trainer.global_rank, trainer.world_size
 
@@ -163,7 +173,7 @@ class Checkpoint(Callback):
     def _tell(self, trainer: Trainer) -> None:
         """Warn of each save that failed."""
         while self.saver.failures:
-            failure = self.saver.failures.pop(0)
+            _, failure = self.saver.failures.popitem()
             if trainer.is_global_zero:
                 warnings.warn(f"{failure}; training goes on, the checkpoints before it stay", stacklevel=2)
 

@@ -1,5 +1,6 @@
 """Errors as one sentence: what hydra.main, OmegaConf and our own parts raise at a user's mistake."""
 
+import errno
 import os
 import sys
 import time
@@ -9,12 +10,15 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from triad.config.errors import Refusal, one_line
+from triad.config.errors import Diverged, Refusal, Unsaved, one_line
 from triad.config.locations import CONF
 from triad.config.schema import suggest
+from triad.config.secrets import mask
 
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
 DIVERGED = 33  # of a run that has diverged: a number that no shell or interpreter uses
+DISK = 34  # of a run that could not write what it must keep, for a full disk most often
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
 
 
@@ -24,8 +28,16 @@ def report_error(error: Exception) -> int:
         raise error
     if os.environ.get("RANK", "0") != "0":  # under torchrun every rank finds the same mistake
         wait_to_be_ended()
-    print(f"error: {said}", file=sys.stderr)
-    return MISTAKE
+    print(f"error: {mask(said)}", file=sys.stderr)
+    return choose_exit_code(error)
+
+
+def choose_exit_code(error: Exception) -> int:
+    """The exit code of an error that is answered with a sentence."""
+    if isinstance(error, Diverged):
+        return DIVERGED
+    full = isinstance(error, OSError) and error.errno in FULL
+    return DISK if full or isinstance(error, Unsaved) else MISTAKE
 
 
 def explain_error(error: Exception) -> str | None:

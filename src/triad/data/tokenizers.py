@@ -16,6 +16,7 @@ import sentencepiece
 
 from triad.data.sources.source import Source
 from triad.storage.cache import build_once
+from triad.storage.durable import replacing_folder
 from triad.storage.manifest import fingerprint
 
 SAMPLE_BYTES = 20 << 20  # a sentencepiece model learns from this much text at most
@@ -61,8 +62,17 @@ class Tokenizer(ABC):
         return b"".join(self.pieces[i] for i in np.asarray(ids).tolist()).decode(errors="replace")
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, for `load`, so that a run carries its tokenizer."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Have a run carry its tokenizer: the folder is complete or absent; one that is whole stays."""
+        try:
+            if load_tokenizer(folder).fingerprint == self.fingerprint:
+                return
+        except (OSError, ValueError, LookupError):  # absent, or cut short by a kill or a full disk
+            pass
+        with replacing_folder(folder) as beside:
+            self.write(beside)
+
+    def write(self, folder: Path) -> None:
+        """Write tokenizer.json, for `load_tokenizer`, into a folder."""
         content = {"kind": self.kind, "settings": self.settings(), "fingerprint": self.fingerprint}
         (folder / "tokenizer.json").write_text(json.dumps(content, indent=1))
 
@@ -143,8 +153,8 @@ class SentencePiece(Tokenizer):
     def settings(self) -> dict[str, str]:
         return {"model_blake2b": hashlib.blake2b(self.model, digest_size=16).hexdigest()}
 
-    def save(self, folder: Path) -> None:
-        super().save(folder)
+    def write(self, folder: Path) -> None:
+        super().write(folder)
         (folder / "tokenizer.model").write_bytes(self.model)
 
 
@@ -228,7 +238,7 @@ def _train(source: Source, settings: dict[str, Any], folder: Path) -> None:
         if least := re.search(r"smaller than required_chars.* vs (\d+)", str(error)):
             raise ValueError(f"{asked} needs {least[1]} or more; raise tokenizer.vocab_size") from None
         raise
-    SentencePiece(model.getvalue()).save(folder)
+    SentencePiece(model.getvalue()).write(folder)
 
 
 def _read_sentences(source: Source) -> Iterator[str]:

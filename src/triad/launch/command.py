@@ -25,7 +25,7 @@ from triad.launch.run_length import configure_probe, finish_probe, record_pace
 from triad.launch.supervisor import Interrupted, launch
 from triad.runs.directory import Run, make_run_id, make_sweep_id
 from triad.runs.start import prepare_run
-from triad.storage.durable import hold
+from triad.storage.locks import hold
 
 
 def compose_and_launch(work: Callable) -> None:
@@ -128,7 +128,8 @@ def _start(config: dict, work: Callable, directory: Path, write: Callable[[], Pa
     if ranks_are_here():
         from triad.launch.rendezvous import agree_on_run
 
-        return run_rank(work, Run(agree_on_run(write)))
+        with agree_on_run(directory, write) as agreed:
+            return run_rank(work, Run(agreed))
     ranks = ranks_here(config)
     with hold(directory):
         write()

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from triad.config.errors import Diverged, one_line
-from triad.config.messages import DIVERGED, MISTAKE, wait_to_be_ended
+from triad.config.messages import choose_exit_code, wait_to_be_ended
+from triad.config.secrets import mask
 from triad.runs.directory import Run
 
 EXPECTED = (
@@ -50,7 +51,7 @@ def run_rank(work: Callable[..., None], run: Run) -> int:
             raise
         sentence = f"error: {one_line(error)}  (traceback: {run.error_file})"
         print(sentence, file=sys.stderr, flush=True)
-        return DIVERGED if isinstance(error, Diverged) else MISTAKE
+        return choose_exit_code(error)
     return 0
 
 
@@ -58,9 +59,11 @@ def _keep_traceback(run: Run) -> bool:
     """Write error.txt, unless another rank has already written it."""
     try:
         with run.error_file.open("x", encoding="utf-8") as file:
-            file.write(traceback.format_exc())
+            file.write(mask(traceback.format_exc()))
+    except FileExistsError:
+        return False
     except OSError:
-        return not run.error_file.exists()
+        return True  # a full disk: the sentence is printed all the same
     return True
 
 

@@ -12,7 +12,8 @@ from triad.config import processes, provenance
 from triad.config.directions import directions
 from triad.config.identity import fingerprints
 from triad.config.locations import INSTALLED, PACKAGE, REPOSITORY, TRAIN
-from triad.runs.directory import Run, read_json
+from triad.config.secrets import mask_word
+from triad.runs.directory import Run, make_wandb_id, read_json
 from triad.storage.durable import replace, write
 from triad.storage.manifest import checksum, fingerprint
 
@@ -36,13 +37,15 @@ def write_passport(run: Run, overrides: list[str], config: dict, machine: dict) 
     """Record what was typed, on which code, machine and versions; each start of the run adds a line."""
     parts = fingerprints(config)
     starts = (read_json(run.passport_file) or {"starts": []})["starts"]
-    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **parts})
+    command = [mask_word(word) for word in sys.argv]
+    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": command, **parts})
     write(run.overrides_file, overrides)
     replace(run.diff_file, _ask_git("diff", "HEAD") or "")
     write(
         run.passport_file,
         {
             "run_id": run.id,
+            "wandb_id": make_wandb_id(run.id),
             **parts,
             "code": fingerprint_code(),
             "git_commit": _ask_git("rev-parse", "HEAD"),

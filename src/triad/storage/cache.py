@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from triad.storage.durable import lock
+from triad.storage.locks import lock
 from triad.storage.manifest import Facts, find_damage, read_manifest, sync, write_manifest
 
 FULL_CHECK_BYTES = 256 << 20  # above this only the size is verified, to keep the start of a run fast

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from triad.config.processes import count_cores, count_gpus
 from triad.launch.supervisor import die_with, send_signal
+from triad.storage.durable import open_in_place
 
 GRACE_S = 15.0  # train.py gives its ranks 10 s
 
@@ -44,7 +45,7 @@ def start_process(command: list[str], log: Path, share: Resources, added: dict[s
         added = added | {"OMP_NUM_THREADS": str(share.threads)}
     if share.gpus:
         added = added | {"CUDA_VISIBLE_DEVICES": ",".join(share.gpus)}
-    with log.open("ab") as file:
+    with open(log, "ab", opener=open_in_place) as file:
         return subprocess.Popen(
             command,
             env=os.environ | added,
