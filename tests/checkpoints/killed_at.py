@@ -4,9 +4,10 @@
 
 A file operation is whatever the interpreter tells its auditors of a file below FOLDER: opening it to write,
 renaming, removing, making a folder. WHERE says which are tried: `1-97` by number, `5:0` so many at random and
-a seed, or parts of names, of each the first that has it: `tokenizer.json,samples.txt`. One line of JSON has the number of operations of the whole run and what was lost, by the operation that was
-killed: an error of the next start, what is not bit for bit that of the run that was never killed, or a file
-that is left over. Processes are forked from this one, which has imported everything.
+a seed, or parts of names, of each the first that has it: `tokenizer.json,samples.txt`. One line of JSON has
+the number of operations of the whole run and what was lost, by the operation that was killed: an error of the
+next start, what is not bit for bit that of the run that was never killed, or a file that is left over.
+Processes are forked from this one, which has imported everything.
 
 The files are those of a user's `train.py run_id=a ...`; the next start is what a user types then: the same
 again if run.json is not there yet, else `resume=`.
@@ -119,10 +120,8 @@ def find_lost(folder: Path, straight: Path) -> str:
     for key in theirs:
         if ours[key] != theirs[key]:
             return f"{key}: {_first_difference(ours[key], theirs[key])}"
-    one, other = everything(folder / "outputs" / "a"), everything(straight / "outputs" / "a")
-    return min(
-        (name for name in one.keys() | other.keys() if not torch.equal(one[name], other[name])), default=""
-    )
+    one, other = (everything(place / "outputs" / "a") for place in (folder, straight))
+    return min((name for name in one | other if not torch.equal(one[name], other[name])), default="")
 
 
 def _first_difference(ours: Any, theirs: Any) -> str:
