@@ -12,10 +12,12 @@ from torch.distributed import FileStore
 
 from tests.conftest import REPOSITORY
 from tests.runs.test_directory import TINY
+from triad.config.compose import compose
 from triad.config.messages import MISTAKE, report_error
 from triad.launch import rendezvous
 from triad.launch.supervisor import _find_free_port
 from triad.runs.directory import Run
+from triad.runs.start import prepare_run
 from triad.storage.locks import hold
 
 
@@ -87,19 +89,17 @@ def test_a_node_that_does_not_see_the_run_directory_ends_the_job_before_any_work
     assert "output_dir=" in said
 
 
-def test_a_rank_of_torchrun_is_refused_a_run_that_is_held_and_changes_nothing(
-    train, python, tmp_path: Path
-) -> None:
-    train(*TINY, "trainer.max_steps=2", "run_id=a")
-    run = Run(tmp_path / "outputs" / "a")
-    before = {path: path.read_bytes() for path in run.path.glob("*.*")}
+def test_a_rank_of_torchrun_is_refused_a_run_that_is_held_and_changes_nothing(python, tmp_path: Path) -> None:
+    words = [*TINY, "run_id=a"]
+    run = prepare_run(compose([*words, f"output_dir={tmp_path / 'outputs'}"]), words)
     torchrun = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
     torchrun |= {"LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_find_free_port())}
     with hold(run.path) as holder:
+        before = {path: path.read_bytes() for path in run.path.iterdir()}
         done = python(str(REPOSITORY / "train.py"), "resume=outputs/a", code=MISTAKE, **torchrun)
     (said,) = done.stderr.splitlines()
     assert f"error: outputs/a: another process ({holder.splitlines()[0]}) is running it" in said
-    assert before == {path: path.read_bytes() for path in run.path.glob("*.*")}
+    assert before == {path: path.read_bytes() for path in run.path.iterdir()}
 
 
 @pytest.mark.slow
