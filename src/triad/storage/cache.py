@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from triad.storage.durable import name_file
 from triad.storage.locks import lock
 from triad.storage.manifest import Facts, find_damage, read_manifest, sync, write_manifest
 
@@ -44,8 +45,9 @@ def _build(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
-        facts = build(partial) or {}
-        write_manifest(partial, facts)
+        with name_file(folder):
+            facts = build(partial) or {}
+            write_manifest(partial, facts)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
