@@ -54,6 +54,8 @@ def test_a_word_whose_key_says_so_keeps_its_key_only(word: str) -> None:
         "sorted(rows, key=lambda row: row.step)",
         "sample(token=token_id, key=name)",
         "+    token: str = field()",
+        "unknown key: 'widht'; did you mean 'width'?",
+        "no token: 'U+2581' is in the vocabulary",
         "http://host:8080/path",
         "https://example.org/a@b",
         "def f(tokens: list[int]) -> str:",

@@ -11,13 +11,15 @@ from typing import Any
 MASK = "***"
 ALWAYS = r"password|passwd|passphrase|pwd|secret|credentials?|(?:api|access|private|secret|auth)[_-]?key"
 ALWAYS += r"|(?:access|auth|bearer|refresh)[_-]?token"
-NAMED = rf"(?:[\w-]*[_.-])?(?:{ALWAYS}|key|token)"  # the last word of a name; not tokens, not key_shift
 URL = re.compile(r"(?<=://)([^\s:/@'\"]*):([^\s'\"]+)@(?=[^\s@])")
 KNOWN = re.compile(
     r"\b(?:hf_\w{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|sk-[\w-]{20,}|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,})"
 )
-QUOTED = re.compile(rf"""(?i)\b({NAMED}["']?\s*[:=]\s*)(["'])([^"'\n]+)\2""")
-UNQUOTED = re.compile(rf"""(?i)\b((?:[\w-]*[_.-])?(?:{ALWAYS})=)([^\s"'&,;()\[\]{{}}]+)""")
+PREFIX = r"\b(?:[\w-]*[_.-])?"  # the secret's word is the last of a name: neither tokens nor key_shift
+QUOTED = re.compile(rf"""(?i)({PREFIX}(?:{ALWAYS})["']?\s*[:=]\s*)(["'])([^"'\n]+)\2""")
+# `unknown key: 'widht'` is none: what stands behind a mere key or token has to look drawn at random
+RANDOM = re.compile(rf"""(?i)({PREFIX}(?:key|token)["']?\s*[:=]\s*)(["'])(?=[^"'\n]*\d)([^\s"']{{16,}})\2""")
+UNQUOTED = re.compile(rf"""(?i)({PREFIX}(?:{ALWAYS})=)([^\s"'&,;()\[\]{{}}]+)""")
 KEY = re.compile(rf"(?i)(?:.*[._-])?(?:{ALWAYS}|key|token)")
 PLAIN = re.compile(r"(?i)|null|none|true|false|[-+.\de_]+")  # as values of a key or a token that is no secret
 
@@ -25,7 +27,9 @@ PLAIN = re.compile(r"(?i)|null|none|true|false|[-+.\de_]+")  # as values of a ke
 def mask(text: str) -> str:
     """A text, such as an error or a diff, without the secrets in it."""
     text = KNOWN.sub(MASK, URL.sub(rf"\1:{MASK}@", text))
-    return UNQUOTED.sub(rf"\1{MASK}", QUOTED.sub(rf"\1\2{MASK}\2", text))
+    for quoted in (QUOTED, RANDOM):
+        text = quoted.sub(rf"\1\2{MASK}\2", text)
+    return UNQUOTED.sub(rf"\1{MASK}", text)
 
 
 def mask_word(word: str) -> str:

@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -34,17 +34,18 @@ def agree_on_run(directory: Path, prepare: Callable[[], Path]) -> Generator[Path
         stores.append(next(rendezvous("env://")))
     (store, rank, world), question = stores[0], f"triad/run/{next(questions)}"
     if rank == 0:
-        try:
-            with hold(directory) as holder:
+        with ExitStack() as held:
+            try:
+                holder = held.enter_context(hold(directory))
                 path = prepare()
                 store.set(question, f"{path}\n{holder}")
                 _check_all_see(store, question, path, world)
-                store.set(f"{question}/agreed", "1")
-                yield path
-        except BaseException:
-            store.set(question, "")  # of no effect on ranks that have agreed
-            store.set(f"{question}/agreed", "")
-            raise
+            except BaseException:
+                store.set(question, "")
+                store.set(f"{question}/agreed", "")
+                raise
+            store.set(f"{question}/agreed", "1")
+            yield path
         return
     answer, _, holder = store.get(question).decode().partition("\n")
     if answer:
