@@ -25,7 +25,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     from triad.config.errors import Refusal
     from triad.runs.directory import Run, make_run_id
     from triad.runs.start import write_passport
-    from triad.storage.durable import hold
+    from triad.storage.locks import hold
 
     for word in overrides:
         if key_of(word).split(".")[0] not in ROOTS:

@@ -44,3 +44,21 @@ def test_a_model_that_no_token_can_be_drawn_from_has_no_sample_and_the_run_goes_
     first, *others = (tmp_path / "samples.txt").read_text().split("--- step 7\n")[1:]
     assert first.startswith("a")
     assert others == ["no sample: no token can be drawn: the model's logits are not finite\n"] * 2
+
+
+def test_a_resumed_run_writes_no_entry_twice_and_keeps_none_that_was_cut_short(tmp_path: Path) -> None:
+    def sample(step: int, text: str) -> None:
+        """A start of the run, whose first sample this is."""
+        Sample(Run(tmp_path), Byte(), 8, "a", 4, 1.0)._append(step, text)
+
+    file = tmp_path / "samples.txt"
+    sample(3, "one\n--- no head")
+    sample(6, "two")
+    sample(6, "two")  # killed between the sample and the checkpoint of its step
+    assert file.read_text() == "--- step 3\none\n--- no head\n--- step 6\ntwo\n"
+    with file.open("a") as torn:
+        torn.write("--- ste")
+    sample(9, "three")
+    assert file.read_text() == "--- step 3\none\n--- no head\n--- step 6\ntwo\n--- step 9\nthree\n"
+    sample(3, "one")
+    assert file.read_text() == "--- step 3\none\n"

@@ -1,12 +1,17 @@
 """Checkpoints: whole or not there, verified, and rotated without losing the best."""
 
+import errno
+import fcntl
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.checkpoints.written import written
+from tests.storage.test_locks import FILE_SYSTEMS, answer
+from triad.checkpoints import folder
 from triad.checkpoints.folder import (
     find_checkpoint,
     find_newest,
@@ -14,6 +19,7 @@ from triad.checkpoints.folder import (
     list_complete,
     read_facts,
     rotate,
+    sweep_leftovers,
 )
 from triad.checkpoints.tensors import find_misfit, load_model, read_shapes
 
@@ -99,6 +105,61 @@ def test_what_is_being_read_is_not_forgotten(tmp_path: Path) -> None:
         assert list_complete(tmp_path / "checkpoints") == [read, later]
     rotate(tmp_path / "checkpoints", keep=1)
     assert list_complete(tmp_path / "checkpoints") == [later]
+
+
+@pytest.mark.parametrize("file_system", ["nfs", "lustre"])
+def test_checkpoints_are_rotated_away_where_locks_are_others_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_system: str
+) -> None:
+    read, later = written(tmp_path, 1), written(tmp_path, 2)
+    monkeypatch.setattr(fcntl, "flock", FILE_SYSTEMS[file_system])
+    if file_system == "nfs":  # where a reader is known
+        with keep_while_reading(read):
+            rotate(tmp_path / "checkpoints", keep=1)
+            assert list_complete(tmp_path / "checkpoints") == [read, later]
+    with keep_while_reading(later):
+        rotate(tmp_path / "checkpoints", keep=1)
+    assert [*(tmp_path / "checkpoints").iterdir()] == [later]
+
+
+def test_a_lock_that_fails_is_an_error_and_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, later = written(tmp_path, 1), written(tmp_path, 2)
+    monkeypatch.setattr(fcntl, "flock", answer(errno.EIO))
+    with pytest.raises(OSError, match=r"\[Errno 5\].*step-00000001/manifest\.json"):
+        rotate(tmp_path / "checkpoints", keep=1)
+    assert list_complete(tmp_path / "checkpoints") == [read, later]
+
+
+def test_the_manifest_is_closed_before_its_folder_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    remove = folder.remove_tree
+
+    def note(tree: Path) -> None:
+        held = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists()]
+        opened.extend(name for name in held if "step-00000001" in name)
+        remove(tree)
+
+    monkeypatch.setattr(folder, "remove_tree", note)
+    written(tmp_path, 1)
+    written(tmp_path, 2, keep=1)
+    assert len(list_complete(tmp_path / "checkpoints")) == 1
+    assert not opened
+
+
+def test_a_checkpoint_whose_removal_was_cut_short_is_none_and_goes_with_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, 1)
+    later = written(tmp_path, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "remove_tree", lambda tree: None)
+        rotate(tmp_path / "checkpoints", keep=1)
+    assert list_complete(tmp_path / "checkpoints") == [later]
+    assert len([*(tmp_path / "checkpoints").iterdir()]) == 2
+    sweep_leftovers(tmp_path / "checkpoints")
+    assert [*(tmp_path / "checkpoints").iterdir()] == [later]
 
 
 def test_a_checkpoint_of_another_model_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.conftest import REPOSITORY
 from triad.checkpoints.folder import checkpoint_path, find_checkpoint, list_complete
 from triad.checkpoints.saving import Copies, Saver
 from triad.checkpoints.tensors import read_weights
+from triad.config.messages import DISK
 
 
 def test_what_is_saved_is_what_the_weights_were_when_asked(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_disk_that_cannot_be_written_leaves_the_checkpoint_before_and_says_why
         saver.wait()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    (failure,) = saver.failures
+    (failure,) = saver.failures.values()
     assert "step-00000002 was not saved" in failure
     assert "File too large" in failure
     assert "\n" not in failure
@@ -129,22 +130,28 @@ def test_a_disk_that_cannot_be_written_leaves_the_checkpoint_before_and_says_why
         checkpoint_path(tmp_path / "checkpoints", 3), lambda: {"model": {"a": torch.ones(99, 99)}}, said(3)
     )
     saver.wait()
-    assert saver.failures == [failure]
+    assert [*saver.failures.values()] == [failure]
     assert len(list_complete(tmp_path / "checkpoints")) == 2
 
 
-def test_training_goes_on_when_the_disk_is_full_with_a_warning_each_time(python, tmp_path: Path) -> None:
+def test_training_goes_on_when_the_disk_is_full_and_ends_with_its_code_if_the_last_save_failed(
+    python, train, tmp_path: Path
+) -> None:
     script = tmp_path / "full.py"
     script.write_text(FULL.format(repository=str(REPOSITORY)))
     words = ["debug=tiny", "run_id=a", "callbacks.checkpoint.every_steps=2", "strategy=fsdp"]
     words += ["trainer.devices=2", "trainer.accelerator=cpu"]
-    done = python(str(script), *words)
+    done = python(str(script), *words, code=DISK)
     for step in (4, 6, 8, 10):
         assert f"step-{step:08d} was not saved" in done.stderr
-    assert done.stderr.count("training goes on") == 4
+    assert done.stderr.count("training goes on") == 3
+    assert done.stderr.count("error: ") == 1
+    assert "step-00000010 was not saved ([Errno 28] No space left on device" in done.stderr
     assert [path.name for path in list_complete(tmp_path / "outputs" / "a" / "checkpoints")] == [
         "step-00000002"
     ]
+    assert not (tmp_path / "outputs" / "a" / "result.json").exists()
+    train("resume=outputs/a")  # with room again
     assert (tmp_path / "outputs" / "a" / "result.json").exists()
 
 

@@ -83,11 +83,14 @@ def test_a_resumed_run_keeps_its_choice_whatever_the_machine_says_now(tmp_path: 
     assert again.fastest("which?", {"slow": never, "fast": never}) == "slow"
 
 
-def test_a_damaged_record_is_measured_again(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_measured_again_and_a_damaged_record_of_a_run_is_named(tmp_path: Path) -> None:
     measured = Measured(tmp_path / "cache", tmp_path / "run" / "machine.json", torch.device("cpu"))
     measured.fastest("which?", {"slow": slow, "fast": fast})
     measured.cache.write_text("{")
     measured.record.write_text("")
+    with pytest.raises(ValueError, match=r"machine.json: it is no JSON .* remove the file"):
+        measured.fastest("which?", {"slow": slow, "fast": fast})
+    measured.record.unlink()
     assert measured.fastest("which?", {"slow": slow, "fast": fast}) == "fast"
 
 

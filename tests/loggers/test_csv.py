@@ -1,9 +1,14 @@
 """The record of truth."""
 
 import csv
+import os
 import tracemalloc
 from pathlib import Path
 
+import pytest
+
+from triad.config.messages import DISK, choose_exit_code
+from triad.loggers import csv as csv_logger
 from triad.loggers.csv import CSV
 from triad.runs.directory import Run
 from triad.runs.metrics import read_metrics
@@ -99,3 +104,29 @@ def test_a_column_that_comes_with_what_is_added_to_the_last_row_is_there_once(tm
     logger.log_metrics({"b": 3.0}, step=2)
     logger.log_metrics({"a": 4.0, "b": 5.0}, step=2)
     assert (tmp_path / "metrics.csv").read_text() == "step,a,b\n1,1.0,\n2,4.0,5.0\n"
+
+
+def test_nothing_is_written_through_a_symbolic_link(tmp_path: Path) -> None:
+    target, file = tmp_path / "precious", tmp_path / "metrics.csv"
+    target.write_text("step,a\r\n1,1.0\r\n")
+    file.symlink_to(target)
+    logger = CSV(Run(tmp_path))
+    logger.log_metrics({"a": 2.0}, step=2)  # the file is written anew, in the link's place
+    assert not file.is_symlink()
+    file.unlink()
+    file.symlink_to(target)
+    with pytest.raises(OSError, match=r"metrics\.csv: is a symbolic link"):
+        logger.log_metrics({"a": 3.0}, step=3)
+    assert target.read_text() == "step,a\n1,1.0\n"
+
+
+def test_a_disk_that_is_full_is_named_by_the_file_that_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = CSV(Run(tmp_path))
+    logger.log_metrics({"a": 1.0}, step=1)
+    (tmp_path / "metrics.csv").unlink()
+    monkeypatch.setattr(csv_logger, "open_in_place", lambda path, flags: os.open("/dev/full", os.O_RDWR))
+    with pytest.raises(OSError, match=r"No space left on device: '.*metrics\.csv'") as raised:
+        logger.log_metrics({"a": 2.0}, step=2)
+    assert choose_exit_code(raised.value) == DISK

@@ -1,7 +1,9 @@
 """W&B gets what it should, and training never depends on it."""
 
+import glob
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -18,7 +20,7 @@ from tests.loggers.server import Server
 from triad.config.errors import Refusal
 from triad.loggers.csv import CSV
 from triad.loggers.wandb import WandB, wandb
-from triad.runs.directory import Run
+from triad.runs.directory import Run, make_wandb_id
 from triad.runs.metrics import read_metrics
 
 library = pytest.importorskip("wandb")
@@ -129,6 +131,48 @@ def test_an_offline_run_holds_all_that_is_to_be_sent(tmp_path: Path) -> None:
     assert {"a/code.diff", "a/run.json", "a/overrides.json", "a/result.json"} <= files
     assert records(tmp_path / "a")[-1].HasField("exit")
     assert records(tmp_path / "a")[-1].exit.exit_code == 0
+
+
+def test_a_name_that_wandb_cannot_take_as_an_id_is_kept_as_the_name_and_the_id_follows_from_it(
+    tmp_path: Path,
+) -> None:
+    names = ["a#b", "a b", "José", "数据", "a", "run (1)", "a-b", "it's", "?", "x" * 200]
+    ids = [make_wandb_id(name) for name in names]
+    assert len({*ids}) == len(ids)
+    assert [make_wandb_id(name) for name in names] == ids  # of every start
+    assert ids[4] == "a"
+    for id_ in ids:
+        assert re.fullmatch(r"[\w.-]{1,128}", id_, re.ASCII)
+        library.Settings(run_id=id_)  # which refuses what W&B does
+    for name in ("a#b", "[1] José"):
+        logger = begun(tmp_path / name)
+        logger.log_metrics({"val/loss": 1.0}, 1)
+        logger.finalize("success")
+        run = next(record.run for record in records(tmp_path / name) if record.HasField("run"))
+        assert (run.run_id, run.display_name) == (make_wandb_id(name), name)
+        files = {file.path for record in records(tmp_path / name) for file in record.files.files}
+        assert f"{name}/run.json" in {glob.escape(path) for path in files} | files
+
+
+def test_no_secret_is_sent(tmp_path: Path) -> None:
+    (run := tmp_path / "a").mkdir()
+    secret = "hunter2-9f8e7d6c5b4a3210"
+    (run / "config.yaml").write_text(f"data:\n  url: https://ada:{secret}@host/x\n  api_key: {secret}\n")
+    config = {"data": {"url": f"https://ada:{secret}@host/x", "api_key": secret, "tokens": 7}}
+    logger = wandb(Run(run), config, **(ASKED | {"artifacts": False, "patience_s": 2}))
+    assert isinstance(logger, WandB)
+    (run / "run.json").write_text(json.dumps({"starts": [{"command": ["train.py", f"hub.token={secret}"]}]}))
+    (run / "overrides.json").write_text(json.dumps([f"data.url=https://ada:{secret}@host/x"]))
+    (run / "code.diff").write_text(f"+ TOKEN = '{secret}'\n+ a line\n")
+    logger.log_metrics({"val/loss": 1.0}, 1)
+    logger.finalize("success")
+    sent = [path for path in (run / "wandb").rglob("*") if path.is_file()]
+    assert {"code.diff", "config.yaml", "overrides.json", "run.json"} <= {path.name for path in sent}
+    for path in sent:
+        assert secret.encode() not in path.read_bytes(), path
+    (diff,) = [path for path in sent if path.name == "code.diff"]
+    assert diff.read_text() == "+ TOKEN = '***'\n+ a line\n"
+    assert secret in (run / "code.diff").read_text()  # the run's own stays what it was
 
 
 def test_a_resumed_run_has_the_same_id_goes_on_at_its_step_and_remembers_its_best(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from triad.checkpoints.folder import list_complete
 from triad.runs.directory import Run
-from triad.storage.durable import hold
+from triad.storage.locks import hold
 
 TINY = ("debug=tiny", "precision=fp32", "hardware.attention=flash", "trainer.accelerator=cpu")
 

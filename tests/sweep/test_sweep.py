@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +13,7 @@ from collections import namedtuple
 from pathlib import Path
 from statistics import fmean
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +21,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from triad.config.errors import Refusal
 from triad.sweep.controller import run_sweep
-from triad.sweep.slurm import submit
+from triad.sweep.slurm import STORAGE, submit
 from triad.sweep.study import Study
 from triad.sweep.sweep_file import read_sweep
 from triad.sweep.trial_process import divide_machine
@@ -213,6 +216,52 @@ def test_jobs_of_a_cluster_are_drivers_that_share_the_sweep(here: Path) -> None:
     assert [job.result() for job in jobs] == [0, 0]
     assert [trial["state"] for trial in trials()] == ["finished"] * 3
     assert len(starts()) == 3
+
+
+def test_the_password_of_a_database_is_neither_printed_nor_written_for_a_cluster(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    url, written = "postgresql://ada:hunter2@localhost:1/none", []
+    with pytest.raises(Refusal) as refused:
+        sweep(storage=url)
+    assert "hunter2" not in str(refused.value)
+    assert "ada:***@localhost" in str(refused.value)
+
+    class Executor:
+        def __init__(self, folder: Path, cluster: str) -> None: ...
+
+        def update_parameters(self, **given: Any) -> None: ...
+
+        def submit(self, work: Any) -> SimpleNamespace:
+            written.append(pickle.dumps(work))
+            return SimpleNamespace(job_id=str(len(written)))
+
+    monkeypatch.setenv(STORAGE, "")
+    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(AutoExecutor=Executor))
+    database = f"sqlite:///{here / 'hunter2.db'}"
+    assert sweep(storage=database, launcher="slurm", drivers=2) == 0
+    assert len(written) == 2
+    assert not [work for work in written if b"hunter2" in work]
+    assert "hunter2" not in "".join(capsys.readouterr())
+    assert os.environ[STORAGE] == database  # which SLURM passes on
+    assert sweep() == 0  # such a job
+    assert not (here / "outputs" / "x" / "study.journal").exists()
+
+
+def test_files_of_a_sweep_that_are_symbolic_links_leave_their_targets_as_they_are(here: Path) -> None:
+    target = here / "precious"
+    target.write_text("precious")
+    names = [".lock", "study.journal", "study.lock"]
+    for name in names:
+        (file := here / "outputs" / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        file.symlink_to(target)
+        with pytest.raises(OSError, match=f"{re.escape(name)}: is a symbolic link"):
+            sweep()
+        file.unlink()
+    (here / "outputs" / "x" / "sweep.yaml").symlink_to(target)
+    assert sweep() == 0
+    assert target.read_text() == "precious"
 
 
 def harness(folder: Path, *words: str) -> str:

@@ -3,6 +3,8 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+from triad.storage.durable import replacing
+
 
 def draw_losses(path: Path, rows: list[dict[str, float]]) -> None:
     """Draw training and validation loss over the steps."""
@@ -19,7 +21,8 @@ def draw_losses(path: Path, rows: list[dict[str, float]]) -> None:
         axes.plot([step for step, _ in points], [loss for _, loss in points], label=key, marker=marker)
     axes.set(xlabel="step", ylabel="loss (nats per token)", title=path.parent.name)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=120)
 
 
 def draw_loads(path: Path, rows: list[dict[str, float]]) -> None:
@@ -39,4 +42,5 @@ def draw_loads(path: Path, rows: list[dict[str, float]]) -> None:
         axes.set(ylabel=f"layer {layer}, expert")
     axes.set(xlabel="step")
     figure.colorbar(image, ax=figure.axes, label="tokens over the layer's mean", extend="max")
-    figure.savefig(path, dpi=120)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=120)

@@ -1,7 +1,6 @@
 """When checkpoints are written and what they hold; triad.checkpoints has their format."""
 
 import math
-import shutil
 import time
 import warnings
 from inspect import signature
@@ -13,9 +12,17 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from triad.callbacks.interruption import Agreement
-from triad.checkpoints.folder import checkpoint_path, choose_newest, find_fault, list_complete, read_facts
+from triad.checkpoints.folder import (
+    checkpoint_path,
+    choose_newest,
+    find_fault,
+    list_complete,
+    read_facts,
+    sweep_leftovers,
+)
 from triad.checkpoints.saving import LEAVING_S, Saver, State
 from triad.checkpoints.tensors import find_misfit, load_tensors, read_index, read_shapes
+from triad.config.errors import Unsaved
 from triad.config.processes import describe_layout
 from triad.layers.ranges import PositiveInt
 from triad.runs.directory import Run
@@ -87,7 +94,11 @@ class Checkpoint(Callback):
         if trainer.global_step > self.saved_step:
             self.save(trainer, training)
         self.saver.wait()
+        last = checkpoint_path(self.folder, self.saved_step)
+        lost = self.saver.all_gather(self.saver.failures.pop(last, ""))
         self._tell(trainer)
+        if failure := next(filter(None, lost), ""):
+            raise Unsaved(f"{failure}; make room and resume the run: the checkpoints before it stay")
         trainer.strategy.barrier()  # when it ends, the last checkpoint is there for every process
 
     def on_exception(self, trainer: Trainer, training: Any, exception: BaseException) -> None:
@@ -148,8 +159,7 @@ class Checkpoint(Callback):
         """
         first, model = trainer.is_global_zero, read_shapes(training.make_meta_model())
         if first:
-            for leftover in self.folder.glob("*.tmp"):
-                shutil.rmtree(leftover)
+            sweep_leftovers(self.folder)
         found = trainer.strategy.broadcast(list_complete(self.folder) if first else [])
         part = trainer.global_rank, trainer.world_size
 
@@ -217,7 +227,7 @@ class Checkpoint(Callback):
     def _tell(self, trainer: Trainer) -> None:
         """Warn of each save that failed."""
         while self.saver.failures:
-            failure = self.saver.failures.pop(0)
+            _, failure = self.saver.failures.popitem()
             if trainer.is_global_zero:
                 warnings.warn(f"{failure}; training goes on, the checkpoints before it stay", stacklevel=2)
 

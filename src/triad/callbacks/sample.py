@@ -1,5 +1,6 @@
 """A sample of the model's output at each validation."""
 
+import re
 import warnings
 from typing import Any
 
@@ -8,12 +9,16 @@ from lightning.pytorch import Callback, Trainer
 from triad.data.tokenizers import Tokenizer
 from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from triad.runs.directory import Run
+from triad.storage.durable import name_file, open_in_place, replacing
+
+HEAD = re.compile(rb"^--- step (\d+)$", re.MULTILINE)
 
 
 class Sample(Callback):
     """Print the task's sample after each validation, such as a continuation of `prompt`.
 
-    It is appended to the run's samples.txt, and sent to loggers that take text.
+    It is appended to the run's samples.txt, and sent to loggers that take text. A resumed run drops the
+    entries at or after the step that it samples first.
 
     Every rank takes part, because the weights may be spread over them; all draw the same numbers. A model
     that no token can be drawn from has no sample.
@@ -32,6 +37,7 @@ class Sample(Callback):
     ) -> None:
         self.path, self.tokenizer, self.context = run.samples_file, tokenizer, context
         self.prompt, self.length, self.temperature = prompt, length, temperature
+        self.continued = False  # from the entries of an earlier start
         known = [character for character in prompt if _encodes(tokenizer, character)]
         self.start = tokenizer.encode("".join(known)).tolist() or [tokenizer.separator or 0]
 
@@ -52,8 +58,7 @@ class Sample(Callback):
                 lines = [f"no sample: {error}"]
         if lines and trainer.is_global_zero:
             text = "\n".join(line if isinstance(line, str) else self.tokenizer.decode(line) for line in lines)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"--- step {trainer.global_step}\n{text}\n")
+            self._append(trainer.global_step, text)
             indented = "\n".join("    | " + line for line in text.splitlines()[:12])
             print(indented, flush=True)
             for logger in trainer.loggers:
@@ -61,6 +66,22 @@ class Sample(Callback):
                     logger.log_text(
                         "samples", ["step", "sample"], [[trainer.global_step, text]], trainer.global_step
                     )
+
+    def _append(self, step: int, text: str) -> None:
+        if not self.continued and self.path.exists():
+            kept = _cut_from(self.path.read_bytes(), step)
+            with replacing(self.path) as file:
+                file.write(kept)
+        self.continued = True
+        with name_file(self.path), open(self.path, "ab", buffering=0, opener=open_in_place) as file:
+            file.write(f"--- step {step}\n{text}\n".encode())
+
+
+def _cut_from(text: bytes, step: int) -> bytes:
+    """The entries of a samples.txt of before a step; without the last if it was cut short."""
+    whole = text[: text.rfind(b"\n") + 1]
+    heads = (head for head in HEAD.finditer(whole) if int(head[1]) >= step)
+    return whole[: next((head.start() for head in heads), len(whole))]
 
 
 def _encodes(tokenizer: Tokenizer, character: str) -> bool:

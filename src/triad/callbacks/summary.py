@@ -18,9 +18,9 @@ from triad.runs.metrics import SPEEDS, TAKEN, summarize
 class Summary(Callback):
     """Print what will be trained on what, and what came of it; write result.json: the run is finished.
 
-    The result is written when all is done, after the last checkpoint; also by a run that was killed between
-    these two and is resumed, though it has no step left to train. `curve` draws the losses to curve.png and,
-    where there are experts, their loads to loads.png.
+    The result is written when all is done, after the last checkpoint and the pictures; also by a run that was
+    killed between these and is resumed, though it has no step left to train. `curve` draws the losses to
+    curve.png and, where there are experts, their loads to loads.png.
     """
 
     observer = True  # changes no metric of the run: triad.config.identity
@@ -34,8 +34,7 @@ class Summary(Callback):
     def on_fit_start(self, trainer: Trainer, training: Any) -> None:
         if trainer.is_global_zero:
             self.run.result_file.unlink(missing_ok=True)  # no longer finished, when it is made longer
-            if not self.run.tokenizer.exists():
-                self.tokenizer.save(self.run.tokenizer)
+            self.tokenizer.save(self.run.tokenizer)
             _show(self._opening(trainer, training))
 
     def on_fit_end(self, trainer: Trainer, training: Any) -> None:
@@ -44,9 +43,9 @@ class Summary(Callback):
             result: dict[str, Any] = summarize(rows, *self.run.monitored()) | {"steps": trainer.global_step}
             if xz := self.tokens.xz_bits_per_byte:
                 result["xz/bits_per_byte"] = xz
-            self.run.finish(result)
             if self.picture:
                 self._draw(self.picture, rows)
+            self.run.finish(result)
             _show(self._closing(result))
 
     def _draw(self, picture: Path, rows: list[dict[str, float]]) -> None:

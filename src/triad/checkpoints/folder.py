@@ -22,7 +22,7 @@ flushed and then renamed. The facts:
 """
 
 import fcntl
-import shutil
+import os
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -31,9 +31,12 @@ from typing import Literal
 
 from triad.config.directions import find_best
 from triad.runs.directory import Run
+from triad.storage.durable import open_in_place, remove_tree
+from triad.storage.locks import flock
 from triad.storage.manifest import MANIFEST, Facts, Part, find_damage, read_manifest
 
 INDEX = ".metadata"
+LEFTOVER = ".tmp"  # the suffix of a folder that is being written or removed
 FACTS = {"step", "metric", "position", "random", "layout", "tensors", "callbacks", "config"}
 
 
@@ -123,9 +126,9 @@ def find_checkpoint(where: Path, step: int | None = None) -> Path:
 
 @contextmanager
 def keep_while_reading(path: Path) -> Generator[None]:
-    """Keep `rotate` from removing a checkpoint while it is read."""
-    with (path / MANIFEST).open() as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+    """Keep `rotate` from removing a checkpoint while it is read, where the file system has locks."""
+    with (manifest := path / MANIFEST).open() as file:
+        flock(file.fileno(), fcntl.LOCK_SH, manifest)
         yield
 
 
@@ -154,10 +157,23 @@ def _read_metric(path: Path) -> dict | Literal["torn"] | None:
 
 
 def _remove(path: Path) -> None:
-    with (path / MANIFEST).open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # someone reads it: it goes the next time
-            return
-        (path / MANIFEST).unlink()  # first: a folder without a manifest is no checkpoint
-        shutil.rmtree(path)
+    """Remove a checkpoint, unless someone reads it: then it goes the next time.
+
+    By its new name it is a leftover, which the next start removes if this process is killed meanwhile. The
+    manifest is closed before its folder goes: NFS keeps files that are open, and so their folder.
+    """
+    descriptor = open_in_place(manifest := path / MANIFEST, os.O_RDWR)  # NFS: no exclusive lock to read by
+    try:
+        flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, manifest)
+        os.replace(path, removed := path.with_suffix(LEFTOVER))
+    except BlockingIOError:
+        return
+    finally:
+        os.close(descriptor)
+    remove_tree(removed)
+
+
+def sweep_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left of checkpoints that they wrote or removed."""
+    for leftover in folder.glob(f"*{LEFTOVER}"):
+        remove_tree(leftover)

@@ -22,9 +22,10 @@ from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, Tenso
 from torch.distributed.checkpoint.planner import WriteItem
 from torch.distributed.tensor import DTensor
 
-from triad.checkpoints.folder import INDEX, rotate
+from triad.checkpoints.folder import INDEX, LEFTOVER, rotate
 from triad.checkpoints.tensors import flatten
 from triad.config.errors import one_line
+from triad.storage.durable import remove_tree
 from triad.storage.manifest import Facts, Files, describe_file, sync, write_manifest
 from triad.strategies.state import FlatSlice
 
@@ -137,7 +138,7 @@ class Saver:
         self.device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
         self.copies = Copies()
         self.thread: Thread | None = None
-        self.failures: list[str] = []
+        self.failures: dict[Path, str] = {}
 
     def save(self, path: Path, tensors: Callable[[], State], facts: Facts) -> None:
         """Ask for tensors, copy them and let a thread write them to `path`.
@@ -158,7 +159,7 @@ class Saver:
 
     def write(self, path: Path, tensors: dict[str, Any], facts: Facts, began: float) -> None:
         """Write tensors that nobody changes meanwhile."""
-        beside = path.with_suffix(".tmp")
+        beside = path.with_suffix(LEFTOVER)
         try:
             if self.device is not None:
                 torch.cuda.set_device(self.device)
@@ -178,15 +179,20 @@ class Saver:
                 }
                 facts["saved_s"] = time.perf_counter() - began
                 write_manifest(beside, facts, files)
-                shutil.rmtree(path, ignore_errors=True)  # one that was torn
+                remove_tree(path)  # one that was torn
                 os.replace(beside, path)
                 sync(path.parent)
-                rotate(path.parent, self.keep)
         except BaseException as error:  # torch's CheckpointException is not an Exception
             if self.rank == 0:
                 shutil.rmtree(beside, ignore_errors=True)
             why = f"{_find_cause(error)}; {_free_mb(path):,.0f} MB are free"
-            self.failures.append(f"{path} was not saved ({why})")
+            self.failures[path] = f"{path} was not saved ({why})"
+            return
+        if self.rank == 0:
+            try:
+                rotate(path.parent, self.keep)
+            except OSError as error:
+                print(f"{path.parent}: an older checkpoint was not removed ({one_line(error)})", flush=True)
 
     def all_gather(self, word: Any) -> list[Any]:
         """The value of every process, in order of rank."""
@@ -213,12 +219,12 @@ def write_checkpoint(path: Path, tensors: State, facts: Facts) -> None:
     saver = Saver(keep=sys.maxsize)
     saver.write(path, flatten(tensors), facts | {"blocked_s": 0.0}, time.perf_counter())
     if saver.failures:
-        raise OSError(saver.failures[0])
+        raise OSError(saver.failures[path])
 
 
 def _make_empty(folder: Path) -> Files:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    remove_tree(folder)
+    folder.mkdir(parents=True, exist_ok=True)  # one in which NFS keeps a file that someone has open
     return {}
 
 

@@ -1,8 +1,10 @@
-"""What ends a run that is no fault of the program: a user's mistake, divergence, and a signal."""
+"""What ends a run that is no fault of the program: a user's mistake, divergence, a full disk, a signal."""
 
 import dis
 from collections.abc import Iterator
 from types import FrameType
+
+from triad.config.secrets import mask
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -15,6 +17,10 @@ class Diverged(FloatingPointError):
     """Training has come to numbers that are not finite, in one sentence that names the step."""
 
 
+class Unsaved(OSError):
+    """The last checkpoint of a run could not be written, in one sentence that names it and why."""
+
+
 class Interrupted(BaseException):
     """A signal asks this process to end. Holds the exit code, 128 + the signal.
 
@@ -23,8 +29,8 @@ class Interrupted(BaseException):
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error's text on one line, without passwords."""
+    return mask(" ".join(str(error).split())) or type(error).__name__
 
 
 def is_sentence(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Errors as one sentence: what hydra.main, OmegaConf and our own parts raise at a user's mistake."""
 
+import errno
 import os
 import sys
 import tempfile
@@ -11,16 +12,19 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from triad.config.errors import Diverged, Refusal, is_ours, is_sentence, one_line, walk_frames
+from triad.config.errors import Diverged, Refusal, Unsaved, is_ours, is_sentence, one_line, walk_frames
 from triad.config.locations import CONF
 from triad.config.offers import walk_parts
 from triad.config.processes import ranks_are_here
 from triad.config.schema import suggest
+from triad.config.secrets import mask
 
 FAULT = 1  # the exit code of a fault of the program, Python's habit
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
 DIVERGED = 33  # of a run that has diverged: a number that no shell or interpreter uses
 INTERRUPTED = 130  # of a command that Ctrl-C ended, 128 + SIGINT: the shell's habit
+DISK = 34  # of a run that could not write what it must keep, for a full disk most often
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
 
 
@@ -32,10 +36,18 @@ def report_error(error: Exception) -> int:
     if ranks_are_here() and os.environ.get("RANK", "0") != "0":  # every rank finds the same mistake
         wait_to_be_ended()
     if said := explain_error(error):
-        print(f"error: {said}", file=sys.stderr)
-        return MISTAKE
+        print(f"error: {mask(said)}", file=sys.stderr)
+        return choose_exit_code(error)
     print(f"error: {describe_fault(error)}  (traceback: {_keep_traceback(error)})", file=sys.stderr)
-    return FAULT
+    return choose_exit_code(error, FAULT)
+
+
+def choose_exit_code(error: Exception, otherwise: int = MISTAKE) -> int:
+    """The exit code of an error: that of divergence, that of a full disk, or another one."""
+    if isinstance(error, Diverged):
+        return DIVERGED
+    full = isinstance(error, OSError) and error.errno in FULL
+    return DISK if full or isinstance(error, Unsaved) else otherwise
 
 
 def report_interrupt() -> int:
@@ -68,14 +80,12 @@ def explain_error(error: Exception) -> str | None:
 def explain_failure(error: Exception, config: dict) -> tuple[str, int]:
     """The sentence and the exit code of a run that fails: of a mistake the key of the part that was built."""
     said, key = explain_error(error), find_built_part(error, config)
-    if isinstance(error, Diverged):
-        return one_line(error), DIVERGED
     if said:
-        named = isinstance(error, Refusal) or not key or key.partition(".")[0] in said
-        return said if named else f"{key}: {said}", MISTAKE
+        named = isinstance(error, Refusal | Diverged) or not key or key.partition(".")[0] in said
+        return mask(said if named else f"{key}: {said}"), choose_exit_code(error)
     if key and isinstance(error, ValueError | TypeError | LookupError | ArithmeticError):
         return f"{key}: {type(error).__name__}: {one_line(error)}", MISTAKE
-    return describe_fault(error), FAULT
+    return describe_fault(error), choose_exit_code(error, FAULT)
 
 
 def find_built_part(error: Exception, config: dict) -> str | None:
@@ -105,7 +115,7 @@ def _keep_traceback(error: Exception) -> str:
     with tempfile.NamedTemporaryFile(
         "w", prefix="triad-", suffix="-error.txt", delete=False, encoding="utf-8"
     ) as file:
-        file.writelines(traceback.format_exception(error))
+        file.write(mask("".join(traceback.format_exception(error))))
     return file.name
 
 

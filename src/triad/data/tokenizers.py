@@ -16,6 +16,7 @@ import sentencepiece
 
 from triad.data.sources.source import Source
 from triad.storage.cache import build_once
+from triad.storage.durable import replacing_folder
 from triad.storage.manifest import fingerprint
 
 SAMPLE_BYTES = 20 << 20  # a sentencepiece model learns from this much text at most
@@ -64,8 +65,17 @@ class Tokenizer(ABC):
         return b"".join(self.pieces[i] for i in np.asarray(ids).tolist()).decode(errors="replace")
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, for `load`, so that a run carries its tokenizer."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Have a run carry its tokenizer: the folder is complete or absent; one that is whole stays."""
+        try:
+            if load_tokenizer(folder).fingerprint == self.fingerprint:
+                return
+        except (OSError, ValueError, LookupError):  # absent, or cut short by a kill or a full disk
+            pass
+        with replacing_folder(folder) as beside:
+            self.write(beside)
+
+    def write(self, folder: Path) -> None:
+        """Write tokenizer.json, for `load_tokenizer`, into a folder."""
         content = {"kind": self.kind, "settings": self.settings(), "fingerprint": self.fingerprint}
         (folder / "tokenizer.json").write_text(json.dumps(content, indent=1))
 
@@ -146,8 +156,8 @@ class SentencePiece(Tokenizer):
     def settings(self) -> dict[str, str]:
         return {"model_blake2b": hashlib.blake2b(self.model, digest_size=16).hexdigest()}
 
-    def save(self, folder: Path) -> None:
-        super().save(folder)
+    def write(self, folder: Path) -> None:
+        super().write(folder)
         (folder / "tokenizer.model").write_bytes(self.model)
 
 
@@ -232,7 +242,7 @@ def _train(source: Source, settings: dict[str, Any], folder: Path) -> None:
         )
     except RuntimeError as error:
         raise _explain(error, settings, source.name) or error from None
-    SentencePiece(model.getvalue()).save(folder)
+    SentencePiece(model.getvalue()).write(folder)
 
 
 def _explain(error: RuntimeError, settings: dict[str, Any], name: str) -> ValueError | None:

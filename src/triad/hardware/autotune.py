@@ -11,14 +11,16 @@ from triad.config.processes import count_cores
 from triad.hardware.device import describe, device
 from triad.layers.attention import KernelInputs
 from triad.storage.cache import cache_home
-from triad.storage.durable import lock, write
+from triad.storage.durable import write
+from triad.storage.locks import lock
 
 
 class Measured:
     """The fastest choice for a question, measured once per machine, kept in a file, and fixed for a run.
 
-    One rank of each machine measures while the others wait, so that all make the same choice. A resumed run
-    takes the choices recorded in the file `record`, so that it computes what the uninterrupted run would.
+    One rank of each machine measures while the others wait, so that all make the same choice. A run has its
+    choices before its first step, in the file `record`; every later start of it takes them from there, so
+    that it computes what the uninterrupted run would. Raises ValueError if that file is damaged.
     """
 
     def __init__(self, cache: Path, record: Path, place: torch.device) -> None:
@@ -33,10 +35,10 @@ class Measured:
     def fastest(self, question: str, candidates: dict[str, Callable[[], None]]) -> str:
         """The name of the fastest candidate, by the best of several runs of each."""
         with lock(self.record):
-            recorded = _read(self.record)
+            recorded = _read_record(self.record)
             if question not in recorded:
                 with lock(self.cache):
-                    known = _read(self.cache)
+                    known = _read_cache(self.cache)
                     if question not in known:
                         known[question] = {name: _best_ms(run) for name, run in candidates.items()}
                         write(self.cache, known)
@@ -50,7 +52,7 @@ class Measured:
     def note(self, question: str, choice: str) -> str:
         """Record a choice that was not measured, unless the run has one; return the run's choice."""
         with lock(self.record):
-            recorded = _read(self.record)
+            recorded = _read_record(self.record)
             if question not in recorded:
                 recorded[question] = {"choice": choice}
                 write(self.record, recorded)
@@ -90,8 +92,18 @@ def _machine(device: torch.device) -> str:
     return "".join(c if c.isalnum() else "-" for c in words)
 
 
-def _read(path: Path) -> dict:
+def _read_cache(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):  # absent or torn: measured again
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # absent or damaged: measured again
         return {}
+
+
+def _read_record(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: it is no JSON ({error}); the choices that the run was computed with are lost:"
+            " remove the file to have them measured anew"
+        ) from error

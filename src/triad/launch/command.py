@@ -39,7 +39,7 @@ from triad.launch.supervisor import FINISHED, launch_ranks, read_grace
 from triad.runs.directory import Run, make_run_id, make_sweep_id
 from triad.runs.signals import signals
 from triad.runs.start import prepare_run
-from triad.storage.durable import hold
+from triad.storage.locks import hold
 
 PLACE = ("run_id", "output_dir")
 
@@ -169,9 +169,9 @@ def _has_begun(run: Run) -> bool:
     """Whether a run is there; of several ranks, as the first one sees it."""
     if not ranks_are_here():
         return run.exists
-    from triad.launch.rendezvous import agree_on_run
+    from triad.launch.rendezvous import ask_first_rank
 
-    return agree_on_run(lambda: run.passport_file if run.exists else run.path) == run.passport_file
+    return ask_first_rank(lambda: str(run.exists)) == str(True)
 
 
 def _run_job(job: Job, work: Callable, sweep: list[str] | None = None) -> tuple[Path, int]:
@@ -241,7 +241,8 @@ def _start(config: dict, work: Callable, script: str, directory: Path, write: Ca
     if ranks_are_here():
         from triad.launch.rendezvous import agree_on_run
 
-        code = run_rank(work, Run(agree_on_run(write)))
+        with agree_on_run(directory, write) as agreed:
+            code = run_rank(work, Run(agreed))
         if signals.agreed or signals.first:
             raise Interrupted(code)
         return code

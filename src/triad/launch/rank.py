@@ -7,11 +7,12 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from triad.checkpoints.folder import list_complete
 from triad.config.errors import Interrupted
 from triad.config.messages import explain_failure, wait_to_be_ended
+from triad.config.secrets import mask
 from triad.runs.directory import Run
 from triad.runs.signals import signals
 
@@ -48,6 +49,7 @@ def run_rank(work: Callable[..., None], run: Run) -> int:
     """
     signals.training, signals.agreed = False, 0
     signals.catch()
+    arguments: dict[str, Any] = {}
     try:
         arguments = run.arguments()
         quieten()
@@ -79,9 +81,11 @@ def _keep_traceback(run: Run) -> bool:
     """Write error.txt, unless another rank has already written it."""
     try:
         with run.report_file.open("x", encoding="utf-8") as file:
-            file.write(traceback.format_exc())
+            file.write(mask(traceback.format_exc()))
+    except FileExistsError:
+        return False
     except OSError:
-        return not run.report_file.exists()
+        return True  # a full disk: the sentence is printed all the same
     return True
 
 

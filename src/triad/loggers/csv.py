@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from triad.runs.directory import Run
+from triad.storage.durable import name_file, open_in_place, replacing
 
 
 class CSV(Logger):
@@ -62,7 +63,7 @@ class CSV(Logger):
 
     def _write(self, row: dict[str, Any], anew: bool) -> None:
         # unbuffered, so that a row is on disk or not, whenever the process is killed
-        with self.path.open("r+b", buffering=0) as file:
+        with name_file(self.path), open(self.path, "r+b", buffering=0, opener=open_in_place) as file:
             self.last = file.seek(self.last) if anew else file.seek(0, os.SEEK_END)
             file.write(_format_line([row.get(column) for column in self.columns]))
             file.truncate()
@@ -73,8 +74,7 @@ class CSV(Logger):
         `keep` is asked of each line and the place where it begins.
         """
         self.columns |= dict.fromkeys(row)
-        beside = self.path.with_suffix(".tmp")
-        with beside.open("wb") as file:
+        with replacing(self.path) as file:
             file.write(_format_line(self.columns))
             for at, line in _read_lines(self.path):
                 if keep(line, at):
@@ -82,7 +82,6 @@ class CSV(Logger):
                     file.write(line.rstrip(b"\r\n") + empty + b"\r\n")
             self.last = file.tell()
             file.write(_format_line([row.get(column) for column in self.columns]))
-        beside.replace(self.path)
 
 
 def _format_line(cells: Iterable[Any]) -> bytes:

@@ -1,6 +1,8 @@
 """Weights & Biases: one W&B run for each run id; its failures do not stop training."""
 
+import glob
 import importlib.util
+import json
 import os
 import shutil
 from argparse import Namespace
@@ -10,12 +12,16 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Annotated, Any, Literal
 
+import yaml
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from triad.config.errors import Refusal, one_line
+from triad.config.provenance import LOADER
+from triad.config.secrets import mask, mask_tree
 from triad.loggers import silent_wandb as quiet
-from triad.runs.directory import Run, read_json
+from triad.runs.directory import Run, make_wandb_id, read_json
+from triad.storage.durable import replace
 
 LOADS = "train/load/"
 FOLDERS = "wandb/*run-*"  # of a run directory, one for each time that it was begun
@@ -200,10 +206,10 @@ class WandB(Logger):
             settings.git_commit = commit
         begun = library.init(
             **self.asked,
-            id=self.run.id,
+            id=make_wandb_id(self.run.id),
             name=self.run.id,
             dir=str(self.run),
-            config=self.config | passport,
+            config=mask_tree(self.config | passport),
             resume="never" if mode == "online" and not [*self.run.path.glob(FOLDERS)] else "allow",
             settings=settings,
         )
@@ -236,12 +242,32 @@ class WandB(Logger):
             self.begun.log({f"pictures/{name}": picture for name, picture in pictures.items()})
         self._save(self.begun, self.run.result_file, self.run.metrics_file, self.run.samples_file)
         for manifest in sorted(self.run.checkpoints.glob("step-*/manifest.json")) if self.artifacts else ():
-            artifact = library.Artifact(self.run.id, type="model")
+            artifact = library.Artifact(make_wandb_id(self.run.id), type="model")
             artifact.add_dir(str(manifest.parent))
             self.begun.log_artifact(artifact, aliases=[manifest.parent.name])
 
     def _save(self, begun: Any, *results: Path) -> None:
-        """Files of the run directory, so that the run can be understood and started anew from W&B alone."""
+        """Files of the run directory, so that the run can be understood and started anew from W&B alone.
+
+        Of one that holds a password or a key a masked copy is sent.
+        """
         for path in (*self.run.settings_files, *results):
             if path.is_file():
-                begun.save(str(path), base_path=str(self.run.path.parent), policy="now")
+                if (masked := _mask_file(path)) is not None:
+                    path = Path(begun.dir, self.run.id, path.name)
+                    path.parent.mkdir(exist_ok=True)
+                    replace(path, masked)
+                base = path.parents[1]  # both are patterns to W&B
+                begun.save(glob.escape(str(path)), base_path=glob.escape(str(base)), policy="now")
+
+
+def _mask_file(path: Path) -> str | None:
+    """A text file of a run without its secrets; None if it has none."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix not in (".json", ".yaml"):
+        masked = mask(text)
+        return masked if masked != text else None
+    tree = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=LOADER)
+    if (masked := mask_tree(tree)) == tree:
+        return None
+    return json.dumps(masked, indent=1) if path.suffix == ".json" else yaml.safe_dump(masked)

@@ -18,6 +18,7 @@ outputs/<run_id>/
 import json
 import math
 import os
+import re
 import shlex
 import shutil
 from contextlib import suppress
@@ -234,6 +235,18 @@ def make_sweep_id(overrides: list[str], config: dict) -> str:
     words = "-".join(f"{key.rpartition('.')[2]}-{value}" for key, _, value in pairs)
     clean = "".join(c if c.isalnum() or c in "-_." else "-" for c in words)[:60].strip("-")
     return f"{clean}-{blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=4).hexdigest()}"
+
+
+def make_wandb_id(run_id: str) -> str:
+    """The id of a run at W&B, which takes only some characters, and 128 of them at most.
+
+    It follows from the run's own id, so that a resumed run goes on in the same W&B run: `a#b` is `a-b-` and
+    eight hexadecimal digits of its digest, by which it differs from that of `a b`.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", run_id):
+        return run_id
+    clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", run_id)[:100].strip("-") or "run"
+    return f"{clean}-{blake2b(run_id.encode(), digest_size=4).hexdigest()}"
 
 
 def read_json(path: Path, kind: type = dict) -> Any:

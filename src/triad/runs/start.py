@@ -14,7 +14,8 @@ from triad.config import processes, provenance
 from triad.config.directions import directions
 from triad.config.identity import fingerprints, leaves
 from triad.config.locations import INSTALLED, PACKAGE, REPOSITORY, TRAIN
-from triad.runs.directory import Run, read_json
+from triad.config.secrets import mask_word
+from triad.runs.directory import Run, make_wandb_id, read_json
 from triad.storage.durable import replace, write
 from triad.storage.manifest import checksum, fingerprint
 
@@ -69,13 +70,15 @@ def write_passport(
     """Record what was typed, on which code, machine and versions; each start of the run adds a line."""
     parts, draft = fingerprints(config), draft or run
     starts = (read_json(run.passport_file) or {"starts": []})["starts"]
-    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, **parts})
+    command = [mask_word(word) for word in sys.argv]
+    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": command, **parts})
     write(draft.overrides_file, overrides)
     replace(draft.diff_file, _ask_git("diff", "HEAD") or "")
     write(
         draft.passport_file,
         {
             "run_id": run.id,
+            "wandb_id": make_wandb_id(run.id),
             **parts,
             **(more or {}),
             "code": fingerprint_code(),

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from triad.storage.durable import lock
+from triad.storage.durable import name_file
+from triad.storage.locks import lock
 from triad.storage.manifest import Facts, find_damage, read_manifest, sync, write_manifest
 
 FULL_CHECK_BYTES = 256 << 20  # above this only the size is verified, to keep the start of a run fast
@@ -51,8 +52,9 @@ def _build(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
-        facts = build(partial) or {}
-        write_manifest(partial, facts)
+        with name_file(folder):
+            facts = build(partial) or {}
+            write_manifest(partial, facts)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -26,8 +26,9 @@ def sweep(
     The file's name comes first; other words go to every trial. `jobs=` runs so many side by side, each on its
     share of the cores or GPUs; `seeds=N` runs each point with the seeds 0 to N-1 and tells the search their
     mean; `extend=N` adds N points to what run_cap says; `retry=true` tries the failed ones again; `fork=` is
-    another name, for a changed file; `storage=` a database URL in place of the journal in the sweep's folder.
-    `launcher=slurm drivers=N` submits N such commands to a cluster; slurm.partition=... are its options.
+    another name, for a changed file; `storage=`, or TRIAD_STORAGE in the environment, is a database URL in
+    place of the journal in the sweep's folder. `launcher=slurm drivers=N` submits N such commands to a
+    cluster; slurm.partition=... are its options.
     """
     from triad.sweep.controller import run_sweep
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from triad.config.directions import directions
 from triad.config.errors import Refusal
 from triad.config.locations import REPOSITORY, TRAIN
 from triad.config.messages import explain_error
-from triad.storage.durable import write
+from triad.storage.durable import replace, sweep_temporaries, write
 from triad.sweep import trial_command as templates
 from triad.sweep.driver import PATIENCE, Driver, count_done, refuse_full_disk
 from triad.sweep.progress import ProgressDisplay
 from triad.sweep.search_space import format_value
+from triad.sweep.slurm import STORAGE, submit
 from triad.sweep.study import Point, Study
 from triad.sweep.sweep_file import Sweep, read_sweep
 from triad.sweep.trials import SweepSetup, list_trials
@@ -53,20 +55,23 @@ def run_sweep(
         raise Refusal(
             "drivers= and slurm.* are for launcher=slurm; start the command several times, or jobs="
         )
+    storage = storage or os.environ.get(STORAGE)
     setup = _set_up(sweep, beside, seeds, fork)
     sweep = setup.sweep
     points = sweep.count_points(extend)
     try:
         study = Study(sweep, setup.directory, storage)
         study.agree_on_request(_describe_request(sweep, beside, seeds), extend > 0)
-        (setup.directory / "sweep.yaml").write_text(sweep.text, encoding="utf-8")
+        with study.lock():
+            sweep_temporaries(setup.directory)
+            replace(setup.directory / "sweep.yaml", sweep.text)
         study.queue(points)
         if retry:
             study.retry()
         if launcher == "slurm":
-            given = {"jobs": jobs, "seeds": seeds, "extend": extend, "fork": fork, "storage": storage}
+            given = {"jobs": jobs, "seeds": seeds, "extend": extend, "fork": fork}
             words = [f"{key}={value}" for key, value in given.items() if value]
-            return _submit([str(sweep.path.resolve()), *beside, *words], setup, drivers, options)
+            return _submit([str(sweep.path.resolve()), *beside, *words], setup, drivers, options, storage)
         code = _drive(setup, study, jobs, retry)
         return code or _report(setup, study)
     except OSError as error:
@@ -157,10 +162,10 @@ def _drive(setup: SweepSetup, study: Study, jobs: int, adopt: bool) -> int:
     return 128 + signal
 
 
-def _submit(words: list[str], setup: SweepSetup, drivers: int, options: dict[str, str]) -> int:
-    from triad.sweep.slurm import submit
-
-    jobs = submit(words, setup.directory, drivers, options, "slurm")
+def _submit(
+    words: list[str], setup: SweepSetup, drivers: int, options: dict[str, str], storage: str | None
+) -> int:
+    jobs = submit(words, setup.directory, drivers, options, "slurm", storage)
     print(f"submitted: {' '.join(job.job_id for job in jobs)} (logs: {setup.directory}/slurm)")
     print("the same command without launcher=slurm waits for them, helps, and shows the table")
     return 0
@@ -182,7 +187,8 @@ def _report(setup: SweepSetup, study: Study) -> int:
             directories.append(one.directory)
             if state not in ("finished", "diverged") and not (state == "failed" and one.run.result()):
                 states[one.directory] = state
-    write(setup.directory / "trials.json", records)
+    with study.lock():
+        write(setup.directory / "trials.json", records)
     print_runs(directories, states, setup.sweep.metric, setup.sweep.goal)
     _report_failures(records)
     best = study.best()

@@ -12,11 +12,12 @@ import time
 from collections import Counter
 from contextlib import suppress
 from statistics import fmean
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from triad.config.errors import Refusal
-from triad.config.messages import DIVERGED
+from triad.config.messages import DISK, DIVERGED
 from triad.runs.signals import Signals
+from triad.storage.locks import Lock
 from triad.sweep import trial_process as process
 from triad.sweep.progress import ProgressDisplay
 from triad.sweep.study import Point, Study
@@ -45,7 +46,7 @@ class Active(NamedTuple):
     slot: int
     trial: Trial
     process: subprocess.Popen
-    claim: IO[str]
+    claim: Lock
     began: Any
     since_s: float
 
@@ -94,7 +95,7 @@ class Driver:
         finally:
             self._end(self.active)
             for one in self.active:
-                one.claim.close()
+                one.claim.release()
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -117,7 +118,7 @@ class Driver:
             self._sleep(LOOK_ELSEWHERE_S)
         return bool(self.active) or elsewhere
 
-    def _claim_next(self) -> tuple[tuple[Trial, IO[str]] | None, bool]:
+    def _claim_next(self) -> tuple[tuple[Trial, Lock] | None, bool]:
         """A run to start, claimed; and whether others are at work on what is left."""
         elsewhere = False
         for point in self.study.points():
@@ -135,7 +136,7 @@ class Driver:
             elsewhere |= busy
         return None, elsewhere
 
-    def _claim_run_of(self, point: Point) -> tuple[tuple[Trial, IO[str]] | None, bool]:
+    def _claim_run_of(self, point: Point) -> tuple[tuple[Trial, Lock] | None, bool]:
         """A run of this point that is left to do, claimed; and whether another driver is at one."""
         every = list_trials(self.setup, point.number, point.words)
         if self.study.is_elsewhere(point) and not self.adopt and not every[0].directory.exists():
@@ -152,7 +153,7 @@ class Driver:
             if held := claim(one):
                 if one.run.result() is None and not self.study.has_ended(point.number):
                     return (one, held), False
-                held.close()
+                held.release()
             else:
                 busy = True
             if one.first and self.rungs:
@@ -162,7 +163,7 @@ class Driver:
                 self._complete(every)
         return None, busy
 
-    def _start(self, slot: int, one: Trial, held: IO[str]) -> None:
+    def _start(self, slot: int, one: Trial, held: Lock) -> None:
         words = make_command(self.setup, one)
         self.display.show_start(one, again=words[-1].startswith("resume="))
         began = read_progress(one)
@@ -215,7 +216,7 @@ class Driver:
             self.kills[one.trial.directory.name] = 0 if further else self.kills[one.trial.directory.name] + 1
             self._show_end(one, f"killed ({code})")
             return
-        if self._disk_is_full(one.trial):
+        if code == DISK or self._disk_is_full(one.trial):
             raise refuse_full_disk(self.setup)
         why = process.read_last_line(one.trial.log) if code else "it ended without a result"
         self.study.fail(one.trial.number, f"{one.trial.directory.name}: code {code}: {why}")
@@ -239,7 +240,7 @@ class Driver:
 
     def _release(self, one: Active) -> None:
         self.active.remove(one)
-        one.claim.close()
+        one.claim.release()
 
     def _disk_is_full(self, one: Trial) -> bool:
         said = process.read_last_line(one.log)

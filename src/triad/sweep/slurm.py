@@ -15,6 +15,7 @@ from typing import Any
 from triad.config.errors import Refusal, one_line
 from triad.config.locations import tell_install
 
+STORAGE = "TRIAD_STORAGE"  # in the environment: what storage= says where it is not typed
 SHARED = ("timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node", "name")
 
 
@@ -42,13 +43,26 @@ class Work:
         return DelayedSubmission(Work(self.words))
 
 
-def submit(words: list[str], directory: Path, drivers: int, options: dict[str, str], cluster: str) -> list:
-    """Queue so many drivers; their jobs. Raises Refusal without submitit or SLURM, or at a wrong option."""
+def submit(
+    words: list[str],
+    directory: Path,
+    drivers: int,
+    options: dict[str, str],
+    cluster: str,
+    storage: str | None = None,
+) -> list:
+    """Queue so many drivers; their jobs. Raises Refusal without submitit or SLURM, or at a wrong option.
+
+    A database URL may hold a password: it goes to the jobs in their environment, which SLURM passes on, and
+    not in their words, which submitit writes to a file.
+    """
     try:
         import submitit  # ty: ignore[import-not-found]
     except ImportError:
         raise Refusal(f"launcher=slurm needs submitit: {tell_install('slurm')}") from None
     named = {key if key in SHARED else f"slurm_{key}": _to_number(value) for key, value in options.items()}
+    if storage:
+        os.environ[STORAGE] = storage
     try:
         executor = submitit.AutoExecutor(folder=directory / "slurm", cluster=cluster)
         executor.update_parameters(**{"name": directory.name} | named)

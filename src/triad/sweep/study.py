@@ -6,7 +6,6 @@ when a driver was killed in the middle of it: what is drawn depends on the point
 the points told before, not on the process that draws.
 """
 
-import fcntl
 import math
 import os
 import socket
@@ -26,6 +25,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from triad.config.directions import find_best
 from triad.config.errors import Refusal, one_line
+from triad.config.secrets import mask
+from triad.storage.durable import open_in_place
+from triad.storage.locks import Lock
 from triad.sweep.search_space import format_value
 from triad.sweep.successive_halving import Halving
 from triad.sweep.sweep_file import GOALS, Sweep
@@ -73,9 +75,12 @@ class Study:
     @contextmanager
     def lock(self) -> Generator[None]:
         """Keep other drivers from changing points. The lock is released when a driver dies."""
-        with (self.directory / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        held = Lock(self.directory / ".lock")
+        held.take()
+        try:
             yield
+        finally:
+            held.release()
 
     def agree_on_request(self, asked: dict[str, Any], extend: bool) -> None:
         """Store the request at the first start; later, refuse a request that differs."""
@@ -234,19 +239,18 @@ class Study:
         return True
 
 
-class _Lock:
+class _JournalLock:
     """A lock for the journal that the system lets go of when its holder is killed; Optuna's own wait 30 s."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.lock = Lock(path)
 
     def acquire(self) -> bool:
-        self.file = self.path.open("w")
-        fcntl.flock(self.file, fcntl.LOCK_EX)
+        self.lock.take()
         return True
 
     def release(self) -> None:
-        self.file.close()
+        self.lock.release()
 
 
 def _open_storage(directory: Path, url: str | None) -> BaseStorage:
@@ -254,15 +258,16 @@ def _open_storage(directory: Path, url: str | None) -> BaseStorage:
         try:
             return optuna.storages.RDBStorage(url)
         except Exception as error:  # of whichever database driver
-            raise Refusal(f"storage={url}: {one_line(error)[:200]}") from None
-    journal, lock = directory / "study.journal", _Lock(directory / "study.lock")
+            raise Refusal(mask(f"storage={url}: {one_line(error)[:200]}")) from None
+    journal, lock = directory / "study.journal", _JournalLock(directory / "study.lock")
+    os.close(open_in_place(journal, os.O_WRONLY | os.O_CREAT))  # Optuna's own would follow a symbolic link
     _cut_torn_line(journal, lock)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))  # ty: ignore[invalid-argument-type]
 
 
-def _cut_torn_line(journal: Path, lock: _Lock) -> None:
+def _cut_torn_line(journal: Path, lock: _JournalLock) -> None:
     """Cut off a last line that a full disk or a kill left half-written."""
     lock.acquire()
     if journal.exists() and (content := journal.read_bytes()) and not content.endswith(b"\n"):

@@ -13,6 +13,7 @@ from triad.config.processes import count_cores, list_gpus, without_launcher
 from triad.launch.supervisor import GRACE_S, die_with, read_grace, send_signal
 from triad.runs.directory import Run
 from triad.runs.signals import ENDING, Signals
+from triad.storage.durable import open_in_place
 
 OWN_S = 5.0  # that train.py has beyond the grace of its ranks
 
@@ -45,7 +46,7 @@ def start_process(command: list[str], log: Path, share: Resources, added: dict[s
         added = added | {"OMP_NUM_THREADS": str(share.threads)}
     if share.gpus:
         added = added | {"CUDA_VISIBLE_DEVICES": ",".join(share.gpus)}
-    with log.open("ab") as file:
+    with open(log, "ab", opener=open_in_place) as file:
         return subprocess.Popen(
             command,
             env=without_launcher(os.environ)

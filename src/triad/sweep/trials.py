@@ -1,13 +1,12 @@
 """The runs of a point, one per seed: how they are named, how they start, and what they logged."""
 
-import fcntl
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from triad.config.errors import Refusal
 from triad.config.schema import suggest
 from triad.runs.directory import Run, make_sweep_id
-from triad.storage.durable import hold
+from triad.storage.locks import Lock, hold
 from triad.sweep import trial_command as words
 from triad.sweep.sweep_file import Sweep
 
@@ -61,19 +60,21 @@ def make_command(setup: SweepSetup, one: Trial) -> list[str]:
     return words.make_start_command(setup.sweep, setup.script, one.words, [*setup.beside, *placed])
 
 
-def claim(one: Trial) -> IO[str] | None:
-    """Take a run for this driver until the file is closed or the driver dies; None if another has it.
+def claim(one: Trial) -> Lock | None:
+    """Take a run for this driver until the lock is released or the driver dies; None if another has it.
 
     Also while a process of a driver that is gone is still in it.
     """
-    one.directory.mkdir(exist_ok=True)
-    file = (one.directory / ".claim").open("w")
+    claimed = Lock(one.directory / ".claim")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with hold(one.directory):
-            return file
+        claimed.take(wait=False)
     except BlockingIOError:
-        file.close()
+        return None
+    try:
+        with hold(one.directory):
+            return claimed
+    except BlockingIOError:
+        claimed.release()
         return None
 
 
