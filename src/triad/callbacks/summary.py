@@ -1,5 +1,6 @@
 """The summary of a run on the terminal: one screen when it starts, one when it ends."""
 
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,10 @@ class Summary(Callback):
         if self.picture:
             facts["curve"] = str(self.picture)
         if "val/bits_per_byte" in result:  # it codes a text, and can continue one
-            facts["sample"] = f'python -m triad.generate run={self.run} prompt="def "'
+            facts["sample"] = f'python -m triad.generate {shlex.quote(f"run={self.run}")} prompt="def "'
         return facts | {
             "resume": f"{self.run.resume_command} trainer.max_steps={2 * result['steps']}",
-            "compare": f"python -m triad.compare {self.run.path.parent}/*",
+            "compare": f"python -m triad.compare {shlex.quote(str(self.run.path.parent))}/*",
         }
 
 
