@@ -1,6 +1,7 @@
 """Two ranks, of which one has a number that is not finite: both say so. Run by test_gradient_check.py."""
 
 import sys
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -28,7 +29,7 @@ def stop(bad: str, *, stages: bool) -> str:
 
 
 if __name__ == "__main__":
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
     for stages in (False, True):
         said = stop("q.bias", stages=stages)
         if "not finite in q.bias (at least 1 of 3 numbers)" not in said:

@@ -22,7 +22,7 @@ COMPUTING = ("triad.layers", "triad.models", "triad.optim", "triad.schedules")
 PARTS = ("triad.tasks", "triad.strategies", "triad.callbacks", "triad.loggers", "triad.data.sources")
 TORCH = ("torch.nn.modules", "torch.optim")
 PACKAGES = ("triad.", "torch.", "lightning.")  # whose source is looked at
-CALLED = re.compile(r"""^[^#\n]*_target_:\s*["']?([\w.]+)""", re.MULTILINE)
+COMMENT, CALLED = re.compile(r"#.*"), re.compile(r"""_target_:\s*["']?([\w.]+)""")
 
 
 @cache
@@ -71,7 +71,7 @@ def _is_part(target: str, found: Definition) -> bool:
 def read_called() -> set[str]:
     """The targets of all files of conf/."""
     texts = (path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml"))
-    return {target for text in texts for target in CALLED.findall(text)}
+    return {target for text in texts for target in CALLED.findall(COMMENT.sub("", text))}
 
 
 def _fold(name: str) -> str:

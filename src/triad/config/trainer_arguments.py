@@ -82,7 +82,7 @@ ARGUMENTS = {
     "fast_dev_run": Argument(_only(False, 0), "use debug=tiny"),
     "num_sanity_val_steps": Argument(_only(0), "use debug=tiny, which validates after 5 steps"),
     "barebones": Argument(_only(False), "use callbacks=[] logger=[]"),
-    "profiler": Argument(OURS, "its table goes to a log that is off: use py-spy, or perf/* of metrics.csv"),
+    "profiler": Argument(OURS, "its table goes to a log that is off: use py-spy, or what is logged as perf/"),
     "model_registry": Argument(OURS, "use logger.wandb.artifacts=true"),
     "enable_autolog_hparams": Argument(_only(True), "every logger gets the configuration: use logger=..."),
     # nothing of a run answers to these
