@@ -57,17 +57,20 @@ def read_lines(file: TextFile) -> Iterator[str]:
     begun: list[str] = []
     number, length = 1, 0
     for text in _decode(file):
-        for index, part in enumerate(text.split("\n")):
-            if index:
-                yield "".join([*begun, "\n"])
-                begun, length, number = [], 0, number + 1
-            begun.append(part)
-            length += len(part)
+        start = 0
+        while start < len(text):
+            end = text.find("\n", start) + 1 or len(text)
+            begun.append(text[start:end])
+            length += end - start
             if length > LONGEST:
                 raise ValueError(
                     f"{file.path}, line {number}: longer than the {LONGEST:,} characters that a line may "
                     "have; cut it, or leave the file out"
                 )
+            if text[end - 1] == "\n":
+                yield "".join(begun)
+                begun, length, number = [], 0, number + 1
+            start = end
     if length:
         yield "".join(begun)
 
