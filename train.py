@@ -26,6 +26,7 @@ def train(
 
     # torch is imported from here on: the configuration is known to be sound
     from triad.checkpoints.folder import list_complete
+    from triad.data.preparation import make_preparation, prepare_source
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
     from triad.hardware.precision import make_plugin
@@ -34,6 +35,7 @@ def train(
     from triad.tasks.module import Training
 
     part = SimpleNamespace(**build(nodes))
+    part.data = prepare_source(part.data, make_preparation(nodes, vars(part)))
     tokenizer, tokens = tokenize(part.data, part.tokenizer)
     run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint)
     data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packed)

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from triad.config.errors import Refusal, one_line
-from triad.config.locations import CONF
+from triad.config.offers import list_groups
 from triad.config.schema import suggest
 
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
@@ -75,7 +75,7 @@ def _explain_unknown_key(cause: OmegaConfBaseException) -> str:
 
 def _explain_unknown_group(sentence: str) -> str:
     """Hydra's 'Could not override X. No match in the defaults list' with the nearest group."""
-    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+    groups = [*list_groups()]
     word = sentence.partition("'")[2].partition("'")[0].partition("=")[0]
     if word == "router":  # a group that only models with experts have
         return (

@@ -9,7 +9,10 @@ from triad.config.identity import find_changed_mathematics
 from triad.config.schema import convert
 from triad.runs.directory import Run
 
-FIXED = ("model", "tokenizer", "data", "context", "packed", "seed", "weights")
+FIXED = (
+    *("model", "tokenizer", "data", "clean", "privacy", "dedup", "contamination"),
+    *("context", "packed", "seed", "weights"),
+)
 
 
 def expand_resume(overrides: list[str]) -> list[str]:

@@ -28,6 +28,7 @@ def labelled(
     text: str,
     label: str,
     columns: list[str],
+    licence: str | None,
 ) -> Labelled:
     """Documents with labels: .tsv with these `columns`, .csv with a header, or .jsonl; plain or compressed.
 
@@ -44,9 +45,9 @@ def labelled(
     train = files.find(path, "data.path")
     if val_path is not None:
         places: dict[Split, list[Found]] = {"train": train, "val": files.find(val_path, "data.val_path")}
-        return Labelled("labelled", partial(read_listed, places, names))
+        return Labelled("labelled", partial(read_listed, places, names), licence)
     check_fraction(val_fraction)
-    return Labelled("labelled", partial(_split_by_line, train, names, val_fraction))
+    return Labelled("labelled", partial(_split_by_line, train, names, val_fraction), licence)
 
 
 def check_fraction(fraction: float) -> None:

@@ -38,7 +38,7 @@ def packages(packages: list[str], lines: int, val_fraction: float) -> Labelled:
         held_out = _choose_held_out(found, val_fraction)
         splits["val"] += held_out
         splits["train"] += [file for file in found if file not in held_out]
-    return Labelled("packages", partial(_read_passages, splits, lines))
+    return Labelled("packages", partial(_read_passages, splits, lines), "PSF-2.0")
 
 
 def _choose_held_out(found: list[Found], fraction: float) -> list[Found]:

@@ -18,6 +18,7 @@ def parallel(
     val_source: str | None,
     val_target: str | None,
     val_fraction: float,
+    licence: str | None,
 ) -> ParallelText:
     """Pairs of lines: of two aligned files, or without `target` of one .tsv, or .jsonl with two `fields`.
 
@@ -35,7 +36,7 @@ def parallel(
         if not 0 < val_fraction < 1:
             raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.02")
         read = partial(_split_by_line, train, fields, val_fraction)
-    return ParallelText("parallel", read)
+    return ParallelText("parallel", read, licence)
 
 
 def _read_files(places: dict, fields: list[str], split: Split) -> Iterator[Document]:

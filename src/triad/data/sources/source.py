@@ -55,6 +55,7 @@ class Source:
     yields: ClassVar[Literal["text", "pairs", "labels"]]
     name: str
     read: Callable[[Split], Iterator[Document]]
+    licence: str | None = None  # of the text, as it is written into the manifest of what is made of it
 
     def documents(self, split: Split) -> Iterator[Document]:
         """Stream the documents that have text; ValueError when there are none."""
@@ -162,6 +163,22 @@ def _describe_contents(documents: Iterator[Document]) -> Contents:
         size += length
         labels.add(label)
     return Contents(digest.hexdigest(), size, tuple(sorted(labels - {""})))
+
+
+def list_files(source: Source) -> list[Found]:
+    """The files that are among the arguments of what reads a source, with their names in it."""
+    arguments = source.read.args if isinstance(source.read, partial) else ()
+    return sorted({*_find_files(arguments)})
+
+
+def _find_files(value: Any) -> Iterator[Found]:
+    if isinstance(value, Found):
+        yield value
+    elif isinstance(value, Path):
+        yield Found(value.name, value)
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _find_files(one)
 
 
 def _spell_length(length: int) -> bytes:
