@@ -18,7 +18,7 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
 
     from triad.config.build import build
     from triad.config.compose import compose
-    from triad.data.preparation import find_parts, make_preparation
+    from triad.data.preparation import NothingLeft, find_parts, make_preparation
     from triad.data.preparation import prepare as prepare_product
 
     console = Console()
@@ -29,8 +29,13 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
     if not (preparation.filters or preparation.searches):
         show_source(source, console)
         return
-    product = prepare_product(source, preparation)
-    show_product(product, console)
+    try:
+        product = prepare_product(source, preparation)
+    except NothingLeft as error:
+        show_steps(error.facts, console)
+        raise
+    show_steps(product.facts, console)
+    console.print(f"product  {product.folder}", highlight=False, soft_wrap=True)
     if examples:
         show_examples(source, preparation, product.facts, console)
 
@@ -50,22 +55,21 @@ def show_source(source: Any, console: Any) -> None:
     )
 
 
-def show_product(product: Any, console: Any) -> None:
+def show_steps(facts: dict[str, Any], console: Any) -> None:
     """A line for each filter and search: what came, stayed, was changed, was dropped and by which rule."""
     from rich.table import Table
 
-    facts = product.facts
     for split, steps in facts["steps"].items():
         came, stayed = facts["came"][split], facts["stayed"][split]
-        table = Table("part", "came", "changed", "dropped", "stayed", title=f"{facts['source']}, {split}")
+        table = Table(
+            "part", "came", "changed", "dropped", "stayed", title=f"data={facts['source']}, {split}"
+        )
         for step in steps:
             dropped = sum(step["dropped"].values())
             numbers = (step["came"], step["changed"], dropped, step["came"] - dropped)
             table.add_row(step["name"], *(f"{number:,}" for number in numbers))
             for rule, number in sorted(step["dropped"].items(), key=lambda pair: -pair[1]):
-                named = ", ".join(step["examples"][rule])
                 table.add_row(f"  {rule}", "", "", f"{number:,}", "", style="dim")
-                table.add_row(f"    {named}"[:SHOWN], style="dim")
         for name, found in facts["found"].items():
             table.add_row(name, "", "", f"{found['dropped'][split]:,}", "")
         megabytes = [size.get("bytes", 0) / 1e6 for size in (came, stayed)]
@@ -74,7 +78,12 @@ def show_product(product: Any, console: Any) -> None:
             f"{stayed.get('units', 0):,}, {megabytes[1]:.3f} MB stayed"
         )
         console.print(table)
-    console.print(f"product  {product.folder}", highlight=False, soft_wrap=True)
+        for step in steps:
+            for what, names in step["examples"].items():
+                line = f"  {step['name']} {what}: {', '.join(names)}"
+                console.print(
+                    line, style="dim", highlight=False, markup=False, overflow="ellipsis", no_wrap=True
+                )
 
 
 def show_examples(source: Any, preparation: Any, facts: dict[str, Any], console: Any) -> None:

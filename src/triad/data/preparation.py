@@ -32,13 +32,7 @@ FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
 SEARCHES = ("dedup", "contamination")
 PARTS = ("clean", "privacy", *SEARCHES)
-CODE = (
-    "preparation.py",
-    "clean/*.py",
-    "privacy/*.py",
-    *(f"{name}/**/*.py" for name in SEARCHES),
-    "contamination.py",
-)
+CODE = ("preparation.py", "words.py", "contamination.py", *(f"{name}/*.py" for name in PARTS))
 EXAMPLES = 3  # documents that the manifest names for each thing that happened to some
 Texts = Callable[[], Iterator[tuple[Split, str, str]]]  # split, name and text of each document, read anew
 
@@ -111,8 +105,8 @@ class Step:
 class Preparation:
     """What is done to documents, in this order. With nothing to do a source stays as it is.
 
-    `clean["filters"]` are functions of a text, or of both sides of a pair (triad.data.clean.drop); `privacy` is
-    a function of a text, too. `nodes` are what these were built from: the parts' names and arguments.
+    `clean["filters"]` are functions of a text, or of both sides of a pair (triad.data.clean.drop); `privacy`
+    is a function of a text, too. `nodes` are what these were built from: the parts' names and arguments.
     """
 
     clean: dict[str, Any] | None
@@ -147,6 +141,14 @@ class Preparation:
         return {"call": node, "packages": packages, "contents": getattr(part, "contents", None)}
 
 
+class NothingLeft(ValueError):
+    """A preparation that leaves no document of a split, in one sentence; `facts` is what its parts did."""
+
+    def __init__(self, sentence: str, facts: Facts) -> None:
+        super().__init__(sentence)
+        self.facts = facts
+
+
 def find_parts(config: dict[str, Any]) -> dict[str, Any]:
     """The nodes of a configuration that prepare documents; none where nothing is to be done."""
     return {name: config[name] for name in PARTS if config.get(name)}
@@ -176,8 +178,7 @@ def prepare_source(source: Source, preparation: Preparation) -> Source:
 def prepare(source: Source, preparation: Preparation) -> Product:
     """The product of a source and a preparation, from the cache when it was made before.
 
-    Raises ValueError where nothing is left of a split, naming
-    what dropped most.
+    Raises NothingLeft where nothing is left of a split, naming what dropped most.
     """
     origin = {
         "format": FORMAT,
@@ -274,7 +275,7 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
     }
     for split in SPLITS:
         if not sizes["stayed"][split]["units"]:
-            raise ValueError(_tell_empty(source, split, steps[split], found))
+            raise NothingLeft(_tell_empty(source, split, steps[split], found), facts)
     return json.loads(json.dumps(facts))
 
 

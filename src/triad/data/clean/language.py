@@ -1,7 +1,6 @@
 """The language of a text, by py3langid (Lui and Baldwin 2012): 97 languages, its model is in the package."""
 
-from functools import cache, lru_cache
-from typing import Any
+from functools import lru_cache
 
 from triad.data.clean.drop import Drop
 
@@ -21,15 +20,10 @@ def is_in(text: str, languages: list[str] | None) -> bool:
 @lru_cache(1)  # several filters ask in turn
 def identify(text: str) -> str:
     """The ISO 639-1 code of the language that a text is most likely in."""
+    from py3langid import classify
+
     middle = max(STRETCH, len(text) // 2)
-    return _load().classify(text[:STRETCH] + text[middle : middle + STRETCH])[0]
-
-
-@cache
-def _load() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_pickled_model(MODEL_FILE)
+    return classify(text[:STRETCH] + text[middle : middle + STRETCH])[0]
 
 
 language.packages = ("py3langid",)

@@ -67,47 +67,43 @@ def _digits(found: str) -> str:
 
 
 # e-mail
-FILES = set(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "bmp",
-        "ico",
-        "tif",
-        "tiff",
-        "avif",
-        "css",
-        "js",
-        "mjs",
-        "ts",
-        "tsx",
-        "jsx",
-        "json",
-        "html",
-        "htm",
-        "php",
+FILES = {  # what a name ends with that is a file's and no host's
+    *(
         "asp",
-        "txt",
-        "pdf",
-        "zip",
-        "gz",
-        "tar",
-        "xml",
-        "yaml",
-        "yml",
+        "avif",
+        "bmp",
+        "css",
         "csv",
+        "dll",
+        "exe",
+        "gif",
+        "gz",
+        "htm",
+        "html",
+        "ico",
+        "jpeg",
+        "jpg",
+        "js",
+    ),
+    *(
+        "json",
+        "jsx",
+        "mjs",
+        "mov",
         "mp3",
         "mp4",
-        "wav",
-        "mov",
-        "exe",
-        "dll",
-    ]
-)
+        "pdf",
+        "php",
+        "png",
+        "svg",
+        "tar",
+        "tif",
+        "tiff",
+        "ts",
+        "tsx",
+    ),
+    *("txt", "wav", "webp", "xml", "yaml", "yml", "zip"),
+}
 LETTER = r"A-Za-z0-9\u00c0-\u024f\u0370-\u04ff_%+\-"
 EMAIL = re.compile(
     rf"(?<![{LETTER}@])(?<![{LETTER}][.'])[{LETTER}]{{1,64}}+(?:[.'][{LETTER}]{{1,64}}+){{0,8}}+"
@@ -156,7 +152,8 @@ def _is_host_of_ipv6(found: re.Match) -> bool:
 
 # payment cards
 CARD = re.compile(
-    r"(?<![0-9A-Za-z_])(?<![0-9>][.,\-])(?<![0-9]{4} )(?:[0-9]{13,19}+|[0-9]{4}([ \-])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{3})?"
+    r"(?<![0-9A-Za-z_])(?<![0-9>][.,\-])(?<![0-9]{4} )"
+    r"(?:[0-9]{13,19}+|[0-9]{4}([ \-])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{3})?"
     r"|[0-9]{4}([ \-])[0-9]{6}\2[0-9]{4,5})(?![0-9A-Za-z_])(?![.,\-][0-9<])"
 )
 ISSUERS = re.compile(
@@ -178,7 +175,8 @@ def _is_card(found: re.Match) -> bool:
 
 # bank accounts
 IBAN = re.compile(
-    r"(?<![0-9A-Za-z_])[A-Z]{2}[0-9]{2}(?:[A-Z0-9]{11,30}+|(?: [A-Z0-9]{4}){2,7}+(?: [A-Z0-9]{1,3})?+)(?![0-9A-Za-z_])"
+    r"(?<![0-9A-Za-z_])[A-Z]{2}[0-9]{2}"
+    r"(?:[A-Z0-9]{11,30}+|(?: [A-Z0-9]{4}){2,7}+(?: [A-Z0-9]{1,3})?+)(?![0-9A-Za-z_])"
 )
 
 
