@@ -81,9 +81,7 @@ def show_steps(facts: dict[str, Any], console: Any) -> None:
         for step in steps:
             for what, names in step["examples"].items():
                 line = f"  {step['name']} {what}: {', '.join(names)}"
-                console.print(
-                    line, style="dim", highlight=False, markup=False, overflow="ellipsis", no_wrap=True
-                )
+                console.print(line, style="dim", markup=False, overflow="ellipsis", no_wrap=True)
 
 
 def show_examples(source: Any, preparation: Any, facts: dict[str, Any], console: Any) -> None:

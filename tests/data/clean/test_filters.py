@@ -18,9 +18,49 @@ from triad.data.privacy.personal_data import KINDS, mask_personal_data
 JOINED = ["می‌خواهم", "👩‍👩‍👧", "ශ්‍රී", "❤️"]  # U+200C, U+200D, U+200D, U+FE0F
 PHRASES = ["privacy policy", "javascript"]
 PIECES = [
-    *("a", " ", "\n", "\n\n", "é", "e\u0301", "Ã©", "â€œ", "\x00", "\x1b[0m", "\ud83d", "ﬁ", "中", "。", "#", "..."),
-    *("<p>", "</p>", "<b", "&lt;p&gt;", "&amp;lt;", "[[a|b]]", "{{x}}", "'''", "{|", "|}", "<ref>", "the", ","),
-    *("post@example.com", "192.0.2.17", "4111 1111 1111 1111", "202-555-0142", "+44 20 7946 0018", "-", "1", "."),
+    *(
+        "a",
+        " ",
+        "\n",
+        "\n\n",
+        "é",
+        "e\u0301",
+        "Ã©",
+        "â€œ",
+        "\x00",
+        "\x1b[0m",
+        "\ud83d",
+        "ﬁ",
+        "中",
+        "。",
+        "#",
+        "...",
+    ),
+    *(
+        "<p>",
+        "</p>",
+        "<b",
+        "&lt;p&gt;",
+        "&amp;lt;",
+        "[[a|b]]",
+        "{{x}}",
+        "'''",
+        "{|",
+        "|}",
+        "<ref>",
+        "the",
+        ",",
+    ),
+    *(
+        "post@example.com",
+        "192.0.2.17",
+        "4111 1111 1111 1111",
+        "202-555-0142",
+        "+44 20 7946 0018",
+        "-",
+        "1",
+        ".",
+    ),
     *("privacy policy", "JavaScript", "078-05-1120", "/", *JOINED),
 ]
 
@@ -87,12 +127,13 @@ def test_html_becomes_its_text() -> None:
     page = "<html><head><title>t</title></head><body><script>x()</script><h1>One</h1><p>a <b>b</b> &amp; c"
     assert html.html(f"{page}</p><ul><li>d<li>e</ul></body></html>") == "One\na b & c\nd\ne"
     assert html.html("if a < b and c > d: print('<class>')") == "if a < b and c > d: print('<class>')"
-    assert html.html("<p>&" + "amp;" * 9 + "lt;p>") == Drop("nested")
+    deeper = "".join(f"&{'amp;' * level}lt;p>" for level in range(4))
+    assert html.html(f"a <p>{deeper}") == Drop("nested")
 
 
 def test_wiki_markup_becomes_its_text() -> None:
     pytest.importorskip("mwparserfromhell", reason="of the extra `data`")
-    page = "'''Anarchism''' is a [[political philosophy|philosophy]].<ref>{{cite}}</ref>\n[[Category:Ideas]]\n"
+    page = "'''Anarchism''' is a [[political philosophy|philosophy]].<ref>{{c}}</ref>\n[[Category:Ideas]]"
     assert wikitext.wikitext(page) == "Anarchism is a philosophy."
     assert wikitext.wikitext("a[0] = {1: 2}") == "a[0] = {1: 2}"
 
@@ -122,7 +163,9 @@ def count_lines(apply: Callable[[str], Any], text: str) -> int:
     return lines
 
 
-@pytest.mark.parametrize("unit", ["post@", "a.", "a'", "1.", "1 ", "+1", "tel ", "0:", "2001:db8:", "4111 ", "("])
+@pytest.mark.parametrize(
+    "unit", ["post@", "a.", "a'", "1.", "1 ", "+1", "tel ", "0:", "2001:db8:", "4111 ", "("]
+)
 def test_a_megabyte_that_looks_like_personal_data_takes_steps_as_its_length(unit: str) -> None:
     """A pattern that goes back over what it read does not come to an end here: 10^12 steps."""
     text = unit * (1_000_000 // len(unit))

@@ -87,7 +87,7 @@ def test_datatrove_gives_the_reasons_that_are_stored(monkeypatch: pytest.MonkeyP
             found = theirs[name].filter(Document(text=page["text"], id="page"))
             assert (None if found is True else found[1]) == reason, page["name"]
     assert text.PUNCTUATION_SET == PUNCTUATION
-    assert text.TERMINAL_PUNCTUATION == {*TERMINAL}
+    assert {*TERMINAL} == text.TERMINAL_PUNCTUATION
 
 
 def test_rules_of_english_spare_other_languages_and_chinese_survives() -> None:

@@ -68,41 +68,9 @@ def _digits(found: str) -> str:
 
 # e-mail
 FILES = {  # what a name ends with that is a file's and no host's
-    *(
-        "asp",
-        "avif",
-        "bmp",
-        "css",
-        "csv",
-        "dll",
-        "exe",
-        "gif",
-        "gz",
-        "htm",
-        "html",
-        "ico",
-        "jpeg",
-        "jpg",
-        "js",
-    ),
-    *(
-        "json",
-        "jsx",
-        "mjs",
-        "mov",
-        "mp3",
-        "mp4",
-        "pdf",
-        "php",
-        "png",
-        "svg",
-        "tar",
-        "tif",
-        "tiff",
-        "ts",
-        "tsx",
-    ),
-    *("txt", "wav", "webp", "xml", "yaml", "yml", "zip"),
+    *("asp", "avif", "bmp", "css", "csv", "dll", "exe", "gif", "gz", "htm", "html", "ico", "jpeg", "jpg"),
+    *("js", "json", "jsx", "mjs", "mov", "mp3", "mp4", "pdf", "php", "png", "svg", "tar", "tif", "tiff"),
+    *("ts", "tsx", "txt", "wav", "webp", "xml", "yaml", "yml", "zip"),
 }
 LETTER = r"A-Za-z0-9\u00c0-\u024f\u0370-\u04ff_%+\-"
 EMAIL = re.compile(
@@ -147,7 +115,7 @@ def _is_host_of_ipv6(found: re.Match) -> bool:
         address = IPv6Address(found[0])
     except AddressValueError:
         return False
-    return address.packed[0] >> 5 == 1 or address.packed[0] >> 1 == 0xFE >> 1 or address.is_link_local
+    return address.packed[0] >> 5 == 1 or address.packed[0] >> 1 == 0xFC >> 1 or address.is_link_local
 
 
 # payment cards
@@ -248,9 +216,8 @@ def _is_brazilian(found: re.Match) -> bool:
 # telephones
 AREA = r"[2-9][0-9]{2}"
 BEHIND = r"(?![0-9A-Za-z_])(?![.,\-/][0-9<])"
-ABROAD = re.compile(
-    r"(?<![0-9A-Za-z_+])\+[2-9][0-9]{0,14}+(?:[ .\-/]{0,2}\([0-9]{1,5}\)|[ .\-/][0-9]{1,12}+){0,6}+" + BEHIND
-)
+GROUP = r"[ .\-/]{0,2}\([0-9]{1,5}\)[0-9]{0,12}+|[ .\-/][0-9]{1,12}+"
+ABROAD = re.compile(rf"(?<![0-9A-Za-z_+])\+[2-9][0-9]{{0,14}}+(?:{GROUP}){{0,6}}+{BEHIND}")
 NORTH_AMERICA = re.compile(
     r"(?<![0-9A-Za-z_+])(?<![0-9>][.,\-/])(?:"
     rf"\+1[ .\-]?\(?{AREA}\)?[ .\-]?{AREA}[ .\-]?[0-9]{{4}}"
@@ -296,7 +263,7 @@ KINDS: dict[Kind, tuple[Pattern, ...]] = {  # in this order: what a check digit 
         Pattern(BRAZIL, _is_brazilian),
         Pattern(BRITAIN, _always),
     ),
-    "ip": (Pattern(IPV4, _is_host), Pattern(IPV6, _is_host_of_ipv6)),
+    "ip": (Pattern(IPV6, _is_host_of_ipv6), Pattern(IPV4, _is_host)),
     "phone": (
         Pattern(NORTH_AMERICA, _always),
         Pattern(ABROAD, _is_number_abroad),
