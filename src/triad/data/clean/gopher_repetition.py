@@ -58,6 +58,8 @@ def gopher_repetition(
             break
         grams_W = np.unique(grams_W[:-1] * len(number_of) + ids_W[n - 1 :], return_inverse=True)[1]
         found[n] = grams_W
+        if n > max(max_top_n_grams, default=0) and grams_W.max() == len(grams_W) - 1:
+            break  # all are different, and so are longer ones
     for n, most in sorted(max_top_n_grams.items()):
         if n in found and _measure_top(found[n], ends_W, n) / length > most:
             return Drop(f"max_top_n_grams.{n}")

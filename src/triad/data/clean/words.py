@@ -18,6 +18,7 @@ SENTENCE_TERMINAL = (
 )
 
 
+@lru_cache(1)  # several filters ask in turn
 def split_words(text: str) -> list[str]:
     """Words, numbers and addresses whole, each other sign by itself: near to spaCy's English tokenizer.
 
