@@ -61,7 +61,7 @@ def test_documents_are_cleaned_and_masked_in_order_and_counted(lines: Path) -> N
 
 
 def test_a_manifest_names_files_and_arguments_and_holds_no_text(lines: Path) -> None:
-    source, preparation = configure(lines, "data.licence=CC0-1.0")
+    source, preparation = configure(lines, "+data.licence=CC0-1.0")
     product = prepare_product(source, preparation)
     manifest = (product.folder / "manifest.json").read_text()
     assert "192" not in manifest
@@ -83,7 +83,7 @@ def test_every_argument_and_the_licence_make_another_product(lines: Path) -> Non
         ["clean.filters.normalization.form=NFKC"],
         ["clean.filters.stop_words.words=[the]"],
         ["~clean.filters.control_characters"],
-        ["data.licence=MIT"],
+        ["+data.licence=MIT"],
         [],
     )
     folders = {prepare_product(*configure(lines, *words)).folder for words in other}

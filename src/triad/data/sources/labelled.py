@@ -28,7 +28,7 @@ def labelled(
     text: str,
     label: str,
     columns: list[str],
-    licence: str | None,
+    licence: str | None = None,
 ) -> Labelled:
     """Documents with labels: .tsv with these `columns`, .csv with a header, or .jsonl; plain or compressed.
 

@@ -18,7 +18,7 @@ def parallel(
     val_source: str | None,
     val_target: str | None,
     val_fraction: float,
-    licence: str | None,
+    licence: str | None = None,
 ) -> ParallelText:
     """Pairs of lines: of two aligned files, or without `target` of one .tsv, or .jsonl with two `fields`.
 

@@ -13,7 +13,7 @@ def text(
     field: str,
     val_fraction: float,
     val_path: str | list[str] | None,
-    licence: str | None,
+    licence: str | None = None,
 ) -> Text:
     """Files, folders and globs of UTF-8 text, plain or compressed; each line of .jsonl is a document.
 
