@@ -8,14 +8,15 @@ from collections.abc import Callable
 
 from triad.config.command_line import run_command
 from triad.config.errors import Refusal
-from triad.config.locations import CONF, REPOSITORY
-from triad.config.offers import find_choices, get_declared, read_choices, walk_parts
+from triad.config.locations import REPOSITORY
+from triad.config.offers import find_choices, get_declared, list_groups, read_choices, walk_parts
 from triad.config.refusals import TABLE, tables
 from triad.config.trainer_arguments import ARGUMENTS
 
 AXES = {
     "algorithm": "model router task optimizer scheduler regularizer clip parametrisation batch",
-    "software": "data tokenizer callbacks logger trainer",
+    "software": "data data/clean data/privacy data/dedup data/contamination tokenizer callbacks logger "
+    "trainer",
     "hardware": "strategy precision hardware",
     "overlays": "experiment debug",
 }
@@ -50,7 +51,7 @@ def of_choices() -> list[str]:
 def of_needs() -> list[str]:
     """What parts declare that they need, and some of the choices that fit."""
     lines = ["| part | needs | fits |", "|---|---|---|"]
-    for group in [path.name for path in sorted(CONF.iterdir()) if path.is_dir()]:
+    for group in sorted(list_groups()):
         for name, node in read_choices(group).items():
             needs = [
                 need for _, part in walk_parts(node) for need in (get_declared(part, "needs") or {}).items()

@@ -6,7 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOTS = ("data", "tokenizer", "run_id", "output_dir")  # keys of train.py's configuration used here
+ROOTS = (
+    "data",
+    "clean",
+    "privacy",
+    "dedup",
+    "contamination",
+    "tokenizer",
+    "run_id",
+    "output_dir",
+)  # keys of train.py's configuration used here
 LARGEST = 50_000_000  # tokens to count
 
 
@@ -23,24 +32,28 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     from triad.config.command_line import key_of
     from triad.config.compose import compose
     from triad.config.errors import Refusal
+    from triad.data.preparation import find_parts, make_preparation, prepare_source
     from triad.runs.directory import Run, make_run_id
     from triad.runs.start import write_passport
     from triad.storage.locks import hold
 
     for word in overrides:
-        if key_of(word).split(".")[0] not in ROOTS:
+        if key_of(word).replace("/", ".").split(".")[0] not in ROOTS:
             raise Refusal(f"{word}: counting n-grams takes order=, tokens= and words of {', '.join(ROOTS)}")
     if order < 1 or tokens < 1:
         raise Refusal(f"order={order} tokens={tokens}: at least 1 each")
     config = compose(overrides)
     run = Run(Path(config["output_dir"], config["run_id"] or make_run_id("ngram")))
     kept = {"order": order, "tokens": tokens, "data": config["data"], "tokenizer": config["tokenizer"]}
+    kept |= find_parts(config)
     if run.path.exists():
         raise Refusal(f"run_id={run.id}: {run} exists; choose another name or remove it")
     with hold(run.path):
         run.write_config(kept)
         write_passport(run, overrides, kept, processes.describe_machine(config))
-        count_ngrams(run, order, tokens, build(config["data"]), build(config["tokenizer"]))
+        parts = find_parts(config)
+        source = prepare_source(build(config["data"]), make_preparation(config, build(parts)))
+        count_ngrams(run, order, tokens, source, build(config["tokenizer"]))
 
 
 def count_ngrams(run: Any, order: int, most: int, source: Any, make_tokenizer: Any) -> None:

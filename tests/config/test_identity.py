@@ -14,6 +14,7 @@ from triad.config.compose import compose, compose_with_origins, top_level_keys
 from triad.config.errors import Refusal
 from triad.config.identity import MATHEMATICS, MIXED, OVERLAYS, SYSTEM, fingerprints, is_mathematics, leaves
 from triad.config.locations import CONF
+from triad.config.offers import list_groups
 from triad.diff import diff
 from triad.explain import explain
 from triad.runs import divergence
@@ -53,7 +54,7 @@ def known(words: str = "") -> tuple[dict, dict]:
 
 
 def test_every_key_and_group_of_the_configuration_is_classified_once() -> None:
-    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    groups = {*list_groups().values()}
     keys = set(yaml.safe_load((CONF / "train.yaml").read_text())) - {"defaults", "hydra"}
     assert keys == top_level_keys().keys()
     classified = [*MATHEMATICS, *SYSTEM, *MIXED, *OVERLAYS]

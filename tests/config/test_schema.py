@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 from triad.config import compose as composing
 from triad.config.compose import top_level_keys
 from triad.config.locations import CONF, TRAIN
+from triad.config.offers import list_groups
 from triad.config.schema import find_faults, read_signature
 
-FILES = sorted(path for path in CONF.glob("*/*.yaml"))
+FILES = sorted(path for path in CONF.rglob("*/*.yaml"))
 GROUPS = sorted({path.parent.name for path in FILES} - {"callbacks", "experiment", "debug", "logger"})
 ROUTERS = [path.stem for path in FILES if path.parent.name == "router"]  # of models that have experts
 EXTRA = {
@@ -24,6 +25,7 @@ EXTRA = {
     "labelled": ["data.path=somewhere"],
 }
 EXTRA |= {"parallel": ["data.source=somewhere"]}
+EXTRA |= {"data/clean": {"parallel": ["data=parallel", "data.source=somewhere"]}}
 EXTRA |= {name: ["model=moe"] for name in ROUTERS}
 
 
@@ -50,13 +52,14 @@ def calls(node: object, path: str = ""):
 
 def words(path: Path) -> list[str]:
     value = f"[default,{path.stem}]" if path.parent.name == "callbacks" else path.stem
-    return [f"{path.parent.name}={value}", *EXTRA.get(path.stem, [])]
+    group = path.parent.relative_to(CONF).as_posix()
+    return [f"{group}={value}", *EXTRA.get(group, EXTRA).get(path.stem, [])]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_yaml_composes_and_binds_to_its_signature(path: Path) -> None:
     config = composed(*words(path))
-    assert set(config) <= top_level_keys().keys() | {path.name for path in CONF.iterdir()}
+    assert set(config) <= top_level_keys().keys() | {*list_groups().values()}
 
 
 def test_a_new_dial_is_an_argument_of_train_and_has_its_type(
@@ -76,7 +79,7 @@ def test_a_new_dial_is_an_argument_of_train_and_has_its_type(
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_first_line_of_every_yaml_says_what_it_is(path: Path) -> None:
     lines = path.read_text().splitlines()
-    first = lines[1] if lines[0] == "# @package _global_" else lines[0]
+    first = lines[1] if lines[0].startswith("# @package ") else lines[0]
     assert first.startswith("# ")
     assert len(first) > 10
 

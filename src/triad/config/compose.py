@@ -17,6 +17,7 @@ from triad.config.directions import find_unknown_monitors
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.config.messages import find_resolver_error
+from triad.config.offers import list_groups
 from triad.config.overrides import quote_typed, top_level_keys
 from triad.config.processes import resolve_devices
 from triad.config.references import changes_size, count_steps, refuse_resolvers
@@ -119,9 +120,10 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
         OmegaConf.update(composed, "trainer.max_steps", steps or UNMEASURED)
         config = _resolve(composed)
         OmegaConf.update(composed, "trainer.max_steps", length)
+    config = {key: node for key, node in config.items() if node != {}}  # a group of which nothing is chosen
     config = {"callbacks": {}, "logger": {}} | config  # for [], which composes to nothing
     config.pop("router", None)  # models that use it hold a copy
-    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    groups = {*list_groups().values()}
     known = top_level_keys()
     for key in config:
         if key not in groups and key not in known:

@@ -13,7 +13,7 @@ from triad.storage.manifest import fingerprint
 
 MATHEMATICS = (
     *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation", "batch"),
-    *("data", "tokenizer", "precision"),
+    *("data", "clean", "privacy", "dedup", "contamination", "tokenizer", "precision"),
 )
 SYSTEM = ("strategy", "hardware", "logger", "tags", "output_dir", "run_id")
 MIXED = ("trainer", "callbacks")  # groups that hold some of both

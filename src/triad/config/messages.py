@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from triad.config.errors import Diverged, Refusal, Unsaved, is_ours, is_sentence, one_line, walk_frames
 from triad.config.locations import CONF
-from triad.config.offers import walk_parts
+from triad.config.offers import list_groups, walk_parts
 from triad.config.processes import ranks_are_here
 from triad.config.schema import suggest
 from triad.config.secrets import mask
@@ -150,7 +150,7 @@ def _explain_unknown_key(cause: OmegaConfBaseException) -> str:
 
 def _explain_unknown_group(sentence: str) -> str:
     """Hydra's 'Could not override X. No match in the defaults list' with the nearest group."""
-    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+    groups = [*list_groups()]
     word = sentence.partition("'")[2].partition("'")[0].partition("=")[0]
     if word == "router":  # a group that only models with experts have
         return (

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from triad.config.identity import OVERLAYS
 from triad.config.locations import CONF
 from triad.config.provenance import LOADER
 from triad.config.schema import read_attribute, read_constant
@@ -40,6 +41,12 @@ def get_declared(part: dict, name: str) -> Any:
     if target.startswith("torch.optim."):
         return read_constant("triad.optim.refusals.OFFERS").get(target, {}).get(name)
     return read_attribute(target, name)
+
+
+def list_groups() -> dict[str, str]:
+    """The groups of conf/ as they are typed, such as data/clean, and the key that each sets."""
+    folders = (path.relative_to(CONF) for path in CONF.rglob("*") if path.is_dir())
+    return {f.as_posix(): f.name for f in folders if len(f.parts) == 1 or f.parts[0] not in OVERLAYS}
 
 
 @cache

@@ -12,8 +12,7 @@ import json
 import lzma
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from triad.data.progress import show_progress
 from triad.data.sources.source import Document, Source, Split
 from triad.data.tokenizers import Tokenizer
 from triad.storage.cache import build_once
@@ -118,7 +118,7 @@ def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
     if files := len(source.files):
         size = f"{sum(sizes.values()) / 1e6:.1f} MB"
         print(f"data={source.name}: read {files} file{'s' * (files > 1)}, {size}", file=sys.stderr)
-    with _show_progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
+    with show_progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
         for split in ("train", "val"):
             written = _write(folder, split, source, tokenizer, dtype, advance)
             if written != sizes[split]:
@@ -177,15 +177,3 @@ def measure_xz(documents: Iterator[Document], size: int) -> float:
     pieces = (piece for document in documents for piece in document.pieces)
     packed = sum(len(compressor.compress(piece.encode())) for piece in pieces)
     return 8 * (packed + len(compressor.flush())) / size
-
-
-@contextmanager
-def _show_progress(title: str, total_bytes: int) -> Generator[Callable[[int], None]]:
-    """A bar on a terminal, nothing in a file."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True, markup=False, emoji=False)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total_bytes)
-        yield partial(bar.advance, task)

@@ -13,7 +13,10 @@ from triad.config.references import escape
 from triad.config.schema import convert
 from triad.runs.directory import Run
 
-FIXED = ("model", "tokenizer", "data", "context", "packed", "seed", "weights")
+FIXED = (
+    *("model", "tokenizer", "data", "clean", "privacy", "dedup", "contamination"),
+    *("context", "packed", "seed", "weights"),
+)
 AUTO = "auto"
 KEYS = ("resume", "resume.weights_only")
 

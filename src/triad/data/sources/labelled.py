@@ -28,6 +28,7 @@ def labelled(
     label: str,
     columns: list[str],
     max_bytes: int | None,
+    licence: str | None = None,
 ) -> Labelled:
     """Documents with labels: .tsv with these `columns`, .csv with a header, .jsonl or .json, or compressed.
 
@@ -47,9 +48,9 @@ def labelled(
     if val_path is not None:
         places: dict[Split, list[TextFile]] = {"train": train, "val": find(val_path, "data.val_path", quota)}
         refuse_shared(train, places["val"], "data.path", "data.val_path")
-        return Labelled("labelled", partial(read_listed, places, names), said)
+        return Labelled("labelled", partial(read_listed, places, names), licence, said)
     check_fraction(val_fraction)
-    return Labelled("labelled", partial(_split_by_line, train, names, val_fraction), said)
+    return Labelled("labelled", partial(_split_by_line, train, names, val_fraction), licence, said)
 
 
 def read_listed(places: dict[Split, list[TextFile]], names: Names, split: Split) -> Iterator[Document]:

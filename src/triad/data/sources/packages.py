@@ -40,7 +40,7 @@ def packages(packages: list[str], lines: Annotated[int, ">= 1"], val_fraction: f
         held_out = _choose_held_out(found, val_fraction)
         splits["val"] += held_out
         splits["train"] += [file for file in found if file not in held_out]
-    return Labelled("packages", partial(_read_passages, splits, lines))
+    return Labelled("packages", partial(_read_passages, splits, lines), "PSF-2.0")
 
 
 def _choose_held_out(found: list[TextFile], fraction: float) -> list[TextFile]:

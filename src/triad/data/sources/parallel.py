@@ -23,6 +23,7 @@ def parallel(
     val_target: str | None,
     val_fraction: float,
     max_bytes: int | None,
+    licence: str | None = None,
 ) -> ParallelText:
     """Pairs of lines: of two aligned files, or without `target` of one .tsv, or .jsonl with two `fields`.
 
@@ -45,7 +46,7 @@ def parallel(
     else:
         check_fraction(val_fraction)
         read = partial(_split_by_line, train, fields, val_fraction)
-    return ParallelText("parallel", read)
+    return ParallelText("parallel", read, licence)
 
 
 def _find_place(source: str, target: str | None, prefix: str, quota: Quota) -> Place:

@@ -58,6 +58,7 @@ class Source:
     yields: ClassVar[Literal["text", "pairs", "labels"]]
     name: str
     read: Callable[[Split], Iterator[Document]]
+    licence: str | None = None  # of the text, as it is written into the manifest of what is made of it
 
     def documents(self, split: Split) -> Iterator[Document]:
         """Stream the documents that have text; ValueError when there are none."""
@@ -91,9 +92,9 @@ class Source:
         return {"train": train, "val": val}
 
     @property
-    def files(self) -> list[Path]:
-        """The files that the documents come from, as far as that is known."""
-        return _spell_arguments(self)[1] if isinstance(self.read, partial) else []
+    def files(self) -> list[tuple[str, Path]]:
+        """The files that the documents come from, as far as that is known, with their names among them."""
+        return sorted({*_find_files(self.read.args)}) if isinstance(self.read, partial) else []
 
     def _read_contents(self) -> dict[Split, Contents]:
         return {
@@ -189,6 +190,16 @@ def _describe_contents(documents: Iterator[Document]) -> Contents:
         size, number = size + length, number + 1
         labels.add(label)
     return Contents(digest.hexdigest(), size, tuple(sorted(labels - {""})), number)
+
+
+def _find_files(value: Any) -> Iterator[tuple[str, Path]]:
+    if isinstance(value, TextFile):
+        yield value.name, value.path
+    elif isinstance(value, Path):
+        yield value.name, value
+    elif isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _find_files(one)
 
 
 def _spell_length(length: int) -> bytes:

@@ -1,0 +1,379 @@
+"""Documents cleaned, masked, deduplicated and checked, kept as a product that training reads.
+
+prepared-<hash>/train.jsonl.gz     a document a line: name, text, label
+                val.jsonl.gz       the same for validation
+                manifest.json      sizes and checksums; where the documents come from, every part with all of
+                                   its arguments, and what each did
+
+The hash is of the documents, their licence, the parts with their arguments, their code and the packages that
+they run on: what would be another product has another name.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from triad.data.clean.drop import Drop
+from triad.data.progress import Advance, show_progress
+from triad.data.sources.source import Document, Source, Split
+from triad.storage.cache import build_once, cache_home
+from triad.storage.manifest import Facts, checksum, fingerprint
+
+FORMAT = 1
+SPLITS: tuple[Split, ...] = ("train", "val")
+SEARCHES = ("dedup", "contamination")
+PARTS = ("clean", "privacy", *SEARCHES)
+CODE = ("preparation.py", "words.py", "contamination.py", *(f"{name}/*.py" for name in PARTS))
+EXAMPLES = 3  # documents that the manifest names for each thing that happened to some
+Texts = Callable[[], Iterator[tuple[Split, str, str]]]  # split, name and text of each document, read anew
+
+
+class Found(Protocol):
+    """What a search over all documents found: those that go, and facts for the manifest."""
+
+    @property
+    def dropped(self) -> Mapping[tuple[Split, str], Any]: ...
+
+    @property
+    def facts(self) -> dict[str, Any]: ...
+
+
+class Search(Protocol):
+    """A part that looks at all documents together, such as deduplication."""
+
+    def find_dropped(self, documents: Texts, workspace: Path) -> Found:
+        """Name the documents that go; files in `workspace` may be left there."""
+        ...
+
+
+class Unit(NamedTuple):
+    """Documents that stay or go together: one, or both sides of a pair."""
+
+    documents: tuple[Document, ...]
+    texts: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.documents[0].name
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(text) if text.isascii() else len(text.encode()) for text in self.texts)
+
+
+@dataclass
+class Step:
+    """What one filter did: units that came, were changed, were dropped by which rule; the names of some."""
+
+    name: str
+    came: int = 0
+    changed: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self, unit: Unit, left: Unit | Drop) -> None:
+        """Count what became of a unit."""
+        self.came += 1
+        self.bytes_in += (size := unit.bytes)
+        if isinstance(left, Drop):
+            self.dropped[left.rule] += 1
+            self._remember(left.rule, unit)
+        elif left.texts == unit.texts:
+            self.bytes_out += size
+        else:
+            self.changed += 1
+            self.bytes_out += left.bytes
+            self._remember("changed", unit)
+
+    def _remember(self, what: str, unit: Unit) -> None:
+        if len(named := self.examples.setdefault(what, [])) < EXAMPLES:
+            named.append(unit.name)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to documents, in this order. With nothing to do a source stays as it is.
+
+    `clean["filters"]` are functions of a text, or of both sides of a pair (triad.data.clean.drop); `privacy`
+    is a function of a text, too. `nodes` are what these were built from: the parts' names and arguments.
+    """
+
+    clean: dict[str, Any] | None
+    privacy: Callable[[str], str] | None
+    dedup: Search | None
+    contamination: Search | None
+    nodes: dict[str, Any]
+
+    @property
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The functions of a text or pair by their keys, in their order."""
+        filters = {
+            f"clean.filters.{name}": one for name, one in (self.clean or {}).get("filters", {}).items()
+        }
+        return {key: one for key, one in (filters | {"privacy": self.privacy}).items() if one}
+
+    @property
+    def searches(self) -> dict[str, Search]:
+        return {name: search for name in SEARCHES if (search := getattr(self, name))}
+
+    def describe(self) -> dict[str, Any]:
+        """Every part with its arguments, the versions of its packages, and what it compares with."""
+        parts = self.filters | self.searches
+        return {key: self._describe_part(key, part) for key, part in parts.items()}
+
+    def _describe_part(self, key: str, part: Any) -> dict[str, Any]:
+        node: Any = self.nodes
+        for step in key.split("."):
+            node = node[step]
+        declared = part.func if isinstance(part, partial) else part
+        packages = {name: version(name) for name in getattr(declared, "packages", ())}
+        return {"call": node, "packages": packages, "contents": getattr(part, "contents", None)}
+
+
+class NothingLeft(ValueError):
+    """A preparation that leaves no document of a split, in one sentence; `facts` is what its parts did."""
+
+    def __init__(self, sentence: str, facts: Facts) -> None:
+        super().__init__(sentence)
+        self.facts = facts
+
+
+def find_parts(config: dict[str, Any]) -> dict[str, Any]:
+    """The nodes of a configuration that prepare documents; none where nothing is to be done."""
+    return {name: config[name] for name in PARTS if config.get(name)}
+
+
+def make_preparation(config: dict[str, Any], built: dict[str, Any]) -> Preparation:
+    """The preparation that a configuration asks for, of its parts as they were built."""
+    parts = {name: built.get(name) for name in PARTS}
+    return Preparation(**parts, nodes=find_parts(config))
+
+
+class Product(NamedTuple):
+    """Prepared documents, the folder they lie in, and what its manifest says."""
+
+    source: Source
+    folder: Path
+    facts: Facts
+
+
+def prepare_source(source: Source, preparation: Preparation) -> Source:
+    """The documents of a source as a preparation leaves them, from the cache when that was done before."""
+    if not (preparation.filters or preparation.searches):
+        return source
+    return prepare(source, preparation).source
+
+
+def prepare(source: Source, preparation: Preparation) -> Product:
+    """The product of a source and a preparation, from the cache when it was made before.
+
+    Raises NothingLeft where nothing is left of a split, naming what dropped most.
+    """
+    origin = {
+        "format": FORMAT,
+        "source": source.name,
+        "yields": source.yields,
+        "licence": source.licence,
+        "contents": {split: source.contents[split][:2] for split in SPLITS},
+        "parts": preparation.describe(),
+        "code": fingerprint_code(),
+    }
+    folder = cache_home() / f"prepared-{fingerprint(origin)}"
+    facts = build_once(folder, partial(_build, source, preparation, origin))
+    files = {split: folder / f"{split}.jsonl.gz" for split in SPLITS}
+    return Product(type(source)(source.name, partial(read_product, files), source.licence), folder, facts)
+
+
+def fingerprint_code() -> str:
+    """Of the source of all that decides what a product holds."""
+    root = Path(__file__).parent
+    files = sorted({file for pattern in CODE for file in root.glob(pattern)})
+    return fingerprint(*((file.relative_to(root).as_posix(), checksum(file)) for file in files))
+
+
+def read_product(files: dict[Split, Path], split: Split) -> Iterator[Document]:
+    """The documents of a product. Raises ValueError for a file that is damaged."""
+    try:
+        with gzip.open(files[split]) as lines:
+            for line in lines:
+                yield Document(*json.loads(line.decode("utf-8", "surrogatepass")))
+    except (EOFError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{files[split]}: damaged ({error}); remove its folder, it will be made again"
+        ) from None
+
+
+def clean_unit(unit: Unit, filters: dict[str, Callable[..., Any]], steps: list[Step]) -> Unit | None:
+    """What the filters leave of a unit, counted in `steps`; None where one drops it."""
+    for step, apply in zip(steps, filters.values(), strict=True):
+        left = _apply(apply, unit)
+        step.count(unit, left)
+        if isinstance(left, Drop):
+            return None
+        unit = left
+    return unit
+
+
+def _apply(apply: Callable[..., Any], unit: Unit) -> Unit | Drop:
+    if getattr(getattr(apply, "func", apply), "reads", "text") == "pairs":
+        return apply(*unit.texts) or unit
+    kept = []
+    for text in unit.texts:
+        left = apply(text)
+        if isinstance(left, Drop):
+            return left
+        if not left.strip():
+            return Drop("empty")
+        kept.append(left)
+    return unit._replace(texts=tuple(kept))
+
+
+def read_units(source: Source, split: Split) -> Iterator[Unit]:
+    """The documents of a split, those of parallel text by twos."""
+    documents = source.documents(split)
+    for first in documents:
+        together = (first, next(documents)) if source.yields == "pairs" else (first,)
+        yield Unit(together, tuple(document.text for document in together))
+
+
+def _build(source: Source, preparation: Preparation, origin: dict[str, Any], folder: Path) -> Facts:
+    filters = preparation.filters
+    steps = {split: [Step(name) for name in filters] for split in SPLITS}
+    sizes: dict[str, dict[Split, Counter[str]]] = {
+        when: {split: Counter() for split in SPLITS} for when in ("came", "stayed")
+    }
+    total = sum(source.contents[split].bytes for split in SPLITS)
+    with show_progress(f"preparing {source.name}", total) as advance:
+        for split in SPLITS:
+            came = _count(read_units(source, split), sizes["came"][split], advance)
+            left = (clean_unit(unit, filters, steps[split]) for unit in came)
+            kept = _count(filter(None, left), sizes["stayed"][split])
+            _write(folder / f"{split}.jsonl.gz", kept)
+    prepared = partial(type(source), source.name)
+    files: dict[Split, Path] = {split: folder / f"{split}.jsonl.gz" for split in SPLITS}
+    found: dict[str, Any] = {}
+    for name, search in preparation.searches.items():
+        # a split without documents is refused below, by the name of what emptied it
+        full = [split for split in SPLITS if sizes["stayed"][split]["units"]]
+        found[name] = _search(search, prepared(partial(read_product, files)), full, folder, sizes["stayed"])
+    facts = origin | {
+        "files": [[name, _hash_file(path)] for name, path in source.files],
+        **sizes,
+        "steps": {split: [vars(step) for step in steps[split]] for split in SPLITS},
+        "found": found,
+    }
+    for split in SPLITS:
+        if not sizes["stayed"][split]["units"]:
+            raise NothingLeft(_tell_empty(source, split, steps[split], found), facts)
+    return json.loads(json.dumps(facts))
+
+
+def _search(
+    search: Search, source: Source, splits: list[Split], folder: Path, stayed: dict[Split, Counter[str]]
+) -> dict[str, Any]:
+    """Take out what a search drops; what it says of it."""
+
+    def read_texts() -> Iterator[tuple[Split, str, str]]:
+        for split in splits:
+            for unit in read_units(source, split):
+                yield split, unit.name, "\n".join(unit.texts)
+
+    workspace = folder / "workspace"
+    workspace.mkdir()
+    found = search.find_dropped(read_texts, workspace)
+    gone = dict.fromkeys(SPLITS, 0)
+    if found.dropped:
+        for split in splits:
+            size: Counter[str] = Counter()
+            kept = (unit for unit in read_units(source, split) if (split, unit.name) not in found.dropped)
+            _write(folder / f"{split}.partial", _count(kept, size))
+            (folder / f"{split}.partial").replace(folder / f"{split}.jsonl.gz")
+            gone[split] = stayed[split]["units"] - size["units"]
+            stayed[split] = size
+    facts = {"dropped": gone} | {key: value for key, value in found.facts.items() if key != "dropped"}
+    shutil.rmtree(workspace)
+    return facts
+
+
+def _count(units: Iterable[Unit], size: Counter[str], advance: Advance | None = None) -> Iterator[Unit]:
+    for unit in units:
+        size["units"] += 1
+        size["bytes"] += unit.bytes
+        if advance:
+            advance(unit.bytes)
+        yield unit
+
+
+def _write(path: Path, units: Iterable[Unit]) -> None:
+    """Documents as lines of JSON; the same ones are the same bytes at any time and place."""
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile("", "wb", 1, file, mtime=0) as packed,
+        io.TextIOWrapper(packed, "utf-8", "surrogatepass", newline="\n") as lines,
+    ):
+        for unit in units:
+            for document, text in zip(unit.documents, unit.texts, strict=True):
+                row = [document.name, text, document.label]
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _hash_file(path: Path) -> str:
+    """SHA-256, as publishers give it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tell_empty(source: Source, split: Split, steps: list[Step], found: dict[str, Any]) -> str:
+    gone = {step.name: step.dropped.total() for step in steps}
+    gone |= {name: facts["dropped"][split] for name, facts in found.items()}
+    most = max(gone, key=lambda name: gone[name])
+    rules = next((step.dropped for step in steps if step.name == most), Counter())
+    rule = f", {rules.most_common(1)[0][1]} of them by {rules.most_common(1)[0][0]}" if rules else ""
+    return (
+        f"data={source.name}: nothing is left of the {split} split; {most} dropped {gone[most]} of "
+        f"{sum(gone.values())} documents{rule}: change it, leave it out with ~{most}, or give more documents"
+    )
+
+
+class Example(NamedTuple):
+    """A document to which a filter did something, before and after; "" after where it was dropped."""
+
+    split: Split
+    filter: str
+    what: str
+    name: str
+    before: str
+    after: str
+
+
+def find_examples(source: Source, preparation: Preparation, facts: Facts) -> Iterator[Example]:
+    """The texts of the documents that a manifest names as examples: it holds no text itself."""
+    for split in SPLITS:
+        wanted = {
+            (step["name"], name): what
+            for step in facts["steps"][split]
+            for what, names in step["examples"].items()
+            for name in names
+        }
+        names = {name for _, name in wanted}
+        for unit in read_units(source, split):
+            for key, apply in preparation.filters.items() if unit.name in names else ():
+                left = _apply(apply, unit)
+                dropped = isinstance(left, Drop)
+                if what := wanted.get((key, unit.name)):
+                    before, after = "\n".join(unit.texts), "" if dropped else "\n".join(left.texts)
+                    yield Example(split, key, what, unit.name, before, after)
+                if dropped:
+                    break
+                unit = left

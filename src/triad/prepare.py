@@ -1,0 +1,103 @@
+"""Clean, mask and deduplicate a text: `python -m triad.prepare data=text data.path=books/ data/clean=web`."""
+
+from typing import Any
+
+ROOTS = ("data", "clean", "privacy", "dedup", "contamination")  # keys of train.py's configuration used here
+WIDTH = 80  # characters of a line in a file
+SHOWN = 60  # characters of a text that an example shows
+
+
+def prepare(overrides: list[str], examples: bool = False) -> None:
+    """Prepare the documents that train.py would train on with the same words, and print what was done.
+
+    `data/clean=`, `data/privacy=`, `data/dedup=` and `data/contamination=` choose what is done; training does
+    the same where it has not been done before. The product lies in $TRIAD_CACHE, its manifest beside it. Text
+    is shown with examples=true only.
+    """
+    from rich.console import Console
+
+    from triad.config.build import build
+    from triad.config.compose import compose
+    from triad.data.preparation import NothingLeft, find_parts, make_preparation
+    from triad.data.preparation import prepare as prepare_product
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    config = compose(overrides)
+    source, preparation = build(config["data"]), make_preparation(config, build(find_parts(config)))
+    if not (preparation.filters or preparation.searches):
+        show_source(source, console)
+        return
+    try:
+        product = prepare_product(source, preparation)
+    except NothingLeft as error:
+        show_steps(error.facts, console)
+        raise
+    show_steps(product.facts, console)
+    console.print(f"product  {product.folder}", highlight=False, soft_wrap=True)
+    if examples:
+        show_examples(source, preparation, product.facts, console)
+
+
+def show_source(source: Any, console: Any) -> None:
+    """What there is: documents and bytes of each split."""
+    from rich.table import Table
+
+    table = Table("split", "documents", "MB", "labels", title=f"data={source.name}, as it is")
+    for split, contents in source.contents.items():
+        documents = sum(1 for _ in source.documents(split))
+        labels = len(contents.labels)
+        table.add_row(split, f"{documents:,}", f"{contents.bytes / 1e6:.3f}", str(labels or "-"))
+    console.print(table)
+    console.print(
+        "Nothing is done to it: data/clean=basic, data/privacy=mask and others do.", highlight=False
+    )
+
+
+def show_steps(facts: dict[str, Any], console: Any) -> None:
+    """A line for each filter and search: what came, stayed, was changed, was dropped and by which rule."""
+    from rich.table import Table
+
+    for split, steps in facts["steps"].items():
+        came, stayed = facts["came"][split], facts["stayed"][split]
+        table = Table(
+            "part", "came", "changed", "dropped", "stayed", title=f"data={facts['source']}, {split}"
+        )
+        for step in steps:
+            dropped = sum(step["dropped"].values())
+            numbers = (step["came"], step["changed"], dropped, step["came"] - dropped)
+            table.add_row(step["name"], *(f"{number:,}" for number in numbers))
+            for rule, number in sorted(step["dropped"].items(), key=lambda pair: -pair[1]):
+                table.add_row(f"  {rule}", "", "", f"{number:,}", "", style="dim")
+        for name, found in facts["found"].items():
+            table.add_row(name, "", "", f"{found['dropped'][split]:,}", "")
+        megabytes = [size.get("bytes", 0) / 1e6 for size in (came, stayed)]
+        table.caption = (
+            f"{came['units']:,} documents, {megabytes[0]:.3f} MB came, "
+            f"{stayed.get('units', 0):,}, {megabytes[1]:.3f} MB stayed"
+        )
+        console.print(table)
+        for step in steps:
+            for what, names in step["examples"].items():
+                line = f"  {step['name']} {what}: {', '.join(names)}"
+                console.print(line, style="dim", markup=False, overflow="ellipsis", no_wrap=True)
+
+
+def show_examples(source: Any, preparation: Any, facts: dict[str, Any], console: Any) -> None:
+    """The beginning of what was dropped, and the first difference of what was changed."""
+    from triad.data.preparation import find_examples
+
+    for split, filter_name, what, name, before, after in find_examples(source, preparation, facts):
+        console.print(f"\n{split} {filter_name} {what}: {name}", highlight=False, markup=False)
+        begin = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
+        begin = max(0, begin - SHOWN // 3)
+        console.print(f"  - {before[begin : begin + SHOWN]!r}", highlight=False, markup=False)
+        if after:
+            console.print(f"  + {after[begin : begin + SHOWN]!r}", highlight=False, markup=False)
+
+
+if __name__ == "__main__":
+    from triad.config.command_line import run_command
+
+    run_command(prepare)
