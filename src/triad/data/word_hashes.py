@@ -1,7 +1,7 @@
 """The words of texts as 64-bit hashes, in arrays: what near-duplicates and contamination are found by.
 
 In scripts that put no spaces between words (Han, kana, Thai, Lao, Tibetan, Burmese, Khmer) each character is
-a word. The hash of a word with code points c_0 ... c_m is mix(sum_j (c_j + 1) P^j mod 2^64), that of an n-gram
+a word. The hash of a word with code points c_0 ... c_m is mix(sum_j (c_j + 1) P^j mod 2^64), of an n-gram
 with words w_1 ... w_n is mix(sum_k w_k Q^(n-k) mod 2^64): two different ones are equal by chance, 2^-64.
 """
 

@@ -23,7 +23,7 @@ class ExactDuplicates:
     """Of documents with the same text, keep one: 128 bits of blake2b are compared.
 
     `normalisation` says what the same is: "none", every character; "blanks", runs of blanks are one; "case",
-    nor does case count. Of texts that are the same then, that with the smallest hash stays, whatever the order.
+    nor does case count. Of such texts the one with the smallest hash stays, whatever the order.
     Validation keeps one document of a text, training keeps none of a text that validation has. Memory holds a
     run of records; 24 bytes for each document, its name and a row of 33 lie in the workspace.
     """
