@@ -80,10 +80,15 @@ def hash_words(texts: list[str], classes: np.ndarray) -> tuple[np.ndarray, np.nd
 def hash_ngrams(words: np.ndarray, n: int) -> np.ndarray:
     """Hash of the n words from each place on that has as many after it."""
     places = max(0, len(words) - n + 1)
-    hashes = np.zeros(places, np.uint64)
-    for k in range(n if places else 0):
+    return hash_ngrams_at(words, n, slice(0, places))
+
+
+def hash_ngrams_at(words: np.ndarray, n: int, places: slice | np.ndarray) -> np.ndarray:
+    """Hash of the n words from each of some places on."""
+    hashes = np.zeros_like(words[places])
+    for k in range(n if len(hashes) else 0):
         hashes *= np.uint64(WORD_BASE)
-        hashes += words[k : k + places]
+        hashes += words[k:][places]
     return mix(hashes)
 
 
