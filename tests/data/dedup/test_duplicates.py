@@ -143,6 +143,19 @@ def test_the_ends_of_a_chain_are_one_cluster_in_every_order(tmp_path: Path) -> N
     assert len(stay.pop()) == 2
 
 
+def test_one_band_is_enough_for_a_chain(tmp_path: Path) -> None:
+    """A document that was reached reaches further in the same bucket."""
+    documents = []
+    for family in range(40):
+        words = [f"{family}w{n}" for n in range(100)]
+        for k in (0, 6, 12, 18):
+            documents.append(
+                ("train", f"{family}-{k}", " ".join([*(f"{family}x{n}" for n in range(k)), *words[k:]]))
+            )
+    clusters = find(NearDuplicates(words=3, bands=1, rows=1, threshold=0.8), documents, tmp_path).dropped
+    assert max(Counter(clusters.values()).values()) == 3
+
+
 def test_short_texts_and_texts_without_spaces_are_told_apart(tmp_path: Path) -> None:
     apart = ["ja", "nein", "vielen dank", "siehe bild 7", "siehe bild 8", "...", "???", "七八", "九十"]
     apart += ["湖边的小屋很安静", "森林里的路不好走", "ทะเลสวยมาก", "ภูเขาสูงมาก", " \n"]

@@ -86,7 +86,7 @@ class Dropped(Mapping[Key, str]):
         return sum(self.counts.values())
 
     def __iter__(self) -> Iterator[Key]:
-        return (_read_key(self.table.read_name(int(row))) for row in self.records["row"])
+        return (read_key(self.table.read_name(int(row))) for row in self.records["row"])
 
     def __getitem__(self, key: Key) -> str:
         for record in self._match(_spell(key)):
@@ -113,7 +113,7 @@ class Dropped(Mapping[Key, str]):
                 name = self.table.read_name(int(row))
                 same = [int(record["row"]) for record in self._match(name)]
                 if same and row not in same:
-                    split, document = _read_key(name)
+                    split, document = read_key(name)
                     raise ValueError(
                         f"data: two documents of the {split} split are named {document!r} and one of them "
                         "is a duplicate to be dropped; give their files different names"
@@ -135,7 +135,7 @@ def _spell(key: Key) -> bytes:
     return f"{split} {name}".encode("utf-8", "surrogateescape")
 
 
-def _read_key(name: bytes) -> Key:
+def read_key(name: bytes) -> Key:
     split, _, document = name.decode("utf-8", "surrogateescape").partition(" ")
     return ("train" if split == "train" else "val"), document
 
