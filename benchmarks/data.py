@@ -9,8 +9,9 @@ as long. Prints a Markdown table; rounds of the two sides alternate, and the rat
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -36,9 +37,11 @@ def data(overrides: list[str], megabytes: float = 4.0, rounds: int = 3) -> None:
     config = compose(["data/clean=web", "data/privacy=mask", *overrides])
     pages = read_pages(build(config["data"]), int(megabytes * 1e6))
     size = sum(len(page.encode()) for page in pages)
-    filters: dict[str, Pass] = build(config["clean"]["filters"]) | {"privacy": build(config["privacy"])}
+    filters: dict[str, Any] = build(config["clean"]["filters"]) | {"privacy": build(config["privacy"])}
     everywhere = [partial(filters[name], languages=None) for name in RULES]
-    passes = {"control characters and normalization": partial(run_all, [filters[name] for name in BASIC])}
+    passes: dict[str, Pass] = {
+        "control characters and normalization": partial(run_all, [filters[name] for name in BASIC])
+    }
     passes |= {"Gopher and FineWeb": partial(run_all, everywhere)} | filters
     peer = make_datatrove()
     if peer:
@@ -85,9 +88,9 @@ def run_all(filters: Sequence[Pass], page: str) -> Any:
 def make_datatrove() -> Pass | None:
     """Whether datatrove's filters keep a page; None where it is not installed."""
     try:
-        from datatrove.data import Document
-        from datatrove.pipeline import filters
-        from datatrove.utils import word_tokenizers
+        document: Any = import_module("datatrove.data").Document
+        filters: Any = import_module("datatrove.pipeline.filters")
+        word_tokenizers: Any = import_module("datatrove.utils.word_tokenizers")
     except ImportError:
         print("datatrove is not installed: no comparison\n")
         return None
@@ -95,7 +98,7 @@ def make_datatrove() -> Pass | None:
     class Splitter:
         word_tokenize = staticmethod(split_words)
 
-    setattr(word_tokenizers, "load_word_tokenizer", lambda language: Splitter)  # noqa: B010
+    word_tokenizers.load_word_tokenizer = lambda language: Splitter
     theirs = (
         filters.GopherRepetitionFilter(),
         filters.GopherQualityFilter(),
@@ -103,7 +106,7 @@ def make_datatrove() -> Pass | None:
     )
 
     def keep(page: str) -> bool:
-        document = Document(text=page, id="page")
+        document = document(text=page, id="page")
         return all(one.filter(document) is True for one in theirs)
 
     return keep

@@ -289,3 +289,9 @@ def test_a_machine_without_a_network_is_told_which_packages_it_lacks(monkeypatch
     ]
     assert all("==" in line for line in missing)
     assert " ".join(missing) in gpu.explain_missing(missing)
+
+
+def test_near_duplicates_and_their_memory_are_measured(benchmark: Benchmark) -> None:
+    printed = benchmark("dedup", "megabytes=0.1", "memory=0.1")
+    assert rows(printed, "near-duplicates by")[0] == "ours"
+    assert rows(printed, "text, MB") == ["0.1"]

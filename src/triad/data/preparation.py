@@ -32,7 +32,7 @@ FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
 SEARCHES = ("dedup", "contamination")
 PARTS = ("clean", "privacy", *SEARCHES)
-CODE = ("preparation.py", "words.py", "contamination.py", *(f"{name}/*.py" for name in PARTS))
+CODE = ("preparation.py", "word_hashes.py", "contamination.py", *(f"{name}/*.py" for name in PARTS))
 EXAMPLES = 3  # documents that the manifest names for each thing that happened to some
 Texts = Callable[[], Iterator[tuple[Split, str, str]]]  # split, name and text of each document, read anew
 
