@@ -106,8 +106,8 @@ def make_datatrove() -> Pass | None:
     )
 
     def keep(page: str) -> bool:
-        document = document(text=page, id="page")
-        return all(one.filter(document) is True for one in theirs)
+        read = document(text=page, id="page")
+        return all(one.filter(read) is True for one in theirs)
 
     return keep
 
