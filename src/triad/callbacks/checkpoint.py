@@ -72,6 +72,7 @@ class Checkpoint(Callback):
         self._tell(trainer)
         if failure := next(filter(None, lost), ""):
             raise Unsaved(f"{failure}; make room and resume the run: the checkpoints before it stay")
+        self.saver.rotate(self.folder)  # where the run was killed between its last save and this
         trainer.strategy.barrier()  # when it ends, the last checkpoint is there for every process
 
     def on_exception(self, trainer: Trainer, training: Any, exception: BaseException) -> None:
