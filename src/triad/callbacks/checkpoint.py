@@ -53,6 +53,8 @@ class Checkpoint(Callback):
         self.saver = Saver(self.keep)
         if path := self._newest(trainer, training):
             self._load(path, trainer, training)
+            if path == list_complete(self.folder)[-1]:  # and none after it that is damaged
+                self.saver.rotate(self.folder)  # the run may have been killed between a save and this
 
     def on_train_batch_start(self, trainer: Trainer, training: Any, *_: Any) -> None:
         self._tell(trainer)
@@ -72,7 +74,6 @@ class Checkpoint(Callback):
         self._tell(trainer)
         if failure := next(filter(None, lost), ""):
             raise Unsaved(f"{failure}; make room and resume the run: the checkpoints before it stay")
-        self.saver.rotate(self.folder)  # where the run was killed between its last save and this
         trainer.strategy.barrier()  # when it ends, the last checkpoint is there for every process
 
     def on_exception(self, trainer: Trainer, training: Any, exception: BaseException) -> None:
