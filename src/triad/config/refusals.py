@@ -75,6 +75,12 @@ TABLE = [
         "trainer.max_steps=5min",
     ),
     Impossible(
+        "a run is on machines",
+        "trainer.num_nodes=0",
+        lambda c: c["trainer"]["num_nodes"] < 1,
+        "trainer.num_nodes={trainer[num_nodes]}: at least one machine",
+    ),
+    Impossible(
         "python train.py starts processes on its own machine only",
         "trainer.num_nodes=2",
         lambda c: c["trainer"]["num_nodes"] > 1 and not ranks_are_here(),
