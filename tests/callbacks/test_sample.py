@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -44,3 +45,13 @@ def test_a_model_that_no_token_can_be_drawn_from_has_no_sample_and_the_run_goes_
     first, *others = (tmp_path / "samples.txt").read_text().split("--- step 7\n")[1:]
     assert first.startswith("a")
     assert others == ["no sample: no token can be drawn: the model's logits are not finite\n"] * 2
+
+
+def test_what_fails_in_a_sample_is_a_warning_and_the_run_goes_on(tmp_path: Path) -> None:
+    def fail(model: nn.Module) -> nn.Module:
+        raise RuntimeError("no memory is left")
+
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(full_model=fail), global_step=7)
+    callback = Sample(Run(tmp_path), Byte(), context=8, prompt="a", length=4, temperature=1.0)
+    with pytest.warns(UserWarning, match=r"callbacks.sample: step 7 has no sample: no memory is left"):
+        callback.on_validation_epoch_end(trainer, SimpleNamespace(model=None))

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -140,13 +141,14 @@ def test_an_error_of_a_file_names_the_file(tmp_path: Path) -> None:
 def test_a_part_that_cannot_be_built_names_its_key() -> None:
     from torch import nn
 
-    from triad.layers.attention import Attention
+    from triad.layers.norm import RMSNorm
 
-    config = {"model": {"attention": {"_target_": "triad.layers.attention.Attention"}}}
-    error = raised(lambda: Attention(8, 2, kv_heads="x", head_size=None, bias=True, dropout=0.0))
-    said, code = explain_failure(error, config)
-    assert said.startswith("model.attention: TypeError: ")
-    assert code == MISTAKE
+    config = {"model": {"norm": {"_target_": "triad.layers.norm.RMSNorm"}}}
+    for arguments in ({"width": "x", "eps": 1e-5}, {"width": 8}):
+        error = raised(partial(RMSNorm, **arguments))
+        said, code = explain_failure(error, config)
+        assert said.startswith("model.norm: TypeError: ")
+        assert code == MISTAKE
     fault = raised(lambda: nn.Linear(2, 2)(3))
     assert explain_failure(fault, config)[1] == FAULT
 
