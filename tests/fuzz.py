@@ -9,7 +9,6 @@ from one that has imported torch. It must end within a time, by running or by on
 traceback, an error that is not explained, or a signal. What does not is printed.
 """
 
-import contextlib
 import os
 import random
 import re
@@ -36,6 +35,7 @@ WRONG = (
 NOT_DRAWN = ("experiment", "debug")  # they are models of a size that trains for minutes
 TINY = ["debug=tiny", "logger=csv", "trainer.devices=1", "trainer.accelerator=cpu"]
 BUILT = ("model", "hardware", "clip", "regularizer", "optimizer", "batch", "data", "scheduler")
+GOOD = ("ran", "refused")
 TIME_S = 60.0  # of a case: a start, and some steps of a model of debug=tiny
 
 
@@ -125,7 +125,8 @@ def run_case(warm: WarmProcess, words: list[str], steps: int, folder: Path) -> V
     """Run one case."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     if steps:
-        command = [str(REPOSITORY / "train.py"), *TINY, f"trainer.max_steps={steps}", f"output_dir={folder}"]
+        words = [*words, f"trainer.max_steps={steps}", f"output_dir={folder}"]
+        command = [str(REPOSITORY / "train.py"), *TINY]
     else:
         command = ["-c", "import sys; from tests.fuzz import check_case; check_case(sys.argv[1:])", *TINY]
     try:
@@ -134,27 +135,27 @@ def run_case(warm: WarmProcess, words: list[str], steps: int, folder: Path) -> V
         return Verdict("hang", "")
 
 
+def run_cases(warm: WarmProcess, seed: int, n: int, steps: int, folder: Path) -> Counter[str]:
+    """Run `n` cases that are drawn from `seed`, print those that end badly; count all by how they end."""
+    counts: Counter[str] = Counter()
+    for words in draw_cases(seed, n):
+        found = run_case(warm, words, steps, folder)
+        counts[found.kind] += 1
+        if found.kind not in GOOD:
+            print(f"{found.kind}: {' '.join(map(repr, words))}\n    {found.said[-600:]}", flush=True)
+    return counts
+
+
 def fuzz(seed: int = 0, n: int = 500, steps: int = 0) -> None:
     """Run `n` cases that are drawn from `seed`; print what ends neither well nor in one sentence."""
-    counts: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as folder, contextlib.closing(WarmServer()) as server:
-        for words in draw_cases(seed, n):
-            found = run_case(server.warm, words, steps, Path(folder))
-            counts[found.kind] += 1
-            if found.kind not in ("ran", "refused"):
-                print(f"{found.kind}: {' '.join(map(repr, words))}\n    {found.said[-600:]}", flush=True)
+    warm = WarmProcess(dict(os.environ))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            counts = run_cases(warm, seed, n, steps, Path(folder))
+    finally:
+        warm.end()
     print(", ".join(f"{count} {kind}" for kind, count in counts.most_common()))
-    raise SystemExit(int(bool(counts.keys() - {"ran", "refused"})))
-
-
-class WarmServer:
-    """A process to fork from, which ends with this command."""
-
-    def __init__(self) -> None:
-        self.warm = WarmProcess(dict(os.environ))
-
-    def close(self) -> None:
-        self.warm.end()
+    raise SystemExit(int(bool(counts.keys() - {*GOOD})))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,12 @@ from triad.analysis.importance import measure_importance
 from triad.analysis.leaderboard import Board, make_cells, make_header, rank_settings, to_markdown
 from triad.analysis.settings import group_by_setting, load_outcome
 from triad.analysis.table import print_runs
+from triad.checkpoints.folder import _find_best
 from triad.compare import compare
+from triad.config.directions import find_best
 from triad.config.errors import Refusal
+from triad.runs.directory import Run
+from triad.runs.metrics import summarize
 
 BATCH = {"_target_": "triad.schedules.learning_rate.fixed", "size": 4}
 TASK = {"_target_": "triad.tasks.causal_lm.CausalLM"}
@@ -348,3 +352,91 @@ def test_what_only_looks_on_makes_no_other_setting(tmp_path: Path) -> None:
     callbacks = {"energy": energy, "ema": ema | {"decay": 0.5}}
     write(tmp_path / "2", {"seed": 0, "callbacks": callbacks}, {"val/loss": 3.0}, words=[])
     assert len(ranked(tmp_path).lines) == 2
+
+
+DAMAGE = {
+    "empty": ("config.yaml", b""),
+    "null": ("config.yaml", b"null\n"),
+    "a list": ("config.yaml", b"[1, 2]\n"),
+    "no task": ("config.yaml", b"seed: 0\n"),
+    "cut yaml": ("config.yaml", b"task: {_target_: [\n"),
+    "no text": ("config.yaml", b"\xff\xfe\x00"),
+    "no JSON": ("result.json", b'{"val/loss": 3.'),
+    "a JSON list": ("result.json", b"[1]"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_run_is_a_row_and_stops_nothing_else(tmp_path: Path, kind: str, capsys) -> None:
+    whole = write(tmp_path / "whole", {"seed": 0}, {"val/loss": 2.0})
+    broken = write(tmp_path / "broken", {"seed": 0}, {"val/loss": 1.0})
+    name, content = DAMAGE[kind]
+    (broken / name).write_bytes(content)
+    with pytest.warns(UserWarning, match=f"broken/{name}: damaged"):
+        print_runs([whole, broken])
+    lines = capsys.readouterr().out.splitlines()
+    assert any("unreadable" in line and "broken" in line for line in lines)
+    assert any("finished" in line and "whole" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (name, _) in DAMAGE.items() if name == "config.yaml"])
+def test_a_damaged_run_is_one_sentence_of_each_command(tmp_path: Path, kind: str) -> None:
+    from triad.average import average
+    from triad.checkpoints.trained import trained
+    from triad.diff import diff
+    from triad.explain import explain
+    from triad.generate import generate
+    from triad.noise_scale import noise_scale
+    from triad.replay import replay
+
+    run = write(tmp_path / "broken", {}, None)
+    (run / "config.yaml").write_bytes(DAMAGE[kind][1])
+    calls = [
+        lambda: generate(str(run)),
+        lambda: explain(["seed"], run=str(run)),
+        lambda: diff([str(run), str(run)]),
+        lambda: replay(str(run), "1:2"),
+        lambda: noise_scale(str(run)),
+        lambda: trained(run),
+    ]
+    for call in calls:
+        with pytest.raises(Refusal, match=r"config.yaml: damaged: "):
+            call()
+    with pytest.raises(FileNotFoundError, match="no checkpoint is there"):
+        average(str(run))
+
+
+def test_a_row_cut_short_is_left_out(tmp_path: Path) -> None:
+    run = write(tmp_path / "cut", {}, None)
+    (run / "metrics.csv").write_bytes(b"step,train/loss,val/loss\n1,5.0,\n2,4.0\n3,x,1\n4,3.")
+    assert [row["step"] for row in Run(run).metrics()] == [1, 2]
+
+
+def test_a_list_in_brackets_is_data_on_a_terminal(tmp_path: Path, capsys) -> None:
+    runs = [
+        write(tmp_path / name, {"callbacks": acting}, {"val/loss": loss}, words=[f"callbacks={word}"])
+        for name, word, acting, loss in (
+            ("[/INST]", "[default]", {}, 1.0),
+            (":x:", "[default,ema]", {"ema": {"_target_": "triad.callbacks.ema.Ema", "decay": 0.9}}, 2.0),
+        )
+    ]
+    print_runs(runs)
+    said = capsys.readouterr().out
+    for shown in ("[default]", "[default,ema]", "[/INST]", ":x:"):
+        assert f" {shown} " in said
+    assert "{}" not in said
+
+
+@pytest.mark.parametrize("direction", ["lower", "higher"])
+def test_the_best_is_never_what_is_no_number(direction: str) -> None:
+    nan = float("nan")
+    values = [nan, 2.0, 1.0, nan]
+    assert find_best(values, float, direction) == (1.0 if direction == "lower" else 2.0)
+    assert find_best([nan], float, direction) is None
+    rows = [{"step": step, "val/loss": value} for step, value in enumerate(values)]
+    assert summarize(rows, "val/loss", direction)["val/loss"] == find_best(values, float, direction)
+    checkpoints = {
+        Path(str(step)): {"name": "val/loss", "value": value, "better": direction}
+        for step, value in enumerate(values)
+    }
+    assert _find_best(checkpoints) == Path("2" if direction == "lower" else "1")

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -62,3 +63,13 @@ def test_a_resumed_run_writes_no_entry_twice_and_keeps_none_that_was_cut_short(t
     assert file.read_text() == "--- step 3\none\n--- no head\n--- step 6\ntwo\n--- step 9\nthree\n"
     sample(3, "one")
     assert file.read_text() == "--- step 3\none\n"
+
+
+def test_what_fails_in_a_sample_is_a_warning_and_the_run_goes_on(tmp_path: Path) -> None:
+    def fail(model: nn.Module) -> nn.Module:
+        raise RuntimeError("no memory is left")
+
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(full_model=fail), global_step=7)
+    callback = Sample(Run(tmp_path), Byte(), context=8, prompt="a", length=4, temperature=1.0)
+    with pytest.warns(UserWarning, match=r"callbacks.sample: step 7 has no sample: no memory is left"):
+        callback.on_validation_epoch_end(trainer, SimpleNamespace(model=None))

@@ -3,8 +3,12 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from triad.analysis.loss_picture import draw_loads
-from triad.callbacks.summary import _sizes
+from triad.callbacks import summary
+from triad.callbacks.summary import Summary, _sizes
+from triad.runs.directory import Run
 from triad.runs.metrics import summarize
 from triad.schedules.batch_size import ramp
 
@@ -43,3 +47,14 @@ def test_the_loads_of_experts_are_drawn_where_there_are_some(tmp_path: Path) -> 
     assert not (tmp_path / "none.png").exists()
     draw_loads(tmp_path / "loads.png", [{"step": 1} | row, {"step": 2, "val/loss": 1.0}, {"step": 3} | row])
     assert (tmp_path / "loads.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_cannot_be_drawn_ends_no_run(tmp_path: Path, monkeypatch) -> None:
+    def fail(*_) -> None:
+        raise OverflowError("cannot convert float infinity to integer")
+
+    monkeypatch.setattr(summary, "draw_losses", fail)
+    shown = Summary(Run(tmp_path), None, SimpleNamespace(xz_bits_per_byte=None), context=8, curve=True)
+    with pytest.warns(UserWarning, match=r"callbacks.summary: .*curve.png is not drawn: cannot convert"):
+        shown.on_fit_end(SimpleNamespace(is_global_zero=True, global_step=3), None)
+    assert shown.run.result() == {"steps": 3}

@@ -14,6 +14,7 @@ WORDS += ("trainer.max_steps=6", "callbacks.checkpoint.every_steps=2", "trainer.
 TRIED = (
     "tokenizer.json",  # what has a temporary name then is swept
     "os.rename outputs/a/checkpoints/step-00000004.tmp",  # the sample of step 3 is drawn again
+    "open outputs/a/checkpoints/step-00000002/manifest.json",  # saved, and nothing removed yet
 )
 
 

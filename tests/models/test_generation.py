@@ -54,3 +54,11 @@ def test_the_same_seed_gives_the_same_text_and_another_another(model: torch.nn.M
 
 def test_only_the_likeliest_are_drawn(model: torch.nn.Module) -> None:
     assert sample(model, 12, top_k=1) == sample(model, 12, temperature=0.0)
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-46, 1e-40, 5e-324])
+def test_the_smallest_temperatures_take_the_likeliest(temperature: float) -> None:
+    from triad.models.generation import _choose
+
+    logits_V = torch.tensor([1.0, 50.0, -3.0, 49.0])
+    assert _choose(logits_V, temperature, None, torch.Generator().manual_seed(0)) == 1

@@ -79,6 +79,8 @@ class Checkpoint(Callback):
         self.agree = Agreement() if self.every_s else None
         if path := self._newest(trainer, training):
             self._load(path, trainer, training)
+            if path == list_complete(self.folder)[-1]:  # and none after it that is damaged
+                self.saver.rotate(self.folder)  # the run may have been killed between a save and this
 
     def on_train_batch_start(self, trainer: Trainer, training: Any, *_: Any) -> None:
         self._tell(trainer)

@@ -188,11 +188,15 @@ class Saver:
             why = f"{_find_cause(error)}; {_free_mb(path):,.0f} MB are free"
             self.failures[path] = f"{path} was not saved ({why})"
             return
+        self.rotate(path.parent)
+
+    def rotate(self, folder: Path) -> None:
+        """Remove the checkpoints that are not kept; what cannot be removed is said and harms nothing."""
         if self.rank == 0:
             try:
-                rotate(path.parent, self.keep)
+                rotate(folder, self.keep)
             except OSError as error:
-                print(f"{path.parent}: an older checkpoint was not removed ({one_line(error)})", flush=True)
+                print(f"{folder}: an older checkpoint was not removed ({one_line(error)})", flush=True)
 
     def all_gather(self, word: Any) -> list[Any]:
         """The value of every process, in order of rank."""

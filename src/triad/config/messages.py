@@ -100,7 +100,8 @@ def find_built_part(error: Exception, config: dict) -> str | None:
         called = module.partition(".")[0], made.__name__ if made else frame.f_code.co_qualname
         if called in keys:
             return keys[called]
-    return None
+    called_with = str(error).partition("(")[0].removesuffix(".__init__")  # of a call with wrong arguments
+    return next((key for (_, name), key in keys.items() if name == called_with), None)
 
 
 def describe_fault(error: Exception) -> str:
