@@ -50,12 +50,12 @@ def find_with_ours(documents: list, folder: Path) -> int:
 
 
 def find_with_datasketch(documents: list, folder: Path) -> int:
-    from datasketch import MinHash, MinHashLSH
+    peer: Any = import_module("datasketch")
 
-    index, found = MinHashLSH(num_perm=112, params=(14, 8)), 0
+    index, found = peer.MinHashLSH(num_perm=112, params=(14, 8)), 0
     for _, name, text in documents:
         words = text.split()
-        signature = MinHash(num_perm=112)
+        signature = peer.MinHash(num_perm=112)
         signature.update_batch([" ".join(words[k : k + 5]).encode() for k in range(len(words) - 4)])
         found += bool(index.query(signature))
         index.insert(name, signature)

@@ -1,9 +1,11 @@
 """Clean, mask and deduplicate a text: `python -m triad.prepare data=text data.path=books/ data/clean=web`."""
 
+from collections.abc import Iterator
 from typing import Any
 
-ROOTS = ("data", "clean", "privacy", "dedup", "contamination")  # keys of train.py's configuration used here
+ROOTS = ("data", "tokenizer", "clean", "privacy", "dedup", "contamination")  # the groups that are used here
 WIDTH = 80  # characters of a line in a file
+LISTED = 10  # labels, conflicts and suspicions
 SHOWN = 60  # characters of a text that an example shows
 
 
@@ -17,17 +19,19 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
     from rich.console import Console
 
     from triad.config.build import build
-    from triad.config.compose import compose
+    from triad.config.compose import compose_parts
     from triad.data.preparation import NothingLeft, find_parts, make_preparation
     from triad.data.preparation import prepare as prepare_product
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    config = compose(overrides)
+    config = compose_parts(overrides, ROOTS)
     source, preparation = build(config["data"]), make_preparation(config, build(find_parts(config)))
     if not (preparation.filters or preparation.searches):
         show_source(source, console)
+        show_labels(source, console)
+        show_tokens(source, config, console)
         return
     try:
         product = prepare_product(source, preparation)
@@ -35,6 +39,9 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
         show_steps(error.facts, console)
         raise
     show_steps(product.facts, console)
+    show_found(product.facts, console)
+    show_labels(product.source, console)
+    show_tokens(product.source, config, console)
     console.print(f"product  {product.folder}", highlight=False, soft_wrap=True)
     if examples:
         show_examples(source, preparation, product.facts, console)
@@ -53,6 +60,62 @@ def show_source(source: Any, console: Any) -> None:
     console.print(
         "Nothing is done to it: data/clean=basic, data/privacy=mask and others do.", highlight=False
     )
+
+
+def show_found(facts: dict[str, Any], console: Any) -> None:
+    """The figures of each search, and the items of an evaluation set that stand in documents, by name."""
+    for name, found in facts["found"].items():
+        numbers = {key: value for key, value in found.items() if isinstance(value, int | float)}
+        shown = ", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in numbers.items())
+        _print(console, f"{name}: {shown}")
+        for item, document, split in found.get("hits", ()):
+            _print(console, f"{name}: {item} stands in {document} of {split}")
+
+
+def show_tokens(source: Any, config: dict, console: Any) -> None:
+    """The vocabulary and the tokens of each split; they are made where they are missing."""
+    from triad.config.build import build
+    from triad.data.rows import tokenize
+
+    tokenizer, tokens = tokenize(source, build(config["tokenizer"]))
+    for split in (tokens.train, tokens.val):
+        size = f"{len(split.tokens):,} tokens, {split.bytes_per_token:.2f} bytes each"
+        _print(console, f"tokens of {split.split}: {size}, of {len(split.documents):,} documents")
+    _print(console, f"vocabulary {tokenizer.vocab_size:,}; tokens lie in {tokens.train.folder}")
+
+
+def show_labels(source: Any, console: Any) -> None:
+    """Of labelled documents the balance, and what is doubtful: conflicts and suspicious labels by name."""
+    if source.yields != "labels":
+        return
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from triad.data.labels import Labelled, check_labels
+
+    def read() -> Iterator[Labelled]:
+        for split in source.contents:
+            for document in source.documents(split):
+                yield split, document.name, document.text, document.label
+
+    with TemporaryDirectory() as workspace:
+        report = check_labels(read, Path(workspace))
+    for split, balance in report.facts["balance"].items():
+        shown = ", ".join(f"{label} {number:,}" for label, number in list(balance.items())[:LISTED])
+        more = f" and {len(balance) - LISTED} more" if len(balance) > LISTED else ""
+        _print(console, f"labels of {split}: {shown}{more}")
+    for fault in report.facts["faults"]:
+        _print(console, f"labels: {fault}")
+    for conflict in report.conflicts[:LISTED]:
+        _print(console, f"one text, labels {' and '.join(conflict.labels)}: {', '.join(conflict.names)}")
+    for one in report.suspicious[:LISTED]:
+        _print(console, f"suspicious: {one.name} is {one.label}, its words say {one.likely}")
+    if len(report.suspicious) > LISTED:
+        _print(console, f"suspicious: {len(report.suspicious) - LISTED} more")
+
+
+def _print(console: Any, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_steps(facts: dict[str, Any], console: Any) -> None:

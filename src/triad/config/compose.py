@@ -1,7 +1,7 @@
 """From the command line to a checked, plain configuration: Hydra composes, everything is validated once."""
 
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,7 @@ from triad.config.offers import list_groups
 from triad.config.overrides import quote_typed, top_level_keys
 from triad.config.processes import resolve_devices
 from triad.config.references import changes_size, count_steps, refuse_resolvers
-from triad.config.rules import find_missing_parts, refusals
+from triad.config.rules import find_impossible, find_missing_parts, refusals
 from triad.config.schema import convert, find_faults, suggest
 from triad.config.trainer_arguments import find_trainer_faults
 
@@ -57,6 +57,16 @@ def compose(overrides: list[str]) -> dict:
     """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python."""
     with initialize_hydra():
         return validate(*compose_unchecked(overrides))
+
+
+def compose_parts(overrides: list[str], keys: Collection[str]) -> dict:
+    """Some nodes of a configuration, each checked by itself: whether all fit is for training to ask."""
+    with initialize_hydra():
+        composed, _ = compose_unchecked(overrides)
+    config = {key: node for key, node in _resolve(composed).items() if key in keys and node != {}}
+    for fault in chain(find_faults(config), find_impossible(config, "data")):
+        raise Refusal(fault)
+    return config
 
 
 def compose_unchecked(overrides: list[str]) -> tuple[DictConfig, dict[str, Any]]:
@@ -132,7 +142,8 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
             config[key], fault = convert(config[key], known[key])
             if fault:
                 raise Refusal(f"{key}={config[key]}: {fault}")
-    whole = find_misplaced(config), find_missing_parts(config, groups)
+    needed = {key for group, key in list_groups().items() if group == key}  # data/clean may do nothing
+    whole = find_misplaced(config), find_missing_parts(config, needed)
     trainer = config["trainer"]  # first: other nodes refer to its keys
     parts = find_faults({"trainer": trainer}), find_trainer_faults(trainer), find_faults(config)
     for fault in chain(*whole, *parts):

@@ -84,6 +84,14 @@ def find_missing_parts(config: dict, groups: set[str]) -> Iterator[str]:
                 yield f"{key}={_spelled(part)}: a part stands here, which has a _target_: {remedy}"
 
 
+def find_impossible(config: dict, part: str) -> Iterator[str]:
+    """What the table of one part refuses."""
+    for module in tables():
+        if module.__name__.split(".")[-2] == part:
+            for fault in _apply_table(config, module.TABLE, getattr(module, "facts", dict)):
+                yield fault.sentence()
+
+
 def _find_faults(config: dict) -> Iterator[Fault]:
     yield from _apply_table(config, TABLE, facts)
     yield from find_unmet_needs(config)

@@ -7,7 +7,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from triad.data.sources import reading as files
+from triad.data.sources.finding import find
+from triad.data.sources.opening import Quota
+from triad.data.sources.reading import read_lines
+from triad.data.sources.records import JSON, Record, get_text, read_json
 from triad.data.sources.source import Split
 from triad.data.word_hashes import (
     batch_texts,
@@ -17,6 +20,7 @@ from triad.data.word_hashes import (
     hash_ngrams_at,
     hash_words,
 )
+from triad.storage.manifest import checksum
 
 SHORTEST = 5  # words: what is shorter ("A.", "none of the above") stands in any text
 SHORTEST_QUESTION = 8  # words of a question that are evidence without its options
@@ -77,8 +81,13 @@ class ContaminationCheck:
             raise ValueError(f"contamination.action={action}: must be report or drop")
         if not fields:
             raise ValueError("contamination.fields=[]: name what an item's text is called, such as [text]")
-        self.files = files.find(path, "contamination.path")
+        self.files = find(path, "contamination.path", Quota())
         self.fields, self.id, self.words, self.action = fields, id, words, action
+
+    @property
+    def contents(self) -> list[list[str]]:
+        """What the files hold, by their names: a product is another one when they change."""
+        return [[file.name, checksum(file.path)] for file in self.files]
 
     def find_dropped(
         self, documents: Callable[[], Iterable[tuple[Split, str, str]]], workspace: Path
@@ -98,18 +107,18 @@ class ContaminationCheck:
         return Contamination(hits, dropped, facts)
 
     def _read_items(self) -> Iterator[Item]:
-        for name, path in self.files:
-            if files.is_jsonl(path):
-                for number, row in files.read_json_lines(path):
-                    yield self._make_item(row, f"{name}:{number}", f"{path}, line {number}")
+        for file in self.files:
+            if file.kind in JSON:
+                for record in read_json(file):
+                    yield self._make_item(record, f"{file.name}:{record.number}")
             else:
-                for number, line in enumerate(files.read_lines(path), 1):
+                for number, line in enumerate(read_lines(file), 1):
                     if line.strip():
-                        yield Item(f"{name}:{number}", line, find_question(line))
+                        yield Item(f"{file.name}:{number}", line, find_question(line))
 
-    def _make_item(self, row: Any, name: str, where: str) -> Item:
-        texts = [_join(row, field, where) for field in self.fields]
-        named = row.get(self.id)
+    def _make_item(self, record: Record, name: str) -> Item:
+        texts = [_join(record, field) for field in self.fields]
+        named = record.fields.get(self.id)
         text = "\n".join(texts)
         return Item(
             name if named is None else str(named), text, texts[0] if texts[1:] else find_question(text)
@@ -199,9 +208,9 @@ def _hash_apart(texts: list[str]) -> list[np.ndarray]:
     return np.split(words, np.cumsum(counts)[:-1])
 
 
-def _join(row: Any, field: str, where: str) -> str:
+def _join(record: Record, field: str) -> str:
     """A field's text; of a list of texts, such as options, all of them."""
-    value = row.get(field) if isinstance(row, dict) else None
+    value = record.fields.get(field) if isinstance(record.fields, dict) else None
     if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
         return "\n".join(value)
-    return files.get_text(row, field, where, "contamination.fields")
+    return get_text(record, field, "contamination.fields")
