@@ -11,7 +11,7 @@ import pytest
 from triad.config.locations import REPOSITORY
 from triad.runs.directory import Run
 
-# SLURM sends --signal to the tasks of a step; here srun does, once some steps are logged, and in the first job
+# SLURM sends --signal to the tasks of a step; here srun does, once some steps are logged, in the first job
 SRUN = """#!{python}
 import os, signal, subprocess, sys, time
 from pathlib import Path
