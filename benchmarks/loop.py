@@ -37,6 +37,7 @@ from triad.hardware.device import compute_dtype, describe
 from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.optim.roles import decay_groups
+from triad.runs.start import prepare_run
 
 NEVER = 10**9
 COMMON = (

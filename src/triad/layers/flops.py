@@ -26,7 +26,7 @@ class Rows(NamedTuple):
         return growing_R * (growing_R + 1) // 2 + full_R
 
     def _count_bands(self, reach: int) -> Tensor:
-        """What triad.layers.attention.flash multiplies: `reach` queries at a time, with twice as many keys."""
+        """What attention.flash multiplies: `reach` queries at a time, with twice as many keys."""
         bands_R = (self.tokens_R - 1) // reach  # behind the first
         return torch.where(self.tokens_R > 2 * reach, (1 + 2 * bands_R) * reach**2, self.tokens_R**2)
 
