@@ -37,7 +37,7 @@ from triad.hardware.device import compute_dtype, describe
 from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.optim.roles import decay_groups
-from triad.runs.directory import Run
+from triad.runs.start import prepare_run
 
 NEVER = 10**9
 COMMON = (
@@ -197,9 +197,7 @@ def bare_function(function: Callable) -> Callable:
 
 def fit(config: dict, run: Path, callbacks: Iterable[Callback], terminal: bool = False) -> None:
     """train.py's own `train` on a composed configuration, with more callbacks and nothing on the screen."""
-    directory = Run(run)
-    run.mkdir(parents=True, exist_ok=True)
-    directory.write_config(config)
+    directory = prepare_run(config | {"run_id": run.name, "output_dir": str(run.parent)}, [])
     own_fit = Trainer.fit
 
     def fit_with_callbacks(trainer: Trainer, *arguments: Any) -> None:

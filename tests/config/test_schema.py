@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from triad.config import compose as composing
+from triad.config import overrides
 from triad.config.compose import top_level_keys
 from triad.config.locations import CONF, TRAIN
 from triad.config.offers import list_groups
@@ -70,7 +71,7 @@ def test_a_new_dial_is_an_argument_of_train_and_has_its_type(
     script.write_text(source.replace("    packed: bool,\n", "    packed: bool,\n    warmth: float,\n"))
     with pytest.raises(ValueError, match="warmth is not a key"):
         composing.compose(["+warmth=3"])
-    monkeypatch.setattr(composing, "TRAIN", script)
+    monkeypatch.setattr(overrides, "TRAIN", script)
     assert composing.compose(["+warmth=3"])["warmth"] == 3.0
     with pytest.raises(ValueError, match="warmth=hot"):
         composing.compose(["+warmth=hot"])

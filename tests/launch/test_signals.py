@@ -206,7 +206,8 @@ def test_a_rank_s_own_code_is_told_after_a_signal() -> None:
 def test_hidden_folders_are_no_runs(tmp_path: Path) -> None:
     for name in ("a", ".replay-a", ".pace-b"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.yaml").write_text("seed: 0\n")
+        (tmp_path / name / "config.yaml").write_text("task: {}\n")
+        (tmp_path / name / "run.json").write_text("{}")
     assert find_directories([str(tmp_path)], []) == [tmp_path / "a"]
     assert Run(tmp_path / "b").siblings == ["a"]
 

@@ -159,7 +159,7 @@ def test_a_signal_ends_a_whole_sweep(tmp_path: Path, environment: dict[str, str]
 def test_two_processes_do_not_write_one_run(train, tmp_path: Path) -> None:
     train(*TINY, "run_id=a", "trainer.max_steps=2", "scheduler.warmup=0")
     with hold(tmp_path / "outputs" / "a"):
-        assert "another process is running it" in train("resume=outputs/a", code=2).stderr
+        assert "is running it; wait for it or end it" in train("resume=outputs/a", code=2).stderr
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path: Path) -> None:

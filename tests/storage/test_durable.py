@@ -60,7 +60,7 @@ def test_a_disk_that_is_full_from_the_start_is_named_by_the_file_and_has_its_exi
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not [*tmp_path.iterdir()]
     assert report_error(raised.value) == DISK
-    assert f"error: [Errno 27] File too large: '{path}'" in capsys.readouterr().err
+    assert f"error: {path}: File too large" in capsys.readouterr().err
 
 
 def test_a_tokenizer_is_complete_or_absent_and_one_that_is_damaged_is_written_again(

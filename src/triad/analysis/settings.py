@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import is_observer, leaves
+from triad.config.references import resolve
 from triad.config.schema import suggest
 from triad.runs.directory import Run
 
@@ -99,7 +100,9 @@ def load_outcome(directory: Path, state: str | None = None) -> Outcome:
 
 
 def _read_outcome(run: Run, state: str | None) -> Outcome:
-    config, result, words = run.config(), run.result(), run.overrides()
+    # a sweep, which knows the state of its trials, may run another program than train.py
+    config = run.config() if state is None else resolve(run.read_written())
+    result, words = run.result(), run.overrides()
     numbers = {key: value for key, value in (result or {}).items() if isinstance(value, int | float)}
     typed = {key_of(word): word.partition("=")[2] for word in words}
     acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not is_observer(node)}

@@ -50,7 +50,9 @@ def is_sentence(error: BaseException) -> bool:
 
 def is_ours(frame: FrameType) -> bool:
     """Whether a frame runs code of this package."""
-    return frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE
+    spec = frame.f_globals.get("__spec__")  # of a command, python -m triad.<command>, the name is __main__
+    name = spec.name if spec else frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] == PACKAGE
 
 
 def walk_frames(error: BaseException) -> Iterator[FrameType]:

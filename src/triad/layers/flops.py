@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -19,10 +20,15 @@ class Rows(NamedTuple):
     def count_past(self, reach: int | None = None) -> Tensor:
         """Pairs in which a token sees itself and those before it, at most `reach` in all."""
         if self.all_pairs:
-            return self.tokens_R**2
+            return self._count_bands(reach) if reach else self.tokens_R**2
         growing_R = self.tokens_R if reach is None else self.tokens_R.clamp_max(reach)
         full_R = (self.tokens_R - growing_R) * growing_R  # tokens with as many keys as they can reach
         return growing_R * (growing_R + 1) // 2 + full_R
+
+    def _count_bands(self, reach: int) -> Tensor:
+        """What attention.flash multiplies: `reach` queries at a time, with twice as many keys."""
+        bands_R = (self.tokens_R - 1) // reach  # behind the first
+        return torch.where(self.tokens_R > 2 * reach, (1 + 2 * bands_R) * reach**2, self.tokens_R**2)
 
     def count_both_sides(self) -> Tensor:
         """Pairs in which a token sees all tokens of its sequence."""

@@ -20,7 +20,7 @@ from triad.config.errors import Refusal, one_line
 from triad.config.provenance import LOADER
 from triad.config.secrets import mask, mask_tree
 from triad.loggers import silent_wandb as quiet
-from triad.runs.directory import Run, make_wandb_id, read_json
+from triad.runs.directory import Run, make_wandb_id
 from triad.storage.durable import replace
 
 LOADS = "train/load/"
@@ -201,7 +201,7 @@ class WandB(Logger):
             finish_timeout=self.patience_s,
             finish_timeout_raises=True,
         )
-        passport = {"run": self.run.passport(), "overrides": read_json(self.run.overrides_file)}
+        passport = {"run": self.run.passport(), "overrides": self.run.overrides()}
         if commit := passport["run"].get("git_commit"):
             settings.git_commit = commit
         begun = library.init(

@@ -21,7 +21,6 @@ import os
 import re
 import shlex
 import shutil
-from contextlib import suppress
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -85,8 +84,14 @@ class Run:
         return [*said, self.data_file, self.machine_file, self.diff_file]
 
     def config(self) -> dict:
-        """The configuration, references resolved. Raises FileNotFoundError and Refusal as `read_written`."""
-        return _resolve(self.read_written())
+        """The configuration, references resolved.
+
+        Raises FileNotFoundError and Refusal as `read_written`, and Refusal for one without a task.
+        """
+        config = _resolve(self.read_written())
+        if not isinstance(config.get("task"), dict):
+            raise Refusal(f"{self.config_file}: damaged: it is no configuration of a run, which has a task")
+        return config
 
     def read_written(self) -> dict:
         """The configuration as its file has it, with references.
@@ -96,11 +101,11 @@ class Run:
         if not self.exists:
             raise FileNotFoundError(f"{self}: no run is there{suggest(self.id, self.siblings)}")
         try:
-            found = yaml.load(self._read(self.config_file), Loader=LOADER)
+            found = yaml.load(self._find(self.config_file).read_text(encoding="utf-8"), Loader=LOADER)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise Refusal(f"{self.config_file}: damaged: {one_line(error)}") from error
-        if not isinstance(found, dict) or not isinstance(found.get("task"), dict):
-            raise Refusal(f"{self.config_file}: damaged: it is no configuration of a run, which has a task")
+        if not isinstance(found, dict):
+            raise Refusal(f"{self.config_file}: damaged: it is no configuration of a run")
         return found
 
     def arguments(self) -> dict:
@@ -118,7 +123,7 @@ class Run:
 
     def overrides(self) -> list[str]:
         """What was typed to start the run and to resume it: a record, which nothing replays."""
-        return read_json(self.overrides_file, list) or []
+        return read_json(self._find(self.overrides_file), list) or []
 
     def passport(self) -> dict:
         """run.json: of a resumed start that is not accepted yet that start's, else the run's, {} of none."""
@@ -152,11 +157,10 @@ class Run:
             os.replace(file, self.path / file.name)
         self.accepted.rmdir()
 
-    def _read(self, file: Path) -> str:
+    def _find(self, file: Path) -> Path:
         """A file of the record: the accepted one, if a kill kept it from its place."""
-        with suppress(FileNotFoundError):
-            return (self.accepted / file.name).read_text(encoding="utf-8")
-        return file.read_text(encoding="utf-8")
+        accepted = self.accepted / file.name
+        return accepted if accepted.is_file() else file
 
     def metrics(self) -> list[dict[str, float]]:
         """What was logged, a row for each step."""
