@@ -1,6 +1,7 @@
 """Errors as one sentence: what hydra.main, OmegaConf and our own parts raise at a user's mistake."""
 
 import os
+import re
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ FAULT = 1  # the exit code of a fault of the program, Python's habit
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
 DIVERGED = 33  # of a run that has diverged: a number that no shell or interpreter uses
 INTERRUPTED = 130  # of Ctrl-C, 128 + SIGINT
+MISSING = re.compile(r"missing \d+ required .* arguments?: (.*)")
 PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
 
 
@@ -72,6 +74,8 @@ def explain_failure(error: Exception, config: dict) -> tuple[str, int]:
     if said:
         named = isinstance(error, Refusal) or not key or key.partition(".")[0] in said
         return said if named else f"{key}: {said}", MISTAKE
+    if key and (missing := MISSING.search(str(error))):
+        return f"{key} lacks {missing[1]}: it was left out, or another part there needs it", MISTAKE
     if key and isinstance(error, ValueError | TypeError | LookupError | ArithmeticError):
         return f"{key}: {type(error).__name__}: {one_line(error)}", MISTAKE
     return describe_fault(error), FAULT
