@@ -205,3 +205,11 @@ def test_changes_in_any_encoding_are_recorded(tmp_path: Path, monkeypatch) -> No
     monkeypatch.setattr(start, "REPOSITORY", tmp_path)
     monkeypatch.setattr(start, "INSTALLED", False)
     assert "+caf\\xe9" in (start._ask_git("diff", "HEAD") or "")
+
+
+def test_a_command_raises_sentences_though_its_module_is_main(python, tmp_path: Path) -> None:
+    run = tmp_path / "a"
+    run.mkdir()
+    (run / "config.yaml").write_text("task: {}\n")
+    done = python("-m", "triad.generate", f"run={run}", code=2)
+    assert done.stderr == f"error: run={run}: no checkpoint is there\n"

@@ -2,9 +2,10 @@
 
 import dis
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
-PACKAGE = __name__.partition(".")[0]
+from triad.config.locations import PACKAGE
 
 
 class Refusal(ValueError):
@@ -36,8 +37,8 @@ def is_sentence(error: BaseException) -> bool:
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Whether a frame runs code of this package."""
-    return frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE
+    """Whether a frame runs code of this package, also of a command, whose module is __main__."""
+    return Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
 
 
 def walk_frames(error: BaseException) -> Iterator[FrameType]:

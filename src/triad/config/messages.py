@@ -7,13 +7,14 @@ import tempfile
 import time
 import traceback
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from triad.config.errors import Diverged, Refusal, is_ours, is_sentence, one_line, walk_frames
-from triad.config.locations import CONF
+from triad.config.locations import CONF, PACKAGE
 from triad.config.offers import walk_parts
 from triad.config.schema import suggest
 
@@ -99,8 +100,9 @@ def find_built_part(error: Exception, config: dict) -> str | None:
 
 def describe_fault(error: Exception) -> str:
     """A fault of the program: the innermost part of ours that it passed through, its class and its text."""
-    ours = (frame.f_globals["__name__"] for frame in walk_frames(error) if is_ours(frame))
-    part = next(ours, "train").removeprefix("triad.")
+    ours = (Path(frame.f_code.co_filename) for frame in walk_frames(error) if is_ours(frame))
+    innermost = next(ours, PACKAGE / "train.py")
+    part = ".".join(innermost.relative_to(PACKAGE).with_suffix("").parts)
     return f"in {part}: {type(error).__name__}: {one_line(error)}"
 
 
