@@ -24,7 +24,7 @@ class Plateau(Callback):
         warmup: Time,
         monitor: str,
         factor: Annotated[float, "> 0", "< 1"],
-        patience: Annotated[int, ">= 1"],
+        patience: Annotated[int, ">= 0"],
         threshold: Annotated[float, ">= 0"],
         final: UnitInterval,
     ) -> None:
