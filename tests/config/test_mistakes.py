@@ -144,10 +144,9 @@ def test_a_part_that_cannot_be_built_names_its_key() -> None:
     from triad.layers.norm import RMSNorm
 
     config = {"model": {"norm": {"_target_": "triad.layers.norm.RMSNorm"}}}
-    for arguments in ({"width": "x", "eps": 1e-5}, {"width": 8}):
-        error = raised(partial(RMSNorm, **arguments))
-        said, code = explain_failure(error, config)
-        assert said.startswith("model.norm: TypeError: ")
+    for arguments, begin in (({"width": "x", "eps": 1e-5}, ": TypeError: "), ({"width": 8}, " lacks 'eps'")):
+        said, code = explain_failure(raised(partial(RMSNorm, **arguments)), config)
+        assert said.startswith(f"model.norm{begin}")
         assert code == MISTAKE
     fault = raised(lambda: nn.Linear(2, 2)(3))
     assert explain_failure(fault, config)[1] == FAULT
@@ -206,3 +205,11 @@ def test_changes_in_any_encoding_are_recorded(tmp_path: Path, monkeypatch) -> No
     monkeypatch.setattr(start, "REPOSITORY", tmp_path)
     monkeypatch.setattr(start, "INSTALLED", False)
     assert "+caf\\xe9" in (start._ask_git("diff", "HEAD") or "")
+
+
+def test_a_command_raises_sentences_though_its_module_is_main(python, tmp_path: Path) -> None:
+    run = tmp_path / "a"
+    run.mkdir()
+    (run / "config.yaml").write_text("task: {}\n")
+    done = python("-m", "triad.generate", f"run={run}", code=2)
+    assert done.stderr == f"error: run={run}: no checkpoint is there\n"

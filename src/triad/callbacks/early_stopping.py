@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer, callbacks
 
-from triad.layers.ranges import NonNegativeFloat, PositiveInt
+from triad.layers.ranges import NonNegativeFloat, NonNegativeInt
 
 
 class EarlyStopping(callbacks.EarlyStopping):
@@ -14,7 +14,7 @@ class EarlyStopping(callbacks.EarlyStopping):
     Lightning's EarlyStopping; whether lower or higher is better follows from the metric.
     """
 
-    def __init__(self, monitor: str, patience: PositiveInt, min_delta: NonNegativeFloat) -> None:
+    def __init__(self, monitor: str, patience: NonNegativeInt, min_delta: NonNegativeFloat) -> None:
         super().__init__(monitor, min_delta, patience)
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from triad.hardware.device import peak_flops
-from triad.layers.ranges import PositiveInt
+from triad.layers.ranges import NonNegativeInt
 
 MFU = ("perf/mfu_6n", "perf/mfu_palm", "perf/mfu")  # in the order of triad.models.count.Flops
 SHOWN = ("train/loss", "train/gradient_norm", "train/lr", "perf/tokens_per_s", "perf/mfu")
@@ -34,7 +34,7 @@ class Metrics(Callback):
 
     observer = True  # changes no metric of the run: triad.config.identity
 
-    def __init__(self, every_steps: PositiveInt) -> None:
+    def __init__(self, every_steps: NonNegativeInt) -> None:
         self.every_steps = max(1, every_steps)
         self.tokens = 0  # since the last report
         self.lengths: list[tuple[Tensor, ...]] = []  # of the rows of each step since FLOPs were counted

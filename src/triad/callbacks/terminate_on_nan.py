@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from triad.config.errors import Diverged
-from triad.layers.ranges import PositiveInt
+from triad.layers.ranges import NonNegativeInt
 
 NEVER = torch.iinfo(torch.int64).max
 LEAST_SCALE = 1e-4  # of the loss in fp16, fairseq's min_loss_scale: 30 steps in a row that were left out
@@ -28,7 +28,7 @@ class TerminateOnNan(Callback):
 
     observer = True  # changes no metric of the run: triad.config.identity
 
-    def __init__(self, every_steps: PositiveInt) -> None:
+    def __init__(self, every_steps: NonNegativeInt) -> None:
         self.every_steps = max(1, every_steps)
         self.steps: list[int] = []  # that have not been looked at, counted from 1
         self.values: list[Tensor] = []  # their norms and losses

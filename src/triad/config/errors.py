@@ -2,11 +2,11 @@
 
 import dis
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
+from triad.config.locations import PACKAGE
 from triad.config.secrets import mask
-
-PACKAGE = __name__.partition(".")[0]
 
 
 class Refusal(ValueError):
@@ -49,10 +49,8 @@ def is_sentence(error: BaseException) -> bool:
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Whether a frame runs code of this package."""
-    spec = frame.f_globals.get("__spec__")  # of a command, python -m triad.<command>, the name is __main__
-    name = spec.name if spec else frame.f_globals.get("__name__", "")
-    return name.partition(".")[0] == PACKAGE
+    """Whether a frame runs code of this package, also of a command, whose module is __main__."""
+    return Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
 
 
 def walk_frames(error: BaseException) -> Iterator[FrameType]:

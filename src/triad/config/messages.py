@@ -2,18 +2,20 @@
 
 import errno
 import os
+import re
 import sys
 import tempfile
 import time
 import traceback
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from triad.config.errors import Diverged, Refusal, Unsaved, is_ours, is_sentence, one_line, walk_frames
-from triad.config.locations import CONF
+from triad.config.locations import CONF, PACKAGE
 from triad.config.offers import list_groups, walk_parts
 from triad.config.processes import ranks_are_here
 from triad.config.schema import suggest
@@ -25,6 +27,7 @@ DIVERGED = 33  # of a run that has diverged: a number that no shell or interpret
 INTERRUPTED = 130  # of a command that Ctrl-C ended, 128 + SIGINT: the shell's habit
 DISK = 34  # of a run that could not write what it must keep, for a full disk most often
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MISSING = re.compile(r"missing \d+ required .* arguments?: (.*)")
 PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
 
 
@@ -83,6 +86,8 @@ def explain_failure(error: Exception, config: dict) -> tuple[str, int]:
     if said:
         named = isinstance(error, Refusal | Diverged) or not key or key.partition(".")[0] in said
         return mask(said if named else f"{key}: {said}"), choose_exit_code(error)
+    if key and (missing := MISSING.search(str(error))):
+        return f"{key} lacks {missing[1]}: it was left out, or another part there needs it", MISTAKE
     if key and isinstance(error, ValueError | TypeError | LookupError | ArithmeticError):
         return f"{key}: {type(error).__name__}: {one_line(error)}", MISTAKE
     return describe_fault(error), choose_exit_code(error, FAULT)
@@ -106,8 +111,9 @@ def find_built_part(error: Exception, config: dict) -> str | None:
 
 def describe_fault(error: Exception) -> str:
     """A fault of the program: the innermost part of ours that it passed through, its class and its text."""
-    ours = (frame.f_globals["__name__"] for frame in walk_frames(error) if is_ours(frame))
-    part = next(ours, "train").removeprefix("triad.")
+    ours = (Path(frame.f_code.co_filename) for frame in walk_frames(error) if is_ours(frame))
+    innermost = next(ours, PACKAGE / "train.py")
+    part = ".".join(innermost.relative_to(PACKAGE).with_suffix("").parts)
     return f"in {part}: {type(error).__name__}: {one_line(error)}"
 
 
