@@ -11,13 +11,14 @@ import yaml
 
 from triad.config import build, messages
 from triad.config.compose import compose
+from triad.config.definitions import find_definition
 from triad.config.errors import Refusal, is_sentence
 from triad.config.locations import CONF
 from triad.config.messages import FAULT, MISTAKE, explain_error, explain_failure
 from triad.config.offers import walk_parts
 from triad.config.processes import count_threads
 from triad.config.provenance import LOADER
-from triad.config.schema import PART, _find_definition, _find_init, convert, read_signature
+from triad.config.schema import PART, _find_init, convert, read_signature
 from triad.runs import start
 from triad.schedules.batch_size import staged
 from triad.storage.cache import cache_home
@@ -99,7 +100,7 @@ OWN_CHECK |= {"tensor", "pipeline", "stage", "val_fraction"}
 
 @pytest.mark.parametrize("target", sorted(list_calls()))
 def test_every_number_of_a_signature_has_its_range(target: str) -> None:
-    module, definition = _find_definition(target)
+    _, module, definition = find_definition(target)
     call = _find_init(module, definition) if isinstance(definition, ast.ClassDef) else definition
     for argument in call.args.args if call else ():
         spelled = {
