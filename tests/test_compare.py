@@ -416,13 +416,13 @@ def test_a_list_in_brackets_is_data_on_a_terminal(tmp_path: Path, capsys) -> Non
     runs = [
         write(tmp_path / name, {"callbacks": acting}, {"val/loss": loss}, words=[f"callbacks={word}"])
         for name, word, acting, loss in (
-            ("[/INST]", "[default]", {}, 1.0),
+            ("[bold]", "[default]", {}, 1.0),
             (":x:", "[default,ema]", {"ema": {"_target_": "triad.callbacks.ema.Ema", "decay": 0.9}}, 2.0),
         )
     ]
     print_runs(runs)
     said = capsys.readouterr().out
-    for shown in ("[default]", "[default,ema]", "[/INST]", ":x:"):
+    for shown in ("[default]", "[default,ema]", "[bold]", ":x:"):
         assert f" {shown} " in said
     assert "{}" not in said
 

@@ -49,9 +49,9 @@ MISTAKES = {
     "~packed": "~packed: a run needs it",
     "~model.width": "width is missing",
     "model=5": "model is chosen by name",
-    "optimizer._target_=5": "the name of a class or function",
+    "optimizer._target_=5": "the dotted name of a part",
     "optimizer._partial_=5": "true or false",
-    "trainer.num_nodes=0": "at least one machine",
+    "trainer.num_nodes=0": "a number of machines, at least 1",
 }
 
 
@@ -155,7 +155,8 @@ def test_a_part_that_cannot_be_built_names_its_key() -> None:
 
 def test_a_fault_of_the_program_names_its_part_and_keeps_its_traceback(capsys, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(messages.tempfile, "tempdir", str(tmp_path))
-    error = raised(build.build, {"_target_": "triad.optim.clip.Norm", "largest": 1.0} | {1: 2})
+    monkeypatch.setattr(build, "_build_node", lambda node: {}["lost"])
+    error = raised(build.build, {"_target_": "triad.optim.clip.Norm", "largest": 1.0})
     assert messages.report_error(error) == FAULT
     said = capsys.readouterr().err
     kept = next(tmp_path.glob("triad-*-error.txt"))
@@ -212,5 +213,6 @@ def test_a_command_raises_sentences_though_its_module_is_main(python, tmp_path: 
     run = tmp_path / "a"
     run.mkdir()
     (run / "config.yaml").write_text("task: {}\n")
+    (run / "run.json").write_text("{}")
     done = python("-m", "triad.generate", f"run={run}", code=2)
     assert done.stderr == f"error: run={run}: no checkpoint is there\n"
