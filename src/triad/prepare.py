@@ -23,9 +23,9 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
     from triad.data.preparation import NothingLeft, find_parts, make_preparation
     from triad.data.preparation import prepare as prepare_product
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=WIDTH)
+        console = Console(width=WIDTH, markup=False, emoji=False)
     config = compose_parts(overrides, ROOTS)
     source, preparation = build(config["data"]), make_preparation(config, build(find_parts(config)))
     if not (preparation.filters or preparation.searches):
@@ -77,7 +77,11 @@ def show_tokens(source: Any, config: dict, console: Any) -> None:
     from triad.config.build import build
     from triad.data.rows import tokenize
 
-    tokenizer, tokens = tokenize(source, build(config["tokenizer"]))
+    try:
+        tokenizer, tokens = tokenize(source, build(config["tokenizer"]))
+    except ValueError as error:  # as of a vocabulary that a small text does not fill: the product is there
+        _print(console, f"tokens are not made: {error}")
+        return
     for split in (tokens.train, tokens.val):
         size = f"{len(split.tokens):,} tokens, {split.bytes_per_token:.2f} bytes each"
         _print(console, f"tokens of {split.split}: {size}, of {len(split.documents):,} documents")

@@ -68,7 +68,7 @@ def start(folder: Path, words: list[str], kill_at: int = 0) -> tuple[int, list[s
         os.environ["TRIAD_CACHE"] = str(folder / "cache")
         for number in (1, 2):
             os.dup2(os.open("../output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-        command.launch = lambda asked, *_: run_rank(train, Run(asked[-1]))
+        command.launch_ranks = lambda script, run, *_: run_rank(train, Run(run))
         sys.argv = [str(Path(__file__).parents[2] / "train.py"), *words]
         watch.update(below=str(folder) + os.sep, kill_at=kill_at)
         code = 1

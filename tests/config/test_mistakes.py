@@ -11,13 +11,14 @@ import yaml
 
 from triad.config import build, messages
 from triad.config.compose import compose
+from triad.config.definitions import find_definition
 from triad.config.errors import Refusal, is_sentence
 from triad.config.locations import CONF
 from triad.config.messages import FAULT, MISTAKE, explain_error, explain_failure
 from triad.config.offers import walk_parts
 from triad.config.processes import count_threads
 from triad.config.provenance import LOADER
-from triad.config.schema import PART, _find_definition, _find_init, convert, read_signature
+from triad.config.schema import PART, _find_init, convert, read_signature
 from triad.runs import start
 from triad.schedules.batch_size import staged
 from triad.storage.cache import cache_home
@@ -48,9 +49,9 @@ MISTAKES = {
     "~packed": "~packed: a run needs it",
     "~model.width": "width is missing",
     "model=5": "model is chosen by name",
-    "optimizer._target_=5": "the name of a class or function",
+    "optimizer._target_=5": "the dotted name of a part",
     "optimizer._partial_=5": "true or false",
-    "trainer.num_nodes=0": "at least one machine",
+    "trainer.num_nodes=0": "a number of machines, at least 1",
 }
 
 
@@ -99,7 +100,7 @@ OWN_CHECK |= {"tensor", "pipeline", "stage", "val_fraction"}
 
 @pytest.mark.parametrize("target", sorted(list_calls()))
 def test_every_number_of_a_signature_has_its_range(target: str) -> None:
-    module, definition = _find_definition(target)
+    _, module, definition = find_definition(target)
     call = _find_init(module, definition) if isinstance(definition, ast.ClassDef) else definition
     for argument in call.args.args if call else ():
         spelled = {
@@ -154,7 +155,8 @@ def test_a_part_that_cannot_be_built_names_its_key() -> None:
 
 def test_a_fault_of_the_program_names_its_part_and_keeps_its_traceback(capsys, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(messages.tempfile, "tempdir", str(tmp_path))
-    error = raised(build.build, {"_target_": "triad.optim.clip.Norm", "largest": 1.0} | {1: 2})
+    monkeypatch.setattr(build, "_build_node", lambda node: {}["lost"])
+    error = raised(build.build, {"_target_": "triad.optim.clip.Norm", "largest": 1.0})
     assert messages.report_error(error) == FAULT
     said = capsys.readouterr().err
     kept = next(tmp_path.glob("triad-*-error.txt"))
@@ -211,5 +213,6 @@ def test_a_command_raises_sentences_though_its_module_is_main(python, tmp_path: 
     run = tmp_path / "a"
     run.mkdir()
     (run / "config.yaml").write_text("task: {}\n")
+    (run / "run.json").write_text("{}")
     done = python("-m", "triad.generate", f"run={run}", code=2)
     assert done.stderr == f"error: run={run}: no checkpoint is there\n"

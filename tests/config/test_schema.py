@@ -27,6 +27,7 @@ EXTRA = {
 }
 EXTRA |= {"parallel": ["data.source=somewhere"]}
 EXTRA |= {"data/clean": {"parallel": ["data=parallel", "data.source=somewhere"]}}
+EXTRA |= {"data/contamination": {"check": ["contamination.path=somewhere"]}}
 EXTRA |= {name: ["model=moe"] for name in ROUTERS}
 
 

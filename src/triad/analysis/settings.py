@@ -84,24 +84,24 @@ def _find_inside(path: Path, depth: int = 2) -> list[Path]:
     return [run for inner in sorted(path.glob("[!.]*")) for run in _find_inside(inner, depth - 1)]
 
 
-def load_outcome(directory: Path, state: str | None = None) -> Outcome:
+def load_outcome(directory: Path, state: str | None = None, has_task: bool = True) -> Outcome:
     """Read a run directory. One that was never written (its words were refused) has a name and a state.
 
-    So has one whose files are damaged: it stops nothing else.
+    So has one whose files are damaged: it stops nothing else. A sweep may run another program than train.py,
+    whose configuration has no task.
     """
     run = Run(directory)
     if not run.exists:
         return Outcome(directory, {}, {}, {}, state or "not started", 0, {})
     try:
-        return _read_outcome(run, state)
+        return _read_outcome(run, state, has_task)
     except Refusal as error:
         warnings.warn(str(error), stacklevel=2)
         return Outcome(directory, {}, {}, {}, "unreadable", 0, {})
 
 
-def _read_outcome(run: Run, state: str | None) -> Outcome:
-    # a sweep, which knows the state of its trials, may run another program than train.py
-    config = run.config() if state is None else resolve(run.read_written())
+def _read_outcome(run: Run, state: str | None, has_task: bool) -> Outcome:
+    config = run.config() if has_task else resolve(run.read_written())
     result, words = run.result(), run.overrides()
     numbers = {key: value for key, value in (result or {}).items() if isinstance(value, int | float)}
     typed = {key_of(word): word.partition("=")[2] for word in words}

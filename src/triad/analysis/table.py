@@ -17,7 +17,9 @@ def print_runs(
     goal: boards.Goal = "auto",
 ) -> None:
     """Print the leaderboard of some run directories; `states` are those known better than from the files."""
-    found = [load_outcome(directory, (states or {}).get(directory)) for directory in directories]
+    found = [
+        load_outcome(directory, (states or {}).get(directory), states is None) for directory in directories
+    ]
     print_board(boards.rank_settings(group_by_setting(found), metric, goal))
 
 

@@ -24,7 +24,7 @@ from triad.checkpoints.saving import LEAVING_S, Saver, State
 from triad.checkpoints.tensors import find_misfit, load_tensors, read_index, read_shapes
 from triad.config.errors import Unsaved
 from triad.config.processes import describe_layout
-from triad.layers.ranges import PositiveInt
+from triad.layers.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
 from triad.runs.directory import Run
 from triad.storage.manifest import Facts
 
@@ -50,10 +50,10 @@ class Checkpoint(Callback):
         run: Run,
         config: dict,
         every_steps: PositiveInt,
-        every_minutes: float | None,
+        every_minutes: PositiveFloat | None,
         keep: PositiveInt,
         monitor: str,
-        grace_s: float,
+        grace_s: NonNegativeFloat,
     ) -> None:
         if every_steps < 1 or keep < 1:
             raise ValueError(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from triad.data.sources.finding import find, refuse_shared
 from triad.data.sources.opening import Quota, TextFile
@@ -27,7 +27,7 @@ def labelled(
     text: str,
     label: str,
     columns: list[str],
-    max_bytes: int | None,
+    max_bytes: Annotated[int, ">= 1"] | None,
     licence: str | None = None,
 ) -> Labelled:
     """Documents with labels: .tsv with these `columns`, .csv with a header, .jsonl or .json, or compressed.

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from hashlib import blake2b
 from itertools import zip_longest
+from typing import Annotated
 
 from triad.data.sources.finding import find_file, refuse_shared
 from triad.data.sources.opening import Quota, TextFile
@@ -22,7 +23,7 @@ def parallel(
     val_source: str | None,
     val_target: str | None,
     val_fraction: float,
-    max_bytes: int | None,
+    max_bytes: Annotated[int, ">= 1"] | None,
     licence: str | None = None,
 ) -> ParallelText:
     """Pairs of lines: of two aligned files, or without `target` of one .tsv, or .jsonl with two `fields`.

@@ -1,6 +1,7 @@
 """Text files."""
 
 from functools import partial
+from typing import Annotated
 
 from triad.data.sources import source
 from triad.data.sources.finding import find, refuse_shared
@@ -14,7 +15,7 @@ def text(
     field: str,
     val_fraction: float,
     val_path: str | list[str] | None,
-    max_bytes: int | None,
+    max_bytes: Annotated[int, ">= 1"] | None,
     licence: str | None = None,
 ) -> Text:
     """Files, folders and globs of UTF-8 text, plain or compressed; of .jsonl each line is a document.
