@@ -171,6 +171,8 @@ def test_interrupting_a_command_is_one_line_and_130() -> None:
 import os, signal
 from triad.config.command_line import run_command
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests run
+
 def wait() -> None:
     os.kill(os.getpid(), signal.SIGINT)
     signal.pause()
