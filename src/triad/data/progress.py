@@ -22,7 +22,9 @@ def show_progress(title: str, total_bytes: int) -> Generator[Advance]:
         yield _print_lines(title, total_bytes)
         return
     columns = (BarColumn(20), DownloadColumn(), SpeedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), *columns, console=console, transient=True) as bar:
+    with Progress(
+        TextColumn("{task.description}", markup=False), *columns, console=console, transient=True
+    ) as bar:
         task = bar.add_task(title, total=total_bytes)
         yield lambda count: bar.advance(task, count)
 
