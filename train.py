@@ -30,7 +30,7 @@ def train(
     # torch is imported from here on: the configuration is known to be sound
     from triad.callbacks.interruption import Interruption
     from triad.checkpoints.folder import list_complete
-    from triad.data.preparation import make_preparation, prepare_source
+    from triad.data.preparation import prepare_source
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
     from triad.hardware.precision import make_plugin
@@ -39,7 +39,7 @@ def train(
     from triad.tasks.module import Training
 
     part = SimpleNamespace(**build(nodes))
-    part.data = prepare_source(part.data, make_preparation(nodes, vars(part)))
+    part.data = prepare_source(nodes, vars(part))
     tokenizer, tokens = tokenize(part.data, part.tokenizer)
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
     facts["bytes_per_token"] = tokens.val.bytes_per_token

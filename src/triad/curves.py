@@ -62,13 +62,12 @@ def _compute_curve(name: str, words: list[str]) -> Curve:
 
 def _count_rows(config: dict) -> int:
     """Rows of the training set: only its tokens tell."""
-    from triad.data.preparation import find_parts, make_preparation, prepare_source
+    from triad.data.preparation import find_parts, prepare_source
     from triad.data.rows import tokenize
     from triad.data.windows import Windows
 
     part = build({key: config[key] for key in ("data", "tokenizer", "batch")} | find_parts(config))
-    source = prepare_source(part["data"], make_preparation(config, part))
-    _, tokens = tokenize(source, part["tokenizer"])
+    _, tokens = tokenize(prepare_source(config, part), part["tokenizer"])
     return Windows(tokens, config["context"], part["batch"], config["seed"], config["packed"]).batch_rows(0)
 
 

@@ -6,12 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from triad.config.identity import PREPARATION
+
 ROOTS = (
     "data",
-    "clean",
-    "privacy",
-    "dedup",
-    "contamination",
+    *PREPARATION,
     "tokenizer",
     "run_id",
     "output_dir",
@@ -32,7 +31,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     from triad.config.command_line import key_of
     from triad.config.compose import compose
     from triad.config.errors import Refusal
-    from triad.data.preparation import find_parts, make_preparation, prepare_source
+    from triad.data.preparation import find_parts, prepare_source
     from triad.runs.directory import Run, make_run_id
     from triad.runs.start import write_passport
     from triad.storage.locks import hold
@@ -51,8 +50,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
     with hold(run.path):
         run.write_config(kept)
         write_passport(run, overrides, kept, processes.describe_machine(config))
-        parts = find_parts(config)
-        source = prepare_source(build(config["data"]), make_preparation(config, build(parts)))
+        source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
         count_ngrams(run, order, tokens, source, build(config["tokenizer"]))
 
 

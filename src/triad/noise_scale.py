@@ -45,14 +45,14 @@ def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: in
     from triad.checkpoints.trained import trained
     from triad.config.build import build
     from triad.data.batches import TrainBatches
-    from triad.data.preparation import find_parts, make_preparation, prepare_source
+    from triad.data.preparation import find_parts, prepare_source
     from triad.data.token_files import prepare_tokens
     from triad.hardware.device import device
     from triad.storage.cache import cache_home
 
     there = device(config["trainer"]["accelerator"])
     model, tokenizer = trained(run, step, "model", there)  # the weights at which gradients are taken
-    source = prepare_source(build(config["data"]), make_preparation(config, build(find_parts(config))))
+    source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
     tokens = prepare_tokens(source, tokenizer, cache_home()).train
     order = TrainBatches(tokens, config["context"], lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)

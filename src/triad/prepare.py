@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-ROOTS = ("data", "tokenizer", "clean", "privacy", "dedup", "contamination")  # the groups that are used here
+from triad.config.identity import PREPARATION
+
+ROOTS = ("data", "tokenizer", *PREPARATION)  # the groups that are used here
 WIDTH = 80  # characters of a line in a file
 LISTED = 10  # labels, conflicts and suspicions
 SHOWN = 60  # characters of a text that an example shows
@@ -53,9 +55,8 @@ def show_source(source: Any, console: Any) -> None:
 
     table = Table("split", "documents", "MB", "labels", title=f"data={source.name}, as it is")
     for split, contents in source.contents.items():
-        documents = sum(1 for _ in source.documents(split))
         labels = len(contents.labels)
-        table.add_row(split, f"{documents:,}", f"{contents.bytes / 1e6:.3f}", str(labels or "-"))
+        table.add_row(split, f"{contents.documents:,}", f"{contents.bytes / 1e6:.3f}", str(labels or "-"))
     console.print(table)
     console.print(
         "Nothing is done to it: data/clean=basic, data/privacy=mask and others do.", highlight=False

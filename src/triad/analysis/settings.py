@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import is_observer, leaves
-from triad.config.references import resolve
 from triad.config.schema import suggest
 from triad.runs.directory import Run
 
@@ -101,8 +100,7 @@ def load_outcome(directory: Path, state: str | None = None, has_task: bool = Tru
 
 
 def _read_outcome(run: Run, state: str | None, has_task: bool) -> Outcome:
-    config = run.config() if has_task else resolve(run.read_written())
-    result, words = run.result(), run.overrides()
+    config, result, words = run.config(has_task), run.result(), run.overrides()
     numbers = {key: value for key, value in (result or {}).items() if isinstance(value, int | float)}
     typed = {key_of(word): word.partition("=")[2] for word in words}
     acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not is_observer(node)}

@@ -133,8 +133,8 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
     config = {key: node for key, node in config.items() if node != {}}  # a group of which nothing is chosen
     config = {"callbacks": {}, "logger": {}} | config  # for [], which composes to nothing
     config.pop("router", None)  # models that use it hold a copy
-    groups = {*list_groups().values()}
-    known = top_level_keys()
+    typed = list_groups()
+    groups, known = {*typed.values()}, top_level_keys()
     for key in config:
         if key not in groups and key not in known:
             raise Refusal(f"{key} is not a key of conf/train.yaml{suggest(key, [*known, *groups])}")
@@ -142,7 +142,7 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
             config[key], fault = convert(config[key], known[key])
             if fault:
                 raise Refusal(f"{key}={config[key]}: {fault}")
-    needed = {key for group, key in list_groups().items() if group == key}  # data/clean may do nothing
+    needed = {key for group, key in typed.items() if group == key}  # data/clean may do nothing
     whole = find_misplaced(config), find_missing_parts(config, needed)
     trainer = config["trainer"]  # first: other nodes refer to its keys
     parts = find_faults({"trainer": trainer}), find_trainer_faults(trainer), find_faults(config)

@@ -11,9 +11,10 @@ from typing import Any
 from triad.config.schema import read_attribute
 from triad.storage.manifest import fingerprint
 
+PREPARATION = ("clean", "privacy", "dedup", "contamination")  # groups below data/: what is done to documents
 MATHEMATICS = (
     *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation", "batch"),
-    *("data", "clean", "privacy", "dedup", "contamination", "tokenizer", "precision"),
+    *("data", *PREPARATION, "tokenizer", "precision"),
 )
 SYSTEM = ("strategy", "hardware", "logger", "tags", "output_dir", "run_id")
 MIXED = ("trainer", "callbacks")  # groups that hold some of both

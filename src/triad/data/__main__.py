@@ -13,13 +13,13 @@ def show(show: int, overrides: list[str]) -> None:
 
     Takes the same words as train.py: `python -m triad.data show=3 data=text data.path=books/ context=128`.
     """
-    from triad.data.preparation import find_parts, make_preparation, prepare_source
+    from triad.data.preparation import find_parts, prepare_source
     from triad.data.rows import tokenize
     from triad.data.show import describe_batch
     from triad.data.windows import Windows
 
     config = compose(overrides)
-    source = prepare_source(build(config["data"]), make_preparation(config, build(find_parts(config))))
+    source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
     if source.yields != "text":
         raise ValueError(f"data={source.name}: its rows come by length, not as windows of a text")
     tokenizer, tokens = tokenize(source, build(config["tokenizer"]))

@@ -168,8 +168,12 @@ class Product(NamedTuple):
     facts: Facts
 
 
-def prepare_source(source: Source, preparation: Preparation) -> Source:
-    """The documents of a source as a preparation leaves them, from the cache when that was done before."""
+def prepare_source(config: dict[str, Any], built: dict[str, Any]) -> Source:
+    """The documents of a configuration, as its preparation leaves them: from the cache if they lie there.
+
+    `built` are its parts, the source among them.
+    """
+    source, preparation = built["data"], make_preparation(config, built)
     if not (preparation.filters or preparation.searches):
         return source
     return prepare(source, preparation).source

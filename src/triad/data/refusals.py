@@ -2,18 +2,17 @@
 
 from importlib.util import find_spec
 
+from triad.config.identity import PREPARATION
 from triad.config.locations import tell_install
 from triad.config.offers import get_declared, walk_parts
 from triad.config.refusals import Impossible
-
-PARTS = ("clean", "privacy", "dedup", "contamination")
 
 
 def find_missing(config: dict) -> list[tuple[str, str]]:
     """Parts of the preparation that need packages which are not installed: their keys, and the packages."""
     return [
         (key, package)
-        for group in PARTS
+        for group in PREPARATION
         for key, part in walk_parts(config.get(group), group)
         for package in get_declared(part, "packages") or ()
         if find_spec(package) is None

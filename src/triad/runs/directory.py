@@ -83,13 +83,14 @@ class Run:
         said = [self.config_file, self.origins_file, self.overrides_file, self.passport_file]
         return [*said, self.data_file, self.machine_file, self.diff_file]
 
-    def config(self) -> dict:
+    def config(self, has_task: bool = True) -> dict:
         """The configuration, references resolved.
 
-        Raises FileNotFoundError and Refusal as `read_written`, and Refusal for one without a task.
+        Raises FileNotFoundError and Refusal as `read_written`, and Refusal for one without a task, which only
+        a program of a sweep that is not train.py may be without.
         """
         config = _resolve(self.read_written())
-        if not isinstance(config.get("task"), dict):
+        if has_task and not isinstance(config.get("task"), dict):
             raise Refusal(f"{self.config_file}: damaged: it is no configuration of a run, which has a task")
         return config
 

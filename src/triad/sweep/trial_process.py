@@ -61,7 +61,7 @@ def start_process(command: list[str], log: Path, share: Resources, added: dict[s
 
 def end_processes(processes: list[subprocess.Popen], runs: list[Run], signals: Signals) -> None:
     """Ask trials to save and end, and make them after the grace of their runs or a second signal."""
-    grace_s = max((read_grace(run.read_written()) for run in runs if run.exists), default=GRACE_S)
+    grace_s = max((read_grace(run.config(has_task=False)) for run in runs if run.exists), default=GRACE_S)
     deadline = time.monotonic() + grace_s + OWN_S
     for process in processes:
         send_signal(process, signal.SIGTERM)
