@@ -76,3 +76,21 @@ def test_a_step_is_chosen_and_one_that_was_not_kept_is_refused(tmp_path: Path) -
     assert load_file(tmp_path / "model.safetensors")["a"].unique().item() == 2
     with pytest.raises(FileNotFoundError, match="step 3"):
         export(str(tmp_path), step=3)
+
+
+def test_an_export_that_breaks_off_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, 2, weights=WEIGHTS)
+    export(str(tmp_path), largest_bytes=112)
+    before = {path: path.read_bytes() for path in tmp_path.glob("model*")}
+    loads = iter((None, None))
+
+    def break_off(*_: object) -> None:
+        if next(loads, "end") == "end":
+            raise OSError("no space left")
+
+    monkeypatch.setattr("triad.checkpoints.tensors.load_tensors", break_off)
+    with pytest.raises(OSError, match="no space left"):
+        export(str(tmp_path), largest_bytes=112)
+    assert {path: path.read_bytes() for path in tmp_path.glob("model*")} == before

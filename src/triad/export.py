@@ -1,11 +1,10 @@
 """Write the weights of a run to one file: `python -m triad.export run=outputs/<run_id> to=safetensors`."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from triad.formats import safetensors
-from triad.formats.safetensors import temporary_path
+from triad.storage.durable import replacing
 
 LARGEST_BYTES = 5 * 10**9  # of one file, the habit of the Hugging Face hub
 
@@ -44,8 +43,8 @@ def _export_torch(path: Path, weights: str, folder: Path, stem: str, _: int) -> 
     from triad.checkpoints.tensors import read_weights as read
 
     file = folder / f"{stem}.pt"
-    torch.save(read(path, weights), temporary_path(file))
-    os.replace(temporary_path(file), file)
+    with replacing(file) as stream:
+        torch.save(read(path, weights), stream)
     return [file]
 
 

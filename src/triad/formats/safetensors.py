@@ -1,10 +1,12 @@
 """The safetensors format."""
 
 import json
-import os
+from contextlib import ExitStack
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from triad.storage.durable import replace, replacing
 
 
 def save(path: Path, weights: str, folder: Path, stem: str, largest_bytes: int) -> list[Path]:
@@ -20,16 +22,16 @@ def save(path: Path, weights: str, folder: Path, stem: str, largest_bytes: int) 
     if len(groups) > 1:
         names = [f"{stem}-{n:05d}-of-{len(groups):05d}.safetensors" for n in range(1, len(groups) + 1)]
     files = [folder / name for name in names]
-    for file, group in zip(files, groups, strict=True):
-        load_tensors(path, {weights: _map_file(temporary_path(file), {name: held[name] for name in group})})
-    for file in files:
-        os.replace(temporary_path(file), file)
+    with ExitStack() as together:  # all files appear when the last is complete
+        for file, group in zip(files, groups, strict=True):
+            stream = together.enter_context(replacing(file))
+            load_tensors(path, {weights: _map_file(stream, {name: held[name] for name in group})})
     if len(files) == 1:
         return files
     index = {name: file.name for file, group in zip(files, groups, strict=True) for name in group}
     total = sum(_bytes(*entry) for entry in held.values())
     content = {"metadata": {"total_size": total}, "weight_map": index}
-    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(content, indent=2) + "\n")
+    replace(folder / f"{stem}.safetensors.index.json", json.dumps(content, indent=2) + "\n")
     return [*files, folder / f"{stem}.safetensors.index.json"]
 
 
@@ -43,8 +45,8 @@ def _split(sizes: dict[str, int], largest_bytes: int) -> list[list[str]]:
     return groups
 
 
-def _map_file(file: Path, held: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
-    """Create a safetensors file of zeros; return tensors that are mapped to its content.
+def _map_file(stream: IO[bytes], held: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
+    """Write a safetensors file of zeros; return tensors that are mapped to its content.
 
     Eight bytes with the length of the header; the header, JSON that says type, shape and place of each
     tensor, padded so that what follows is aligned; the tensors      https://huggingface.co/docs/safetensors
@@ -59,10 +61,9 @@ def _map_file(file: Path, held: dict[str, tuple[tuple[int, ...], Any]]) -> dict[
         header[name] = {"dtype": NAMES[str(dtype)], "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with file.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        stream.truncate(8 + len(text) + end)
-    whole = torch.from_file(str(file), shared=True, size=8 + len(text) + end, dtype=torch.uint8)
+    stream.write(len(text).to_bytes(8, "little") + text)
+    stream.truncate(8 + len(text) + end)  # flushes, too
+    whole = torch.from_file(stream.name, shared=True, size=8 + len(text) + end, dtype=torch.uint8)
     return {
         name: whole[8 + len(text) :][slice(*header[name]["data_offsets"])].view(dtype).view(shape)
         for name, (shape, dtype) in held.items()
@@ -83,7 +84,3 @@ NAMES = {
 
 def _bytes(shape: tuple[int, ...], dtype: Any) -> int:
     return prod(shape) * dtype.itemsize
-
-
-def temporary_path(file: Path) -> Path:
-    return file.with_name(f"{file.name}.tmp")
