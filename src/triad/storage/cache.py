@@ -1,12 +1,11 @@
 """A cache of folders that are built once: locked, atomic and checked."""
 
 import os
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from triad.storage.durable import name_file
+from triad.storage.durable import replacing_folder, sweep_temporaries
 from triad.storage.locks import lock
 from triad.storage.manifest import Facts, find_damage, read_manifest, sync, write_manifest
 
@@ -47,22 +46,11 @@ def build_once(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
 
 def _build(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
     """Build beside `folder`, then rename. The caller holds the lock, so leftovers are of dead processes."""
-    partial, damaged = (folder.with_name(folder.name + end) for end in (".partial", ".damaged"))
-    for leftover in (partial, damaged):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir()
-    try:
-        with name_file(folder):
-            facts = build(partial) or {}
-            write_manifest(partial, facts)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if folder.exists():  # a rename cannot replace a folder that holds files
-        os.replace(folder, damaged)
-    os.replace(partial, folder)
+    sweep_temporaries(folder.parent, folder.name)
+    with replacing_folder(folder) as beside:
+        facts = build(beside) or {}
+        write_manifest(beside, facts)
     sync(folder.parent)
-    shutil.rmtree(damaged, ignore_errors=True)
     return facts
 
 
