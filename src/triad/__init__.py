@@ -1,9 +1,13 @@
-"""Triad from Python: `triad.compose(["model=moe"])`, `triad.load("outputs/<run_id>")`."""
+"""Triad from Python: `compose(["model=moe"])`, `train(["model=moe"])`, `load("outputs/<run_id>")`."""
 
 from importlib import import_module
 from typing import Any
 
-OFFERS = {"compose": "triad.config.compose.compose", "load": "triad.checkpoints.trained.trained"}
+OFFERS = {
+    "compose": "triad.config.compose.compose",
+    "train": "triad.launch.from_python.train",
+    "load": "triad.checkpoints.trained.trained",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from triad.config import provenance
 from triad.config.command_line import key_of
 from triad.config.directions import find_unknown_monitors
-from triad.config.errors import Refusal
+from triad.config.errors import Refusal, one_line
 from triad.config.locations import CONF
-from triad.config.messages import find_resolver_error
+from triad.config.messages import explain_error, find_resolver_error
 from triad.config.offers import list_groups
 from triad.config.overrides import quote_typed, top_level_keys
 from triad.config.processes import resolve_devices
@@ -98,16 +98,23 @@ def find_lists(overrides: list[str]) -> dict[str, list[str]]:
 
 @contextmanager
 def initialize_hydra(folder: str | None = None) -> Generator[None]:
-    """Have Hydra compose by our loader from conf/, and from a further folder behind it (--config-dir)."""
+    """Have Hydra compose by our loader from conf/, and from a further folder behind it (--config-dir).
+
+    Raises Refusal for what Hydra cannot compose.
+    """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
 
     from triad.config.loader import Loader, use_loader
 
     with use_loader(), initialize_config_dir(str(CONF), version_base="1.3"):
         if folder is not None:
             cast(Loader, GlobalHydra.instance().config_loader()).add_folder(folder)
-        yield
+        try:
+            yield
+        except (HydraException, OmegaConfBaseException) as error:
+            raise Refusal(explain_error(error) or one_line(error)) from error
 
 
 def read_written(composed: DictConfig) -> dict:

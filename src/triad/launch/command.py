@@ -7,6 +7,7 @@ answered with one sentence and exit code 2. Outside of triad.config only this mo
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,18 @@ class Job(NamedTuple):
     record: Callable[[list[str]], list[str]]  # the words for overrides.json, of those pinned and typed
     continued: Run | None = None
     named: frozenset[str] = frozenset()
+
+    @property
+    def overrides(self) -> list[str]:
+        """What was typed, but for the run's name and place."""
+        return [word for word in self.typed if key_of(word) not in PLACE]
+
+    def refuse(self, run: Run, config: dict, in_sweep: bool) -> None:
+        """Refuse a new run where one is, and other mathematics for one that goes on; a sweep does go on."""
+        if self.continued:
+            refuse_changed(run, config, self.named, find_references(read_written(self.composed)))
+        elif not in_sweep:
+            refuse_taken(run)
 
 
 def compose_and_launch(work: Callable) -> None:
@@ -176,65 +189,72 @@ def _has_begun(run: Run) -> bool:
 
 def _run_job(job: Job, work: Callable, sweep: list[str] | None = None) -> tuple[Path, int]:
     """One job: its directory and exit code. In a sweep, of these words, a mistake does not stop the rest."""
-    overrides = [word for word in job.typed if key_of(word) not in PLACE]
     try:
         config = validate(job.composed, job.choices)
-        if sweep is not None:
-            config["run_id"] = make_sweep_id([word for word in overrides if word not in sweep], config)
-        elif not config["run_id"]:
-            config["run_id"] = make_run_id(job.choices.get("model") or "run")
-        run = Run.of(config)
-        if job.continued and run.path.absolute() != job.continued.path.absolute():
-            raise Refusal(
-                f"resume={job.continued}: what was composed lies in {run}; name the run's folder itself"
-            )
+        run = _name_run(job, config, sweep)
         if sweep is not None and run.result():
             print(f"{run}: finished before, skipped", flush=True)
             return run.path, 0
-
-        def refuse(config: dict) -> None:
-            if job.continued:
-                refuse_changed(run, config, job.named, find_references(read_written(job.composed)))
-            elif sweep is None:
-                refuse_taken(run)
-
-        time_s = read_time(length := config["trainer"]["max_steps"])
-        probe = None
-        if time_s and not (sweep is not None and run.exists):
-            refuse(config)
-            print(f"measuring how many steps {length} of training are", flush=True)
-            short = configure_probe(
-                validate(job.composed, job.choices, UNMEASURED) | {"run_id": run.id}, time_s
-            )
-            probe = Run.of(short)
-            if code := _start(short, work, job.script, probe.path, lambda: prepare_run(short, []).path):
+        probe, begun = None, sweep is not None and run.exists
+        if read_time(config["trainer"]["max_steps"]) and not begun:
+            job.refuse(run, config, sweep is not None)
+            probe, code = _measure_pace(job, run, config, work)
+            if code:
                 return run.path, code
-
-        def write() -> Path:
-            settled, pinned, pace, measured = config, [], {}, {}
-            if time_s:  # from here on the run has a number of steps, as if it had been typed
-                if probe:
-                    steps, pace, measured = finish_probe(probe, length)
-                else:  # a job of a sweep that goes on
-                    steps = run.config()["trainer"]["max_steps"]
-                settled = validate(job.composed, job.choices, steps) | {"run_id": run.id}
-                pinned = [f"trainer.max_steps={steps}"]
-            refuse(settled)
-            words = [word for word in overrides if not (pinned and key_of(word) == "trainer.max_steps")]
-            words = pin_weights(run, settled, job.record(words + pinned))
-            origins = job.trace(settled, job.typed + pinned)
-            for said in find_overlaid(origins, job.choices, job.typed):
-                print(said, flush=True)
-            prepare_run(settled, words, origins, read_written(job.composed), job.choices)
-            if pace:
-                record_pace(run, pace, measured)
-            return run.path
-
+        write = partial(_write_record, job, run, config, probe, sweep is not None)
         return run.path, _start(config, work, job.script, run.path, write)
     except Refusal as error:
         if sweep is None:
             raise
-        return Path(" ".join(overrides).replace("/", "|")), report_error(error)
+        return Path(" ".join(job.overrides).replace("/", "|")), report_error(error)
+
+
+def _name_run(job: Job, config: dict, sweep: list[str] | None) -> Run:
+    """The run of a job, named by what was typed, by the words that tell it from others of a sweep, or by the
+    time; `config` gets the name.
+    """
+    if sweep is not None:
+        config["run_id"] = make_sweep_id([word for word in job.overrides if word not in sweep], config)
+    elif not config["run_id"]:
+        config["run_id"] = make_run_id(job.choices.get("model") or "run")
+    run = Run.of(config)
+    if job.continued and run.path.absolute() != job.continued.path.absolute():
+        raise Refusal(
+            f"resume={job.continued}: what was composed lies in {run}; name the run's folder itself"
+        )
+    return run
+
+
+def _measure_pace(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
+    """The probe of a run whose length is a time, and its exit code."""
+    length = config["trainer"]["max_steps"]
+    print(f"measuring how many steps {length} of training are", flush=True)
+    unmeasured = validate(job.composed, job.choices, UNMEASURED) | {"run_id": run.id}
+    short = configure_probe(unmeasured, read_time(length) or 0.0)
+    probe = Run.of(short)
+    return probe, _start(short, work, job.script, probe.path, lambda: prepare_run(short, []).path)
+
+
+def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep: bool) -> Path:
+    """Write what a start writes. A length that is a time becomes a number of steps, as if it were typed."""
+    overrides, pinned, pace, measured = job.overrides, [], {}, {}
+    if read_time(length := config["trainer"]["max_steps"]):
+        if probe:
+            steps, pace, measured = finish_probe(probe, length)
+        else:  # a job of a sweep that goes on
+            steps = run.config()["trainer"]["max_steps"]
+        config = validate(job.composed, job.choices, steps) | {"run_id": run.id}
+        pinned = [f"trainer.max_steps={steps}"]
+        overrides = [word for word in overrides if key_of(word) != "trainer.max_steps"]
+    job.refuse(run, config, in_sweep)
+    words = pin_weights(run, config, job.record(overrides + pinned))
+    origins = job.trace(config, job.typed + pinned)
+    for said in find_overlaid(origins, job.choices, job.typed):
+        print(said, flush=True)
+    prepare_run(config, words, origins, read_written(job.composed), job.choices)
+    if pace:
+        record_pace(run, pace, measured)
+    return run.path
 
 
 def _start(config: dict, work: Callable, script: str, directory: Path, write: Callable[[], Path]) -> int:

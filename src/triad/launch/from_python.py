@@ -1,0 +1,64 @@
+"""Training started from Python, such as from a notebook."""
+
+import subprocess
+import sys
+from signal import SIGINT
+
+from triad.config.command_line import key_of
+from triad.config.compose import compose, compose_written
+from triad.config.errors import Refusal
+from triad.config.locations import TRAIN
+from triad.config.messages import MISTAKE
+from triad.config.overrides import quote
+from triad.launch.resume import find_resume
+from triad.runs.directory import Run, make_run_id
+
+ERROR = "error: "
+
+
+def train(words: list[str]) -> Run:
+    """Train as `python train.py` does with these words, `["model=moe", "debug=tiny"]`, and return the run.
+
+    It runs in processes of its own, and what they print is printed here. An interrupt is passed on: the run
+    saves what was trained. Raises Refusal for words that are refused, RuntimeError for a run that failed.
+    """
+    if any(word in ("-m", "--multirun") for word in words):
+        raise Refusal("-m starts several runs, of which train returns one: call it for each")
+    resume = find_resume(words)
+    if resume and resume.weights_only:
+        raise Refusal(f"resume.weights_only: use weights={resume.run}, which starts a new run from them")
+    words, run = (words, resume.run) if resume else _name_run(words)
+    code, last = _run([sys.executable, str(TRAIN), *words])
+    if code == MISTAKE:
+        raise Refusal(last.removeprefix(ERROR))
+    if code:
+        raise RuntimeError(f"{run}: training ended with exit code {code}: {last.removeprefix(ERROR)}")
+    return run
+
+
+def _name_run(words: list[str]) -> tuple[list[str], Run]:
+    """The words with a name for the run, where they give it none, and the run."""
+    composed = [word for word in words if not key_of(word).startswith("resume")]
+    config = compose(composed)
+    if not config["run_id"]:
+        config["run_id"] = make_run_id(compose_written(composed)[1].get("model") or "run")
+        words = [*words, f"run_id={quote(config['run_id'])}"]
+    return words, Run.of(config)
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    """Run a command and print its lines as they come: the exit code, and the last line that tells an error."""
+    last = ""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        while True:
+            try:
+                for line in process.stdout:
+                    print(line, end="", flush=True)
+                    last = line.strip() if line.startswith(ERROR) else last
+                break
+            except KeyboardInterrupt:  # a notebook interrupts its own process alone
+                process.send_signal(SIGINT)
+    return process.returncode, last
