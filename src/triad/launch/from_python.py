@@ -47,7 +47,7 @@ def _name_run(words: list[str]) -> tuple[list[str], Run]:
 
 
 def _run(command: list[str]) -> tuple[int, str]:
-    """Run a command and print its lines as they come: the exit code, and the last line that tells an error."""
+    """Run a command and print its lines: the exit code, and the last line that tells an error."""
     last = ""
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
