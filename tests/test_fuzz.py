@@ -11,7 +11,8 @@ from tests.fuzz import GOOD, draw_cases, judge, run_cases
 @pytest.mark.parametrize(
     ("seed", "n", "steps"),
     [
-        (0, 40, 0),
+        (0, 12, 0),
+        pytest.param(0, 40, 0, marks=pytest.mark.slow),
         pytest.param(1, 500, 0, marks=pytest.mark.slow),
         pytest.param(2, 100, 2, marks=pytest.mark.slow),
     ],
@@ -19,7 +20,7 @@ from tests.fuzz import GOOD, draw_cases, judge, run_cases
 def test_random_overrides_run_or_are_refused_in_one_sentence(warm, tmp_path: Path, seed, n, steps) -> None:
     counts = run_cases(warm, seed, n, steps, tmp_path)
     assert counts.keys() <= {*GOOD}
-    assert min(counts[kind] for kind in GOOD) > n // 20
+    assert min(counts[kind] for kind in GOOD) >= max(1, n // 20)
 
 
 def test_the_cases_follow_from_the_seed() -> None:

@@ -23,8 +23,8 @@ WORDS += ("callbacks.checkpoint.every_steps=1", "callbacks=[default,early_stoppi
 @pytest.mark.parametrize(
     ("ranks", "kills"),
     [
-        (1, 5),
-        (2, 2),
+        (1, 3),
+        pytest.param(2, 2, marks=pytest.mark.slow),
         pytest.param(1, 30, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
         pytest.param(2, 30, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],

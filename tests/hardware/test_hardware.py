@@ -94,6 +94,7 @@ def test_a_damaged_cache_is_measured_again_and_a_damaged_record_of_a_run_is_name
     assert measured.fastest("which?", {"slow": slow, "fast": fast}) == "fast"
 
 
+@pytest.mark.slow  # a CPU without bf16 units takes seconds for a product
 def test_automatic_precision_is_one_that_lightning_knows(tmp_path: Path) -> None:
     measured = Measured(tmp_path / "cache", tmp_path / "run" / "machine.json", torch.device("cpu"))
     chosen = precision.auto(measured)

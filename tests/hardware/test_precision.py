@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,6 +73,11 @@ class Curve(Callback):
         self.weights.append(torch.cat([p.detach().flatten() for p in training.model.parameters()]))
 
 
+@cache
+def compose_once(words: tuple[str, ...]) -> dict:
+    return compose([*words])
+
+
 def fit(
     optimizer: str,
     precision: str,
@@ -83,9 +89,9 @@ def fit(
     """Train a small decoder as train.py does."""
     quieten()
     small = ("debug=tiny", "model.width=32", "model.depth=1", "strategy=single", "precision=fp32")
-    config = compose([f"optimizer={optimizer}", *small, *words])
+    config = compose_once((f"optimizer={optimizer}", *small, *words))
     part = SimpleNamespace(**build({name: config[name] for name in ("model", "optimizer")}))
-    name = compose([f"precision={precision}", "trainer.accelerator=cpu"])["precision"]["name"]
+    name = compose_once((f"precision={precision}", "trainer.accelerator=cpu"))["precision"]["name"]
     plugin: Any = make_plugin(name, torch.device("cpu"))
     if scale:
         plugin.scaler = LossScaler("cpu", init_scale=scale)

@@ -65,7 +65,9 @@ def send(number: int, whom: str) -> str:
     ("number", "whom", "hook", "step", "words"),
     [
         (signal.SIGINT, "launcher", "on_train_batch_end", 6, ()),
-        (signal.SIGUSR1, "rank", "on_validation_batch_start", 4, STATEFUL),
+        pytest.param(
+            signal.SIGUSR1, "rank", "on_validation_batch_start", 4, STATEFUL, marks=pytest.mark.slow
+        ),
         (signal.SIGTERM, "rank", "on_train_batch_end", 6, ("strategy=ddp", "trainer.devices=2")),
     ],
     ids=["ctrl-c", "slurm's in validation", "one of two ranks"],

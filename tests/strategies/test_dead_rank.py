@@ -34,7 +34,11 @@ compose_and_launch(work)
 
 @pytest.mark.parametrize(
     ("strategy", "way", "launcher"),
-    [("ddp", "raised", "python"), ("fsdp", "killed", "python"), ("fsdp", "raised", "torchrun")],
+    [
+        pytest.param("ddp", "raised", "python", marks=pytest.mark.slow),
+        ("fsdp", "killed", "python"),
+        ("fsdp", "raised", "torchrun"),
+    ],
 )
 def test_a_dead_rank_ends_the_job_with_its_own_words_first(
     tmp_path: Path, environment: dict[str, str], strategy: str, way: str, launcher: str

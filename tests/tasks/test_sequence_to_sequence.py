@@ -93,6 +93,7 @@ COPY = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_an_encoder_decoder_learns_to_copy_without_a_fault(train, tmp_path) -> None:
     train(*COPY.split(), "run_id=copy")
