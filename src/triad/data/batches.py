@@ -40,7 +40,7 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
         _divide_rows(batch_rows(start), ranks)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker, workers = _find_worker()
+        worker, workers = find_worker()
         step = self.start + worker
         while True:
             yield self.batch(step)
@@ -75,7 +75,7 @@ class ValBatches(IterableDataset[dict[str, Any]]):
         self.batches = batches if limit is None else min(batches, limit)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker, workers = _find_worker()
+        worker, workers = find_worker()
         for step in range(worker, self.batches, workers):
             yield self.batch(step)
 
@@ -99,7 +99,7 @@ def _divide_rows(rows: int, ranks: int) -> int:
     return rows // ranks
 
 
-def _find_worker() -> tuple[int, int]:
+def find_worker() -> tuple[int, int]:
     """This DataLoader worker and their number; they take steps in turn, so the order is that of one."""
     info = get_worker_info()
     return (0, 1) if info is None else (info.id, info.num_workers)

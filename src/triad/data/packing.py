@@ -37,11 +37,6 @@ class RowReader(Protocol):
         """The places of all rows of validation, in the order of the text."""
         ...
 
-    @property
-    def padding(self) -> float:
-        """The share of all places in the rows of an epoch that no token takes."""
-        ...
-
     def find_firsts(self, places_R: np.ndarray) -> np.ndarray:
         """The position of each row's first token in the token file."""
         ...
