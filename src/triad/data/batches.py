@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from triad.data.packing import NOTHING, RowReader
+from triad.data.packing import CHUNK, NOTHING, RowReader
 
 
 def make_loader(batches: IterableDataset, device: torch.device) -> DataLoader:
@@ -69,7 +69,8 @@ class ValBatches(IterableDataset[dict[str, Any]]):
         self.rows, self.rows_per_batch = rows, rows_per_batch
         self.rank, self.ranks = rank, ranks
         self.places = rows.list_places()
-        if not rows.measure(self.places)["count"]:
+        chunks = np.array_split(self.places, len(self.places) // CHUNK + 1)
+        if not any(rows.measure(chunk)["count"] for chunk in chunks):
             raise ValueError("the val split has no token to predict; give data more text")
         batches = -(-len(self.places) // (rows_per_batch * ranks))
         self.batches = batches if limit is None else min(batches, limit)
