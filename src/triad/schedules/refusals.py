@@ -126,7 +126,7 @@ TABLE = [
             has_size(c, "tokens") and get_declared(c["data"], "yields") == "text" and c["packing"] != "none"
         ),
         "batch=tokens is for rows of several lengths, and those of packing={packing} have context={context} "
-        "tokens: use batch=fixed batch.size={window_rows}, or packing=none",
+        "tokens: use batch=fixed, of {window_rows} rows, or packing=none",
     ),
     Impossible(
         "a row that no batch of so many tokens takes",
