@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from triad.data.documents import Documents
+from triad.data.documents import ContinuedDocuments, Documents
+from triad.data.packing import pack
 from triad.data.pairs import Pairs
 from triad.data.sources.source import Source
 from triad.data.token_files import Tokens, prepare_tokens
@@ -27,9 +28,11 @@ def make_datamodule(
     context: int,
     batch: Rule,
     seed: int,
-    packed: bool,
+    packing: str,
 ) -> Any:
     """Batches of the rows that a source yields, for a Lightning trainer."""
     if source.yields in PADDED:
         return PADDED[source.yields](tokens, context, batch, seed, separator)
-    return Windows(tokens, context, batch, seed, packed)
+    if batch.tokens:
+        return ContinuedDocuments(tokens, context, batch, seed, separator)
+    return Windows(*(pack(split, context, packing) for split in (tokens.train, tokens.val)), batch, seed)
