@@ -122,7 +122,7 @@ def count_hidden(model: Any, monkeypatch: pytest.MonkeyPatch, *inputs: Tensor) -
         hidden.append(6 * q.shape[1] * (q.shape[-1] + v.shape[-1]) * int(none))
         return q.new_zeros(*q.shape[:3], v.shape[-1])
 
-    def kernel(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Any = None) -> Tensor:
+    def kernel(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Any = None, *_: Any) -> Tensor:
         length = q.shape[2]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         added = mask(torch.zeros(1, q.shape[1], length, 1), length) if mask else None

@@ -23,7 +23,7 @@ class Window(nn.Module):
     q_BNTH and the number of keys -> mask_TS, or None while all keys fit. Raises ValueError for size < 1.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, size: PositiveInt):
         super().__init__()
@@ -52,7 +52,7 @@ class ALiBi(nn.Module):
     and then every other slope of the next higher one, as in their code and in BLOOM.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     reach = None
 
     def __init__(self, heads: PositiveInt):

@@ -6,7 +6,8 @@ which come from the data. It has
 
     lower_is_better, higher_is_better   names of its metrics of validation: tuples of literals, which
                       triad.config.directions reads from the source
-    reads             names of entries of `inputs`: the model's arguments in their order, then its targets
+    reads             names of entries of `inputs`: the model's arguments in their order, then its targets;
+                      where rows have several documents, starts_BT is an argument, too, behind the others
     inputs(batch, draw)   the model's inputs and targets by name, made from a batch; if its targets differ
                       from the batch's, also "count", their number in the global batch; if the model reads
                       other tokens, "lengths", those of each row of the global batch and of its source.
@@ -206,7 +207,10 @@ class Training(LightningModule):
     def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
         """The model's inputs and targets, divided into micro-batches."""
         rows = self.hardware.rows(batch["tokens_BT"])
-        return list(zip(*(batch[name].split(rows) for name in self.task.reads), strict=True))
+        *given, targets = self.task.reads
+        documents = ["starts_BT"] if "starts_BT" in batch else []
+        names = [*given, *documents, targets]
+        return list(zip(*(batch[name].split(rows) for name in names), strict=True))
 
     def losses(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sums: negative log likelihood of targets, auxiliary loss of rows, statistics of each router."""

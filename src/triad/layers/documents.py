@@ -1,0 +1,116 @@
+"""Rows of several documents, which do not see each other.
+
+Such a row comes with `starts_BS`: for each token the index in its row of the first token of its document. A
+token sees those of its own document up to itself, and its position is its index less that start, so that a
+document is computed as if it stood in a row of its own. Without starts a row is one document.
+
+Shapes: B batch, T queries or new tokens, S keys, N heads, K key-value heads, H head size, U value size, D
+width.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence, unpack_sequence
+
+from triad.layers.moe import runs_on_cpu
+
+Offset = int | Tensor  # what is added to the index of a token for its position: one number, or one for each
+
+
+def find_offset(past: int, starts_BS: Tensor | None) -> Offset:
+    """The offset of tokens that follow `past` others, or of the documents of a row."""
+    return past if starts_BS is None else -starts_BS
+
+
+def move_offset(offset: Offset, first: int, length: int) -> Offset:
+    """The offset of `length` tokens from index `first` on, whose own index is counted from there."""
+    return first + (offset[:, first : first + length] if isinstance(offset, Tensor) else offset)
+
+
+def make_positions(length: int, offset: Offset, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The positions of tokens: position_T, or position_BT where the offset is one for each."""
+    return torch.arange(length, device=device, dtype=dtype) + offset
+
+
+def attend_within_documents(
+    kernel: Callable,
+    q_BNTH: Tensor,
+    k_BKSH: Tensor,
+    v_BKSU: Tensor,
+    dropout: float,
+    mask: Callable | None,
+    starts_BS: Tensor,
+) -> Tensor:
+    """A kernel of attention, whose queries, the last of the keys, see keys of their own document only.
+
+        visible iff start_i <= j <= i, and where the mask allows it
+
+    A CPU computes one document after another, which costs what the documents cost. Elsewhere their lengths
+    would have to be read from the device: there a mask hides the other documents' keys.
+    """
+    if runs_on_cpu(q_BNTH):
+        return _attend_in_turn(kernel, q_BNTH, k_BKSH, v_BKSU, dropout, mask, starts_BS)
+    return kernel(q_BNTH, k_BKSH, v_BKSU, dropout, _Hidden(mask, starts_BS))
+
+
+@torch.compiler.disable
+def _attend_in_turn(
+    kernel: Callable,
+    q_BNTH: Tensor,
+    k_BKSH: Tensor,
+    v_BKSU: Tensor,
+    dropout: float,
+    mask: Callable | None,
+    starts_BS: Tensor,
+) -> Tensor:
+    """One call for each document, or for neighbours of one length, such as the tokens of padding."""
+    past = k_BKSH.shape[2] - q_BNTH.shape[2]
+    rows = []
+    for q_NTH, k_KSH, v_KSU, starts_S in zip(q_BNTH, k_BKSH, v_BKSU, starts_BS, strict=True):
+        starts_M, new_M = starts_S[past:].unique_consecutive(return_counts=True)
+        unseen = int(starts_M[0])  # keys before the first query's document
+        keys_M = new_M.clone()
+        keys_M[0] += past - unseen
+        alike, counts = torch.stack((new_M, keys_M), 1).unique_consecutive(dim=0, return_counts=True)
+        lengths, counts = alike.tolist(), counts.tolist()
+        new = [count * each for count, (each, _) in zip(counts, lengths, strict=True)]
+        keys = [unseen, *(count * each for count, (_, each) in zip(counts, lengths, strict=True))]
+        parts = zip(
+            counts, q_NTH.split(new, 1), k_KSH.split(keys, 1)[1:], v_KSU.split(keys, 1)[1:], strict=True
+        )
+        outputs = [
+            kernel(*(x.unflatten(1, (count, -1)).transpose(0, 1) for x in qkv), dropout, mask)
+            for count, *qkv in parts
+        ]
+        rows.append(torch.cat([y.transpose(0, 1).flatten(1, 2) for y in outputs], 1))
+    return torch.stack(rows)
+
+
+class _Hidden:
+    """A mask that hides other documents' keys, beside what `mask` hides: see layers/mask.py."""
+
+    def __init__(self, mask: Callable | None, starts_BS: Tensor) -> None:
+        self.mask, self.starts_BS = mask, starts_BS
+
+    def __call__(self, q_BNTH: Tensor, keys: int) -> Tensor:
+        new = q_BNTH.shape[2]
+        index_S = torch.arange(keys, device=q_BNTH.device)
+        starts_B1T1 = self.starts_BS[:, None, keys - new : keys, None]
+        visible_B1TS = (index_S >= starts_B1T1) & (index_S <= index_S[keys - new :, None])
+        own = self.mask(q_BNTH, keys) if self.mask else None
+        return (q_BNTH.new_zeros(()) if own is None else own).where(visible_B1TS, float("-inf"))
+
+
+@torch.compiler.disable
+def run_within_documents(recurrent: nn.LSTM, x_BTD: Tensor, starts_BT: Tensor) -> Tensor:
+    """The output of an LSTM that starts from zeros at each document.
+
+    All documents are computed side by side, so that it takes as many steps as the longest has tokens.
+    """
+    firsts = (starts_BT == torch.arange(starts_BT.shape[1], device=starts_BT.device)).flatten().nonzero()
+    lengths = firsts.flatten().diff(append=firsts.new_full((1,), starts_BT.numel()))
+    documents = x_BTD.flatten(0, 1).split(lengths.tolist())
+    packed, _ = recurrent(pack_sequence(documents, enforce_sorted=False))
+    return torch.cat(unpack_sequence(packed)).unflatten(0, x_BTD.shape[:2])
