@@ -154,7 +154,7 @@ def find_views_of_the_future(config: dict) -> Iterator[Fault]:
 def find_uncut_parts(config: dict) -> Iterator[Fault]:
     """Models, layers and tasks that do not say that an axis of the mesh, or documents, may cut them."""
     cut = [axis for axis in (*MODEL_AXES, "expert") if degree(config, axis) > 1]
-    for axis in cut + ["documents"] * (config.get("packing") in APART):
+    for axis in cut + ["documents"] * (config["packing"] in APART):
         for group in ("model", "task"):
             for path, part in walk_parts(config[group], group):
                 if not _splits(path, part, axis):

@@ -63,7 +63,7 @@ class StepOutputs(TypedDict):
     shares: dict[str, Tensor]  # to be summed over the data-parallel ranks
     figures: dict[str, Any]  # equal on all ranks
     load_LE: Tensor  # this rank's tokens for each expert
-    lengths: tuple[Tensor, ...]  # real tokens of each row of the batch (and of its source)
+    lengths: tuple[Tensor, ...]  # real tokens of each row, or document, of the batch (and of its source)
 
 
 class Training(LightningModule):
@@ -170,7 +170,10 @@ class Training(LightningModule):
         figures = {"train/gradient_norm": self.norm, "train/lr": group["lr"] / group["rate"]}
         if self.update.penalty is not None:
             figures["train/penalty"] = self.update.penalty
-        lengths = batch.get("lengths", (batch["lengths_R"],))
+        rows = batch.get(
+            "document_lengths_D", batch["lengths_R"]
+        )  # a document costs what a row of its own does
+        lengths = batch.get("lengths", (rows,))
         return {"shares": shares, "figures": figures, "load_LE": load_LE, "lengths": lengths}
 
     def accumulate(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
