@@ -25,6 +25,7 @@ WORDS = 19
 MODELS = sorted(path.stem for path in (REPOSITORY / "conf/model").glob("*.yaml"))
 ROUTERS = sorted(path.stem for path in (REPOSITORY / "conf/router").glob("*.yaml"))
 WINDOW = "model.attention.mask.size=5"  # shorter than the rows of these tests
+BANDS = "model.attention.mask={_target_:triad.layers.mask.Window,_partial_:true,size:5}"
 CHANGES = {"mistral_7b": [WINDOW]}
 
 
@@ -84,6 +85,27 @@ def test_what_is_computed_is_what_torch_counts(name: str) -> None:
     for parameter in model.parameters():
         parameter.data = torch.empty(0, device="meta")  # as where another process holds them
     assert counted.computed_flops(*(torch.full((3,), length) for length in reversed(lengths))) == found
+
+
+@pytest.mark.parametrize("name", ["decoder", "bloom_7b1", "deepseek_v3", "mlp"])
+def test_hiding_other_documents_by_a_mask_costs_what_one_document_does(name: str) -> None:
+    model = make(f"model={name}")
+    assert computed(model, 3, 23) == measure(model, *fill(23, 23))
+
+
+@pytest.mark.parametrize("words", ["decoder", f"decoder {BANDS}", "hybrid", "lstm", "mlp"])
+def test_a_document_computed_in_turn_costs_what_a_row_of_its_own_does(words: str) -> None:
+    model = make(*f"model={words}".split()).to_empty(device="cpu")
+    for module in model.modules():
+        if hasattr(module, "kernel"):
+            module.kernel = plain  # the counter knows no fused kernel of a CPU
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    lengths = torch.tensor([[5, 1, 13, 4], [2, 2, 2, 17]])
+    firsts = lengths.cumsum(1) - lengths
+    starts_BT = firsts.flatten().repeat_interleave(lengths.flatten()).unflatten(0, (2, -1))
+    found = measure(model, torch.zeros_like(starts_BT), starts_BT)
+    assert count(model).computed_flops(lengths.flatten()) == found
 
 
 @pytest.mark.parametrize("name", ROUTERS)
