@@ -39,7 +39,7 @@ MODEL_AXES = (
     "context",
     "pipeline",
 )  # that cut a model; the others deal rows, copies or experts
-APART = ("documents", "best_fit")  # packings whose documents do not see each other
+SEPARATED = ("documents", "best_fit")  # packings whose documents do not see each other
 DICTIONARIES = ("callbacks", "logger")  # groups of several parts
 
 PHRASES = {  # declared properties as verbs, for sentences
@@ -154,7 +154,7 @@ def find_views_of_the_future(config: dict) -> Iterator[Fault]:
 def find_uncut_parts(config: dict) -> Iterator[Fault]:
     """Models, layers and tasks that do not say that an axis of the mesh, or documents, may cut them."""
     cut = [axis for axis in (*MODEL_AXES, "expert") if degree(config, axis) > 1]
-    for axis in cut + ["documents"] * (config["packing"] in APART):
+    for axis in cut + ["documents"] * (config["packing"] in SEPARATED):
         for group in ("model", "task"):
             for path, part in walk_parts(config[group], group):
                 if not _splits(path, part, axis):

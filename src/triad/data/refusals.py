@@ -6,6 +6,7 @@ from triad.config.identity import PREPARATION
 from triad.config.locations import tell_install
 from triad.config.offers import get_declared, walk_parts
 from triad.config.refusals import Impossible
+from triad.config.rules import SEPARATED
 
 
 def find_missing(config: dict) -> list[tuple[str, str]]:
@@ -24,8 +25,6 @@ def facts(config: dict) -> dict:
     key, package = next(iter(find_missing(config)), ("", ""))
     return {"part": key, "package": package}
 
-
-SEPARATED = ("documents", "best_fit")  # kinds of packing whose documents do not see each other
 
 TABLE = [
     Impossible(
