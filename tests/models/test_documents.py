@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
 
 from triad.config.build import build
 from triad.config.compose import compose
+from triad.hardware.precision import recurrent_to_fp32
 from triad.layers import documents
 from triad.layers.attention import flash, plain
 from triad.layers.cross_entropy import IGNORED, cross_entropy_sum
+from triad.layers.documents import run_within_documents
+from triad.layers.mask import Window
 from triad.optim.initialise import initialise
 
 LENGTHS = ((5, 1, 1, 6, 3), (16,), (2, 2, 2, 7))  # of documents; behind the last there is padding
@@ -121,6 +125,33 @@ def test_the_logits_of_a_document_do_not_move_by_a_bit_when_its_neighbours_chang
     else:
         assert torch.equal(one, other)
     assert not torch.equal(model(tokens_BT)[0][0, 7:13], model(others_BT)[0][0, 7:13])
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("reach", [None, 2])
+@torch.no_grad()
+def test_the_kernel_of_a_gpu_sees_the_same_keys(reach: int | None) -> None:
+    """FlexAttention, not compiled, since it has no backward pass on a CPU."""
+    _, starts_BS = rows()
+    q_BNTH, k_BKSH, v_BKSH = torch.randn(3, 4, 9, 16), *torch.randn(2, 3, 2, CONTEXT, 16)
+    mask = Window(reach) if reach else None
+    expected = flash(q_BNTH, k_BKSH, v_BKSH, 0.0, mask, starts_BS)
+    ours = documents.attend_in_blocks(q_BNTH, k_BKSH, v_BKSH, mask, starts_BS, flex_attention)
+    torch.testing.assert_close(ours, expected)
+
+
+def test_an_lstm_in_fp32_under_autocast_keeps_documents_apart() -> None:
+    """As where the device has no kernel for it in bf16."""
+    model, (tokens_BT, starts_BT) = make(MODELS["lstm"]).float(), rows()
+    exact_BTV = model(tokens_BT, starts_BT)[0]
+    recurrent_to_fp32(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden_BTD = run_within_documents(
+            model.recurrent, torch.ones(2, 3, 32), torch.tensor([[0, 0, 2]] * 2)
+        )
+        logits_BTV = model(tokens_BT, starts_BT)[0]
+    assert hidden_BTD.dtype == torch.float32
+    torch.testing.assert_close(logits_BTV.float(), exact_BTV, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("kernel", [flash, plain])

