@@ -51,14 +51,14 @@ def attend_within_documents(
 
         visible iff start_i <= j <= i, and where the mask allows it
 
-    A CPU computes one document after another, which costs what the documents cost: forward and backward of
-    2 rows of 2,048 tokens in 8 heads of 64, documents of 100 to 1,000, take 0.37 s with one
-    thread of an EPYC, 1.32 s with a mask, 0.66 s as one document (2026-11-29). Elsewhere their lengths would
-    have to be read from the device: there a mask hides the other documents' keys.
+    A CPU computes one document after another, which costs what the documents cost: 2 rows of 2,048 tokens, 8
+    heads of 64 and documents of 100 to 1,000 take 0.37 s forward and backward with one thread of an EPYC,
+    with a mask 1.32 s, as one document 0.66 s (2026-11-29). Elsewhere their lengths would have to be read
+    from the device: there a mask hides the other documents' keys.
     """
     if runs_on_cpu(q_BNTH):
         return _attend_in_turn(kernel, q_BNTH, k_BKSH, v_BKSU, dropout, mask, starts_BS)
-    return kernel(q_BNTH, k_BKSH, v_BKSU, dropout, _Hidden(mask, starts_BS))
+    return kernel(q_BNTH, k_BKSH, v_BKSU, dropout, _DocumentMask(mask, starts_BS))
 
 
 def suits_blocks(q_BNTH: Tensor, dropout: float, mask: Callable | None) -> bool:
@@ -126,7 +126,7 @@ def _attend_in_turn(
     return torch.stack(rows)
 
 
-class _Hidden:
+class _DocumentMask:
     """A mask that hides other documents' keys, beside what `mask` hides: see layers/mask.py."""
 
     def __init__(self, mask: Callable | None, starts_BS: Tensor) -> None:

@@ -111,7 +111,7 @@ class Pipeline:
         number, size = micro_batches(self.order, len(tokens_BT), self.largest, self.processes)
         ghosts = number * size - len(tokens_BT)
         tokens_BT = F.pad(tokens_BT, (0, 0, 0, ghosts), value=PADDING)
-        starts = {name: F.pad(batch[name], (0, 0, 0, ghosts)) for name in ("starts_BT",) if name in batch}
+        starts = {"starts_BT": F.pad(batch["starts_BT"], (0, 0, 0, ghosts))} if "starts_BT" in batch else {}
         self._make_schedule(number, size, tokens_BT.shape[1]).step(
             tokens_BT,
             tokens_BT=tokens_BT,
