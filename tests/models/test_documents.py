@@ -43,6 +43,8 @@ MODELS = {
     "lstm": f"model=lstm context={CONTEXT} model.width=32",
     "n-grams": f"model=mlp context={CONTEXT} model.width=32",
     "hash": f"model=moe router=hash {SMALL}",
+    "encoder": f"model=encoder task=masked_lm {HEADS}",
+    "experts in an encoder": f"model=encoder_moe task=masked_lm model.pooler=null router=mixtral {HEADS}",
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 

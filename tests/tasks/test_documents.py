@@ -42,6 +42,7 @@ def test_a_batch_of_documents_has_the_sum_of_their_losses(tmp_path: Path) -> Non
     batch = rows.read(PLACES) | rows.measure(PLACES)
     hardware = SimpleNamespace(rows=lambda _: 2)  # two micro-batches, of two rows and of one
     training: Any = SimpleNamespace(task=task, hardware=hardware, network=model.double(), training=True)
+    training.read = partial(Training.read, training)
     training.objective = partial(Training.objective, training)
     parts = Training.micro_batches(training, batch)
     trained = sum(float(Training.losses(training, *part)[0]) for part in parts)

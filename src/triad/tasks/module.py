@@ -210,10 +210,13 @@ class Training(LightningModule):
     def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
         """The model's inputs and targets, divided into micro-batches."""
         rows = self.hardware.rows(batch["tokens_BT"])
+        return list(zip(*(entry.split(rows) for entry in self.read(batch)), strict=True))
+
+    def read(self, batch: dict) -> list[Tensor]:
+        """The model's arguments in their order, starts_BT where rows have several documents, and targets."""
         *given, targets = self.task.reads
-        documents = ["starts_BT"] if "starts_BT" in batch else []
-        names = [*given, *documents, targets]
-        return list(zip(*(batch[name].split(rows) for name in names), strict=True))
+        starts = ["starts_BT"] if "starts_BT" in batch else []
+        return [batch[name] for name in (*given, *starts, targets)]
 
     def losses(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sums: negative log likelihood of targets, auxiliary loss of rows, statistics of each router."""
@@ -245,7 +248,7 @@ class Training(LightningModule):
             for inputs in self.micro_batches(batch):
                 self._add_sums(self.task.measure_generated(model, *inputs))
         if index == 0:
-            self.first_row = tuple(batch[name][:1] for name in self.task.reads)
+            self.first_row = tuple(entry[:1] for entry in self.read(batch))
 
     def _add_sums(self, sums: dict[str, Tensor]) -> None:
         pipeline = self.trainer.strategy.pipeline
