@@ -127,6 +127,13 @@ REFUSED = {  # and what the sentence names: the part, and choices that fit
     "task=masked_lm model=mlp": ("model=mlp sees a window", "next_token_accuracy"),
     f"model=two_way task=masked_lm strategy=tensor trainer.devices=2 {CPU}": ("model=two_way", "strategy="),
     f"model=state_space strategy=context trainer.devices=2 {CPU}": ("attention (StateSpace)", "strategy="),
+    "model=two_way task=masked_lm packing=documents": (
+        "model=two_way does not say",
+        "packing=windows",
+        "encoder",
+    ),
+    "model=state_space packing=documents": ("attention (StateSpace) does not say", "packing=windows"),
+    "task=next_token_accuracy packing=best_fit": ("task=next_token_accuracy does not say", "packing=windows"),
     "model=moe router=loudest": ("router=loudest", "model=moe would see the future", "mixtral"),
     "task=next_token_accuracy model=encoder": ("task=next_token_accuracy needs a model", "masked_lm"),
     "callbacks.checkpoint.monitor=val/hits": ("val/hits", "val/loss"),

@@ -25,6 +25,8 @@ WORDS = 19
 MODELS = sorted(path.stem for path in (REPOSITORY / "conf/model").glob("*.yaml"))
 ROUTERS = sorted(path.stem for path in (REPOSITORY / "conf/router").glob("*.yaml"))
 WINDOW = "model.attention.mask.size=5"  # shorter than the rows of these tests
+# whose gain has a gradient that is no product; that of ours is one on a CPU
+LAYER_NORM = "model.norm={_target_:torch.nn.LayerNorm,_partial_:true} model.attention.query_key_norm=null"
 CHANGES = {"mistral_7b": [WINDOW]}
 
 
@@ -86,6 +88,27 @@ def test_what_is_computed_is_what_torch_counts(name: str) -> None:
     assert counted.computed_flops(*(torch.full((3,), length) for length in reversed(lengths))) == found
 
 
+@pytest.mark.parametrize("name", ["decoder", "bloom_7b1", "deepseek_v3", "mlp"])
+def test_hiding_other_documents_by_a_mask_costs_what_one_document_does(name: str) -> None:
+    model = make(f"model={name}")
+    assert computed(model, 3, 23) == measure(model, *fill(23, 23))
+
+
+@pytest.mark.parametrize("words", ["gpt2", f"hybrid {LAYER_NORM}", "lstm", "mlp"])
+def test_a_document_computed_in_turn_costs_what_a_row_of_its_own_does(words: str) -> None:
+    model = make(*f"model={words}".split()).to_empty(device="cpu")
+    for module in model.modules():
+        if hasattr(module, "kernel"):
+            module.kernel = plain  # the counter knows no fused kernel of a CPU
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    lengths = torch.tensor([[5, 1, 12, 5], [2, 2, 2, 17]])
+    firsts = lengths.cumsum(1) - lengths
+    starts_BT = firsts.flatten().repeat_interleave(lengths.flatten()).unflatten(0, (2, -1))
+    found = measure(model, torch.zeros_like(starts_BT), starts_BT)
+    assert count(model).computed_flops(lengths.flatten()) == found
+
+
 @pytest.mark.parametrize("name", ROUTERS)
 def test_what_routers_compute_is_what_torch_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # an assignment looks at numbers, which the meta device does not have; no product is in it
@@ -122,7 +145,7 @@ def count_hidden(model: Any, monkeypatch: pytest.MonkeyPatch, *inputs: Tensor) -
         hidden.append(6 * q.shape[1] * (q.shape[-1] + v.shape[-1]) * int(none))
         return q.new_zeros(*q.shape[:3], v.shape[-1])
 
-    def kernel(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Any = None) -> Tensor:
+    def kernel(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Any = None, *_: Any) -> Tensor:
         length = q.shape[2]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         added = mask(torch.zeros(1, q.shape[1], length, 1), length) if mask else None

@@ -141,6 +141,20 @@ def test_logits_are_hugging_faces(case: str) -> None:
         torch.testing.assert_close(ours(tokens)[0], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("case", ["llama", "mistral", "qwen3", "gpt_neox", "olmoe"])
+def test_documents_of_one_row_are_those_of_hugging_face_by_their_positions(case: str) -> None:
+    """Theirs see a document's own tokens where position_ids begin again."""
+    theirs, ours, table, shape = pair(case)
+    ours.load_state_dict(import_parameters(table, weights(theirs), list(ours.state_dict()), shape))
+    tokens, lengths = torch.randint(17, (2, 16)), torch.tensor([[5, 1, 7, 3], [2, 2, 3, 9]])
+    firsts = lengths.cumsum(1) - lengths
+    starts = firsts.flatten().repeat_interleave(lengths.flatten()).unflatten(0, (2, -1))
+    with torch.no_grad():
+        expected = theirs(tokens, position_ids=torch.arange(16) - starts, use_cache=False).logits
+        assert not torch.allclose(theirs(tokens).logits, expected, atol=0.1)
+        torch.testing.assert_close(ours(tokens, starts)[0], expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """One of two processes: a model cut over them against the whole model."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -11,12 +12,13 @@ from torch.distributed.tensor.debug import CommDebugMode
 
 from triad.launch.rank import exit_together
 from triad.layers.attention import Attention
+from triad.layers.cross_entropy import cross_entropy_sum
 from triad.layers.feedforward import SwiGLU
 from triad.layers.latent_attention import LatentAttention
 from triad.layers.mask import ALiBi
 from triad.layers.norm import RMSNorm
 from triad.layers.parameters import identity
-from triad.layers.position import Rotary
+from triad.layers.position import Learned, Rotary
 from triad.layers.residual import PreNorm
 from triad.models.decoder import Decoder
 from triad.optim.initialise import initialise
@@ -73,14 +75,17 @@ class ScaledHidden(nn.Module):
 
 
 def decoder(
-    over_time: bool | None, attention: Callable = attention, feedforward: Callable = feedforward
+    over_time: bool | None,
+    attention: Callable = attention,
+    feedforward: Callable = feedforward,
+    position: Callable | None = None,
 ) -> Decoder:
     """Small, in double precision, cut unless `over_time` is None; its weights depend on names only."""
     with torch.device("meta"):
         norm = lambda width: RMSNorm(width, 1e-5)  # noqa: E731
         initial = lambda **_: 0.2  # noqa: E731
         parts = PreNorm, norm, attention, feedforward
-        model = Decoder(WORDS, 8, 16, 1, True, 0.0, *parts, None, None, initial).double()
+        model = Decoder(WORDS, 8, 16, 1, True, 0.0, *parts, position, None, initial).double()
     if over_time is not None:
         split(model, init_device_mesh("cpu", (2,)), over_time, experts=True)
     model.to_empty(device="cpu")
@@ -116,6 +121,18 @@ def logits_are_the_whole_models_with_and_without_cache(model: Decoder, whole: De
     torch.testing.assert_close(torch.cat(steps, 1), expected_BTV)
 
 
+def documents_of_a_row_are_apart(model: Decoder, whole: Decoder) -> None:
+    """With gradients, since only then time is sliced: across a boundary of slices, and at one."""
+    tokens_BT, starts_BT = (
+        torch.arange(16).view(2, 8),
+        torch.tensor([[0, 0, 2, 2, 2, 2, 2, 7], [0] * 4 + [4] * 4]),
+    )
+    objective = partial(cross_entropy_sum, targets_BT=tokens_BT)
+    expected, found = (each(tokens_BT, starts_BT, loss=objective)[0] for each in (whole, model))
+    torch.testing.assert_close(found, expected)
+    assert not torch.isclose(whole(tokens_BT, loss=objective)[0], expected)
+
+
 def gradients_of_a_layer_are_the_whole_layers(model: Decoder, whole: Decoder) -> None:
     for layers in (model, whole):
         x_BTD = torch.arange(64, dtype=torch.float64).sin().view(1, 4, 16)
@@ -134,6 +151,8 @@ if __name__ == "__main__":
         a_block_sends_two_messages_each_way(model, over_time)
         logits_are_the_whole_models_with_and_without_cache(model, decoder(None))
         logits_are_the_whole_models_with_and_without_cache(decoder(over_time, latent), decoder(None, latent))
+        learned = {"position": Learned}
+        documents_of_a_row_are_apart(decoder(over_time, **learned), decoder(None, **learned))
     model, whole_model = decoder(False, feedforward=ScaledHidden), decoder(None, feedforward=ScaledHidden)
     assert model.blocks[0].feedforward.gain.to_local().shape == (6,)
     gradients_of_a_layer_are_the_whole_layers(model, whole_model)

@@ -10,7 +10,8 @@ divide, is a row of a table in <part>/refusals.py. Declared are
     hides      {"weights": {"stage": (3,)}}: what a strategy keeps from others, if its arguments are these
     replaces   "weights": what it stands in for; only one part may
     sees       token (where it says nothing) < past < both sides: what a layer's output depends on
-    splits     ("tensor", "context"): axes of a mesh over which a model, layer or task may be cut
+    splits     ("tensor", "context"): axes of a mesh over which a model, layer or task may be cut;
+               "documents": each document of a row is computed as if it stood in a row of its own
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,7 @@ MODEL_AXES = (
     "context",
     "pipeline",
 )  # that cut a model; the others deal rows, copies or experts
+SEPARATED = ("documents", "best_fit")  # packings whose documents do not see each other
 DICTIONARIES = ("callbacks", "logger")  # groups of several parts
 
 PHRASES = {  # declared properties as verbs, for sentences
@@ -150,10 +152,9 @@ def find_views_of_the_future(config: dict) -> Iterator[Fault]:
 
 
 def find_uncut_parts(config: dict) -> Iterator[Fault]:
-    """Models, layers and tasks that do not say that they can be cut over an axis of the mesh."""
-    for axis in (*MODEL_AXES, "expert"):
-        if degree(config, axis) == 1:
-            continue
+    """Models, layers and tasks that do not say that an axis of the mesh, or documents, may cut them."""
+    cut = [axis for axis in (*MODEL_AXES, "expert") if degree(config, axis) > 1]
+    for axis in cut + ["documents"] * (config["packing"] in SEPARATED):
         for group in ("model", "task"):
             for path, part in walk_parts(config[group], group):
                 if not _splits(path, part, axis):
@@ -241,17 +242,21 @@ def _foreseeing(config: dict, fault: tuple, path: str) -> str:
 
 
 def _uncut(config: dict, fault: tuple, path: str, axis: str) -> str:
-    remedies = [_remedy("strategy", _mending(config, fault, "strategy", [*read_choices("strategy")]))]
+    if axis == "documents":
+        what, remedies = (
+            f"stops at the ends of documents, as packing={config['packing']} asks",
+            ["packing=windows"],
+        )
+    else:
+        what = f"can be cut over strategy.{axis}={degree(config, axis)}"
+        remedies = [_remedy("strategy", _mending(config, fault, "strategy", [*read_choices("strategy")]))]
     if path in ("model", "task"):
         remedies.append(_others(config, fault, path))
     elif path.split(".")[-1] == "router":
         remedies.append(
             _remedy(name_key(config, path), _mending(config, fault, path, [*read_choices("router")]))
         )
-    return (
-        f"{name_choice(config, path)} does not say that it can be cut over "
-        f"strategy.{axis}={degree(config, axis)}: use {_or(remedies)}"
-    )
+    return f"{name_choice(config, path)} does not say that it {what}: use {_or(remedies)}"
 
 
 def _others(config: dict, fault: tuple, key: str) -> str:

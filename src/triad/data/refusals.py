@@ -6,6 +6,7 @@ from triad.config.identity import PREPARATION
 from triad.config.locations import tell_install
 from triad.config.offers import get_declared, walk_parts
 from triad.config.refusals import Impossible
+from triad.config.rules import SEPARATED
 
 
 def find_missing(config: dict) -> list[tuple[str, str]]:
@@ -31,13 +32,6 @@ def facts(config: dict) -> dict:
 
 
 TABLE = [
-    Impossible(
-        "models whose tokens see all of a row",
-        "packing=documents",
-        lambda c: is_separated(c) and not get_declared(c["model"], "separates_documents"),
-        "packing={packing} needs a model that keeps the documents of a row apart, and {model[_target_]} does "
-        "not say so: use packing=windows or packing=none",
-    ),
     Impossible(
         "only text is packed",
         "packing=best_fit data=packages task=classification model=encoder",

@@ -11,6 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from triad.layers.autocast import autocast_off, to_autocast_dtype
+from triad.layers.documents import (
+    attend_in_blocks,
+    attend_within_documents,
+    compile_flex,
+    find_offset,
+    suits_blocks,
+)
 from triad.layers.flops import Rows
 from triad.layers.ranges import PositiveInt, UnitInterval
 
@@ -36,14 +43,14 @@ class Attention(nn.Module):
         softmax(q k^T / sqrt(H)) v, in N heads      Vaswani et al. 2017, arXiv:1706.03762, eq. 1
         N / K heads share one key and value         Ainslie et al. 2023, arXiv:2305.13245
 
-    x_BTD (and the cache of earlier tokens) -> y_BTD. `kv_heads` null: as many as heads; `head_size` null:
-    width / heads. `dropout` applies to the weights and to the output, as in GPT-2. `rotary(head_size=H)` and
-    `query_key_norm(H)` make modules for q and k, `key_shift(head_size=H)` one for all keys, cached ones
-    included, and `mask()` one of layers/mask.py. The attribute `kernel` (flash or plain below) may be
-    replaced from outside: same result, another speed. Raises ValueError if heads do not divide.
+    x_BTD (and the cache of earlier tokens, or starts_BT of documents) -> y_BTD. `kv_heads` null: as many as
+    heads; `head_size` null: width / heads. `dropout` applies to the weights and to the output, as in GPT-2.
+    `rotary(head_size=H)` and `query_key_norm(H)` make modules for q and k, `key_shift(head_size=H)` one for
+    all keys, cached ones included, and `mask()` one of layers/mask.py. The attribute `kernel` (flash or plain
+    below) may be replaced from outside: same result, another speed. Raises ValueError if heads do not divide.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     starts = {"q.weight": "query", "out.weight": "residual"}
     cuts = {"q": "outputs", "k": "outputs", "v": "outputs", "out": "inputs"}
 
@@ -76,18 +83,22 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.kernel: Callable = flash
 
-    def forward(self, x_BTD: Tensor, cache: "KeyValueCache | None" = None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, cache: "KeyValueCache | None" = None, starts_BT: Tensor | None = None
+    ) -> Tensor:
         x_BTD = to_autocast_dtype(x_BTD)
         q_BNTH = self.q_norm(self._heads(self.q(x_BTD))).transpose(1, 2)
         k_BKSH = self.k_norm(self._heads(self.k(x_BTD))).transpose(1, 2)
         v_BKSH = self._heads(self.v(x_BTD)).transpose(1, 2)
         if self.rotary is not None:
-            q_BNTH, k_BKSH = self.rotary(q_BNTH, k_BKSH, cache.length if cache else 0)
+            offset = find_offset(cache.length if cache else 0, starts_BT)
+            q_BNTH, k_BKSH = self.rotary(q_BNTH, k_BKSH, offset)
         if cache is not None:
             k_BKSH, v_BKSH = cache.extend(k_BKSH, v_BKSH, self.mask.reach if self.mask else None)
         if self.key_shift is not None:
-            k_BKSH = self.key_shift(k_BKSH)
-        y_BNTH = self.kernel(q_BNTH, k_BKSH, v_BKSH, self.dropout.p if self.training else 0.0, self.mask)
+            k_BKSH = self.key_shift(k_BKSH, starts_BT)
+        dropout = self.dropout.p if self.training else 0.0
+        y_BNTH = self.kernel(q_BNTH, k_BKSH, v_BKSH, dropout, self.mask, starts_BT)
         return self.dropout(self.out(y_BNTH.transpose(1, 2).flatten(-2)))
 
     def pieces(self) -> dict[str, int]:
@@ -163,12 +174,22 @@ class KeyValueCache:
 
 
 def flash(
-    q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0, mask: Callable | None = None
+    q_BNTH: Tensor,
+    k_BKSH: Tensor,
+    v_BKSH: Tensor,
+    dropout: float = 0.0,
+    mask: Callable | None = None,
+    starts_BS: Tensor | None = None,
 ) -> Tensor:
     """Attention by torch's fused kernel, which does not store the T x S weights; causal without a mask.
 
-    Where queries reach back less than half of T, only keys within reach are multiplied.
+    Where queries reach back less than half of T, only keys within reach are multiplied. With starts_BS, of
+    all keys, a query sees its own document only.
     """
+    if starts_BS is not None and suits_blocks(q_BNTH, dropout, mask):
+        return attend_in_blocks(q_BNTH, k_BKSH, v_BKSH, mask, starts_BS, compile_flex())
+    if starts_BS is not None:
+        return attend_within_documents(flash, q_BNTH, k_BKSH, v_BKSH, dropout, mask, starts_BS)
     new, total = q_BNTH.shape[2], k_BKSH.shape[2]
     past = total - new
     reach = getattr(mask, "reach", None)
@@ -202,13 +223,18 @@ def _attend_in_bands(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: fl
     y = flash(q.flatten(0, 1), k, v, dropout, mask)
     y_BNTH = y.unflatten(0, q.shape[:2]).transpose(1, 2).flatten(2, 3)[:, :, : new - alone]
     if alone:
-        first = (x[:, :, :reach] for x in (q_BNTH, k_BKSH, v_BKSH))
-        y_BNTH = torch.cat((flash(*first, dropout, mask), y_BNTH), 2)
+        q, k, v = (x[:, :, :reach] for x in (q_BNTH, k_BKSH, v_BKSH))
+        y_BNTH = torch.cat((flash(q, k, v, dropout, mask), y_BNTH), 2)
     return y_BNTH
 
 
 def plain(
-    q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, dropout: float = 0.0, mask: Callable | None = None
+    q_BNTH: Tensor,
+    k_BKSH: Tensor,
+    v_BKSH: Tensor,
+    dropout: float = 0.0,
+    mask: Callable | None = None,
+    starts_BS: Tensor | None = None,
 ) -> Tensor:
     """Attention in separate operations: on some CPUs faster than flash for short contexts.
 
@@ -216,6 +242,8 @@ def plain(
     and softmax are fp32, as in flash: a score of 100 that is rounded to bf16 is wrong by up to 0.25, which
     made the error 15 times that of flash for queries of norm 170.
     """
+    if starts_BS is not None:
+        return attend_within_documents(plain, q_BNTH, k_BKSH, v_BKSH, dropout, mask, starts_BS)
     (batch, heads, new, size), (kv_heads, total) = q_BNTH.shape, k_BKSH.shape[1:3]
     group = heads // kv_heads
     exact = torch.promote_types(q_BNTH.dtype, torch.float32)
@@ -227,7 +255,7 @@ def plain(
         if mask_TS.ndim == 2:
             stacked = mask_TS.repeat(group, 1)
         else:
-            stacked = mask_TS.reshape(kv_heads, group * new, total).repeat(batch, 1, 1)
+            stacked = mask_TS.expand(batch, heads, -1, -1).reshape(-1, group * new, total)
         q = q_exact.reshape(batch * kv_heads, group * new, size)
         scores = torch.baddbmm(stacked, q, k_exact.flatten(0, 1).mT, alpha=size**-0.5)
         weights = scores.softmax(-1).to(v_BKSH.dtype)

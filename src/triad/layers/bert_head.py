@@ -23,7 +23,7 @@ class Transform(nn.Module):
     hidden_BTD -> hidden_BTD. `norm(D)` makes the norm.
     """
 
-    splits = ("expert",)
+    splits = ("expert", "documents")
 
     def __init__(self, width: PositiveInt, norm: Callable):
         super().__init__()
@@ -41,7 +41,7 @@ class BiasedReadout(Readout):
     gives.
     """
 
-    splits = ("expert",)
+    splits = ("expert", "documents")
     starts = {"bias": 0.0}
 
     def __init__(self, vocab_size: int):

@@ -17,7 +17,7 @@ class GELU(nn.Module):
     x_BTD -> y_BTD. `hidden` null: 4 times the width. GPT-2 takes `approximate: tanh`.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     starts = {"down.weight": "residual"}
     cuts = {"up": "outputs", "down": "inputs"}
 
@@ -48,7 +48,7 @@ class ReLU(nn.Module):
     x_BTD -> y_BTD. `hidden` null: 4 times the width.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     starts = {"down.weight": "residual"}
     cuts = {"up": "outputs", "down": "inputs"}
 
@@ -76,7 +76,7 @@ class SwiGLU(nn.Module):
     x_BTD -> y_BTD. `hidden` null: 8/3 of the width, rounded up to 64.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     starts = {"down.weight": "residual"}
     cuts = {"gate": "outputs", "up": "outputs", "down": "inputs"}
 
@@ -101,7 +101,7 @@ class ReLUSquared(nn.Module):
     x_BTD -> y_BTD. `hidden` null: 4 times the width.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     starts = {"down.weight": "residual"}
     cuts = {"up": "outputs", "down": "inputs"}
 

@@ -26,7 +26,7 @@ class FullAttention(nn.Module):
     width and no head size is given.
     """
 
-    splits = ("expert",)
+    splits = ("expert", "documents")
     starts = {"q.weight": "query", "out.weight": "residual"}
 
     def __init__(
@@ -110,13 +110,15 @@ class CrossAttentionCache:
         return self.keys_and_values
 
 
-def visible_mask(tokens_BS: Tensor) -> Tensor:
-    """A mask_B11S that hides padding; all true for a row of padding only.
+def visible_mask(tokens_BS: Tensor, starts_BS: Tensor | None = None) -> Tensor:
+    """A mask_B11S that hides padding, or a mask_B1SS that hides other documents, too.
 
-    A softmax over no key would be NaN, also in the gradients of other rows.
+    All true where no key is left: a softmax over no key would be NaN, also in the gradients of other rows.
     """
-    real_BS = tokens_BS >= 0
-    return (real_BS | ~real_BS.any(-1, keepdim=True))[:, None, None]
+    visible = (tokens_BS >= 0)[:, None, None]
+    if starts_BS is not None:
+        visible = visible & (starts_BS[:, None, :, None] == starts_BS[:, None, None])
+    return visible | ~visible.any(-1, keepdim=True)
 
 
 def causal_mask(new: int, past: int, device: torch.device) -> Tensor:

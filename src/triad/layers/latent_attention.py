@@ -5,12 +5,14 @@ values, P content part of a head, R rotated part, V values of a head.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from triad.layers.attention import KernelInputs, KeyValueCache, flash
 from triad.layers.autocast import to_autocast_dtype
+from triad.layers.documents import find_offset
 from triad.layers.flops import Rows
 from triad.layers.parameters import identity
 from triad.layers.ranges import PositiveInt, UnitInterval
@@ -24,15 +26,15 @@ class LatentAttention(nn.Module):
         o_t = sum_j softmax_j(q_t^T [k_j; r_j] / sqrt(P + R)) v_j
         DeepSeek-V2, arXiv:2405.04434, eq. 9-19; DeepSeek-V3, arXiv:2412.19437, eq. 1-11
 
-    x_BTD (and the cache of earlier tokens) -> y_BTD. `query_rank` null: queries without compression, as in
-    DeepSeek-V2-Lite. `norm(n)` and `rotary(head_size=R)` make the parts. The cache holds c and r only. A
-    single new token is compared with the latents themselves: W_UK and W_UV are absorbed into queries and
-    output (section 2.1.2), so that no old key is computed again. Two attributes may be replaced from outside:
-    `kernel`, as in Attention, and `to_local`, which returns the part of a weight in this process. Deviates:
-    rotates halves, not neighbours, see Rotary; no scaling of long contexts.
+    x_BTD (and the cache of earlier tokens, or starts_BT of documents) -> y_BTD. `query_rank` null: queries
+    without compression, as in DeepSeek-V2-Lite. `norm(n)` and `rotary(head_size=R)` make the parts. The cache
+    holds c and r only. A single new token is compared with the latents themselves: W_UK and W_UV are absorbed
+    into queries and output (section 2.1.2), so that no old key is computed again. Two attributes may be
+    replaced from outside: `kernel`, as in Attention, and `to_local`, which returns the part of a weight in
+    this process. Deviates: rotates halves, not neighbours, see Rotary; no scaling of long contexts.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     starts = {"q.weight": "query", "out.weight": "residual"}
     # the latents are small: every process computes them whole, for its own heads
     cuts = {"q": "outputs", "kv": "outputs", "out": "inputs"}
@@ -83,7 +85,9 @@ class LatentAttention(nn.Module):
         sizes = self.content_size + self.rotary_size + self.value_size
         return 6 * self.heads * sizes * rows.count_past()
 
-    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, cache: KeyValueCache | None = None, starts_BT: Tensor | None = None
+    ) -> Tensor:
         x_BTD = to_autocast_dtype(x_BTD)
         # the number of heads is inferred: under tensor parallelism only some of them live here
         head = (-1, self.content_size + self.rotary_size)
@@ -91,23 +95,29 @@ class LatentAttention(nn.Module):
         content_BNTP, turning_BNTR = q_BNTH.split((self.content_size, self.rotary_size), -1)
         c_BTC, r_BTR = self.kv_latent(x_BTD).split((self.rank, self.rotary_size), -1)
         c_B1SC, r_B1SR = self.kv_norm(c_BTC)[:, None], r_BTR[:, None]
-        turning_BNTR, r_B1SR = self.rotary(turning_BNTR, r_B1SR, cache.length if cache else 0)
+        offset = find_offset(cache.length if cache else 0, starts_BT)
+        turning_BNTR, r_B1SR = self.rotary(turning_BNTR, r_B1SR, offset)
         if cache is not None:
             c_B1SC, r_B1SR = cache.extend(c_B1SC, r_B1SR)
         absorbs = cache is not None and x_BTD.shape[1] == 1
-        attend = self._attend_absorbed if absorbs else self._attend_expanded
+        attend = self._attend_absorbed if absorbs else partial(self._attend_expanded, starts_BS=starts_BT)
         y_BNTV = attend(content_BNTP, turning_BNTR, c_B1SC, r_B1SR)
         return self.dropout(self.out(y_BNTV.transpose(1, 2).flatten(-2)))
 
     def _attend_expanded(
-        self, content_BNTP: Tensor, turning_BNTR: Tensor, c_B1SC: Tensor, r_B1SR: Tensor
+        self,
+        content_BNTP: Tensor,
+        turning_BNTR: Tensor,
+        c_B1SC: Tensor,
+        r_B1SR: Tensor,
+        starts_BS: Tensor | None,
     ) -> Tensor:
         """Every head with keys and values of its own."""
         head = (-1, self.content_size + self.value_size)
         kv_BNSH = self.kv(c_B1SC[:, 0]).unflatten(-1, head).transpose(1, 2)
         k_BNSP, v_BNSV = kv_BNSH.split((self.content_size, self.value_size), -1)
         k_BNSH = torch.cat((k_BNSP, r_B1SR.expand(-1, k_BNSP.shape[1], -1, -1)), -1)
-        return self._attend(torch.cat((content_BNTP, turning_BNTR), -1), k_BNSH, v_BNSV)
+        return self._attend(torch.cat((content_BNTP, turning_BNTR), -1), k_BNSH, v_BNSV, starts_BS)
 
     def _attend_absorbed(
         self, content_BNTP: Tensor, turning_BNTR: Tensor, c_B1SC: Tensor, r_B1SR: Tensor
@@ -122,5 +132,8 @@ class LatentAttention(nn.Module):
         y_BNTC = self._attend(q_BNTH * scale, torch.cat((c_B1SC, r_B1SR), -1), c_B1SC)
         return y_BNTC @ value_NVC.mT
 
-    def _attend(self, q_BNTH: Tensor, k_BKSH: Tensor, v_BKSV: Tensor) -> Tensor:
-        return self.kernel(q_BNTH, k_BKSH, v_BKSV, self.dropout.p if self.training else 0.0)
+    def _attend(
+        self, q_BNTH: Tensor, k_BKSH: Tensor, v_BKSV: Tensor, starts_BS: Tensor | None = None
+    ) -> Tensor:
+        dropout = self.dropout.p if self.training else 0.0
+        return self.kernel(q_BNTH, k_BKSH, v_BKSV, dropout, None, starts_BS)

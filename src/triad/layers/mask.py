@@ -3,7 +3,8 @@
 A mask is called as mask(q_BNTH, keys), where the T queries belong to the last of the keys, and returns what
 is added to the scores: shape (T, S) or (1, N, T, S), -inf for hidden keys; or None for a plain causal mask.
 Attention passes its `mask` to the kernels, so that it also works with a cache. `reach` is the number of keys
-that a query can see, itself included; null: all before it.
+that a query can see, itself included; null: all before it. `is_visible(distance)` has a mask that only hides
+keys, by their distance: kernels that skip what is hidden ask it.
 
 Shapes: B batch, N heads, T queries, S keys, H head size.
 """
@@ -23,7 +24,7 @@ class Window(nn.Module):
     q_BNTH and the number of keys -> mask_TS, or None while all keys fit. Raises ValueError for size < 1.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, size: PositiveInt):
         super().__init__()
@@ -34,11 +35,15 @@ class Window(nn.Module):
     def extra_repr(self) -> str:
         return f"size={self.size}"
 
+    def is_visible(self, distance: Tensor) -> Tensor:
+        """Whether keys at these distances, 0 or more, are seen."""
+        return distance < self.size
+
     def forward(self, q_BNTH: Tensor, keys: int) -> Tensor | None:
         if keys <= self.size:
             return None  # the kernel's causal path is faster
         distance_TS = _distance(q_BNTH, keys)
-        hidden_TS = (distance_TS < 0) | (distance_TS >= self.size)
+        hidden_TS = (distance_TS < 0) | ~self.is_visible(distance_TS)
         return q_BNTH.new_zeros(distance_TS.shape).masked_fill_(hidden_TS, float("-inf"))
 
 
@@ -52,7 +57,7 @@ class ALiBi(nn.Module):
     and then every other slope of the next higher one, as in their code and in BLOOM.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     reach = None
 
     def __init__(self, heads: PositiveInt):

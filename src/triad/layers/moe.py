@@ -31,7 +31,7 @@ class MixtureOfExperts(nn.Module):
     router works in fp32.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Experts(nn.Module):
     be replaced from outside: it returns the part of a weight in this process.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     roles = {"gate_EDF": "expert", "up_EDF": "expert", "down_EFD": "expert"}
     starts = {"down_EFD": "residual"}
     cuts = {"gate_EDF": 2, "up_EDF": 2, "down_EFD": 1}

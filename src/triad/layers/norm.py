@@ -18,7 +18,7 @@ class RMSNorm(nn.RMSNorm):
     backward, 16 x 256 x 256 fp32, 2 threads; bf16 1.3 instead of 3.8).
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, width: PositiveInt, eps: NonNegativeFloat):
         super().__init__(width, eps=eps)
@@ -40,7 +40,7 @@ class AllHeadsRMSNorm(nn.Module):
     as query heads.
     """
 
-    splits = ("context", "pipeline", "expert")
+    splits = ("context", "pipeline", "expert", "documents")
     starts = {"weight": 1.0}
 
     def __init__(self, head_size: PositiveInt, heads: PositiveInt, eps: NonNegativeFloat):

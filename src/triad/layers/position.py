@@ -7,7 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
+from triad.layers.documents import Offset, make_positions
 from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 
 
@@ -16,12 +18,13 @@ class Rotary(nn.Module):
 
         (x_j, x_{j+H/2}) -> rotation by m theta_j,   theta_j = base^(-2j/H)      arXiv:2104.09864, eq. 15
 
-    q_BNTH, k_BKTH and the position of their first token -> the same shapes, contiguous. Angles are fp32;
+    q_BNTH, k_BKTH and the position of their first token (or for each token what its position exceeds its
+    index by) -> the same shapes, contiguous. Angles are fp32;
     their cosines are rounded to the dtype of x. Deviates: pairs j with j + H/2 as Llama's published weights
     do, not with its neighbour. Raises ValueError for an odd head size.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, head_size: PositiveInt, base: PositiveFloat):
         super().__init__()
@@ -30,17 +33,21 @@ class Rotary(nn.Module):
         self.head_size = head_size
         self.base = base
 
-    def forward(self, q_BNTH: Tensor, k_BKTH: Tensor, offset: int = 0) -> tuple[Tensor, Tensor]:
+    def forward(self, q_BNTH: Tensor, k_BKTH: Tensor, offset: Offset = 0) -> tuple[Tensor, Tensor]:
         cos_TH, sin_TH = self.tables(offset, q_BNTH.shape[-2], q_BNTH)
         return _Rotate.apply(q_BNTH, cos_TH, sin_TH), _Rotate.apply(k_BKTH, cos_TH, sin_TH)
 
-    def tables(self, offset: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin of m theta_j, H wide (both halves equal), computed each time: no buffer to shard."""
+    def tables(self, offset: Offset, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin of m theta_j, H wide (both halves equal), computed each time: no buffer to shard.
+
+        Where the offset is one for each token they have the shape (B, 1, T, H).
+        """
         exact = torch.promote_types(like.dtype, torch.float32)
         index_H = torch.arange(self.head_size, device=like.device) % (self.head_size // 2)
         theta_H = self.frequencies(index_H.to(exact))
-        position_T = torch.arange(offset, offset + length, device=like.device, dtype=exact)
-        angle_TH = position_T[:, None] * theta_H
+        position = make_positions(length, offset, like.device, exact)
+        position_T = position if position.ndim == 1 else position[:, None]  # the same for all heads
+        angle_TH = position_T[..., None] * theta_H
         return angle_TH.cos().to(like.dtype), angle_TH.sin().to(like.dtype)
 
     def frequencies(self, index_H: Tensor) -> Tensor:
@@ -56,14 +63,14 @@ class PartialRotary(nn.Module):
     As Rotary. Raises ValueError where the fraction of the head is odd.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, head_size: PositiveInt, base: PositiveFloat, fraction: UnitInterval):
         super().__init__()
         self.size = int(head_size * fraction)
         self.rotary = Rotary(self.size, base)
 
-    def forward(self, q_BNTH: Tensor, k_BKTH: Tensor, offset: int = 0) -> tuple[Tensor, Tensor]:
+    def forward(self, q_BNTH: Tensor, k_BKTH: Tensor, offset: Offset = 0) -> tuple[Tensor, Tensor]:
         turned = self.rotary(q_BNTH[..., : self.size], k_BKTH[..., : self.size], offset)
         rest = q_BNTH[..., self.size :], k_BKTH[..., self.size :]
         q_BNTH, k_BKTH = (torch.cat(parts, -1) for parts in zip(turned, rest, strict=True))
@@ -81,7 +88,7 @@ class Llama3Rotary(nn.Module):
     As Rotary. `original` is the context of pre-training.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(
         self,
@@ -97,7 +104,7 @@ class Llama3Rotary(nn.Module):
         self.rotary = Rotary(head_size, base)
         self.rotary.frequencies = partial(self._slow_down, self.rotary.frequencies)
 
-    def forward(self, q_BNTH: Tensor, k_BKTH: Tensor, offset: int = 0) -> tuple[Tensor, Tensor]:
+    def forward(self, q_BNTH: Tensor, k_BKTH: Tensor, offset: Offset = 0) -> tuple[Tensor, Tensor]:
         return self.rotary(q_BNTH, k_BKTH, offset)
 
     def _slow_down(self, frequencies: Callable, index_H: Tensor) -> Tensor:
@@ -115,13 +122,13 @@ class Learned(nn.Embedding):
     """
 
     takes_offset = True
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, context: PositiveInt, width: PositiveInt):
         super().__init__(context, width)
 
-    def forward(self, x_BTD: Tensor, offset: int = 0) -> Tensor:
-        return x_BTD + self.weight[offset : offset + x_BTD.shape[1]]
+    def forward(self, x_BTD: Tensor, offset: Offset = 0) -> Tensor:
+        return x_BTD + _look_up(self.weight, offset, x_BTD.shape[1])
 
 
 class LearnedBehindPadding(nn.Embedding):
@@ -132,15 +139,14 @@ class LearnedBehindPadding(nn.Embedding):
     """
 
     takes_offset = True
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, context: PositiveInt, width: PositiveInt, reserved: NonNegativeInt):
         super().__init__(reserved + context, width)
         self.reserved = reserved
 
-    def forward(self, x_BTD: Tensor, offset: int = 0) -> Tensor:
-        first = self.reserved + offset
-        return x_BTD + self.weight[first : first + x_BTD.shape[1]]
+    def forward(self, x_BTD: Tensor, offset: Offset = 0) -> Tensor:
+        return x_BTD + _look_up(self.weight, self.reserved + offset, x_BTD.shape[1])
 
 
 class Normalised(nn.LayerNorm):
@@ -149,13 +155,19 @@ class Normalised(nn.LayerNorm):
     Le Scao et al. 2022 (BLOOM), arXiv:2211.05100, section 3.2.3. x_BTD -> y_BTD, wherever it stands.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, context: PositiveInt, width: PositiveInt, eps: NonNegativeFloat):
         super().__init__(width, eps=eps)
 
-    def forward(self, x_BTD: Tensor, offset: int = 0) -> Tensor:
+    def forward(self, x_BTD: Tensor, offset: Offset = 0) -> Tensor:
         return super().forward(x_BTD)
+
+
+def _look_up(weight_CD: Tensor, offset: Offset, length: int) -> Tensor:
+    if isinstance(offset, Tensor):
+        return F.embedding(make_positions(length, offset, offset.device, offset.dtype), weight_CD)
+    return weight_CD[offset : offset + length]
 
 
 class _Rotate(torch.autograd.Function):
@@ -177,6 +189,6 @@ def _rotate(x_BNTH: Tensor, cos_TH: Tensor, sin_TH: Tensor) -> Tensor:
     half = x_BNTH.shape[-1] // 2
     y_BNTH = torch.empty_like(x_BNTH, memory_format=torch.contiguous_format)
     torch.mul(x_BNTH, cos_TH, out=y_BNTH)
-    y_BNTH[..., :half].addcmul_(x_BNTH[..., half:], sin_TH[:, :half], value=-1)
-    y_BNTH[..., half:].addcmul_(x_BNTH[..., :half], sin_TH[:, half:])
+    y_BNTH[..., :half].addcmul_(x_BNTH[..., half:], sin_TH[..., :half], value=-1)
+    y_BNTH[..., half:].addcmul_(x_BNTH[..., :half], sin_TH[..., half:])
     return y_BNTH

@@ -21,7 +21,7 @@ class Readout(nn.Module):
     The attribute `vocabulary` may be replaced from outside, where the weight holds some of the rows only.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
+from triad.layers.documents import run_within_documents
 from triad.layers.flops import Rows
 from triad.layers.ranges import PositiveInt, UnitInterval
 
@@ -13,10 +14,11 @@ class Recurrent(nn.Module):
         y = W_o LSTM(x)      Hochreiter and Schmidhuber 1997; beside attention in one stack as in
                              Lieber et al. 2024 (Jamba), arXiv:2403.19887, section 2, with an LSTM for Mamba
 
-    x_BTD (and the cache, which holds the state as k and v) -> y_BTD.
+    x_BTD (and the cache, which holds the state as k and v, or starts_BT of documents, at which the state is
+    zero) -> y_BTD.
     """
 
-    splits = ("pipeline", "expert")
+    splits = ("pipeline", "expert", "documents")
     starts = {"out.weight": "residual"}
 
     def __init__(self, width: PositiveInt, dropout: UnitInterval):
@@ -29,7 +31,11 @@ class Recurrent(nn.Module):
         """No gradient is computed for the state before the first token."""
         return first_state_flops(self.recurrent, rows)
 
-    def forward(self, x_BTD: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, cache: KeyValueCache | None = None, starts_BT: Tensor | None = None
+    ) -> Tensor:
+        if starts_BT is not None:
+            return self.dropout(self.out(run_within_documents(self.recurrent, x_BTD, starts_BT)))
         state = None if cache is None or cache.k is None or cache.v is None else (cache.k, cache.v)
         y_BTD, (h, c) = self.recurrent(x_BTD, state)
         if cache is not None:

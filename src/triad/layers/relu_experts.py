@@ -18,7 +18,7 @@ class ReLUExperts(nn.Module):
     dropout within an expert.
     """
 
-    splits = ("context", "pipeline")
+    splits = ("context", "pipeline", "documents")
     roles = {"up_EDF": "expert", "down_EFD": "expert"}
     starts = {"down_EFD": "residual"}
 

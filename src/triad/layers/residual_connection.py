@@ -14,7 +14,7 @@ class PreNormConnection(nn.Module):
     leave(x_BTD, f(enter(x_BTD))) -> x_BTD.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, norm: nn.Module):
         super().__init__()
@@ -37,7 +37,7 @@ class PostNormConnection(nn.Module):
     leave(x_BTD, f(enter(x_BTD))) -> x_BTD.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, norm: nn.Module):
         super().__init__()

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from triad.layers.documents import Offset, make_positions
 from triad.layers.ranges import PositiveInt
 
 
@@ -17,7 +18,7 @@ class Sinusoidal(nn.Module):
     """
 
     takes_offset = True
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
 
     def __init__(self, context: PositiveInt, width: PositiveInt):
         super().__init__()
@@ -25,9 +26,9 @@ class Sinusoidal(nn.Module):
             raise ValueError(f"sinusoidal positions come in pairs: width={width} must be even")
         self.width = width
 
-    def forward(self, x_BTD: Tensor, offset: int = 0) -> Tensor:
+    def forward(self, x_BTD: Tensor, offset: Offset = 0) -> Tensor:
         exact = torch.promote_types(x_BTD.dtype, torch.float32)
-        time_T = torch.arange(offset, offset + x_BTD.shape[1], device=x_BTD.device, dtype=exact)
+        time_T = make_positions(x_BTD.shape[1], offset, x_BTD.device, exact)
         pair_D = torch.arange(0, self.width, 2, device=x_BTD.device, dtype=exact)
-        angle_TD = time_T[:, None] * 10000.0 ** (-pair_D / self.width)
+        angle_TD = time_T[..., None] * 10000.0 ** (-pair_D / self.width)
         return x_BTD + torch.stack((angle_TD.sin(), angle_TD.cos()), -1).flatten(-2).to(x_BTD.dtype)

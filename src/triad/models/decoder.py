@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
+from triad.layers.documents import Offset, find_offset
 from triad.layers.moe import Routing
 from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.layers.readout import Readout
@@ -20,7 +21,8 @@ class Decoder(nn.Module):
         Radford et al. 2019 (GPT-2); Touvron et al. 2023, arXiv:2302.13971 (Llama)
 
     tokens_BT -> (logits_BTV, one Routing per layer of experts). Tokens below 0 are padding, at the end of a
-    row, where no token sees it. With `loss` the first is loss(hidden_BTD, weight_VD, vocabulary=), called
+    row, where no token sees it. With starts_BT a row has several documents, which do not see each other. With
+    `loss` the first is loss(hidden_BTD, weight_VD, vocabulary=), called
     inside the model, where a sharded head is gathered. With `cache` the tokens follow those already in it.
     `norm(D)`, `attention(D)`, `feedforward(D)` make the parts and `block(norm, attention, norm, feedforward)`
     combines them; `pattern(layer)` gives other ones to a layer; `position(context, D)` follows the embedding.
@@ -29,7 +31,7 @@ class Decoder(nn.Module):
     """
 
     sees = "past"
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     roles = {"head.weight": "head"}
     before, behind = ("embedding", "position"), ("norm", "head")  # the parts used by embed and by read
 
@@ -65,12 +67,17 @@ class Decoder(nn.Module):
         self.readout = Readout()
 
     def forward(
-        self, tokens_BT: Tensor, loss: Callable | None = None, cache: Cache | None = None
+        self,
+        tokens_BT: Tensor,
+        starts_BT: Tensor | None = None,
+        loss: Callable | None = None,
+        cache: Cache | None = None,
     ) -> tuple[Any, tuple[Routing, ...]]:
-        x_BTD = self.embed(tokens_BT, cache[0].length if cache else 0)
+        x_BTD = self.embed(tokens_BT, find_offset(cache[0].length if cache else 0, starts_BT))
+        starts = () if starts_BT is None else (starts_BT,)
         routings = []
         for block, past in zip(self.blocks, cache or [None] * self.depth, strict=True):
-            x_BTD, routing = block(x_BTD, past, tokens_BT)
+            x_BTD, routing = block(x_BTD, past, tokens_BT, *starts)
             if routing is not None:
                 routings.append(routing)
         return self.read(x_BTD, loss), tuple(routings)
@@ -79,9 +86,9 @@ class Decoder(nn.Module):
         """A cache for `batch` sequences of `context` tokens; forward fills it in place."""
         return [KeyValueCache(batch, self.context) for _ in self.blocks]
 
-    def embed(self, tokens_BT: Tensor, offset: int = 0) -> Tensor:
+    def embed(self, tokens_BT: Tensor, offset: Offset = 0) -> Tensor:
         """The input of the blocks: tokens_BT, the first of them at position `offset`, -> x_BTD."""
-        end = offset + tokens_BT.shape[1]
+        end = tokens_BT.shape[1] + (offset if isinstance(offset, int) else 0)
         if end > self.context:
             raise ValueError(f"{end} tokens do not fit into context={self.context}")
         x_BTD = self.embedding(tokens_BT.clamp_min(0))

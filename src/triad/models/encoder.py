@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from triad.layers.bert_head import BiasedReadout
+from triad.layers.documents import Offset, find_offset
 from triad.layers.flops import Rows
 from triad.layers.full_attention import visible_mask
 from triad.layers.moe import Routing
@@ -22,15 +23,16 @@ class Encoder(nn.Module):
         Devlin et al. 2018 (BERT), arXiv:1810.04805, after its published code
 
     tokens_BT -> (logits_BTV, one Routing per layer of experts). Tokens below 0 are padding, which no token
-    sees. With `loss` the first is loss(hidden_BTD, weight_VD, vocabulary=, bias_V=). segments_BT is the
-    sentence of each token (null: the first; `segments` 0: no such table). W is the embedding.
-    `residual(norm)` makes the residual connections; `transform(D, norm)` null: logits = W x, as in a trunk
-    for other tasks; `pooler(D)` makes the module that `pool` applies. `embedding_norm` and `last_norm` are
-    norms before and after the blocks, or null. Raises ValueError for more tokens than `context`.
+    sees; with starts_BT a token sees those of its own document of a row. With `loss` the first is
+    loss(hidden_BTD, weight_VD, vocabulary=, bias_V=). segments_BT is the sentence of each token (null: the
+    first; `segments` 0: no such table). W is the embedding. `residual(norm)` makes the residual connections;
+    `transform(D, norm)` null: logits = W x, as in a trunk for other tasks; `pooler(D)` makes the module that
+    `pool` applies. `embedding_norm` and `last_norm` are norms before and after the blocks, or null. Raises
+    ValueError for more tokens than `context`.
     """
 
     sees = "both sides"
-    splits = ("expert",)
+    splits = ("expert", "documents")
     starts = {"embedding.weight": "tied"}
     tied = True  # the embedding is the head
     sequences = {"pooler": None}  # forward does not call it
@@ -73,9 +75,13 @@ class Encoder(nn.Module):
         self.readout = BiasedReadout(vocab_size) if transform else Readout()
 
     def forward(
-        self, tokens_BT: Tensor, loss: Callable | None = None, segments_BT: Tensor | None = None
+        self,
+        tokens_BT: Tensor,
+        starts_BT: Tensor | None = None,
+        loss: Callable | None = None,
+        segments_BT: Tensor | None = None,
     ) -> tuple[Any, tuple[Routing, ...]]:
-        hidden_BTD, routings = self.encode(tokens_BT, segments_BT)
+        hidden_BTD, routings = self.encode(tokens_BT, segments_BT, starts_BT)
         return self.readout(self.transform(hidden_BTD), self.embedding.weight, loss), routings
 
     def pool(self, tokens_BT: Tensor, segments_BT: Tensor | None = None) -> Tensor:
@@ -86,21 +92,23 @@ class Encoder(nn.Module):
             )
         return self.pooler(self.encode(tokens_BT, segments_BT)[0])
 
-    def encode(self, tokens_BT: Tensor, segments_BT: Tensor | None) -> tuple[Tensor, tuple[Routing, ...]]:
+    def encode(
+        self, tokens_BT: Tensor, segments_BT: Tensor | None, starts_BT: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Routing, ...]]:
         """The output of the blocks, hidden_BTD."""
-        mask_B11S, routings = visible_mask(tokens_BT), []
-        x_BTD = self.embed(tokens_BT, segments_BT)
+        mask, routings = visible_mask(tokens_BT, starts_BT), []
+        x_BTD = self.embed(tokens_BT, segments_BT, find_offset(0, starts_BT))
         for block in self.blocks:
-            x_BTD, routing = block(x_BTD, mask_B11S, tokens_BT)
+            x_BTD, routing = block(x_BTD, mask, tokens_BT)
             if routing is not None:
                 routings.append(routing)
         return self.last_norm(x_BTD), tuple(routings)
 
-    def embed(self, tokens_BT: Tensor, segments_BT: Tensor | None) -> Tensor:
+    def embed(self, tokens_BT: Tensor, segments_BT: Tensor | None, offset: Offset = 0) -> Tensor:
         """The input of the blocks, x_BTD."""
         if tokens_BT.shape[1] > self.context:
             raise ValueError(f"{tokens_BT.shape[1]} tokens do not fit into context={self.context}")
-        x_BTD = self.position(self.embedding(tokens_BT.clamp_min(0)))
+        x_BTD = self.position(self.embedding(tokens_BT.clamp_min(0)), offset)
         if self.segment is not None:
             x_BTD = x_BTD + (self.segment.weight[0] if segments_BT is None else self.segment(segments_BT))
         return self.dropout(self.embedding_norm(x_BTD))
@@ -109,11 +117,11 @@ class Encoder(nn.Module):
 class EncoderBlock(nn.Module):
     """Attention to the whole sequence and feed-forward, each joined to the residual stream.
 
-    x_BTD, mask_B11S of visible tokens (and tokens_BT for a layer of experts) -> x_BTD and the Routing of a
+    x_BTD, a mask of visible tokens (and tokens_BT for a layer of experts) -> x_BTD and the Routing of a
     layer of experts, else None.
     """
 
-    splits = ("expert",)
+    splits = ("expert", "documents")
 
     def __init__(
         self,

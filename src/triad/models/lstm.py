@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from triad.layers.documents import run_within_documents
 from triad.layers.flops import Rows
 from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.layers.readout import Readout
@@ -18,11 +19,13 @@ class LSTM(nn.Module):
         h_t = o tanh(c_t)      Hochreiter and Schmidhuber 1997; stacked: Zaremba et al. 2014, arXiv:1409.2329
 
     tokens_BT -> (logits_BTV, ()), or loss(hidden_BTD, weight_VD, vocabulary=) in the first place. Tokens
-    below 0 are padding, at the end of a row. With `cache` the tokens follow those already seen. `tied`: the
-    embedding is the head (Press and Wolf 2017, arXiv:1608.05859).
+    below 0 are padding, at the end of a row. With `cache` the tokens follow those already seen; with
+    starts_BT the state is zero at the start of each document of a row. `tied`: the embedding is the head
+    (Press and Wolf 2017, arXiv:1608.05859).
     """
 
     sees = "past"
+    splits = ("documents",)
     roles = {"head.weight": "head"}
 
     def __init__(
@@ -45,13 +48,20 @@ class LSTM(nn.Module):
         self.readout = Readout()
 
     def forward(
-        self, tokens_BT: Tensor, loss: Callable | None = None, cache: "State | None" = None
+        self,
+        tokens_BT: Tensor,
+        starts_BT: Tensor | None = None,
+        loss: Callable | None = None,
+        cache: "State | None" = None,
     ) -> tuple[Any, tuple]:
         x_BTD = self.dropout(self.embedding(tokens_BT.clamp_min(0)))
-        hidden_BTD, hc = self.recurrent(x_BTD, cache.hc if cache is not None else None)
-        if cache is not None:
-            cache.hc = hc
-            cache.length += tokens_BT.shape[1]
+        if starts_BT is not None:
+            hidden_BTD = run_within_documents(self.recurrent, x_BTD, starts_BT)
+        else:
+            hidden_BTD, hc = self.recurrent(x_BTD, cache.hc if cache is not None else None)
+            if cache is not None:
+                cache.hc = hc
+                cache.length += tokens_BT.shape[1]
         weight_VD = self.embedding.weight if self.head is None else self.head.weight
         return self.readout(self.dropout(hidden_BTD), weight_VD, loss), ()
 

@@ -23,13 +23,15 @@ class MLP(nn.Module):
 
     tokens_BT -> (logits_BTV, ()), or loss(features_BTF, weight_VF, vocabulary=) in the first place: U, W, b
     are columns of one matrix, and b belongs to a feature of ones. Tokens below 0 are padding, at the end of a
-    row. With `cache` the tokens follow those already seen. `width` is that of C (their m), `hidden` that of H
+    row. With `cache` the tokens follow those already seen; with starts_BT words of other documents count as
+    none. `width` is that of C (their m), `hidden` that of H
     (their h), `order` their n; without `direct` there is no W. Vectors of zeros stand for the words before
     the first. Deviates: `depth` hidden layers, theirs has 1. Raises ValueError for an order below 2 or no
     hidden layer.
     """
 
     sees = "window"
+    splits = ("documents",)
     roles = {"head.weight": "head"}
 
     def __init__(
@@ -57,10 +59,14 @@ class MLP(nn.Module):
         self.readout = Readout()
 
     def forward(
-        self, tokens_BT: Tensor, loss: Callable | None = None, cache: "NgramWindow | None" = None
+        self,
+        tokens_BT: Tensor,
+        starts_BT: Tensor | None = None,
+        loss: Callable | None = None,
+        cache: "NgramWindow | None" = None,
     ) -> tuple[Any, tuple]:
         window = self.empty_cache(len(tokens_BT)) if cache is None else cache
-        x_BTX = window.extend(self.embedding(tokens_BT.clamp_min(0)))
+        x_BTX = window.extend(self.embedding(tokens_BT.clamp_min(0)), starts_BT)
         h_BTF = x_BTX
         for block in self.blocks:
             h_BTF = block(h_BTF)
@@ -96,10 +102,17 @@ class NgramWindow:
         self.recent_BSD = recent_BSD
         self.length = 0
 
-    def extend(self, x_BTD: Tensor) -> Tensor:
-        """Append new words; return for each its own vector and those of the S before it, newest first."""
+    def extend(self, x_BTD: Tensor, starts_BT: Tensor | None = None) -> Tensor:
+        """Append new words; return for each its own vector and those of the S before it, newest first.
+
+        With starts_BT, zeros stand for those before the first of its document.
+        """
         (kept, new), recent_BSD = (self.recent_BSD.shape[1], x_BTD.shape[1]), self.recent_BSD
         every_BSD = torch.cat((recent_BSD.to(x_BTD.dtype), x_BTD), 1)
         self.recent_BSD = every_BSD[:, new:]
         self.length += new
-        return torch.cat([every_BSD[:, back : back + new] for back in range(kept, -1, -1)], -1)
+        seen = [every_BSD[:, first : first + new] for first in range(kept, -1, -1)]
+        if starts_BT is not None:
+            age_BT = torch.arange(new, device=starts_BT.device) - starts_BT
+            seen = [x.where((age_BT >= back)[..., None], 0.0) for back, x in enumerate(seen)]
+        return torch.cat(seen, -1)

@@ -12,7 +12,7 @@ class Pattern:
     section 2.1). Raises ValueError for a kind that is not in `parts`, or an empty `repeated`.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")  # its parts are asked themselves
+    splits = ("tensor", "context", "pipeline", "expert", "documents")  # its parts are asked themselves
 
     def __init__(self, leading: list[str], repeated: list[str], parts: dict[str, dict[str, Callable]]):
         unknown = sorted({*leading, *repeated} - parts.keys())

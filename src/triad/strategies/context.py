@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributed.device_mesh import DeviceMesh
 
+from triad.layers.documents import Offset, move_offset
 from triad.strategies.splits import check_splits
 from triad.strategies.torch_private import all_gather_single, reduce_scatter_single
 
@@ -74,25 +75,35 @@ def _attend(
     v_BKTH: Tensor,
     dropout: float = 0.0,
     mask: Callable | None = None,
+    starts_BS: Tensor | None = None,
 ) -> Tensor:
     """Own queries against all keys before them: the kernel sees each chunk as new tokens after a cache."""
     if not zigzag.on:
-        return kernel(q_BNTH, k_BKTH, v_BKTH, dropout, mask)
+        return kernel(q_BNTH, k_BKTH, v_BKTH, dropout, mask, starts_BS)
     # concatenated, for one message: those of latent attention differ in size
     both_BKSH = _gather_sequence(zigzag, torch.cat((k_BKTH, v_BKTH), -1))
     k_BKSH, v_BKSH = both_BKSH.split((k_BKTH.shape[-1], v_BKTH.shape[-1]), -1)
     chunks = q_BNTH.chunk(2, dim=2)
     length = chunks[0].shape[2]
     ends = [start + length for start in zigzag.starts(2 * length)]
-    parts = [
-        kernel(q, k_BKSH[:, :, :end], v_BKSH[:, :, :end], dropout, mask)
-        for q, end in zip(chunks, ends, strict=True)
-    ]
+    parts = []
+    for q, end in zip(chunks, ends, strict=True):
+        starts = None if starts_BS is None else starts_BS[:, :end]
+        parts.append(kernel(q, k_BKSH[:, :, :end], v_BKSH[:, :, :end], dropout, mask, starts))
     return torch.cat(parts, dim=2)
 
 
-def _attend_shifted(shift: Callable, kernel: Callable, q_BNTH: Tensor, k_BKSH: Tensor, *rest: Any) -> Tensor:
-    return kernel(q_BNTH, shift(k_BKSH), *rest)
+def _attend_shifted(
+    shift: Callable,
+    kernel: Callable,
+    q_BNTH: Tensor,
+    k_BKSH: Tensor,
+    v_BKSH: Tensor,
+    dropout: float,
+    mask: Callable | None,
+    starts_BS: Tensor | None,
+) -> Tensor:
+    return kernel(q_BNTH, shift(k_BKSH, starts_BS), v_BKSH, dropout, mask, starts_BS)
 
 
 def _gather_sequence(zigzag: Zigzag, kv_BKTH: Tensor) -> Tensor:
@@ -103,21 +114,24 @@ def _gather_sequence(zigzag: Zigzag, kv_BKTH: Tensor) -> Tensor:
 
 
 def _make_tables(
-    zigzag: Zigzag, tables: Callable, offset: int, length: int, like: Tensor
+    zigzag: Zigzag, tables: Callable, offset: Offset, length: int, like: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The angles of this process's positions."""
     if not zigzag.on:
         return tables(offset, length, like)
-    cos, sin = zip(*(tables(start, length // 2, like) for start in zigzag.starts(length)), strict=True)
-    return torch.cat(cos), torch.cat(sin)
+    half = length // 2
+    offsets = [move_offset(offset, start, half) for start in zigzag.starts(length)]
+    cos, sin = zip(*(tables(each, half, like) for each in offsets), strict=True)
+    return torch.cat(cos, -2), torch.cat(sin, -2)
 
 
-def _add_positions(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: int = 0) -> Tensor:
+def _add_positions(zigzag: Zigzag, forward: Callable, x_BTD: Tensor, offset: Offset = 0) -> Tensor:
     """The output of a layer of positions, for this process's chunks."""
     if not zigzag.on:
         return forward(x_BTD, offset)
-    starts = zigzag.starts(x_BTD.shape[1])
-    return torch.cat([forward(x, start) for x, start in zip(x_BTD.chunk(2, 1), starts, strict=True)], 1)
+    chunks, starts = x_BTD.chunk(2, 1), zigzag.starts(x_BTD.shape[1])
+    offsets = [move_offset(offset, start, chunks[0].shape[1]) for start in starts]
+    return torch.cat([forward(x, each) for x, each in zip(chunks, offsets, strict=True)], 1)
 
 
 def _sequence_sums(zigzag: Zigzag, *sums: Tensor) -> tuple[Tensor, ...]:

@@ -119,7 +119,10 @@ class Mesh(ModelParallelStrategy):
         return list(self.pipeline.stages.values())
 
     def batch_to_device(self, batch: dict, device: Any = None, dataloader_idx: int = 0) -> dict:
-        """Move a batch to the device, and select this process's chunks of the sequences."""
+        """Move a batch to the device, and select this process's chunks of the sequences.
+
+        starts_BT stay those of whole sequences: attention needs them for the keys that it gathers.
+        """
         batch = super().batch_to_device(batch, device, dataloader_idx)
         if self.zigzag:
             self.zigzag.on = True

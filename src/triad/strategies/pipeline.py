@@ -111,10 +111,12 @@ class Pipeline:
         number, size = micro_batches(self.order, len(tokens_BT), self.largest, self.processes)
         ghosts = number * size - len(tokens_BT)
         tokens_BT = F.pad(tokens_BT, (0, 0, 0, ghosts), value=PADDING)
+        starts = {"starts_BT": F.pad(batch["starts_BT"], (0, 0, 0, ghosts))} if "starts_BT" in batch else {}
         self._make_schedule(number, size, tokens_BT.shape[1]).step(
             tokens_BT,
             tokens_BT=tokens_BT,
             targets_BT=F.pad(targets_BT, (0, 0, 0, ghosts), value=IGNORED),
+            **starts,
             target=tokens_BT.new_zeros(number),  # required by the schedule; ours are keyword arguments
             loss_kwargs={"count": batch["count"], "rows": batch["rows"], "scale": self._scale()},
             return_outputs=False,

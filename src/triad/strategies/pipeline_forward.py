@@ -36,7 +36,11 @@ class PipelineForward:
         self.sent: list[tuple[Any, Tensor]] = []  # tensors must be kept until they have been sent
 
     def __call__(
-        self, tokens_BT: Tensor, loss: Callable | None = None, cache: list[KeyValueCache] | None = None
+        self,
+        tokens_BT: Tensor,
+        starts_BT: Tensor | None = None,
+        loss: Callable | None = None,
+        cache: list[KeyValueCache] | None = None,
     ) -> tuple[Any, tuple]:
         assert not torch.is_grad_enabled(), "a pipeline trains by its schedule"
         held = cache[0].length if cache else 0
@@ -44,7 +48,7 @@ class PipelineForward:
         for index, stage in sorted(self.stages.items()):
             if index and self.places[index - 1] != self.rank:
                 x = self._receive(self.places[index - 1])
-            x, _ = stage(x, tokens_BT=tokens_BT, loss=loss, cache=cache)
+            x, _ = stage(x, tokens_BT=tokens_BT, starts_BT=starts_BT, loss=loss, cache=cache)
             if index + 1 < len(self.places) and self.places[index + 1] != self.rank:
                 self._send(x, self.places[index + 1])
         for past in cache or []:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from triad.layers.attention import KeyValueCache
+from triad.layers.documents import find_offset
 from triad.layers.routing import add_terms, auxiliary_loss
 
 
@@ -20,9 +21,9 @@ class Stage(nn.Module):
     Its `before` and `behind` name the parts that embed and read use. The parts stay those of the model, which
     keeps their names. tokens_BT of the first stage, else (x_BTD, terms_BA of the auxiliary loss so far) ->
     (x_BTD, terms_BA), of the last (what its readout is asked for, terms_BA). The keyword tokens_BT is for the
-    routers of every stage. With `targets_BT` their loss is asked for, the last stage's second result is the
-    summed auxiliary loss, and `statistics` keeps what routers report: the last stage's two sums, and what
-    each layer's router saw. `context` is entered around the forward pass.
+    routers of every stage, starts_BT for what mixes tokens. With `targets_BT` their loss is asked for, the
+    last stage's second result is the summed auxiliary loss, and `statistics` keeps what routers report: the
+    last stage's two sums, and what each layer's router saw. `context` is entered around the forward pass.
     """
 
     def __init__(self, model: Any, units: range, objective: Callable, context: Callable) -> None:
@@ -46,18 +47,21 @@ class Stage(nn.Module):
         x: Tensor,
         terms_BA: Tensor | None = None,
         tokens_BT: Tensor | None = None,
+        starts_BT: Tensor | None = None,
         targets_BT: Tensor | None = None,
         loss: Callable | None = None,
         cache: list[KeyValueCache] | None = None,
     ) -> tuple[Any, Tensor]:
         with self.context():
-            x_BTD = self.embed(x, cache[0].length if cache else 0) if self.embed else x
+            offset = find_offset(cache[0].length if cache else 0, starts_BT)
+            x_BTD = self.embed(x, offset) if self.embed else x
+            starts = () if starts_BT is None else (starts_BT,)
             if terms_BA is None:
                 exact = torch.promote_types(x_BTD.dtype, torch.float32)
                 terms_BA = x_BTD.new_zeros(len(x_BTD), 1, dtype=exact)
             statistics = {}
             for layer, block in zip(self.layers, self.blocks, strict=True):
-                x_BTD, routing = block(x_BTD, cache[layer] if cache else None, tokens_BT)
+                x_BTD, routing = block(x_BTD, cache[layer] if cache else None, tokens_BT, *starts)
                 if routing is not None:
                     terms_BA = add_terms(terms_BA, routing.terms_BA)
                     statistics[layer] = routing.statistics_BS.sum(0)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from triad.layers.autocast import to_autocast_dtype
 from triad.layers.cross_entropy import Vocabulary
+from triad.layers.documents import Offset, move_offset
 from triad.layers.parameters import holds_experts
 from triad.strategies.collectives import Border
 from triad.strategies.splits import check_splits
@@ -146,8 +147,9 @@ def _look_up(layer: nn.Embedding, border: Border, tokens_BT: Tensor) -> Tensor:
     return border.leave(x_BTD * here_BT[..., None])
 
 
-def _add_positions(forward: Callable, border: Border, x_BTD: Tensor, offset: int = 0) -> Tensor:
-    return forward(x_BTD, offset + border.rank * x_BTD.shape[1] if border.cuts_time else offset)
+def _add_positions(forward: Callable, border: Border, x_BTD: Tensor, offset: Offset = 0) -> Tensor:
+    length = x_BTD.shape[1]
+    return forward(x_BTD, move_offset(offset, border.rank * length, length) if border.cuts_time else offset)
 
 
 def _cut_head(model: Any, mesh: DeviceMesh, border: Border) -> None:

@@ -29,6 +29,7 @@ class MaskedLM:
     """
 
     needs = {"model.sees": ("both sides",), "model.pooler": (None,), "data.yields": ("text",)}
+    splits = ("documents",)
     lower_is_better = ("loss", "perplexity")
     reads = ("tokens_BT", "targets_BT")
     special_tokens = 1
@@ -71,8 +72,8 @@ class MaskedLM:
 
     def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int]]:
         """The beginning of the row, with predictions in place of hidden words."""
-        tokens_1T, targets_1T = row
-        logits_1TV, _ = model(tokens_1T)
+        tokens_1T, *starts, targets_1T = row
+        logits_1TV, _ = model(tokens_1T, *starts)
         guess_1T = logits_1TV[..., : self.vocab_size].argmax(-1)
         words_1T = guess_1T.where(targets_1T != IGNORED, tokens_1T)
         return [[word for word in words_1T[0].tolist() if word >= 0][:length]]

@@ -6,7 +6,8 @@ which come from the data. It has
 
     lower_is_better, higher_is_better   names of its metrics of validation: tuples of literals, which
                       triad.config.directions reads from the source
-    reads             names of entries of `inputs`: the model's arguments in their order, then its targets
+    reads             names of entries of `inputs`: the model's arguments in their order, then its targets;
+                      where rows have several documents, starts_BT is an argument, too, behind the others
     inputs(batch, draw)   the model's inputs and targets by name, made from a batch; if its targets differ
                       from the batch's, also "count", their number in the global batch; if the model reads
                       other tokens, "lengths", those of each row of the global batch and of its source.
@@ -62,7 +63,7 @@ class StepOutputs(TypedDict):
     shares: dict[str, Tensor]  # to be summed over the data-parallel ranks
     figures: dict[str, Any]  # equal on all ranks
     load_LE: Tensor  # this rank's tokens for each expert
-    lengths: tuple[Tensor, ...]  # real tokens of each row of the batch (and of its source)
+    lengths: tuple[Tensor, ...]  # real tokens of each row, or document, of the batch (and of its source)
 
 
 class Training(LightningModule):
@@ -169,7 +170,10 @@ class Training(LightningModule):
         figures = {"train/gradient_norm": self.norm, "train/lr": group["lr"] / group["rate"]}
         if self.update.penalty is not None:
             figures["train/penalty"] = self.update.penalty
-        lengths = batch.get("lengths", (batch["lengths_R"],))
+        rows = batch.get(
+            "document_lengths_D", batch["lengths_R"]
+        )  # a document costs what a row of its own does
+        lengths = batch.get("lengths", (rows,))
         return {"shares": shares, "figures": figures, "load_LE": load_LE, "lengths": lengths}
 
     def accumulate(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
@@ -206,7 +210,13 @@ class Training(LightningModule):
     def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
         """The model's inputs and targets, divided into micro-batches."""
         rows = self.hardware.rows(batch["tokens_BT"])
-        return list(zip(*(batch[name].split(rows) for name in self.task.reads), strict=True))
+        return list(zip(*(entry.split(rows) for entry in self.read(batch)), strict=True))
+
+    def read(self, batch: dict) -> list[Tensor]:
+        """The model's arguments in their order, starts_BT where rows have several documents, and targets."""
+        *given, targets = self.task.reads
+        starts = ["starts_BT"] if "starts_BT" in batch else []
+        return [batch[name] for name in (*given, *starts, targets)]
 
     def losses(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sums: negative log likelihood of targets, auxiliary loss of rows, statistics of each router."""
@@ -238,7 +248,7 @@ class Training(LightningModule):
             for inputs in self.micro_batches(batch):
                 self._add_sums(self.task.measure_generated(model, *inputs))
         if index == 0:
-            self.first_row = tuple(batch[name][:1] for name in self.task.reads)
+            self.first_row = tuple(entry[:1] for entry in self.read(batch))
 
     def _add_sums(self, sums: dict[str, Tensor]) -> None:
         pipeline = self.trainer.strategy.pipeline

@@ -91,7 +91,7 @@ class Case(NamedTuple):
 
 
 PARTS = (1, 2, 3, 7)
-PACKINGS = ("windows", "none")
+PACKINGS = ("windows", "documents", "none")
 SMALL = (
     "debug=tiny",
     "context=16",
@@ -148,5 +148,5 @@ def covering_cases() -> Iterator[Case]:
         for turn, model in enumerate([*MAIN, *others[at % 4 :: 4]]):
             step = at + turn
             compile = model == "decoder" and layout.name in ("fsdp", "tensor")
-            rows = PACKINGS[step % 2], step // 2 % 2 == 1
+            rows = PACKINGS[step % 3], step // 3 % 2 == 1
             yield Case(layout, model, PARTS[step % 4], *rows, compile, layout.precision)

@@ -24,7 +24,7 @@ class DeepSeekV3(nn.Module):
     Raises ValueError if groups do not divide the experts or too few experts are left to choose from.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     roles = {"weight": "router"}
     starts = {"bias": 0.0}
     bias: Tensor

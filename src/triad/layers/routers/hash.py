@@ -18,7 +18,7 @@ class Hash(nn.Module):
     product names the expert. Needs tokens_BT; raises ValueError without.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     top_k = 1
 
     def __init__(self, width: PositiveInt, experts: PositiveInt) -> None:

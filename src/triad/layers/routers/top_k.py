@@ -32,7 +32,7 @@ class TopK(nn.Module):
     Raises ValueError unless 1 <= top_k <= experts and for another `over_layers`.
     """
 
-    splits = ("tensor", "context", "pipeline", "expert")
+    splits = ("tensor", "context", "pipeline", "expert", "documents")
     roles = {"weight": "router"}
 
     def __init__(
