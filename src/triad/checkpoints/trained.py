@@ -10,7 +10,7 @@ from torch import nn
 from triad.checkpoints.folder import find_checkpoint
 from triad.checkpoints.tensors import load_model
 from triad.config.build import build, supply
-from triad.data.tokenizers import Tokenizer, load_tokenizer
+from triad.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from triad.runs.directory import Run
 
 

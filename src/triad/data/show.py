@@ -7,7 +7,7 @@ import numpy as np
 
 from triad.data.batches import locate_rows
 from triad.data.token_files import TokenFile
-from triad.data.tokenizers import Tokenizer
+from triad.data.tokenizers.tokenizer import Tokenizer
 
 
 class Row(NamedTuple):
