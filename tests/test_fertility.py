@@ -11,7 +11,7 @@ from triad.fertility import describe, measure
 
 LANGUAGES = {
     "en": "The quick brown fox jumps over the lazy dog and runs into the forest where nobody sees it. ",
-    "de": "Der schnelle braune Fuchs springt über den faulen Hund und läuft in den Wald, wo ihn niemand sieht. ",
+    "de": "Der schnelle braune Fuchs springt über den faulen Hund und läuft in den Wald. ",
     "zh": "敏捷的棕色狐狸跳过懒狗,跑进黑暗的森林,再也没有人看到它,大家都很想念它。",
 }
 

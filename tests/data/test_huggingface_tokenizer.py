@@ -12,7 +12,7 @@ from triad.data.tokenizers.tokenizer import load_tokenizer
 
 TEXTS = [
     "def main():\n    return 1\n",
-    "Zwölf Boxkämpfer\tjagen  Viktor",
+    "Zwölf\tBoxkämpfer  Viktor",
     "你好 🙂 e\u0301",
     "a \u2581 b\r\n\n",
 ]
@@ -103,9 +103,7 @@ def test_the_end_of_a_document_is_the_only_special_token_or_named(tmp_path):
     assert load(byte_level([]), tmp_path).separator is None
     with pytest.raises(ValueError, match=r"which of <\|endoftext\|>, <\|im_start\|> ends a document\?"):
         load(byte_level(), tmp_path)
-    with pytest.raises(
-        ValueError, match=r"tokenizer\.eos_token=</s>: no special token of .*it has: <\|endof"
-    ):
+    with pytest.raises(ValueError, match=r"tokenizer\.eos_token=</s>: no special token .*it has: <\|endof"):
         load(byte_level(), tmp_path, "</s>")
 
 

@@ -125,9 +125,7 @@ def test_a_seed_gives_the_same_segmentation_in_another_process(models, tmp_path)
 
 @pytest.mark.parametrize("tokenizer", [Byte(), Word(["a"], [], False)], ids=["byte", "word"])
 def test_a_tokenizer_of_one_segmentation_draws_none(tokenizer):
-    with pytest.raises(
-        ValueError, match=f"tokenizer={tokenizer.kind} knows one segmentation .*tokenizer=bpe"
-    ):
+    with pytest.raises(ValueError, match=f"tokenizer={tokenizer.kind} knows one segmentation "):
         tokenizer.encode_sampled("a", 0, 0.1)
 
 
