@@ -1,9 +1,11 @@
 """Segmentations are drawn by the distribution that is stated, and the same in every process."""
 
 import io
+import math
 import subprocess
 import sys
 from collections import Counter
+from itertools import product
 from random import Random
 
 import numpy as np
@@ -13,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triad.data.tokenizers.byte import Byte
-from triad.data.tokenizers.sampled_segmentation import draw
+from triad.data.tokenizers.sampled_segmentation import draw, draw_path
 from triad.data.tokenizers.sentencepiece import SentencePiece
 from triad.data.tokenizers.word import Word
 
-TEXT = "lower lowest newer newest wider widest slow slower slowest low new wide\n" * 20
+STEMS = ["low", "new", "wide", "slow", "fast", "old", "cold", "warm", "young", "dark"]
+ENDS = ("", "er", "est", "ly", "ness")
+TEXT = "".join(" ".join(stem + end for end in ENDS for stem in STEMS[n:]) + "\n" for n in range(9)) * 5
 DRAWS = 4000
 EXAMPLES = settings(derandomize=True, max_examples=40, deadline=None, database=None)
 TEXTS = st.lists(
@@ -38,6 +42,7 @@ def learn(kind: str, vocab_size: int) -> SentencePiece:
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
         allow_whitespace_only_pieces=True,
+        hard_vocab_limit=False,
         unk_id=0,
         eos_id=1,
         bos_id=-1,
@@ -50,7 +55,7 @@ def learn(kind: str, vocab_size: int) -> SentencePiece:
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, SentencePiece]:
-    return {"bpe": learn("bpe", 300), "unigram": learn("unigram", 290)}
+    return {"bpe": learn("bpe", 330), "unigram": learn("unigram", 400)}
 
 
 def count_draws(tokenizer: SentencePiece, word: str, alpha: float, nbest_size: int = -1) -> Counter:
@@ -83,7 +88,7 @@ def test_with_certain_dropout_only_characters_are_left(models):
 
 def test_merges_are_dropped_as_often_as_sentencepiece_drops_them(models):
     """Its own sampler cannot be seeded over processes, so the bound is that of six standard deviations."""
-    for word in (" slowest", "newer low"):
+    for word in (" slowest", "oldness warmer"):
         ours = count_draws(models["bpe"], word, alpha=0.3)
         sample = models["bpe"]._processor.encode
         theirs = Counter(tuple(sample(word, enable_sampling=True, alpha=0.3)) for _ in range(DRAWS))
@@ -96,17 +101,37 @@ def test_merges_are_dropped_as_often_as_sentencepiece_drops_them(models):
 @pytest.mark.parametrize(("alpha", "nbest_size"), [(0.2, -1), (1.0, -1), (0.2, 4)])
 def test_unigrams_are_drawn_by_their_smoothed_probabilities(models, alpha, nbest_size):
     """All segmentations and their scores are sentencepiece's."""
-    processor = models["unigram"]._processor
-    for word in (" slowest", "newer"):
-        best = [
-            tuple(ids) for ids in processor.nbest_encode_as_ids(word, 500 if nbest_size < 0 else nbest_size)
-        ]
-        assert 3 < len(best) < 500
-        weights = np.exp([alpha * sum(map(processor.get_score, ids)) for ids in best])
-        drawn = count_draws(models["unigram"], word, alpha, nbest_size)
-        assert {*drawn} <= {*best}
-        for ids, p in zip(best, weights / weights.sum(), strict=True):
-            assert abs(drawn[ids] - DRAWS * p) < 5 * (DRAWS * p * (1 - p)) ** 0.5 + 1, (ids, drawn[ids], p)
+    processor, word = models["unigram"]._processor, " slowest"
+    best = [tuple(ids) for ids in processor.nbest_encode_as_ids(word, 500 if nbest_size < 0 else nbest_size)]
+    assert 3 < len(best) < 500
+    weights = [alpha * sum(map(processor.get_score, ids)) for ids in best]
+    compare(count_draws(models["unigram"], word, alpha, nbest_size), dict(zip(best, weights, strict=True)))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_a_path_is_drawn_by_the_weights_of_all_ways_to_cut_a_word(alpha):
+    word, unknown, chance = "abcabd", -9.0, Random(1)
+    parts = {word[start:end] for start in range(6) for end in range(start + 1, 7) if end - start < 4}
+    scores = {
+        part: -3 * chance.random() * len(part) for part in sorted(parts) if part not in ("d", "bd", "bca")
+    }
+    weights = {}
+    for cuts in product((False, True), repeat=5):
+        path = tuple("".join(a + "|" * cut for a, cut in zip(word, (*cuts, False), strict=True)).split("|"))
+        if all(part in scores or part == "d" for part in path):
+            weights[path] = alpha * sum(scores.get(part, unknown) for part in path)
+    assert len(weights) > 10
+    random = Random(0)
+    compare(Counter(tuple(draw_path(word, scores, 3, unknown, alpha, random)) for _ in range(DRAWS)), weights)
+
+
+def compare(drawn: Counter, weights: dict[tuple, float]) -> None:
+    """Draws must not be further from their probabilities, ~ exp(weight), than five standard deviations."""
+    assert {*drawn} <= {*weights}
+    total = sum(map(math.exp, weights.values()))
+    for ids, weight in weights.items():
+        p = math.exp(weight) / total
+        assert abs(drawn[ids] - DRAWS * p) < 5 * (DRAWS * p * (1 - p)) ** 0.5 + 1, (ids, drawn[ids], p)
 
 
 def test_a_seed_gives_the_same_segmentation_in_another_process(models, tmp_path):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from triad.data.sources.source import Document, Source
 from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text
+from triad.data.token_files import prepare_tokens
 from triad.data.tokenizers import learning
 from triad.data.tokenizers.byte import byte
 from triad.data.tokenizers.char import Char, char
@@ -353,6 +354,16 @@ def test_no_spelling_of_a_special_token_becomes_its_id(tokenizers, kind):
         assert not special & {*ids}
         if kind != "word":
             assert tokenizer.decode(ids) == string
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram", "word", "huggingface"])
+def test_a_product_has_an_end_for_each_document_whatever_these_spell(tokenizers, tmp_path, kind):
+    texts = [*SPECIAL, "</s></s> <|endoftext|>", "\u0100"]
+    source = Source("specials", lambda split: (Document(str(i), string) for i, string in enumerate(texts)))
+    tokens = prepare_tokens(source, tokenizers[kind], tmp_path).train
+    ends = np.flatnonzero(tokens.tokens == tokenizers[kind].separator)
+    assert ends.tolist() == [*(tokens.documents[1:, 0] - 1), len(tokens.tokens) - 1]
+    assert len(ends) == len(texts)
 
 
 def test_words_are_counted_by_the_training_split_and_the_rest_is_unknown(tmp_path):
