@@ -1,11 +1,13 @@
 """A tokenizer.json gives the ids that its library gives, and no text becomes a special token."""
 
 import json
+import re
 
 import pytest
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from triad.data import refusals
 from triad.data.sources.source import Document, Source
 from triad.data.tokenizers.huggingface import huggingface
 from triad.data.tokenizers.tokenizer import load_tokenizer
@@ -17,6 +19,7 @@ TEXTS = [
     "a \u2581 b\r\n\n",
 ]
 SPECIAL = ["<|endoftext|>", "<|im_start|>"]
+EMPTY = tokenizers.Tokenizer(models.BPE()).to_str()
 NOWHERE = Source("nowhere", lambda split: iter([Document("a", "a")]))
 
 
@@ -107,7 +110,7 @@ def test_the_end_of_a_document_is_the_only_special_token_or_named(tmp_path):
         load(byte_level(), tmp_path, "</s>")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "x", '{"added_tokens": [], "model": {}}', "\ud83d"])
+@pytest.mark.parametrize("content", ["", "[]", "x", '{"added_tokens": [], "model": {}}', "\ud83d", EMPTY])
 def test_a_file_that_is_no_tokenizer_is_refused_in_one_sentence(tmp_path, content):
     file = tmp_path / "tokenizer.json"
     file.write_text(content, errors="surrogatepass")
@@ -126,3 +129,13 @@ def test_a_saved_one_keeps_its_file_and_its_end(tmp_path):
     assert loaded.separator == 1
     settings = json.loads((tmp_path / "saved" / "tokenizer.json").read_text())["settings"]
     assert settings["eos_token"] == "<|im_start|>"
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch):
+    part = {"_target_": "triad.data.tokenizers.huggingface.huggingface", "path": "x"}
+    assert not refusals.find_missing({"tokenizer": part})
+    monkeypatch.setattr(refusals, "find_spec", lambda package: None)
+    (row,) = [row for row in refusals.TABLE if row.holds({"tokenizer": part})]
+    sentence = row.write({"tokenizer": part}, refusals.facts)
+    needs = r"tokenizer needs the package tokenizers: pip install '\.\[hf\]' .*, or take another tokenizer"
+    assert re.fullmatch(needs, sentence)

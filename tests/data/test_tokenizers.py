@@ -2,6 +2,7 @@ import json
 import random
 import re
 from functools import partial
+from io import StringIO
 from itertools import islice, pairwise
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from triad.config.compose import compose
 from triad.data.sources.source import Document, Source
 from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text
@@ -20,6 +23,7 @@ from triad.data.tokenizers.char import Char, char
 from triad.data.tokenizers.huggingface import huggingface
 from triad.data.tokenizers.tokenizer import cut_at_lines, load_tokenizer
 from triad.data.tokenizers.word import Word, split_words, word
+from triad.prepare import show_tokens
 from triad.storage.manifest import fingerprint
 
 SAMPLE = {"hard_vocab_limit": True, "sample_bytes": 20 << 20, "sample_seed": 0}
@@ -242,12 +246,12 @@ def test_a_reserved_character_leaves_the_text_around_it_to_be_learned_from(tmp_p
 def test_learning_reads_a_bounded_sample_of_a_large_corpus_by_its_seed():
     rows = [Document(str(i), f"{i:09} " * 500) for i in range(200)]
     source = Source("rows", lambda split: iter(rows))
-    samples = ["".join(learning.Sample(source, 100_000, seed)) for seed in (0, 0, 1)]
+    samples = ["".join(learning.TextSample(source, 100_000, seed)) for seed in (0, 0, 1)]
     for sample in samples:
         assert 70_000 < len(sample) <= 100_000
         assert len({int(word) // 20 for word in sample.split() if len(word) == 9}) >= 8
     assert samples[0] == samples[1] != samples[2]
-    assert len("".join(learning.Sample(source, 10**9, 1))) == 200 * 5000
+    assert len("".join(learning.TextSample(source, 10**9, 1))) == 200 * 5000
 
 
 def test_the_sample_and_its_seed_choose_what_is_learned_and_memory_is_told(corpus, tmp_path, capsys):
@@ -384,6 +388,19 @@ def test_words_are_counted_by_the_training_split_and_the_rest_is_unknown(tmp_pat
             make(**wrong, lowercase=False)
     with pytest.raises(ValueError, match=r"tokenizer\.specials=.*</s> is there already"):
         word(source, tmp_path, 1, None, ["</s>"], False)
+
+
+def test_prepare_tells_how_many_tokens_are_unknown(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIAD_CACHE", str(tmp_path))
+    documents = {"train": "to be or not to be", "val": "to see or not"}
+    source = Source("words", lambda split: iter([Document("a", documents[split])]))
+    console = Console(record=True, file=StringIO(), markup=False, emoji=False)
+    config = compose(["tokenizer=word", "tokenizer.min_freq=1", "trainer.accelerator=cpu"])
+    show_tokens(source, config, console)
+    lines = console.export_text().splitlines()
+    assert [line for line in lines if "unknown" in line] == [
+        "unknown tokens of val: 1, so bits per byte leave some out"
+    ]
 
 
 def test_a_word_goes_on_over_pieces_marks_belong_to_it_and_a_long_one_is_cut():

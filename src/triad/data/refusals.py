@@ -1,4 +1,4 @@
-"""What takes more than declarations to refuse about data: packages of its own extra."""
+"""What takes more than declarations to refuse about data: packages of extras."""
 
 from importlib.util import find_spec
 
@@ -31,7 +31,7 @@ def facts(config: dict) -> dict:
 
 TABLE = [
     Impossible(
-        "some filters are packages of their own",
+        "some filters and tokenizers are packages of their own",
         "data/clean=web",
         find_missing,
         "{part} needs the package {package}: {remedy}",
