@@ -174,7 +174,7 @@ def test_a_saved_tokenizer_loads_as_itself_and_its_damage_is_noticed(tokenizers,
 
 
 def test_a_kind_that_this_version_does_not_know_is_named(tmp_path):
-    for kind in ("wordpiece", "learning/../byte", "sampled_segmentation"):
+    for kind in ("wordpiece", "learning/../byte", "segmentations"):
         content = {"kind": kind, "settings": {}, "fingerprint": fingerprint(kind, {})}
         (tmp_path / "tokenizer.json").write_text(json.dumps(content))
         with pytest.raises(ValueError, match=f"tokenizer={kind} is unknown to this version"):

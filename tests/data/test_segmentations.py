@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triad.data.tokenizers.byte import Byte
-from triad.data.tokenizers.sampled_segmentation import draw, draw_path
+from triad.data.tokenizers.segmentations import draw, draw_path
 from triad.data.tokenizers.sentencepiece import SentencePiece
 from triad.data.tokenizers.word import Word
 
