@@ -381,8 +381,11 @@ def test_words_are_counted_by_the_training_split_and_the_rest_is_unknown(tmp_pat
     assert tokenizer.words == ["\n", " cat", "the"]
     assert tokenizer.decode(tokenizer.encode("The cat\nzebra")) == "the cat\n<unk>"
     for wrong, sentence in (
-        ({"min_freq": 9, "max_size": None}, r"tokenizer\.min_freq=9: data=words has no word as often"),
-        ({"min_freq": 1, "max_size": 3}, r"tokenizer\.max_size=3: 3 special tokens and a word need more"),
+        ({"min_freq": 9, "max_size": None}, r"tokenizer\.min_freq=9: no word of data=words is so frequent"),
+        (
+            {"min_freq": 1, "max_size": 3},
+            r"tokenizer\.max_size=3: one word and the special tokens need 4 or more",
+        ),
     ):
         with pytest.raises(ValueError, match=sentence):
             make(**wrong, lowercase=False)
