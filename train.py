@@ -16,6 +16,7 @@ def train(
     run: Run,
     seed: NonNegativeInt,
     context: PositiveInt,
+    pad_vocab_to_multiple_of: PositiveInt,
     packing: Literal["windows", "documents", "best_fit", "none"],
     decay: list[str],
     tags: list[str],
@@ -51,9 +52,8 @@ def train(
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
     update = Update(part.regularizer, part.clip, part.parametrisation, decay)
     start = None if list_complete(run.checkpoints) else weights  # a resumed run has its own
-    training = Training(
-        task, part.model, part.optimizer, schedule, part.hardware, tokenizer.vocab_size, seed, update, start
-    )
+    sizes = tokenizer.vocab_size, seed, update, start, pad_vocab_to_multiple_of
+    training = Training(task, part.model, part.optimizer, schedule, part.hardware, *sizes)
     offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
     offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
     watching = [part.scheduler] if isinstance(part.scheduler, Callback) else []
