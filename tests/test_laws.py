@@ -34,7 +34,7 @@ ARROWS = {
     "strategies": {"layers", "models", "optim", "hardware", "config"},
     "data": {"schedules", "storage"},
     "checkpoints": RUN | {"strategies", "data"},
-    "formats": {"checkpoints"},
+    "formats": {"checkpoints", "storage"},
     "tasks": {"layers", "models", "optim", "checkpoints"},
     "loggers": RUN,
     "analysis": RUN | {"loggers", "layers"},

@@ -1,5 +1,6 @@
 """What holds of every task: see triad.tasks.module."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from triad.config.compose import compose
 from triad.config.directions import directions, read_task_directions
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
+from triad.runs.metrics import read_metrics
 from triad.tasks import module
 
 CLASSIFICATION = ("task=classification", "data=packages", "model=lstm")
@@ -90,3 +92,10 @@ def test_dropout_on_a_gpu_follows_from_seed_step_and_rank(monkeypatch: pytest.Mo
     assert [reseed("cuda", *place) for place in places] == on_cpu == seeds
     assert len({*seeds}) == 4
     torch.default_generator.set_state(before)
+
+
+def test_the_schedule_goes_on_where_batches_are_repeated(train, tmp_path: Path) -> None:
+    words = ("debug=tiny", "trainer.overfit_batches=2", "trainer.max_steps=6", "trainer.log_every_n_steps=1")
+    train(*words, "scheduler=linear", "scheduler.warmup=5", "run_id=a")
+    rates = [row["train/lr"] for row in read_metrics(tmp_path / "outputs" / "a" / "metrics.csv")]
+    assert rates[:5] == pytest.approx([rates[0] * step for step in range(1, 6)])

@@ -152,7 +152,7 @@ class Training(LightningModule):
 
     def training_step(self, batch: dict, _: int) -> StepOutputs:
         """Forward and backward over this rank's rows, then update once."""
-        step = batch["step"]
+        step = self.trainer.global_step  # not the batch's: trainer.overfit_batches repeats a few
         self._reseed(step)
         optimizer = self.optimizers()
         for group in optimizer.param_groups:
