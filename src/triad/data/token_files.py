@@ -54,9 +54,7 @@ class TokenFile:
         """The ids, mapped; in training rows of them are read here and there, in validation in order."""
         with (self.folder / f"{self.split}.bin").open("rb") as file:
             ids = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if (
-            self.split == "train"
-        ):  # 29 Nov 2026: 64 rows of 10 GB not in memory in 0.5 ms; with reading ahead 208
+        if self.split == "train":  # 2026-11-29: 64 rows of 10 GB in 0.5 ms, and in 208 ms with reading ahead
             ids.madvise(mmap.MADV_RANDOM)
         return np.frombuffer(ids, self.dtype)
 
