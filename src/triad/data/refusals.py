@@ -20,6 +20,11 @@ def find_missing(config: dict) -> list[tuple[str, str]]:
     ]
 
 
+def is_separated(config: dict) -> bool:
+    """Whether documents of a row do not see each other; `triad prepare` asks without rows."""
+    return config.get("packing") in SEPARATED
+
+
 def facts(config: dict) -> dict:
     """What the sentence below names."""
     key, package = next(iter(find_missing(config)), ("", ""))
@@ -30,7 +35,7 @@ TABLE = [
     Impossible(
         "only text is packed",
         "packing=best_fit data=packages task=classification model=encoder",
-        lambda c: c["packing"] in SEPARATED and get_declared(c["data"], "yields") != "text",
+        lambda c: is_separated(c) and get_declared(c["data"], "yields") != "text",
         "packing={packing} packs text, and data.yields is something else: leave packing out",
     ),
     Impossible(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triad.data.documents import Documents
+from triad.data.documents import ContinuedDocuments, Documents
 from triad.data.packing import pack
 from triad.data.pairs import Pairs
 from triad.data.sources.source import Source
@@ -33,4 +33,6 @@ def make_datamodule(
     """Batches of the rows that a source yields, for a Lightning trainer."""
     if source.yields in PADDED:
         return PADDED[source.yields](tokens, context, batch, seed, separator)
+    if batch.tokens:
+        return ContinuedDocuments(tokens, context, batch, seed, separator)
     return Windows(*(pack(split, context, packing) for split in (tokens.train, tokens.val)), batch, seed)
