@@ -17,6 +17,7 @@ TEXTS = [
     "Zwölf\tBoxkämpfer  Viktor",
     "你好 🙂 e\u0301",
     "a \u2581 b\r\n\n",
+    "<| <| <|",
 ]
 SPECIAL = ["<|endoftext|>", "<|im_start|>"]
 EMPTY = tokenizers.Tokenizer(models.BPE()).to_str()

@@ -414,6 +414,6 @@ def test_a_word_goes_on_over_pieces_marks_belong_to_it_and_a_long_one_is_cut():
     assert split("हिन्दी में") == ["हिन्दी", " में"]
     assert split("ΟΔΟΣ", " ΟΔΟΣ", lowercase=True) == ["οδος", " οδος"]
     assert [len(one) for one in split("a" * 250)] == [100, 100, 50]
-    long = "seven77 " * 20_000  # is read in stretches, which end in words
-    assert {*split(long)} == {"seven77", " seven77", " "}
+    long = "seven7 " * 20_000  # is read in stretches, which end in words
+    assert {*split(long)} == {"seven7", " seven7", " "}
     assert {*split(*(long[start : start + 999] for start in range(0, len(long), 999)))} == {*split(long)}
