@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from triad.config.compose import compose
 from triad.data.sources.source import Document, Source
 from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text
@@ -398,8 +397,9 @@ def test_prepare_tells_how_many_tokens_are_unknown(tmp_path, monkeypatch):
     documents = {"train": "to be or not to be", "val": "to see or not"}
     source = Source("words", lambda split: iter([Document("a", documents[split])]))
     console = Console(record=True, file=StringIO(), markup=False, emoji=False)
-    config = compose(["tokenizer=word", "tokenizer.min_freq=1", "trainer.accelerator=cpu"])
-    show_tokens(source, config, console)
+    words = {"min_freq": 1, "max_size": None, "specials": [], "lowercase": False}
+    part = {"_target_": "triad.data.tokenizers.word.word", "_partial_": True} | words
+    show_tokens(source, {"tokenizer": part}, console)
     lines = console.export_text().splitlines()
     assert [line for line in lines if "unknown" in line] == [
         "unknown tokens of val: 1, so bits per byte leave some out"
