@@ -44,6 +44,7 @@ PHRASES = {  # declared properties as verbs, for sentences
     "sees": "sees {}",
     "yields": "yields {}",
     "sizes": "has {} size",
+    "again": "reads other rows each step",
     "by_element": "updates each number by itself",
     "adaptive": "divides by the size of the gradient",
     "averages": "keeps an average of the weights",

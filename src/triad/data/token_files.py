@@ -63,9 +63,14 @@ class TokenFile:
         return np.fromfile(self.folder / f"{self.split}.labels.bin", np.int32)
 
     @property
+    def size(self) -> int:
+        """Tokens, separators among them."""
+        return len(self.tokens)
+
+    @property
     def bytes_per_token(self) -> float:
         """UTF-8 bytes of text for each token, separators counted among the tokens."""
-        return self.bytes / len(self.tokens)
+        return self.bytes / self.size
 
     def document_at(self, position: int) -> Place:
         """The document that the token at `position` belongs to."""

@@ -189,3 +189,4 @@ def _begin(given: float, steps: int, unit: str, key: str) -> int:
 
 fixed.sizes = "one"
 one.sizes = "one"
+full.again = True

@@ -1,14 +1,20 @@
 """Several sources, mixed by shares of tokens."""
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, ClassVar, NamedTuple
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
-from triad.data.sources.source import Source
+from triad.data.sources.source import Contents, Document, Source, Split
+from triad.storage.manifest import fingerprint
 
+SAMPLE_BYTES = 20 << 20  # of text that a tokenizer learns from, at most
+STRETCH = 4096  # characters of a long source that are chosen together
+NAME = re.compile(r"[\w-]+")
 SKIPPED = re.compile(r"(\d+):(\d+)")
 Weights = dict[str, Fraction]  # of each source, by its name
 
@@ -21,21 +27,60 @@ class Skip(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(Source):
     """Sources of text by name, and what share of the tokens each has from which step on.
 
-    What a resumed run may change is declared: `changed` arguments for another value, in `extended` ones what
+    What a resumed run may change is declared: arguments that may have another value, and those in which what
     is there stays and more may come.
     """
 
-    yields: ClassVar[str] = "text"
+    yields = "text"
     needs = {"batch.again": (None,)}
-    changed = ("weights", "schedule", "skip")
-    extended = ("sources",)
-    name: ClassVar[str] = "mixture"
-    sources: dict[str, Any]
-    stages: tuple[tuple[int, Weights], ...]
-    skips: tuple[Skip, ...]
+    may_change = ("weights", "schedule", "skip")
+    may_grow = ("sources",)
+    sources: dict[str, Source] = field(default_factory=dict)
+    stages: tuple[tuple[int, Weights], ...] = ()
+    skips: tuple[Skip, ...] = ()
+
+    @cached_property
+    def contents(self) -> dict[Split, Contents]:
+        """Those of all sources together."""
+        return {split: _join(self.sources, split) for split in ("train", "val")}
+
+    @property
+    def sample(self) -> Source:
+        """A text of SAMPLE_BYTES at most that has the sources by weight, the mean of all stages.
+
+        Stretches of a long source are chosen by their hash; a short one comes as often as its weight asks.
+        """
+        mean = {name: sum(w[name] for _, w in self.stages) / len(self.stages) for name in self.sources}
+        sizes = {name: source.contents["train"].bytes for name, source in self.sources.items()}
+        total = min(SAMPLE_BYTES, sum(sizes.values()))
+        rates = {name: float(mean[name] * total / sizes[name]) for name in self.sources}
+        known = fingerprint(self.contents["train"].fingerprint, rates)
+        contents = Contents(known, total, (), self.contents["train"].documents)
+        read = partial(_read_sample, self.sources, rates)
+        return Sample(self.name, read, known={"train": contents, "val": self.contents["val"]})
+
+    def map(self, work: Callable[[Source], Source]) -> "Mixture":
+        """The mixture of what some work makes of each source."""
+        made = {}
+        for name, source in self.sources.items():
+            with name_source(name):
+                made[name] = work(source)
+        return replace(self, read=partial(_read_all, made), sources=made)
+
+
+@dataclass(frozen=True)
+class Sample(Source):
+    """A part of a text, whose contents need not be read to be known from others."""
+
+    yields = "text"
+    known: dict[Split, Contents] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> dict[Split, Contents]:
+        return self.known
 
 
 def mixture(
@@ -52,8 +97,10 @@ def mixture(
     if not named:
         raise ValueError("data.sources is empty: data.sources.NAME={_target_: ...} adds one")
     for name, source in named.items():
-        if "/" in name or not hasattr(source, "documents") or source.yields == "pairs":
-            raise ValueError(f"data.sources.{name}: a source of text stands here, under a name without /")
+        if not NAME.fullmatch(name):
+            raise ValueError(f"data.sources.{name}: a name has letters, digits, _ and - only")
+        if not isinstance(source, Source) or isinstance(source, Mixture) or source.yields == "pairs":
+            raise ValueError(f"data.sources.{name}: a source of text stands here, such as data=text is")
     stages = [(0, read_weights(weights, named, "data.weights"))]
     for number, entry in enumerate(schedule):
         key = f"data.schedule[{number}]"
@@ -63,7 +110,8 @@ def mixture(
         if type(step) is not int or step <= stages[-1][0]:
             raise ValueError(f"{key}.from={step}: a step behind {stages[-1][0]}, where the weights before begin")
         stages.append((step, read_weights(entry["weights"], named, f"{key}.weights")))
-    return Mixture(named, tuple(stages), tuple(map(_read_skip, skip)))
+    read = partial(_read_all, named)
+    return Mixture("mixture", read, None, named, tuple(stages), tuple(map(_read_skip, skip)))
 
 
 def read_weights(weights: Mapping[str, Any], sources: Mapping[str, Any], key: str) -> Weights:
@@ -98,3 +146,32 @@ def name_source(name: str) -> Iterator[None]:
     except ValueError as error:
         error.args = (f"data.sources.{name}: {error}", *error.args[1:])
         raise
+
+
+def _read_all(sources: dict[str, Source], split: Split) -> Iterator[Document]:
+    for name, source in sources.items():
+        with name_source(name):
+            for document in source.documents(split):
+                yield document._replace(name=f"{name}/{document.name}", label="")
+
+
+def _read_sample(sources: dict[str, Source], rates: dict[str, float], split: Split) -> Iterator[Document]:
+    for name, source in sources.items():
+        for turn in range(math.ceil(rates[name])):
+            rate = rates[name] - turn
+            for document in source.documents(split):
+                for number, stretch in enumerate(_cut(document.pieces)):
+                    if rate >= 1 or int(fingerprint(name, document.name, number)[:8], 16) < rate * 2**32:
+                        yield Document(f"{name}/{document.name}:{number}:{turn}", stretch)
+
+
+def _cut(pieces: Iterable[str]) -> Iterator[str]:
+    for piece in pieces:
+        yield from (piece[start : start + STRETCH] for start in range(0, len(piece), STRETCH))
+
+
+def _join(sources: dict[str, Source], split: Split) -> Contents:
+    found = {name: source.contents[split] for name, source in sources.items()}
+    each = {name: contents.fingerprint for name, contents in found.items()}
+    size, documents = (sum(getattr(one, key) for one in found.values()) for key in ("bytes", "documents"))
+    return Contents(fingerprint(each), size, (), documents)
