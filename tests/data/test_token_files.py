@@ -195,8 +195,9 @@ def test_rows_of_a_batch_are_found_without_a_look_at_all_documents(tmp_path):
 def test_a_batch_is_described_by_document_and_offset(source, tmp_path):
     tokenizer = bpe(source, tmp_path, 290)
     tokens = prepare_tokens(source, tokenizer, tmp_path).train
+    windows = pack(tokens, 4, "windows")
     rows = describe_batch(
-        tokens, tokenizer, pack(tokens, 4, "windows"), lambda _: 3, lambda step: 3 * step, seed=0, step=2
+        {"": tokens}, tokenizer, windows, lambda _: 3, lambda step: 3 * step, seed=0, step=2
     )
     assert [row.row for row in rows] == [6, 7, 8]
     for row in rows:

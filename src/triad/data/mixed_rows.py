@@ -41,6 +41,21 @@ class MixedRows:
             places_R[at_R] += self.readers[n].locate(own_R[at_R], derive_seed(seed, self.names[n]))
         return places_R
 
+    def list_places(self) -> np.ndarray:
+        """One epoch of each source, in the order of its text."""
+        return np.concatenate([n * PLACES + reader.list_places() for n, reader in enumerate(self.readers)])
+
+    def find_firsts(self, places_R: np.ndarray) -> np.ndarray:
+        """The position of each row's first token in the token file of its source."""
+        firsts_R = np.empty_like(places_R)
+        for n, at_R in self._split(places_R // PLACES):
+            firsts_R[at_R] = self.readers[n].find_firsts(places_R[at_R] % PLACES)
+        return firsts_R
+
+    def find_sources(self, places_R: np.ndarray) -> list[str]:
+        """The source of each row."""
+        return [self.names[n] for n in (places_R // PLACES).tolist()]
+
     def measure(self, places_R: np.ndarray) -> dict[str, Any]:
         """What the readers measure, and the targets of each source by its name."""
         lengths_R, pieces, counts = torch.zeros(len(places_R), dtype=torch.int64), [], {}
@@ -92,7 +107,7 @@ class ValSources(IterableDataset[dict[str, Any]]):
 class MixedWindows(LightningDataModule):
     """Rows of a mixture, of which `first_row(k)` have been consumed, or left out, when step k begins.
 
-        first_row(k) = rule(k) + sum over skips that begin at step k or before of rule(end) - rule(begin)
+    first_row(k) = rule(k) + sum over skips that begin at step k or before of rule(end) - rule(begin)
     """
 
     def __init__(self, tokens: MixedTokens, context: int, rule: Rule, seed: int, packing: str) -> None:
@@ -101,7 +116,8 @@ class MixedWindows(LightningDataModule):
         readers, targets, self.val = {}, {}, {}
         for name, files in tokens.sources.items():
             with name_source(name):
-                readers[name], self.val[name] = (pack(file, context, packing) for file in (files.train, files.val))
+                readers[name] = pack(files.train, context, packing)
+                self.val[name] = pack(files.val, context, packing)
                 targets[name] = count_targets(readers[name], derive_seed(seed, name))
                 if not targets[name]:
                     raise ValueError("the train split has no token to predict; give it more text")
@@ -115,6 +131,8 @@ class MixedWindows(LightningDataModule):
         """Rows consumed or left out before a step."""
         left_out = (self.rule(end) - self.rule(begin) for begin, end in self.skips if begin <= step)
         return self.rule(step) + sum(left_out)
+
+    find_first = first_row
 
     def describe_passes(self, steps: int) -> Iterator[str]:
         """How often each source is read in so many steps."""

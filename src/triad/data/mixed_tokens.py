@@ -92,11 +92,13 @@ class MixedTokens:
         known = _list_sources(record)
         for name, kept in known.items():
             if name not in self.sources:
-                raise ValueError(f"data.sources.{name}: the run was trained on it, so it stays; give it the share 0")
+                raise ValueError(
+                    f"data.sources.{name}: the run was trained on it, so it stays; give it the share 0"
+                )
             if self.sources[name].fingerprint != kept:
                 raise ValueError(
-                    f"data.sources.{name}: its text or its tokenizer is not what the run was started with; start"
-                    " a new run"
+                    f"data.sources.{name}: its text or its tokenizer is not what the run was started with;"
+                    " start a new run"
                 )
         asked, before = self.fingerprint["asked"], record["asked"]
         stages, skips = record["stages"], record["skips"]
@@ -147,8 +149,8 @@ def _continue_stages(record: Record, asked: Record, step: int, sources: dict[str
     for stage in schedule:
         if stage["from"] < step and stage not in record["asked"]["stages"]:
             raise ValueError(
-                f"data.schedule: from={stage['from']} lies before step {step}, at which the run goes on: leave"
-                " it out; what was trained before stays recorded"
+                f"data.schedule: from={stage['from']} lies before step {step}, at which the run goes on:"
+                " leave it out; what was trained before stays recorded"
             )
     is_new = first != record["asked"]["stages"][0]
     if not trained or is_new or first["weights"] not in [stage["weights"] for stage in trained]:
@@ -164,11 +166,13 @@ def _continue_stages(record: Record, asked: Record, step: int, sources: dict[str
 def _continue_skips(before: list[list[int]], asked: list[list[int]], step: int) -> list[list[int]]:
     for skip in before:
         if skip[0] < step and skip not in asked:
-            raise ValueError(f"data.skip: {skip[0]}:{skip[1]} was left out before step {step}; keep it in the list")
+            raise ValueError(
+                f"data.skip: {skip[0]}:{skip[1]} was left out before step {step}; keep it in the list"
+            )
     for skip in asked:
         if skip[0] < step and skip not in before:
             raise ValueError(
-                f"data.skip: {skip[0]}:{skip[1]} begins before step {step}, at which the run goes on; resume it"
-                " from an earlier checkpoint, or begin there"
+                f"data.skip: {skip[0]}:{skip[1]} begins before step {step}, at which the run goes on; begin"
+                " there, or resume from an earlier checkpoint"
             )
     return asked

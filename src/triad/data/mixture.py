@@ -18,8 +18,8 @@ FINEST = 1 << 16  # rows after which the order of the sources repeats, at most
 def divide_period(weights: Sequence[Fraction]) -> list[int]:
     """Rows of each source in one period of the order, in proportion to the weights.
 
-    The period is the least in which all are whole numbers. Where that is above FINEST it is FINEST, rounded by
-    largest remainders: a share is then off by less than 1 / FINEST, and the least is 1 / FINEST.
+    The period is the least in which all are whole numbers. Where that is above FINEST it is FINEST, rounded
+    by largest remainders: a share is then off by less than 1 / FINEST, and the least is 1 / FINEST.
     """
     total = sum(weights)
     shares = [weight / total for weight in weights]

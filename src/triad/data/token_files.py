@@ -117,6 +117,17 @@ class Tokens:
     xz_bits_per_byte: float | None
     labels: tuple[str, ...] = ()
 
+    @property
+    def sources(self) -> dict[str, "Tokens"]:
+        """Of a mixture the tokens of each source by its name; else these."""
+        return {"": self}
+
+    resumed = False  # whether a run goes on with more than it was begun with: a mixture may
+
+    def resume(self, record: Any, step: int) -> "Tokens":
+        """These tokens as a run goes on with them: the same, which `Run.pin` makes sure of."""
+        return self
+
 
 def prepare_tokens(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
     """Tokens of this text by this tokenizer, from the cache when they were made before."""

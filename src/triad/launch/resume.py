@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from triad.checkpoints.folder import find_checkpoint, list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
-from triad.config.offers import get_declared
 from triad.config.identity import PREPARATION, find_changed_mathematics
+from triad.config.offers import get_declared
 from triad.config.processes import DECIDED
 from triad.config.references import escape
 from triad.config.schema import convert

@@ -55,7 +55,6 @@ from triad.optim.rebalance import Rebalance
 from triad.optim.update import Update
 from triad.tasks.counter_rng import random_integers
 
-
 ALL = ""  # of validation, beside the names of sources
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -35,7 +35,7 @@ class Mixture(Source):
     """
 
     yields = "text"
-    needs = {"batch.again": (None,)}
+    needs = {"batch.again": (False,)}
     may_change = ("weights", "schedule", "skip")
     may_grow = ("sources",)
     sources: dict[str, Source] = field(default_factory=dict)
@@ -83,9 +83,7 @@ class Sample(Source):
         return self.known
 
 
-def mixture(
-    sources: dict, weights: dict[str, float], schedule: list[dict], skip: list[str]
-) -> Mixture:
+def mixture(sources: dict, weights: dict[str, float], schedule: list[dict], skip: list[str]) -> Mixture:
     """Rows of several sources of text, so that each has its share of the tokens, after cleaning.
 
     `weights` are positive numbers, or 0 for none, one for each source; they are divided by their sum.
@@ -105,10 +103,12 @@ def mixture(
     for number, entry in enumerate(schedule):
         key = f"data.schedule[{number}]"
         if set(entry) != {"from", "weights"} or not isinstance(entry["weights"], dict):
-            raise ValueError(f"{key}={entry}: it has two keys, such as {{from: 1000, weights: {{a: 1, b: 3}}}}")
+            raise ValueError(f"{key}={entry}: two keys, such as {{from: 1000, weights: {{a: 1, b: 3}}}}")
         step = entry["from"]
         if type(step) is not int or step <= stages[-1][0]:
-            raise ValueError(f"{key}.from={step}: a step behind {stages[-1][0]}, where the weights before begin")
+            raise ValueError(
+                f"{key}.from={step}: a step behind {stages[-1][0]}, where the weights before begin"
+            )
         stages.append((step, read_weights(entry["weights"], named, f"{key}.weights")))
     read = partial(_read_all, named)
     return Mixture("mixture", read, None, named, tuple(stages), tuple(map(_read_skip, skip)))
@@ -139,7 +139,7 @@ def _read_skip(text: str) -> Skip:
 
 
 @contextmanager
-def name_source(name: str) -> Iterator[None]:
+def name_source(name: str) -> Generator[None]:
     """Say of which source of a mixture an error is."""
     try:
         yield
