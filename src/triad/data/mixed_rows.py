@@ -93,15 +93,22 @@ def count_targets(reader: RowReader, seed: int) -> Fraction:
 
 
 class ValSources(IterableDataset[dict[str, Any]]):
-    """The rows of validation of one source after the other: all rows of a batch are of `source`."""
+    """The rows of validation, of which those of a batch are all of one `source`.
+
+    The sources take turns, so that the first few batches, which may be all that is validated, have each.
+    """
 
     def __init__(self, batches: Mapping[str, ValBatches]) -> None:
         self.batches = batches
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for source, batches in self.batches.items():
-            for batch in batches:
-                yield batch | {"source": source}
+        left = {source: iter(batches) for source, batches in self.batches.items()}
+        while left:
+            for source in [*left]:
+                if batch := next(left[source], None):
+                    yield batch | {"source": source}
+                else:
+                    del left[source]
 
 
 class MixedWindows(LightningDataModule):
@@ -113,15 +120,15 @@ class MixedWindows(LightningDataModule):
     def __init__(self, tokens: MixedTokens, context: int, rule: Rule, seed: int, packing: str) -> None:
         super().__init__()
         self.rule, self.seed, self.skips = rule, seed, tokens.skips
-        readers, targets, self.val = {}, {}, {}
+        readers, self.targets, self.val = {}, {}, {}
         for name, files in tokens.sources.items():
             with name_source(name):
                 readers[name] = pack(files.train, context, packing)
                 self.val[name] = pack(files.val, context, packing)
-                targets[name] = count_targets(readers[name], derive_seed(seed, name))
-                if not targets[name]:
+                self.targets[name] = count_targets(readers[name], derive_seed(seed, name))
+                if not self.targets[name]:
                     raise ValueError("the train split has no token to predict; give it more text")
-        self.train = MixedRows(readers, tokens.order(self.first_row, targets))
+        self.train = MixedRows(readers, tokens.order(self.first_row, self.targets))
 
     def batch_rows(self, step: int) -> int:
         """Sequences in the global batch of a step."""
@@ -135,10 +142,15 @@ class MixedWindows(LightningDataModule):
     find_first = first_row
 
     def describe_passes(self, steps: int) -> Iterator[str]:
-        """How often each source is read in so many steps."""
-        rows_N = self.train.order.count(self.first_row(steps)).tolist()
-        for name, reader, rows in zip(self.train.names, self.train.readers, rows_N, strict=True):
-            yield f"data.sources.{name}: {rows / len(reader):.2f} passes over {len(reader):,} rows"
+        """What share of the tokens each source has in so many steps, and how often it is passed over."""
+        read_N = [
+            int(rows) * self.targets[name]
+            for name, rows in zip(self.targets, self.train.order.count(self.first_row(steps)), strict=True)
+        ]
+        for name, reader, read in zip(self.targets, self.train.readers, read_N, strict=True):
+            passes = read / reader.measure(reader.list_places())["count"]
+            share = f"{float(read / sum(read_N)):.1%} of the tokens"
+            yield f"data.sources.{name}: {share} up to step {steps}, {float(passes):.2f} passes over it"
 
     def train_dataloader(self) -> DataLoader:
         strategy, start = self.trainer.strategy, self.trainer.global_step
