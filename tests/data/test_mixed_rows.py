@@ -120,7 +120,7 @@ def test_a_resumed_run_on_any_number_of_ranks_reads_what_one_that_was_never_stop
     schedule = [{"from": 7, "weights": {"short": 1, "long": 2}}]
     data = rows_of(tokens_of(schedule=schedule), packing)
     whole = take(batches_of(data), range(40))
-    for start in (0, 1, 6, 7, 8, 26):
+    for start in (1, 7, 26):
         resumed = rows_of(tokens_of(schedule=schedule), packing)
         of_ranks = [batches_of(resumed, start, rank, ranks) for rank in range(ranks)]
         shares = [[batch["tokens_BT"] for batch in take(one, range(start, 40))] for one in of_ranks]
@@ -228,7 +228,7 @@ def test_rows_that_are_skipped_are_those_that_the_steps_would_have_read(tokens_o
 
 REFUSED = {
     "text or its tokenizer is not what": ({}, lambda record: record["stages"][0]["sources"].update(long="1")),
-    "has read it, so it stays": ({"names": ["short"], "weights": {"short": 1}}, lambda record: None),
+    "has read it, and it stays": ({"names": ["short"], "weights": {"short": 1}}, lambda record: None),
     "from=5 lies before step 10": (
         {"schedule": [{"from": 5, "weights": {"short": 1, "long": 1}}]},
         lambda record: None,
@@ -284,7 +284,7 @@ def test_a_mixture_that_cannot_be_is_refused_by_the_key(sentence) -> None:
 
 
 def test_a_tokenizer_learns_from_the_sources_by_weight_and_reads_a_short_one_again() -> None:
-    sources = {"short": SOURCES["short"], "long": make_text([chr(97 + n) * 200_000 for n in range(3)])}
+    sources = {"short": SOURCES["short"], "long": make_text([chr(97 + n) * 20_000 for n in range(3)])}
     mixed = mixture(sources, WEIGHTS, [], [])
     sizes = Counter()
     for document in mixed.sample.documents("train"):

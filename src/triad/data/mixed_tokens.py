@@ -93,7 +93,7 @@ class MixedTokens:
         for name, kept in known.items():
             if name not in self.sources:
                 raise ValueError(
-                    f"data.sources.{name}: the run was trained on it, so it stays; give it the share 0"
+                    f"data.sources.{name}: the run has read it, and it stays: its share may be 0"
                 )
             if self.sources[name].fingerprint != kept:
                 raise ValueError(
@@ -166,9 +166,7 @@ def _continue_stages(record: Record, asked: Record, step: int, sources: dict[str
 def _continue_skips(before: list[list[int]], asked: list[list[int]], step: int) -> list[list[int]]:
     for skip in before:
         if skip[0] < step and skip not in asked:
-            raise ValueError(
-                f"data.skip: {skip[0]}:{skip[1]} was left out before step {step}; keep it in the list"
-            )
+            raise ValueError(f"data.skip: {skip[0]}:{skip[1]} was left out before step {step}; keep it")
     for skip in asked:
         if skip[0] < step and skip not in before:
             raise ValueError(

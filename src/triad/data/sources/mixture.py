@@ -31,11 +31,12 @@ class Mixture(Source):
     """Sources of text by name, and what share of the tokens each has from which step on.
 
     What a resumed run may change is declared: arguments that may have another value, and those in which what
-    is there stays and more may come.
+    is there stays and more may come. Labels are left out: what a labelled source needs is not needed here.
     """
 
     yields = "text"
     needs = {"batch.again": (False,)}
+    encloses = ("sources",)
     may_change = ("weights", "schedule", "skip")
     may_grow = ("sources",)
     sources: dict[str, Source] = field(default_factory=dict)
@@ -106,9 +107,7 @@ def mixture(sources: dict, weights: dict[str, float], schedule: list[dict], skip
             raise ValueError(f"{key}={entry}: two keys, such as {{from: 1000, weights: {{a: 1, b: 3}}}}")
         step = entry["from"]
         if type(step) is not int or step <= stages[-1][0]:
-            raise ValueError(
-                f"{key}.from={step}: a step behind {stages[-1][0]}, where the weights before begin"
-            )
+            raise ValueError(f"{key}.from={step}: a step after {stages[-1][0]}, the one before it")
         stages.append((step, read_weights(entry["weights"], named, f"{key}.weights")))
     read = partial(_read_all, named)
     return Mixture("mixture", read, None, named, tuple(stages), tuple(map(_read_skip, skip)))
