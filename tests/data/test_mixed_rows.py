@@ -79,7 +79,7 @@ def places_of(data, steps):
     return data.train.locate(rows_read(data, steps), data.seed)
 
 
-@pytest.mark.parametrize("packing", ["windows", "documents", "none"])
+@pytest.mark.parametrize("packing", ["windows", "documents", "best_fit", "none"])
 def test_shares_are_of_tokens_whatever_the_length_of_documents(tokens_of, packing) -> None:
     data, counts, stretches = rows_of(tokens_of(), packing), Counter(), []
     for step in range(10_000):
@@ -283,17 +283,22 @@ def test_a_mixture_that_cannot_be_is_refused_by_the_key(sentence) -> None:
         mixture(**asked)
 
 
-def test_a_tokenizer_learns_from_the_sources_by_weight_and_reads_a_short_one_again() -> None:
+def test_a_tokenizer_learns_from_the_sources_by_weight_and_reads_a_short_one_again(monkeypatch) -> None:
+    monkeypatch.setattr("triad.data.sources.mixture.STRETCH", 64)
     sources = {"short": SOURCES["short"], "long": make_text([chr(97 + n) * 20_000 for n in range(3)])}
     mixed = mixture(sources, WEIGHTS, [], [])
-    sizes = Counter()
-    for document in mixed.sample.documents("train"):
-        sizes[document.name.partition("/")[0]] += len(document.text)
-    assert sizes["short"] / sizes.total() == pytest.approx(0.7, abs=0.03)
-    assert sizes.total() == pytest.approx(mixed.contents["train"].bytes, rel=0.05)
-    assert [*mixed.sample.documents("train")] == [*mixed.sample.documents("train")]
-    other = mixture(sources, {"short": 1, "long": 9}, [], [])
-    assert other.sample.contents["train"].fingerprint != mixed.sample.contents["train"].fingerprint
+    whole, sizes = mixed.contents["train"].bytes, {}
+    for most in (10**9, 20_000):
+        sample = mixed.sample(most)
+        texts = [(document.name, document.text) for document in sample.documents("train")]
+        assert texts == [(document.name, document.text) for document in sample.documents("train")]
+        sizes[most] = Counter()
+        for name, text in texts:
+            sizes[most][name.partition("/")[0]] += len(text)
+        assert sizes[most].total() == pytest.approx(min(most, whole), rel=0.05)
+        assert sizes[most]["short"] / sizes[most].total() == pytest.approx(0.7, abs=0.03)
+        other = mixture(sources, {"short": 1, "long": 9}, [], []).sample(most)
+        assert other.contents["train"].fingerprint != sample.contents["train"].fingerprint
 
 
 def test_validation_takes_turns_between_sources_and_each_batch_is_of_one(tokens_of) -> None:

@@ -35,7 +35,7 @@ def test_weights_changed_at_a_resume_train_as_a_schedule_does_and_a_source_may_f
     outputs = tmp_path / "outputs"
     later = "{from: 6, weights: {code: 1, prose: 4}}"
     done = train(*words, "run_id=straight", f"data.schedule=[{later}]")
-    assert "data.sources.code: 45.0% of the tokens up to step 10" in done.stdout
+    assert "data.sources.code: 52.5% of the tokens up to step 10" in done.stdout
     train(*words, "run_id=a", "trainer.max_steps=6")
     train("resume=outputs/a", "data.weights={code: 1, prose: 4}", "trainer.max_steps=10")
     assert losses(outputs / "a") == losses(outputs / "straight")

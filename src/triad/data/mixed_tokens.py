@@ -106,16 +106,14 @@ class MixedTokens:
             if asked["stages"] != before["stages"]:
                 stages = _continue_stages(record, asked, step, self.fingerprint["stages"][0]["sources"])
             skips = _continue_skips(skips, asked["skips"], step)
-        names = [*known, *(name for name in self.sources if name not in known)]  # decides between equals
-        sources = {name: self.sources[name] for name in names}
         continued = {"stages": stages, "skips": skips, "asked": asked}
-        return replace(self, sources=sources, fingerprint=continued, resumed=asked != before)
+        return replace(self, fingerprint=continued, resumed=asked != before)
 
 
 def prepare_mixture(mixture: Mixture, tokenizer: Tokenizer, cache: Path) -> MixedTokens:
     """The tokens of every source, from the cache where they were made before."""
     sources = {}
-    for name, source in mixture.sources.items():
+    for name, source in sorted(mixture.sources.items()):  # the order of the names decides between equals
         with name_source(name):
             sources[name] = prepare_tokens(source, tokenizer, cache)
     prints = {name: tokens.fingerprint for name, tokens in sources.items()}
@@ -135,7 +133,7 @@ def _get_share(stage: Record, name: str) -> Fraction:
 
 
 def _list_sources(record: Record) -> dict[str, str]:
-    """All sources of a record with their fingerprints, in the order in which they came."""
+    """All sources of a record with their fingerprints."""
     found: dict[str, str] = {}
     for stage in record["stages"]:
         found |= stage["sources"]

@@ -208,7 +208,7 @@ def _find_characters(source: Source) -> str:
 
 
 def _learn(kind: str, source: Source, cache: Path, vocab_size: int) -> SentencePiece:
-    source = source.sample
+    source = source.sample(SAMPLE_BYTES)
     fault = f"tokenizer.vocab_size={vocab_size}: data={source.name}"
     if vocab_size <= BYTES_AND_SIGNS:
         raise ValueError(f"{fault} needs {BYTES_AND_SIGNS + 1} or more; raise tokenizer.vocab_size")

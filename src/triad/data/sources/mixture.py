@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from triad.data.sources.source import Contents, Document, Source, Split
 from triad.storage.manifest import fingerprint
 
-SAMPLE_BYTES = 20 << 20  # of text that a tokenizer learns from, at most
 STRETCH = 4096  # characters of a long source that are chosen together
 NAME = re.compile(r"[\w-]+")
 SKIPPED = re.compile(r"(\d+):(\d+)")
@@ -48,20 +47,19 @@ class Mixture(Source):
         """Those of all sources together."""
         return {split: _join(self.sources, split) for split in ("train", "val")}
 
-    @property
-    def sample(self) -> Source:
-        """A text of SAMPLE_BYTES at most that has the sources by weight, the mean of all stages.
+    def sample(self, most_bytes: int) -> Source:
+        """A text of so many bytes at most that has the sources by weight, the mean of all stages.
 
         Stretches of a long source are chosen by their hash; a short one comes as often as its weight asks.
         """
         mean = {name: sum(w[name] for _, w in self.stages) / len(self.stages) for name in self.sources}
         sizes = {name: source.contents["train"].bytes for name, source in self.sources.items()}
-        total = min(SAMPLE_BYTES, sum(sizes.values()))
+        total = min(most_bytes, sum(sizes.values()))
         rates = {name: float(mean[name] * total / sizes[name]) for name in self.sources}
-        known = fingerprint(self.contents["train"].fingerprint, rates)
-        contents = Contents(known, total, (), self.contents["train"].documents)
-        read = partial(_read_sample, self.sources, rates)
-        return Sample(self.name, read, known={"train": contents, "val": self.contents["val"]})
+        train, val = self.contents.values()
+        known = Contents(fingerprint(train.fingerprint, rates), total, (), train.documents)
+        read = partial(_read_by_weight, self.sources, rates)
+        return WeightedText(self.name, read, known={"train": known, "val": val})
 
     def map(self, work: Callable[[Source], Source]) -> "Mixture":
         """The mixture of what some work makes of each source."""
@@ -73,8 +71,8 @@ class Mixture(Source):
 
 
 @dataclass(frozen=True)
-class Sample(Source):
-    """A part of a text, whose contents need not be read to be known from others."""
+class WeightedText(Source):
+    """The sources of a mixture by weight; its contents follow from theirs and are not read."""
 
     yields = "text"
     known: dict[Split, Contents] = field(default_factory=dict)
@@ -154,7 +152,7 @@ def _read_all(sources: dict[str, Source], split: Split) -> Iterator[Document]:
                 yield document._replace(name=f"{name}/{document.name}", label="")
 
 
-def _read_sample(sources: dict[str, Source], rates: dict[str, float], split: Split) -> Iterator[Document]:
+def _read_by_weight(sources: dict[str, Source], rates: dict[str, float], split: Split) -> Iterator[Document]:
     for name, source in sources.items():
         for turn in range(math.ceil(rates[name])):
             rate = rates[name] - turn

@@ -96,9 +96,8 @@ class Source:
         """The files that the documents come from, as far as that is known, with their names among them."""
         return sorted({*_find_files(self.read.args)}) if isinstance(self.read, partial) else []
 
-    @property
-    def sample(self) -> "Source":
-        """What a tokenizer learns from that need not see all of the text."""
+    def sample(self, most_bytes: int) -> "Source":
+        """What a tokenizer learns from that needs so many bytes of the text at most: it may take fewer."""
         return self
 
     def map(self, work: Callable[["Source"], "Source"]) -> "Source":
