@@ -43,3 +43,17 @@ def test_a_resumed_run_may_change_what_its_source_declares_and_nothing_else_of_i
 def test_where_a_source_of_a_mixture_lies_is_a_place() -> None:
     assert is_place("data.sources.mine.path")
     assert not is_place("data.sources.mine.field")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("+data.weights.mine=1", "data.weights.mine: no source has that name; there are stdlib, packages"),
+        ("~data.weights.packages", "data.weights.packages is missing: the share of data.sources.packages"),
+        ("data.skip=[9:3]", "data.skip: 9:3: two steps, the earlier first"),
+        ("+data@data.sources.mine=letters", "data.weights.mine is missing"),
+    ],
+)
+def test_shares_that_are_not_those_of_the_sources_are_refused_before_a_run_begins(words, sentence) -> None:
+    with pytest.raises(Refusal, match=sentence):
+        compose([*MIXTURE, *words.split()])

@@ -6,6 +6,7 @@ from triad.config.identity import PREPARATION
 from triad.config.locations import tell_install
 from triad.config.offers import get_declared, walk_parts
 from triad.config.refusals import Impossible
+from triad.data.sources.mixture import read_plan
 
 
 def find_missing(config: dict) -> list[tuple[str, str]]:
@@ -19,26 +20,45 @@ def find_missing(config: dict) -> list[tuple[str, str]]:
     ]
 
 
+def find_unmixable(config: dict) -> str:
+    """What is wrong with the shares of a mixture, or ""."""
+    data = config["data"]
+    if not get_declared(data, "encloses"):
+        return ""
+    names = [name for name, source in data["sources"].items() if source is not None]
+    try:
+        read_plan(names, data["weights"], data["schedule"], data["skip"])
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def facts(config: dict) -> dict:
     """What the sentence below names."""
     key, package = next(iter(find_missing(config)), ("", ""))
-    return {"part": key, "package": package}
+    return {"part": key, "package": package, "unmixable": find_unmixable(config)}
 
 
 SEPARATED = ("documents", "best_fit")  # kinds of packing whose documents do not see each other
 
 TABLE = [
     Impossible(
+        "each source of a mixture has a share",
+        "data=mixture data.weights.packages=-1",
+        find_unmixable,
+        "{unmixable}",
+    ),
+    Impossible(
         "models whose tokens see all of a row",
         "packing=documents",
-        lambda c: c["packing"] in SEPARATED and not get_declared(c["model"], "separates_documents"),
+        lambda c: c.get("packing") in SEPARATED and not get_declared(c["model"], "separates_documents"),
         "packing={packing} needs a model that keeps the documents of a row apart, and {model[_target_]} does "
         "not say so: use packing=windows or packing=none",
     ),
     Impossible(
         "only text is packed",
         "packing=best_fit data=packages task=classification model=encoder",
-        lambda c: c["packing"] in SEPARATED and get_declared(c["data"], "yields") != "text",
+        lambda c: c.get("packing") in SEPARATED and get_declared(c["data"], "yields") != "text",
         "packing={packing} packs text, and data.yields is something else: leave packing out",
     ),
     Impossible(

@@ -53,10 +53,10 @@ class Mixture(Source):
         Stretches of a long source are chosen by their hash; a short one comes as often as its weight asks.
         """
         mean = {name: sum(w[name] for _, w in self.stages) / len(self.stages) for name in self.sources}
+        train, val = self.contents.values()
         sizes = {name: source.contents["train"].bytes for name, source in self.sources.items()}
         total = min(most_bytes, sum(sizes.values()))
         rates = {name: float(mean[name] * total / sizes[name]) for name in self.sources}
-        train, val = self.contents.values()
         known = Contents(fingerprint(train.fingerprint, rates), total, (), train.documents)
         read = partial(_read_by_weight, self.sources, rates)
         return WeightedText(self.name, read, known={"train": known, "val": val})
@@ -98,7 +98,17 @@ def mixture(sources: dict, weights: dict[str, float], schedule: list[dict], skip
             raise ValueError(f"data.sources.{name}: a name has letters, digits, _ and - only")
         if not isinstance(source, Source) or isinstance(source, Mixture) or source.yields == "pairs":
             raise ValueError(f"data.sources.{name}: a source of text stands here, such as data=text is")
-    stages = [(0, read_weights(weights, named, "data.weights"))]
+    return Mixture(
+        "mixture", partial(_read_all, named), None, named, *read_plan(named, weights, schedule, skip)
+    )
+
+
+def read_plan(
+    names: Iterable[str], weights: Mapping[str, Any], schedule: list[dict], skip: list[str]
+) -> tuple[tuple[tuple[int, Weights], ...], tuple[Skip, ...]]:
+    """The stages and skips that are asked for. Raises ValueError, naming the key."""
+    names = [*names]
+    stages = [(0, read_weights(weights, names, "data.weights"))]
     for number, entry in enumerate(schedule):
         key = f"data.schedule[{number}]"
         if set(entry) != {"from", "weights"} or not isinstance(entry["weights"], dict):
@@ -106,12 +116,11 @@ def mixture(sources: dict, weights: dict[str, float], schedule: list[dict], skip
         step = entry["from"]
         if type(step) is not int or step <= stages[-1][0]:
             raise ValueError(f"{key}.from={step}: a step after {stages[-1][0]}, the one before it")
-        stages.append((step, read_weights(entry["weights"], named, f"{key}.weights")))
-    read = partial(_read_all, named)
-    return Mixture("mixture", read, None, named, tuple(stages), tuple(map(_read_skip, skip)))
+        stages.append((step, read_weights(entry["weights"], names, f"{key}.weights")))
+    return tuple(stages), tuple(map(_read_skip, skip))
 
 
-def read_weights(weights: Mapping[str, Any], sources: Mapping[str, Any], key: str) -> Weights:
+def read_weights(weights: Mapping[str, Any], sources: list[str], key: str) -> Weights:
     """Shares that sum to 1, in the order of the sources. Raises ValueError, naming the key."""
     if unknown := [name for name in weights if name not in sources]:
         raise ValueError(f"{key}.{unknown[0]}: no source has that name; there are {', '.join(sources)}")
@@ -168,7 +177,10 @@ def _cut(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _join(sources: dict[str, Source], split: Split) -> Contents:
-    found = {name: source.contents[split] for name, source in sources.items()}
+    found = {}
+    for name, source in sources.items():
+        with name_source(name):
+            found[name] = source.contents[split]
     each = {name: contents.fingerprint for name, contents in found.items()}
     size, documents = (sum(getattr(one, key) for one in found.values()) for key in ("bytes", "documents"))
     return Contents(fingerprint(each), size, (), documents)
