@@ -202,6 +202,15 @@ def test_what_a_resumed_run_is_asked_for_holds_from_there_on_and_loses_and_repea
     assert same(take(batches_of(rows_of(again)), steps), take(batches_of(data), steps))
 
 
+def test_two_sources_of_the_same_text_are_read_in_orders_of_their_own(cache) -> None:
+    twins = {"one": SOURCES["short"], "two": SOURCES["short"]}
+    data = rows_of(prepare_mixture(mixture(twins, dict.fromkeys(twins, 1), [], []), Byte(), cache), "none")
+    places = places_of(data, range(240))
+    orders = [places[places >> 48 == n] % 2**48 for n in (0, 1)]
+    assert sorted(orders[0]) == sorted(orders[1]) == [*range(600)]
+    assert (orders[0] == orders[1]).mean() < 0.05
+
+
 def test_the_record_is_a_list_of_steps_weights_and_sources(tokens_of) -> None:
     record = tokens_of(schedule=[{"from": 4, "weights": {"short": 0.5, "long": 0.5}}]).fingerprint
     more = resume(tokens_of(**ASKED["a source"]), record, 10).fingerprint
