@@ -50,7 +50,7 @@ def test_weights_changed_at_a_resume_train_as_a_schedule_does_and_a_source_may_f
     assert [(stage["from"], [*stage["sources"]]) for stage in record["stages"]] == [
         (0, ["code", "prose"]),
         (6, ["code", "prose"]),
-        (10, ["code", "prose", "more"]),
+        (10, ["code", "more", "prose"]),
     ]
     assert seen(outputs / "a", "train/tokens/more") == {11: 32, 12: 64}
     assert seen(outputs / "a", "val/loss/more").keys() == {12}
