@@ -19,7 +19,8 @@ def divide_period(weights: Sequence[Fraction]) -> list[int]:
     """Rows of each source in one period of the order, in proportion to the weights.
 
     The period is the least in which all are whole numbers. Where that is above FINEST it is FINEST, rounded
-    by largest remainders: a share is then off by less than 1 / FINEST, and the least is 1 / FINEST.
+    by largest remainders: a share is then off by less than 1 / FINEST. Smaller ones are 1 / FINEST, which the
+    largest gives up.
     """
     total = sum(weights)
     shares = [weight / total for weight in weights]
