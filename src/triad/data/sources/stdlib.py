@@ -13,11 +13,13 @@ NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "
 OF_THE_BUILD = ("_sysconfigdata", "sitecustomize", "python-config")  # these hold folders of one machine
 
 
-def stdlib(val_fraction: float, without: list[str] | None = None) -> Text:
-    """The running Python's standard library without its tests: one document per source file.
+def stdlib(val_fraction: float) -> Text:
+    """The running Python's standard library without its tests: one document per source file."""
+    return stdlib_without(val_fraction, [])
 
-    `without` names packages and modules that are left out.
-    """
+
+def stdlib_without(val_fraction: float, without: list[str]) -> Text:
+    """The same without some packages and modules, by name: what another source of a mixture may have."""
     check_fraction(val_fraction)
     root = Path(sysconfig.get_path("stdlib"))
     sources = [
@@ -25,7 +27,7 @@ def stdlib(val_fraction: float, without: list[str] | None = None) -> Text:
         for found in walk_files(root, NOT_LIBRARY)
         if found.path.suffix == ".py"
         and not found.path.name.startswith(OF_THE_BUILD)
-        and found.name.removesuffix(".py").partition("/")[0] not in (without or ())
+        and found.name.removesuffix(".py").partition("/")[0] not in without
     ]
     if not sources:
         raise FileNotFoundError(f"{root}: this Python has no library sources; use data=text data.path=FOLDER")
