@@ -107,8 +107,8 @@ def test_no_row_comes_again_before_all_of_its_source_have_come_and_the_passes_ar
             assert not of_source or max(of_source) - (0 if missing else min(of_source)) <= 1
     windows = rows_of(tokens_of())
     assert [*windows.describe_passes(125)] == [
-        "data.sources.long: 29.9% of the tokens up to step 125, 1.00 passes over it",
-        "data.sources.short: 70.1% of the tokens up to step 125, 9.35 passes over it",
+        "data.sources.long: 30.1% of the tokens up to step 125, 1.00 passes over it",
+        "data.sources.short: 69.9% of the tokens up to step 125, 9.33 passes over it",
     ]
 
 

@@ -132,12 +132,12 @@ def refuse_changed(run: Run, config: dict, named: frozenset[str], derived: set[s
 
 def may_change(key: str, before: dict) -> bool:
     """Whether a key of a run's text is one that its source declares open: in what it keeps may stand more."""
-    group, name, *part = f"{key}..".split(".")[:3]
+    group, name, part = f"{key}..".split(".")[:3]
     node = before.get(group)
     if group != "data" or not isinstance(node, dict):
         return False
-    more = name in (get_declared(node, "may_grow") or ()) and part[0] not in node[name]
-    return more or name in (get_declared(node, "may_change") or ())
+    is_new = name in (get_declared(node, "may_grow") or ()) and part and part not in node[name]
+    return bool(is_new) or name in (get_declared(node, "may_change") or ())
 
 
 def _find_value(words: list[str], key: str) -> str | None:
