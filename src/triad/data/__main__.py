@@ -25,11 +25,12 @@ def show(show: int, overrides: list[str], run: str | None = None) -> None:
     shown = Run(run) if run else None
     config = shown.config() if shown else compose(overrides)
     source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
-    if source.yields != "text":
+    batch = build(config["batch"])
+    if source.yields != "text" or batch.tokens:
         raise ValueError(f"data={source.name}: its rows come by length, not as windows of a text")
     tokenizer, tokens = tokenize(source, build(config["tokenizer"]), shown.tokenizer if shown else None)
     tokens = tokens.resume(shown.pinned()["tokens"] if shown else None, show)
-    dials = (config["context"], build(config["batch"]), seed := config["seed"], config["packing"])
+    dials = (config["context"], batch, seed := config["seed"], config["packing"])
     data = make_datamodule(source, tokens, tokenizer.separator, *dials)
     files = {name: each.train for name, each in tokens.sources.items()}
     of_mixture = ["source"] if "" not in files else []

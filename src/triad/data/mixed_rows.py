@@ -33,11 +33,6 @@ class MixedRows:
     def __len__(self) -> int:
         return sum(map(len, self.readers))
 
-    @property
-    def padding(self) -> float:
-        """The share of all places that no token takes, in the rows of an epoch of each source."""
-        return sum(reader.padding * len(reader) for reader in self.readers) / len(self)
-
     def locate(self, rows_R: np.ndarray, seed: int) -> np.ndarray:
         """The places of some rows of the infinite order of training."""
         source_R, own_R = self.order.find(rows_R)

@@ -33,13 +33,16 @@ def find_unmixable(config: dict) -> str:
     return ""
 
 
+def is_separated(config: dict) -> bool:
+    """Whether documents of a row do not see each other; `triad prepare` asks without rows."""
+    return config.get("packing") in ("documents", "best_fit")
+
+
 def facts(config: dict) -> dict:
     """What the sentence below names."""
     key, package = next(iter(find_missing(config)), ("", ""))
     return {"part": key, "package": package, "unmixable": find_unmixable(config)}
 
-
-SEPARATED = ("documents", "best_fit")  # kinds of packing whose documents do not see each other
 
 TABLE = [
     Impossible(
@@ -49,16 +52,22 @@ TABLE = [
         "{unmixable}",
     ),
     Impossible(
+        "a mixture counts rows",
+        "data=mixture batch=tokens packing=none",
+        lambda c: get_declared(c["data"], "encloses") and "tokens" in c.get("batch", ()),
+        "batch=tokens takes rows by their length, and data=mixture by their source: use batch=fixed",
+    ),
+    Impossible(
         "models whose tokens see all of a row",
         "packing=documents",
-        lambda c: c.get("packing") in SEPARATED and not get_declared(c["model"], "separates_documents"),
+        lambda c: is_separated(c) and not get_declared(c["model"], "separates_documents"),
         "packing={packing} needs a model that keeps the documents of a row apart, and {model[_target_]} does "
         "not say so: use packing=windows or packing=none",
     ),
     Impossible(
         "only text is packed",
         "packing=best_fit data=packages task=classification model=encoder",
-        lambda c: c.get("packing") in SEPARATED and get_declared(c["data"], "yields") != "text",
+        lambda c: is_separated(c) and get_declared(c["data"], "yields") != "text",
         "packing={packing} packs text, and data.yields is something else: leave packing out",
     ),
     Impossible(

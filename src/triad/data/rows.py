@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from triad.data.documents import Documents
+from triad.data.documents import ContinuedDocuments, Documents
 from triad.data.mixed_rows import MixedWindows
 from triad.data.mixed_tokens import MixedTokens, prepare_mixture
 from triad.data.packing import pack
@@ -51,4 +51,6 @@ def make_datamodule(
         return MixedWindows(tokens, context, batch, seed, packing)
     if source.yields in PADDED:
         return PADDED[source.yields](tokens, context, batch, seed, separator)
+    if batch.tokens:
+        return ContinuedDocuments(tokens, context, batch, seed, separator)
     return Windows(*(pack(split, context, packing) for split in (tokens.train, tokens.val)), batch, seed)
