@@ -30,7 +30,7 @@ def train(
 
     # torch is imported from here on: the configuration is known to be sound
     from triad.callbacks.interruption import Interruption
-    from triad.checkpoints.folder import list_complete
+    from triad.checkpoints.folder import list_complete, read_step
     from triad.data.preparation import prepare_source
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
@@ -41,17 +41,19 @@ def train(
 
     part = SimpleNamespace(**build(nodes))
     part.data = prepare_source(nodes, vars(part))
-    tokenizer, tokens = tokenize(part.data, part.tokenizer)
+    complete, before = list_complete(run.checkpoints), run.pinned() if run.data_file.is_file() else {}
+    tokenizer, tokens = tokenize(part.data, part.tokenizer, run.tokenizer)
+    tokens = tokens.resume(before.get("tokens"), read_step(complete[-1]) if complete else 0)
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
     facts["bytes_per_token"] = tokens.val.bytes_per_token
-    run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
+    run.pin(tokens.resumed, tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
     data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packing)
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     task = supply(part.task, facts)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
     update = Update(part.regularizer, part.clip, part.parametrisation, decay)
-    start = None if list_complete(run.checkpoints) else weights  # a resumed run has its own
+    start = None if complete else weights  # a resumed run has its own
     sizes = tokenizer.vocab_size, seed, update, start, pad_vocab_to_multiple_of
     training = Training(task, part.model, part.optimizer, schedule, part.hardware, *sizes)
     offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from triad.config.command_line import run_command
 from triad.config.errors import Refusal
 from triad.config.locations import REPOSITORY
-from triad.config.offers import find_choices, get_declared, list_groups, read_choices, walk_parts
+from triad.config.offers import find_choices, get_declared, list_groups, read_choices, walk_needing_parts
 from triad.config.refusals import TABLE, tables
 from triad.config.trainer_arguments import ARGUMENTS
 
@@ -54,7 +54,9 @@ def of_needs() -> list[str]:
     for group in sorted(list_groups()):
         for name, node in read_choices(group).items():
             needs = [
-                need for _, part in walk_parts(node) for need in (get_declared(part, "needs") or {}).items()
+                need
+                for _, part in walk_needing_parts(node)
+                for need in (get_declared(part, "needs") or {}).items()
             ]
             for key, allowed in needs:
                 asked, _, attribute = key.partition(".")

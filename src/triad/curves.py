@@ -70,7 +70,7 @@ def _count_rows(config: dict) -> int:
 
     part = build({key: config[key] for key in ("data", "tokenizer", "batch")} | find_parts(config))
     _, tokens = tokenize(prepare_source(config, part), part["tokenizer"])
-    return part["batch"].of(len(pack(tokens.train, config["context"], config["packing"])))(1)
+    return part["batch"].of(len(pack(tokens.sources[""].train, config["context"], config["packing"])))(1)
 
 
 def _draw(path: Path, found: list[Curve]) -> None:

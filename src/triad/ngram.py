@@ -60,7 +60,9 @@ def count_ngrams(run: Any, order: int, most: int, source: Any, make_tokenizer: A
     from triad.config.directions import find_best
     from triad.data.rows import tokenize
 
-    tokenizer, tokens = tokenize(source, make_tokenizer)
+    tokenizer, mixed = tokenize(source, make_tokenizer)
+    if (tokens := mixed.sources.get("")) is None:
+        raise ValueError(f"data={source.name}: n-grams are counted in one source; use one of the mixture's")
     run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint)
     tokenizer.save(run.tokenizer)
     counted = tokens.train.tokens[:most]

@@ -45,18 +45,17 @@ def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: in
     from triad.checkpoints.trained import trained
     from triad.config.build import build
     from triad.data.batches import TrainBatches
-    from triad.data.packing import pack
     from triad.data.preparation import find_parts, prepare_source
-    from triad.data.token_files import prepare_tokens
+    from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.device import device
-    from triad.storage.cache import cache_home
 
     there = device(config["trainer"]["accelerator"])
     model, tokenizer = trained(run, step, "model", there)  # the weights at which gradients are taken
     source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
-    tokens = prepare_tokens(source, tokenizer, cache_home()).train
-    windows = pack(tokens, config["context"], config["packing"])
-    order = TrainBatches(windows, lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
+    tokens = tokenize(source, lambda **_: tokenizer)[1].resume(run.pinned()["tokens"], step)
+    dials = (config["context"], build(config["batch"]), config["seed"], config["packing"])
+    data = make_datamodule(source, tokens, tokenizer.separator, *dials)
+    order = TrainBatches(data.train, lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)
     read = (batch[name].to(there).split(micro) for name in ("tokens_BT", "targets_BT"))
     return model, zip(*read, strict=True)

@@ -29,24 +29,27 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
     if not console.is_terminal:
         console = Console(width=WIDTH, markup=False, emoji=False)
     config = compose_parts(overrides, ROOTS)
-    source, preparation = build(config["data"]), make_preparation(config, build(find_parts(config)))
-    if not (preparation.filters or preparation.searches):
-        show_source(source, console)
-        show_labels(source, console)
-        show_tokens(source, config, console)
-        return
-    try:
-        product = prepare_product(source, preparation)
-    except NothingLeft as error:
-        show_steps(error.facts, console)
-        raise
-    show_steps(product.facts, console)
-    show_found(product.facts, console)
-    show_labels(product.source, console)
-    show_tokens(product.source, config, console)
-    console.print(f"product  {product.folder}", highlight=False, soft_wrap=True)
-    if examples:
-        show_examples(source, preparation, product.facts, console)
+    preparation = make_preparation(config, build(find_parts(config)))
+
+    def prepare_one(source: Any) -> Any:
+        if not (preparation.filters or preparation.searches):
+            show_source(source, console)
+            show_labels(source, console)
+            return source
+        try:
+            product = prepare_product(source, preparation)
+        except NothingLeft as error:
+            show_steps(error.facts, console)
+            raise
+        show_steps(product.facts, console)
+        show_found(product.facts, console)
+        show_labels(product.source, console)
+        _print(console, f"product  {product.folder}")
+        if examples:
+            show_examples(source, preparation, product.facts, console)
+        return product.source
+
+    show_tokens(build(config["data"]).map(prepare_one), config, console)
 
 
 def show_source(source: Any, console: Any) -> None:
@@ -83,12 +86,15 @@ def show_tokens(source: Any, config: dict, console: Any) -> None:
     except ValueError as error:  # as of a vocabulary that a small text does not fill: the product is there
         _print(console, f"tokens are not made: {error}")
         return
-    for split in (tokens.train, tokens.val):
-        size = f"{len(split.tokens):,} tokens, {split.bytes_per_token:.2f} bytes each"
-        _print(console, f"tokens of {split.split}: {size}, of {len(split.documents):,} documents")
-        if tokenizer.unknown is not None and (unknown := (split.tokens == tokenizer.unknown).sum()):
-            _print(console, f"unknown tokens of {split.split}: {unknown:,}, so bits per byte leave some out")
-    _print(console, f"vocabulary {tokenizer.vocab_size:,}; tokens lie in {tokens.train.folder}")
+    for name, each in tokens.sources.items():
+        of_source = f"{name}, " if name else ""
+        for split in (each.train, each.val):
+            size = f"{split.size:,} tokens, {split.bytes_per_token:.2f} bytes each"
+            of_split = f"{of_source}{split.split}"
+            _print(console, f"tokens of {of_split}: {size}, of {len(split.documents):,} documents")
+            if tokenizer.unknown is not None and (unknown := (split.tokens == tokenizer.unknown).sum()):
+                _print(console, f"unknown tokens of {of_split}: {unknown:,}, so bits per byte leave some out")
+        _print(console, f"vocabulary {tokenizer.vocab_size:,}; tokens lie in {each.train.folder}")
 
 
 def show_labels(source: Any, console: Any) -> None:

@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
-from triad.checkpoints.folder import checkpoint_path, find_fault, keep_while_reading, list_complete
+from triad.checkpoints.folder import (
+    checkpoint_path,
+    find_fault,
+    keep_while_reading,
+    list_complete,
+    read_step,
+)
 from triad.config.errors import Interrupted, Refusal
 from triad.config.identity import find_differing, is_observer
 from triad.config.locations import TRAIN
@@ -69,11 +75,6 @@ def parse_interval(steps: str, logged: list[Row]) -> tuple[int, int]:
     if int(found[2]) > reached:
         raise Refusal(f"steps={steps}: the run has logged steps up to {reached}")
     return int(found[1]), int(found[2])
-
-
-def read_step(checkpoint: Path) -> int:
-    """The step that a checkpoint is of."""
-    return int(checkpoint.name.removeprefix("step-"))
 
 
 def find_checkpoint_before(run: Run, step: int) -> Path | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +11,10 @@ import pytest
 
 from triad.config.build import build
 from triad.config.compose import compose
-from triad.data.preparation import Preparation, find_examples, find_parts, make_preparation
+from triad.data.preparation import NothingLeft, Preparation, find_examples, find_parts, make_preparation
 from triad.data.preparation import prepare as prepare_product
 from triad.data.sources.source import Source, Text
+from triad.prepare import prepare
 
 WITHOUT = ("~clean.filters.encoding", "~clean.filters.punctuation")
 WORDS = ("trainer.accelerator=cpu", "data/clean=words", "data/privacy=mask", *WITHOUT)
@@ -213,3 +215,32 @@ def test_prepare_prints_a_table_and_text_only_when_asked(lines: Path, python: An
     assert "document" in python("-m", "triad.prepare", *words, "examples=true").stdout
     alone = python("-m", "triad.prepare", "data=text", f"data.path={lines}", "trainer.accelerator=cpu").stdout
     assert "as it is" in alone
+
+
+def mix(lines: Path, tmp_path: Path, *words: str) -> list[str]:
+    """Words for a mixture of two texts in the place of the example's sources."""
+    (tmp_path / "other.jsonl").write_text('{"text": "page of other text"}\n' * 50)
+    gone = [f"~data.{key}.{name}" for key in ("sources", "weights") for name in ("stdlib", "packages")]
+    places = [f"data.sources.lines.path={lines}", f"data.sources.other.path={tmp_path}/other.jsonl"]
+    added = [f"+data@data.sources.{name}=text" for name in ("lines", "other")]
+    added += [f"+data.weights.{name}=1" for name in ("lines", "other")]
+    return ["data=mixture", *gone, *added, *places, "tokenizer=byte", "trainer.accelerator=cpu", *words]
+
+
+def test_each_source_of_a_mixture_is_prepared_as_it_is_alone(lines: Path, tmp_path: Path, capsys) -> None:
+    prepare(mix(lines, tmp_path, *WORDS))
+    said = capsys.readouterr().out
+    products = sorted(re.findall(r"product  (\S+)", said))
+    alone = prepare_product(*configure(lines))
+    assert str(alone.folder) in products
+    assert len(products) == 2
+    sizes = re.findall(r"tokens of (\w+), train: ([\d,]+) tokens", said)
+    assert [name for name, _ in sizes] == ["lines", "other"]
+    assert int(sizes[0][1].replace(",", "")) == sum(
+        len(text.encode()) + 1 for (split, _), text in texts(alone.source).items() if split == "train"
+    )
+
+
+def test_a_source_of_a_mixture_that_is_left_empty_is_refused_by_its_name(lines: Path, tmp_path: Path) -> None:
+    with pytest.raises(NothingLeft, match=r"data\.sources\.other: data=text: nothing is left of the train"):
+        prepare(mix(lines, tmp_path, *WORDS, "clean.filters.stop_words.words=[page,of,other,text]"))

@@ -210,8 +210,9 @@ def test_tokens_around_those_of_a_row_of_training_are_not_read_ahead(tmp_path):
 def test_a_batch_is_described_by_document_and_offset(source, tmp_path):
     tokenizer = bpe(source, tmp_path, 290, True, 1 << 20, 0)
     tokens = prepare_tokens(source, tokenizer, tmp_path).train
+    windows = pack(tokens, 4, "windows")
     rows = describe_batch(
-        tokens, tokenizer, pack(tokens, 4, "windows"), lambda _: 3, lambda step: 3 * step, seed=0, step=2
+        {"": tokens}, tokenizer, windows, lambda _: 3, lambda step: 3 * step, seed=0, step=2
     )
     assert [row.row for row in rows] == [6, 7, 8]
     for row in rows:

@@ -6,6 +6,7 @@ Lightning's `self.log` costs half a millisecond a metric and step; this costs no
 import math
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ class Metrics(Callback):
         self.flops = [0, 0, 0]  # since the last report, by convention
         self.exact_flops = 0  # since the run began
         self.seen = self.rows = 0  # tokens and rows since the run began
+        self.seen_of: Counter[str] = Counter()  # tokens of each source of a mixture since the run began
         self.idle_s = 0.0  # spent in validation since the last report
         self.train_s = 0.0  # spent in training since the run began
         self.bar: Progress | None = None
@@ -49,11 +51,12 @@ class Metrics(Callback):
     def state_dict(self) -> dict[str, Any]:
         self._count_flops()
         own = {"seen": self.seen, "rows": self.rows, "train_s": self.train_s}
-        return own | {"exact_flops": self.exact_flops}
+        return own | {"exact_flops": self.exact_flops, "seen_of": dict(self.seen_of)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seen, self.rows, self.train_s = (state_dict[key] for key in ("seen", "rows", "train_s"))
         self.exact_flops = state_dict["exact_flops"]
+        self.seen_of = Counter(state_dict.get("seen_of", {}))
 
     def on_train_start(self, trainer: Trainer, training: Any) -> None:
         self.count = training.count
@@ -73,6 +76,7 @@ class Metrics(Callback):
     def on_train_batch_end(self, trainer: Trainer, training: Any, outputs: Any, batch: dict, *_: Any) -> None:
         self.tokens += batch["count"]
         self.seen += batch["count"]
+        self.seen_of.update(batch.get("counts", {}))
         self.rows += batch["rows"]
         self.lengths.append(outputs["lengths"])
         if trainer.global_step % self.every_steps == 0 or trainer.global_step == trainer.max_steps:
@@ -112,6 +116,7 @@ class Metrics(Callback):
             **{f"train/{name}": value for name, value in training.code_length(loss).items()},
             **{key: float(value) for key, value in outputs["figures"].items()},
             "train/tokens": self.seen,
+            **{f"train/tokens/{source}": seen for source, seen in self.seen_of.items()},
             "train/flops": self.exact_flops,
             "train/rows": self.rows,
             "train/batch_size": batch_size,

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from triad.analysis.loss_picture import draw_loads, draw_losses
+from triad.data.mixed_tokens import MixedTokens
 from triad.data.token_files import Tokens
 from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.hardware.device import describe
@@ -27,7 +28,7 @@ class Summary(Callback):
     observer = True  # changes no metric of the run: triad.config.identity
 
     def __init__(
-        self, run: Run, tokenizer: Tokenizer, tokens: Tokens, context: PositiveInt, curve: bool
+        self, run: Run, tokenizer: Tokenizer, tokens: Tokens | MixedTokens, context: PositiveInt, curve: bool
     ) -> None:
         self.run, self.tokenizer, self.tokens, self.context = run, tokenizer, tokens, context
         self.picture = run.curve_file if curve else None
@@ -66,7 +67,7 @@ class Summary(Callback):
         return {
             "model": f"{type(training.model).__name__.removeprefix('FSDP')}, {total:,} parameters"
             + (f", {active:,} active per token" if active != total else ""),
-            "data": f"{len(train.tokens):,} tokens to train on, {len(val.tokens):,} to validate, vocabulary"
+            "data": f"{train.size:,} tokens to train on, {val.size:,} to validate, vocabulary"
             f" {self.tokenizer.vocab_size:,} ({val.bytes_per_token:.2f} bytes per token)",
             "batch": f"{rows} sequences x {self.context} tokens, {hardware.micro_batch_size or 'all'} at a"
             f" time; {trainer.max_steps:,} steps, {trained:,} tokens"

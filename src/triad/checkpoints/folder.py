@@ -50,6 +50,11 @@ def list_complete(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if not path.suffix and (path / MANIFEST).is_file())
 
 
+def read_step(path: Path) -> int:
+    """The step that a checkpoint is of, by its name."""
+    return int(path.name.removeprefix("step-"))
+
+
 def read_facts(path: Path) -> Facts:
     """The facts in a checkpoint's manifest. Raises ValueError if the manifest is damaged or incomplete."""
     return _read_checkpoint_manifest(path)[0]

@@ -107,6 +107,8 @@ def _change(composed: DictConfig, choices: Choices, words: list[str], loader: Lo
 
     folders, parsed = loader.folders(), loader.parse(words)
     loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+    added = {one.package: file for one in parsed if (file := _find_added_part(one, folders))}
+    parsed = [one for one in parsed if one.package not in added]
     for override in parsed:
         if override.is_hydra_override() or override.package is not None:
             raise Refusal(f"{override.input_line}: beside resume= only the run's own keys and groups are set")
@@ -134,11 +136,23 @@ def _change(composed: DictConfig, choices: Choices, words: list[str], loader: Lo
         named |= {key for key, _ in leaves(keys)}
         files = [file for place in folders if (file := place / f"{overlay}.yaml").is_file()]
         sources += [read_yaml_source(file, "", replaced) for file in files[:1]]
+    for key, file in added.items():
+        OmegaConf.update(composed, key, yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER))
+        sources.append(read_yaml_source(file, key, set()))
+    named |= added.keys()
     values = [one for one in parsed if one.key_or_group not in typed]
     _set_keys(composed, values)
     _refuse_unused_router(composed, chosen)
     sources += [read_override(one) for one in values if not one.is_delete()]
     return Change(composed, known, named, sources, replaced)
+
+
+def _find_added_part(override: Any, folders: list[Path]) -> Path | None:
+    """The file of a part that is added under a key of its own, as `+data@data.sources.mine=text` does."""
+    if not override.is_add() or not override.package or not NAME.fullmatch(str(override.value())):
+        return None
+    files = (folder / override.key_or_group / f"{override.value()}.yaml" for folder in folders)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _is_known(group: str, choice: Any, folders: list[Path]) -> bool:

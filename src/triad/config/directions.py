@@ -62,7 +62,8 @@ def read_task_directions(config: dict) -> dict[str, str]:
 def directions(config: dict) -> dict[str, str]:
     """All metrics of a run of which one direction is better."""
     others = {name: better for name, better in OF_ALL_RUNS.items() if not name.startswith("val/")}
-    return others | read_task_directions(config)
+    of_sources = {f"val/loss/{name}": "lower" for name in config["data"].get("sources", ())}
+    return others | read_task_directions(config) | of_sources
 
 
 def find_unknown_monitors(config: dict) -> Iterator[str]:

@@ -42,7 +42,7 @@ def is_mathematics(key: str, config: dict) -> bool:
 def is_place(key: str) -> bool:
     """Whether a key says where a text or tokenizer lies: of two runs on the same it is not mathematics."""
     group, _, name = key.partition(".")
-    return group in ("data", "tokenizer") and name in PLACES
+    return group in ("data", "tokenizer") and name.rpartition(".")[2] in PLACES
 
 
 def mathematics(config: dict) -> dict[str, Any]:

@@ -33,6 +33,15 @@ def walk_parts(node: Any, path: str = "") -> Parts:
             yield from walk_parts(item, path)
 
 
+def walk_needing_parts(node: Any, path: str = "") -> Parts:
+    """The parts whose needs other parts of a configuration are to meet: not those that a part encloses."""
+    parts = [*walk_parts(node, path)]
+    enclosed = [
+        f"{key}.{name}.".lstrip(".") for key, part in parts for name in get_declared(part, "encloses") or ()
+    ]
+    return ((key, part) for key, part in parts if not key.startswith((*enclosed,)))
+
+
 def get_declared(part: dict, name: str) -> Any:
     """The value that a part declares under a name: its argument, else its class's; None if there is none."""
     target = part.get("_target_", "")

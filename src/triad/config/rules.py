@@ -10,6 +10,7 @@ divide, is a row of a table in <part>/refusals.py. Declared are
     hides      {"weights": {"stage": (3,)}}: what a strategy keeps from others, if its arguments are these
     replaces   "weights": what it stands in for; only one part may
     sees       token (where it says nothing) < past < both sides: what a layer's output depends on
+    encloses   ("sources",): arguments whose parts it meets the needs of
     splits     ("tensor", "context"): axes of a mesh over which a model, layer or task may be cut;
                "documents": each document of a row is computed as if it stood in a row of its own
 """
@@ -27,6 +28,7 @@ from triad.config.offers import (
     name_key,
     read_choices,
     read_own_choices,
+    walk_needing_parts,
     walk_parts,
 )
 from triad.config.processes import degree, resolve_degrees
@@ -46,6 +48,7 @@ PHRASES = {  # declared properties as verbs, for sentences
     "sees": "sees {}",
     "yields": "yields {}",
     "sizes": "has {} size",
+    "again": "reads other rows each step",
     "by_element": "updates each number by itself",
     "adaptive": "divides by the size of the gradient",
     "averages": "keeps an average of the weights",
@@ -113,7 +116,7 @@ def _apply_table(config: dict, table: list[Impossible], facts: Callable[[dict], 
 
 def find_unmet_needs(config: dict) -> Iterator[Fault]:
     """Needs of parts that the others do not meet."""
-    for key, part in walk_parts(config):
+    for key, part in walk_needing_parts(config):
         for need, allowed in (get_declared(part, "needs") or {}).items():
             group, _, name = need.partition(".")
             if not _values(config, group, name) & {*allowed}:

@@ -6,40 +6,39 @@ from rich.table import Table
 from triad.config.build import build
 from triad.config.command_line import run_command
 from triad.config.compose import compose
+from triad.config.errors import Refusal
+from triad.runs.directory import Run
 
 
-def show(show: int, overrides: list[str]) -> None:
+def show(show: int, overrides: list[str], run: str | None = None) -> None:
     """List the documents of training batch `show`: name, offset and beginning of each row's text.
 
-    Takes the same words as train.py: `python -m triad.data show=3 data=text data.path=books/ context=128`.
+    Takes the same words as train.py: `python -m triad.data show=3 data=text data.path=books/ context=128`;
+    or `run=outputs/<run_id>`, which may have been resumed with another mixture.
     """
     from triad.data.preparation import find_parts, prepare_source
     from triad.data.rows import make_datamodule, tokenize
     from triad.data.show import describe_batch
 
-    config = compose(overrides)
+    if run and overrides:
+        raise Refusal(f"{overrides[0]}: run={run} shows what that run reads; leave one of them out")
+    shown = Run(run) if run else None
+    config = shown.config() if shown else compose(overrides)
     source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
     batch = build(config["batch"])
     if source.yields != "text" or batch.tokens:
         raise ValueError(f"data={source.name}: its rows come by length, not as windows of a text")
-    tokenizer, tokens = tokenize(source, build(config["tokenizer"]))
-    data = make_datamodule(
-        source,
-        tokens,
-        tokenizer.separator,
-        config["context"],
-        batch,
-        config["seed"],
-        config["packing"],
-    )
-    table = Table("row", "document", "token", "byte", "text")
-    rows = describe_batch(
-        tokens.train, tokenizer, data.train, data.batch_rows, data.rule.first, data.seed, show
-    )
-    for row in rows:
-        table.add_row(
-            str(row.row), row.document, str(row.token_offset), str(row.byte_offset), repr(row.preview)
-        )
+    tokenizer, tokens = tokenize(source, build(config["tokenizer"]), shown.tokenizer if shown else None)
+    tokens = tokens.resume(shown.pinned()["tokens"] if shown else None, show)
+    dials = (config["context"], batch, seed := config["seed"], config["packing"])
+    data = make_datamodule(source, tokens, tokenizer.separator, *dials)
+    files = {name: each.train for name, each in tokens.sources.items()}
+    of_mixture = ["source"] if "" not in files else []
+    table = Table("row", *of_mixture, "document", "token", "byte", "text")
+    for row in describe_batch(files, tokenizer, data.train, data.batch_rows, data.find_first, seed, show):
+        of_mixture = [row.source] if row.source else []
+        offsets = str(row.token_offset), str(row.byte_offset)
+        table.add_row(str(row.row), *of_mixture, row.document, *offsets, repr(row.preview))
     Console(markup=False, emoji=False).print(table)
 
 

@@ -176,7 +176,7 @@ def prepare_source(config: dict[str, Any], built: dict[str, Any]) -> Source:
     source, preparation = built["data"], make_preparation(config, built)
     if not (preparation.filters or preparation.searches):
         return source
-    return prepare(source, preparation).source
+    return source.map(lambda one: prepare(one, preparation).source)
 
 
 def prepare(source: Source, preparation: Preparation) -> Product:

@@ -7,6 +7,7 @@ from triad.config.locations import tell_install
 from triad.config.offers import get_declared, walk_parts
 from triad.config.refusals import Impossible
 from triad.config.rules import SEPARATED
+from triad.data.sources.mixture import read_plan
 
 EXTRAS = dict.fromkeys(PREPARATION, "data") | {"tokenizer": "hf"}  # what installs the packages of a group
 
@@ -22,6 +23,19 @@ def find_missing(config: dict) -> list[tuple[str, str]]:
     ]
 
 
+def find_unmixable(config: dict) -> str:
+    """What is wrong with the shares of a mixture, or ""."""
+    data = config["data"]
+    if not get_declared(data, "encloses"):
+        return ""
+    names = [name for name, source in data["sources"].items() if source is not None]
+    try:
+        read_plan(names, data["weights"], data["schedule"], data["skip"])
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def is_separated(config: dict) -> bool:
     """Whether documents of a row do not see each other; `triad prepare` asks without rows."""
     return config.get("packing") in SEPARATED
@@ -32,10 +46,27 @@ def facts(config: dict) -> dict:
     key, package = next(iter(find_missing(config)), ("", ""))
     install = tell_install(EXTRAS.get(key.partition(".")[0], ""))
     remedy = "take another tokenizer" if key == "tokenizer" else f"leave it out with ~{key}"
-    return {"part": key, "package": package, "remedy": f"{install}, or {remedy}"}
+    return {
+        "part": key,
+        "package": package,
+        "remedy": f"{install}, or {remedy}",
+        "unmixable": find_unmixable(config),
+    }
 
 
 TABLE = [
+    Impossible(
+        "each source of a mixture has a share",
+        "data=mixture data.weights.packages=-1",
+        find_unmixable,
+        "{unmixable}",
+    ),
+    Impossible(
+        "a mixture counts rows",
+        "data=mixture batch=tokens packing=none",
+        lambda c: get_declared(c["data"], "encloses") and "tokens" in c.get("batch", ()),
+        "batch=tokens takes rows by their length, and data=mixture by their source: use batch=fixed",
+    ),
     Impossible(
         "only text is packed",
         "packing=best_fit data=packages task=classification model=encoder",

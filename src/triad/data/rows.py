@@ -1,13 +1,17 @@
 """From a source to the rows that a model is trained on, which depend on what the source yields."""
 
+from pathlib import Path
 from typing import Any
 
 from triad.data.documents import ContinuedDocuments, Documents
+from triad.data.mixed_rows import MixedWindows
+from triad.data.mixed_tokens import MixedTokens, prepare_mixture
 from triad.data.packing import pack
 from triad.data.pairs import Pairs
+from triad.data.sources.mixture import Mixture
 from triad.data.sources.source import Source
 from triad.data.token_files import Tokens, prepare_tokens
-from triad.data.tokenizers.tokenizer import Tokenizer
+from triad.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from triad.data.windows import Windows
 from triad.schedules.batch_size import Rule
 from triad.storage.cache import cache_home
@@ -15,15 +19,27 @@ from triad.storage.cache import cache_home
 PADDED = {"pairs": Pairs, "labels": Documents}  # batches of neighbouring lengths, not windows of a text
 
 
-def tokenize(source: Source, make_tokenizer: Any) -> tuple[Tokenizer, Tokens]:
-    """The tokenizer for a source, and its text as tokens, from the cache when they were made before."""
-    tokenizer = make_tokenizer(source=source, cache=cache_home())
-    return tokenizer, prepare_tokens(source, tokenizer, cache_home())
+def tokenize(
+    source: Source, make_tokenizer: Any, kept: Path | None = None
+) -> tuple[Tokenizer, Tokens | MixedTokens]:
+    """The tokenizer for a source, and its text as tokens, from the cache when they were made before.
+
+    That of a mixture, which may be resumed with other sources, is the run's own, `kept` in its folder, if
+    there is one.
+    """
+    if not isinstance(source, Mixture):
+        tokenizer = make_tokenizer(source=source, cache=cache_home())
+        return tokenizer, prepare_tokens(source, tokenizer, cache_home())
+    if kept and kept.is_dir():
+        tokenizer = load_tokenizer(kept)
+    else:
+        tokenizer = make_tokenizer(source=source, cache=cache_home())
+    return tokenizer, prepare_mixture(source, tokenizer, cache_home())
 
 
 def make_datamodule(
     source: Source,
-    tokens: Tokens,
+    tokens: Tokens | MixedTokens,
     separator: int | None,
     context: int,
     batch: Rule,
@@ -31,6 +47,8 @@ def make_datamodule(
     packing: str,
 ) -> Any:
     """Batches of the rows that a source yields, for a Lightning trainer."""
+    if isinstance(tokens, MixedTokens):
+        return MixedWindows(tokens, context, batch, seed, packing)
     if source.yields in PADDED:
         return PADDED[source.yields](tokens, context, batch, seed, separator)
     if batch.tokens:

@@ -69,9 +69,14 @@ class TokenFile:
         return np.fromfile(self.folder / f"{self.split}.labels.bin", np.int32)
 
     @property
+    def size(self) -> int:
+        """Tokens, separators among them."""
+        return len(self.tokens)
+
+    @property
     def bytes_per_token(self) -> float:
         """UTF-8 bytes of text for each token, separators counted among the tokens."""
-        return self.bytes / len(self.tokens)
+        return self.bytes / self.size
 
     def document_at(self, position: int) -> Place:
         """The document that the token at `position` belongs to."""
@@ -117,6 +122,17 @@ class Tokens:
     fingerprint: str
     xz_bits_per_byte: float | None
     labels: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> dict[str, "Tokens"]:
+        """Of a mixture the tokens of each source by its name; else these."""
+        return {"": self}
+
+    resumed = False  # whether a run goes on with more than it was begun with: a mixture may
+
+    def resume(self, record: Any, step: int) -> "Tokens":
+        """These tokens as a run goes on with them: the same, which `Run.pin` makes sure of."""
+        return self
 
 
 def prepare_tokens(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:

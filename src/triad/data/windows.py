@@ -32,10 +32,14 @@ class Windows(LightningDataModule):
         """Rows consumed before a step."""
         return self.rule(step)
 
+    def find_first(self, step: int) -> int:
+        """The position in the order of a step's first row."""
+        return self.rule.first(step)
+
     def train_dataloader(self) -> DataLoader:
         strategy, start = self.trainer.strategy, self.trainer.global_step
         places = strategy.data_rank, strategy.data_ranks
-        batches = TrainBatches(self.train, self.batch_rows, self.rule.first, self.seed, start, *places)
+        batches = TrainBatches(self.train, self.batch_rows, self.find_first, self.seed, start, *places)
         return make_loader(batches, strategy.root_device)
 
     def val_dataloader(self) -> DataLoader:

@@ -8,6 +8,7 @@ from triad.checkpoints.folder import find_checkpoint, list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import PREPARATION, find_changed_mathematics
+from triad.config.offers import get_declared
 from triad.config.processes import DECIDED
 from triad.config.references import escape
 from triad.config.schema import convert
@@ -122,11 +123,22 @@ def refuse_changed(run: Run, config: dict, named: frozenset[str], derived: set[s
 
     `derived` are keys that refer to others.
     """
-    for key in find_changed_mathematics(run.config(), config):
-        fixed = key.partition(".")[0] in FIXED
+    before = run.config()
+    for key in find_changed_mathematics(before, config):
+        fixed = key.partition(".")[0] in FIXED and not may_change(key, before)
         by_name = any(key == name or key.startswith(f"{name}.") for name in named)
         if key not in derived and (fixed or not by_name):
             raise Refusal(f"resume={run}: {key} is not what the run was started with; start a new run")
+
+
+def may_change(key: str, before: dict) -> bool:
+    """Whether a key of a run's text is one that its source declares open: in what it keeps may stand more."""
+    group, name, part = f"{key}..".split(".")[:3]
+    node = before.get(group)
+    if group != "data" or not isinstance(node, dict):
+        return False
+    is_new = name in (get_declared(node, "may_grow") or ()) and part and part not in node[name]
+    return bool(is_new) or name in (get_declared(node, "may_change") or ())
 
 
 def _find_value(words: list[str], key: str) -> str | None:

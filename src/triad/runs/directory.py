@@ -198,18 +198,24 @@ class Run:
         """Write the result; from now on the run is finished."""
         write(self.result_file, result)
 
-    def pin(self, **text: Any) -> None:
+    def pin(self, continued: bool = False, **text: Any) -> None:
         """Keep what is known of the text that is trained on: fingerprints, and the facts that tasks ask for.
 
-        Raises ValueError if a resumed run has others.
+        Raises ValueError if a resumed run has others, unless it `continued` its own: then only the text is
+        another, and that is kept when the start is accepted.
         """
         if not self.data_file.is_file():
             write(self.data_file, text)
-        elif self.pinned() != json.loads(json.dumps(text)):
+            return
+        kept, text = self.pinned(), json.loads(json.dumps(text))
+        if kept == text:
+            return
+        if not continued or kept["tokenizer"] != text["tokenizer"]:
             raise ValueError(
                 f"resume={self}: the text or its tokenizer is not what the run was started with;"
                 " start a new run"
             )
+        write(Run(self.pending).data_file, text)
 
     def pinned(self) -> dict[str, Any]:
         """What `pin` kept. Raises FileNotFoundError where training has not begun."""

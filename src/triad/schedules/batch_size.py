@@ -201,4 +201,5 @@ def _begin(given: float, steps: int, unit: str, key: str) -> int:
 
 fixed.sizes = "one"
 one.sizes = "one"
+full.again = True
 tokens.sizes = "one"  # rule for all steps

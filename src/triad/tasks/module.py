@@ -57,6 +57,8 @@ from triad.optim.rebalance import Rebalance
 from triad.optim.update import Update
 from triad.tasks.counter_rng import random_integers
 
+ALL = ""  # of validation, beside the names of sources
+
 
 class StepOutputs(TypedDict):
     """What a training step returns: `outputs` in a callback's on_train_batch_end."""
@@ -101,7 +103,7 @@ class Training(LightningModule):
         self.model: Any = None  # until configure_model
         self.network: Any = None  # the callable: the model, unless a strategy wraps it in an engine
         self.norm: Any = None  # of the gradient: set by a Lightning hook, which cannot return it
-        self.sums: dict[str, Tensor] = {}  # of this rank's share of a validation
+        self.sums: dict[str, dict[str, Tensor]] = {}  # of this rank's share of a validation, by source
         self.first_row: tuple[Tensor, ...] | None = None  # of validation
 
     def make_model(self, **changes: Any) -> nn.Module:
@@ -243,31 +245,42 @@ class Training(LightningModule):
     def validation_step(self, batch: dict, index: int) -> None:
         batch = self.inputs(batch)
         for inputs in self.micro_batches(batch):
-            self._add_sums(self.task.measure(self.network, *inputs))
+            self._add_sums(self.task.measure(self.network, *inputs), batch.get("source", ALL))
         if index < getattr(self.task, "generated", 0):
             # all rows of a batch: the same in every layout, and each process calls the model equally often
             model = self.trainer.strategy.full_model(self.model)
             for inputs in self.micro_batches(batch):
-                self._add_sums(self.task.measure_generated(model, *inputs))
+                self._add_sums(self.task.measure_generated(model, *inputs), ALL)
         if index == 0:
             self.first_row = tuple(entry[:1] for entry in self.read(batch))
 
-    def _add_sums(self, sums: dict[str, Tensor]) -> None:
+    def _add_sums(self, sums: dict[str, Tensor], source: str) -> None:
         pipeline = self.trainer.strategy.pipeline
         for name, value in sums.items():
             share = value.double()
             if pipeline is not None and not pipeline.last:  # earlier stages have the targets but not the loss
                 share = torch.zeros_like(share)
-            self.sums[name] = self.sums[name] + share if name in self.sums else share
+            for whole in dict.fromkeys((ALL, source)):
+                kept = self.sums.setdefault(whole, {})
+                kept[name] = kept[name] + share if name in kept else share
 
     def on_validation_epoch_end(self) -> None:
-        """Sum over all processes, then let the task compute metrics; callbacks write what is logged here."""
-        sums = {name: self.trainer.strategy.all_reduce(share).cpu() for name, share in self.sums.items()}
-        figures = {f"val/{name}": value for name, value in self.task.figures(sums).items()}
+        """Sum over all processes, then let the task compute metrics; callbacks write what is logged here.
+
+        Of the sources of a mixture, each of which has batches of its own, that is the loss.
+        """
+        by_source = {source: self._compute_figures(sums) for source, sums in self.sums.items()}
+        figures = {f"val/{name}": value for name, value in by_source.pop(ALL).items()}
         if undeclared := figures.keys() - directions(self.task).keys():
             name = f"{type(self.task).__name__}'s {min(undeclared)}"
             raise ValueError(f"{name} is named in neither lower_is_better nor higher_is_better")
-        self.log_dict(figures, logger=False, sync_dist=True)
+        losses = {f"val/loss/{source}": figures["loss"] for source, figures in by_source.items()}
+        self.log_dict(figures | losses, logger=False, sync_dist=True)
+
+    def _compute_figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        return self.task.figures(
+            {name: self.trainer.strategy.all_reduce(share).cpu() for name, share in sums.items()}
+        )
 
     def sample(
         self, model: nn.Module, prompt: list[int], length: int, context: int, temperature: float

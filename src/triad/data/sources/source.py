@@ -96,6 +96,14 @@ class Source:
         """The files that the documents come from, as far as that is known, with their names among them."""
         return sorted({*_find_files(self.read.args)}) if isinstance(self.read, partial) else []
 
+    def sample(self, most_bytes: int) -> "Source":
+        """What a tokenizer learns from that needs so many bytes of the text at most: it may take fewer."""
+        return self
+
+    def map(self, work: Callable[["Source"], "Source"]) -> "Source":
+        """What some work makes of it; a source that is made of others has each of them worked on."""
+        return work(self)
+
     def _read_contents(self) -> dict[Split, Contents]:
         return {
             "train": _describe_contents(self.documents("train")),

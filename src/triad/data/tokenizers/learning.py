@@ -62,6 +62,7 @@ def _learn(
     sample_bytes: int,
     sample_seed: int,
 ) -> SentencePiece:
+    source = source.sample(sample_bytes)
     most = BYTES_AND_SIGNS + LONGEST_PIECE * min(source.contents["train"].bytes, sample_bytes)
     settings = {
         "model_type": kind,
