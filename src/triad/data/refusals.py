@@ -12,7 +12,7 @@ def find_missing(config: dict) -> list[tuple[str, str]]:
     """Parts of the preparation that need packages which are not installed: their keys, and the packages."""
     return [
         (key, package)
-        for group in PREPARATION
+        for group in (*PREPARATION, "engine")
         for key, part in walk_parts(config.get(group), group)
         for package in get_declared(part, "packages") or ()
         if find_spec(package) is None
@@ -22,7 +22,9 @@ def find_missing(config: dict) -> list[tuple[str, str]]:
 def facts(config: dict) -> dict:
     """What the sentence below names."""
     key, package = next(iter(find_missing(config)), ("", ""))
-    return {"part": key, "package": package}
+    extra = "ray" if key == "engine" else "data"
+    remedy = "choose data/engine=local" if key == "engine" else f"leave it out with ~{key}"
+    return {"part": key, "package": package, "install": tell_install(extra), "remedy": remedy}
 
 
 TABLE = [
@@ -30,6 +32,6 @@ TABLE = [
         "some filters are packages of their own",
         "data/clean=web",
         find_missing,
-        f"{{part}} needs the package {{package}}: {tell_install('data')}, or leave it out with ~{{part}}",
+        "{part} needs the package {package}: {install}, or {remedy}",
     ),
 ]

@@ -62,18 +62,25 @@ class Source:
 
     def documents(self, split: Split) -> Iterator[Document]:
         """Stream the documents that have text; ValueError when there are none."""
-        empty = True
+        documents = self.stream(split)
+        if (first := next(documents, None)) is None:
+            raise ValueError(self.tell_no_text(split))
+        yield first
+        yield from documents
+
+    def tell_no_text(self, split: Split) -> str:
+        return (
+            f"data={self.name}: the {split} split has no text; give more documents, "
+            "another data.val_fraction, or data.val_path"
+        )
+
+    def stream(self, split: Split) -> Iterator[Document]:
+        """The documents that have text, which may be none."""
         for document in self.read(split):
             whole = isinstance(document.pieces, str)
             pieces = (document.pieces,) if whole else document.pieces
             if any(pieces):
-                empty = False
                 yield document._replace(pieces=pieces)
-        if empty:
-            raise ValueError(
-                f"data={self.name}: the {split} split has no text; give more documents, "
-                "another data.val_fraction, or data.val_path"
-            )
 
     @cached_property
     def contents(self) -> dict[Split, Contents]:
@@ -98,8 +105,8 @@ class Source:
 
     def _read_contents(self) -> dict[Split, Contents]:
         return {
-            "train": _describe_contents(self.documents("train")),
-            "val": _describe_contents(self.documents("val")),
+            "train": _describe_contents(self.stream("train")),
+            "val": _describe_contents(self.stream("val")),
         }
 
 
@@ -130,7 +137,7 @@ class Labelled(Source):
     def _read_contents(self) -> dict[Split, Contents]:
         contents = super()._read_contents()
         train, val = contents.values()
-        if unknown := set(val.labels) - set(train.labels):
+        if train.documents and (unknown := set(val.labels) - set(train.labels)):
             labels, documents = len(unknown.union(train.labels)), train.documents + val.documents
             raise ValueError(
                 f"data={self.name}: label {reprlib.repr(min(unknown))} is in the val split only, where "
