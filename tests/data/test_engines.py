@@ -19,6 +19,8 @@ from triad.data import local_processes, preparation
 from triad.data.preparation import Preparation, find_parts, make_preparation, read_chunks
 from triad.data.sources.source import Source
 
+IMPORT = f"import sys; sys.path[:0] = {[str(REPOSITORY), str(Path(__file__).parent)]}\n"
+IMPORT += "import test_engines as tests\n"
 WORDS = ("trainer.accelerator=cpu", "data/clean=words", "data/privacy=mask", "~clean.filters.encoding")
 
 
@@ -113,7 +115,7 @@ def test_a_product_of_ray_is_the_same_to_the_byte(tmp_path: Path, monkeypatch: p
         "print(preparation.prepare(build(config['data']), made).folder)"
     )
     words = ["data=text", f"data.path={path}", *WORDS, "data/dedup=exact", "data/engine=ray"]
-    environment = os.environ | {"TRIAD_CACHE": str(tmp_path / "ray"), "PYTHONPATH": f"{REPOSITORY / 'src'}"}
+    environment = os.environ | {"TRIAD_CACHE": str(tmp_path / "ray"), "PYTHONPATH": str(REPOSITORY / "src")}
     command = [sys.executable, "-c", script, *words]
     printed = subprocess.check_output(command, text=True, env=environment, timeout=280)
     folder = Path(printed.splitlines()[-1])
@@ -148,11 +150,8 @@ def test_a_process_that_is_killed_is_one_sentence(several: None, tmp_path: Path)
 def start(tmp_path: Path) -> Any:
     """A command in a group of its own that cleans with two other processes and does not come to an end."""
     (tmp_path / "waiting").mkdir()
-    script = f"""
-import sys
+    script = f"""{IMPORT}
 from functools import partial
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import test_engines as tests
 from triad.config.command_line import run_command
 from triad.data import local_processes, preparation
 
@@ -164,20 +163,16 @@ def prepare():
 
 run_command(prepare)
 """
-    environment = os.environ | {"PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY}"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
-    while len(found := [*(tmp_path / "waiting").iterdir()]) < 2:
-        assert process.poll() is None, process.communicate()[1]
-    yield process, [int(file.name) for file in found]
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        while len(found := [*(tmp_path / "waiting").iterdir()]) < 2:
+            assert process.poll() is None, process.communicate()[1]
+        yield process, [int(file.name) for file in found]
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def is_alive(number: int) -> bool:
@@ -209,7 +204,6 @@ import os, signal, sys
 from triad.data import preparation
 from triad.data.dedup import exact
 from triad.storage import cache
-import test_engines as tests
 
 def end(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -235,9 +229,8 @@ def test_a_preparation_that_was_killed_starts_again(
     where: str, tmp_path: Path, python: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, cache = write_lines(tmp_path), tmp_path / "cache"
-    words = ("-c", KILL, where, str(path))
-    paths = f"{REPOSITORY / 'src'}:{REPOSITORY}:{Path(__file__).parent}"
-    python(*words, code=-signal.SIGKILL, TRIAD_CACHE=str(cache), PYTHONPATH=paths)
+    words = ("-c", IMPORT + KILL, where, str(path))
+    python(*words, code=-signal.SIGKILL, TRIAD_CACHE=str(cache))
     assert [path for path in cache.glob("prepared-*") if path.is_dir()] == [*cache.glob("*.partial")] != []
     assert prepare_into(cache, monkeypatch, path, "data/dedup=exact") == prepare_into(
         tmp_path / "fresh", monkeypatch, path, "data/dedup=exact"
@@ -248,7 +241,6 @@ def test_a_preparation_that_was_killed_starts_again(
 FULL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
-import test_engines as tests
 from triad.config.command_line import run_command
 from triad.data import preparation
 
@@ -264,8 +256,7 @@ def test_a_full_disk_leaves_the_last_product_and_nothing_half_written(
 ) -> None:
     path, cache = write_lines(tmp_path), tmp_path / "cache"
     before = prepare_into(cache, monkeypatch, path)
-    paths = f"{REPOSITORY / 'src'}:{REPOSITORY}:{Path(__file__).parent}"
-    done = python("-c", FULL, str(path), code=34, TRIAD_CACHE=str(cache), PYTHONPATH=paths)
+    done = python("-c", IMPORT + FULL, str(path), code=34, TRIAD_CACHE=str(cache))
     assert done.stderr.endswith(": File too large\n")
     assert done.stderr.count("\n") == 1
     assert not [*cache.glob("*.partial")]
