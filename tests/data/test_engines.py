@@ -244,10 +244,10 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
 from triad.config.command_line import run_command
 from triad.data import preparation
 
-def prepare():
-    preparation.prepare(*tests.configure(sys.argv[1], "privacy.kinds=[email]"))
+def prepare(path: str):
+    preparation.prepare(*tests.configure(path, "privacy.kinds=[email]"))
 
-run_command(lambda: prepare())
+run_command(prepare)
 """
 
 
@@ -256,7 +256,7 @@ def test_a_full_disk_leaves_the_last_product_and_nothing_half_written(
 ) -> None:
     path, cache = write_lines(tmp_path), tmp_path / "cache"
     before = prepare_into(cache, monkeypatch, path)
-    done = python("-c", IMPORT + FULL, str(path), code=34, TRIAD_CACHE=str(cache))
+    done = python("-c", IMPORT + FULL, f"path={path}", code=34, TRIAD_CACHE=str(cache))
     assert done.stderr.endswith(": File too large\n")
     assert done.stderr.count("\n") == 1
     assert not [*cache.glob("*.partial")]

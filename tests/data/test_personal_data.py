@@ -78,9 +78,10 @@ def split(texts: str) -> list[str]:
 def mask_everywhere(text: str) -> str:
     """By each kind's expressions alone, tried at all places."""
     for kind, patterns in KINDS.items():
+        mask = f"<{kind.upper()}>"
         for pattern in patterns:
 
-            def replace(found: re.Match, holds=pattern.holds, mask=f"<{kind.upper()}>") -> str:
+            def replace(found: re.Match, holds=pattern.holds, mask=mask) -> str:
                 if not holds(found):
                     return found[0]
                 start, end = found.span("number" if "number" in found.re.groupindex else 0)
