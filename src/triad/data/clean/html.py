@@ -34,7 +34,7 @@ TAG = re.compile(
     rf"<(?:/?(?:{'|'.join((*BLOCKS, *OTHERS))})(?=[\s/>])[^<>]*+>|!doctype\b[^<>]*+>|!--)", re.IGNORECASE
 )
 LEFT_OUT = "script, style, noscript, template, head, iframe, svg, textarea, select, button"
-BLANKS = re.compile(r"[^\S\n]*+\n\s*+")
+BLANKS = re.compile(r"(?<![^\S\n])[^\S\n]*+\n\s*+")
 
 
 def html(text: str) -> str | Drop:
