@@ -96,6 +96,7 @@ def test_no_place_at_which_a_pattern_would_match_is_passed_over() -> None:
     whole = [text for texts in (PLANTED, ALIKE) for kind in texts.values() for text in split(kind)]
     parts = ["tel ", "phone number is: ", "call me on ", "0", "12", "123", "12345", "7946-0018", "@", "a.b"]
     parts += ["..", "'", " ", "-", ".", "(", ")", "+1 ", "::", "/", "<", ">", "é", "手机：", "\n", "AB", "_"]
+    parts += ["cellphone :.:.: number:.:.:.(", "ring them them them: (020 7946 001"]
     for _ in range(3000):
         pieces = [draw.choice(whole if draw.random() < 0.4 else parts) for _ in range(draw.randint(1, 12))]
         text = "".join(sign for piece in pieces for sign in piece if draw.random() < 0.97)
