@@ -164,7 +164,8 @@ def prepare():
 run_command(prepare)
 """
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
-    command = [sys.executable, "-c", script]
+    (tmp_path / "script.py").write_text(script)  # which does its work wherever it is imported
+    command = [sys.executable, str(tmp_path / "script.py")]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as process:

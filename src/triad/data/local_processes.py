@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -11,6 +12,7 @@ from itertools import chain, islice
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from threading import Thread
+from types import ModuleType
 from typing import TypeVar
 
 Chunk = TypeVar("Chunk")
@@ -51,11 +53,17 @@ def _share(work: Callable[[Chunk], Done], chunks: Iterator[Chunk], cores: int) -
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[[Chunk], Done], chunk: Chunk) -> "Future[Done]":
-    """Begin a chunk. Processes that this starts have SIGINT blocked until they end by it silently."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Begin a chunk. Processes that this starts have SIGINT blocked until they end by it silently.
+
+    They do not run the script that this process runs, as multiprocessing would have them do if it knew it:
+    not every script keeps its work behind `if __name__ == "__main__"`.
+    """
+    before, script = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}), sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
     try:
         return pool.submit(work, chunk)
     finally:
+        sys.modules["__main__"] = script
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
