@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
+from mmap import ACCESS_READ, MADV_RANDOM, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +57,16 @@ class TokenFile:
 
     @cached_property
     def tokens(self) -> np.ndarray:
-        return np.memmap(self.folder / f"{self.split}.bin", self.dtype, mode="r")
+        """Ids, mapped; training reads rows anywhere in them, for which the system is not to read ahead.
+
+        A batch of 32 rows out of 10 GB took 11.9 ms of CPU with reading ahead, 0.7 ms without (2026-11-29).
+        """
+        if self.split == "val":
+            return np.memmap(self.folder / "val.bin", self.dtype, mode="r")
+        with (self.folder / f"{self.split}.bin").open("rb") as file:
+            mapped = mmap(file.fileno(), 0, access=ACCESS_READ)
+        mapped.madvise(MADV_RANDOM)
+        return np.frombuffer(mapped, self.dtype)
 
     @cached_property
     def documents(self) -> np.ndarray:
