@@ -64,6 +64,7 @@ def data(
     }
     passes |= {"Gopher and FineWeb": partial(run_all, everywhere)} | filters
     passes |= {name: bare[name] for name in bare if name.partition(",")[0] in passes}
+    passes["language"] = partial(filters["language"], keep=["en"])
     peer = make_datatrove()
     if peer:
         passes["Gopher and FineWeb, datatrove"] = peer

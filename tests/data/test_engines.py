@@ -272,3 +272,13 @@ def test_a_search_says_how_far_it_is(
     said = capsys.readouterr().err.splitlines()
     assert any(line.startswith("preparing text: ") and line.endswith(" s left") for line in said)
     assert any(line.startswith("dedup of text: ") and line.endswith(" 0 s left") for line in said)
+
+
+def test_ray_that_is_not_installed_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "triad.data.refusals.find_spec", lambda package: None if package == "ray" else package
+    )
+    with pytest.raises(
+        ValueError, match=r"engine needs the package ray: pip install '\.\[ray\]'.*data/engine=local"
+    ):
+        compose(["trainer.accelerator=cpu", "data/clean=basic", "data/engine=ray"])
