@@ -112,7 +112,13 @@ def test_a_product_of_ray_is_the_same_to_the_byte(tmp_path: Path, monkeypatch: p
         "parts = build(preparation.find_parts(config))\n"
         "made = preparation.make_preparation(config, parts)\n"
         "assert type(made.engine).__name__ == 'RayData'\n"
-        "print(preparation.prepare(build(config['data']), made).folder)"
+        "folder = preparation.prepare(build(config['data']), made).folder\n"
+        "def read(): yield [1]; raise ValueError('line 2: not JSON')\n"
+        "try: [*made.engine.map(lambda chunk: chunk[0] / chunk[0], read)]\n"
+        "except ValueError as error: said = str(error)\n"
+        "assert said == 'line 2: not JSON'\n"
+        "try: [*made.engine.map(lambda chunk: 1 / chunk[0], lambda: iter([[1], [0]]))]\n"
+        "except ZeroDivisionError as error: print(folder)"
     )
     words = ["data=text", f"data.path={path}", *WORDS, "data/dedup=exact", "data/engine=ray"]
     environment = os.environ | {"TRIAD_CACHE": str(tmp_path / "ray"), "PYTHONPATH": str(REPOSITORY / "src")}

@@ -37,6 +37,10 @@ class RayData:
         # of other resources than the reader, lest it be fused with it and do all in one process
         for row in chunks.map(partial(_work, work), num_cpus=1).iter_rows():
             done, chunk = pickle.loads(row["pickled"])
+            if done is None and chunk is None:
+                for _ in read():  # to have the reader raise its error here
+                    pass
+                raise OSError("documents could not be read at first and then could; start again")
             yield work(chunk) if done is None else done
 
 
@@ -44,9 +48,10 @@ def _work(work: Callable[[Chunk], Done], row: dict[str, Any]) -> dict[str, Any]:
     """What `work` makes of a chunk; the chunk itself where it fails, for the first process to fail alike."""
     chunk = pickle.loads(row["pickled"])
     try:
-        return {"pickled": pickle.dumps((work(chunk), None))}
+        done = (work(chunk), None) if chunk is not None else (None, None)
     except Exception:
-        return {"pickled": pickle.dumps((None, chunk))}
+        done = (None, chunk)
+    return {"pickled": pickle.dumps(done)}
 
 
 def _make_datasource(read: Callable[[], Iterator[Any]]) -> Any:
@@ -54,8 +59,14 @@ def _make_datasource(read: Callable[[], Iterator[Any]]) -> Any:
     from ray.data import Datasource, ReadTask
     from ray.data.block import BlockMetadata
 
+    def read_chunks() -> Iterator[Any]:
+        try:
+            yield from read()
+        except Exception:
+            yield None
+
     def read_blocks() -> Iterator[Any]:
-        for chunk in read():
+        for chunk in read_chunks():
             yield pyarrow.table({"pickled": pyarrow.array([pickle.dumps(chunk)], pyarrow.large_binary())})
 
     class Chunks(Datasource):
