@@ -227,6 +227,13 @@ def test_a_row_of_combining_characters_is_sorted_in_pieces() -> None:
     assert normalization.normalization(done, "NFC") == done
 
 
+def test_a_row_of_combining_characters_is_parted_wherever_it_begins() -> None:
+    for before in range(70):
+        text = "x" * before + "a" + "\u0316" * 31 + "y" * (before % 7)
+        done = normalization.normalization(text, "NFC")
+        assert done == text[: before + 31] + normalization.JOINER + text[before + 31 :]
+
+
 def test_filters_for_pairs_ask_for_pairs() -> None:
     with pytest.raises(ValueError, match=r"length_ratio needs data that yields pairs"):
         compose(["data/clean=parallel", "trainer.accelerator=cpu"])
