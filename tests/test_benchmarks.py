@@ -54,6 +54,17 @@ def rows(printed: str, first: str) -> list[str]:
 
 
 @pytest.mark.slow
+def test_filters_are_timed_beside_libraries_and_memory_is_measured(
+    benchmark: Benchmark, small: tuple[str, ...]
+) -> None:
+    pytest.importorskip("ftfy", reason="of the extra `data`")
+    words = ("megabytes=0.01", "rounds=1", "memory=0.1", *small[:2], "trainer.accelerator=cpu")
+    printed = benchmark("data", *words)
+    assert {"html", "privacy", "encoding, ftfy"} < {*rows(printed, "pass")}
+    assert rows(printed, "text, MB") == ["0.1"]
+
+
+@pytest.mark.slow
 def test_the_trainer_and_a_bare_loop_do_the_same_work(benchmark: Benchmark) -> None:
     words = ("rounds=1", "steps=2", "large_steps=1", "threads=1")
     printed = benchmark("loop", *words, "hardware.micro_batch_size=2")

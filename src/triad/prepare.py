@@ -5,10 +5,11 @@ from typing import Any
 
 from triad.config.identity import PREPARATION
 
-ROOTS = ("data", "tokenizer", *PREPARATION)  # the groups that are used here
+ROOTS = ("data", "tokenizer", *PREPARATION, "engine")  # the groups that are used here
 WIDTH = 80  # characters of a line in a file
 LISTED = 10  # labels, conflicts and suspicions
 SHOWN = 60  # characters of a text that an example shows
+READERS = {".tsv": "data=labelled data.columns=[label,text]", ".csv": "data=labelled"}
 
 
 def prepare(overrides: list[str], examples: bool = False) -> None:
@@ -16,7 +17,7 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
 
     `data/clean=`, `data/privacy=`, `data/dedup=` and `data/contamination=` choose what is done; training does
     the same where it has not been done before. The product lies in $TRIAD_CACHE, its manifest beside it. Text
-    is shown with examples=true only.
+    is shown with examples=true only. A split without documents is no error here; training needs both.
     """
     from rich.console import Console
 
@@ -32,6 +33,7 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
     preparation = make_preparation(config, build(find_parts(config)))
 
     def prepare_one(source: Any) -> Any:
+        show_tables(source, console)
         if not (preparation.filters or preparation.searches):
             show_source(source, console)
             show_labels(source, console)
@@ -66,6 +68,13 @@ def show_source(source: Any, console: Any) -> None:
     )
 
 
+def show_tables(source: Any, console: Any) -> None:
+    """Say of a file whose lines are rows of a table that it is read as one document."""
+    for name, path in source.files if source.yields == "text" else ():
+        for reader in {READERS[end] for end in path.suffixes if end in READERS}:
+            _print(console, f"{name} is one document here; {reader} reads each of its rows as one")
+
+
 def show_found(facts: dict[str, Any], console: Any) -> None:
     """The figures of each search, and the items of an evaluation set that stand in documents, by name."""
     for name, found in facts["found"].items():
@@ -81,6 +90,9 @@ def show_tokens(source: Any, config: dict, console: Any) -> None:
     from triad.config.build import build
     from triad.data.rows import tokenize
 
+    for split, contents in source.contents.items():
+        if not contents.documents:
+            return _print(console, f"tokens are not made: {source.tell_no_text(split)}")
     try:
         tokenizer, tokens = tokenize(source, build(config["tokenizer"]))
     except ValueError as error:  # as of a vocabulary that a small text does not fill: the product is there
@@ -108,7 +120,7 @@ def show_labels(source: Any, console: Any) -> None:
 
     def read() -> Iterator[Labelled]:
         for split in source.contents:
-            for document in source.documents(split):
+            for document in source.stream(split):
                 yield split, document.name, document.text, document.label
 
     with TemporaryDirectory() as workspace:
@@ -136,7 +148,10 @@ def show_steps(facts: dict[str, Any], console: Any) -> None:
     from rich.table import Table
 
     for split, steps in facts["steps"].items():
-        came, stayed = facts["came"][split], facts["stayed"][split]
+        if not (came := facts["came"][split]):
+            _print(console, f"data={facts['source']}, {split}: no documents")
+            continue
+        stayed = facts["stayed"][split]
         table = Table(
             "part", "came", "changed", "dropped", "stayed", title=f"data={facts['source']}, {split}"
         )

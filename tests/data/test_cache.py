@@ -7,6 +7,7 @@ import time
 import pytest
 
 from triad.storage.cache import build_once
+from triad.storage.locks import lock
 from triad.storage.manifest import fingerprint
 
 SLOW_BUILD = """
@@ -27,7 +28,7 @@ print(build_once(Path(sys.argv[1]), build)["answer"])
 
 def start_build(folder, seconds):
     command = [sys.executable, "-c", SLOW_BUILD, str(folder), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def write_two(folder):
@@ -49,6 +50,13 @@ def test_four_processes_build_once_and_all_get_the_result(tmp_path):
     processes = [start_build(tmp_path / "x", 0.5) for _ in range(4)]
     assert [process.communicate()[0].strip() for process in processes] == ["42"] * 4
     assert (tmp_path / "builds").read_text() == "built\n"
+
+
+def test_a_process_that_waits_for_another_s_build_says_so_once(tmp_path):
+    with lock(tmp_path / "x"):
+        process = start_build(tmp_path / "x", 0)
+        assert process.stderr.readline() == f"{tmp_path / 'x'}: another process makes it; waiting\n"
+    assert process.communicate() == ("42\n", "")
 
 
 def test_a_build_killed_in_the_middle_leaves_nothing_that_counts_as_complete(tmp_path):

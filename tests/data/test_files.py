@@ -101,6 +101,17 @@ def test_links_to_files_and_folders_are_followed_and_each_file_is_read_once(tmp_
     assert [file.name for file in find(both, "data.path", Quota())] == ["linked/deep/f.txt", "z.txt"]
 
 
+def test_files_of_one_name_in_several_folders_have_names_of_their_own(tmp_path: Path) -> None:
+    for folder in ("a/en", "b/en", "c/en", "b/other"):
+        fill(tmp_path / folder, **{"x.txt": folder, f"{folder[0]}.txt": "alone", "en": "no folder"})
+    asked = [str(tmp_path / folder) for folder in ("a/en", "b/en", "c/en")]
+    found = [file.name for file in find(asked, "data.path", Quota())]
+    assert found == ["a.txt", "en", "x.txt", "b.txt", "en/en", "en/x.txt", "c.txt", "c/en/en", "c/en/x.txt"]
+    assert [file.name for file in find(asked[:1], "data.path", Quota())] == found[:3]
+    documents = read(as_text(asked))
+    assert len({document.name for document in documents}) == len(documents) == 9
+
+
 @pytest.mark.parametrize(
     "pattern", ["*.txt", "*/*.txt", "**/*.txt", "a*/**/[x-z]?.txt", "b/*", "*/c/?1.txt", "**"]
 )

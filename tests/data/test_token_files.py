@@ -178,6 +178,13 @@ def test_memory_does_not_grow_with_a_plain_file(tmp_path):
     assert peak < 4e6  # of which xz takes half; the ids alone would be 40e6
 
 
+def test_training_s_tokens_are_read_where_rows_are_and_not_ahead(source, tmp_path):
+    train = prepare_tokens(source, byte(source, tmp_path), tmp_path).train
+    assert train.tokens.sum() > 0
+    maps = Path("/proc/self/smaps").read_text().partition(f"{train.folder / 'train.bin'}\n")[2]
+    assert " rr " in maps.partition("VmFlags:")[2].partition("\n")[0]  # advised: random reads
+
+
 def test_rows_of_a_batch_are_found_without_a_look_at_all_documents(tmp_path):
     documents = 4_000_000
     with (tmp_path / "train.documents.bin").open("wb") as file:

@@ -16,7 +16,7 @@ MATHEMATICS = (
     *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation", "batch"),
     *("data", *PREPARATION, "tokenizer", "precision"),
 )
-SYSTEM = ("strategy", "hardware", "logger", "tags", "output_dir", "run_id")
+SYSTEM = ("strategy", "hardware", "engine", "logger", "tags", "output_dir", "run_id")
 MIXED = ("trainer", "callbacks")  # groups that hold some of both
 OVERLAYS = ("experiment", "debug")  # what they set is classified where it stands
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from triad.data.clean.drop import Drop
+from triad.data.local_processes import LocalProcesses
 from triad.data.progress import Advance, show_progress
 from triad.data.sources.source import Document, Source, Split
 from triad.storage.cache import build_once, cache_home
@@ -32,8 +33,10 @@ FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
 SEARCHES = ("dedup", "contamination")
 PARTS = ("clean", "privacy", *SEARCHES)
+ENGINE = "engine"  # runs the parts; what it is changes no product
 CODE = ("preparation.py", "word_hashes.py", "contamination.py", *(f"{name}/*.py" for name in PARTS))
 EXAMPLES = 3  # documents that the manifest names for each thing that happened to some
+CHUNK = 1 << 19  # characters of the documents that are cleaned at once
 Texts = Callable[[], Iterator[tuple[Split, str, str]]]  # split, name and text of each document, read anew
 
 
@@ -58,12 +61,13 @@ class Search(Protocol):
 class Unit(NamedTuple):
     """Documents that stay or go together: one, or both sides of a pair."""
 
-    documents: tuple[Document, ...]
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
     texts: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        return self.documents[0].name
+        return self.names[0]
 
     @property
     def bytes(self) -> int:
@@ -96,9 +100,37 @@ class Step:
             self.bytes_out += left.bytes
             self._remember("changed", unit)
 
+    def add(self, other: "Step") -> None:
+        """Count what the same filter did to the units that came next."""
+        self.came += other.came
+        self.changed += other.changed
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
+        self.dropped.update(other.dropped)
+        for what, names in other.examples.items():
+            self.examples[what] = [*self.examples.get(what, ()), *names][:EXAMPLES]
+
     def _remember(self, what: str, unit: Unit) -> None:
         if len(named := self.examples.setdefault(what, [])) < EXAMPLES:
             named.append(unit.name)
+
+
+class Cleaned(NamedTuple):
+    """What filters left of a chunk of units, and what each did."""
+
+    came: Counter[str]
+    units: list[Unit]
+    steps: list[Step]
+
+
+class Engine(Protocol):
+    """What calls a function of a chunk, in this process or in others."""
+
+    def map(
+        self, work: Callable[[list[Unit]], Cleaned], read: Callable[[], Iterator[list[Unit]]]
+    ) -> Iterator[Cleaned]:
+        """The values for all chunks, in their order; an error is raised as in this process."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -107,6 +139,7 @@ class Preparation:
 
     `clean["filters"]` are functions of a text, or of both sides of a pair (triad.data.clean.drop); `privacy`
     is a function of a text, too. `nodes` are what these were built from: the parts' names and arguments.
+    Whatever the `engine` is, the product is the same to the byte.
     """
 
     clean: dict[str, Any] | None
@@ -114,6 +147,7 @@ class Preparation:
     dedup: Search | None
     contamination: Search | None
     nodes: dict[str, Any]
+    engine: Engine = field(default_factory=LocalProcesses)
 
     @property
     def filters(self) -> dict[str, Callable[..., Any]]:
@@ -151,13 +185,14 @@ class NothingLeft(ValueError):
 
 def find_parts(config: dict[str, Any]) -> dict[str, Any]:
     """The nodes of a configuration that prepare documents; none where nothing is to be done."""
-    return {name: config[name] for name in PARTS if config.get(name)}
+    return {name: config[name] for name in (*PARTS, ENGINE) if config.get(name)}
 
 
 def make_preparation(config: dict[str, Any], built: dict[str, Any]) -> Preparation:
     """The preparation that a configuration asks for, of its parts as they were built."""
-    parts = {name: built.get(name) for name in PARTS}
-    return Preparation(**parts, nodes=find_parts(config))
+    parts: dict[str, Any] = {name: built.get(name) for name in PARTS}
+    engine = built.get(ENGINE) or LocalProcesses()
+    return Preparation(**parts, nodes=find_parts(config), engine=engine)
 
 
 class Product(NamedTuple):
@@ -174,6 +209,9 @@ def prepare_source(config: dict[str, Any], built: dict[str, Any]) -> Source:
     `built` are its parts, the source among them.
     """
     source, preparation = built["data"], make_preparation(config, built)
+    for split in SPLITS:
+        if not source.contents[split].documents:
+            raise ValueError(source.tell_no_text(split))
     if not (preparation.filters or preparation.searches):
         return source
     return source.map(lambda one: prepare(one, preparation).source)
@@ -182,8 +220,10 @@ def prepare_source(config: dict[str, Any], built: dict[str, Any]) -> Source:
 def prepare(source: Source, preparation: Preparation) -> Product:
     """The product of a source and a preparation, from the cache when it was made before.
 
-    Raises NothingLeft where nothing is left of a split, naming what dropped most.
+    Raises NothingLeft where nothing is left of a split that had documents, naming what dropped most.
     """
+    if not any(contents.documents for contents in source.contents.values()):
+        raise ValueError(source.tell_no_text("train"))
     origin = {
         "format": FORMAT,
         "source": source.name,
@@ -245,10 +285,32 @@ def _apply(apply: Callable[..., Any], unit: Unit) -> Unit | Drop:
 
 def read_units(source: Source, split: Split) -> Iterator[Unit]:
     """The documents of a split, those of parallel text by twos."""
-    documents = source.documents(split)
+    documents = source.stream(split)
     for first in documents:
         together = (first, next(documents)) if source.yields == "pairs" else (first,)
-        yield Unit(together, tuple(document.text for document in together))
+        names, labels = (tuple(getattr(one, field) for one in together) for field in ("name", "label"))
+        yield Unit(names, labels, tuple(one.text for one in together))
+
+
+def read_chunks(source: Source, split: Split) -> Iterator[list[Unit]]:
+    """The documents of a split in lists of some CHUNK characters."""
+    chunk: list[Unit] = []
+    length = 0
+    for unit in read_units(source, split):
+        chunk.append(unit)
+        if (length := length + sum(map(len, unit.texts))) >= CHUNK:
+            yield chunk
+            chunk, length = [], 0
+    if chunk:
+        yield chunk
+
+
+def clean_chunk(filters: dict[str, Callable[..., Any]], units: list[Unit]) -> Cleaned:
+    """What the filters leave of some units. A function of its arguments alone, so any process may call it."""
+    came: Counter[str] = Counter()
+    steps = [Step(name) for name in filters]
+    left = [clean_unit(unit, filters, steps) for unit in _count(units, came)]
+    return Cleaned(came, [unit for unit in left if unit], steps)
 
 
 def _build(source: Source, preparation: Preparation, origin: dict[str, Any], folder: Path) -> Facts:
@@ -260,17 +322,19 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
     total = sum(source.contents[split].bytes for split in SPLITS)
     with show_progress(f"preparing {source.name}", total) as advance:
         for split in SPLITS:
-            came = _count(read_units(source, split), sizes["came"][split], advance)
-            left = (clean_unit(unit, filters, steps[split]) for unit in came)
-            kept = _count(filter(None, left), sizes["stayed"][split])
-            _write(folder / f"{split}.jsonl.gz", kept)
+            read = partial(read_chunks, source, split)
+            cleaned = preparation.engine.map(partial(clean_chunk, filters), read)
+            kept = _gather(cleaned, steps[split], sizes["came"][split], advance)
+            _write(folder / f"{split}.jsonl.gz", _count(kept, sizes["stayed"][split]))
     prepared = partial(type(source), source.name)
     files: dict[Split, Path] = {split: folder / f"{split}.jsonl.gz" for split in SPLITS}
     found: dict[str, Any] = {}
     for name, search in preparation.searches.items():
         # a split without documents is refused below, by the name of what emptied it
         full = [split for split in SPLITS if sizes["stayed"][split]["units"]]
-        found[name] = _search(search, prepared(partial(read_product, files)), full, folder, sizes["stayed"])
+        found[name] = _search(
+            name, search, prepared(partial(read_product, files)), full, folder, sizes["stayed"]
+        )
     facts = origin | {
         "files": [[name, _hash_file(path)] for name, path in source.files],
         **sizes,
@@ -278,20 +342,40 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
         "found": found,
     }
     for split in SPLITS:
-        if not sizes["stayed"][split]["units"]:
+        if sizes["came"][split] and not sizes["stayed"][split]["units"]:
             raise NothingLeft(_tell_empty(source, split, steps[split], found), facts)
     return json.loads(json.dumps(facts))
 
 
+def _gather(
+    cleaned: Iterable[Cleaned], steps: list[Step], size: Counter[str], advance: Advance
+) -> Iterator[Unit]:
+    """The units that were left, counted as if all chunks were one."""
+    for chunk in cleaned:
+        size.update(chunk.came)
+        for step, other in zip(steps, chunk.steps, strict=True):
+            step.add(other)
+        advance(chunk.came["bytes"])
+        yield from chunk.units
+
+
 def _search(
-    search: Search, source: Source, splits: list[Split], folder: Path, stayed: dict[Split, Counter[str]]
+    name: str,
+    search: Search,
+    source: Source,
+    splits: list[Split],
+    folder: Path,
+    stayed: dict[Split, Counter[str]],
 ) -> dict[str, Any]:
     """Take out what a search drops; what it says of it."""
+    total = sum(stayed[split]["bytes"] for split in splits)
 
     def read_texts() -> Iterator[tuple[Split, str, str]]:
-        for split in splits:
-            for unit in read_units(source, split):
-                yield split, unit.name, "\n".join(unit.texts)
+        with show_progress(f"{name} of {source.name}", total) as advance:
+            for split in splits:
+                for unit in read_units(source, split):
+                    yield split, unit.name, "\n".join(unit.texts)
+                    advance(unit.bytes)
 
     workspace = folder / "workspace"
     workspace.mkdir()
@@ -310,12 +394,10 @@ def _search(
     return facts
 
 
-def _count(units: Iterable[Unit], size: Counter[str], advance: Advance | None = None) -> Iterator[Unit]:
+def _count(units: Iterable[Unit], size: Counter[str]) -> Iterator[Unit]:
     for unit in units:
         size["units"] += 1
         size["bytes"] += unit.bytes
-        if advance:
-            advance(unit.bytes)
         yield unit
 
 
@@ -327,8 +409,8 @@ def _write(path: Path, units: Iterable[Unit]) -> None:
         io.TextIOWrapper(packed, "utf-8", "surrogatepass", newline="\n") as lines,
     ):
         for unit in units:
-            for document, text in zip(unit.documents, unit.texts, strict=True):
-                row = [document.name, text, document.label]
+            for name, text, label in zip(unit.names, unit.texts, unit.labels, strict=True):
+                row = [name, text, label]
                 lines.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

@@ -9,7 +9,10 @@ from triad.config.refusals import Impossible
 from triad.config.rules import SEPARATED
 from triad.data.sources.mixture import read_plan
 
-EXTRAS = dict.fromkeys(PREPARATION, "data") | {"tokenizer": "hf"}  # what installs the packages of a group
+EXTRAS = dict.fromkeys(PREPARATION, "data") | {
+    "tokenizer": "hf",
+    "engine": "ray",
+}  # what installs the packages of a group
 
 
 def find_missing(config: dict) -> list[tuple[str, str]]:
@@ -44,12 +47,13 @@ def is_separated(config: dict) -> bool:
 def facts(config: dict) -> dict:
     """What the sentence below names."""
     key, package = next(iter(find_missing(config)), ("", ""))
-    install = tell_install(EXTRAS.get(key.partition(".")[0], ""))
-    remedy = "take another tokenizer" if key == "tokenizer" else f"leave it out with ~{key}"
+    group = key.partition(".")[0]
+    remedies = {"engine": "choose data/engine=local", "tokenizer": "take another tokenizer"}
     return {
         "part": key,
         "package": package,
-        "remedy": f"{install}, or {remedy}",
+        "install": tell_install(EXTRAS.get(group, "")),
+        "remedy": remedies.get(group, f"leave it out with ~{key}"),
         "unmixable": find_unmixable(config),
     }
 
@@ -77,6 +81,6 @@ TABLE = [
         "some filters and tokenizers are packages of their own",
         "data/clean=web",
         find_missing,
-        "{part} needs the package {package}: {remedy}",
+        "{part} needs the package {package}: {install}, or {remedy}",
     ),
 ]

@@ -13,7 +13,9 @@ import lzma
 import mmap
 import sys
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -22,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from triad.data.local_processes import count_cores
 from triad.data.progress import show_progress
 from triad.data.sources.source import Document, Source, Split
 from triad.data.tokenizers.tokenizer import Tokenizer
@@ -29,6 +32,9 @@ from triad.storage.cache import build_once
 from triad.storage.manifest import Facts, fingerprint
 
 FORMAT = 1
+AHEAD = 4  # groups of documents that are encoded before they are written
+SHORT = 1 << 14  # characters of a group
+Encoded = Callable[[], Iterable[Iterable[np.ndarray]]]  # the ids of some documents, each in pieces
 XZ_LIMIT_BYTES = 16 << 20  # a longer validation text would keep xz busy for minutes
 
 
@@ -51,12 +57,16 @@ class TokenFile:
 
     @cached_property
     def tokens(self) -> np.ndarray:
-        """The ids, mapped; in training rows of them are read here and there, in validation in order."""
+        """Ids, mapped; training reads rows anywhere in them, for which the system is not to read ahead.
+
+        A batch of 32 rows out of 10 GB took 11.9 ms of CPU with reading ahead, 0.7 ms without (2026-11-29).
+        """
+        if self.split == "val":
+            return np.memmap(self.folder / "val.bin", self.dtype, mode="r")
         with (self.folder / f"{self.split}.bin").open("rb") as file:
-            ids = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if self.split == "train":  # 2026-11-29: 64 rows of 10 GB in 0.5 ms, and in 208 ms with reading ahead
-            ids.madvise(mmap.MADV_RANDOM)
-        return np.frombuffer(ids, self.dtype)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped.madvise(mmap.MADV_RANDOM)
+        return np.frombuffer(mapped, self.dtype)
 
     @cached_property
     def documents(self) -> np.ndarray:
@@ -185,22 +195,67 @@ def _write(
             advance(read)
             yield piece
 
+    def encode(together: list[Document]) -> Encoded:
+        if is_short(together[0]):
+            return pool.submit(_encode_all, tokenizer, [[*count(one.pieces)] for one in together]).result
+        return lambda: [tokenizer.encode_pieces(count(one.pieces)) for one in together]
+
     with (
+        ThreadPoolExecutor(count_cores()) as pool,
         (folder / f"{split}.bin").open("wb") as tokens,
         (folder / f"{split}.documents.bin").open("wb") as index,
         (folder / f"{split}.names.jsonl").open("wb") as names,
     ):
-        for name, pieces, label in source.documents(split):
-            index.write(np.array([first, names.tell()], np.int64).tobytes())
-            names.write(json.dumps(name).encode() + b"\n")
-            for ids in chain(tokenizer.encode_pieces(count(pieces)), [end]):
-                tokens.write(ids.astype(dtype).tobytes())
-                first += len(ids)
-            if label:
-                labels.append(number_of[label])
+        for together, get_ids in _begin_ahead(_group(source.documents(split)), encode):
+            for (name, _, label), pieces in zip(together, get_ids(), strict=True):
+                index.write(np.array([first, names.tell()], np.int64).tobytes())
+                names.write(json.dumps(name).encode() + b"\n")
+                for ids in chain(pieces, [end]):
+                    tokens.write(ids.astype(dtype).tobytes())
+                    first += len(ids)
+                if label:
+                    labels.append(number_of[label])
     if labels:
         np.array(labels, np.int32).tofile(folder / f"{split}.labels.bin")
     return size
+
+
+def is_short(document: Document) -> bool:
+    """Whether a document is held whole and may be encoded beside others."""
+    return isinstance(document.pieces, tuple) and sum(map(len, document.pieces)) <= SHORT
+
+
+def _group(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Short documents in lists of some SHORT characters, a longer one alone."""
+    held: list[Document] = []
+    length = 0
+    for document in documents:
+        if not is_short(document):
+            yield from filter(None, (held, [document]))
+            held, length = [], 0
+            continue
+        held.append(document)
+        if (length := length + sum(map(len, document.pieces))) > SHORT:
+            yield held
+            held, length = [], 0
+    if held:
+        yield held
+
+
+def _begin_ahead(
+    groups: Iterable[list[Document]], encode: Callable[[list[Document]], Encoded]
+) -> Iterator[tuple[list[Document], Encoded]]:
+    """Groups in their order, each with what is begun of it: of short documents several beforehand."""
+    begun: deque[tuple[list[Document], Encoded]] = deque()
+    for group in groups:
+        begun.append((group, encode(group)))
+        while begun and (len(begun) > AHEAD or not is_short(group[0])):
+            yield begun.popleft()
+    yield from begun
+
+
+def _encode_all(tokenizer: Tokenizer, texts: list[list[str]]) -> list[list[np.ndarray]]:
+    return [[*tokenizer.encode_pieces(pieces)] for pieces in texts]
 
 
 def measure_xz(documents: Iterator[Document], size: int) -> float:

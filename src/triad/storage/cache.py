@@ -35,7 +35,7 @@ def build_once(folder: Path, build: Callable[[Path], Facts | None]) -> Facts:
     facts, _ = _verify(folder)
     if facts is not None:
         return facts
-    with lock(folder):
+    with lock(folder, f"{folder}: another process makes it; waiting"):
         facts, fault = _verify(folder)
         if facts is not None:
             return facts

@@ -155,13 +155,19 @@ def _tell_no_locks(device: int, folder: Path, why: str) -> None:
 
 
 @contextmanager
-def lock(path: Path) -> Generator[None]:
+def lock(path: Path, waiting: str = "") -> Generator[None]:
     """Keep other processes from making `path`; the lock lies beside it and goes when this process does.
 
-    What writers that were killed have left of `path` is removed.
+    A process that has to wait prints `waiting` before; of the ranks of a run only the first does. What
+    writers that were killed have left of `path` is removed.
     """
     held = Lock(path.with_name(f"{path.name}.lock"))
-    held.take()
+    try:
+        held.take(wait=False)
+    except BlockingIOError:
+        if waiting and os.environ.get("RANK", "0") == "0":
+            print(waiting, file=sys.stderr, flush=True)
+        held.take()
     try:
         sweep_temporaries(path.parent, path.name)
         yield

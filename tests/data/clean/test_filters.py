@@ -174,12 +174,64 @@ def test_a_megabyte_that_looks_like_personal_data_takes_steps_as_its_length(unit
     assert short[1] <= 4 * short[0] + 50
 
 
+LINEAR = """
+import os, resource, sys
+from triad.config.build import build
+from triad.config.compose import compose
+from triad.data.contamination import find_question
+
+words = "trainer.accelerator=cpu", "data/privacy=mask"
+chosen = [build(compose([f"data/clean={name}", *words])) for name in ("web", "wikipedia", "words")]
+filters = {"privacy": chosen[0]["privacy"], "question": find_question}
+for config in chosen:
+    filters |= config["clean"]["filters"]
+SIZE, SECONDS = 200_000, 20
+for name, apply in filters.items():
+    if not (child := os.fork()):
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        for unit in sys.argv[1:]:
+            apply(f"<p>a{unit * (SIZE // len(unit))}x</p>")
+        os._exit(0)
+    if code := os.waitpid(child, 0)[1]:
+        print(name, code)
+"""
+
+
+def test_no_filter_s_time_grows_with_the_square_of_the_length(python: Any) -> None:
+    """What is linear takes a second or two for all of these, what is quadratic minutes for one."""
+    pytest.importorskip("ftfy", reason="of the extra `data`")
+    units = (
+        " ",
+        "\n",
+        " \n",
+        "== ",
+        "[[a",
+        "{{",
+        "<a ",
+        "<!--",
+        "'''",
+        "a.",
+        "(A) ",
+        "the ",
+        "e\u0301",
+        "# ",
+    )
+    assert python("-c", LINEAR, *units).stdout == ""
+
+
 def test_a_row_of_combining_characters_is_sorted_in_pieces() -> None:
     """Python's normalize takes 10^11 steps for this; joiners part it after every thirty."""
     text = "a" + "\u0301\u0316" * 500_000
     done = normalization.normalization(text, "NFC")
     assert done.count(normalization.JOINER) == 1_000_000 // 30 - (1_000_000 % 30 == 0)
     assert normalization.normalization(done, "NFC") == done
+
+
+def test_a_row_of_combining_characters_is_parted_wherever_it_begins() -> None:
+    for before in range(70):
+        text = "x" * before + "a" + "\u0316" * 31 + "y" * (before % 7)
+        done = normalization.normalization(text, "NFC")
+        assert done == text[: before + 31] + normalization.JOINER + text[before + 31 :]
 
 
 def test_filters_for_pairs_ask_for_pairs() -> None:

@@ -34,7 +34,6 @@ TAG = re.compile(
     rf"<(?:/?(?:{'|'.join((*BLOCKS, *OTHERS))})(?=[\s/>])[^<>]*+>|!doctype\b[^<>]*+>|!--)", re.IGNORECASE
 )
 LEFT_OUT = "script, style, noscript, template, head, iframe, svg, textarea, select, button"
-BLANKS = re.compile(r"[^\S\n]*+\n\s*+")
 
 
 def html(text: str) -> str | Drop:
@@ -45,7 +44,7 @@ def html(text: str) -> str | Drop:
     `nested`, so that a second pass never finds anything.
     """
     for _ in range(PASSES):
-        if not TAG.search(text):
+        if "<" not in text or not TAG.search(text):
             return text
         text = _read_shown(text)
     return Drop("nested") if TAG.search(text) else text
@@ -61,7 +60,8 @@ def _read_shown(text: str) -> str:
         node.insert_before("\n")
         node.insert_after("\n")
     root = tree.body or tree.root
-    return BLANKS.sub("\n", root.text()).strip() if root else ""
+    lines = root.text().split("\n") if root else ()
+    return "\n".join(filter(None, map(str.strip, lines)))
 
 
 html.packages = ("selectolax",)

@@ -8,7 +8,8 @@ from typing import Literal
 
 LONGEST = 30  # combining characters in a row: Unicode's Stream-Safe Text Format, UAX #15, section 13
 # ranges that hold all combining characters and others: quicker to search than the some 900 themselves
-NEAR_MARKS = re.compile("[\u0300-\u20ff\u2cef-\u30ff\ua66f-\uabff\ufb1e-\ufe2f\U000101fd-\U0001e94f]{31}")
+NEAR_MARK = re.compile("[\u0300-\u20ff\u2cef-\u30ff\ua66f-\uabff\ufb1e-\ufe2f\U000101fd-\U0001e94f]")
+NEAR_MARKS = re.compile(f"{NEAR_MARK.pattern}{{{LONGEST + 1}}}")
 JOINER = "\u034f"  # the combining grapheme joiner, which that format puts between more
 
 
@@ -20,7 +21,8 @@ def normalization(text: str, form: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> str
     """
     if text.isascii():
         return text
-    if NEAR_MARKS.search(text):
+    # a row of 31 has one of its characters at a place of the stride
+    if NEAR_MARK.search(text[LONGEST :: LONGEST + 1]) and NEAR_MARKS.search(text):
         text = _compile_marks().sub(lambda found: f"{found[0]}{JOINER}", text)
     return text if unicodedata.is_normalized(form, text) else unicodedata.normalize(form, text)
 

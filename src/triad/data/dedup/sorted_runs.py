@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-AT_ONCE = 1 << 20  # records in memory
+AT_ONCE = 1 << 18  # records in memory
 
 
 class SortedRuns:

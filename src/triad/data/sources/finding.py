@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
+from itertools import count
 from pathlib import Path
 
 from triad.data.sources.opening import Quota, TextFile
@@ -15,16 +16,21 @@ WILD = set("*?[")
 def find(asked: str | list[str], key: str, quota: Quota) -> list[TextFile]:
     """Files of each path, folder (recursively) or glob, in order of name, each once by its real path.
 
-    Links are followed. Raises FileNotFoundError when one gives none, and ValueError for more bytes than the
-    quota allows, as far as that is known before compressed files are read.
+    Links are followed. A name that an earlier file has is preceded by the folders that tell them apart.
+    Raises FileNotFoundError when one gives none, and ValueError for more bytes than the quota allows, as far
+    as that is known before compressed files are read.
     """
     found: dict[str, TextFile] = {}
+    names: set[str] = set()
     for pattern in [asked] if isinstance(asked, str) else asked:
         files = _find_one(Path(pattern).expanduser(), quota)
         if not files:
             raise FileNotFoundError(f"{key}: {pattern!r} is no file, folder with files or glob; check {key}")
         for file in files:
-            found.setdefault(os.path.realpath(file.path), file)
+            if (real := os.path.realpath(file.path)) not in found:
+                name = next(name for name in _propose_names(file) if name not in names)
+                names.add(name)
+                found[real] = file._replace(name=name)
     if not found:
         raise FileNotFoundError(f"{key}: the list is empty; name a file, folder or glob")
     for file in found.values():
@@ -32,6 +38,15 @@ def find(asked: str | list[str], key: str, quota: Quota) -> list[TextFile]:
             size = file.path.stat().st_size
             quota.charge(file.path, size, size)
     return list(found.values())
+
+
+def _propose_names(file: TextFile) -> Iterator[str]:
+    """The name of a file, the same with more and more of the folders above it, and then numbered."""
+    yield file.name
+    parts = file.path.parts
+    for begin in range(len(parts) - file.name.count("/") - 2, -1, -1):
+        yield Path(*parts[begin:]).as_posix()
+    yield from (f"{file.name} ({number})" for number in count(2))
 
 
 def find_file(asked: str, key: str, quota: Quota) -> TextFile:

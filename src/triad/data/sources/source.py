@@ -62,18 +62,25 @@ class Source:
 
     def documents(self, split: Split) -> Iterator[Document]:
         """Stream the documents that have text; ValueError when there are none."""
-        empty = True
+        documents = self.stream(split)
+        if (first := next(documents, None)) is None:
+            raise ValueError(self.tell_no_text(split))
+        yield first
+        yield from documents
+
+    def tell_no_text(self, split: Split) -> str:
+        return (
+            f"data={self.name}: the {split} split has no text; give more documents, "
+            "another data.val_fraction, or data.val_path"
+        )
+
+    def stream(self, split: Split) -> Iterator[Document]:
+        """The documents that have text, which may be none."""
         for document in self.read(split):
             whole = isinstance(document.pieces, str)
             pieces = (document.pieces,) if whole else document.pieces
             if any(pieces):
-                empty = False
                 yield document._replace(pieces=pieces)
-        if empty:
-            raise ValueError(
-                f"data={self.name}: the {split} split has no text; give more documents, "
-                "another data.val_fraction, or data.val_path"
-            )
 
     @cached_property
     def contents(self) -> dict[Split, Contents]:
@@ -106,8 +113,8 @@ class Source:
 
     def _read_contents(self) -> dict[Split, Contents]:
         return {
-            "train": _describe_contents(self.documents("train")),
-            "val": _describe_contents(self.documents("val")),
+            "train": _describe_contents(self.stream("train")),
+            "val": _describe_contents(self.stream("val")),
         }
 
 
@@ -136,21 +143,20 @@ class Labelled(Source):
     labels_from: str = "it"
 
     def _read_contents(self) -> dict[Split, Contents]:
-        train = _describe_contents(self.documents("train"))
-        try:
-            val = _describe_contents(self.documents("val"))
-        except ValueError as error:
-            if len(train.labels) < train.documents:
-                raise
-            raise ValueError(f"{error}; {self._count_labels(train.labels, train.documents)}") from None
-        if unknown := set(val.labels) - set(train.labels):
+        contents = super()._read_contents()
+        train, val = contents.values()
+        if not val.documents and 1 < len(train.labels) == train.documents:  # no labels, most likely
+            raise ValueError(
+                f"{self.tell_no_text('val')}; {self._count_labels(train.labels, train.documents)}"
+            )
+        if train.documents and (unknown := set(val.labels) - set(train.labels)):
             counted = self._count_labels(unknown.union(train.labels), train.documents + val.documents)
             raise ValueError(
                 f"data={self.name}: label {reprlib.repr(min(unknown))} is in the val split only, where "
                 f"nothing can learn it; {counted}, or give more documents, another data.val_fraction or "
                 "data.val_path"
             )
-        return {"train": train, "val": val}
+        return contents
 
     def _count_labels(self, labels: Collection[str], documents: int) -> str:
         return (
