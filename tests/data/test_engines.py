@@ -142,14 +142,14 @@ def test_an_error_of_another_process_is_raised_as_in_this_one(several: None, tmp
     with pytest.raises(ValueError, match="cannot read 'document 150'") as error:
         preparation.prepare(source, with_filter(prepared, refuse))
     assert error.traceback[-1].name == "refuse"  # so the sentence, and who is at fault, are the same
-    assert not [*(tmp_path / "cache").glob("*.partial")]
+    assert not [*(tmp_path / "cache").glob("*.tmp")]
 
 
 def test_a_process_that_is_killed_is_one_sentence(several: None, tmp_path: Path) -> None:
     source, prepared = configure(write_lines(tmp_path))
     with pytest.raises(ChildProcessError, match="was killed, most likely for want of memory"):
         preparation.prepare(source, with_filter(prepared, end_here))
-    assert not [*(tmp_path / "cache").glob("*.partial")]
+    assert not [*(tmp_path / "cache").glob("*.tmp")]
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing(start: Any, tmp_path: Path
     assert process.communicate(timeout=60)[1] == "interrupted\n"
     assert process.returncode == 130
     assert not any(map(is_alive, others))
-    assert not [*(tmp_path / "cache").glob("prepared-*.partial")]
+    assert not [*(tmp_path / "cache").glob("prepared-*.tmp")]
 
 
 def test_when_the_first_process_is_killed_the_others_end(start: Any, tmp_path: Path) -> None:
@@ -238,11 +238,11 @@ def test_a_preparation_that_was_killed_starts_again(
     path, cache = write_lines(tmp_path), tmp_path / "cache"
     words = ("-c", IMPORT + KILL, where, str(path))
     python(*words, code=-signal.SIGKILL, TRIAD_CACHE=str(cache))
-    assert [path for path in cache.glob("prepared-*") if path.is_dir()] == [*cache.glob("*.partial")] != []
+    assert [path for path in cache.glob("prepared-*") if path.is_dir()] == [*cache.glob("*.tmp")] != []
     assert prepare_into(cache, monkeypatch, path, "data/dedup=exact") == prepare_into(
         tmp_path / "fresh", monkeypatch, path, "data/dedup=exact"
     )
-    assert not [*cache.glob("*.partial")]
+    assert not [*cache.glob("*.tmp")]
 
 
 FULL = """
@@ -266,7 +266,7 @@ def test_a_full_disk_leaves_the_last_product_and_nothing_half_written(
     done = python("-c", IMPORT + FULL, f"path={path}", code=34, TRIAD_CACHE=str(cache))
     assert done.stderr.endswith(": File too large\n")
     assert done.stderr.count("\n") == 1
-    assert not [*cache.glob("*.partial")]
+    assert not [*cache.glob("*.tmp")]
     assert prepare_into(cache, monkeypatch, path) == before
 
 

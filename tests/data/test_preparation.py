@@ -116,7 +116,7 @@ def test_what_was_tampered_with_is_made_again_and_the_same(lines: Path) -> None:
 
 def test_nothing_left_is_refused_by_the_name_of_what_dropped_most(lines: Path) -> None:
     words = "clean.filters.stop_words.words=[of,the,many]"
-    lines.write_text("".join(json.dumps({"text": "the many of"}) + "\n" for _ in range(40)))
+    lines.write_text("".join(json.dumps({"text": "the many of " * n}) + "\n" for n in range(1, 41)))
     with pytest.raises(ValueError, match=r"nothing is left of the train.*stop_words dropped 3\d of 3"):
         prepare_product(*configure(lines, words))
 
@@ -244,7 +244,8 @@ def test_prepare_prints_a_table_and_text_only_when_asked(lines: Path, python: An
 
 def mix(lines: Path, tmp_path: Path, *words: str) -> list[str]:
     """Words for a mixture of two texts in the place of the example's sources."""
-    (tmp_path / "other.jsonl").write_text('{"text": "page of other text"}\n' * 50)
+    rows = (json.dumps({"text": f"page {n} of other text"}) for n in range(50))
+    (tmp_path / "other.jsonl").write_text("\n".join(rows))
     gone = [f"~data.{key}.{name}" for key in ("sources", "weights") for name in ("stdlib", "packages")]
     places = [f"data.sources.lines.path={lines}", f"data.sources.other.path={tmp_path}/other.jsonl"]
     added = [f"+data@data.sources.{name}=text" for name in ("lines", "other")]
