@@ -88,6 +88,15 @@ def test_a_batch_of_tokens_is_the_same_on_any_number_of_ranks_and_workers_and_af
         assert (batch["step"], batch[key].tolist()) == (step, batches().batch(step)[key].tolist())
 
 
+def test_a_batch_of_validation_has_the_same_rows_on_any_number_of_ranks(rows):
+    key = "source_BS" if isinstance(rows, PairFile) else "tokens_BT"
+    shares = [ValPairs(rows, 5, rank, 3) for rank in range(3)]
+    for whole, *parts in zip(ValPairs(rows, 5, 0, 1), *shares, strict=True):
+        together = np.concatenate([part[key] for part in parts])
+        assert (together[:5] == whole[key].numpy()).all()
+        assert (together[5:] == -1).all()
+
+
 def test_validation_predicts_each_token_of_documents_that_fit_once(tmp_path):
     lengths = [3, 14, 1, 8, 59, 61, 70]
     rows = ContinuedFile(write(tmp_path, lengths), CONTEXT, 1)
