@@ -39,9 +39,9 @@ class PaddedRows(Protocol):
 class LengthBuckets:
     """The rows of a file by length, in buckets whose batches have the same number of rows.
 
-    A bucket has rows whose lengths differ by SPREAD at most, and two full batches at least. In each epoch the
-    rows of every bucket are shuffled anew, and all batches of all buckets among each other, so that a batch
-    is found in O(R) by (seed, step) alone.
+    The lengths in a bucket differ by SPREAD at most, or by more where these would be fewer than two batches.
+    In each epoch the rows of every bucket are shuffled anew, and all batches of all buckets among each other,
+    so that a batch is found in O(R) by (seed, step) alone.
 
     With `size` rows each batch has so many, and a remainder that fills none is left out, in every epoch
     another. With `size` tokens it has as many rows as keep rows x longest within so many, and each row comes

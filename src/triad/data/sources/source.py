@@ -6,7 +6,7 @@ import math
 import os
 import reprlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -128,17 +128,27 @@ class Labelled(Source):
     labels_from: str = "it"
 
     def _read_contents(self) -> dict[Split, Contents]:
-        contents = super()._read_contents()
-        train, val = contents.values()
+        train = _describe_contents(self.documents("train"))
+        try:
+            val = _describe_contents(self.documents("val"))
+        except ValueError as error:
+            if len(train.labels) < train.documents:
+                raise
+            raise ValueError(f"{error}; {self._count_labels(train.labels, train.documents)}") from None
         if unknown := set(val.labels) - set(train.labels):
-            labels, documents = len(unknown.union(train.labels)), train.documents + val.documents
+            counted = self._count_labels(unknown.union(train.labels), train.documents + val.documents)
             raise ValueError(
                 f"data={self.name}: label {reprlib.repr(min(unknown))} is in the val split only, where "
-                f"nothing can learn it; {self.labels_from} gives {labels:,} labels to {documents:,} "
-                "documents: if these are no labels name their column (data.label, data.columns), or give "
-                "more documents, another data.val_fraction or data.val_path"
+                f"nothing can learn it; {counted}, or give more documents, another data.val_fraction or "
+                "data.val_path"
             )
-        return contents
+        return {"train": train, "val": val}
+
+    def _count_labels(self, labels: Collection[str], documents: int) -> str:
+        return (
+            f"{self.labels_from} gives {len(labels):,} labels to {documents:,} documents: if these are no "
+            "labels name their column (data.label, data.columns)"
+        )
 
 
 def check_fraction(val_fraction: float) -> None:
