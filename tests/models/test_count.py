@@ -94,6 +94,7 @@ def test_hiding_other_documents_by_a_mask_costs_what_one_document_does(name: str
     assert computed(model, 3, 23) == measure(model, *fill(23, 23))
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")  # of the switch itself
 @pytest.mark.parametrize("words", ["gpt2", f"hybrid {LAYER_NORM}", "lstm", "mlp"])
 def test_a_document_computed_in_turn_costs_what_a_row_of_its_own_does(words: str) -> None:
     model = make(*f"model={words}".split()).to_empty(device="cpu")
@@ -105,7 +106,8 @@ def test_a_document_computed_in_turn_costs_what_a_row_of_its_own_does(words: str
     lengths = torch.tensor([[5, 1, 12, 5], [2, 2, 2, 17]])
     firsts = lengths.cumsum(1) - lengths
     starts_BT = firsts.flatten().repeat_interleave(lengths.flatten()).unflatten(0, (2, -1))
-    found = measure(model, torch.zeros_like(starts_BT), starts_BT)
+    with torch.backends.mkldnn.flags(enabled=False):  # whose LSTM the counter does not know, either
+        found = measure(model, torch.zeros_like(starts_BT), starts_BT)
     assert count(model).computed_flops(lengths.flatten()) == found
 
 

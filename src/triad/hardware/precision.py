@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import plugins
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from triad.hardware.autotune import Measured
 from triad.hardware.device import compute_dtype
@@ -119,10 +118,8 @@ def recurrent_to_fp32(model: nn.Module) -> None:
             module.forward = partial(_in_fp32, module.forward)
 
 
-def _in_fp32(
-    forward: Callable, input: Tensor | PackedSequence, hx: tuple[Tensor, Tensor] | None = None
-) -> Any:
-    with autocast_off(input.data):
+def _in_fp32(forward: Callable, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> Any:
+    with autocast_off(input):
         return forward(input.float(), None if hx is None else tuple(state.float() for state in hx))
 
 
