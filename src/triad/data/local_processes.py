@@ -9,7 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from itertools import chain, islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from multiprocessing.connection import wait
 from threading import Thread
 from types import ModuleType
@@ -27,7 +27,7 @@ class LocalProcesses:
     """
 
     def map(self, work: Callable[[Chunk], Done], read: Callable[[], Iterator[Chunk]]) -> Iterator[Done]:
-        chunks, cores = read(), count_cores()
+        chunks, cores = read(), 1 if current_process().daemon else count_cores()  # daemons have no children
         yield from map(work, islice(chunks, None if cores == 1 else ALONE))
         for following in chunks:
             yield from _share(work, chain([following], chunks), cores)
