@@ -32,6 +32,7 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
     source, preparation = build(config["data"]), make_preparation(config, build(find_parts(config)))
     if not (preparation.filters or preparation.searches):
         show_source(source, console)
+        show_skipped(source.skipped, console)
         show_labels(source, console)
         show_tokens(source, config, console)
         return
@@ -39,8 +40,10 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
         product = prepare_product(source, preparation)
     except NothingLeft as error:
         show_steps(error.facts, console)
+        show_skipped(error.facts["skipped"], console)
         raise
     show_steps(product.facts, console)
+    show_skipped(product.facts["skipped"], console)
     show_found(product.facts, console)
     show_labels(product.source, console)
     show_tokens(product.source, config, console)
@@ -61,6 +64,14 @@ def show_source(source: Any, console: Any) -> None:
     console.print(
         "Nothing is done to it: data/clean=basic, data/privacy=mask and others do.", highlight=False
     )
+
+
+def show_skipped(reasons: dict[str, int], console: Any) -> None:
+    """How many records were left out as they were read, by reason."""
+    from triad.data.sources.malformed import describe_skipped
+
+    if reasons:
+        _print(console, f"records{describe_skipped(reasons)}")
 
 
 def show_found(facts: dict[str, Any], console: Any) -> None:

@@ -24,6 +24,7 @@ OPTIONS = {
     "label": "label",
     "columns": ["label", "text"],
     "max_bytes": None,
+    "on_error": "raise",
 }
 MIXED = ["asyncio", "json", "logging"]
 

@@ -16,6 +16,7 @@ import zstandard
 from triad.config.locations import CONF
 from triad.config.schema import read_attribute
 from triad.data.sources import opening, reading
+from triad.data.sources.malformed import Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.shakespeare import shakespeare
 from triad.data.sources.stdlib import stdlib
@@ -25,7 +26,7 @@ SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
 def text(path, field, val_fraction, val_path, max_bytes=None):
-    return text_source(path, field, val_fraction, val_path, max_bytes)
+    return text_source(path, field, val_fraction, val_path, max_bytes, None, "raise")
 
 
 def write(folder, **contents):
@@ -249,7 +250,7 @@ def test_files_that_change_while_they_are_read_are_refused(tmp_path, monkeypatch
 def test_a_large_file_is_the_same_text_in_pieces(tmp_path, at):
     whole = "x" * at + "é\r\n🙂 " * (opening.AT_ONCE // 3)
     (tmp_path / "a").write_text(whole, newline="")
-    file = TextFile("a", tmp_path / "a", Quota())
+    file = TextFile("a", tmp_path / "a", Quota(), Skipped())
     pieces = [*reading.read_pieces(file)]
     assert "".join(pieces) == whole
     assert max(map(len, pieces)) <= opening.AT_ONCE

@@ -12,16 +12,16 @@ import json
 import lzma
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from triad.data.progress import show_progress
+from triad.data.sources.malformed import describe_skipped
 from triad.data.sources.source import Document, Source, Split
 from triad.data.tokenizers import Tokenizer
 from triad.storage.cache import build_once
@@ -107,27 +107,26 @@ def prepare_tokens(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
     key = fingerprint(FORMAT, contents["train"][:2], contents["val"][:2], tokenizer.fingerprint)
     folder = cache / f"tokens-{key}"
     facts = build_once(folder, partial(_build, source, tokenizer))
-    train = TokenFile(folder, "train", facts["dtype"], contents["train"].bytes)
-    val = TokenFile(folder, "val", facts["dtype"], contents["val"].bytes)
+    train, val = (TokenFile(folder, split, facts["dtype"], facts["bytes"][split]) for split in contents)
     return Tokens(train, val, key, facts["xz_bits_per_byte"], contents["train"].labels)
 
 
 def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
     dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
-    sizes = {split: contents.bytes for split, contents in source.contents.items()}
+    total = sum(contents.bytes for contents in source.contents.values())
     if files := len(source.files):
-        size = f"{sum(sizes.values()) / 1e6:.1f} MB"
-        print(f"data={source.name}: read {files} file{'s' * (files > 1)}, {size}", file=sys.stderr)
-    with show_progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
+        left_out = describe_skipped(source.skipped)
+        print(
+            f"data={source.name}: read {files} file{'s' * (files > 1)}, {total / 1e6:.1f} MB{left_out}",
+            file=sys.stderr,
+        )
+    with show_progress(f"tokens of {source.name}", total) as advance:
         for split in ("train", "val"):
-            written = _write(folder, split, source, tokenizer, dtype, advance)
-            if written != sizes[split]:
-                raise ValueError(
-                    f"data={source.name}: the {split} text changed while it was read; start again"
-                )
-    small = sizes["val"] <= XZ_LIMIT_BYTES
+            _write(folder, split, source, tokenizer, dtype, advance)
+    sizes = {split: source.count_bytes(split, tokenizer) for split in source.contents}
+    small = source.has_text and sizes["val"] <= XZ_LIMIT_BYTES
     xz = measure_xz(source.documents("val"), sizes["val"]) if small else None
-    return {"dtype": dtype, "bytes": sizes, "xz_bits_per_byte": xz}
+    return {"dtype": dtype, "bytes": sizes, "xz_bits_per_byte": xz, "skipped": source.skipped}
 
 
 def _write(
@@ -137,36 +136,26 @@ def _write(
     tokenizer: Tokenizer,
     dtype: str,
     advance: Callable[[int], None],
-) -> int:
-    """Write the files of one split, one piece of a document in memory at a time; return the bytes of text."""
-    end = np.array([] if tokenizer.separator is None else [tokenizer.separator], dtype)
+) -> None:
+    """Write the files of one split, one piece of a document in memory at a time."""
     number_of = {label: number for number, label in enumerate(source.contents["train"].labels)}
     labels = []
-    first = size = 0
-
-    def count(pieces: Iterable[str]) -> Iterator[str]:
-        nonlocal size
-        for piece in pieces:
-            size += (read := len(piece.encode()))
-            advance(read)
-            yield piece
-
+    first = 0
     with (
         (folder / f"{split}.bin").open("wb") as tokens,
         (folder / f"{split}.documents.bin").open("wb") as index,
         (folder / f"{split}.names.jsonl").open("wb") as names,
     ):
-        for name, pieces, label in source.documents(split):
+        for name, blocks, label in source.tokenize(split, tokenizer, advance):
             index.write(np.array([first, names.tell()], np.int64).tobytes())
             names.write(json.dumps(name).encode() + b"\n")
-            for ids in chain(tokenizer.encode_pieces(count(pieces)), [end]):
+            for ids in blocks:
                 tokens.write(ids.astype(dtype).tobytes())
                 first += len(ids)
             if label:
                 labels.append(number_of[label])
     if labels:
         np.array(labels, np.int32).tofile(folder / f"{split}.labels.bin")
-    return size
 
 
 def measure_xz(documents: Iterator[Document], size: int) -> float:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 from triad.data.sources.finding import walk_files
-from triad.data.sources.labelled import hash_name
 from triad.data.sources.opening import TextFile
 from triad.data.sources.reading import read_lines
 from triad.data.sources.source import Document, Labelled, Split, check_fraction
+from triad.data.sources.splits import hash_name
 from triad.data.sources.stdlib import NOT_LIBRARY
 
 

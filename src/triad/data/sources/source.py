@@ -6,15 +6,20 @@ import math
 import os
 import reprlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+
+from triad.data.sources.malformed import END, Malformed, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import Pieces, read_pieces
-from triad.data.sources.records import JSON, get_text, read_json
+from triad.data.sources.records import get_text, is_table, read_values
 from triad.storage.cache import build_once, cache_home
 from triad.storage.manifest import Facts, checksum, fingerprint
 
@@ -37,13 +42,25 @@ class Document(NamedTuple):
         return "".join(self.pieces)
 
 
+class TokenizedText(NamedTuple):
+    """A document's name, its tokens in blocks with the separator behind them, and its label."""
+
+    name: str
+    blocks: Iterable[np.ndarray]
+    label: str
+
+
 class Contents(NamedTuple):
-    """What a split holds: a hash of its names, texts and labels, its size as UTF-8, its sorted labels."""
+    """What a split holds: a hash of its names, texts and labels, its size as UTF-8, its sorted labels.
+
+    `skipped` are the records that were left out, by reason: those that no other split had met before.
+    """
 
     fingerprint: str
     bytes: int
     labels: tuple[str, ...]
     documents: int
+    skipped: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -56,8 +73,9 @@ class Source:
     """
 
     yields: ClassVar[Literal["text", "pairs", "labels"]]
+    has_text: ClassVar[bool] = True  # and not only tokens
     name: str
-    read: Callable[[Split], Iterator[Document]]
+    read: Callable[[Split], Iterator[Any]]  # documents, or what the class makes them of
     licence: str | None = None  # of the text, as it is written into the manifest of what is made of it
 
     def documents(self, split: Split) -> Iterator[Document]:
@@ -74,6 +92,32 @@ class Source:
                 f"data={self.name}: the {split} split has no text; give more documents, "
                 "another data.val_fraction, or data.val_path"
             )
+
+    def tokenize(
+        self, split: Split, tokenizer: Any, advance: Callable[[int], None]
+    ) -> Iterator[TokenizedText]:
+        """The tokens of each document; `advance` is told the bytes of text as they are read.
+
+        Raises ValueError for a text that changed after its contents were read.
+        """
+        end = np.array([] if tokenizer.separator is None else [tokenizer.separator], np.int64)
+        size = 0
+
+        def count(pieces: Iterable[str]) -> Iterator[str]:
+            nonlocal size
+            for piece in pieces:
+                size += (read := len(piece.encode()))
+                advance(read)
+                yield piece
+
+        for name, pieces, label in self.documents(split):
+            yield TokenizedText(name, chain(tokenizer.encode_pieces(count(pieces)), [end]), label)
+        if size != self.contents[split].bytes:
+            raise ValueError(f"data={self.name}: the {split} text changed while it was read; start again")
+
+    def count_bytes(self, split: Split, tokenizer: Any) -> int:
+        """Bytes of the text of a split, as UTF-8."""
+        return self.contents[split].bytes
 
     @cached_property
     def contents(self) -> dict[Split, Contents]:
@@ -92,15 +136,28 @@ class Source:
         return {"train": train, "val": val}
 
     @property
+    def skipped(self) -> dict[str, int]:
+        """How many records of both splits were left out, by reason."""
+        return dict(sum((Counter(contents.skipped) for contents in self.contents.values()), Counter()))
+
+    @property
     def files(self) -> list[tuple[str, Path]]:
         """The files that the documents come from, as far as that is known, with their names among them."""
-        return sorted({*_find_files(self.read.args)}) if isinstance(self.read, partial) else []
+        return sorted({(file.name, _get_path(file)) for file in self._find_files()})
+
+    def _find_files(self) -> list[TextFile | Path]:
+        return [*_find_files(self.read.args)] if isinstance(self.read, partial) else []
 
     def _read_contents(self) -> dict[Split, Contents]:
-        return {
-            "train": _describe_contents(self.documents("train")),
-            "val": _describe_contents(self.documents("val")),
-        }
+        counts = {file.skipped for file in self._find_files() if isinstance(file, TextFile)}
+        for skipped in counts:
+            skipped.clear()
+        train = _describe_contents(self.documents("train"))
+        train = train._replace(skipped=_sum_reasons(counts))
+        val = _describe_contents(self.documents("val"))
+        left = Counter(_sum_reasons(counts))
+        left.subtract(train.skipped)
+        return {"train": train, "val": val._replace(skipped=dict(+left))}
 
 
 class Text(Source):
@@ -146,18 +203,22 @@ def check_fraction(val_fraction: float) -> None:
         raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.1")
 
 
-def split_by_name(found: list[TextFile], field: str, fraction: float, split: Split) -> Iterator[Document]:
+def split_by_name(
+    found: list[TextFile], field: str, columns: list[str] | None, fraction: float, split: Split
+) -> Iterator[Document]:
     """Documents whose name hashes into `split`; plain files of the other one are not even opened."""
 
     def wanted(name: str) -> bool:
         digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
         return (int.from_bytes(digest, "big") / 2**64 < fraction) == (split == "val")
 
-    return _read_documents(found, field, wanted)
+    return _read_documents(found, field, columns, wanted)
 
 
-def read_listed(found: dict[Split, list[TextFile]], field: str, split: Split) -> Iterator[Document]:
-    return _read_documents(found[split], field, lambda name: True)
+def read_listed(
+    found: dict[Split, list[TextFile]], field: str, columns: list[str] | None, split: Split
+) -> Iterator[Document]:
+    return _read_documents(found[split], field, columns, lambda name: True)
 
 
 def split_by_position(file: TextFile, fraction: float, split: Split) -> Iterator[Document]:
@@ -165,15 +226,32 @@ def split_by_position(file: TextFile, fraction: float, split: Split) -> Iterator
     yield Document(file.name, Pieces(file, *((0, cut) if split == "train" else (cut, None))))
 
 
-def _read_documents(found: list[TextFile], field: str, wanted: Callable[[str], bool]) -> Iterator[Document]:
+def _read_documents(
+    found: list[TextFile], field: str, columns: list[str] | None, wanted: Callable[[str], bool]
+) -> Iterator[Document]:
+    pick = partial(get_text, field=field, key="data.field")
     for file in found:
-        if file.kind in JSON:
-            for record in read_json(file):
-                text = get_text(record, field, "data.field")
-                if wanted(name := f"{file.name}:{record.number}"):
+        if is_table(file, columns):
+            for number, text in read_values(file, {field: "data.field"}, columns, pick):
+                if not text:
+                    file.skipped.count(file.path, number, "empty")
+                elif wanted(name := f"{file.name}:{number}"):
                     yield Document(name, text)
-        elif wanted(file.name):
-            yield Document(file.name, read_pieces(file))
+        elif wanted(file.name) and (pieces := _read_sound(file)):
+            yield Document(file.name, pieces)
+
+
+def _read_sound(file: TextFile) -> tuple[str, ...] | Pieces:
+    """The text of a file; nothing of one that has none, or, where that is skipped, is malformed somewhere."""
+    try:
+        pieces = read_pieces(file)
+        some = any(pieces) if file.skipped.on_error == "raise" else sum(map(len, pieces))
+    except Malformed as error:
+        file.skipped.meet(file.path, error)
+        return ()
+    if not some:
+        file.skipped.count(file.path, END, "empty")
+    return pieces if some else ()
 
 
 def _describe_contents(documents: Iterator[Document]) -> Contents:
@@ -192,14 +270,20 @@ def _describe_contents(documents: Iterator[Document]) -> Contents:
     return Contents(digest.hexdigest(), size, tuple(sorted(labels - {""})), number)
 
 
-def _find_files(value: Any) -> Iterator[tuple[str, Path]]:
-    if isinstance(value, TextFile):
-        yield value.name, value.path
-    elif isinstance(value, Path):
-        yield value.name, value
+def _sum_reasons(counts: Iterable[Skipped]) -> dict[str, int]:
+    return dict(sum((one.reasons for one in counts), Counter()))
+
+
+def _find_files(value: Any) -> Iterator[TextFile | Path]:
+    if isinstance(value, TextFile | Path):
+        yield value
     elif isinstance(value, dict | list | tuple):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _find_files(one)
+
+
+def _get_path(file: TextFile | Path) -> Path:
+    return file.path if isinstance(file, TextFile) else file
 
 
 def _spell_length(length: int) -> bytes:
@@ -230,5 +314,11 @@ def _spell_arguments(source: Source) -> tuple[str, list[Path]]:
 def _spell(paths: list[Path], argument: Any) -> str:
     if isinstance(argument, Quota):
         return f"at most {argument.max_bytes} bytes"
+    if isinstance(argument, Skipped):
+        return argument.on_error
+    if isinstance(argument, partial):
+        return json.dumps([argument.func, argument.args], default=partial(_spell, paths))
+    if callable(argument):
+        return f"{argument.__module__}.{argument.__qualname__}"
     paths.append(argument)
     return os.fspath(argument.absolute())

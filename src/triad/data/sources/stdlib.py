@@ -24,4 +24,4 @@ def stdlib(val_fraction: float) -> Text:
     ]
     if not sources:
         raise FileNotFoundError(f"{root}: this Python has no library sources; use data=text data.path=FOLDER")
-    return Text("stdlib", partial(split_by_name, sources, "", val_fraction), "PSF-2.0")
+    return Text("stdlib", partial(split_by_name, sources, "", None, val_fraction), "PSF-2.0")
