@@ -71,7 +71,7 @@ def show_skipped(reasons: dict[str, int], console: Any) -> None:
     from triad.data.sources.malformed import describe_skipped
 
     if reasons:
-        _print(console, f"records{describe_skipped(reasons)}")
+        _print(console, describe_skipped(reasons))
 
 
 def show_found(facts: dict[str, Any], console: Any) -> None:

@@ -274,7 +274,7 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
         full = [split for split in SPLITS if sizes["stayed"][split]["units"]]
         found[name] = _search(search, prepared(partial(read_product, files)), full, folder, sizes["stayed"])
     if source.skipped:
-        print(f"data={source.name}{describe_skipped(source.skipped)}", file=sys.stderr)
+        print(f"data={source.name}: {describe_skipped(source.skipped)}", file=sys.stderr)
     facts = origin | {
         "skipped": source.skipped,
         "files": [[name, _hash_file(path)] for name, path in source.files],

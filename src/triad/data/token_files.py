@@ -115,11 +115,9 @@ def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
     dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
     total = sum(contents.bytes for contents in source.contents.values())
     if files := len(source.files):
-        left_out = describe_skipped(source.skipped)
-        print(
-            f"data={source.name}: read {files} file{'s' * (files > 1)}, {total / 1e6:.1f} MB{left_out}",
-            file=sys.stderr,
-        )
+        read = f"read {files} file{'s' * (files > 1)}, {total / 1e6:.1f} MB"
+        said = "; ".join(filter(None, (read, describe_skipped(source.skipped))))
+        print(f"data={source.name}: {said}", file=sys.stderr)
     with show_progress(f"tokens of {source.name}", total) as advance:
         for split in ("train", "val"):
             _write(folder, split, source, tokenizer, dtype, advance)

@@ -27,12 +27,14 @@ def read_columns(file: TextFile, choose: Choose) -> Iterator[dict[str, Any] | Ma
     with _guard(file):
         size = file.path.stat().st_size
         for batch in read(file, choose):
-            unpacked += batch.nbytes
-            file.quota.charge(file.path, unpacked, size)
             columns = dict(zip(batch.schema.names, batch.columns, strict=True))
             for row in range(len(batch)):
                 number += 1
-                yield _read_row(columns, row, file, number)
+                made = _read_row(columns, row, file, number)
+                if isinstance(made, dict):
+                    unpacked += sum(len(value) for value in made.values() if isinstance(value, str))
+                    file.quota.charge(file.path, unpacked, size)
+                yield made
 
 
 def _read_row(columns: dict[str, Any], row: int, file: TextFile, number: int) -> dict[str, Any] | Malformed:
@@ -45,8 +47,8 @@ def _read_row(columns: dict[str, Any], row: int, file: TextFile, number: int) ->
 def _read_parquet(file: TextFile, choose: Choose) -> Iterator[Any]:
     from pyarrow import parquet
 
-    # a buffer has a column's pages read as they are needed, not the whole of it in a row group
-    with parquet.ParquetFile(file.path, buffer_size=1 << 20) as table:
+    # a buffer has pages read as they are needed, not a column's whole share of a row group
+    with parquet.ParquetFile(file.path, buffer_size=1 << 16, pre_buffer=False) as table:
         columns = choose(table.schema_arrow.names)
         yield from table.iter_batches(ROWS, columns=columns, use_threads=False)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from html import unescape
+from importlib.util import find_spec
 from typing import Annotated
 
 from triad.data.clean.drop import Drop
@@ -36,6 +37,8 @@ def html(
     Reuters-21578). UTF-8, plain or compressed. Raises ValueError, naming file and line, for
     documents of SGML that are not closed.
     """
+    if find_spec("selectolax") is None:
+        raise ValueError("data=html needs the package selectolax: pip install selectolax")
     files = find_splits(path, val_path, val_fraction, Quota(max_bytes), Skipped(on_error))
     for split, found in files.items():
         files[split] = [file for file in found if file.kind in (*HTML, *SGML)]

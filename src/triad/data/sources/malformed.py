@@ -51,10 +51,6 @@ class Skipped:
 
 
 def describe_skipped(reasons: dict[str, int]) -> str:
-    """What was left out, to go behind a sentence; "" where nothing was."""
-    if not reasons:
-        return ""
-    return f", left out {sum(reasons.values()):,}: " + ", ".join(
-        f"{number:,} {reason}"
-        for reason, number in sorted(reasons.items(), key=lambda pair: (-pair[1], pair))
-    )
+    """How many records were left out, by reason; "" where none was."""
+    listed = (f"{number:,} {reason}" for reason, number in sorted(reasons.items()))
+    return f"left out {sum(reasons.values()):,} records: {', '.join(listed)}" if reasons else ""

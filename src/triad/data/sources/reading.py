@@ -54,43 +54,54 @@ def read_text(file: TextFile) -> str:
     return "".join(texts)
 
 
-def read_lines(file: TextFile) -> Iterator[str]:
+def read_lines(file: TextFile, keep: bool = False) -> Iterator[str]:
     """The lines of one file with their ends, one in memory at a time: only a newline ends one.
 
     A line that is too long or not UTF-8 is malformed: where such lines are skipped it comes as "", so that
-    the others keep their numbers.
+    the others keep their numbers; with `keep` the bytes that are not UTF-8 come as surrogates instead.
     """
-    begun: list[bytes] = []
-    number, length, offset = 1, 0, 0
+    begun: list[bytes] = []  # of the line that has no end yet
+    number, length, offset = 1, 0, 0  # its number, its bytes so far, and its first byte
     for block in read_blocks(file):
-        start = 0
-        while start < len(block):
-            end = block.find(NEWLINE, start) + 1 or len(block)
-            length += end - start
-            if length <= LONGEST:
-                begun.append(block[start:end])
-            elif begun:
-                begun.clear()
-                error = f"{file.path}, line {number}: longer than the {LONGEST:,} bytes that a line may have"
-                file.skipped.meet(
-                    file.path, Malformed(f"{error}; cut it, or leave the file out", "too long", number)
-                )
-            if block[end - 1] == NEWLINE[0]:
-                yield _decode_line(b"".join(begun), file, number, offset)
-                offset += length
-                begun, length, number = [], 0, number + 1
-            start = end
+        end = block.find(NEWLINE) + 1
+        length += end or len(block)
+        if length <= LONGEST:
+            begun.append(block[: end or None])
+        elif begun:
+            begun.clear()
+            fault = f"longer than the {LONGEST:,} bytes that a line may have; cut it, or leave the file out"
+            error = Malformed(f"{file.path}, line {number}: {fault}", "too long", number)
+            file.skipped.meet(file.path, error)
+        if end:
+            yield _decode_line(b"".join(begun), file, number, offset, keep)
+            last = block.rfind(NEWLINE) + 1
+            yield from _decode_lines(block[end:last], file, number + 1, offset + length, keep)
+            number += 1 + block.count(NEWLINE, end)
+            offset += length + last - end
+            begun, length = [block[last:]], len(block) - last
     if length:
-        yield _decode_line(b"".join(begun), file, number, offset)
+        yield _decode_line(b"".join(begun), file, number, offset, keep)
 
 
-def _decode_line(line: bytes, file: TextFile, number: int, offset: int) -> str:
+def _decode_lines(block: bytes, file: TextFile, number: int, offset: int, keep: bool) -> Iterator[str]:
+    """Lines of a block that all end in it: together, which is the faster, unless one is not UTF-8."""
+    try:
+        lines = block.decode().split("\n")
+    except UnicodeDecodeError:
+        for line in block.split(NEWLINE)[:-1]:
+            yield _decode_line(line + NEWLINE, file, number, offset, keep)
+            number, offset = number + 1, offset + len(line) + 1
+    else:
+        yield from (f"{line}\n" for line in lines[:-1])
+
+
+def _decode_line(line: bytes, file: TextFile, number: int, offset: int, keep: bool) -> str:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         at = error.start
         file.skipped.meet(file.path, _tell_not_utf8(file, number, offset + at, line[at], number))
-        return ""
+        text = line.decode(errors="surrogateescape") if keep else ""
     return text.removeprefix(MARK) if number == 1 else text
 
 

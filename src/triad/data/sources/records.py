@@ -20,6 +20,7 @@ JSON = (".jsonl", ".json")
 WITH_HEADER = (".csv", *COLUMNAR)
 LISTED, SHOWN = 20, 40  # names, and characters of each, in an error
 WHITE = re.compile(r"[ \t\r\n]*")  # JSON's white space
+SURROGATES = re.compile("[\udc80-\udcff]")
 Value = TypeVar("Value")
 Fields = dict[str, str]
 
@@ -44,8 +45,10 @@ def read_values(
 
     Under on_error=skip damage to a file ends it. Raises ValueError for a column that is not there.
     """
+    empty = True
     try:
         for record in _read_records(file, fields, columns):
+            empty = False
             try:
                 value = pick(record)
             except Malformed as error:
@@ -54,6 +57,8 @@ def read_values(
                 yield record.number, value
     except Malformed as error:
         file.skipped.meet(file.path, error)
+    if empty and file.path not in file.skipped.last:
+        file.skipped.count(file.path, END, "empty")
 
 
 def check_columns(files: list[TextFile], fields: Fields) -> None:
@@ -199,10 +204,10 @@ def read_csv(file: TextFile, choose: Callable[[list[str]], list[str]]) -> Iterat
 
     def bound_row() -> Iterator[str]:
         nonlocal length, sound
-        for line in read_lines(file):
+        for line in read_lines(file, keep=True):
             length += len(line)
-            sound &= line != ""  # which stands for a malformed line, counted before
-            if length > LONGEST:
+            sound &= line.isascii() or not SURROGATES.search(line)  # of malformed lines, counted before
+            if length > LONGEST or not line:
                 fault = f"the row is longer than {LONGEST:,} characters; is a quote of it not closed?"
                 raise Malformed(f"{file.path}, line {first}: {fault}", "too long")
             yield line

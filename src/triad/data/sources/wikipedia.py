@@ -36,16 +36,16 @@ def wikipedia(
 
 def read_articles(file: TextFile) -> Iterator[Document]:
     try:
-        for line, page in _read_pages(file):
+        for number, (line, page) in enumerate(_read_pages(file), 1):
             if page.get("ns") != ARTICLES or "redirect" in page:
                 continue
             if not page.get("title"):
-                fault = Malformed(f"{file.path}, line {line}: a page without a title", "no title", line)
+                fault = Malformed(f"{file.path}, line {line}: a page without a title", "no title", number)
                 file.skipped.meet(file.path, fault)
             elif text := page.get("text", ""):
                 yield Document(page["title"], text)
             else:
-                file.skipped.count(file.path, line, "empty")
+                file.skipped.count(file.path, number, "empty")
     except Malformed as error:
         file.skipped.meet(file.path, error)
 
