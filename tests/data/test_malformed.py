@@ -7,6 +7,7 @@ import random
 import struct
 from collections.abc import Callable
 from functools import partial
+from html import escape
 from io import BytesIO
 from pathlib import Path
 
@@ -53,6 +54,11 @@ def make_invalid() -> pa.Array:
 
 def damage(data: bytes, at: int = 60, length: int = 300) -> bytes:
     return data[:at] + b"\xff" * length + data[at + length :]
+
+
+def nest(times: int) -> str:
+    """A page whose text is such a page, and so on."""
+    return f"<p>{escape(nest(times - 1))}</p>" if times else "x"
 
 
 def as_one(path: Path) -> Source:
@@ -128,12 +134,7 @@ OTHERS: list[tuple[Callable[[Path], Source], str, bytes | str, str]] = [
     (as_html, "within.sgm", "<doc><seg>a\n<seg>b</seg></doc>", "within.sgm, line 2: not SGML (<seg> where"),
     (as_html, "doc.sgm", "<doc>\n<doc>\n</doc>", "doc.sgm, line 2: not SGML (<doc> where another is open)"),
     (as_html, "end.sgm", "</doc>", "end.sgm, line 1: not SGML (</doc> where none is open)"),
-    (
-        as_html,
-        "deep.html",
-        "<p>&" + "amp;" * 9 + "lt;p&" + "amp;" * 9 + "gt;</p>",
-        "deep.html: the page spells",
-    ),
+    (as_html, "deep.html", nest(6), "deep.html: the page spells tags by entities"),
     (as_html, "page.txt", "<p>a</p>", "page.txt: the train files are all of another kind than .html"),
     (as_tokens, "odd.bin", b"abc", "odd.bin: 3 bytes are no tokens of data.dtype=uint16"),
     (as_tokens, "zero.bin", b"", "zero.bin: 0 bytes are no tokens"),
@@ -149,7 +150,7 @@ OTHERS: list[tuple[Callable[[Path], Source], str, bytes | str, str]] = [
 INDEXES: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("magic", lambda index: b"TNTIDX\0\0" + index[8:], "a.idx: no index of Megatron, which begins"),
     ("empty", lambda index: b"", "a.idx: no index of Megatron"),
-    ("cut", lambda index: index[:-1], "a.idx: 125 bytes, where 4 sequences take 126; is it cut off?"),
+    ("cut", lambda index: index[:-1], "a.idx: 113 bytes, where 4 sequences take 114; is it cut off?"),
     ("version", lambda index: index[:9] + b"\2" + index[10:], "a.idx: version 2 with type 8"),
     ("float", lambda index: index[:17] + b"\7" + index[18:], "a.idx: version 1 with type 7"),
     ("lengths", lambda index: damage(index, 34, 1), "a.bin: not the tokens that a.idx"),

@@ -34,8 +34,8 @@ def html(
 
     Other files of a folder are passed over. Of a page it is what a reader sees, by selectolax, one line a
     block; of SGML the segments of each <doc> (WMT's), or title and body of each <REUTERS> (Lewis 1997,
-    Reuters-21578). UTF-8, plain or compressed. Raises ValueError, naming file and line, for
-    documents of SGML that are not closed.
+    Reuters-21578). UTF-8, plain or compressed. Raises ValueError, naming file and line, for documents
+    of SGML that are not closed.
     """
     if find_spec("selectolax") is None:
         raise ValueError("data=html needs the package selectolax: pip install selectolax")
@@ -63,6 +63,9 @@ def read_markup(file: TextFile) -> Iterator[Document]:
                 file.skipped.count(file.path, number, "empty")
     except Malformed as error:
         file.skipped.meet(file.path, error)
+
+
+read_markup.packages = ("selectolax",)
 
 
 def _read_page(file: TextFile, text: str) -> Iterator[tuple[str, list[str]]]:

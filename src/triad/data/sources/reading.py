@@ -79,8 +79,9 @@ def read_lines(file: TextFile, keep: bool = False) -> Iterator[str]:
             number += 1 + block.count(NEWLINE, end)
             offset += length + last - end
             begun, length = [block[last:]], len(block) - last
-    if length:
-        yield _decode_line(b"".join(begun), file, number, offset, keep)
+    rest = b"".join(begun)
+    if length and not (number == 1 and rest == MARK.encode()):
+        yield _decode_line(rest, file, number, offset, keep)
 
 
 def _decode_lines(block: bytes, file: TextFile, number: int, offset: int, keep: bool) -> Iterator[str]:

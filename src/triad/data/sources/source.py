@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -26,7 +27,7 @@ from triad.storage.manifest import Facts, checksum, fingerprint
 Split = Literal["train", "val"]
 
 
-CODE = Path(__file__).parent  # what the documents of a file are is decided here
+CODE = ("sources/*.py", "clean/html.py")  # what the documents of a file are is decided here
 JUST_NOW_S = 2.0  # a file changed less long ago may change again within the resolution of its time
 
 
@@ -300,7 +301,8 @@ def _describe_origin(source: Source) -> list[Any] | None:
     if len(states) < len(paths) or changed > time.time() - JUST_NOW_S:
         return None  # a folder may hold anything, and what is read from no file is not known either
     places = [[one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino] for one in states]
-    code = [checksum(path) for path in sorted(CODE.glob("*.py"))]
+    root = Path(__file__).parents[1]
+    code = [checksum(path) for pattern in CODE for path in sorted(root.glob(pattern))]
     return [source.name, source.read.func.__qualname__, arguments, places, code]
 
 
@@ -319,6 +321,7 @@ def _spell(paths: list[Path], argument: Any) -> str:
     if isinstance(argument, partial):
         return json.dumps([argument.func, argument.args], default=partial(_spell, paths))
     if callable(argument):
-        return f"{argument.__module__}.{argument.__qualname__}"
+        packages = [f"{name} {version(name)}" for name in getattr(argument, "packages", ())]
+        return " ".join([argument.__module__, argument.__qualname__, *packages])
     paths.append(argument)
     return os.fspath(argument.absolute())
