@@ -61,17 +61,19 @@ def read_values(
         file.skipped.count(file.path, END, "empty")
 
 
-def check_columns(files: list[TextFile], fields: Fields) -> None:
+def check_columns(files: list[TextFile], fields: Fields, columns: list[str] | None = None) -> None:
     """Raise ValueError for a file whose header or schema lacks a column, before the first is read."""
     for file in files:
-        if file.kind in WITH_HEADER:
+        if file.kind == ".tsv" and columns is not None:
+            _choose_columns(file, fields, columns)
+        elif file.kind in WITH_HEADER:
             next(read_values(file, fields, None, lambda record: record), None)
 
 
 def _read_records(file: TextFile, fields: Fields, columns: list[str] | None) -> Iterator[Record]:
     if file.kind in JSON:
         return read_json(file)
-    if file.kind == ".tsv" and columns:
+    if file.kind == ".tsv" and columns is not None:
         return read_tsv(file, columns)
     choose = partial(_choose_columns, file, fields)
     return read_csv(file, choose) if file.kind == ".csv" else _read_rows(file, choose)

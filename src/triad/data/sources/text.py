@@ -24,23 +24,19 @@ def text(
     """Files, folders and globs of UTF-8 text, plain or compressed, and of records with a `field` of text.
 
     Each line of .jsonl (or .ndjson), each element of the array of a .json and each row of .csv, .parquet and
-    .arrow is a document, and so is each line of .tsv if its `columns` are named. Without `val_path` a hash of
-    its name sends a document to training or validation, so that adding files moves no other; a single plain
-    file is cut by position, its last `val_fraction` for validation. With on_error=skip what is malformed is
-    left out and counted. Raises ValueError for a column that is not there, and for files of both splits.
-    `licence` is recorded with what is made of the text.
+    .arrow is a document, and so is each line of .tsv, which has these `columns`, unless they are null.
+    Without `val_path` a hash of its name sends a document to training or validation, so that adding files
+    moves no other; a single plain file is cut by position, its last `val_fraction` for validation. With
+    on_error=skip what is malformed is left out and counted. Raises ValueError for a column that is not there,
+    and for files of both splits. `licence` is recorded with what is made of the text.
     """
     quota, skipped = Quota(max_bytes), Skipped(on_error)
-    if columns is not None and field not in columns:
-        raise ValueError(
-            f"data.columns={columns}: the columns of a .tsv in their order, data.field={field} too"
-        )
     train = find(path, "data.path", quota, skipped)
     splits: dict[Split, list[TextFile]] = {"train": train, "val": []}
     if val_path is not None:
         splits["val"] = find(val_path, "data.val_path", quota, skipped)
         refuse_shared(train, splits["val"], "data.path", "data.val_path")
-    check_columns(train + splits["val"], {field: "data.field"})
+    check_columns(train + splits["val"], {field: "data.field"}, columns)
     if val_path is not None:
         return Text("text", partial(source.read_listed, splits, field, columns), licence)
     source.check_fraction(val_fraction)
