@@ -57,7 +57,7 @@ class TokenIds(Text):
     ) -> Iterator[TokenizedText]:
         """The tokens as they are. Raises ValueError for one that the tokenizer does not have."""
         for span in self.read(split):
-            yield TokenizedText(span.name, _check_ids(span, tokenizer.vocab_size, advance), "")
+            yield TokenizedText(span.name, _check_ids(span, len(tokenizer.byte_lengths), advance), "")
 
     def count_bytes(self, split: Split, tokenizer: Any) -> int:
         """Bytes that the tokenizer makes of the tokens."""
