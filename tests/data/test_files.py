@@ -384,9 +384,7 @@ def test_what_is_held_in_memory_at_once_is_bounded(tmp_path: Path, monkeypatch) 
         **{"a.jsonl": f'{{"text": "a"}}\n{{"text": "{long}"}}\n', "a.json": f'["{long}"]', "a.tsv": long},
     )
     fill(tmp_path, **{"a.csv": 'label,text\nl,a\nl,"' + "x\n" * 60_000 + '"\n'})
-    assert "a.jsonl, line 2: longer than the 100,000 characters" in refused(
-        lambda: as_text(tmp_path / "a.jsonl")
-    )
+    assert "a.jsonl, line 2: longer than the 100,000 bytes" in refused(lambda: as_text(tmp_path / "a.jsonl"))
     assert "a.json: longer than the 100,000 characters" in refused(lambda: as_text(tmp_path / "a.json"))
     assert "a.tsv, line 1: longer than" in refused(lambda: as_labelled(tmp_path / "a.tsv"))
     assert "a.csv, line 3: the row is longer" in refused(lambda: as_labelled(tmp_path / "a.csv"))
@@ -432,7 +430,7 @@ def test_two_gigabytes_of_zeros_are_refused_in_constant_memory(tmp_path: Path, n
     if name == "a.txt":
         assert "a decompression bomb? If it is meant, set data.max_bytes" in said
     else:  # whose one line is too long before the file is
-        assert f"{name}{end}, line 1: longer than the 100,000,000 characters" in said
+        assert f"{name}{end}, line 1: longer than the 100,000,000 bytes" in said
     assert int(grown) << 10 < 500_000_000
 
 

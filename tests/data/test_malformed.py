@@ -154,6 +154,7 @@ INDEXES: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("version", lambda index: index[:9] + b"\2" + index[10:], "a.idx: version 2 with type 8"),
     ("float", lambda index: index[:17] + b"\7" + index[18:], "a.idx: version 1 with type 7"),
     ("lengths", lambda index: damage(index, 34, 1), "a.bin: not the tokens that a.idx"),
+    ("starts", lambda index: damage(index, 58, 1), "a.bin: not the tokens that a.idx"),
     ("documents", lambda index: damage(index, len(index) - 8, 1), "a.bin: not the tokens that a.idx"),
 ]
 
