@@ -48,7 +48,7 @@ def html(
                 f"{found[0].path}: the {split} files are all of another kind than {kinds}; for "
                 "other suffixes use data=text with data/clean=web"
             )
-    return Text("html", partial(read_split, read_markup, files, val_fraction), licence)
+    return Text("html", partial(read_split, read_markup, files, "name", val_fraction), licence)
 
 
 def read_markup(file: TextFile) -> Iterator[Document]:

@@ -10,7 +10,7 @@ from triad.data.sources.finding import walk_files
 from triad.data.sources.malformed import OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.records import check_columns, is_table
-from triad.data.sources.source import Split, Text, check_fraction, read_listed, split_by_name
+from triad.data.sources.source import Split, Text, check_fraction, read_listed, split_by_hash
 
 SPLITS = {  # the words of a file's or folder's name that say its split, as the package datasets has them
     "train": ("train", "training"),
@@ -57,7 +57,7 @@ def huggingface(
     if val_split:
         return Text("huggingface", partial(read_listed, chosen, field, None), licence)
     check_fraction(val_fraction)
-    return Text("huggingface", partial(split_by_name, chosen["train"], field, None, val_fraction), licence)
+    return Text("huggingface", partial(split_by_hash, chosen["train"], field, None, val_fraction), licence)
 
 
 def _choose_subset(root: Path, name: str | None) -> Path:

@@ -38,7 +38,7 @@ def labelled(
     """Documents with labels: .tsv with these `columns`, .csv with a header, .jsonl, .json, .parquet, .arrow.
 
     `text` and `label` name what is read of them, as it is written. A first line of .tsv that is the names of
-    its columns is a header. Without `val_path` a hash of file and line sends a document to training or
+    its columns is a header. Without `val_path` a hash of its text sends a document to training or
     validation. Documents without text are passed over and counted. Raises ValueError, naming file and line,
     for one without a label unless on_error=skip, and for files of both splits.
     """
@@ -50,7 +50,7 @@ def labelled(
         )
     files = find_splits(path, val_path, val_fraction, Quota(max_bytes), Skipped(on_error))
     check_columns([file for split in files.values() for file in split], names.fields)
-    read = partial(read_split, partial(read_labelled, names), files, val_fraction)
+    read = partial(read_split, partial(read_labelled, names), files, "text", val_fraction)
     return Labelled("labelled", read, licence, f"data.label={label}")
 
 

@@ -7,7 +7,7 @@ import os
 import reprlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -150,15 +150,21 @@ class Source:
         return [*_find_files(self.read.args)] if isinstance(self.read, partial) else []
 
     def _read_contents(self) -> dict[Split, Contents]:
-        counts = {file.skipped for file in self._find_files() if isinstance(file, TextFile)}
-        for skipped in counts:
+        self._count_anew()
+        return {"train": self._describe("train"), "val": self._describe("val")}
+
+    def _count_anew(self) -> None:
+        for skipped in self._find_skipped():
             skipped.clear()
-        train = _describe_contents(self.documents("train"))
-        train = train._replace(skipped=_sum_reasons(counts))
-        val = _describe_contents(self.documents("val"))
-        left = Counter(_sum_reasons(counts))
-        left.subtract(train.skipped)
-        return {"train": train, "val": val._replace(skipped=dict(+left))}
+
+    def _describe(self, split: Split) -> Contents:
+        """What a split holds, and what is left out of it that was not counted before."""
+        before = _sum_reasons(self._find_skipped())
+        contents = _describe_contents(self.documents(split))
+        return contents._replace(skipped=dict(_sum_reasons(self._find_skipped()) - before))
+
+    def _find_skipped(self) -> set[Skipped]:
+        return {file.skipped for file in self._find_files() if isinstance(file, TextFile)}
 
 
 class Text(Source):
@@ -186,17 +192,28 @@ class Labelled(Source):
     labels_from: str = "it"
 
     def _read_contents(self) -> dict[Split, Contents]:
-        contents = super()._read_contents()
-        train, val = contents.values()
+        self._count_anew()
+        train = self._describe("train")
+        try:
+            val = self._describe("val")
+        except ValueError as error:
+            if len(train.labels) < train.documents:
+                raise
+            raise ValueError(f"{error}; {self._count_labels(train.labels, train.documents)}") from None
         if unknown := set(val.labels) - set(train.labels):
-            labels, documents = len(unknown.union(train.labels)), train.documents + val.documents
+            counted = self._count_labels(unknown.union(train.labels), train.documents + val.documents)
             raise ValueError(
                 f"data={self.name}: label {reprlib.repr(min(unknown))} is in the val split only, where "
-                f"nothing can learn it; {self.labels_from} gives {labels:,} labels to {documents:,} "
-                "documents: if these are no labels name their column (data.label, data.columns), or give "
-                "more documents, another data.val_fraction or data.val_path"
+                f"nothing can learn it; {counted}, or give more documents, another data.val_fraction or "
+                "data.val_path"
             )
-        return contents
+        return {"train": train, "val": val}
+
+    def _count_labels(self, labels: Collection[str], documents: int) -> str:
+        return (
+            f"{self.labels_from} gives {len(labels):,} labels to {documents:,} documents: if these are no "
+            "labels name their column (data.label, data.columns)"
+        )
 
 
 def check_fraction(val_fraction: float) -> None:
@@ -204,16 +221,25 @@ def check_fraction(val_fraction: float) -> None:
         raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.1")
 
 
-def split_by_name(
+def split_by_hash(
     found: list[TextFile], field: str, columns: list[str] | None, fraction: float, split: Split
 ) -> Iterator[Document]:
-    """Documents whose name hashes into `split`; plain files of the other one are not even opened."""
+    """Files whose name hashes into `split`, of which those of the other are not even opened, and records.
 
-    def wanted(name: str) -> bool:
-        digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
-        return (int.from_bytes(digest, "big") / 2**64 < fraction) == (split == "val")
+    A record has a name by its line only, so its text is hashed: another line or file moves none, and equal
+    texts are in one split.
+    """
+    return _read_documents(found, field, columns, lambda key: is_in_split(key, fraction, split))
 
-    return _read_documents(found, field, columns, wanted)
+
+def is_in_split(key: str, fraction: float, split: Split) -> bool:
+    """Whether what stands for a document, its text or its name, hashes into a split."""
+    return (hash_text(key) / 2**64 < fraction) == (split == "val")
+
+
+def hash_text(text: str) -> int:
+    """64 bits; names of files may have surrogates."""
+    return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=8).digest(), "big")
 
 
 def read_listed(
@@ -236,8 +262,8 @@ def _read_documents(
             for number, text in read_values(file, {field: "data.field"}, columns, pick):
                 if not text:
                     file.skipped.count(file.path, number, "empty")
-                elif wanted(name := f"{file.name}:{number}"):
-                    yield Document(name, text)
+                elif wanted(text):
+                    yield Document(f"{file.name}:{number}", text)
         elif wanted(file.name) and (pieces := _read_sound(file)):
             yield Document(file.name, pieces)
 
@@ -271,8 +297,8 @@ def _describe_contents(documents: Iterator[Document]) -> Contents:
     return Contents(digest.hexdigest(), size, tuple(sorted(labels - {""})), number)
 
 
-def _sum_reasons(counts: Iterable[Skipped]) -> dict[str, int]:
-    return dict(sum((one.reasons for one in counts), Counter()))
+def _sum_reasons(counts: Iterable[Skipped]) -> Counter[str]:
+    return sum((one.reasons for one in counts), Counter())
 
 
 def _find_files(value: Any) -> Iterator[TextFile | Path]:

@@ -1,12 +1,12 @@
-"""Training and validation: files of their own, or documents by a hash of their names."""
+"""Training and validation: files of their own, or documents by a hash."""
 
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
+from typing import Literal
 
 from triad.data.sources.finding import find, refuse_shared
 from triad.data.sources.malformed import Skipped
 from triad.data.sources.opening import Quota, TextFile
-from triad.data.sources.source import Document, Split, check_fraction
+from triad.data.sources.source import Document, Split, check_fraction, is_in_split
 
 Files = dict[Split, list[TextFile]]
 
@@ -28,14 +28,17 @@ def find_splits(
 
 
 def read_split(
-    read: Callable[[TextFile], Iterator[Document]], files: Files, fraction: float, split: Split
+    read: Callable[[TextFile], Iterator[Document]],
+    files: Files,
+    key: Literal["name", "text"],
+    fraction: float,
+    split: Split,
 ) -> Iterator[Document]:
-    """What `read` finds in the files of a split; without files for validation, what hashes into the split."""
+    """What `read` finds in the files of a split; without files for validation, what hashes into the split.
+
+    A document is hashed by what it keeps, whatever others there are: its text, or a name that is its own.
+    """
     for file in files.get(split, files["train"]):
         for document in read(file):
-            if "val" in files or (hash_name(document.name) / 2**64 < fraction) == (split == "val"):
+            if "val" in files or is_in_split(getattr(document, key), fraction, split):
                 yield document
-
-
-def hash_name(name: str) -> int:
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")

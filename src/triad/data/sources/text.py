@@ -25,10 +25,10 @@ def text(
 
     Each line of .jsonl (or .ndjson), each element of the array of a .json and each row of .csv, .parquet and
     .arrow is a document, and so is each line of .tsv, which has these `columns`, unless they are null.
-    Without `val_path` a hash of its name sends a document to training or validation, so that adding files
-    moves no other; a single plain file is cut by position, its last `val_fraction` for validation. With
-    on_error=skip what is malformed is left out and counted. Raises ValueError for a column that is not there,
-    and for files of both splits. `licence` is recorded with what is made of the text.
+    Without `val_path` a hash of a file's name or of a record's text sends it to training or validation, so
+    that adding some moves no other; a single plain file is cut by position, its last `val_fraction` for
+    validation. With on_error=skip what is malformed is left out and counted. Raises ValueError for a column
+    that is not there, and for files of both splits. `licence` is recorded with what is made of the text.
     """
     quota, skipped = Quota(max_bytes), Skipped(on_error)
     train = find(path, "data.path", quota, skipped)
@@ -42,4 +42,4 @@ def text(
     source.check_fraction(val_fraction)
     if len(train) == 1 and not is_table(train[0], columns):
         return Text("text", partial(source.split_by_position, train[0], val_fraction), licence)
-    return Text("text", partial(source.split_by_name, train, field, columns, val_fraction), licence)
+    return Text("text", partial(source.split_by_hash, train, field, columns, val_fraction), licence)

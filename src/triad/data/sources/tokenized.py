@@ -12,8 +12,8 @@ import numpy as np
 
 from triad.data.sources.malformed import Skipped
 from triad.data.sources.opening import Quota, TextFile
-from triad.data.sources.source import Contents, Document, Split, Text, TokenizedText
-from triad.data.sources.splits import find_splits, hash_name
+from triad.data.sources.source import Contents, Document, Split, Text, TokenizedText, is_in_split
+from triad.data.sources.splits import find_splits
 
 AT_ONCE = 1 << 20  # tokens
 MAGIC = b"MMIDIDX\0\0"
@@ -37,6 +37,13 @@ class Span(NamedTuple):
         tokens = np.memmap(self.path, self.dtype, mode="r")
         for begin in range(self.begin, self.end, AT_ONCE):
             yield begin, tokens[begin : min(begin + AT_ONCE, self.end)]
+
+    def hash(self) -> str:
+        """Of the tokens, whatever type holds them."""
+        digest = hashlib.blake2b(digest_size=16)
+        for _, ids in self.read():
+            digest.update(ids.astype("<i8").tobytes())
+        return digest.hexdigest()
 
 
 class TokenIds(Text):
@@ -64,8 +71,17 @@ class TokenIds(Text):
         lengths = tokenizer.byte_lengths
         return sum(int(lengths[ids].sum()) for span in self.read(split) for _, ids in span.read())
 
-    def _read_contents(self) -> dict[Split, Contents]:
-        return {"train": _describe(self, "train"), "val": _describe(self, "val")}
+    def _describe(self, split: Split) -> Contents:
+        digest, size, number = hashlib.blake2b(digest_size=16), 0, 0
+        for span in self.read(split):
+            digest.update(json.dumps([span.name, span.hash()]).encode())
+            size += (span.end - span.begin) * np.dtype(span.dtype).itemsize
+            number += 1
+        if not number:
+            raise ValueError(
+                f"data={self.name}: the {split} split has no tokens; give data.val_path or more documents"
+            )
+        return Contents(digest.hexdigest(), size, (), number)
 
 
 def tokenized(
@@ -79,7 +95,7 @@ def tokenized(
 
     Shoeybi et al. 2019, arXiv:1909.08053 (megatron/core/datasets/indexed_dataset.py); Karpathy 2022,
     https://github.com/karpathy/nanoGPT. Documents are those of the .idx; a .bin without one is a document.
-    No separator is added. Without `val_path` documents are divided by the hash of their name, and a single
+    No separator is added. Without `val_path` documents are divided by the hash of their tokens, and a single
     .bin without .idx is cut by position. Raises ValueError for files that are not of these formats, and for
     tokens beyond the vocabulary of `tokenizer=`.
     """
@@ -110,7 +126,7 @@ def _read_spans(
         return
     for place in found:
         for span in find_spans(*place, dtype):
-            if "val" in places or (hash_name(span.name) / 2**64 < fraction) == (split == "val"):
+            if "val" in places or is_in_split(span.hash(), fraction, split):
                 yield span
 
 
@@ -189,18 +205,3 @@ def _check_ids(span: Span, vocab_size: int, advance: Callable[[int], None]) -> I
             )
         advance(ids.nbytes)
         yield ids
-
-
-def _describe(source: TokenIds, split: Split) -> Contents:
-    digest, size, number = hashlib.blake2b(digest_size=16), 0, 0
-    for span in source.read(split):
-        digest.update(json.dumps([span.name, span.dtype, span.end - span.begin]).encode())
-        for _, ids in span.read():
-            digest.update(ids.tobytes())
-            size += ids.nbytes
-        number += 1
-    if not number:
-        raise ValueError(
-            f"data=tokenized: the {split} split has no tokens; give data.val_path or more documents"
-        )
-    return Contents(digest.hexdigest(), size, (), number)

@@ -31,7 +31,7 @@ def wikipedia(
     line, for what is no XML, and for declarations of entities.
     """
     files = find_splits(path, val_path, val_fraction, Quota(max_bytes), Skipped(on_error))
-    return Text("wikipedia", partial(read_split, read_articles, files, val_fraction), licence)
+    return Text("wikipedia", partial(read_split, read_articles, files, "name", val_fraction), licence)
 
 
 def read_articles(file: TextFile) -> Iterator[Document]:
