@@ -199,7 +199,15 @@ def test_transformers_computes_what_ours_does() -> None:
 
 
 def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_vocabulary(text: Path, tmp_path: Path) -> None:
-    corpus = source(path=str(text), field="text", val_fraction=0.1, val_path=None, max_bytes=None)
+    corpus = source(
+        path=str(text),
+        field="text",
+        val_fraction=0.1,
+        val_path=None,
+        max_bytes=None,
+        columns=None,
+        on_error="raise",
+    )
     tokenizer = byte(source=corpus, cache=tmp_path)
     tokens = prepare_tokens(corpus, tokenizer, tmp_path)
 

@@ -9,7 +9,6 @@ ROOTS = ("data", "tokenizer", *PREPARATION, "engine")  # the groups that are use
 WIDTH = 80  # characters of a line in a file
 LISTED = 10  # labels, conflicts and suspicions
 SHOWN = 60  # characters of a text that an example shows
-READERS = {".tsv": "data=labelled data.columns=[label,text]", ".csv": "data=labelled"}
 
 
 def prepare(overrides: list[str], examples: bool = False) -> None:
@@ -33,17 +32,19 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
     preparation = make_preparation(config, build(find_parts(config)))
 
     def prepare_one(source: Any) -> Any:
-        show_tables(source, console)
         if not (preparation.filters or preparation.searches):
             show_source(source, console)
+            show_skipped(source.skipped, console)
             show_labels(source, console)
             return source
         try:
             product = prepare_product(source, preparation)
         except NothingLeft as error:
             show_steps(error.facts, console)
+            show_skipped(error.facts["skipped"], console)
             raise
         show_steps(product.facts, console)
+        show_skipped(product.facts["skipped"], console)
         show_found(product.facts, console)
         show_labels(product.source, console)
         _print(console, f"product  {product.folder}")
@@ -68,11 +69,12 @@ def show_source(source: Any, console: Any) -> None:
     )
 
 
-def show_tables(source: Any, console: Any) -> None:
-    """Say of a file whose lines are rows of a table that it is read as one document."""
-    for name, path in source.files if source.yields == "text" else ():
-        for reader in {READERS[end] for end in path.suffixes if end in READERS}:
-            _print(console, f"{name} is one document here; {reader} reads each of its rows as one")
+def show_skipped(reasons: dict[str, int], console: Any) -> None:
+    """How many records were left out as they were read, by reason."""
+    from triad.data.sources.malformed import describe_skipped
+
+    if reasons:
+        _print(console, describe_skipped(reasons))
 
 
 def show_found(facts: dict[str, Any], console: Any) -> None:

@@ -20,12 +20,11 @@ from triad.config.schema import find_faults, read_signature
 FILES = sorted(path for path in CONF.rglob("*/*.yaml"))
 GROUPS = sorted({path.parent.name for path in FILES} - {"callbacks", "experiment", "debug", "logger"})
 ROUTERS = [path.stem for path in FILES if path.parent.name == "router"]  # of models that have experts
-EXTRA = {
-    "text": ["data.path=somewhere"],
-    "speedrun_gpu": ["data.path=somewhere"],
-    "labelled": ["data.path=somewhere"],
+WITH_PATH = ("html", "huggingface", "labelled", "text", "tokenized", "wikipedia")
+EXTRA = {"speedrun_gpu": ["data.path=somewhere"]}
+EXTRA |= {
+    "data": {name: ["data.path=somewhere"] for name in WITH_PATH} | {"parallel": ["data.source=somewhere"]}
 }
-EXTRA |= {"parallel": ["data.source=somewhere"]}
 EXTRA |= {"data/clean": {"parallel": ["data=parallel", "data.source=somewhere"]}}
 EXTRA |= {"data/contamination": {"check": ["contamination.path=somewhere"]}}
 EXTRA |= {name: ["model=moe"] for name in ROUTERS}

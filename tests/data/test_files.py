@@ -44,17 +44,20 @@ def fill(folder: Path, **contents: str | bytes) -> Path:
 
 def as_text(path: Any, **changes: Any) -> Source:
     options = {"field": "text", "val_fraction": 0.5, "val_path": None, "max_bytes": None}
+    options |= {"columns": None, "on_error": "raise"}
     return text(str(path) if isinstance(path, Path) else path, **options | changes)
 
 
 def as_labelled(path: Path, **changes: Any) -> Source:
-    options = {"val_path": None, "val_fraction": 0.5, "text": "text", "label": "label"}
+    options = {"val_path": None, "val_fraction": 0.5, "text": "text", "label": "label", "on_error": "raise"}
     return labelled(str(path), **options | {"columns": ["label", "text"], "max_bytes": None} | changes)
 
 
 def as_pairs(source: Path, target: Path | None, **changes: Any) -> Source:
     options = {"fields": ["a", "b"], "val_source": None, "val_target": None, "val_fraction": 0.5}
-    return parallel(str(source), target and str(target), **options | {"max_bytes": None} | changes)
+    return parallel(
+        str(source), target and str(target), **options | {"max_bytes": None, "on_error": "raise"} | changes
+    )
 
 
 def read(source: Source) -> list[Document]:
@@ -133,7 +136,7 @@ def test_files_of_both_splits_are_refused_by_name(tmp_path: Path) -> None:
     assert "c.txt of data.val_path is a copy of" in said
     assert "b.txt of data.path" in said
     fill(copied, **{"d.txt": "six"})  # a licence in both folders is no reason
-    assert len(read(as_text(train, val_path=str(copied)))) == 6
+    assert len(read(as_text(train, val_path=str(copied)))) == 4
     rows = fill(tmp_path / "rows", **{"a.tsv": "l\tx\n", "b.tsv": "l\tx\n", "c.tsv": "s\tt\n"})
     assert "b.tsv of data.val_path" in refused(
         lambda: as_labelled(rows / "a.tsv", val_path=str(rows / "b.tsv"))
@@ -392,9 +395,7 @@ def test_what_is_held_in_memory_at_once_is_bounded(tmp_path: Path, monkeypatch) 
         **{"a.jsonl": f'{{"text": "a"}}\n{{"text": "{long}"}}\n', "a.json": f'["{long}"]', "a.tsv": long},
     )
     fill(tmp_path, **{"a.csv": 'label,text\nl,a\nl,"' + "x\n" * 60_000 + '"\n'})
-    assert "a.jsonl, line 2: longer than the 100,000 characters" in refused(
-        lambda: as_text(tmp_path / "a.jsonl")
-    )
+    assert "a.jsonl, line 2: longer than the 100,000 bytes" in refused(lambda: as_text(tmp_path / "a.jsonl"))
     assert "a.json: longer than the 100,000 characters" in refused(lambda: as_text(tmp_path / "a.json"))
     assert "a.tsv, line 1: longer than" in refused(lambda: as_labelled(tmp_path / "a.tsv"))
     assert "a.csv, line 3: the row is longer" in refused(lambda: as_labelled(tmp_path / "a.csv"))
@@ -440,7 +441,7 @@ def test_two_gigabytes_of_zeros_are_refused_in_constant_memory(tmp_path: Path, n
     if name == "a.txt":
         assert "a decompression bomb? If it is meant, set data.max_bytes" in said
     else:  # whose one line is too long before the file is
-        assert f"{name}{end}, line 1: longer than the 100,000,000 characters" in said
+        assert f"{name}{end}, line 1: longer than the 100,000,000 bytes" in said
     assert int(grown) << 10 < 500_000_000
 
 

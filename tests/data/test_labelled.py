@@ -25,6 +25,7 @@ OPTIONS = {
     "label": "label",
     "columns": ["label", "text"],
     "max_bytes": None,
+    "on_error": "raise",
 }
 MIXED = ["asyncio", "json", "logging"]
 
@@ -82,7 +83,11 @@ def test_columns_and_fields_may_have_other_names_and_places(tmp_path: Path) -> N
         ("a.csv", "label,text\nx,good\ny\n", r"a.csv, line 3: fields where the header has 2: 1"),
         ("a.csv", "label,text\nx,good\ny,z,w\n", r"a.csv, line 3: fields where the header has 2: 3"),
         ("a.csv", 'label,text\nx,"go"od\n', r"a.csv, line 2: not CSV"),
-        ("a.csv", "stars,text\nx,good\n", r"a.csv, line 2: no text under 'label'.*set data.label"),
+        (
+            "a.csv",
+            "stars,text\nx,good\n",
+            r"a.csv: no column 'label' \(it has: stars, text\); set data.label",
+        ),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{"label": 3}\n', r"a.jsonl, line 2: .*set data.text"),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b"}\n', r"a.jsonl, line 2: .*set data.label"),
         ("a.jsonl", "[1]\n", r"a.jsonl, line 1: no text under 'text' \(it has: list\)"),

@@ -46,6 +46,7 @@ def source(folder: Path, pairs: list[tuple[str, str]], kind: str = "aligned", **
         "val_target": None,
         "val_fraction": 0.1,
         "max_bytes": None,
+        "on_error": "raise",
     }
     return parallel(**options | written(folder, pairs, kind) | changes)
 
@@ -75,7 +76,7 @@ def test_files_that_are_not_aligned_and_lines_without_a_second_side_are_named(tm
     given = written(tmp_path, sides(20), "aligned")
     Path(given["target"]).write_text("one line\n")
     options = {"fields": ["a", "b"], "val_source": None, "val_target": None, "val_fraction": 0.1}
-    options["max_bytes"] = None
+    options |= {"max_bytes": None, "on_error": "raise"}
     with pytest.raises(ValueError, match=r"20 lines.*side1.txt 1"):
         list(parallel(**given, **options).documents("train"))
     with pytest.raises(ValueError, match=r"side0.txt, line 1: one column"):

@@ -122,17 +122,16 @@ def test_nothing_left_is_refused_by_the_name_of_what_dropped_most(lines: Path) -
 
 
 def test_a_split_without_documents_is_prepared_and_no_text_to_train_on(tmp_path: Path, python: Any) -> None:
-    for name in ("0.tsv", "1.txt"):  # whose hashes send both to training
+    for name in ("0.txt", "1.txt"):  # whose hashes send both to training
         (tmp_path / name).write_text("ham\tthe many \x00 words of a message\n")
     words = ("data=text", f"data.path={tmp_path}/?.t*", "trainer.accelerator=cpu")
     for more in ((), (*WORDS, "data/dedup=exact")):
         printed = python("-m", "triad.prepare", *words, *more).stdout
-        assert "0.tsv is one document here; data=labelled" in printed
         assert "tokens are not made: data=text: the val split has no text; give more documents" in printed
     config = compose([*words, *WORDS])
     with pytest.raises(ValueError, match="the val split has no text"):
         prepare_source(config, build({"data": config["data"]} | find_parts(config)))
-    (tmp_path / "0.tsv").write_text("")
+    (tmp_path / "0.txt").write_text("")
     (tmp_path / "1.txt").write_text("")
     source, preparation = configure(tmp_path / "?.t*")
     with pytest.raises(ValueError, match="the train split has no text"):

@@ -17,6 +17,7 @@ from triad.config.locations import CONF
 from triad.config.schema import read_attribute
 from triad.data.sources import opening, reading
 from triad.data.sources.labelled import labelled
+from triad.data.sources.malformed import Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.parallel import parallel
 from triad.data.sources.shakespeare import shakespeare
@@ -27,7 +28,7 @@ SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
 def text(path, field, val_fraction, val_path, max_bytes=None):
-    return text_source(path, field, val_fraction, val_path, max_bytes)
+    return text_source(path, field, val_fraction, val_path, max_bytes, None, "raise")
 
 
 def write(folder, **contents):
@@ -251,7 +252,7 @@ def test_files_that_change_while_they_are_read_are_refused(tmp_path, monkeypatch
 def test_a_large_file_is_the_same_text_in_pieces(tmp_path, at):
     whole = "x" * at + "é\r\n🙂 " * (opening.AT_ONCE // 3)
     (tmp_path / "a").write_text(whole, newline="")
-    file = TextFile("a", tmp_path / "a", Quota())
+    file = TextFile("a", tmp_path / "a", Quota(), Skipped())
     pieces = [*reading.read_pieces(file)]
     assert "".join(pieces) == whole
     assert max(map(len, pieces)) <= opening.AT_ONCE
@@ -302,9 +303,9 @@ def write_records(path, texts, kind):
     }[kind]
     path.write_text("".join(f"{line}\n" for line in lines))
     if kind == "parallel":
-        return parallel(str(path), None, ["source", "target"], None, None, 0.3, None)
+        return parallel(str(path), None, ["source", "target"], None, None, 0.3, None, "raise")
     if kind == "labelled":
-        return labelled(str(path), None, 0.3, "text", "label", ["text", "label"], None)
+        return labelled(str(path), None, 0.3, "text", "label", ["text", "label"], None, "raise")
     return text(str(path), "text", 0.3, None)
 
 

@@ -28,7 +28,7 @@ def source(tmp_path):
         (tmp_path / "texts").mkdir(exist_ok=True)
         (tmp_path / "texts" / name).write_text(content)
     (tmp_path / "val.txt").write_text(VAL)
-    return text(str(tmp_path / "texts"), "text", 0.1, str(tmp_path / "val.txt"), None)
+    return text(str(tmp_path / "texts"), "text", 0.1, str(tmp_path / "val.txt"), None, None, "raise")
 
 
 def test_tokens_are_the_documents_in_order_each_with_its_separator(source, tmp_path):
@@ -137,10 +137,10 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     with (tmp_path / "rows.jsonl").open("w") as file:
         for i in range(10_000):
             file.write(json.dumps({"text": f"{i} " * 200}) + "\n")
-    source = text(str(tmp_path / "rows.jsonl"), "text", 0.001, None, None)
+    source = text(str(tmp_path / "rows.jsonl"), "text", 0.001, None, None, None, "raise")
     tokenizer = byte(source, tmp_path)
     prepare_tokens(
-        text(str(tmp_path / "rows.jsonl"), "text", 0.002, None, None), tokenizer, tmp_path
+        text(str(tmp_path / "rows.jsonl"), "text", 0.002, None, None, None, "raise"), tokenizer, tmp_path
     )  # warm the imports
     tracemalloc.start()
     tokens = prepare_tokens(source, tokenizer, tmp_path)
@@ -154,7 +154,7 @@ def plain_file(folder, repeated):
     lines = "".join(f"première {i} 🙂\n" for i in range(3000))
     whole = lines + "no end of a line " * repeated + lines
     (folder / "a.txt").write_text(whole)
-    return whole, text(str(folder / "a.txt"), "text", 0.01, None, None)
+    return whole, text(str(folder / "a.txt"), "text", 0.01, None, None, None, "raise")
 
 
 @pytest.mark.parametrize("make", [byte, char, partial(bpe, vocab_size=300)], ids=["byte", "char", "bpe"])
@@ -169,7 +169,11 @@ def test_a_plain_file_becomes_the_tokens_of_its_whole_text(tmp_path, make):
 
 def test_memory_does_not_grow_with_a_plain_file(tmp_path):
     _, source = plain_file(tmp_path, 300_000)
-    prepare_tokens(text(str(tmp_path / "a.txt"), "text", 0.02, None, None), byte(source, tmp_path), tmp_path)
+    prepare_tokens(
+        text(str(tmp_path / "a.txt"), "text", 0.02, None, None, None, "raise"),
+        byte(source, tmp_path),
+        tmp_path,
+    )
     tracemalloc.start()
     tokens = prepare_tokens(source, byte(source, tmp_path), tmp_path)
     peak = tracemalloc.get_traced_memory()[1]

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple, Protocol
 from triad.data.clean.drop import Drop
 from triad.data.local_processes import LocalProcesses
 from triad.data.progress import Advance, show_progress
+from triad.data.sources.malformed import describe_skipped
 from triad.data.sources.source import Document, Source, Split
 from triad.storage.cache import build_once, cache_home
 from triad.storage.manifest import Facts, checksum, fingerprint
@@ -335,7 +337,10 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
         found[name] = _search(
             name, search, prepared(partial(read_product, files)), full, folder, sizes["stayed"]
         )
+    if source.skipped:
+        print(f"data={source.name}: {describe_skipped(source.skipped)}", file=sys.stderr)
     facts = origin | {
+        "skipped": source.skipped,
         "files": [[name, _hash_file(path)] for name, path in source.files],
         **sizes,
         "steps": {split: [vars(step) for step in steps[split]] for split in SPLITS},

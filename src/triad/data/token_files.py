@@ -13,28 +13,22 @@ import lzma
 import mmap
 import sys
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from triad.data.local_processes import count_cores
 from triad.data.progress import show_progress
+from triad.data.sources.malformed import describe_skipped
 from triad.data.sources.source import Document, Source, Split
 from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.storage.cache import build_once
 from triad.storage.manifest import Facts, fingerprint
 
 FORMAT = 1
-AHEAD = 4  # groups of documents that are encoded before they are written
-SHORT = 1 << 14  # characters of a group
-Encoded = Callable[[], Iterable[Iterable[np.ndarray]]]  # the ids of some documents, each in pieces
 XZ_LIMIT_BYTES = 16 << 20  # a longer validation text would keep xz busy for minutes
 
 
@@ -151,27 +145,24 @@ def prepare_tokens(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
     key = fingerprint(FORMAT, contents["train"][:2], contents["val"][:2], tokenizer.fingerprint)
     folder = cache / f"tokens-{key}"
     facts = build_once(folder, partial(_build, source, tokenizer))
-    train = TokenFile(folder, "train", facts["dtype"], contents["train"].bytes)
-    val = TokenFile(folder, "val", facts["dtype"], contents["val"].bytes)
+    train, val = (TokenFile(folder, split, facts["dtype"], facts["bytes"][split]) for split in contents)
     return Tokens(train, val, key, facts["xz_bits_per_byte"], contents["train"].labels)
 
 
 def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
     dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
-    sizes = {split: contents.bytes for split, contents in source.contents.items()}
+    total = sum(contents.bytes for contents in source.contents.values())
     if files := len(source.files):
-        size = f"{sum(sizes.values()) / 1e6:.1f} MB"
-        print(f"data={source.name}: read {files} file{'s' * (files > 1)}, {size}", file=sys.stderr)
-    with show_progress(f"tokens of {source.name}", sum(sizes.values())) as advance:
+        read = f"read {files} file{'s' * (files > 1)}, {total / 1e6:.1f} MB"
+        said = "; ".join(filter(None, (read, describe_skipped(source.skipped))))
+        print(f"data={source.name}: {said}", file=sys.stderr)
+    with show_progress(f"tokens of {source.name}", total) as advance:
         for split in ("train", "val"):
-            written = _write(folder, split, source, tokenizer, dtype, advance)
-            if written != sizes[split]:
-                raise ValueError(
-                    f"data={source.name}: the {split} text changed while it was read; start again"
-                )
-    small = sizes["val"] <= XZ_LIMIT_BYTES
+            _write(folder, split, source, tokenizer, dtype, advance)
+    sizes = {split: source.count_bytes(split, tokenizer) for split in source.contents}
+    small = source.has_text and sizes["val"] <= XZ_LIMIT_BYTES
     xz = measure_xz(source.documents("val"), sizes["val"]) if small else None
-    return {"dtype": dtype, "bytes": sizes, "xz_bits_per_byte": xz}
+    return {"dtype": dtype, "bytes": sizes, "xz_bits_per_byte": xz, "skipped": source.skipped}
 
 
 def _write(
@@ -181,81 +172,26 @@ def _write(
     tokenizer: Tokenizer,
     dtype: str,
     advance: Callable[[int], None],
-) -> int:
-    """Write the files of one split, one piece of a document in memory at a time; return the bytes of text."""
-    end = np.array([] if tokenizer.separator is None else [tokenizer.separator], dtype)
+) -> None:
+    """Write the files of one split, one piece of a document in memory at a time."""
     number_of = {label: number for number, label in enumerate(source.contents["train"].labels)}
     labels = []
-    first = size = 0
-
-    def count(pieces: Iterable[str]) -> Iterator[str]:
-        nonlocal size
-        for piece in pieces:
-            size += (read := len(piece.encode()))
-            advance(read)
-            yield piece
-
-    def encode(together: list[Document]) -> Encoded:
-        if is_short(together[0]):
-            return pool.submit(_encode_all, tokenizer, [[*count(one.pieces)] for one in together]).result
-        return lambda: [tokenizer.encode_pieces(count(one.pieces)) for one in together]
-
+    first = 0
     with (
-        ThreadPoolExecutor(count_cores()) as pool,
         (folder / f"{split}.bin").open("wb") as tokens,
         (folder / f"{split}.documents.bin").open("wb") as index,
         (folder / f"{split}.names.jsonl").open("wb") as names,
     ):
-        for together, get_ids in _begin_ahead(_group(source.documents(split)), encode):
-            for (name, _, label), pieces in zip(together, get_ids(), strict=True):
-                index.write(np.array([first, names.tell()], np.int64).tobytes())
-                names.write(json.dumps(name).encode() + b"\n")
-                for ids in chain(pieces, [end]):
-                    tokens.write(ids.astype(dtype).tobytes())
-                    first += len(ids)
-                if label:
-                    labels.append(number_of[label])
+        for name, blocks, label in source.tokenize(split, tokenizer, advance):
+            index.write(np.array([first, names.tell()], np.int64).tobytes())
+            names.write(json.dumps(name).encode() + b"\n")
+            for ids in blocks:
+                tokens.write(ids.astype(dtype).tobytes())
+                first += len(ids)
+            if label:
+                labels.append(number_of[label])
     if labels:
         np.array(labels, np.int32).tofile(folder / f"{split}.labels.bin")
-    return size
-
-
-def is_short(document: Document) -> bool:
-    """Whether a document is held whole and may be encoded beside others."""
-    return isinstance(document.pieces, tuple) and sum(map(len, document.pieces)) <= SHORT
-
-
-def _group(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Short documents in lists of some SHORT characters, a longer one alone."""
-    held: list[Document] = []
-    length = 0
-    for document in documents:
-        if not is_short(document):
-            yield from filter(None, (held, [document]))
-            held, length = [], 0
-            continue
-        held.append(document)
-        if (length := length + sum(map(len, document.pieces))) > SHORT:
-            yield held
-            held, length = [], 0
-    if held:
-        yield held
-
-
-def _begin_ahead(
-    groups: Iterable[list[Document]], encode: Callable[[list[Document]], Encoded]
-) -> Iterator[tuple[list[Document], Encoded]]:
-    """Groups in their order, each with what is begun of it: of short documents several beforehand."""
-    begun: deque[tuple[list[Document], Encoded]] = deque()
-    for group in groups:
-        begun.append((group, encode(group)))
-        while begun and (len(begun) > AHEAD or not is_short(group[0])):
-            yield begun.popleft()
-    yield from begun
-
-
-def _encode_all(tokenizer: Tokenizer, texts: list[list[str]]) -> list[list[np.ndarray]]:
-    return [[*tokenizer.encode_pieces(pieces)] for pieces in texts]
 
 
 def measure_xz(documents: Iterator[Document], size: int) -> float:

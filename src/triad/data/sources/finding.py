@@ -7,13 +7,14 @@ from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
 
+from triad.data.sources.malformed import Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.storage.manifest import checksum
 
 WILD = set("*?[")
 
 
-def find(asked: str | list[str], key: str, quota: Quota) -> list[TextFile]:
+def find(asked: str | list[str], key: str, quota: Quota, skipped: Skipped | None = None) -> list[TextFile]:
     """Files of each path, folder (recursively) or glob, in order of name, each once by its real path.
 
     Links are followed. A name that an earlier file has is preceded by the folders that tell them apart.
@@ -22,8 +23,9 @@ def find(asked: str | list[str], key: str, quota: Quota) -> list[TextFile]:
     """
     found: dict[str, TextFile] = {}
     names: set[str] = set()
+    skipped = skipped or Skipped()
     for pattern in [asked] if isinstance(asked, str) else asked:
-        files = _find_one(Path(pattern).expanduser(), quota)
+        files = _find_one(Path(pattern).expanduser(), quota, skipped)
         if not files:
             raise FileNotFoundError(f"{key}: {pattern!r} is no file, folder with files or glob; check {key}")
         for file in files:
@@ -49,18 +51,23 @@ def _propose_names(file: TextFile) -> Iterator[str]:
     yield from (f"{file.name} ({number})" for number in count(2))
 
 
-def find_file(asked: str, key: str, quota: Quota) -> TextFile:
+def find_file(asked: str, key: str, quota: Quota, skipped: Skipped | None = None) -> TextFile:
     """The one file of a path."""
-    found = find(asked, key, quota)
+    found = find(asked, key, quota, skipped)
     if len(found) > 1:
         raise ValueError(f"{key}={asked}: {len(found)} files, where one is read; name one")
     return found[0]
 
 
-def walk_files(root: Path, without: Collection[str] = (), quota: Quota | None = None) -> list[TextFile]:
+def walk_files(
+    root: Path,
+    without: Collection[str] = (),
+    quota: Quota | None = None,
+    skipped: Skipped | None = None,
+) -> list[TextFile]:
     """Files below `root` in order of name, passing over hidden ones and folders named in `without`."""
     paths = (path for folder in _walk_folders(root, without) for path in _list(folder))
-    return _name_files(paths, root, quota or Quota())
+    return _name_files(paths, root, quota or Quota(), skipped or Skipped())
 
 
 def refuse_shared(train: list[TextFile], val: list[TextFile], key: str, val_key: str) -> None:
@@ -93,11 +100,11 @@ def _find_copies(train: list[TextFile], val: list[TextFile]) -> list[tuple[Path,
     return copies
 
 
-def _find_one(path: Path, quota: Quota) -> list[TextFile]:
+def _find_one(path: Path, quota: Quota, skipped: Skipped) -> list[TextFile]:
     if path.is_file():
-        return [TextFile(path.name, path, quota)]
+        return [TextFile(path.name, path, quota, skipped)]
     if path.is_dir():
-        return walk_files(path, quota=quota)
+        return walk_files(path, quota=quota, skipped=skipped)
     fixed = path
     while WILD & set(str(fixed)):
         fixed = fixed.parent
@@ -105,7 +112,7 @@ def _find_one(path: Path, quota: Quota) -> list[TextFile]:
     places = [fixed]
     for part in (*parts, "*") if parts[-1:] == ("**",) else parts:
         places = list(dict.fromkeys(match for place in places for match in _match(place, part)))
-    return _name_files(places, fixed, quota) if parts else []
+    return _name_files(places, fixed, quota, skipped) if parts else []
 
 
 def _match(folder: Path, part: str) -> Iterator[Path]:
@@ -119,7 +126,7 @@ def _match(folder: Path, part: str) -> Iterator[Path]:
         yield folder / part
 
 
-def _name_files(paths: Iterable[Path], root: Path, quota: Quota) -> list[TextFile]:
+def _name_files(paths: Iterable[Path], root: Path, quota: Quota, skipped: Skipped) -> list[TextFile]:
     """The files among these in order of name; of several names the one without a link, then the first."""
     base, found = os.path.realpath(root), {}
     for path in paths:
@@ -127,7 +134,8 @@ def _name_files(paths: Iterable[Path], root: Path, quota: Quota) -> list[TextFil
             name, real = path.relative_to(root).as_posix(), os.path.realpath(path)
             rank = real != os.path.join(base, name), name
             found[real] = min(found.get(real, (rank, path)), (rank, path))
-    return sorted(TextFile(name, path, quota) for (_, name), path in found.values())
+    named = sorted((name, path) for (_, name), path in found.values())
+    return [TextFile(name, path, quota, skipped) for name, path in named]
 
 
 def _walk_folders(root: Path, without: Collection[str] = ()) -> Iterator[Path]:

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from triad.data.sources.malformed import Malformed, Skipped
+
 AT_ONCE = 1 << 16  # bytes of a file that are in memory
 PACKED_AT_ONCE = 1 << 10  # of .xz and .zst, whose decompressors give all that these come to: 32 MiB at most
 STREAMS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open}
@@ -59,11 +61,15 @@ class Quota:
 
 
 class TextFile(NamedTuple):
-    """A file, its name relative to what was asked for, the same on every machine, and what bounds it."""
+    """A file, its name relative to what was asked for, the same on every machine, and what bounds it.
+
+    `skipped` says what becomes of malformed records, and counts them.
+    """
 
     name: str
     path: Path
     quota: Quota
+    skipped: Skipped
 
     @property
     def packed(self) -> bool:
@@ -79,7 +85,8 @@ class TextFile(NamedTuple):
 def read_blocks(file: TextFile) -> Iterator[bytes]:
     """The bytes of a file, unpacked, some at a time.
 
-    Raises FileNotFoundError, and ValueError for what is damaged, holds too much or is UTF-16 or UTF-32.
+    Raises FileNotFoundError, ValueError for what holds too much, and Malformed for what is damaged or is
+    UTF-16 or UTF-32.
     """
     if not file.path.is_file():
         raise FileNotFoundError(f"{file.path}: no such file; check data.path")
@@ -96,9 +103,10 @@ def read_blocks(file: TextFile) -> Iterator[bytes]:
 def _refuse_other_encodings(head: bytes, path: Path) -> None:
     for mark, encoding in MARKS.items():
         if head.startswith(mark):
-            raise ValueError(
+            raise Malformed(
                 f"{path}: {encoding}, by its byte order mark, where UTF-8 is read; convert it: "
-                f"iconv -f {encoding} -t UTF-8 {path.name}"
+                f"iconv -f {encoding} -t UTF-8 {path.name}",
+                "not UTF-8",
             )
 
 
@@ -154,4 +162,4 @@ def _guard(blocks: Iterator[bytes], path: Path) -> Iterator[bytes]:
         remedy = "is it damaged?"
         if "memory" in str(error).lower():
             remedy = f"unpack it: that takes more than {WINDOW_BYTES >> 20} MiB of memory"
-        raise ValueError(f"{path}: cannot be read ({error}); {remedy}") from None
+        raise Malformed(f"{path}: cannot be read ({error}); {remedy}") from None

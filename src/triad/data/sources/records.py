@@ -1,24 +1,106 @@
-"""Documents of named fields out of .jsonl, .json, .csv and .tsv, their values as they are written."""
+"""Documents of named fields out of .jsonl, .json, .csv, .tsv, .parquet and .arrow, as they are written.
+
+`fields` are those that are wanted, each with the key of the configuration that names it; `columns` are the
+names of a .tsv, which has no header.
+"""
 
 import csv
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
+from triad.data.sources.columnar import COLUMNAR, read_columns
+from triad.data.sources.malformed import END, Malformed
 from triad.data.sources.opening import TextFile
 from triad.data.sources.reading import LONGEST, read_lines, read_text
 
 JSON = (".jsonl", ".json")
+WITH_HEADER = (".csv", *COLUMNAR)
+LISTED, SHOWN = 20, 40  # names, and characters of each, in an error
 WHITE = re.compile(r"[ \t\r\n]*")  # JSON's white space
+SURROGATES = re.compile("[\udc80-\udcff]")
+Value = TypeVar("Value")
+Fields = dict[str, str]
 
 
 class Record(NamedTuple):
-    """Fields by name; their line, in a .json the number of the document; the place in words for errors."""
+    """Fields by name; their line, row, or number in a .json; the place in words for errors."""
 
     number: int
     where: str
     fields: Any
+
+
+def is_table(file: TextFile, columns: list[str] | None = None) -> bool:
+    """Whether a file holds records, not one text."""
+    return file.kind in (*JSON, *WITH_HEADER) or (file.kind == ".tsv" and columns is not None)
+
+
+def read_values(
+    file: TextFile, fields: Fields, columns: list[str] | None, pick: Callable[[Record], Value]
+) -> Iterator[tuple[int, Value]]:
+    """The number of each record, and what `pick` makes of it; what is malformed is refused or skipped.
+
+    Under on_error=skip damage to a file ends it. Raises ValueError for a column that is not there.
+    """
+    empty = True
+    try:
+        for record in _read_records(file, fields, columns):
+            empty = False
+            try:
+                value = pick(record)
+            except Malformed as error:
+                file.skipped.meet(file.path, error)
+            else:
+                yield record.number, value
+    except Malformed as error:
+        file.skipped.meet(file.path, error)
+    if empty and file.path not in file.skipped.last:
+        file.skipped.count(file.path, END, "empty")
+
+
+def check_columns(files: list[TextFile], fields: Fields, columns: list[str] | None = None) -> None:
+    """Raise ValueError for a file whose header or schema lacks a column, before the first is read."""
+    for file in files:
+        if file.kind == ".tsv" and columns is not None:
+            _choose_columns(file, fields, columns)
+        elif file.kind in WITH_HEADER:
+            next(read_values(file, fields, None, lambda record: record), None)
+
+
+def _read_records(file: TextFile, fields: Fields, columns: list[str] | None) -> Iterator[Record]:
+    if file.kind in JSON:
+        return read_json(file)
+    if file.kind == ".tsv" and columns is not None:
+        return read_tsv(file, columns)
+    choose = partial(_choose_columns, file, fields)
+    return read_csv(file, choose) if file.kind == ".csv" else _read_rows(file, choose)
+
+
+def _choose_columns(file: TextFile, fields: Fields, names: list[str]) -> list[str]:
+    for field, key in fields.items():
+        if names.count(field) != 1:
+            number = "two columns" if field in names else "no column"
+            raise ValueError(
+                f"{file.path}: {number} {field!r} (it has: {_list_names(names)}); set {key}, or leave the "
+                "file out"
+            )
+    return [*fields]
+
+
+def _list_names(names: list[str]) -> str:
+    shown = [name if len(name) <= SHOWN else f"{name[:SHOWN]}..." for name in names[:LISTED]]
+    return ", ".join([*shown, *([f"and {len(names) - LISTED} more"] if names[LISTED:] else [])])
+
+
+def _read_rows(file: TextFile, choose: Callable[[list[str]], list[str]]) -> Iterator[Record]:
+    for number, row in enumerate(read_columns(file, choose), 1):
+        if isinstance(row, Malformed):
+            file.skipped.meet(file.path, row)
+        else:
+            yield Record(number, f"{file.path}, row {number}", row)
 
 
 def read_json(file: TextFile) -> Iterator[Record]:
@@ -30,10 +112,17 @@ def _read_json_lines(file: TextFile) -> Iterator[Record]:
     for number, line in enumerate(read_lines(file), 1):
         if (start := _skip_white(line, 0)) < len(line):
             where = f"{file.path}, line {number}"
-            value, end = _parse(line, start, where)
-            if _skip_white(line, end) < len(line):
-                raise ValueError(f"{where}: not JSON (a second value on the line); write one object a line")
-            yield Record(number, where, value)
+            try:
+                value, end = _parse(line, start, where, number)
+                if _skip_white(line, end) < len(line):
+                    fault = "a second value on the line"
+                    raise Malformed(
+                        f"{where}: not JSON ({fault}); write one object a line", "not JSON", number
+                    )
+            except Malformed as error:
+                file.skipped.meet(file.path, error)
+            else:
+                yield Record(number, where, value)
 
 
 def _read_array(file: TextFile) -> Iterator[Record]:
@@ -43,7 +132,7 @@ def _read_array(file: TextFile) -> Iterator[Record]:
     more = not closed or not text.startswith("]", at := _skip_white(text, at + 1))
     while more:
         line, counted = line + text.count("\n", counted, at), at
-        value, at = _parse(text, at, f"{file.path}, line {line}", file)
+        value, at = _parse(text, at, f"{file.path}, line {line}", END, file)
         number, at = number + 1, _skip_white(text, at)
         yield Record(number, f"{file.path}, line {line}", value)
         if more := closed and text.startswith(",", at):
@@ -52,11 +141,14 @@ def _read_array(file: TextFile) -> Iterator[Record]:
     at = at if unclosed else _skip_white(text, at + closed)
     line += text.count("\n", counted, at)
     if unclosed:
-        raise ValueError(f"{file.path}, line {line}: not JSON (neither ',' nor ']' after a value); mend it")
+        raise Malformed(
+            f"{file.path}, line {line}: not JSON (neither ',' nor ']' after a value); mend it", "not JSON"
+        )
     if at < len(text):
-        raise ValueError(
+        raise Malformed(
             f"{file.path}, line {line}: not JSON (a second value); the name of a file of one object a line "
-            "ends in .jsonl"
+            "ends in .jsonl",
+            "not JSON",
         )
 
 
@@ -65,7 +157,7 @@ def _skip_white(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def _parse(text: str, at: int, where: str, whole: TextFile | None = None) -> tuple[Any, int]:
+def _parse(text: str, at: int, where: str, number: int, whole: TextFile | None = None) -> tuple[Any, int]:
     """The value that begins here, and its end; `whole` is the file if the text is all of it."""
     try:
         return DECODER.raw_decode(text, at)
@@ -76,7 +168,7 @@ def _parse(text: str, at: int, where: str, whole: TextFile | None = None) -> tup
         fault = "nested too deeply"
     except ValueError as error:  # of a key that comes twice, or a number of thousands of digits
         fault = str(error)
-    raise ValueError(f"{where}: not JSON ({fault}); mend or remove it")
+    raise Malformed(f"{where}: not JSON ({fault}); mend or remove it", "not JSON", number)
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -91,56 +183,68 @@ DECODER = json.JSONDecoder(object_pairs_hook=_refuse_twice)
 
 
 def get_text(record: Record, field: str, key: str) -> str:
-    """The text under a name, which `key` of the configuration says; ValueError where there is none."""
+    """The text under a name, which `key` of the configuration says; Malformed where there is none."""
     fields = record.fields
     if not isinstance(fields, dict) or not isinstance(fields.get(field), str):
-        names = ", ".join(fields) if isinstance(fields, dict) else type(fields).__name__
-        raise ValueError(f"{record.where}: no text under {field!r} (it has: {names}); set {key}")
+        names = _list_names([*fields]) if isinstance(fields, dict) else type(fields).__name__
+        raise Malformed(
+            f"{record.where}: no text under {field!r} (it has: {names}); set {key}", "no text", record.number
+        )
     try:
         fields[field].encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{record.where}: half a surrogate pair is not Unicode; mend or remove it") from None
+        fault = "half a surrogate pair is not Unicode; mend or remove it"
+        raise Malformed(f"{record.where}: {fault}", "not Unicode", record.number) from None
     return fields[field]
 
 
-def read_csv(file: TextFile) -> Iterator[Record]:
+def read_csv(file: TextFile, choose: Callable[[list[str]], list[str]]) -> Iterator[Record]:
     """The rows of a .csv by the names of its header, by RFC 4180; its number is that of its first line."""
     csv.field_size_limit(LONGEST)  # the default is 131,072 characters
     header: list[str] = []
-    first, length = 1, 0
+    first, length, sound = 1, 0, True
 
     def bound_row() -> Iterator[str]:
-        nonlocal length
-        for line in read_lines(file):
+        nonlocal length, sound
+        for line in read_lines(file, keep=True):
             length += len(line)
-            if length > LONGEST:
-                raise ValueError(
-                    f"{file.path}, line {first}: the row is longer than {LONGEST:,} characters; is a quote "
-                    "of it not closed?"
-                )
+            sound &= line.isascii() or not SURROGATES.search(line)  # of malformed lines, counted before
+            if length > LONGEST or not line:
+                fault = f"the row is longer than {LONGEST:,} characters; is a quote of it not closed?"
+                raise Malformed(f"{file.path}, line {first}: {fault}", "too long")
             yield line
 
     reader = csv.reader(bound_row(), strict=True)
-    try:
-        for row in reader:
-            where = f"{file.path}, line {first}"
-            if not header:
-                header = row
-                _check_header(header, where)
-            elif row:
-                if len(row) != len(header):
-                    raise ValueError(
-                        f"{where}: fields where the header has {len(header)}: {len(row)}; mend the line"
-                    )
+    while True:
+        where, row = f"{file.path}, line {first}", []
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            sound = False
+            fault = Malformed(f"{where}: not CSV ({error}); mend the line", "not CSV", first)
+            file.skipped.meet(file.path, fault)
+        if not header and (row or not sound):
+            header = _check_header(row, sound, where)
+            choose(header)
+        elif row and sound:
+            if len(row) == len(header):
                 yield Record(first, where, dict(zip(header, row, strict=True)))
-            first, length = reader.line_num + 1, 0
-    except csv.Error as error:
-        raise ValueError(f"{file.path}, line {first}: not CSV ({error}); mend the line") from None
+            else:
+                fault = f"fields where the header has {len(header)}: {len(row)}; mend the line"
+                file.skipped.meet(file.path, Malformed(f"{where}: {fault}", "ragged row", first))
+        first, length, sound = reader.line_num + 1, 0, True
 
 
-def _check_header(names: list[str], where: str) -> None:
+def _check_header(names: list[str], sound: bool, where: str) -> list[str]:
+    if not sound:
+        raise Malformed(f"{where}: the header, which names the columns, cannot be read; mend it", "no header")
     if len(set(names)) < len(names):
-        raise ValueError(f"{where}: the header names a column twice ({', '.join(names)}); rename one")
+        raise Malformed(
+            f"{where}: the header names a column twice ({_list_names(names)}); rename one", "no header"
+        )
+    return names
 
 
 def read_tsv(file: TextFile, columns: list[str]) -> Iterator[Record]:
@@ -150,12 +254,12 @@ def read_tsv(file: TextFile, columns: list[str]) -> Iterator[Record]:
         if fields == [""] or (number == 1 and fields == columns):
             continue
         where = f"{file.path}, line {number}"
-        if len(fields) != len(columns):
-            raise ValueError(
-                f"{where}: {len(fields)} columns where data.columns={columns} names {len(columns)}; mend the "
-                "line or name the columns of the file"
-            )
-        yield Record(number, where, dict(zip(columns, fields, strict=True)))
+        if len(fields) == len(columns):
+            yield Record(number, where, dict(zip(columns, fields, strict=True)))
+            continue
+        fault = f"{len(fields)} columns where data.columns={columns} names {len(columns)}"
+        remedy = "mend the line or name the columns of the file"
+        file.skipped.meet(file.path, Malformed(f"{where}: {fault}; {remedy}", "ragged row", number))
 
 
 def strip_end(line: str) -> str:

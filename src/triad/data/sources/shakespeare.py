@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from triad.data.sources.malformed import Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import Pieces
 from triad.data.sources.source import Text, split_by_position
@@ -23,7 +24,7 @@ def shakespeare(path: str | None, url: str, sha256: str) -> Text:
         found = folder / "input.txt"
     else:
         found = Path(path).expanduser()
-    file = TextFile("shakespeare", found, Quota())
+    file = TextFile("shakespeare", found, Quota(), Skipped())
     _check_sha256((piece.encode() for piece in Pieces(file)), sha256, str(found))
     return Text("shakespeare", partial(split_by_position, file, 0.1))
 

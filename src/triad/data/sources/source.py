@@ -6,22 +6,29 @@ import math
 import os
 import reprlib
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+
+from triad.data.encoding import encode_documents
+from triad.data.sources.malformed import END, Malformed, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import Pieces, read_pieces
-from triad.data.sources.records import JSON, get_text, read_json
+from triad.data.sources.records import get_text, is_table, read_values
 from triad.storage.cache import build_once, cache_home
 from triad.storage.manifest import Facts, checksum, fingerprint
 
 Split = Literal["train", "val"]
 
 
-CODE = Path(__file__).parent  # what the documents of a file are is decided here
+CODE = ("sources/*.py", "clean/html.py")  # what the documents of a file are is decided here
 JUST_NOW_S = 2.0  # a file changed less long ago may change again within the resolution of its time
 
 
@@ -37,13 +44,25 @@ class Document(NamedTuple):
         return "".join(self.pieces)
 
 
+class TokenizedText(NamedTuple):
+    """A document's name, its tokens in blocks with the separator behind them, and its label."""
+
+    name: str
+    blocks: Iterable[np.ndarray]
+    label: str
+
+
 class Contents(NamedTuple):
-    """What a split holds: a hash of its names, texts and labels, its size as UTF-8, its sorted labels."""
+    """What a split holds: a hash of its names, texts and labels, its size as UTF-8, its sorted labels.
+
+    `skipped` are the records that were left out, by reason: those that no other split had met before.
+    """
 
     fingerprint: str
     bytes: int
     labels: tuple[str, ...]
     documents: int
+    skipped: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -56,8 +75,9 @@ class Source:
     """
 
     yields: ClassVar[Literal["text", "pairs", "labels"]]
+    has_text: ClassVar[bool] = True  # and not only tokens
     name: str
-    read: Callable[[Split], Iterator[Document]]
+    read: Callable[[Split], Iterator[Any]]  # documents, or what the class makes them of
     licence: str | None = None  # of the text, as it is written into the manifest of what is made of it
 
     def documents(self, split: Split) -> Iterator[Document]:
@@ -82,6 +102,32 @@ class Source:
             if any(pieces):
                 yield document._replace(pieces=pieces)
 
+    def tokenize(
+        self, split: Split, tokenizer: Any, advance: Callable[[int], None]
+    ) -> Iterator[TokenizedText]:
+        """The tokens of each document; `advance` is told the bytes of text as they are read.
+
+        Raises ValueError for a text that changed after its contents were read.
+        """
+        end = np.array([] if tokenizer.separator is None else [tokenizer.separator], np.int64)
+        size = 0
+
+        def count(pieces: Iterable[str]) -> Iterator[str]:
+            nonlocal size
+            for piece in pieces:
+                size += (read := len(piece.encode()))
+                advance(read)
+                yield piece
+
+        for (name, _, label), blocks in encode_documents(self.documents(split), tokenizer, count):
+            yield TokenizedText(name, chain(blocks, [end]), label)
+        if size != self.contents[split].bytes:
+            raise ValueError(f"data={self.name}: the {split} text changed while it was read; start again")
+
+    def count_bytes(self, split: Split, tokenizer: Any) -> int:
+        """Bytes of the text of a split, as UTF-8."""
+        return self.contents[split].bytes
+
     @cached_property
     def contents(self) -> dict[Split, Contents]:
         """Fingerprint and size of both splits; reads all the text, unless its files are known from before."""
@@ -99,9 +145,17 @@ class Source:
         return {"train": train, "val": val}
 
     @property
+    def skipped(self) -> dict[str, int]:
+        """How many records of both splits were left out, by reason."""
+        return dict(sum((Counter(contents.skipped) for contents in self.contents.values()), Counter()))
+
+    @property
     def files(self) -> list[tuple[str, Path]]:
         """The files that the documents come from, as far as that is known, with their names among them."""
-        return sorted({*_find_files(self.read.args)}) if isinstance(self.read, partial) else []
+        return sorted({(file.name, _get_path(file)) for file in self._find_files()})
+
+    def _find_files(self) -> list[TextFile | Path]:
+        return [*_find_files(self.read.args)] if isinstance(self.read, partial) else []
 
     def sample(self, most_bytes: int) -> "Source":
         """What a tokenizer learns from that needs so many bytes of the text at most: it may take fewer."""
@@ -112,10 +166,21 @@ class Source:
         return work(self)
 
     def _read_contents(self) -> dict[Split, Contents]:
-        return {
-            "train": _describe_contents(self.stream("train")),
-            "val": _describe_contents(self.stream("val")),
-        }
+        self._count_anew()
+        return {"train": self._describe("train"), "val": self._describe("val")}
+
+    def _count_anew(self) -> None:
+        for skipped in self._find_skipped():
+            skipped.clear()
+
+    def _describe(self, split: Split) -> Contents:
+        """What a split holds, and what is left out of it that was not counted before."""
+        before = _sum_reasons(self._find_skipped())
+        contents = _describe_contents(self.stream(split))
+        return contents._replace(skipped=dict(_sum_reasons(self._find_skipped()) - before))
+
+    def _find_skipped(self) -> set[Skipped]:
+        return {file.skipped for file in self._find_files() if isinstance(file, TextFile)}
 
 
 class Text(Source):
@@ -156,7 +221,7 @@ class Labelled(Source):
                 f"nothing can learn it; {counted}, or give more documents, another data.val_fraction or "
                 "data.val_path"
             )
-        return contents
+        return {"train": train, "val": val}
 
     def _count_labels(self, labels: Collection[str], documents: int) -> str:
         return (
@@ -170,13 +235,15 @@ def check_fraction(val_fraction: float) -> None:
         raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.1")
 
 
-def split_by_hash(found: list[TextFile], field: str, fraction: float, split: Split) -> Iterator[Document]:
+def split_by_hash(
+    found: list[TextFile], field: str, columns: list[str] | None, fraction: float, split: Split
+) -> Iterator[Document]:
     """Files whose name hashes into `split`, of which those of the other are not even opened, and records.
 
     A record has a name by its line only, so its text is hashed: another line or file moves none, and equal
     texts are in one split.
     """
-    return _read_documents(found, field, lambda key: is_in_split(key, fraction, split))
+    return _read_documents(found, field, columns, lambda key: is_in_split(key, fraction, split))
 
 
 def is_in_split(key: str, fraction: float, split: Split) -> bool:
@@ -189,8 +256,10 @@ def hash_text(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=8).digest(), "big")
 
 
-def read_listed(found: dict[Split, list[TextFile]], field: str, split: Split) -> Iterator[Document]:
-    return _read_documents(found[split], field, lambda name: True)
+def read_listed(
+    found: dict[Split, list[TextFile]], field: str, columns: list[str] | None, split: Split
+) -> Iterator[Document]:
+    return _read_documents(found[split], field, columns, lambda name: True)
 
 
 def split_by_position(file: TextFile, fraction: float, split: Split) -> Iterator[Document]:
@@ -198,15 +267,32 @@ def split_by_position(file: TextFile, fraction: float, split: Split) -> Iterator
     yield Document(file.name, Pieces(file, *((0, cut) if split == "train" else (cut, None))))
 
 
-def _read_documents(found: list[TextFile], field: str, wanted: Callable[[str], bool]) -> Iterator[Document]:
+def _read_documents(
+    found: list[TextFile], field: str, columns: list[str] | None, wanted: Callable[[str], bool]
+) -> Iterator[Document]:
+    pick = partial(get_text, field=field, key="data.field")
     for file in found:
-        if file.kind in JSON:
-            for record in read_json(file):
-                text = get_text(record, field, "data.field")
-                if wanted(text):
-                    yield Document(f"{file.name}:{record.number}", text)
-        elif wanted(file.name):
-            yield Document(file.name, read_pieces(file))
+        if is_table(file, columns):
+            for number, text in read_values(file, {field: "data.field"}, columns, pick):
+                if not text:
+                    file.skipped.count(file.path, number, "empty")
+                elif wanted(text):
+                    yield Document(f"{file.name}:{number}", text)
+        elif wanted(file.name) and (pieces := _read_sound(file)):
+            yield Document(file.name, pieces)
+
+
+def _read_sound(file: TextFile) -> tuple[str, ...] | Pieces:
+    """The text of a file; nothing of one that has none, or, where that is skipped, is malformed somewhere."""
+    try:
+        pieces = read_pieces(file)
+        some = any(pieces) if file.skipped.on_error == "raise" else sum(map(len, pieces))
+    except Malformed as error:
+        file.skipped.meet(file.path, error)
+        return ()
+    if not some:
+        file.skipped.count(file.path, END, "empty")
+    return pieces if some else ()
 
 
 def _describe_contents(documents: Iterator[Document]) -> Contents:
@@ -225,14 +311,20 @@ def _describe_contents(documents: Iterator[Document]) -> Contents:
     return Contents(digest.hexdigest(), size, tuple(sorted(labels - {""})), number)
 
 
-def _find_files(value: Any) -> Iterator[tuple[str, Path]]:
-    if isinstance(value, TextFile):
-        yield value.name, value.path
-    elif isinstance(value, Path):
-        yield value.name, value
+def _sum_reasons(counts: Iterable[Skipped]) -> Counter[str]:
+    return sum((one.reasons for one in counts), Counter())
+
+
+def _find_files(value: Any) -> Iterator[TextFile | Path]:
+    if isinstance(value, TextFile | Path):
+        yield value
     elif isinstance(value, dict | list | tuple):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _find_files(one)
+
+
+def _get_path(file: TextFile | Path) -> Path:
+    return file.path if isinstance(file, TextFile) else file
 
 
 def _spell_length(length: int) -> bytes:
@@ -249,7 +341,8 @@ def _describe_origin(source: Source) -> list[Any] | None:
     if len(states) < len(paths) or changed > time.time() - JUST_NOW_S:
         return None  # a folder may hold anything, and what is read from no file is not known either
     places = [[one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino] for one in states]
-    code = [checksum(path) for path in sorted(CODE.glob("*.py"))]
+    root = Path(__file__).parents[1]
+    code = [checksum(path) for pattern in CODE for path in sorted(root.glob(pattern))]
     return [source.name, source.read.func.__qualname__, arguments, places, code]
 
 
@@ -263,5 +356,12 @@ def _spell_arguments(source: Source) -> tuple[str, list[Path]]:
 def _spell(paths: list[Path], argument: Any) -> str:
     if isinstance(argument, Quota):
         return f"at most {argument.max_bytes} bytes"
+    if isinstance(argument, Skipped):
+        return argument.on_error
+    if isinstance(argument, partial):
+        return json.dumps([argument.func, argument.args], default=partial(_spell, paths))
+    if callable(argument):
+        packages = [f"{name} {version(name)}" for name in getattr(argument, "packages", ())]
+        return " ".join([argument.__module__, argument.__qualname__, *packages])
     paths.append(argument)
     return os.fspath(argument.absolute())

@@ -31,4 +31,4 @@ def stdlib_without(val_fraction: float, without: list[str]) -> Text:
     ]
     if not sources:
         raise FileNotFoundError(f"{root}: this Python has no library sources; use data=text data.path=FOLDER")
-    return Text("stdlib", partial(split_by_hash, sources, "", val_fraction), "PSF-2.0")
+    return Text("stdlib", partial(split_by_hash, sources, "", None, val_fraction), "PSF-2.0")
