@@ -51,9 +51,9 @@ def train(
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
     update = Update(part.regularizer, part.clip, part.parametrisation, decay)
     start = None if list_complete(run.checkpoints) else weights  # a resumed run has its own
-    training = Training(
-        task, part.model, part.optimizer, schedule, part.hardware, tokenizer.vocab_size, seed, update, start
-    )
+    augment = supply(vars(part).get("augment"), {"tokenizer": tokenizer})
+    where = part.hardware, tokenizer.vocab_size, seed
+    training = Training(task, part.model, part.optimizer, schedule, *where, update, start, augment)
     offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
     offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
     watching = [part.scheduler] if isinstance(part.scheduler, Callback) else []

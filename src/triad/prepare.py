@@ -30,7 +30,7 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
         console = Console(width=WIDTH, markup=False, emoji=False)
     config = compose_parts(overrides, ROOTS)
     source, preparation = build(config["data"]), make_preparation(config, build(find_parts(config)))
-    if not (preparation.filters or preparation.searches):
+    if preparation.empty:
         show_source(source, console)
         show_labels(source, console)
         show_tokens(source, config, console)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -31,7 +32,7 @@ from triad.storage.manifest import Facts, checksum, fingerprint
 FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
 SEARCHES = ("dedup", "contamination")
-PARTS = ("clean", "privacy", *SEARCHES)
+PARTS = ("clean", "privacy", "synthetic", *SEARCHES)
 CODE = ("preparation.py", "word_hashes.py", "contamination.py", *(f"{name}/*.py" for name in PARTS))
 EXAMPLES = 3  # documents that the manifest names for each thing that happened to some
 Texts = Callable[[], Iterator[tuple[Split, str, str]]]  # split, name and text of each document, read anew
@@ -52,6 +53,21 @@ class Search(Protocol):
 
     def find_dropped(self, documents: Texts, workspace: Path) -> Found:
         """Name the documents that go; files in `workspace` may be left there."""
+        ...
+
+
+class Synthetic(Protocol):
+    """A part that makes further pairs for training, such as back-translation."""
+
+    @property
+    def files(self) -> list[tuple[str, Path]]: ...
+
+    def read_pairs(self) -> Iterator[tuple[str, str]]:
+        """Source and target of each."""
+        ...
+
+    def mark(self, source: str) -> str:
+        """What stands in the place of a source that is kept."""
         ...
 
 
@@ -106,11 +122,13 @@ class Preparation:
     """What is done to documents, in this order. With nothing to do a source stays as it is.
 
     `clean["filters"]` are functions of a text, or of both sides of a pair (triad.data.clean.drop); `privacy`
-    is a function of a text, too. `nodes` are what these were built from: the parts' names and arguments.
+    is a function of a text, too; pairs of `synthetic` come behind those of training, through the same
+    filters. `nodes` are what these were built from: the parts' names and arguments.
     """
 
     clean: dict[str, Any] | None
     privacy: Callable[[str], str] | None
+    synthetic: Synthetic | None
     dedup: Search | None
     contamination: Search | None
     nodes: dict[str, Any]
@@ -127,9 +145,14 @@ class Preparation:
     def searches(self) -> dict[str, Search]:
         return {name: search for name in SEARCHES if (search := getattr(self, name))}
 
+    @property
+    def empty(self) -> bool:
+        return not (self.filters or self.searches or self.synthetic)
+
     def describe(self) -> dict[str, Any]:
         """Every part with its arguments, the versions of its packages, and what it compares with."""
-        parts = self.filters | self.searches
+        made = {"synthetic": self.synthetic} if self.synthetic else {}
+        parts = self.filters | made | self.searches
         return {key: self._describe_part(key, part) for key, part in parts.items()}
 
     def _describe_part(self, key: str, part: Any) -> dict[str, Any]:
@@ -174,7 +197,7 @@ def prepare_source(config: dict[str, Any], built: dict[str, Any]) -> Source:
     `built` are its parts, the source among them.
     """
     source, preparation = built["data"], make_preparation(config, built)
-    if not (preparation.filters or preparation.searches):
+    if preparation.empty:
         return source
     return prepare(source, preparation).source
 
@@ -262,17 +285,22 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
         for split in SPLITS:
             came = _count(read_units(source, split), sizes["came"][split], advance)
             left = (clean_unit(unit, filters, steps[split]) for unit in came)
-            kept = _count(filter(None, left), sizes["stayed"][split])
-            _write(folder / f"{split}.jsonl.gz", kept)
+            kept = filter(None, left)
+            if preparation.synthetic and split == "train":
+                made = _count(_make_units(preparation.synthetic), sizes["came"][split])
+                left_of_made = filter(None, (clean_unit(unit, filters, steps[split]) for unit in made))
+                kept = chain(kept, (_mark(unit, preparation.synthetic) for unit in left_of_made))
+            _write(folder / f"{split}.jsonl.gz", _count(kept, sizes["stayed"][split]))
     prepared = partial(type(source), source.name)
     files: dict[Split, Path] = {split: folder / f"{split}.jsonl.gz" for split in SPLITS}
     found: dict[str, Any] = {}
+    files_of_text = [*source.files, *(preparation.synthetic.files if preparation.synthetic else ())]
     for name, search in preparation.searches.items():
         # a split without documents is refused below, by the name of what emptied it
         full = [split for split in SPLITS if sizes["stayed"][split]["units"]]
         found[name] = _search(search, prepared(partial(read_product, files)), full, folder, sizes["stayed"])
     facts = origin | {
-        "files": [[name, _hash_file(path)] for name, path in source.files],
+        "files": [[name, _hash_file(path)] for name, path in files_of_text],
         **sizes,
         "steps": {split: [vars(step) for step in steps[split]] for split in SPLITS},
         "found": found,
@@ -281,6 +309,17 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
         if not sizes["stayed"][split]["units"]:
             raise NothingLeft(_tell_empty(source, split, steps[split], found), facts)
     return json.loads(json.dumps(facts))
+
+
+def _make_units(synthetic: Synthetic) -> Iterator[Unit]:
+    for number, pair in enumerate(synthetic.read_pairs(), 1):
+        names = (f"synthetic:{number}:source", f"synthetic:{number}:target")
+        yield Unit(tuple(map(Document, names, pair)), pair)
+
+
+def _mark(unit: Unit, synthetic: Synthetic) -> Unit:
+    source, target = unit.texts
+    return unit._replace(texts=(synthetic.mark(source), target))
 
 
 def _search(

@@ -34,6 +34,7 @@ class Tokenizer(ABC):
     kind: str
     pieces: list[bytes]
     separator: int | None = None
+    unknown: int | None = None  # a token that no text has
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
@@ -130,12 +131,13 @@ class SentencePiece(Tokenizer):
     """
 
     kind = "sentencepiece"
+    has_unknown = True
 
     def __init__(self, model: bytes) -> None:
         self.model = model
         self._processor = processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.pieces = [_decode_piece(processor, i) for i in range(processor.get_piece_size())]
-        self.separator = processor.eos_id()
+        self.separator, self.unknown = processor.eos_id(), processor.unk_id()
         self._space = [processor.piece_to_id(f"<0x{value:02X}>") for value in SPACE.encode()]
 
     def encode(self, text: str) -> np.ndarray:

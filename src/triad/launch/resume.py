@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from triad.checkpoints.folder import find_checkpoint, list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
-from triad.config.identity import PREPARATION, find_changed_mathematics
+from triad.config.identity import AUGMENTATION, PREPARATION, find_changed_mathematics
 from triad.config.processes import DECIDED
 from triad.config.references import escape
 from triad.config.schema import convert
 from triad.runs.directory import Run
 
-FIXED = ("model", "tokenizer", "data", *PREPARATION, "context", "packed", "seed", "weights")
+FIXED = ("model", "tokenizer", "data", *PREPARATION, *AUGMENTATION, "context", "packed", "seed", "weights")
 AUTO = "auto"
 KEYS = ("resume", "resume.weights_only")
 
