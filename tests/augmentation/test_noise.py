@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from triad.tasks.pairs import given
 from triad.tasks.sequence_to_sequence import SequenceToSequence
 
 UNKNOWN, END, WORDS = 0, 1, 50
-TOKENIZER = SimpleNamespace(vocab_size=WORDS, separator=END, unknown=UNKNOWN)
+TOKENIZER = SimpleNamespace(byte_lengths=np.arange(WORDS) != END, unknown=UNKNOWN)
 MADE: dict[str, Callable] = {
     "token_dropout": lambda rate: TokenDropout(rate, TOKENIZER),
     "token_replacement": lambda rate: TokenReplacement(rate, TOKENIZER),
@@ -129,7 +130,7 @@ def test_spans_are_as_long_as_the_distribution_says() -> None:
 def test_tokens_change_their_order_as_often_as_the_formula_says_and_move_no_further(distance: int) -> None:
     length, rows = 30, 4000
     tokens = torch.arange(2, 2 + length).expand(rows, -1)
-    tokenizer = SimpleNamespace(vocab_size=100, separator=None)
+    tokenizer = SimpleNamespace(byte_lengths=np.ones(100))
     found = apply(WordSwap(distance, tokenizer), tokens)
     assert torch.equal(found.sort(-1).values, tokens)
     place = found.argsort(-1)
@@ -168,7 +169,7 @@ def test_a_rate_of_one_hides_every_token_of_a_text(name: str) -> None:
 
 def test_a_vocabulary_without_separator_or_unknown_token_can_have_others_put_in() -> None:
     rows = words(50, 30)
-    found = apply(TokenReplacement(0.5, SimpleNamespace(vocab_size=WORDS, separator=None)), rows)
+    found = apply(TokenReplacement(0.5, SimpleNamespace(byte_lengths=np.ones(WORDS))), rows)
     assert found.max() < WORDS
     assert found.min() >= 0
     found = apply(TokenReplacement(0.5, Byte()), rows)

@@ -1,4 +1,4 @@
-"""What augmentations draw from, and which tokens they may touch. Shapes: B rows, T tokens.
+"""What augmentations draw from, and which tokens they may touch. Shapes: B rows, T tokens, V vocabulary.
 
 An augmentation is made with the run's `tokenizer` and called as augment(tokens_BT, draw) with what the model
 reads first: its tokens, or the source of a task that has one. Only training calls it, behind the task's
@@ -9,12 +9,19 @@ each row, a pure function of (seed, step, row): the same in every layout and aft
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Draw = Callable[[str, int], Tensor]
 
 
-def find_words(tokens_BT: Tensor, tokenizer: Any) -> Tensor:
-    """Where there are tokens of a text: no padding, no separator and no further word of the model."""
-    real_BT = (tokens_BT >= 0) & (tokens_BT < tokenizer.vocab_size)
-    return real_BT if tokenizer.separator is None else real_BT & (tokens_BT != tokenizer.separator)
+def list_words(tokenizer: Any) -> Tensor:
+    """Which tokens of a vocabulary stand for text: all but the separator and other special ones."""
+    return torch.from_numpy(tokenizer.byte_lengths > 0)
+
+
+def find_words(tokens_BT: Tensor, is_word_V: Tensor) -> Tensor:
+    """Where tokens of a text stand: no padding, no special token and no further one of the model."""
+    last = len(is_word_V) - 1
+    found_BT = is_word_V.to(tokens_BT.device)[tokens_BT.clamp(0, last)]
+    return found_BT & (tokens_BT >= 0) & (tokens_BT <= last)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from triad.augmentation.draws import Draw, find_words
+from triad.augmentation.draws import Draw, find_words, list_words
 from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.layers.splitmix64 import to_fraction
 
@@ -28,7 +28,7 @@ class SpanMask:
     def __init__(
         self, rate: UnitInterval, p: Annotated[float, "> 0", "< 1"], longest: PositiveInt, tokenizer: Any
     ) -> None:
-        self.tokenizer = tokenizer
+        self.unknown, self.is_word_V = tokenizer.unknown, list_words(tokenizer)
         left_L = [(1 - p) ** length for length in range(longest + 1)]
         # P(L > l), l = 0 ...
         self.longer_L = [(left - left_L[-1]) / (1 - left_L[-1]) for left in left_L[:-1]]
@@ -42,8 +42,8 @@ class SpanMask:
         for back, longer in enumerate(self.longer_L):  # a span that began so long ago is longer than that
             begun = slice(before - back, before - back + length)
             hidden_BT |= begins_BS[:, begun] & (long_BS[:, begun] < longer)
-        hidden_BT &= find_words(tokens_BT, self.tokenizer)
-        return tokens_BT.masked_fill(hidden_BT, self.tokenizer.unknown)
+        hidden_BT &= find_words(tokens_BT, self.is_word_V)
+        return tokens_BT.masked_fill(hidden_BT, self.unknown)
 
 
 def _find_begin(rate: float, longer_L: list[float]) -> float:

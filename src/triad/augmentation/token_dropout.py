@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from triad.augmentation.draws import Draw, find_words
+from triad.augmentation.draws import Draw, find_words, list_words
 from triad.layers.ranges import UnitInterval
 from triad.layers.splitmix64 import to_fraction
 
@@ -23,9 +23,9 @@ class TokenDropout:
     needs = {"tokenizer.has_unknown": (True,)}
 
     def __init__(self, rate: UnitInterval, tokenizer: Any) -> None:
-        self.rate, self.tokenizer = rate, tokenizer
+        self.rate, self.unknown, self.is_word_V = rate, tokenizer.unknown, list_words(tokenizer)
 
     def __call__(self, tokens_BT: Tensor, draw: Draw) -> Tensor:
         hidden_BT = to_fraction(draw("token_dropout", tokens_BT.shape[1])) < self.rate
-        hidden_BT &= find_words(tokens_BT, self.tokenizer)
-        return tokens_BT.masked_fill(hidden_BT, self.tokenizer.unknown)
+        hidden_BT &= find_words(tokens_BT, self.is_word_V)
+        return tokens_BT.masked_fill(hidden_BT, self.unknown)

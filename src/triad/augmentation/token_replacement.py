@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from triad.augmentation.draws import Draw, find_words
+from triad.augmentation.draws import Draw, find_words, list_words
 from triad.layers.ranges import UnitInterval
 from triad.layers.splitmix64 import to_fraction
 
@@ -15,18 +15,16 @@ class TokenReplacement:
         x'_i = v_i where u_i < rate, else x_i,   u_i ~ U(0, 1),   v_i ~ U(vocabulary)
 
     Wang et al. 2018 (SwitchOut), arXiv:1808.07512, section 3, on what is read alone, and with a fixed rate
-    where the paper draws the number of replacements of a sentence. No separator is put in. Targets,
+    where the paper draws the number of replacements of a sentence. No separator or other special token is put in. Targets,
     separators and padding stay. tokens_BT -> tokens_BT.
     """
 
     def __init__(self, rate: UnitInterval, tokenizer: Any) -> None:
-        self.rate, self.tokenizer = rate, tokenizer
+        self.rate, self.is_word_V = rate, list_words(tokenizer)
 
     def __call__(self, tokens_BT: Tensor, draw: Draw) -> Tensor:
         length = tokens_BT.shape[1]
         chosen_BT = to_fraction(draw("token_replacement", length)) < self.rate
-        end, words = self.tokenizer.separator, self.tokenizer.vocab_size
-        words_BT = draw("replacing", length) % (words - (end is not None))
-        if end is not None:
-            words_BT += words_BT >= end  # the separator is passed over
-        return words_BT.where(chosen_BT & find_words(tokens_BT, self.tokenizer), tokens_BT)
+        words_W = self.is_word_V.nonzero().squeeze(-1).to(tokens_BT.device)
+        words_BT = words_W[draw("replacing", length) % len(words_W)]
+        return words_BT.where(chosen_BT & find_words(tokens_BT, self.is_word_V), tokens_BT)

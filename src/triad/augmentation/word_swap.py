@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from triad.augmentation.draws import Draw, find_words
+from triad.augmentation.draws import Draw, find_words, list_words
 from triad.layers.ranges import NonNegativeInt
 from triad.layers.splitmix64 import to_fraction
 
@@ -24,12 +24,12 @@ class WordSwap:
     needs = {"task.predicts": ("a sequence", "a label")}
 
     def __init__(self, distance: NonNegativeInt, tokenizer: Any) -> None:
-        self.distance, self.tokenizer = distance, tokenizer
+        self.distance, self.is_word_V = distance, list_words(tokenizer)
 
     def __call__(self, tokens_BT: Tensor, draw: Draw) -> Tensor:
         length = tokens_BT.shape[1]
         place_T = torch.arange(length, device=tokens_BT.device)
-        fixed_BT = (~find_words(tokens_BT, self.tokenizer)).long()
+        fixed_BT = (~find_words(tokens_BT, self.is_word_V)).long()
         stretch_BT = 2 * fixed_BT.cumsum(-1) - fixed_BT  # what is fixed lies alone, between others
         key_BT = place_T + to_fraction(draw("word_swap", length)) * (self.distance + 1)
         key_BT += stretch_BT.double() * (length + self.distance + 1)
