@@ -4,7 +4,7 @@ Hydra composes, Lightning runs, PyTorch computes.
 """
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from triad.config.build import build, supply, supply_all
 from triad.launch.command import compose_and_launch
@@ -16,7 +16,7 @@ def train(
     run: Run,
     seed: NonNegativeInt,
     context: PositiveInt,
-    packed: bool,
+    packing: Literal["windows", "documents", "best_fit", "none"],
     decay: list[str],
     tags: list[str],
     weights: str | None,
@@ -44,7 +44,7 @@ def train(
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
     facts["bytes_per_token"] = tokens.val.bytes_per_token
     run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
-    data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packed)
+    data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packing)
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     task = supply(part.task, facts)

@@ -27,7 +27,8 @@ from benchmarks.peers import GPT2, copied, optimizer, update
 from triad.config.build import build
 from triad.config.command_line import run_command
 from triad.config.compose import compose
-from triad.data.batches import IGNORED, TrainBatches, ValBatches
+from triad.data.batches import TrainBatches, ValBatches
+from triad.data.packing import IGNORED, pack
 from triad.data.token_files import Tokens, prepare_tokens
 from triad.hardware.device import describe
 from triad.launch.rank import quieten
@@ -59,7 +60,7 @@ def rate(progress: float, warmup: float, final: float = 0.1) -> float:
 def bits_per_byte(model: nn.Module, tokens: Tokens, context: int, rows: int) -> float:
     """Nats of all validation targets / (their number * ln 2 * bytes per token), as CausalLM has it."""
     nats, count = 0.0, 0
-    for batch in ValBatches(tokens.val, context, rows, rank=0, ranks=1, limit=None):
+    for batch in ValBatches(pack(tokens.val, context, "windows"), rows, rank=0, ranks=1, limit=None):
         logits_NV = model(batch["tokens_BT"].clamp(min=0)).flatten(0, 1)  # padding is -1
         targets_N = batch["targets_BT"].flatten()
         nats += F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORED, reduction="sum").item()
@@ -115,7 +116,12 @@ def five_minutes(
     part = build({key: config[key] for key in ("model", "data", "tokenizer", "batch")})
     tokenizer = part["tokenizer"](source=part["data"], cache=cache_home())
     tokens, rows = prepare_tokens(part["data"], tokenizer, cache_home()), part["batch"]
-    order: Any = (tokens.train, context, lambda step: rows(step + 1) - rows(step), rows, seed)
+    order: Any = (
+        pack(tokens.train, context, "windows"),
+        lambda step: rows(step + 1) - rows(step),
+        rows,
+        seed,
+    )
     shape = f"{depth} x {width}, batch {batch} x {context}"
     print(f"{describe(torch.device('cpu'))}, torch {torch.__version__}; {shape}")
     points = []

@@ -181,9 +181,7 @@ def batches(trainer: Trainer) -> TrainBatches:
     def batch_rows(step: int) -> int:
         return first_row(step + 1) - first_row(step)
 
-    return TrainBatches(
-        data.tokens.train, data.context, batch_rows, first_row, data.seed, start=0, rank=0, ranks=1
-    )
+    return TrainBatches(data.train, batch_rows, first_row, data.seed, start=0, rank=0, ranks=1)
 
 
 def bare_function(function: Callable) -> Callable:

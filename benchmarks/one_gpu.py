@@ -28,6 +28,7 @@ from benchmarks.loop import NEVER, bare_function, fit, spread
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.data.batches import TrainBatches
+from triad.data.packing import pack
 from triad.data.token_files import prepare_tokens
 from triad.hardware.device import compute_dtype, describe, peak_flops
 from triad.launch.rank import quieten
@@ -102,8 +103,7 @@ class Bare:
         first_row = bare_function(part.batch)
         tokens = prepare_tokens(part.data, tokenizer, cache_home()).train
         rows = TrainBatches(
-            tokens,
-            config["context"],
+            pack(tokens, config["context"], config["packing"]),
             lambda step: first_row(step + 1) - first_row(step),
             first_row,
             config["seed"],

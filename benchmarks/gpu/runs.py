@@ -110,7 +110,7 @@ def strategies(bench: Bench) -> Iterator[Item]:
             raise Absent("needs two GPUs; triad verify checks this where there are")
         names = ("fsdp",) if bench.small else ("ddp", "fsdp", "tensor", "expert", "context", "1f1b")
         cases = [
-            Case(layout, model, 2, True, False, False, layout.precision)
+            Case(layout, model, 2, "windows", False, False, layout.precision)
             for layout in LAYOUTS
             if layout.name in names
         ]

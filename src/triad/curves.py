@@ -62,13 +62,13 @@ def _compute_curve(name: str, words: list[str]) -> Curve:
 
 def _count_rows(config: dict) -> int:
     """Rows of the training set: only its tokens tell."""
+    from triad.data.packing import pack
     from triad.data.preparation import find_parts, prepare_source
     from triad.data.rows import tokenize
-    from triad.data.windows import Windows
 
     part = build({key: config[key] for key in ("data", "tokenizer", "batch")} | find_parts(config))
     _, tokens = tokenize(prepare_source(config, part), part["tokenizer"])
-    return Windows(tokens, config["context"], part["batch"], config["seed"], config["packed"]).batch_rows(0)
+    return part["batch"].of(len(pack(tokens.train, config["context"], config["packing"])))(1)
 
 
 def _draw(path: Path, found: list[Curve]) -> None:

@@ -21,8 +21,8 @@ def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) ->
 
     directory = Run(run)
     config = directory.config()
-    if not get_declared(config["task"], "continues_text") or not config["packed"]:
-        raise ValueError(f"run={run}: the noise scale is measured with task=causal_lm and packed=true")
+    if not get_declared(config["task"], "continues_text") or config["packing"] != "windows":
+        raise ValueError(f"run={run}: the noise scale is measured with task=causal_lm and packing=windows")
     if micro < 1 or rows < 2 * micro or rows % micro or multiple < 1:
         raise ValueError(f"rows={rows} micro={micro} multiple={multiple}: rows are 2 or more times micro")
     paths = list_complete(directory.checkpoints)
@@ -45,6 +45,7 @@ def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: in
     from triad.checkpoints.trained import trained
     from triad.config.build import build
     from triad.data.batches import TrainBatches
+    from triad.data.packing import pack
     from triad.data.preparation import find_parts, prepare_source
     from triad.data.token_files import prepare_tokens
     from triad.hardware.device import device
@@ -54,7 +55,8 @@ def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: in
     model, tokenizer = trained(run, step, "model", there)  # the weights at which gradients are taken
     source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
     tokens = prepare_tokens(source, tokenizer, cache_home()).train
-    order = TrainBatches(tokens, config["context"], lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
+    windows = pack(tokens, config["context"], config["packing"])
+    order = TrainBatches(windows, lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)
     read = (batch[name].to(there).split(micro) for name in ("tokens_BT", "targets_BT"))
     return model, zip(*read, strict=True)

@@ -46,7 +46,7 @@ MISTAKES = {
     "batch.size=1000000000000": "lower batch.size or context",
     "seed=-1": "seed=-1: must be at least 0",
     "~model": "~model: a run needs it: model=decoder",
-    "~packed": "~packed: a run needs it",
+    "~packing": "~packing: a run needs it",
     "~model.width": "width is missing",
     "model=5": "model is chosen by name",
     "optimizer._target_=5": "the dotted name of a part",

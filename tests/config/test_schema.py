@@ -69,7 +69,7 @@ def test_a_new_dial_is_an_argument_of_train_and_has_its_type(
 ) -> None:
     script = tmp_path / "train.py"
     source = TRAIN.read_text()
-    script.write_text(source.replace("    packed: bool,\n", "    packed: bool,\n    warmth: float,\n"))
+    script.write_text(source.replace("    tags: list[str],\n", "    tags: list[str],\n    warmth: float,\n"))
     with pytest.raises(ValueError, match="warmth is not a key"):
         composing.compose(["+warmth=3"])
     monkeypatch.setattr(overrides, "TRAIN", script)

@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from triad.data.batches import TrainBatches, ValBatches, make_loader
+from triad.data.packing import pack
 from triad.data.shuffle import find_starts
 from triad.data.token_files import TokenFile
 
@@ -40,7 +41,7 @@ def documents_file(folder, lengths):
 
 
 def train(tokens, context=10, batch=eight_rows, first=eight_before, seed=0, start=0, rank=0, ranks=1):
-    return TrainBatches(tokens, context, batch, first, seed, start, rank, ranks)
+    return TrainBatches(pack(tokens, context, "windows"), batch, first, seed, start, rank, ranks)
 
 
 def take(batches, count, workers=0):
@@ -122,8 +123,8 @@ def test_a_context_longer_than_the_corpus_is_refused(tmp_path):
 @pytest.mark.parametrize("n_tokens", [2, 10, 11, 12, 101, 333])
 @pytest.mark.parametrize(("rows", "ranks"), [(1, 1), (4, 1), (1, 3), (2, 2), (5, 4)])
 def test_every_validation_token_is_predicted_exactly_once(tmp_path, n_tokens, rows, ranks):
-    tokens = token_file(tmp_path, n_tokens)
-    shares = [take(ValBatches(tokens, 10, rows, rank, ranks, None), None) for rank in range(ranks)]
+    read = pack(token_file(tmp_path, n_tokens), 10, "windows")
+    shares = [take(ValBatches(read, rows, rank, ranks, None), None) for rank in range(ranks)]
     assert len({len(share) for share in shares}) == 1
     seen = []
     for batch in (batch for share in shares for batch in share):
@@ -136,22 +137,22 @@ def test_every_validation_token_is_predicted_exactly_once(tmp_path, n_tokens, ro
 
 
 def test_validation_is_the_same_for_any_number_of_workers_and_stops_at_its_limit(tmp_path):
-    batches = ValBatches(token_file(tmp_path, 333), 10, 2, 0, 2, None)
+    rows = pack(token_file(tmp_path, 333), 10, "windows")
+    batches = ValBatches(rows, 2, 0, 2, None)
     assert batches.batches == 9
     assert same(take(batches, None), take(batches, None, workers=2))
-    assert len(take(ValBatches(token_file(tmp_path, 333), 10, 2, 0, 2, 4), None)) == 4
+    assert len(take(ValBatches(rows, 2, 0, 2, 4), None)) == 4
 
 
 def test_validation_without_a_token_to_predict_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no token to predict"):
-        ValBatches(token_file(tmp_path, 1), 10, 1, 0, 1, None)
+        ValBatches(pack(token_file(tmp_path, 1), 10, "windows"), 1, 0, 1, None)
 
 
 def test_a_row_that_is_not_packed_is_one_document_cut_at_the_context_and_padded(tmp_path):
     lengths = [3, 14, 1, 8, 11]
-    batch = TrainBatches(
-        documents_file(tmp_path, lengths), 10, lambda _: 5, lambda k: 5 * k, 0, 0, 0, 1, packed=False
-    ).batch(0)
+    rows = pack(documents_file(tmp_path, lengths), 10, "none")
+    batch = TrainBatches(rows, lambda _: 5, lambda k: 5 * k, 0, 0, 0, 1).batch(0)
     firsts = np.cumsum([0, *lengths[:-1]])
     kept = (batch["targets_BT"] != -100).sum(1)
     assert sorted(kept.tolist()) == [0, 2, 7, 10, 10]
@@ -166,8 +167,8 @@ def test_a_row_that_is_not_packed_is_one_document_cut_at_the_context_and_padded(
 @pytest.mark.parametrize(("rows", "ranks"), [(1, 1), (4, 1), (2, 3)])
 def test_validation_that_is_not_packed_reads_each_document_from_its_first_token(tmp_path, rows, ranks):
     lengths = [3, 14, 1, 8, 11]
-    tokens = documents_file(tmp_path, lengths)
-    shares = [take(ValBatches(tokens, 10, rows, r, ranks, None, packed=False), None) for r in range(ranks)]
+    read = pack(documents_file(tmp_path, lengths), 10, "none")
+    shares = [take(ValBatches(read, rows, r, ranks, None), None) for r in range(ranks)]
     assert len({len(share) for share in shares}) == 1
     batches = [batch for step in zip(*shares, strict=True) for batch in step]
     tokens_BT, targets_BT = (torch.cat([b[key] for b in batches]) for key in ("tokens_BT", "targets_BT"))
@@ -181,9 +182,9 @@ def test_validation_that_is_not_packed_reads_each_document_from_its_first_token(
 
 
 def test_padded_rows_are_dealt_to_ranks_with_the_count_of_the_whole_batch(tmp_path):
-    tokens = documents_file(tmp_path, [3, 14, 2, 8, 11, 5])
+    rows = pack(documents_file(tmp_path, [3, 14, 2, 8, 11, 5]), 10, "none")
     step = [
-        TrainBatches(tokens, 10, lambda _: 4, lambda k: 4 * k, 3, 0, r, n, packed=False).batch(2)
+        TrainBatches(rows, lambda _: 4, lambda k: 4 * k, 3, 0, r, n).batch(2)
         for r, n in ((0, 1), (0, 2), (1, 2))
     ]
     assert torch.equal(step[0]["targets_BT"], torch.cat([step[1]["targets_BT"], step[2]["targets_BT"]]))

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from triad.data.batches import locate_rows
+from triad.data.packing import pack
 from triad.data.show import describe_batch
 from triad.data.sources.source import Document, Source
 from triad.data.sources.text import text
@@ -181,11 +181,13 @@ def test_rows_of_a_batch_are_found_without_a_look_at_all_documents(tmp_path):
         file.truncate(2 * 20 * documents)
     tokens = TokenFile(tmp_path, "train", "uint16", 1)
     tracemalloc.start()
-    spans = locate_rows(tokens, np.arange(documents - 8, documents + 8), 64, seed=0, packed=False)
+    rows = pack(tokens, 64, "none")
+    places = rows.locate(np.arange(documents - 8, documents + 8), seed=0)
+    firsts, lengths = rows.find_firsts(places), rows.measure(places)["lengths_R"]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (spans.starts % 20 == 0).all()
-    assert spans.targets.tolist() == [19] * 16
+    assert (firsts % 20 == 0).all()
+    assert lengths.tolist() == [19] * 16
     assert tokens.spans(np.array([0, documents - 1]))[1].tolist() == [20, 20 * documents]
     assert peak < 100_000
 
@@ -193,7 +195,9 @@ def test_rows_of_a_batch_are_found_without_a_look_at_all_documents(tmp_path):
 def test_a_batch_is_described_by_document_and_offset(source, tmp_path):
     tokenizer = bpe(source, tmp_path, 290)
     tokens = prepare_tokens(source, tokenizer, tmp_path).train
-    rows = describe_batch(tokens, tokenizer, 4, lambda step: 3, lambda step: 3 * step, seed=0, step=2)
+    rows = describe_batch(
+        tokens, tokenizer, pack(tokens, 4, "windows"), lambda _: 3, lambda step: 3 * step, seed=0, step=2
+    )
     assert [row.row for row in rows] == [6, 7, 8]
     for row in rows:
         rest = TEXTS[row.document].encode()[row.byte_offset :].decode(errors="replace")

@@ -133,7 +133,7 @@ def test_an_encoder_learns_hidden_words(train, tmp_path, text) -> None:
         "precision=fp32",
     )
     train(*words, "run_id=a", "trainer.accelerator=cpu")
-    train(*words, "run_id=b", "trainer.accelerator=cpu", "packed=false", "trainer.max_steps=3")
+    train(*words, "run_id=b", "trainer.accelerator=cpu", "packing=none", "trainer.max_steps=3")
     rows = read_metrics(tmp_path / "outputs" / "a" / "metrics.csv")
     assert not any(key.endswith("bits_per_byte") and row[key] for row in rows for key in row)
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
@@ -143,7 +143,7 @@ def test_an_encoder_learns_hidden_words(train, tmp_path, text) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param("strategy=ddp packed=false hardware.micro_batch_size=1", marks=pytest.mark.slow),
+        pytest.param("strategy=ddp packing=none hardware.micro_batch_size=1", marks=pytest.mark.slow),
         "strategy=fsdp",
     ],
 )

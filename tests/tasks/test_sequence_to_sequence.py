@@ -105,7 +105,7 @@ def test_an_encoder_decoder_learns_to_copy_without_a_fault(train, tmp_path) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("words", ["strategy=ddp packed=false hardware.micro_batch_size=1", "strategy=fsdp"])
+@pytest.mark.parametrize("words", ["strategy=ddp packing=none hardware.micro_batch_size=1", "strategy=fsdp"])
 def test_two_processes_compute_what_one_computes(python, text, words) -> None:
     asked = ["model=encoder_decoder", "model.width=48", "task=reverse", *words.split(), "trainer.devices=2"]
     done = python("-m", "triad.verify", *asked, "data=text", f"data.path={text}")

@@ -14,7 +14,8 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor
 
-from triad.data.batches import IGNORED, ValBatches
+from triad.data.batches import ValBatches
+from triad.data.packing import IGNORED
 from triad.launch.rank import exit_together
 from triad.launch.supervisor import launch
 from triad.layers.moe import MixtureOfExperts

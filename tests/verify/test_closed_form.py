@@ -11,7 +11,15 @@ from triad.verify.runner import Result, run_cases
 FOLDED = ("interleaved", "zero_bubble", "zbv", "dualpipev")  # two stages a process
 FOUR = ("hsdp", "shard 2 x tensor 2")
 CASES = [
-    Case(layout, model, parts, packed=True, checkpointing=False, compile=False, precision=layout.precision)
+    Case(
+        layout,
+        model,
+        parts,
+        "windows",
+        checkpointing=False,
+        compile=False,
+        precision=layout.precision,
+    )
     for layout in LAYOUTS
     if layout.ranks <= 2 or layout.name in FOUR
     for model, parts in (("moe", 2) if layout.name == "expert" else ("decoder", 3),)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.warm import WarmProcess
-from triad.verify.matrix import LAYOUTS, MAIN, PARTS, Case, all_cases, covering_cases, small_models
+from triad.verify.matrix import LAYOUTS, MAIN, PACKINGS, PARTS, Case, all_cases, covering_cases, small_models
 from triad.verify.runner import Result, run_cases
 
 COVERING = list(covering_cases())
@@ -61,12 +61,13 @@ def test_the_slice_covers_every_layout_with_the_main_models_and_every_other_choi
     for layout in LAYOUTS:
         mine = [case for case in COVERING if case.layout is layout]
         assert {case.parts for case in mine} == set(PARTS)
-        assert {case.packed for case in mine} == {case.checkpointing for case in mine} == {False, True}
+        assert {case.packing for case in mine} == set(PACKINGS)
+        assert {case.checkpointing for case in mine} == {False, True}
     quick = [case for case in COVERING if is_quick(case)]
     assert [case.layout for case in quick] == LAYOUTS  # one for each
     assert {case.model for case in quick} == set(small_models())
     assert {case.parts for case in quick} == set(PARTS)
-    assert {(case.packed, case.checkpointing) for case in quick} == set(product((False, True), repeat=2))
+    assert {(case.packing, case.checkpointing) for case in quick} == set(product(PACKINGS, (False, True)))
     assert len(set(all_cases())) == len(LAYOUTS) * len(small_models()) * len(PARTS) * 8
 
 

@@ -10,7 +10,7 @@ from triad.verify.compare import Deviation
 from triad.verify.matrix import LAYOUTS, SMALL, Case
 
 FSDP = next(layout for layout in LAYOUTS if layout.name == "fsdp")
-CASE = Case(FSDP, "moe", 3, packed=False, checkpointing=True, compile=False, precision="fp64")
+CASE = Case(FSDP, "moe", 3, packing="none", checkpointing=True, compile=False, precision="fp64")
 WIDE = (*SMALL, "model.feedforward.hidden=256")  # experts that learn enough for every bug to stand out
 # the bug, and the kind of figure that must show it
 BUGS = {

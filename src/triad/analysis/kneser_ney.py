@@ -43,8 +43,8 @@ class KneserNey:
     Chen and Goodman 1999, Computer Speech & Language 13:359-394, section 3 (modified Kneser-Ney). Below the
     highest order c counts the different words an n-gram follows; below the unigrams all words are alike. The
     text is one stream, which a mark before its first word begins, and n-grams run on over ends of documents,
-    as packed training does. Every order up to `order` is kept as a model of its own. Memory: some 120 bytes a
-    token while counting. Raises ValueError for an order below 1 or no text.
+    as rows of packing=windows do. Every order up to `order` is kept as a model of its own. Memory: some 120
+    bytes a token while counting. Raises ValueError for an order below 1 or no text.
     """
 
     def __init__(self, tokens: np.ndarray, order: int, vocab_size: int):

@@ -15,8 +15,8 @@ class TokenReplacement:
         x'_i = v_i where u_i < rate, else x_i,   u_i ~ U(0, 1),   v_i ~ U(vocabulary)
 
     Wang et al. 2018 (SwitchOut), arXiv:1808.07512, section 3, on what is read alone, and with a fixed rate
-    where the paper draws the number of replacements of a sentence. No separator or other special token is put in. Targets,
-    separators and padding stay. tokens_BT -> tokens_BT.
+    where the paper draws the number of replacements of a sentence. No separator or other special token is
+    put in. Targets, separators and padding stay. tokens_BT -> tokens_BT.
     """
 
     def __init__(self, rate: UnitInterval, tokenizer: Any) -> None:

@@ -14,19 +14,26 @@ def show(show: int, overrides: list[str]) -> None:
     Takes the same words as train.py: `python -m triad.data show=3 data=text data.path=books/ context=128`.
     """
     from triad.data.preparation import find_parts, prepare_source
-    from triad.data.rows import tokenize
+    from triad.data.rows import make_datamodule, tokenize
     from triad.data.show import describe_batch
-    from triad.data.windows import Windows
 
     config = compose(overrides)
     source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
     if source.yields != "text":
         raise ValueError(f"data={source.name}: its rows come by length, not as windows of a text")
     tokenizer, tokens = tokenize(source, build(config["tokenizer"]))
-    data = Windows(tokens, config["context"], build(config["batch"]), config["seed"], config["packed"])
+    data = make_datamodule(
+        source,
+        tokens,
+        tokenizer.separator,
+        config["context"],
+        build(config["batch"]),
+        config["seed"],
+        config["packing"],
+    )
     table = Table("row", "document", "token", "byte", "text")
     rows = describe_batch(
-        tokens.train, tokenizer, data.context, data.batch_rows, data.rule.first, data.seed, show, data.packed
+        tokens.train, tokenizer, data.train, data.batch_rows, data.rule.first, data.seed, show
     )
     for row in rows:
         table.add_row(

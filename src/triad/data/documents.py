@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from triad.data.batches import IGNORED
+from triad.data.packing import IGNORED
 from triad.data.pairs import Pairs, pad_rows
 from triad.data.shuffle import shuffle_rows
 from triad.data.token_files import TokenFile

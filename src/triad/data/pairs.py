@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from triad.data.batches import NOTHING, make_loader
+from triad.data.batches import make_loader
+from triad.data.packing import NOTHING
 from triad.data.shuffle import shuffle_rows
 from triad.data.token_files import TokenFile, Tokens
 

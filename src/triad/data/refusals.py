@@ -25,7 +25,22 @@ def facts(config: dict) -> dict:
     return {"part": key, "package": package}
 
 
+SEPARATED = ("documents", "best_fit")  # kinds of packing whose documents do not see each other
+
 TABLE = [
+    Impossible(
+        "models whose tokens see all of a row",
+        "packing=documents",
+        lambda c: c["packing"] in SEPARATED and not get_declared(c["model"], "separates_documents"),
+        "packing={packing} needs a model that keeps the documents of a row apart, and {model[_target_]} does "
+        "not say so: use packing=windows or packing=none",
+    ),
+    Impossible(
+        "only text is packed",
+        "packing=best_fit data=packages task=classification model=encoder",
+        lambda c: c["packing"] in SEPARATED and get_declared(c["data"], "yields") != "text",
+        "packing={packing} packs text, and data.yields is something else: leave packing out",
+    ),
     Impossible(
         "some filters are packages of their own",
         "data/clean=web",

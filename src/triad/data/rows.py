@@ -3,6 +3,7 @@
 from typing import Any
 
 from triad.data.documents import Documents
+from triad.data.packing import pack
 from triad.data.pairs import Pairs
 from triad.data.sources.source import Source
 from triad.data.token_files import Tokens, prepare_tokens
@@ -27,9 +28,9 @@ def make_datamodule(
     context: int,
     batch: Rule,
     seed: int,
-    packed: bool,
+    packing: str,
 ) -> Any:
     """Batches of the rows that a source yields, for a Lightning trainer."""
     if source.yields in PADDED:
         return PADDED[source.yields](tokens, context, batch, seed, separator)
-    return Windows(tokens, context, batch, seed, packed)
+    return Windows(*(pack(split, context, packing) for split in (tokens.train, tokens.val)), batch, seed)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from triad.data.batches import locate_rows
+from triad.data.packing import NOTHING, RowReader
 from triad.data.token_files import TokenFile
 from triad.data.tokenizers import Tokenizer
 
@@ -23,24 +23,24 @@ class Row(NamedTuple):
 def describe_batch(
     tokens: TokenFile,
     tokenizer: Tokenizer,
-    context: int,
+    rows: RowReader,
     batch_rows: Callable[[int], int],
     first_row: Callable[[int], int],
     seed: int,
     step: int,
-    packed: bool = True,
     preview_tokens: int = 24,
 ) -> list[Row]:
     """The rows of the batch of `step`, over all ranks."""
-    rows = np.arange(first_row(step), first_row(step) + batch_rows(step))
-    starts = locate_rows(tokens, rows, context, seed, packed).starts
+    numbers = range(first_row(step), first_row(step) + batch_rows(step))
+    places = rows.locate(np.array(numbers), seed)
+    firsts, tokens_BT = rows.find_firsts(places), rows.read(places)["tokens_BT"].numpy()
     return [
-        _describe_row(tokens, tokenizer, row, start, min(preview_tokens, context))
-        for row, start in zip(rows.tolist(), starts.tolist(), strict=True)
+        _describe_row(tokens, tokenizer, number, first, row_T[row_T != NOTHING][:preview_tokens])
+        for number, first, row_T in zip(numbers, firsts.tolist(), tokens_BT, strict=True)
     ]
 
 
-def _describe_row(tokens: TokenFile, tokenizer: Tokenizer, row: int, start: int, length: int) -> Row:
+def _describe_row(tokens: TokenFile, tokenizer: Tokenizer, row: int, start: int, preview: np.ndarray) -> Row:
     name, first, offset = tokens.document_at(start)
     byte_offset = int(tokenizer.byte_lengths[tokens.tokens[first:start]].sum())
-    return Row(row, name, offset, byte_offset, tokenizer.decode(tokens.tokens[start : start + length]))
+    return Row(row, name, offset, byte_offset, tokenizer.decode(preview))

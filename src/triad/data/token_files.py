@@ -76,6 +76,18 @@ class TokenFile:
             names.seek(name_at)
             return Place(json.loads(names.readline()), first, position - first)
 
+    def count_documents(self, positions_N: np.ndarray) -> np.ndarray:
+        """How many documents begin at each position or before it."""
+        firsts = self.documents[:, 0]
+        low_N, high_N = np.zeros_like(positions_N), np.full_like(positions_N, len(firsts))
+        for _ in range(len(firsts).bit_length()):  # numpy's searchsorted would copy the column
+            middle_N = (low_N + high_N) // 2
+            before_N = firsts[np.minimum(middle_N, len(firsts) - 1)] <= positions_N
+            left_N = low_N < high_N
+            low_N = np.where(left_N & before_N, middle_N + 1, low_N)
+            high_N = np.where(left_N & ~before_N, middle_N, high_N)
+        return low_N
+
     def spans(self, documents_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First tokens of some documents, and the places behind their last."""
         firsts, next_N = self.documents[:, 0], documents_N + 1

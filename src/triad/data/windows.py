@@ -3,23 +3,21 @@
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from triad.data.batches import TrainBatches, ValBatches, locate_validation, make_loader
-from triad.data.shuffle import count_windows
-from triad.data.token_files import Tokens
+from triad.data.batches import TrainBatches, ValBatches, make_loader
+from triad.data.packing import RowReader
 from triad.schedules.batch_size import Rule
 
 
 class Windows(LightningDataModule):
-    """Rows of `context` tokens; `rule(k)` rows have been consumed when step k begins.
+    """Rows of a text; `rule(k)` of them have been consumed when step k begins.
 
     There is no length and no sampler: a resumed run starts at its step, on any number of processes.
     """
 
-    def __init__(self, tokens: Tokens, context: int, rule: Rule, seed: int, packed: bool) -> None:
+    def __init__(self, train: RowReader, val: RowReader, rule: Rule, seed: int) -> None:
         super().__init__()
-        self.tokens, self.context, self.seed, self.packed = tokens, context, seed, packed
-        train = tokens.train
-        self.rule = rule.of(count_windows(len(train.tokens), context) if packed else len(train.documents))
+        self.train, self.val, self.seed = train, val, seed
+        self.rule = rule.of(len(train))
 
     def batch_rows(self, step: int) -> int:
         """Sequences in the global batch of a step."""
@@ -30,32 +28,14 @@ class Windows(LightningDataModule):
         return self.rule(step)
 
     def train_dataloader(self) -> DataLoader:
-        strategy = self.trainer.strategy
-        batches = TrainBatches(
-            self.tokens.train,
-            self.context,
-            self.batch_rows,
-            self.rule.first,
-            self.seed,
-            start=self.trainer.global_step,
-            rank=strategy.data_rank,
-            ranks=strategy.data_ranks,
-            packed=self.packed,
-        )
+        strategy, start = self.trainer.strategy, self.trainer.global_step
+        places = strategy.data_rank, strategy.data_ranks
+        batches = TrainBatches(self.train, self.batch_rows, self.rule.first, self.seed, start, *places)
         return make_loader(batches, strategy.root_device)
 
     def val_dataloader(self) -> DataLoader:
         strategy = self.trainer.strategy
-        every = len(locate_validation(self.tokens.val, self.context, self.packed).starts)
-        some = -(-every // strategy.data_ranks)  # all that there is
+        some = -(-len(self.val.list_places()) // strategy.data_ranks)  # all that there is
         rows = max(1, min(self.batch_rows(0) // strategy.data_ranks, some))
-        batches = ValBatches(
-            self.tokens.val,
-            self.context,
-            rows,
-            strategy.data_rank,
-            strategy.data_ranks,
-            limit=None,
-            packed=self.packed,
-        )
+        batches = ValBatches(self.val, rows, strategy.data_rank, strategy.data_ranks, limit=None)
         return make_loader(batches, strategy.root_device)

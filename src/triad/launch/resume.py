@@ -13,7 +13,7 @@ from triad.config.references import escape
 from triad.config.schema import convert
 from triad.runs.directory import Run
 
-FIXED = ("model", "tokenizer", "data", *PREPARATION, *AUGMENTATION, "context", "packed", "seed", "weights")
+FIXED = ("model", "tokenizer", "data", *PREPARATION, *AUGMENTATION, "context", "packing", "seed", "weights")
 AUTO = "auto"
 KEYS = ("resume", "resume.weights_only")
 

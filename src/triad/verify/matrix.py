@@ -64,7 +64,7 @@ class Case(NamedTuple):
     layout: Layout
     model: str
     parts: int
-    packed: bool
+    packing: str
     checkpointing: bool
     compile: bool
     precision: str
@@ -75,7 +75,7 @@ class Case(NamedTuple):
         switches = "".join(
             word
             for word, on in (
-                ("-padded", not self.packed),
+                (f"-{self.packing}", self.packing != "windows"),
                 ("-checkpointing", self.checkpointing),
                 ("-compile", self.compile),
             )
@@ -87,10 +87,11 @@ class Case(NamedTuple):
     @property
     def reference(self) -> "Case":
         """The same model and rows in one process and one micro-batch."""
-        return Case(LAYOUTS[0], self.model, 1, self.packed, False, False, self.precision)
+        return Case(LAYOUTS[0], self.model, 1, self.packing, False, False, self.precision)
 
 
 PARTS = (1, 2, 3, 7)
+PACKINGS = ("windows", "none")
 SMALL = (
     "debug=tiny",
     "context=16",
@@ -132,8 +133,8 @@ def all_cases() -> Iterator[Case]:
     """The full product of all choices."""
     switch = (False, True)
     for layout, model, parts in product(LAYOUTS, small_models(), PARTS):
-        for packed, checkpointing, compile in product(switch, switch, switch):
-            yield Case(layout, model, parts, packed, checkpointing, compile, layout.precision)
+        for packing, checkpointing, compile in product(PACKINGS, switch, switch):
+            yield Case(layout, model, parts, packing, checkpointing, compile, layout.precision)
 
 
 def covering_cases() -> Iterator[Case]:
@@ -147,5 +148,5 @@ def covering_cases() -> Iterator[Case]:
         for turn, model in enumerate([*MAIN, *others[at % 4 :: 4]]):
             step = at + turn
             compile = model == "decoder" and layout.name in ("fsdp", "tensor")
-            rows = step % 2 == 0, step // 2 % 2 == 1
+            rows = PACKINGS[step % 2], step // 2 % 2 == 1
             yield Case(layout, model, PARTS[step % 4], *rows, compile, layout.precision)

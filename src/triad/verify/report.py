@@ -49,12 +49,11 @@ def _row(result) -> list[str]:
     worst = result.deviation.worst if result.deviation else {}
     figures = [f"{worst[kind]:.0e}" if kind in worst else "" for kind in KINDS]
     switches = [name for name in ("checkpointing", "compile") if getattr(case, name)]
-    rows = "packed" if case.packed else "padded"
     return [
         case.layout.name,
         case.model,
         str(case.parts),
-        rows,
+        case.packing,
         " ".join(switches),
         *figures,
         result.traffic,

@@ -101,7 +101,7 @@ def run_own(words: list[str], folder: Path, accelerator: str = "auto") -> list[R
             raise Refusal(f"{run} process: {verdict}")
     deviation = compare_runs(Run(folder / "many"), Run(folder / "one"), TOLERANCE[numbers])
     layout = Layout(" ".join(words), ranks_here(config), "")
-    case = Case(layout, "yours", 0, config["packed"], False, False, numbers)
+    case = Case(layout, "yours", 0, config["packing"], False, False, numbers)
     return [Result(case, deviation.first or "equal", deviation)]
 
 
@@ -120,7 +120,7 @@ def prepare_case(case: Case, folder: Path, corpus: Path, accelerator: str = "aut
     if case.model == "moe":  # a loss whose terms go from stage to stage
         words.append("router.over_layers=pool")
     words += [f"model={case.model}", "data=text", f"data.path={corpus}", f"precision={case.precision}"]
-    words += [f"packed={case.packed}", f"hardware.checkpointing={case.checkpointing}"]
+    words += [f"packing={case.packing}", f"hardware.checkpointing={case.checkpointing}"]
     words += [f"hardware.compile={case.compile}", f"run_id={case.name}", f"output_dir={folder}"]
     config = compose(words)
     config["hardware"]["micro_batch_size"] = -(-ROWS // data_ranks(config) // case.parts)
