@@ -17,6 +17,7 @@ def train(
     seed: NonNegativeInt,
     context: PositiveInt,
     packing: Literal["windows", "documents", "best_fit", "none"],
+    shuffle: Literal["every_epoch", "once"],
     decay: list[str],
     tags: list[str],
     weights: str | None,
@@ -44,14 +45,15 @@ def train(
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
     facts["bytes_per_token"] = tokens.val.bytes_per_token
     run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
-    data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packing)
+    order = part.batch, seed, packing, shuffle
+    data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order)
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     task = supply(part.task, facts)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
     update = Update(part.regularizer, part.clip, part.parametrisation, decay)
     start = None if list_complete(run.checkpoints) else weights  # a resumed run has its own
-    augment = supply(vars(part).get("augment"), {"tokenizer": tokenizer})
+    augment = supply(vars(part).get("augment"), {"tokenizer": tokenizer, "context": context})
     where = part.hardware, tokenizer.vocab_size, seed
     training = Training(task, part.model, part.optimizer, schedule, *where, update, start, augment)
     offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}

@@ -50,6 +50,7 @@ PHRASES = {  # declared properties as verbs, for sentences
     "averages": "keeps an average of the weights",
     "has_unknown": "has an unknown token",
     "predicts": "predicts {}",
+    "segmentations": "knows {} segmentations of a text",
     "shows": "validates with the {}",
     "stays": "keeps its rate after a warm-up",
 }

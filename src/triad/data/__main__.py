@@ -30,6 +30,7 @@ def show(show: int, overrides: list[str]) -> None:
         build(config["batch"]),
         config["seed"],
         config["packing"],
+        config["shuffle"],
     )
     table = Table("row", "document", "token", "byte", "text")
     rows = describe_batch(

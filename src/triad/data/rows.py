@@ -5,6 +5,7 @@ from typing import Any
 from triad.data.documents import Documents
 from triad.data.packing import pack
 from triad.data.pairs import Pairs
+from triad.data.repeated import RepeatedEpoch
 from triad.data.sources.source import Source
 from triad.data.token_files import Tokens, prepare_tokens
 from triad.data.tokenizers import Tokenizer
@@ -29,8 +30,11 @@ def make_datamodule(
     batch: Rule,
     seed: int,
     packing: str,
+    shuffle: str,
 ) -> Any:
     """Batches of the rows that a source yields, for a Lightning trainer."""
+    anew = shuffle == "every_epoch"
     if source.yields in PADDED:
-        return PADDED[source.yields](tokens, context, batch, seed, separator)
-    return Windows(*(pack(split, context, packing) for split in (tokens.train, tokens.val)), batch, seed)
+        return PADDED[source.yields](tokens, context, batch, seed, separator, anew)
+    train, val = (pack(split, context, packing) for split in (tokens.train, tokens.val))
+    return Windows(train if anew else RepeatedEpoch(train), val, batch, seed)

@@ -13,7 +13,18 @@ from triad.config.references import escape
 from triad.config.schema import convert
 from triad.runs.directory import Run
 
-FIXED = ("model", "tokenizer", "data", *PREPARATION, *AUGMENTATION, "context", "packing", "seed", "weights")
+FIXED = (
+    "model",
+    "tokenizer",
+    "data",
+    *PREPARATION,
+    *AUGMENTATION,
+    "context",
+    "packing",
+    "shuffle",
+    "seed",
+    "weights",
+)
 AUTO = "auto"
 KEYS = ("resume", "resume.weights_only")
 
