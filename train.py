@@ -17,7 +17,7 @@ def train(
     seed: NonNegativeInt,
     context: PositiveInt,
     packing: Literal["windows", "documents", "best_fit", "none"],
-    shuffle: Literal["every_epoch", "once"],
+    shuffle: Literal["every_epoch", "once", "repeat"],
     decay: list[str],
     tags: list[str],
     weights: str | None,

@@ -1,4 +1,4 @@
-"""shuffle=once: every epoch is as the first one."""
+"""Orders of an epoch: of its own, that of the first, or all as in the first."""
 
 from types import SimpleNamespace
 
@@ -11,16 +11,30 @@ from triad.data.packing import pack
 from triad.data.pairs import TrainPairs
 from triad.data.repeated import RepeatedEpoch
 
+LENGTHS = [40, 7, 90, 23, 61, 12, 33]
+
 
 @pytest.mark.parametrize("packing", ["windows", "documents", "none"])
 def test_an_epoch_that_is_repeated_is_the_first_one_and_others_are_not(tmp_path, packing: str) -> None:
-    rows = pack(documents_file(tmp_path, [40, 7, 90, 23, 61, 12, 33]), 10, packing)
+    rows = pack(documents_file(tmp_path, LENGTHS), 10, packing)
     again, epoch = RepeatedEpoch(rows), np.arange(len(rows))
     first = rows.locate(epoch, seed=3)
     assert np.array_equal(again.locate(epoch, 3), first)
     assert np.array_equal(again.locate(epoch + 5 * len(rows), 3), first)
     assert not np.array_equal(rows.locate(epoch + 5 * len(rows), 3), first)
     assert not np.array_equal(again.locate(epoch, 4), first)
+
+
+def test_windows_that_are_shuffled_once_are_cut_anew_and_keep_their_order(tmp_path) -> None:
+    tokens = documents_file(tmp_path, LENGTHS)
+    anew, once = (pack(tokens, 10, "windows", anew) for anew in (True, False))
+    epoch = np.arange(len(anew))
+    assert np.array_equal(once.locate(epoch, 3), anew.locate(epoch, 3))
+    for later in (epoch + number * len(anew) for number in (1, 2, 7)):
+        assert np.array_equal(once.locate(later, 3) // 10, anew.locate(epoch, 3) // 10)
+        assert np.array_equal(np.sort(once.locate(later, 3)), np.sort(anew.locate(later, 3)))
+        assert not np.array_equal(once.locate(later, 3), anew.locate(later, 3))
+    assert len({int(once.locate(epoch + number * len(anew), 3).min()) for number in range(5)}) > 1
 
 
 def test_batches_of_a_repeated_epoch_run_on_over_its_end(tmp_path) -> None:
@@ -32,14 +46,26 @@ def test_batches_of_a_repeated_epoch_run_on_over_its_end(tmp_path) -> None:
     assert len({*read}) == 21
 
 
+class Numbers(SimpleNamespace):
+    """Rows of the given lengths, read as their numbers."""
+
+    def __len__(self) -> int:
+        return len(self.longest_N)
+
+    def batch(self, rows_R: np.ndarray, rank: int, ranks: int) -> dict:
+        return {"rows": rows_R.tolist()}
+
+
 def test_batches_of_neighbouring_lengths_come_again_in_their_order() -> None:
-    lengths = np.random.default_rng(0).integers(1, 50, 30)
-    pairs = SimpleNamespace(longest_N=lengths, batch=lambda rows, *places: {"rows": rows.tolist()})
-    made = {"__len__": lambda self: 30}
-    pairs.__class__ = type("Thirty", (SimpleNamespace,), made)
+    pairs = Numbers(longest_N=np.random.default_rng(0).permutation(100)[:31] * 10)
 
-    def epoch(anew: bool, number: int) -> list[list[int]]:
-        order = TrainPairs(pairs, lambda step: 4, 0, 0, 0, 1, anew)
-        return [order.batch(step)["rows"] for step in range(7 * number, 7 * number + 7)]
+    def read(shuffle: str, epoch: int) -> list[list[int]]:
+        order = TrainPairs(pairs, lambda step: 4, 0, 0, 0, 1, shuffle)
+        return [order.batch(step)["rows"] for step in range(7 * epoch, 7 * epoch + 7)]
 
-    assert epoch(False, 3) == epoch(False, 0) == epoch(True, 0) != epoch(True, 3)
+    first = read("every_epoch", 0)
+    assert read("repeat", 3) == read("repeat", 0) == read("once", 0) == first
+    assert read("every_epoch", 3) != first
+    assert read("once", 4) == first
+    moved = read("once", 3)  # by the three pairs that are left out elsewhere
+    assert [len({*one} & {*other}) for one, other in zip(moved, first, strict=True)] == [1] * 7

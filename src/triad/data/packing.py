@@ -50,15 +50,15 @@ class RowReader(Protocol):
         ...
 
 
-def pack(tokens: TokenFile, context: int, packing: str) -> RowReader:
-    """The rows of at most `context` tokens that a split is read in."""
+def pack(tokens: TokenFile, context: int, packing: str, anew: bool = True) -> RowReader:
+    """The rows of at most `context` tokens that a split is read in, shuffled `anew` in each epoch."""
     match packing:
         case "windows":
-            return WindowRows(tokens, context)
+            return WindowRows(tokens, context, anew)
         case "documents":
-            return SeparatedRows(tokens, context)
+            return SeparatedRows(tokens, context, anew)
         case "none":
-            return DocumentRows(tokens, context)
+            return DocumentRows(tokens, context, anew)
     raise ValueError(f"packing={packing} is not built yet: use packing=documents")
 
 
@@ -76,8 +76,8 @@ class PieceRows:
 
     separate = False  # whether a token sees those of its piece only
 
-    def __init__(self, tokens: TokenFile, context: int) -> None:
-        self.tokens, self.context = tokens, context
+    def __init__(self, tokens: TokenFile, context: int, anew: bool = True) -> None:
+        self.tokens, self.context, self.anew = tokens, context, anew
 
     def cut(self, places_R: np.ndarray) -> Pieces:
         """The pieces of rows at these places, of which none is NOTHING."""
@@ -132,7 +132,7 @@ class WindowRows(PieceRows):
         return count_windows(len(self.tokens.tokens), self.context)
 
     def locate(self, rows_R: np.ndarray, seed: int) -> np.ndarray:
-        return find_starts(rows_R, len(self.tokens.tokens), self.context, seed)
+        return find_starts(rows_R, len(self.tokens.tokens), self.context, seed, self.anew)
 
     def list_places(self) -> np.ndarray:
         return np.arange(0, len(self.tokens.tokens) - 1, self.context)
@@ -182,7 +182,7 @@ class DocumentRows(PieceRows):
         return len(self.tokens.documents)
 
     def locate(self, rows_R: np.ndarray, seed: int) -> np.ndarray:
-        return shuffle_rows(rows_R, len(self), seed)
+        return shuffle_rows(rows_R, len(self), seed, self.anew)
 
     def list_places(self) -> np.ndarray:
         return np.arange(len(self))

@@ -72,8 +72,8 @@ class TrainPairs(IterableDataset[dict[str, Any]]):
     """Batch k = R neighbours among the pairs in order of length, k = start, start + 1 ...
 
     Each epoch orders anew, by length x (1 + a little noise), leaves out a remainder that fills no batch at
-    another place, and takes its batches in another order; unless `anew` is false, and every epoch is as the
-    first. A batch is a pure function of (pairs, seed, k).
+    another place, and takes its batches in another order. With shuffle="once" the orders are those of the
+    first epoch, with "repeat" all is. A batch is a pure function of (pairs, seed, k).
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class TrainPairs(IterableDataset[dict[str, Any]]):
         start: int,
         rank: int,
         ranks: int,
-        anew: bool = True,
+        shuffle: str = "every_epoch",
     ) -> None:
-        self.anew = anew
+        self.shuffle = shuffle
         self.pairs, self.batch_rows, self.seed, self.start = pairs, batch_rows, seed, start
         self.rank, self.ranks = rank, ranks
         self.ordered: tuple[int, Any] = (-1, None)  # epoch, and its pairs in order of length
@@ -103,9 +103,9 @@ class TrainPairs(IterableDataset[dict[str, Any]]):
         """This rank's share of the batch of `step`."""
         rows, total = self.batch_rows(step), len(self.pairs)
         batches = total // rows
-        place = step if self.anew else step % batches
-        order_N, left = self._order(place // batches), total - batches * rows
-        first = int(shuffle_rows(np.array([place]), batches, self.seed)[0]) * rows
+        place, anew = step % batches if self.shuffle == "repeat" else step, self.shuffle == "every_epoch"
+        order_N, left = self._order(place // batches if anew else 0), total - batches * rows
+        first = int(shuffle_rows(np.array([place]), batches, self.seed, anew)[0]) * rows
         first += (place // batches) % (left + 1)
         return self.pairs.batch(order_N[first : first + rows], self.rank, self.ranks) | {"step": step}
 
@@ -142,10 +142,10 @@ class Pairs(LightningDataModule):
         first_row: Callable[[int], int],
         seed: int,
         separator: int | None,
-        anew: bool,
+        shuffle: str,
     ) -> None:
         super().__init__()
-        self.first_row, self.seed, self.anew = first_row, seed, anew
+        self.first_row, self.seed, self.shuffle = first_row, seed, shuffle
         self.train, self.val = (self.rows_of(file, context, separator) for file in (tokens.train, tokens.val))
 
     def batch_rows(self, step: int) -> int:
@@ -155,7 +155,7 @@ class Pairs(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         strategy, start = self.trainer.strategy, self.trainer.global_step
         places = strategy.data_rank, strategy.data_ranks
-        batches = TrainPairs(self.train, self.batch_rows, self.seed, start, *places, self.anew)
+        batches = TrainPairs(self.train, self.batch_rows, self.seed, start, *places, self.shuffle)
         return make_loader(batches, strategy.root_device)
 
     def val_dataloader(self) -> DataLoader:

@@ -33,8 +33,8 @@ def make_datamodule(
     shuffle: str,
 ) -> Any:
     """Batches of the rows that a source yields, for a Lightning trainer."""
-    anew = shuffle == "every_epoch"
     if source.yields in PADDED:
-        return PADDED[source.yields](tokens, context, batch, seed, separator, anew)
-    train, val = (pack(split, context, packing) for split in (tokens.train, tokens.val))
-    return Windows(train if anew else RepeatedEpoch(train), val, batch, seed)
+        return PADDED[source.yields](tokens, context, batch, seed, separator, shuffle)
+    train = pack(tokens.train, context, packing, anew=shuffle == "every_epoch")
+    train = RepeatedEpoch(train) if shuffle == "repeat" else train
+    return Windows(train, pack(tokens.val, context, packing), batch, seed)

@@ -25,24 +25,26 @@ def count_windows(n_tokens: int, context: int) -> int:
     return windows
 
 
-def find_starts(rows: np.ndarray, n_tokens: int, context: int, seed: int) -> np.ndarray:
+def find_starts(rows: np.ndarray, n_tokens: int, context: int, seed: int, anew: bool = True) -> np.ndarray:
     """The position of each row's first token.
 
         start = min(window * context + phase, n_tokens - context - 1)
 
     The phase, 0 .. context - 1, depends on seed and epoch; so the last window of an epoch may overlap the one
-    before it, and the first `phase` tokens wait for another epoch.
+    before it, and the first `phase` tokens wait for another epoch. Without `anew` all epochs have the order
+    of the first; the phase is still each one's own.
     """
     windows = count_windows(n_tokens, context)
     epoch_key = _make_epoch_key(np.asarray(rows).astype(np.uint64), windows, seed)
     phase = (_splitmix64(epoch_key) % context).astype(np.int64)
-    return np.minimum(shuffle_rows(rows, windows, seed) * context + phase, n_tokens - context - 1)
+    return np.minimum(shuffle_rows(rows, windows, seed, anew) * context + phase, n_tokens - context - 1)
 
 
-def shuffle_rows(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
-    """The window each row reads: shuffled, and each exactly once in every epoch."""
+def shuffle_rows(rows: np.ndarray, windows: int, seed: int, anew: bool = True) -> np.ndarray:
+    """The window each row reads: shuffled, `anew` in each epoch, and each exactly once in every epoch."""
     rows = np.asarray(rows).astype(np.uint64)
-    return _permute(rows % windows, windows, _make_epoch_key(rows, windows, seed)).astype(np.int64)
+    key = _make_epoch_key(rows if anew else rows % windows, windows, seed)
+    return _permute(rows % windows, windows, key).astype(np.int64)
 
 
 def _make_epoch_key(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
