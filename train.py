@@ -16,6 +16,7 @@ def train(
     run: Run,
     seed: NonNegativeInt,
     context: PositiveInt,
+    pad_vocab_to_multiple_of: PositiveInt,
     packing: Literal["windows", "documents", "best_fit", "none"],
     shuffle: Literal["every_epoch", "once", "repeat"],
     decay: list[str],
@@ -54,8 +55,8 @@ def train(
     update = Update(part.regularizer, part.clip, part.parametrisation, decay)
     start = None if list_complete(run.checkpoints) else weights  # a resumed run has its own
     augment = supply(vars(part).get("augment"), {"tokenizer": tokenizer, "context": context})
-    where = part.hardware, tokenizer.vocab_size, seed
-    training = Training(task, part.model, part.optimizer, schedule, *where, update, start, augment)
+    sizes = tokenizer.vocab_size, seed, update, start, pad_vocab_to_multiple_of
+    training = Training(task, part.model, part.optimizer, schedule, part.hardware, *sizes, augment)
     offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
     offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
     watching = [part.scheduler] if isinstance(part.scheduler, Callback) else []

@@ -23,7 +23,7 @@ from triad.config.build import build
 from triad.config.compose import compose
 from triad.data.sources.text import text as source
 from triad.data.token_files import prepare_tokens
-from triad.data.tokenizers import byte
+from triad.data.tokenizers.byte import byte
 from triad.optim.initialise import initialise
 
 SHAPE = ("depth=1", "width=32", "heads=2", "context=16", "batch=4", "threads=1")

@@ -20,7 +20,7 @@ from benchmarks.gpu.kernels import on_gpus_path
 from triad.checkpoints.folder import checkpoint_path
 from triad.checkpoints.saving import Saver
 from triad.checkpoints.tensors import read_weights
-from triad.data.tokenizers import Byte
+from triad.data.tokenizers.byte import Byte
 from triad.hardware.device import peak_flops
 from triad.hardware.energy_meters import open_meter
 

@@ -41,7 +41,8 @@ def generate(
     if not start:
         raise ValueError('prompt="": this vocabulary has no separator to start from; give a prompt')
     sys.stdout.write(prompt)
-    stream = sample_tokens(model, start, tokens, config["context"], temperature, top_k, seed)
+    drawn = temperature, top_k, seed, tokenizer.vocab_size
+    stream = sample_tokens(model, start, tokens, config["context"], *drawn)
     for piece in _decode_stream(tokenizer, stream, words):
         sys.stdout.write(piece)
         sys.stdout.flush()

@@ -14,7 +14,7 @@ from triad.augmentation.span_mask import SpanMask
 from triad.augmentation.token_dropout import TokenDropout
 from triad.augmentation.token_replacement import TokenReplacement
 from triad.augmentation.word_swap import WordSwap
-from triad.data.tokenizers import Byte
+from triad.data.tokenizers.byte import Byte
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
 from triad.optim.clip import Norm
@@ -64,7 +64,7 @@ def apply(augment: Callable, tokens_BT: Tensor) -> Tensor:
 def training(task, augment: Callable | None, rank: int = 0, seed: int = 3) -> Training:
     update = Update(Unpenalized(), Norm(None), Standard(), [])
     model, optimizer = partial(torch.nn.Embedding, embedding_dim=4), partial(torch.optim.Adam)
-    made = Training(task, model, optimizer, lambda step: 1.0, None, WORDS, seed, update, None, augment)
+    made = Training(task, model, optimizer, lambda step: 1.0, None, WORDS, seed, update, None, 1, augment)
     made.kept = SimpleNamespace(strategy=SimpleNamespace(data_rank=rank))  # Lightning holds a weak one
     made.trainer = made.kept
     return made

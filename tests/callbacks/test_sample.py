@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from triad.callbacks.sample import Sample
-from triad.data.tokenizers import Byte
+from triad.data.tokenizers.byte import Byte
 from triad.models.generation import sample_tokens
 from triad.runs.directory import Run
 

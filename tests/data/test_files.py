@@ -24,7 +24,7 @@ from triad.data.sources.parallel import parallel
 from triad.data.sources.source import Document, Source
 from triad.data.sources.text import text
 from triad.data.token_files import prepare_tokens
-from triad.data.tokenizers import Byte
+from triad.data.tokenizers.byte import Byte
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,

@@ -15,7 +15,7 @@ from triad.data.sources.labelled import labelled
 from triad.data.sources.packages import packages
 from triad.data.sources.source import Document, Source
 from triad.data.token_files import prepare_tokens
-from triad.data.tokenizers import Byte
+from triad.data.tokenizers.byte import Byte
 
 OPTIONS = {
     "val_path": None,

@@ -11,7 +11,8 @@ from triad.data.pairs import PairFile, TrainPairs, ValPairs
 from triad.data.sources.letters import letters
 from triad.data.sources.parallel import parallel
 from triad.data.token_files import prepare_tokens
-from triad.data.tokenizers import Byte, load_tokenizer
+from triad.data.tokenizers.byte import Byte
+from triad.data.tokenizers.tokenizer import load_tokenizer
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 

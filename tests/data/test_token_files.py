@@ -13,7 +13,9 @@ from triad.data.show import describe_batch
 from triad.data.sources.source import Document, Source
 from triad.data.sources.text import text
 from triad.data.token_files import TokenFile, prepare_tokens
-from triad.data.tokenizers import bpe, byte, char
+from triad.data.tokenizers.byte import byte
+from triad.data.tokenizers.char import char
+from triad.data.tokenizers.learning import bpe
 
 TEXTS = {"a.txt": "première\n", "b.txt": "zweite 🙂\n" * 30, "c.txt": "third"}
 VAL = "vierte 🙂\n" * 30
@@ -47,7 +49,7 @@ def test_a_large_vocabulary_takes_four_bytes_a_token(source, tmp_path):
 def test_the_second_run_reads_the_cache_and_other_text_or_tokenizer_does_not(source, tmp_path, monkeypatch):
     tokenizer = byte(source, tmp_path)
     first = prepare_tokens(source, tokenizer, tmp_path)
-    other = prepare_tokens(source, bpe(source, tmp_path, 290), tmp_path)
+    other = prepare_tokens(source, bpe(source, tmp_path, 290, True, 1 << 20, 0), tmp_path)
     assert other.fingerprint != first.fingerprint
     monkeypatch.setattr(tokenizer, "encode", None)
     assert prepare_tokens(source, tokenizer, tmp_path) == first
@@ -101,7 +103,9 @@ def test_a_damaged_token_file_is_built_again(source, tmp_path):
 
 
 def prepare_and_report(source, cache, answers):
-    answers.put(prepare_tokens(source, bpe(source, cache, 300), cache).train.tokens[:50].tolist())
+    answers.put(
+        prepare_tokens(source, bpe(source, cache, 300, True, 1 << 20, 0), cache).train.tokens[:50].tolist()
+    )
 
 
 def test_four_ranks_prepare_the_same_tokens_once(source, tmp_path):
@@ -193,7 +197,7 @@ def test_rows_of_a_batch_are_found_without_a_look_at_all_documents(tmp_path):
 
 
 def test_a_batch_is_described_by_document_and_offset(source, tmp_path):
-    tokenizer = bpe(source, tmp_path, 290)
+    tokenizer = bpe(source, tmp_path, 290, True, 1 << 20, 0)
     tokens = prepare_tokens(source, tokenizer, tmp_path).train
     rows = describe_batch(
         tokens, tokenizer, pack(tokens, 4, "windows"), lambda _: 3, lambda step: 3 * step, seed=0, step=2

@@ -1,5 +1,6 @@
 import io
 import random
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 from triad.data.sources.source import Document, Source
 from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text
-from triad.data.tokenizers import bpe, byte, char, load_tokenizer, unigram
+from triad.data.tokenizers import learning
+from triad.data.tokenizers.byte import byte
+from triad.data.tokenizers.char import char
+from triad.data.tokenizers.tokenizer import load_tokenizer
+
+SAMPLE = {"hard_vocab_limit": True, "sample_bytes": 20 << 20, "sample_seed": 0}
+bpe, unigram = partial(learning.bpe, **SAMPLE), partial(learning.unigram, **SAMPLE)
+LEARNERS = pytest.mark.parametrize("learn", [bpe, unigram], ids=["bpe", "unigram"])
 
 HARD_TEXTS = [
     "",
@@ -121,19 +129,19 @@ def test_a_vocabulary_that_does_not_suit_the_corpus_is_refused_with_the_bound(tm
             learn(source, tmp_path / "cache", 100)
 
 
-@pytest.mark.parametrize("learn", [bpe, unigram])
+@LEARNERS
 @pytest.mark.parametrize("content", ["\0" * 2000, "\n" * 2000, "\u2585" * 2000, "\r\n" * 1000])
 def test_a_text_that_nothing_is_learned_from_is_refused_in_terms_of_the_configuration(
     tmp_path, learn, content
 ):
     (tmp_path / "a.txt").write_text(content, newline="")
     with pytest.raises(
-        ValueError, match=rf"tokenizer={learn.__name__}: data=text has nothing .*tokenizer=byte"
+        ValueError, match=rf"tokenizer={learn.func.__name__}: data=text has nothing .*tokenizer=byte"
     ):
         learn(text(str(tmp_path / "a.txt"), "text", 0.2, None, None), tmp_path, 300)
 
 
-@pytest.mark.parametrize("learn", [bpe, unigram])
+@LEARNERS
 @pytest.mark.parametrize(
     ("vocab_size", "words"),
     [
@@ -148,7 +156,7 @@ def test_a_vocabulary_that_no_corpus_has_is_refused(corpus, tmp_path, learn, voc
         learn(corpus, tmp_path, vocab_size)
 
 
-@pytest.mark.parametrize("learn", [bpe, unigram])
+@LEARNERS
 def test_a_reserved_character_leaves_the_text_around_it_to_be_learned_from(tmp_path, learn):
     stretch = ("wandering \u2585 wandering \u2581 " * 200)[:4096]  # what sentencepiece would leave out whole
     (tmp_path / "a.txt").write_text(stretch + "xyz " * 3000)
@@ -160,7 +168,6 @@ def test_a_reserved_character_leaves_the_text_around_it_to_be_learned_from(tmp_p
 
 
 def test_learning_reads_a_bounded_sample_of_a_large_corpus(tmp_path, monkeypatch):
-    monkeypatch.setattr("triad.data.tokenizers.SAMPLE_BYTES", 100_000)
     seen = io.StringIO()
 
     def train(sentence_iterator, model_writer, **settings):
@@ -170,7 +177,7 @@ def test_learning_reads_a_bounded_sample_of_a_large_corpus(tmp_path, monkeypatch
     monkeypatch.setattr("sentencepiece.SentencePieceTrainer.train", train)
     rows = [Document(str(i), f"{i:09} " * 500) for i in range(200)]
     with pytest.raises(RuntimeError, match="seen enough"):
-        bpe(Source("rows", lambda split: iter(rows)), tmp_path, 300)
+        bpe(Source("rows", lambda split: iter(rows)), tmp_path, 300, sample_bytes=100_000)
     sample = seen.getvalue()
     assert 70_000 < len(sample) <= 100_000
     assert len({int(word) // 20 for word in sample.split() if len(word) == 9}) >= 8

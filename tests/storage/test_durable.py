@@ -8,7 +8,8 @@ import pytest
 
 from triad.config.compose import compose
 from triad.config.messages import DISK, report_error
-from triad.data.tokenizers import Char, load_tokenizer
+from triad.data.tokenizers.char import Char
+from triad.data.tokenizers.tokenizer import load_tokenizer
 from triad.runs.directory import Run
 from triad.runs.start import prepare_run
 from triad.storage.durable import replace, write

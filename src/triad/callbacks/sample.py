@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from triad.data.tokenizers import Tokenizer
+from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from triad.runs.directory import Run
 from triad.storage.durable import name_file, open_in_place, replacing

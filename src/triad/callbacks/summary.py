@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 
 from triad.analysis.loss_picture import draw_loads, draw_losses
 from triad.data.token_files import Tokens
-from triad.data.tokenizers import Tokenizer
+from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.hardware.device import describe
 from triad.layers.ranges import PositiveInt
 from triad.runs.directory import Run

@@ -10,7 +10,7 @@ from torch import nn
 from triad.checkpoints.folder import find_checkpoint
 from triad.checkpoints.tensors import load_model
 from triad.config.build import build, supply
-from triad.data.tokenizers import Tokenizer, load_tokenizer
+from triad.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
 from triad.runs.directory import Run
 
 
@@ -31,17 +31,22 @@ def trained(
     tokenizer = load_tokenizer(run.tokenizer)
     task = supply(build(config["task"]), run.pinned()["facts"])
     make_model = build(config["model"])
-    model: nn.Module = make_model(vocab_size=tokenizer.vocab_size + count_special_tokens(task, make_model))
+    multiple = config.get("pad_vocab_to_multiple_of", 1)
+    model: nn.Module = make_model(vocab_size=count_rows(tokenizer.vocab_size, task, make_model, multiple))
     model = task.wrap(model) if hasattr(task, "wrap") else model
     load_model(checkpoint, model.eval(), weights)
     return model.to(device), tokenizer
 
 
-def count_special_tokens(task: Any, make_model: Callable) -> int:
-    """Tokens of a model after those of the tokenizer.
+def count_rows(vocab_size: int, task: Any, make_model: Callable, multiple: int) -> int:
+    """Rows of a model's embedding: tokens of the tokenizer, special tokens of the task, and padding.
 
-    A model that sees both sides has at least one, the mask, whatever its task is, so that every task can
-    start from the weights of another.
+    The rows that pad their number to a multiple stand behind all tokens. No text has them and none is a
+    target; they take part in the softmax, where they can only lower the probability of a token.
+
+    A model that sees both sides has at least one special token, the mask, whatever its task is, so that every
+    task can start from the weights of another.
     """
     masks = getattr(getattr(make_model, "func", None), "sees", "token") == "both sides"
-    return max(getattr(task, "special_tokens", 0), int(masks))
+    rows = vocab_size + max(getattr(task, "special_tokens", 0), int(masks))
+    return -(-rows // multiple) * multiple

@@ -8,7 +8,7 @@ from triad.data.pairs import Pairs
 from triad.data.repeated import RepeatedEpoch
 from triad.data.sources.source import Source
 from triad.data.token_files import Tokens, prepare_tokens
-from triad.data.tokenizers import Tokenizer
+from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.data.windows import Windows
 from triad.schedules.batch_size import Rule
 from triad.storage.cache import cache_home

@@ -7,7 +7,7 @@ import numpy as np
 
 from triad.data.packing import NOTHING, RowReader
 from triad.data.token_files import TokenFile
-from triad.data.tokenizers import Tokenizer
+from triad.data.tokenizers.tokenizer import Tokenizer
 
 
 class Row(NamedTuple):

@@ -23,7 +23,7 @@ import numpy as np
 
 from triad.data.progress import show_progress
 from triad.data.sources.source import Document, Source, Split
-from triad.data.tokenizers import Tokenizer
+from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.storage.cache import build_once
 from triad.storage.manifest import Facts, fingerprint
 

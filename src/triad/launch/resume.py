@@ -13,18 +13,8 @@ from triad.config.references import escape
 from triad.config.schema import convert
 from triad.runs.directory import Run
 
-FIXED = (
-    "model",
-    "tokenizer",
-    "data",
-    *PREPARATION,
-    *AUGMENTATION,
-    "context",
-    "packing",
-    "shuffle",
-    "seed",
-    "weights",
-)
+DIALS = ("context", "pad_vocab_to_multiple_of", "packing", "shuffle", "seed", "weights")
+FIXED = ("model", "tokenizer", "data", *PREPARATION, *AUGMENTATION, *DIALS)
 AUTO = "auto"
 KEYS = ("resume", "resume.weights_only")
 

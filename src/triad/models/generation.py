@@ -15,11 +15,13 @@ def sample_tokens(
     temperature: float,
     top_k: int | None,
     seed: int,
+    vocab_size: int | None = None,
 ) -> Iterator[int]:
     """Sample up to `tokens` further tokens, one at a time, with a key-value cache (an LSTM: its state).
 
         x_t ~ softmax(logits_t / temperature), over the `top_k` likeliest;  temperature 0 takes the likeliest
 
+    Rows of the model behind `vocab_size` are no text and are not drawn.
     When the cache is full, a new cache is filled with the newer half of the context and sampling continues.
     Raises FloatingPointError if there is no likeliest token: the model's weights are not finite.
     """
@@ -33,7 +35,7 @@ def sample_tokens(
             fresh, cache, held = text[-max(1, context // 2) :], model.empty_cache(1), 0
         logits_BTV, _ = model(torch.tensor([fresh], device=device), cache=cache)
         held += len(fresh)
-        chosen = _choose(logits_BTV[0, -1].float().cpu(), temperature, top_k, generator)
+        chosen = _choose(logits_BTV[0, -1, :vocab_size].float().cpu(), temperature, top_k, generator)
         text.append(chosen)
         fresh = [chosen]
         yield chosen
@@ -43,14 +45,15 @@ def sample_tokens(
 def decode_greedily(model: nn.Module, source_BS: Tensor, first: int, tokens: int) -> Tensor:
     """Decode a target for each source, taking the likeliest word each time: words_BT, T `tokens`.
 
-    `first` begins every target. Decoding does not stop at the end of a target, so that processes that share a
-    model call it equally often and do not wait for the device; ignore what follows the end.
+    `first`, the last of the model's tokens, begins every target. Decoding does not stop at the end of a
+    target, so that processes that share a model call it equally often and do not wait for the device; ignore
+    what follows the end.
     """
     cache, words = model.empty_cache(len(source_BS)), []
     fresh_B1 = source_BS.new_full((len(source_BS), 1), first)
     for _ in range(tokens):
         logits_BTV, _ = model(source_BS, fresh_B1, cache=cache)
-        fresh_B1 = logits_BTV[:, -1].argmax(-1, keepdim=True)
+        fresh_B1 = logits_BTV[:, -1, : first + 1].argmax(-1, keepdim=True)
         words.append(fresh_B1)
     return torch.cat(words, 1)
 

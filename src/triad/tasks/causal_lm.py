@@ -45,7 +45,14 @@ class CausalLM:
         return {"bits_per_byte": nats * self.nats_to_bits_per_byte}
 
     def sample(
-        self, model: nn.Module, row: tuple, length: int, prompt: list[int], context: int, temperature: float
+        self,
+        model: nn.Module,
+        row: tuple,
+        length: int,
+        prompt: list[int],
+        context: int,
+        temperature: float,
+        vocab_size: int,
     ) -> list[list[int]]:
         """A continuation of the prompt."""
-        return [[*prompt, *sample_tokens(model, prompt, length, context, temperature, 50, seed=0)]]
+        return [[*prompt, *sample_tokens(model, prompt, length, context, temperature, 50, 0, vocab_size)]]

@@ -29,7 +29,8 @@ and optionally:
     generated, measure_generated(model, *inputs)   further sums over the first `generated` batches of
                       validation, with a model that may be called word by word
     sample(model, row, length, ...)   lines of tokens or text as examples of the model's output; `row` is the
-                      first one of validation, as named by `reads`, the rest prompt=, context=, temperature=
+                      first one of validation, as named by `reads`, the rest prompt=, context=, temperature=,
+                      vocab_size= (behind which the model's rows are no text)
     code_length(nats)   metrics computed from the mean loss, such as bits per byte
 
 triad.tasks.likelihood has the cross-entropy loss that most tasks share.
@@ -48,7 +49,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from triad.checkpoints.tensors import start_from
-from triad.checkpoints.trained import count_special_tokens
+from triad.checkpoints.trained import count_rows
 from triad.layers.routing import STATISTICS, add_terms, auxiliary_loss
 from triad.models.count import count
 from triad.optim.initialise import initialise
@@ -90,12 +91,13 @@ class Training(LightningModule):
         seed: int,
         update: Update,
         weights: str | None,
+        pad_vocab_to_multiple_of: int = 1,
         augment: Callable[[Tensor, Callable], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        special_tokens = count_special_tokens(task, model)
-        self.make_body = partial(model, vocab_size=vocab_size + special_tokens)
+        rows = count_rows(vocab_size, task, model, pad_vocab_to_multiple_of)
+        self.make_body, self.vocab_size = partial(model, vocab_size=rows), vocab_size
         self.task, self.make_optimizer, self.schedule, self.hardware = task, optimizer, schedule, hardware
         self.seed, self.update, self.weights, self.augment = seed, update, weights, augment
         self.model: Any = None  # until configure_model
@@ -271,6 +273,7 @@ class Training(LightningModule):
         if self.first_row is None or not hasattr(self.task, "sample"):
             return []
         asked = {"prompt": prompt, "context": context, "temperature": temperature}
+        asked["vocab_size"] = self.vocab_size
         return self.task.sample(model, self.first_row, length=length, **asked)
 
     def code_length(self, nats: float) -> dict[str, float]:
