@@ -14,7 +14,7 @@ from triad.data.repeated import RepeatedEpoch
 LENGTHS = [40, 7, 90, 23, 61, 12, 33]
 
 
-@pytest.mark.parametrize("packing", ["windows", "documents", "none"])
+@pytest.mark.parametrize("packing", ["windows", "documents", "best_fit", "none"])
 def test_an_epoch_that_is_repeated_is_the_first_one_and_others_are_not(tmp_path, packing: str) -> None:
     rows = pack(documents_file(tmp_path, LENGTHS), 10, packing)
     again, epoch = RepeatedEpoch(rows), np.arange(len(rows))
@@ -23,6 +23,10 @@ def test_an_epoch_that_is_repeated_is_the_first_one_and_others_are_not(tmp_path,
     assert np.array_equal(again.locate(epoch + 5 * len(rows), 3), first)
     assert not np.array_equal(rows.locate(epoch + 5 * len(rows), 3), first)
     assert not np.array_equal(again.locate(epoch, 4), first)
+    once = pack(rows.tokens, 10, packing, anew=False)
+    assert np.array_equal(once.locate(epoch, 3), first)
+    if packing in ("best_fit", "none"):  # which cut every epoch at the same places
+        assert np.array_equal(once.locate(epoch + 5 * len(rows), 3), first)
 
 
 def test_windows_that_are_shuffled_once_are_cut_anew_and_keep_their_order(tmp_path) -> None:

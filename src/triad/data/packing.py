@@ -3,16 +3,23 @@
 R rows of a batch, B of them on this rank, T context, D pieces: what the rows hold of documents.
 """
 
+from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from triad.data.best_fit import pack_best_fit
 from triad.data.shuffle import count_windows, find_starts, shuffle_rows
 from triad.data.token_files import TokenFile
+from triad.storage.cache import build_once
+from triad.storage.manifest import Facts
 
 IGNORED = -100  # the target that cross entropy leaves out
 NOTHING = -1  # in the place of a token, where a row has ended; as a place, no row
+INDEX = ("parts", "documents", "begins")  # files of best_fit
+NONE = np.empty(0, np.int64)
 
 
 class RowReader(Protocol):
@@ -28,6 +35,11 @@ class RowReader(Protocol):
 
     def list_places(self) -> np.ndarray:
         """The places of all rows of validation, in the order of the text."""
+        ...
+
+    @property
+    def padding(self) -> float:
+        """The share of all places in the rows of an epoch that no token takes."""
         ...
 
     def find_firsts(self, places_R: np.ndarray) -> np.ndarray:
@@ -57,9 +69,11 @@ def pack(tokens: TokenFile, context: int, packing: str, anew: bool = True) -> Ro
             return WindowRows(tokens, context, anew)
         case "documents":
             return SeparatedRows(tokens, context, anew)
+        case "best_fit":
+            return BestFitRows(tokens, context, anew)
         case "none":
             return DocumentRows(tokens, context, anew)
-    raise ValueError(f"packing={packing} is not built yet: use packing=documents")
+    raise ValueError(f"packing={packing}: use windows, documents, best_fit or none")
 
 
 class Pieces(NamedTuple):
@@ -124,9 +138,11 @@ class PieceRows:
 class WindowRows(PieceRows):
     """Windows of the corpus, which run on over the ends of documents, whose tokens see each other there.
 
-    In training they are always full. In validation they follow one another, so that each token but the very
+    In training they are full. In validation they follow one another, so that each token but the very
     first is predicted once; the last may be shorter. A place is the position of the first token.
     """
+
+    padding = 0.0
 
     def __len__(self) -> int:
         return count_windows(len(self.tokens.tokens), self.context)
@@ -162,21 +178,25 @@ class SeparatedRows(WindowRows):
         end_R = places_R + length_R
         begun_R, before_R = (self.tokens.count_documents(at_R) for at_R in (places_R, end_R - 1))
         pieces_R = 1 + before_R - begun_R  # the rest of a document, and those that begin in the row
-        row_D = np.repeat(np.arange(len(places_R)), pieces_R)
-        last_R = np.cumsum(pieces_R)
-        index_D = np.arange(len(row_D)) - (last_R - pieces_R)[row_D]
+        row_D, index_D = _number_pieces(pieces_R)
+        last_R = np.cumsum(pieces_R) - 1
         begins_D = firsts[np.maximum(begun_R[row_D] + index_D - 1, 0)]
         first_D = np.where(index_D == 0, places_R[row_D], begins_D)
         behind_D = np.append(first_D[1:], 0)
-        behind_D[last_R - 1] = end_R
+        behind_D[last_R] = end_R
         ended_D = np.ones(len(row_D), bool)  # whether the next token is another document's
-        ended_D[last_R - 1] = self.tokens.count_documents(end_R) > before_R
+        ended_D[last_R] = self.tokens.count_documents(end_R) > before_R
         length_D = behind_D - first_D
         return Pieces(row_D, first_D, length_D, np.maximum(length_D - ended_D, 0))
 
 
 class DocumentRows(PieceRows):
     """A document a row, cut off after `context` targets. A place is the number of the document."""
+
+    @property
+    def padding(self) -> float:
+        """The share of all places in rows that no token takes; counted by a look at all documents."""
+        return 1 - self.cut(self.list_places()).length_D.sum() / (len(self) * self.context)
 
     def __len__(self) -> int:
         return len(self.tokens.documents)
@@ -191,3 +211,86 @@ class DocumentRows(PieceRows):
         first_R, end_R = self.tokens.spans(places_R)
         length_R = np.clip(end_R - first_R - 1, 0, self.context)
         return Pieces(np.arange(len(places_R)), first_R, length_R, length_R)
+
+
+class BestFitRows(PieceRows):
+    """Whole documents that fill rows, by best fit decreasing; parts of `context` targets of longer ones.
+
+    A document of n tokens takes n - 1 places, since its last token predicts nothing. Consecutive parts of one
+    share a token, so that each token but the first of a document is predicted exactly once. A place is the
+    number of a row: those that one part fills come first, in the order of the text.
+
+    The index is kept beside the token file: at most 24 bytes a document, mapped like the tokens.
+    """
+
+    separate = True
+
+    def __init__(self, tokens: TokenFile, context: int, anew: bool = True) -> None:
+        super().__init__(tokens, context, anew)
+        self.folder = tokens.folder.with_name(f"{tokens.folder.name}-{tokens.split}-best_fit-{context}")
+        facts = build_once(self.folder, self._build)
+        self.full, self.filled, self.targets = facts["full"], facts["filled"], facts["targets"]
+
+    def __len__(self) -> int:
+        if not self.full + self.filled:
+            raise ValueError(f"the {self.tokens.split} split has no token to predict; give data more text")
+        return self.full + self.filled
+
+    @property
+    def padding(self) -> float:
+        """The share of all places in rows that no token takes."""
+        return 1 - self.targets / (len(self) * self.context)
+
+    def locate(self, rows_R: np.ndarray, seed: int) -> np.ndarray:
+        return shuffle_rows(rows_R, len(self), seed, self.anew)
+
+    def list_places(self) -> np.ndarray:
+        return np.arange(self.full + self.filled)
+
+    def cut(self, places_R: np.ndarray) -> Pieces:
+        parts_N, documents_M, begins_F = self.index
+        filled_R = np.maximum(places_R - self.full, 0)
+        begin_R = begins_F[filled_R]
+        is_filled_R = places_R >= self.full
+        pieces_R = np.where(is_filled_R, begins_F[np.minimum(filled_R + 1, self.filled)] - begin_R, 1)
+        row_D, index_D = _number_pieces(pieces_R)
+        is_filled_D = is_filled_R[row_D]
+        document_D = np.searchsorted(parts_N, places_R[row_D], "right")
+        document_D[is_filled_D] = documents_M[(begin_R[row_D] + index_D)[is_filled_D]]
+        first_D, end_D = self.tokens.spans(document_D)
+        whole_D = (end_D - first_D - 1) // self.context  # parts that fill a row
+        part_D = np.where(is_filled_D, whole_D, places_R[row_D] - parts_N[document_D] + whole_D)
+        first_D = first_D + part_D * self.context
+        length_D = np.minimum(end_D - first_D - 1, self.context)
+        return Pieces(row_D, first_D, length_D, length_D)
+
+    @cached_property
+    def index(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows that parts of the documents up to each fill; the documents of the other rows, and where in
+        these each row begins.
+        """
+        paths = [self.folder / f"{name}.bin" for name in INDEX]
+        found = [np.memmap(path, np.int64, "r") if path.stat().st_size else NONE for path in paths]
+        return found[0], found[1], found[2]
+
+    def _build(self, folder: Path) -> Facts:
+        first_N, end_N = self.tokens.spans(np.arange(len(self.tokens.documents)))
+        targets_N = np.maximum(end_N - first_N - 1, 0)
+        whole_N, rest_N = np.divmod(targets_N, self.context)
+        documents_M = np.flatnonzero(rest_N)
+        rows_M = pack_best_fit(rest_N[documents_M], self.context)
+        begins_F = np.append(0, np.cumsum(np.bincount(rows_M)))
+        parts_N, order_M = np.cumsum(whole_N), np.argsort(rows_M, kind="stable")
+        for name, array in zip(INDEX, (parts_N, documents_M[order_M], begins_F), strict=True):
+            array.tofile(folder / f"{name}.bin")
+        return {"full": int(parts_N[-1]), "filled": len(begins_F) - 1, "targets": int(targets_N.sum())}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the maps, which would travel to a DataLoader's worker as copies."""
+        return {key: value for key, value in self.__dict__.items() if key != "index"}
+
+
+def _number_pieces(pieces_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The row of each piece, and its number within the row."""
+    row_D = np.repeat(np.arange(len(pieces_R)), pieces_R)
+    return row_D, np.arange(len(row_D)) - (np.cumsum(pieces_R) - pieces_R)[row_D]
