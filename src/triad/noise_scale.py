@@ -55,7 +55,7 @@ def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: in
     model, tokenizer = trained(run, step, "model", there)  # the weights at which gradients are taken
     source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
     tokens = prepare_tokens(source, tokenizer, cache_home()).train
-    windows = pack(tokens, config["context"], config["packing"])
+    windows = pack(tokens, config["context"], config["packing"], config["shuffle"])
     order = TrainBatches(windows, lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)
     read = (batch[name].to(there).split(micro) for name in ("tokens_BT", "targets_BT"))

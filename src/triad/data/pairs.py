@@ -103,10 +103,10 @@ class TrainPairs(IterableDataset[dict[str, Any]]):
         """This rank's share of the batch of `step`."""
         rows, total = self.batch_rows(step), len(self.pairs)
         batches = total // rows
-        place, anew = step % batches if self.shuffle == "repeat" else step, self.shuffle == "every_epoch"
-        order_N, left = self._order(place // batches if anew else 0), total - batches * rows
-        first = int(shuffle_rows(np.array([place]), batches, self.seed, anew)[0]) * rows
-        first += (place // batches) % (left + 1)
+        place = step if self.shuffle == "every_epoch" else step % batches
+        order_N, left = self._order(place // batches), total - batches * rows
+        first = int(shuffle_rows(np.array([place]), batches, self.seed)[0]) * rows
+        first += ((place if self.shuffle == "repeat" else step) // batches) % (left + 1)
         return self.pairs.batch(order_N[first : first + rows], self.rank, self.ranks) | {"step": step}
 
     def _order(self, epoch: int) -> np.ndarray:

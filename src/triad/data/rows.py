@@ -5,7 +5,6 @@ from typing import Any
 from triad.data.documents import Documents
 from triad.data.packing import pack
 from triad.data.pairs import Pairs
-from triad.data.repeated import RepeatedEpoch
 from triad.data.sources.source import Source
 from triad.data.token_files import Tokens, prepare_tokens
 from triad.data.tokenizers.tokenizer import Tokenizer
@@ -35,6 +34,5 @@ def make_datamodule(
     """Batches of the rows that a source yields, for a Lightning trainer."""
     if source.yields in PADDED:
         return PADDED[source.yields](tokens, context, batch, seed, separator, shuffle)
-    train = pack(tokens.train, context, packing, anew=shuffle == "every_epoch")
-    train = RepeatedEpoch(train) if shuffle == "repeat" else train
-    return Windows(train, pack(tokens.val, context, packing), batch, seed)
+    train, val = pack(tokens.train, context, packing, shuffle), pack(tokens.val, context, packing)
+    return Windows(train, val, batch, seed)

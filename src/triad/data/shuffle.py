@@ -37,14 +37,14 @@ def find_starts(rows: np.ndarray, n_tokens: int, context: int, seed: int, anew: 
     windows = count_windows(n_tokens, context)
     epoch_key = _make_epoch_key(np.asarray(rows).astype(np.uint64), windows, seed)
     phase = (_splitmix64(epoch_key) % context).astype(np.int64)
-    return np.minimum(shuffle_rows(rows, windows, seed, anew) * context + phase, n_tokens - context - 1)
+    order = shuffle_rows(rows if anew else rows % windows, windows, seed)
+    return np.minimum(order * context + phase, n_tokens - context - 1)
 
 
-def shuffle_rows(rows: np.ndarray, windows: int, seed: int, anew: bool = True) -> np.ndarray:
-    """The window each row reads: shuffled, `anew` in each epoch, and each exactly once in every epoch."""
+def shuffle_rows(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
+    """The window each row reads: shuffled, and each exactly once in every epoch."""
     rows = np.asarray(rows).astype(np.uint64)
-    key = _make_epoch_key(rows if anew else rows % windows, windows, seed)
-    return _permute(rows % windows, windows, key).astype(np.int64)
+    return _permute(rows % windows, windows, _make_epoch_key(rows, windows, seed)).astype(np.int64)
 
 
 def _make_epoch_key(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:

@@ -9,31 +9,30 @@ from tests.data.test_batches import documents_file
 from triad.data.batches import TrainBatches
 from triad.data.packing import pack
 from triad.data.pairs import TrainPairs
-from triad.data.repeated import RepeatedEpoch
 
+SHUFFLES = ("every_epoch", "once", "repeat")
 LENGTHS = [40, 7, 90, 23, 61, 12, 33]
 
 
 @pytest.mark.parametrize("packing", ["windows", "documents", "best_fit", "none"])
 def test_an_epoch_that_is_repeated_is_the_first_one_and_others_are_not(tmp_path, packing: str) -> None:
-    rows = pack(documents_file(tmp_path, LENGTHS), 10, packing)
-    again, epoch = RepeatedEpoch(rows), np.arange(len(rows))
-    first = rows.locate(epoch, seed=3)
-    assert np.array_equal(again.locate(epoch, 3), first)
-    assert np.array_equal(again.locate(epoch + 5 * len(rows), 3), first)
-    assert not np.array_equal(rows.locate(epoch + 5 * len(rows), 3), first)
-    assert not np.array_equal(again.locate(epoch, 4), first)
-    once = pack(rows.tokens, 10, packing, anew=False)
+    tokens = documents_file(tmp_path, LENGTHS)
+    anew, once, repeat = (pack(tokens, 10, packing, shuffle) for shuffle in SHUFFLES)
+    epoch = np.arange(len(anew))
+    later, first = epoch + 5 * len(anew), anew.locate(epoch, seed=3)
     assert np.array_equal(once.locate(epoch, 3), first)
-    if packing in ("best_fit", "none"):  # which cut every epoch at the same places
-        assert np.array_equal(once.locate(epoch + 5 * len(rows), 3), first)
+    assert np.array_equal(repeat.locate(epoch, 3), first)
+    assert np.array_equal(repeat.locate(later, 3), first)
+    assert not np.array_equal(anew.locate(later, 3), first)
+    assert not np.array_equal(repeat.locate(epoch, 4), first)
+    # which cuts every epoch at the same places
+    assert np.array_equal(once.locate(later, 3), first) == (packing in ("best_fit", "none"))
 
 
 def test_windows_that_are_shuffled_once_are_cut_anew_and_keep_their_order(tmp_path) -> None:
     tokens = documents_file(tmp_path, LENGTHS)
-    anew, once = (pack(tokens, 10, "windows", anew) for anew in (True, False))
+    anew, once, _ = (pack(tokens, 10, "windows", shuffle) for shuffle in SHUFFLES)
     epoch = np.arange(len(anew))
-    assert np.array_equal(once.locate(epoch, 3), anew.locate(epoch, 3))
     for later in (epoch + number * len(anew) for number in (1, 2, 7)):
         assert np.array_equal(once.locate(later, 3) // 10, anew.locate(epoch, 3) // 10)
         assert np.array_equal(np.sort(once.locate(later, 3)), np.sort(anew.locate(later, 3)))
@@ -42,7 +41,7 @@ def test_windows_that_are_shuffled_once_are_cut_anew_and_keep_their_order(tmp_pa
 
 
 def test_batches_of_a_repeated_epoch_run_on_over_its_end(tmp_path) -> None:
-    rows = RepeatedEpoch(pack(documents_file(tmp_path, [100, 111]), 10, "windows"))
+    rows = pack(documents_file(tmp_path, [100, 111]), 10, "windows", "repeat")
     assert len(rows) == 21
     batches = TrainBatches(rows, lambda step: 4, lambda step: 4 * step, 0, 0, 0, 1)
     read = [row for step in range(21) for row in batches.batch(step)["tokens_BT"][:, 0].tolist()]
