@@ -1,6 +1,5 @@
 """Sentences of the target's language become pairs by a run of the other direction."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from triad.config.build import build
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.data.preparation import find_parts, make_preparation, prepare
+from triad.runs.directory import Run
 
 SENTENCES = [f"the house number {n} is {'very ' * (n % 4)}old" for n in range(11)]
 CONTEXT = 32  # of debug=tiny; sentences as long are passed over
@@ -90,9 +90,9 @@ def test_training_has_the_pairs_that_a_run_makes_of_sentences(
 
 def test_a_run_that_does_not_translate_makes_no_pairs(tmp_path: Path) -> None:
     (tmp_path / "mono.txt").write_text("a sentence\n")
-    (tmp_path / "config.yaml").write_text(
-        json.dumps({"task": {"pairs": {"_target_": "triad.tasks.pairs.copy"}}})
-    )
+    run = Run(tmp_path)
+    run.write_config({"task": {"pairs": {"_target_": "triad.tasks.pairs.copy"}}})
+    run.passport_file.write_text("{}")
     with pytest.raises(ValueError, match="its task is not to translate"):
         BackTranslation(str(tmp_path), str(tmp_path / "mono.txt"), None, 4)
 
