@@ -1,6 +1,7 @@
 """The contracts of CONTRIBUTING.md are those that the shipped parts keep."""
 
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ from triad.callbacks.ema import Ema
 from triad.config.build import build, supply
 from triad.config.compose import compose
 from triad.config.offers import read_choices as choices
+from triad.data.tokenizers.byte import Byte
+from triad.data.tokenizers.char import Char
+from triad.data.tokenizers.word import Word
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.tasks.module import directions
 
@@ -22,6 +26,7 @@ KINDS = (
     "Task",
     "Metric",
     "Source",
+    "Tokenizer",
     "Optimizer",
     "Schedule",
     "Strategy",
@@ -124,3 +129,12 @@ def test_sources_and_callbacks_keep_their_contract() -> None:
         source = build(choices("data")[name])
         assert not missing(source, "Source"), name
     assert not missing(Ema, "Callback")
+
+
+def test_tokenizers_keep_their_contract() -> None:
+    for tokenizer in (Byte(), Char("ab"), Word(["a"], [], False)):
+        assert not missing(tokenizer, "Tokenizer"), tokenizer.kind
+        module = sys.modules[type(tokenizer).__module__]
+        assert module.__name__.endswith(f".{tokenizer.kind}")
+        loaded = module.load(REPOSITORY, **tokenizer.settings())
+        assert loaded.fingerprint == tokenizer.fingerprint

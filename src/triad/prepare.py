@@ -86,6 +86,8 @@ def show_tokens(source: Any, config: dict, console: Any) -> None:
     for split in (tokens.train, tokens.val):
         size = f"{len(split.tokens):,} tokens, {split.bytes_per_token:.2f} bytes each"
         _print(console, f"tokens of {split.split}: {size}, of {len(split.documents):,} documents")
+        if tokenizer.unknown is not None and (unknown := (split.tokens == tokenizer.unknown).sum()):
+            _print(console, f"unknown tokens of {split.split}: {unknown:,}, so bits per byte leave some out")
     _print(console, f"vocabulary {tokenizer.vocab_size:,}; tokens lie in {tokens.train.folder}")
 
 

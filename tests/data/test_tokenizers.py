@@ -1,22 +1,56 @@
-import io
+import json
 import random
+import re
 from functools import partial
-from itertools import islice
+from io import StringIO
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
+import tokenizers as hf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
 
+from triad.config.compose import compose
 from triad.data.sources.source import Document, Source
 from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text
+from triad.data.token_files import prepare_tokens
 from triad.data.tokenizers import learning
 from triad.data.tokenizers.byte import byte
-from triad.data.tokenizers.char import char
-from triad.data.tokenizers.tokenizer import load_tokenizer
+from triad.data.tokenizers.char import Char, char
+from triad.data.tokenizers.huggingface import huggingface
+from triad.data.tokenizers.tokenizer import cut_at_lines, load_tokenizer
+from triad.data.tokenizers.word import Word, split_words, word
+from triad.prepare import show_tokens
+from triad.storage.manifest import fingerprint
 
 SAMPLE = {"hard_vocab_limit": True, "sample_bytes": 20 << 20, "sample_seed": 0}
 bpe, unigram = partial(learning.bpe, **SAMPLE), partial(learning.unigram, **SAMPLE)
 LEARNERS = pytest.mark.parametrize("learn", [bpe, unigram], ids=["bpe", "unigram"])
+
+SPECIAL = (
+    *(
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<pad>",
+        "<mask>",
+        "<|endoftext|>",
+        "[PAD]",
+        "[CLS]",
+        "[SEP]",
+        "[UNK]",
+        "<0x41>",
+    ),
+    *("\u2581", "\u2585", "  ", "\r\n", "\t", "\u200d", "e\u0301", "\ufeff"),
+)
+# the same examples at every run
+EXAMPLES = settings(derandomize=True, max_examples=60, deadline=None, database=None)
+TEXTS = st.lists(st.one_of(st.text(max_size=8), st.sampled_from(SPECIAL)), max_size=12).map("".join)
+LATIN = st.text(st.characters(max_codepoint=0x24F), max_size=60)
+CUTS = st.lists(st.integers(0, 60), max_size=4).map(sorted)
 
 HARD_TEXTS = [
     "",
@@ -50,9 +84,30 @@ def learned(corpus, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     return {
         "bpe": bpe(corpus, cache, 600),
-        "unigram": unigram(corpus, cache, 600),
+        "unigram": unigram(corpus, cache, 600, sample_bytes=100_000),
         "byte": byte(corpus, cache),
     }
+
+
+@pytest.fixture(scope="module")
+def tokenizers(corpus, learned, tmp_path_factory):
+    """One of each kind."""
+    folder = tmp_path_factory.mktemp("huggingface")
+    made = hf.Tokenizer(hf.models.BPE())
+    made.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = hf.decoders.ByteLevel()
+    alphabet = hf.pre_tokenizers.ByteLevel.alphabet()
+    trainer = hf.trainers.BpeTrainer(
+        vocab_size=500, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator([document.text for document in corpus.documents("train")], trainer)
+    made.save(str(folder / "tokenizer.json"))
+    others = {
+        "char": Char("".join(map(chr, range(0x250)))),
+        "word": word(corpus, folder, min_freq=2, max_size=800, specials=["<pad>"], lowercase=False),
+        "huggingface": huggingface(corpus, folder, str(folder), eos_token=None),
+    }
+    return learned | others
 
 
 @pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
@@ -97,22 +152,40 @@ def test_learning_twice_gives_the_same_tokenizer_from_the_cache(corpus, learned,
     assert bpe(corpus, tmp_path, 600).fingerprint == first.fingerprint == learned["bpe"].fingerprint
 
 
-@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram"])
-def test_a_saved_tokenizer_loads_as_itself(learned, tmp_path, kind):
-    learned[kind].save(tmp_path)
-    loaded = load_tokenizer(tmp_path)
-    assert loaded.fingerprint == learned[kind].fingerprint
-    assert loaded.pieces == learned[kind].pieces
-    assert np.array_equal(loaded.encode("def f():\n"), learned[kind].encode("def f():\n"))
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram", "char", "word", "huggingface"])
+def test_a_saved_tokenizer_loads_as_itself_and_its_damage_is_noticed(tokenizers, tmp_path, kind):
+    tokenizer = tokenizers[kind]
+    tokenizer.save(tmp_path / "saved")
+    loaded = load_tokenizer(tmp_path / "saved")
+    assert type(loaded) is type(tokenizer)
+    assert loaded.fingerprint == tokenizer.fingerprint
+    assert (loaded.pieces, loaded.separator) == (tokenizer.pieces, tokenizer.separator)
+    assert np.array_equal(loaded.encode("def f():\n"), tokenizer.encode("def f():\n"))
+    for file in (tmp_path / "saved").iterdir():
+        content = bytearray(file.read_bytes())
+        for place in (len(content) // 2, len(content) // 3):
+            content[place] ^= 4
+            file.write_bytes(content)
+            with pytest.raises(ValueError, match="the tokenizer is damaged"):
+                load_tokenizer(tmp_path / "saved")
+            content[place] ^= 4
+            file.write_bytes(content)
+    assert load_tokenizer(tmp_path / "saved").fingerprint == tokenizer.fingerprint
 
 
-def test_a_flipped_bit_of_a_saved_model_is_noticed(learned, tmp_path):
-    learned["bpe"].save(tmp_path)
-    model = bytearray((tmp_path / "tokenizer.model").read_bytes())
-    model[len(model) // 2] ^= 4
-    (tmp_path / "tokenizer.model").write_bytes(model)
-    with pytest.raises(ValueError, match="the tokenizer is damaged"):
-        load_tokenizer(tmp_path)
+def test_a_kind_that_this_version_does_not_know_is_named(tmp_path):
+    for kind in ("wordpiece", "learning/../byte", "segmentations"):
+        content = {"kind": kind, "settings": {}, "fingerprint": fingerprint(kind, {})}
+        (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=f"tokenizer={kind} is unknown to this version"):
+            load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram", "char", "word", "huggingface"])
+def test_an_id_that_is_no_token_is_refused_and_not_taken_from_the_end(tokenizers, kind):
+    for wrong in (-1, tokenizers[kind].vocab_size):
+        with pytest.raises(ValueError, match=f"^{wrong} is no token of this vocabulary of "):
+            tokenizers[kind].decode([0, wrong])
 
 
 def test_different_tokenizers_have_different_fingerprints(learned, corpus, tmp_path):
@@ -120,13 +193,31 @@ def test_different_tokenizers_have_different_fingerprints(learned, corpus, tmp_p
     assert len({tokenizer.fingerprint for tokenizer in [*learned.values(), *others]}) == 5
 
 
-def test_a_vocabulary_that_does_not_suit_the_corpus_is_refused_with_the_bound(tmp_path):
-    source = written(tmp_path, [f"text {i}\n" for i in range(50)])
-    for learn in (bpe, unigram):
-        with pytest.raises(ValueError, match=r"tokenizer\.vocab_size=5000: .* at most \d+; lower"):
-            learn(source, tmp_path / "cache", 5000)
-        with pytest.raises(ValueError, match=r"tokenizer\.vocab_size=100: .* needs 2\d\d or more; raise"):
-            learn(source, tmp_path / "cache", 100)
+@LEARNERS
+@pytest.mark.parametrize("vocab_size", [-5, 0, 100, 258, 4000, 2 * 10**9])
+def test_a_vocabulary_that_does_not_suit_the_corpus_is_refused_with_the_exact_bound(
+    tmp_path, learn, vocab_size
+):
+    source = written(tmp_path, [f"text {i} of fifty\n" for i in range(50)])
+    asked = rf"tokenizer\.vocab_size={vocab_size}: data=text"
+    bound = r"needs (\d+) or more; raise" if vocab_size < 259 else r"fills at most (\d+); lower"
+    with pytest.raises(ValueError, match=f"{asked} {bound}") as refused:
+        learn(source, tmp_path / "cache", vocab_size)
+    fits = int(re.search(bound, str(refused.value))[1])
+    assert learn(source, tmp_path / "cache", fits).vocab_size == fits
+    with pytest.raises(ValueError, match=f"needs {fits}" if vocab_size < 259 else f"at most {fits}"):
+        learn(source, tmp_path / "cache", fits - 1 if vocab_size < 259 else fits + 1)
+
+
+@LEARNERS
+def test_without_a_hard_limit_a_small_text_has_the_vocabulary_that_it_fills(tmp_path, learn):
+    source = written(tmp_path, [f"text {i} of fifty\n" for i in range(50)])
+    with pytest.raises(ValueError, match="hard_vocab_limit=false") as refused:
+        learn(source, tmp_path / "cache", 4000)
+    fits = int(re.search(r"at most (\d+)", str(refused.value))[1])
+    assert learn(source, tmp_path / "cache", 4000, hard_vocab_limit=False).vocab_size == fits
+    with pytest.raises(ValueError, match="needs 276 or more"):
+        learn(source, tmp_path / "cache", 100, hard_vocab_limit=False)
 
 
 @LEARNERS
@@ -142,21 +233,6 @@ def test_a_text_that_nothing_is_learned_from_is_refused_in_terms_of_the_configur
 
 
 @LEARNERS
-@pytest.mark.parametrize(
-    ("vocab_size", "words"),
-    [
-        (-5, "needs 259 or more"),
-        (0, "needs 259"),
-        (258, "needs 259"),
-        (2 * 10**9, r"fills at most \d+; lower"),
-    ],
-)
-def test_a_vocabulary_that_no_corpus_has_is_refused(corpus, tmp_path, learn, vocab_size, words):
-    with pytest.raises(ValueError, match=rf"tokenizer\.vocab_size={vocab_size}: data=text {words}"):
-        learn(corpus, tmp_path, vocab_size)
-
-
-@LEARNERS
 def test_a_reserved_character_leaves_the_text_around_it_to_be_learned_from(tmp_path, learn):
     stretch = ("wandering \u2585 wandering \u2581 " * 200)[:4096]  # what sentencepiece would leave out whole
     (tmp_path / "a.txt").write_text(stretch + "xyz " * 3000)
@@ -167,20 +243,28 @@ def test_a_reserved_character_leaves_the_text_around_it_to_be_learned_from(tmp_p
         assert tokenizer.decode(tokenizer.encode(string)) == string
 
 
-def test_learning_reads_a_bounded_sample_of_a_large_corpus(tmp_path, monkeypatch):
-    seen = io.StringIO()
-
-    def train(sentence_iterator, model_writer, **settings):
-        seen.writelines(sentence_iterator)
-        raise RuntimeError("seen enough")
-
-    monkeypatch.setattr("sentencepiece.SentencePieceTrainer.train", train)
+def test_learning_reads_a_bounded_sample_of_a_large_corpus_by_its_seed():
     rows = [Document(str(i), f"{i:09} " * 500) for i in range(200)]
-    with pytest.raises(RuntimeError, match="seen enough"):
-        bpe(Source("rows", lambda split: iter(rows)), tmp_path, 300, sample_bytes=100_000)
-    sample = seen.getvalue()
-    assert 70_000 < len(sample) <= 100_000
-    assert len({int(word) // 20 for word in sample.split() if len(word) == 9}) >= 8
+    source = Source("rows", lambda split: iter(rows))
+    samples = ["".join(learning.TextSample(source, 100_000, seed)) for seed in (0, 0, 1)]
+    for sample in samples:
+        assert 70_000 < len(sample) <= 100_000
+        assert len({int(word) // 20 for word in sample.split() if len(word) == 9}) >= 8
+    assert samples[0] == samples[1] != samples[2]
+    assert len("".join(learning.TextSample(source, 10**9, 1))) == 200 * 5000
+
+
+def test_the_sample_and_its_seed_choose_what_is_learned_and_memory_is_told(corpus, tmp_path, capsys):
+    sizes = {"sample_bytes": 50_000}, {"sample_bytes": 50_000, "sample_seed": 1}, {"sample_bytes": 10**9}
+    assert len({bpe(corpus, tmp_path, 400, **size).fingerprint for size in sizes}) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        found = re.fullmatch(
+            r"tokenizer=bpe: 400 tokens learned from (.+) of (.+) MB in \d+ s, peak memory (\d+) MB", line
+        )
+        assert float(found[1]) <= float(found[2])
+        assert int(found[3]) > 10  # numpy alone takes as much
 
 
 def test_an_unknown_character_is_named(tmp_path):
@@ -202,3 +286,128 @@ def test_bpe_4096_reaches_3_3_bytes_a_token_on_the_standard_library(tmp_path):
     tokenizer = bpe(source, tmp_path, 4096)
     n_tokens = sum(len(tokenizer.encode(document.text)) for document in source.documents("val"))
     assert source.contents["val"].bytes / n_tokens > 3.2
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram", "huggingface"])
+@EXAMPLES
+@given(text=TEXTS)
+def test_any_text_survives_a_round_trip_and_none_of_it_becomes_a_special_token(tokenizers, kind, text):
+    tokenizer = tokenizers[kind]
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.byte_lengths[ids].sum() == len(text.encode())
+    assert tokenizer.byte_lengths[ids].all()  # special tokens are of no bytes
+    assert not {tokenizer.separator, tokenizer.unknown} & {*ids.tolist()}
+
+
+@EXAMPLES
+@given(text=LATIN)
+def test_a_text_of_known_characters_survives_a_round_trip(tokenizers, text):
+    ids = tokenizers["char"].encode(text)
+    assert tokenizers["char"].decode(ids) == text
+    assert len(ids) == len(text)
+
+
+@EXAMPLES
+@given(text=TEXTS)
+def test_a_text_of_known_words_survives_a_round_trip(text):
+    tokenizer = Word(sorted({one for words in split_words([text], False) for one in words}), ["<pad>"], False)
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert not {0, 1, 2} & {*ids.tolist()}
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram", "char", "word", "huggingface"])
+@EXAMPLES
+@given(text=LATIN, cuts=CUTS)
+def test_a_text_in_pieces_has_the_ids_of_the_whole(tokenizers, kind, text, cuts):
+    tokenizer = tokenizers[kind]
+    pieces = [text[start:end] for start, end in pairwise([0, *cuts, max(len(text), *cuts, 0)])]
+    assert "".join(pieces) == text
+    ids = np.concatenate([np.empty(0, np.int64), *tokenizer.encode_pieces(pieces)])
+    assert ids.tolist() == tokenizer.encode(text).tolist()
+
+
+@EXAMPLES
+@given(text=st.text("ab\n", max_size=40), cuts=CUTS, size=st.integers(1, 9))
+def test_where_a_text_is_cut_into_stretches_does_not_depend_on_its_pieces(text, cuts, size):
+    pieces = [text[start:end] for start, end in pairwise([0, *cuts, max(len(text), *cuts, 0)])]
+    stretches = [*cut_at_lines(pieces, size)]
+    assert "".join(stretches) == text
+    assert stretches == [*cut_at_lines([text], size)]
+    assert all(len(stretch) <= size for stretch in stretches)
+    for stretch in stretches[:-1]:
+        assert stretch.endswith("\n") or "\n" not in stretch
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram", "char", "word", "huggingface"])
+def test_no_spelling_of_a_special_token_becomes_its_id(tokenizers, kind):
+    tokenizer = tokenizers[kind]
+    special = {i for i, piece in enumerate(tokenizer.pieces) if not piece}
+    assert len(special) == {"char": 0, "word": 2}.get(kind, 1)
+    for string in (
+        "<s>",
+        "</s> here",
+        "<unk>",
+        "a<|endoftext|>b",
+        "<pad> and <mask>",
+        "[PAD][CLS]",
+        "<0x0A>",
+    ):
+        ids = tokenizer.encode(string).tolist()
+        assert not special & {*ids}
+        if kind != "word":
+            assert tokenizer.decode(ids) == string
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe", "unigram", "word", "huggingface"])
+def test_a_product_has_an_end_for_each_document_whatever_these_spell(tokenizers, tmp_path, kind):
+    texts = [*SPECIAL, "</s></s> <|endoftext|>", "\u0100"]
+    source = Source("specials", lambda split: (Document(str(i), string) for i, string in enumerate(texts)))
+    tokens = prepare_tokens(source, tokenizers[kind], tmp_path).train
+    ends = np.flatnonzero(tokens.tokens == tokenizers[kind].separator)
+    assert ends.tolist() == [*(tokens.documents[1:, 0] - 1), len(tokens.tokens) - 1]
+    assert len(ends) == len(texts)
+
+
+def test_words_are_counted_by_the_training_split_and_the_rest_is_unknown(tmp_path):
+    documents = {"train": ["The cat, the cat.\n\n", "the dog"], "val": ["zebra zebra zebra"]}
+    source = Source("words", lambda split: (Document(str(i), t) for i, t in enumerate(documents[split])))
+    make = partial(word, source, tmp_path, specials=["<mask>"])
+    words = make(min_freq=1, max_size=None, lowercase=False).words
+    assert words == ["\n", " cat", " dog", " the", ",", ".", "The", "the"]
+    assert make(min_freq=2, max_size=5, lowercase=True).words == ["\n", " cat"]
+    tokenizer = make(min_freq=2, max_size=None, lowercase=True)
+    assert tokenizer.words == ["\n", " cat", "the"]
+    assert tokenizer.decode(tokenizer.encode("The cat\nzebra")) == "the cat\n<unk>"
+    for wrong, sentence in (
+        ({"min_freq": 9, "max_size": None}, r"tokenizer\.min_freq=9: data=words has no word as often"),
+        ({"min_freq": 1, "max_size": 3}, r"tokenizer\.max_size=3: 3 special tokens and a word need more"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            make(**wrong, lowercase=False)
+    with pytest.raises(ValueError, match=r"tokenizer\.specials=.*</s> is there already"):
+        word(source, tmp_path, 1, None, ["</s>"], False)
+
+
+def test_prepare_tells_how_many_tokens_are_unknown(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIAD_CACHE", str(tmp_path))
+    documents = {"train": "to be or not to be", "val": "to see or not"}
+    source = Source("words", lambda split: iter([Document("a", documents[split])]))
+    console = Console(record=True, file=StringIO(), markup=False, emoji=False)
+    config = compose(["tokenizer=word", "tokenizer.min_freq=1", "trainer.accelerator=cpu"])
+    show_tokens(source, config, console)
+    lines = console.export_text().splitlines()
+    assert [line for line in lines if "unknown" in line] == [
+        "unknown tokens of val: 1, so bits per byte leave some out"
+    ]
+
+
+def test_a_word_goes_on_over_pieces_marks_belong_to_it_and_a_long_one_is_cut():
+    def split(*pieces, lowercase=False):
+        return [one for words in split_words(pieces, lowercase) for one in words]
+
+    assert split("Wör", "ter, e", "\u0301tude  x_1\n") == ["Wörter", ",", " e\u0301tude", " ", " x_1", "\n"]
+    assert split("हिन्दी में") == ["हिन्दी", " में"]
+    assert split("ΟΔΟΣ", " ΟΔΟΣ", lowercase=True) == ["οδος", " οδος"]
+    assert [len(one) for one in split("a" * 250)] == [100, 100, 50]

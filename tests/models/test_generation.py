@@ -52,6 +52,15 @@ def test_the_same_seed_gives_the_same_text_and_another_another(model: torch.nn.M
     assert sample(model, 40, seed=1) != sample(model, 40, seed=2)
 
 
+@pytest.mark.parametrize(("temperature", "top_k"), [(0.0, None), (1.0, None), (1.0, 3)])
+def test_rows_behind_the_vocabulary_are_never_drawn(
+    model: torch.nn.Module, temperature: float, top_k: int | None
+) -> None:
+    whole = sample(model, 60, temperature=temperature, top_k=top_k)
+    cut = sample(model, 60, temperature=temperature, top_k=top_k, vocab_size=4)
+    assert max(whole) >= 4 > max(cut)
+
+
 def test_only_the_likeliest_are_drawn(model: torch.nn.Module) -> None:
     assert sample(model, 12, top_k=1) == sample(model, 12, temperature=0.0)
 

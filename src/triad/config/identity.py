@@ -28,7 +28,7 @@ TRAINER_SYSTEM = (
     *("use_distributed_sampler", "benchmark", "inference_mode", "detect_anomaly"),
 )
 WHEN_VALIDATED = ("trainer.val_check_interval", "trainer.check_val_every_n_epoch")
-PLACES = ("path", "val_path", "source", "target", "val_source", "val_target", "url")  # of a text, in data
+PLACES = ("path", "val_path", "source", "target", "val_source", "val_target", "url")  # of a text or tokenizer
 
 
 def is_mathematics(key: str, config: dict) -> bool:
@@ -42,9 +42,9 @@ def is_mathematics(key: str, config: dict) -> bool:
 
 
 def is_place(key: str) -> bool:
-    """Whether a key says where a text lies: of two runs on the same text it is not mathematics."""
+    """Whether a key says where a text or tokenizer lies: of two runs on the same it is not mathematics."""
     group, _, name = key.partition(".")
-    return group == "data" and name in PLACES
+    return group in ("data", "tokenizer") and name in PLACES
 
 
 def mathematics(config: dict) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What takes more than declarations to refuse about data: packages of its own extra."""
+"""What takes more than declarations to refuse about data: packages of extras."""
 
 from importlib.util import find_spec
 
@@ -7,12 +7,14 @@ from triad.config.locations import tell_install
 from triad.config.offers import get_declared, walk_parts
 from triad.config.refusals import Impossible
 
+EXTRAS = dict.fromkeys(PREPARATION, "data") | {"tokenizer": "hf"}  # what installs the packages of a group
+
 
 def find_missing(config: dict) -> list[tuple[str, str]]:
-    """Parts of the preparation that need packages which are not installed: their keys, and the packages."""
+    """Parts that need packages which are not installed: their keys, and the packages."""
     return [
         (key, package)
-        for group in PREPARATION
+        for group in EXTRAS
         for key, part in walk_parts(config.get(group), group)
         for package in get_declared(part, "packages") or ()
         if find_spec(package) is None
@@ -22,7 +24,9 @@ def find_missing(config: dict) -> list[tuple[str, str]]:
 def facts(config: dict) -> dict:
     """What the sentence below names."""
     key, package = next(iter(find_missing(config)), ("", ""))
-    return {"part": key, "package": package}
+    install = tell_install(EXTRAS.get(key.partition(".")[0], ""))
+    remedy = "take another tokenizer" if key == "tokenizer" else f"leave it out with ~{key}"
+    return {"part": key, "package": package, "remedy": f"{install}, or {remedy}"}
 
 
 SEPARATED = ("documents", "best_fit")  # kinds of packing whose documents do not see each other
@@ -42,9 +46,9 @@ TABLE = [
         "packing={packing} packs text, and data.yields is something else: leave packing out",
     ),
     Impossible(
-        "some filters are packages of their own",
+        "some filters and tokenizers are packages of their own",
         "data/clean=web",
         find_missing,
-        f"{{part}} needs the package {{package}}: {tell_install('data')}, or leave it out with ~{{part}}",
+        "{part} needs the package {package}: {remedy}",
     ),
 ]

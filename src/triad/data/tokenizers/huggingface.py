@@ -75,7 +75,7 @@ class HuggingFace(Tokenizer):
     def decode(self, ids: Any) -> str:
         if self.lossless:
             return super().decode(ids)
-        return self._tokenizer.decode(self.check(ids), skip_special_tokens=True)
+        return self._tokenizer.decode(self.check_ids(ids), skip_special_tokens=True)
 
     def settings(self) -> dict[str, Any]:
         return {"file_blake2b": hash_bytes(self.file), "eos_token": self.eos_token}
@@ -94,7 +94,8 @@ def huggingface(source: Source, cache: Path, path: str, eos_token: str | None) -
     content = (file / "tokenizer.json" if file.is_dir() else file).read_bytes()
     try:
         special = [one["content"] for one in json.loads(content)["added_tokens"] if one["special"]]
-        _read(content)
+        if not _read(content).get_vocab_size():
+            raise ValueError("it has no tokens")
     except Exception as error:  # the library raises this very class
         reason = f"no tokenizer.json that `tokenizers` reads ({type(error).__name__}: {error})"
         raise ValueError(f"tokenizer.path={path}: {reason}") from None

@@ -78,7 +78,7 @@ def _learn(
         **{"unk_id": 0, "eos_id": 1, "bos_id": -1, "pad_id": -1},
         **({} if hard_vocab_limit else {"hard_vocab_limit": False}),
     }
-    sample = Sample(source, sample_bytes, sample_seed)
+    sample = TextSample(source, sample_bytes, sample_seed)
     folder = cache / f"tokenizer-{fingerprint(settings, sentencepiece.__version__, *sample.origin)}"
     asked = f"tokenizer.vocab_size={vocab_size}: data={source.name}"
     build_once(folder, partial(_train, sample, settings, asked))
@@ -87,7 +87,7 @@ def _learn(
     return load(folder, hash_bytes((folder / MODEL).read_bytes()))
 
 
-def _train(sample: "Sample", settings: dict[str, Any], asked: str, folder: Path) -> None:
+def _train(sample: "TextSample", settings: dict[str, Any], asked: str, folder: Path) -> None:
     model, since = io.BytesIO(), time.monotonic()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -122,7 +122,7 @@ def _explain(error: RuntimeError, kind: str, name: str, asked: str) -> ValueErro
     return None
 
 
-class Sample:
+class TextSample:
     """The training text in short stretches with their newlines; of a large one an evenly hashed sample."""
 
     def __init__(self, source: Source, most_bytes: int, seed: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from triad.data.tokenizers.sampled_segmentation import WORD, draw, draw_path, drop_merges
+from triad.data.tokenizers.segmentations import WORD, draw, draw_path, drop_merges
 from triad.data.tokenizers.tokenizer import ENCODED_AT_ONCE, Tokenizer, cut_at_lines, hash_bytes, read_intact
 
 SPACE = "\u2581"  # sentencepiece's own sign for a space; in a text it must be spelled in bytes

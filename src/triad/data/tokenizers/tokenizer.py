@@ -69,9 +69,9 @@ class Tokenizer(ABC):
 
         Raises ValueError for one that is no token, such as padding or a row that pads the vocabulary.
         """
-        return b"".join(self.pieces[i] for i in self.check(ids)).decode(errors="replace")
+        return b"".join(self.pieces[i] for i in self.check_ids(ids)).decode(errors="replace")
 
-    def check(self, ids: Any) -> list[int]:
+    def check_ids(self, ids: Any) -> list[int]:
         """The ids, if all are tokens."""
         checked = np.asarray(ids).tolist()
         if others := [i for i in checked if not 0 <= i < self.vocab_size]:
