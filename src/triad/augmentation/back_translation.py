@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,10 @@ class BackTranslation:
             rows = [encoded[at] for at in places]
             source_BS = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PADDING)
             length = min(LONGER * source_BS.shape[1] + MORE, self.context)
-            device, end = next(model.parameters()).device, tokenizer.vocab_size
+            device, end = next(model.parameters()).device, tokenizer.vocab_size  # behind it are no tokens
             words_BT = decode_greedily(model, source_BS.to(device), end, length).tolist()
             for at, words in zip(places, words_BT, strict=True):
-                words = words[: words.index(end)] if end in words else words
-                found[at] = tokenizer.decode(words).strip()
+                found[at] = tokenizer.decode(list(takewhile(end.__gt__, words))).strip()
         for at in sorted(found):
             if found[at]:
                 yield found[at], sentences[at]
