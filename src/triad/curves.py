@@ -52,6 +52,8 @@ def _compute_curve(name: str, words: list[str]) -> Curve:
     if not config["scheduler"].get("_partial_"):
         raise ValueError("scheduler=plateau follows the run's validations: there is no curve before they are")
     rule: Rule = build(config["batch"])
+    if rule.tokens:
+        raise ValueError("batch=tokens: the lengths of the rows decide how many a step has; use batch=fixed")
     rule = rule.of(_count_rows(config)) if not rule.sizes else rule
     steps = config["trainer"]["max_steps"]
     done = [rule(step) for step in range(steps + 1)]

@@ -46,6 +46,7 @@ MISTAKES = {
     "batch.size=1000000000000": "lower batch.size or context",
     "seed=-1": "seed=-1: must be at least 0",
     "~model": "~model: a run needs it: model=decoder",
+    "+packed=false": "packed is not a key of conf/train.yaml; did you mean packing?",
     "~packing": "~packing: a run needs it",
     "~model.width": "width is missing",
     "model=5": "model is chosen by name",
@@ -218,3 +219,9 @@ def test_a_command_raises_sentences_though_its_module_is_main(python, tmp_path: 
     (run / "run.json").write_text("{}")
     done = python("-m", "triad.generate", f"run={run}", code=2)
     assert done.stderr == f"error: run={run}: no checkpoint is there\n"
+
+
+def test_the_former_word_for_packing_is_answered_with_the_present_one() -> None:
+    with pytest.raises(Exception, match="packed") as caught:
+        compose(["packed=false"])
+    assert explain_error(caught.value) == "packed does not exist; did you mean packing?"

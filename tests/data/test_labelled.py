@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from triad.data.documents import DocumentFile
+from triad.data.length_buckets import LengthBuckets
 from triad.data.pairs import TrainPairs, ValPairs
 from triad.data.sources.labelled import labelled
 from triad.data.sources.packages import packages
@@ -153,7 +154,7 @@ def test_each_row_of_validation_comes_once_with_its_own_label_on_any_number_of_p
 
 def test_a_batch_depends_on_seed_and_step_alone_and_has_one_width(rows) -> None:
     def batches(rank: int = 0, ranks: int = 1, seed: int = 0) -> TrainPairs:
-        return TrainPairs(rows, lambda step: 8, seed, 0, rank, ranks)
+        return TrainPairs(rows, LengthBuckets(rows, 8, "rows"), seed, 0, rank, ranks)
 
     whole = batches().batch(31)
     parts = [batches(rank, 4).batch(31) for rank in range(4)]

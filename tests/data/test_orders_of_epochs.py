@@ -1,14 +1,14 @@
 """Orders of an epoch: of its own, that of the first, or all as in the first."""
 
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.data.test_batches import documents_file
 from triad.data.batches import TrainBatches
+from triad.data.length_buckets import LengthBuckets, Unit
 from triad.data.packing import pack
-from triad.data.pairs import TrainPairs
 
 SHUFFLES = ("every_epoch", "once", "repeat")
 LENGTHS = [40, 7, 90, 23, 61, 12, 33]
@@ -49,26 +49,35 @@ def test_batches_of_a_repeated_epoch_run_on_over_its_end(tmp_path) -> None:
     assert len({*read}) == 21
 
 
-class Numbers(SimpleNamespace):
-    """Rows of the given lengths, read as their numbers."""
+class Numbers:
+    """Rows of some lengths."""
+
+    called = "rows"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.lengths = folder, np.random.default_rng(0).integers(1, 99, 131)
 
     def __len__(self) -> int:
-        return len(self.longest_N)
+        return len(self.lengths)
+
+    def find_lengths(self, rows_R: np.ndarray) -> np.ndarray:
+        return self.lengths[rows_R]
 
     def batch(self, rows_R: np.ndarray, rank: int, ranks: int) -> dict:
-        return {"rows": rows_R.tolist()}
+        return {"rows": rows_R}
 
 
-def test_batches_of_neighbouring_lengths_come_again_in_their_order() -> None:
-    pairs = Numbers(longest_N=np.random.default_rng(0).permutation(100)[:31] * 10)
+@pytest.mark.parametrize(("size", "unit"), [(4, "rows"), (400, "tokens")])
+def test_batches_of_like_lengths_come_again_in_their_order(tmp_path, size: int, unit: Unit) -> None:
+    rows = Numbers(tmp_path / "order")
+    anew, again = (LengthBuckets(rows, size, unit, which) for which in (True, False))
 
-    def read(shuffle: str, epoch: int) -> list[list[int]]:
-        order = TrainPairs(pairs, lambda step: 4, 0, 0, 0, 1, shuffle)
-        return [order.batch(step)["rows"] for step in range(7 * epoch, 7 * epoch + 7)]
+    def read(buckets: LengthBuckets, epoch: int) -> list[list[int]]:
+        steps = np.arange(len(buckets)) + epoch * len(buckets)
+        found = [buckets.find_rows(step, 3).tolist() for step in steps.tolist()]
+        assert [len(batch) for batch in found] == buckets.count_rows(steps, 3).tolist()
+        return found
 
-    first = read("every_epoch", 0)
-    assert read("repeat", 3) == read("repeat", 0) == read("once", 0) == first
-    assert read("every_epoch", 3) != first
-    assert read("once", 4) == first
-    moved = read("once", 3)  # by the three pairs that are left out elsewhere
-    assert [len({*one} & {*other}) for one, other in zip(moved, first, strict=True)] == [1] * 7
+    first = read(anew, 0)
+    assert read(again, 0) == read(again, 3) == first
+    assert read(anew, 3) != first

@@ -1,10 +1,13 @@
 """What each kind of packing reads, counted token by token."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from triad.data.batches import TrainBatches, ValBatches
 from triad.data.best_fit import pack_best_fit
@@ -53,7 +56,7 @@ def check_row(tokens_T, targets_T, starts_T, document_N):
     return pairs
 
 
-@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("lengths", LENGTHS, ids=len)
 @pytest.mark.parametrize("packing", ["documents", "best_fit"])
 def test_each_token_that_can_be_predicted_is_predicted_once_in_validation_from_its_document_only(
     tmp_path, lengths, packing
@@ -75,7 +78,7 @@ def test_each_token_that_can_be_predicted_is_predicted_once_in_validation_from_i
     assert (measured["document_lengths_D"] * (measured["document_lengths_D"] + 1) // 2).sum() == pairs
 
 
-@pytest.mark.parametrize("lengths", [LENGTHS[0], *LENGTHS[3:]], ids=str)
+@pytest.mark.parametrize("lengths", [LENGTHS[0], *LENGTHS[3:]], ids=len)
 def test_rows_of_separate_documents_are_the_windows_without_what_crosses_a_border(tmp_path, lengths):
     tokens, document_N = write(tmp_path, lengths), number_documents(lengths)
     windows, separate = (pack(tokens, 7, packing) for packing in ("windows", "documents"))
@@ -92,7 +95,7 @@ def test_rows_of_separate_documents_are_the_windows_without_what_crosses_a_borde
     assert "document_lengths_D" not in windows.measure(places)
 
 
-@pytest.mark.parametrize("lengths", [LENGTHS[0], LENGTHS[3], LENGTHS[5]], ids=str)
+@pytest.mark.parametrize("lengths", [LENGTHS[0], LENGTHS[3], LENGTHS[5]], ids=len)
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_an_epoch_of_best_fit_has_each_target_once_in_another_order_than_the_next(tmp_path, lengths, ranks):
     rows = pack(write(tmp_path, lengths), CONTEXT, "best_fit")
@@ -109,6 +112,30 @@ def test_an_epoch_of_best_fit_has_each_target_once_in_another_order_than_the_nex
         assert sorted(epoch[epoch != IGNORED].tolist()) == sorted(expected)
     assert not torch.equal(*epochs)
     assert rows.padding == pytest.approx((epochs[0] == IGNORED).double().mean().item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("packing", ["windows", "documents", "best_fit", "none"])
+@pytest.mark.parametrize(
+    "workers", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
+def test_a_run_of_three_epochs_that_was_stopped_reads_what_one_that_was_not_does(tmp_path, packing, workers):
+    rows = pack(write(tmp_path, [11] * 10), CONTEXT, packing)  # ten rows of each kind, four a step
+
+    def read(start, count):
+        batches = TrainBatches(rows, lambda _: 4, lambda k: 4 * k, 1, start, 0, 1)
+        return [
+            b["tokens_BT"] for b in islice(DataLoader(batches, batch_size=None, num_workers=workers), count)
+        ]
+
+    never = read(0, 8)
+    assert len(rows) == 10
+    for stop in range(8):
+        assert torch.equal(torch.cat(read(stop, 8 - stop)), torch.cat(never[stop:]))
+    firsts = rows.locate(np.arange(30), 1).reshape(3, 10)
+    assert len({tuple(epoch) for epoch in firsts.tolist()}) == 3
+    if packing in ("best_fit", "none"):  # windows of an epoch begin at a phase of their own
+        assert (np.sort(firsts) == rows.list_places()).all()
+    assert rows.locate(np.arange(10, 20), 1).tolist() != rows.locate(np.arange(10), 2).tolist()
 
 
 def test_rows_by_best_fit_are_read_from_their_files_the_second_time(tmp_path, monkeypatch):

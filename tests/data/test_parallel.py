@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from triad.data.length_buckets import LengthBuckets
 from triad.data.pairs import PairFile, TrainPairs, ValPairs
 from triad.data.sources.letters import letters
 from triad.data.sources.parallel import parallel
@@ -99,7 +100,7 @@ def keys(batch: dict) -> list[tuple[str, str]]:
 
 
 def trained(pairs: PairFile, rank: int = 0, ranks: int = 1, start: int = 0, seed: int = 0) -> TrainPairs:
-    return TrainPairs(pairs, lambda step: 8, seed, start, rank, ranks)
+    return TrainPairs(pairs, LengthBuckets(pairs, 8, "rows"), seed, start, rank, ranks)
 
 
 def test_a_batch_is_of_neighbouring_lengths_and_as_wide_as_its_longest(pair_file: PairFile) -> None:
@@ -112,12 +113,12 @@ def test_a_batch_is_of_neighbouring_lengths_and_as_wide_as_its_longest(pair_file
         assert lengths.tolist() == batch["source_lengths_R"].tolist()
         assert batch["count"] == (batch["source_BS"] >= 0).sum() + batch["lengths_R"].sum()
         spread.append(float(lengths.double().std()))
-    everything = float(np.std(pair_file.lengths_N2[:, 0]))
+    everything = float(np.std(pair_file.find_spans(np.arange(len(pair_file)))[1][:, 0]))
     assert np.mean(spread) < everything / 2
 
 
 def test_each_pair_comes_once_in_an_epoch_but_for_a_remainder(pair_file: PairFile) -> None:
-    total = len(pair_file.firsts_N2)
+    total = len(pair_file)
     known = [key_of(pair_file, index) for index in range(total)]
     batches, made = total // 8, trained(pair_file)
     epochs = []
@@ -130,8 +131,8 @@ def test_each_pair_comes_once_in_an_epoch_but_for_a_remainder(pair_file: PairFil
 
 
 def words_of(pairs: PairFile, index: int, side: int) -> np.ndarray:
-    first = pairs.firsts_N2[index, side]
-    return pairs.tokens.tokens[first : first + pairs.lengths_N2[index, side]]
+    (first,), (length,) = (found[:, side] for found in pairs.find_spans(np.array([index])))
+    return pairs.tokens.tokens[first : first + length]
 
 
 def key_of(pairs: PairFile, index: int) -> tuple[str, str]:
@@ -156,8 +157,8 @@ def test_validation_has_every_pair_exactly_once(pair_file: PairFile) -> None:
         for batch in ValPairs(pair_file, 8, rank, 2):
             batches += 1
             found += [key for key in keys(batch) if key != ("", "")]
-    assert batches == 2 * -(-len(pair_file.firsts_N2) // 8)
-    assert sorted(found) == sorted(key_of(pair_file, i) for i in range(len(pair_file.firsts_N2)))
+    assert batches == 2 * -(-len(pair_file) // 8)
+    assert sorted(found) == sorted(key_of(pair_file, i) for i in range(len(pair_file)))
 
 
 def test_longer_sides_are_cut(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_longer_sides_are_cut(tmp_path: Path) -> None:
     pairs = PairFile(tokens.train, context=8, separator=256)
     batch = trained(pairs).batch(0)
     assert batch["source_BS"].shape[1] <= 7
-    assert pairs.lengths_N2.max() == 7
+    assert pairs.find_lengths(np.arange(len(pairs))).max() == 7
 
 
 def test_more_rows_than_pairs_are_refused(tmp_path: Path) -> None:

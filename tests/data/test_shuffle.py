@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from triad.data.shuffle import count_windows, find_starts, shuffle_rows
+from triad.data.shuffle import count_windows, find_starts, hash_pairs, shuffle_rows
 
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 31, 97, 100, 101, 127, 128, 1009, 4096, 65_537]
 
@@ -44,6 +44,11 @@ def test_epochs_and_seeds_have_orders_of_their_own():
         for other in orders[:i]:
             assert (one == other).sum() < 10
             assert abs(np.corrcoef(one, other)[0, 1]) < 0.1
+
+
+def test_the_key_of_an_epoch_is_of_no_other_epoch_or_seed():
+    keys = np.concatenate([hash_pairs(seed, np.arange(1000)) for seed in range(-500, 500)])
+    assert len(np.unique(keys)) == len(keys)  # where it follows from seed + epoch there are 1,999
 
 
 def test_the_first_window_of_an_epoch_is_uniform():

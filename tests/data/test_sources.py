@@ -16,7 +16,9 @@ import zstandard
 from triad.config.locations import CONF
 from triad.config.schema import read_attribute
 from triad.data.sources import opening, reading
+from triad.data.sources.labelled import labelled
 from triad.data.sources.opening import Quota, TextFile
+from triad.data.sources.parallel import parallel
 from triad.data.sources.shakespeare import shakespeare
 from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text as text_source
@@ -289,3 +291,34 @@ def test_shakespeare_without_a_network_names_the_remedy(tmp_path, monkeypatch):
 def test_tiny_shakespeare_has_the_split_of_nanogpt(tiny_shakespeare):
     assert [len(d.text) for d in tiny_shakespeare.documents("train")] == [1_003_854]
     assert [len(d.text) for d in tiny_shakespeare.documents("val")] == [111_540]
+
+
+def write_records(path, texts, kind):
+    """Documents, or pairs, in a file of a kind; a source that divides them."""
+    lines = {
+        "text": [json.dumps({"text": text}) for text in texts],
+        "labelled": [json.dumps({"text": text, "label": "a"}) for text in texts],
+        "parallel": [json.dumps({"source": text, "target": text[::-1]}) for text in texts],
+    }[kind]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    if kind == "parallel":
+        return parallel(str(path), None, ["source", "target"], None, None, 0.3, None)
+    if kind == "labelled":
+        return labelled(str(path), None, 0.3, "text", "label", ["text", "label"], None)
+    return text(str(path), "text", 0.3, None)
+
+
+@pytest.mark.parametrize("kind", ["text", "labelled", "parallel"])
+def test_a_record_stays_in_its_split_whatever_stands_before_it_and_equal_ones_share_it(tmp_path, kind):
+    texts = [f"a text with number {number}" for number in range(60)]
+
+    def divide(name, texts):
+        made = write_records(tmp_path / name, texts, kind)
+        return {split: [document.text for document in made.documents(split)] for split in ("train", "val")}
+
+    old = divide("old.jsonl", texts)
+    new = divide("new.jsonl", ["an inserted line", *reversed(texts), *texts[:30]])
+    assert 5 < len({*old["val"]}) < 80
+    for split in ("train", "val"):
+        assert {*old[split]} == {*new[split]} & {*old["train"], *old["val"]}
+    assert not {*new["train"]} & {*new["val"]}

@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 import tracemalloc
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +195,16 @@ def test_rows_of_a_batch_are_found_without_a_look_at_all_documents(tmp_path):
     assert lengths.tolist() == [19] * 16
     assert tokens.spans(np.array([0, documents - 1]))[1].tolist() == [20, 20 * documents]
     assert peak < 100_000
+
+
+def test_tokens_around_those_of_a_row_of_training_are_not_read_ahead(tmp_path):
+    for split, random in (("train", True), ("val", False)):
+        np.arange(5000, dtype=np.uint16).tofile(tmp_path / f"{split}.bin")
+        tokens = TokenFile(tmp_path, split, "uint16", 1).tokens
+        maps = Path("/proc/self/smaps").read_text().partition(f"{tmp_path}/{split}.bin")[2]
+        flags = next(line for line in maps.splitlines() if line.startswith("VmFlags:")).split()
+        assert ("rr" in flags) == random
+        assert tokens[4999] == 4999
 
 
 def test_a_batch_is_described_by_document_and_offset(source, tmp_path):

@@ -62,14 +62,15 @@ class Summary(Callback):
         trained = trainer.datamodule.first_row(trainer.max_steps) * self.context
         train, val = self.tokens.train, self.tokens.val
         strategy, hardware = trainer.strategy, training.hardware
-        device = describe(strategy.root_device)
+        device, padding = describe(strategy.root_device), getattr(trainer.datamodule, "padding", 0)
         return {
             "model": f"{type(training.model).__name__.removeprefix('FSDP')}, {total:,} parameters"
             + (f", {active:,} active per token" if active != total else ""),
             "data": f"{len(train.tokens):,} tokens to train on, {len(val.tokens):,} to validate, vocabulary"
             f" {self.tokenizer.vocab_size:,} ({val.bytes_per_token:.2f} bytes per token)",
             "batch": f"{rows} sequences x {self.context} tokens, {hardware.micro_batch_size or 'all'} at a"
-            f" time; {trainer.max_steps:,} steps, {trained:,} tokens",
+            f" time; {trainer.max_steps:,} steps, {trained:,} tokens"
+            + (f", {padding:.1%} of them padding" if padding else ""),
             "layout": f"{_layout(strategy)} on {trainer.world_size} x {device}; {trainer.precision},"
             f" attention {hardware.attention}"
             + (", recurrent layers fp32 for want of a kernel" if hardware.recurrent_fp32 else "")

@@ -19,7 +19,8 @@ def show(show: int, overrides: list[str]) -> None:
 
     config = compose(overrides)
     source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
-    if source.yields != "text":
+    batch = build(config["batch"])
+    if source.yields != "text" or batch.tokens:
         raise ValueError(f"data={source.name}: its rows come by length, not as windows of a text")
     tokenizer, tokens = tokenize(source, build(config["tokenizer"]))
     data = make_datamodule(
@@ -27,7 +28,7 @@ def show(show: int, overrides: list[str]) -> None:
         tokens,
         tokenizer.separator,
         config["context"],
-        build(config["batch"]),
+        batch,
         config["seed"],
         config["packing"],
         config["shuffle"],

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from triad.data.packing import NOTHING, RowReader
+from triad.data.packing import CHUNK, NOTHING, RowReader
 
 
 def make_loader(batches: IterableDataset, device: torch.device) -> DataLoader:
@@ -40,7 +40,7 @@ class TrainBatches(IterableDataset[dict[str, Any]]):
         _divide_rows(batch_rows(start), ranks)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker, workers = _find_worker()
+        worker, workers = find_worker()
         step = self.start + worker
         while True:
             yield self.batch(step)
@@ -69,13 +69,14 @@ class ValBatches(IterableDataset[dict[str, Any]]):
         self.rows, self.rows_per_batch = rows, rows_per_batch
         self.rank, self.ranks = rank, ranks
         self.places = rows.list_places()
-        if not rows.measure(self.places)["count"]:
+        chunks = np.array_split(self.places, len(self.places) // CHUNK + 1)
+        if not any(rows.measure(chunk)["count"] for chunk in chunks):
             raise ValueError("the val split has no token to predict; give data more text")
         batches = -(-len(self.places) // (rows_per_batch * ranks))
         self.batches = batches if limit is None else min(batches, limit)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker, workers = _find_worker()
+        worker, workers = find_worker()
         for step in range(worker, self.batches, workers):
             yield self.batch(step)
 
@@ -99,7 +100,7 @@ def _divide_rows(rows: int, ranks: int) -> int:
     return rows // ranks
 
 
-def _find_worker() -> tuple[int, int]:
+def find_worker() -> tuple[int, int]:
     """This DataLoader worker and their number; they take steps in turn, so the order is that of one."""
     info = get_worker_info()
     return (0, 1) if info is None else (info.id, info.num_workers)

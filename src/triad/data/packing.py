@@ -20,6 +20,7 @@ IGNORED = -100  # the target that cross entropy leaves out
 NOTHING = -1  # in the place of a token, where a row has ended; as a place, no row
 INDEX = ("parts", "documents", "begins")  # files of best_fit
 NONE = np.empty(0, np.int64)
+CHUNK = 1 << 16  # rows that are looked at together
 
 
 class RowReader(Protocol):
@@ -35,11 +36,6 @@ class RowReader(Protocol):
 
     def list_places(self) -> np.ndarray:
         """The places of all rows of validation, in the order of the text."""
-        ...
-
-    @property
-    def padding(self) -> float:
-        """The share of all places in the rows of an epoch that no token takes."""
         ...
 
     def find_firsts(self, places_R: np.ndarray) -> np.ndarray:
@@ -204,8 +200,10 @@ class DocumentRows(PieceRows):
 
     @property
     def padding(self) -> float:
-        """The share of all places in rows that no token takes; counted by a look at all documents."""
-        return 1 - self.cut(self.list_places()).length_D.sum() / (len(self) * self.context)
+        """The share of all places in rows that no token takes; found by a look at all documents."""
+        chunks = (np.arange(at, min(at + CHUNK, len(self))) for at in range(0, len(self), CHUNK))
+        targets = sum(int(self.cut(chunk).length_D.sum()) for chunk in chunks)
+        return 1 - targets / (len(self) * self.context)
 
     def __len__(self) -> int:
         return len(self.tokens.documents)

@@ -21,6 +21,11 @@ def find_missing(config: dict) -> list[tuple[str, str]]:
     ]
 
 
+def is_separated(config: dict) -> bool:
+    """Whether documents of a row do not see each other; `triad prepare` asks without rows."""
+    return config.get("packing") in ("documents", "best_fit")
+
+
 def facts(config: dict) -> dict:
     """What the sentence below names."""
     key, package = next(iter(find_missing(config)), ("", ""))
@@ -29,20 +34,18 @@ def facts(config: dict) -> dict:
     return {"part": key, "package": package, "remedy": f"{install}, or {remedy}"}
 
 
-SEPARATED = ("documents", "best_fit")  # kinds of packing whose documents do not see each other
-
 TABLE = [
     Impossible(
         "models whose tokens see all of a row",
         "packing=documents",
-        lambda c: c["packing"] in SEPARATED and not get_declared(c["model"], "separates_documents"),
+        lambda c: is_separated(c) and not get_declared(c["model"], "separates_documents"),
         "packing={packing} needs a model that keeps the documents of a row apart, and {model[_target_]} does "
         "not say so: use packing=windows or packing=none",
     ),
     Impossible(
         "only text is packed",
         "packing=best_fit data=packages task=classification model=encoder",
-        lambda c: c["packing"] in SEPARATED and get_declared(c["data"], "yields") != "text",
+        lambda c: is_separated(c) and get_declared(c["data"], "yields") != "text",
         "packing={packing} packs text, and data.yields is something else: leave packing out",
     ),
     Impossible(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from triad.data.documents import Documents
+from triad.data.documents import ContinuedDocuments, Documents
 from triad.data.packing import pack
 from triad.data.pairs import Pairs
 from triad.data.sources.source import Source
@@ -32,7 +32,10 @@ def make_datamodule(
     shuffle: str,
 ) -> Any:
     """Batches of the rows that a source yields, for a Lightning trainer."""
+    anew = shuffle == "every_epoch"
     if source.yields in PADDED:
-        return PADDED[source.yields](tokens, context, batch, seed, separator, shuffle)
+        return PADDED[source.yields](tokens, context, batch, seed, separator, anew)
+    if batch.tokens:
+        return ContinuedDocuments(tokens, context, batch, seed, separator, anew)
     train, val = pack(tokens.train, context, packing, shuffle), pack(tokens.val, context, packing)
     return Windows(train, val, batch, seed)

@@ -35,8 +35,8 @@ def find_starts(rows: np.ndarray, n_tokens: int, context: int, seed: int, anew: 
     of the first; the phase is still each one's own.
     """
     windows = count_windows(n_tokens, context)
-    epoch_key = _make_epoch_key(np.asarray(rows).astype(np.uint64), windows, seed)
-    phase = (_splitmix64(epoch_key) % context).astype(np.int64)
+    key = hash_pairs(seed, np.asarray(rows) // windows)
+    phase = (_splitmix64(key) % context).astype(np.int64)
     order = shuffle_rows(rows if anew else rows % windows, windows, seed)
     return np.minimum(order * context + phase, n_tokens - context - 1)
 
@@ -44,12 +44,19 @@ def find_starts(rows: np.ndarray, n_tokens: int, context: int, seed: int, anew: 
 def shuffle_rows(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
     """The window each row reads: shuffled, and each exactly once in every epoch."""
     rows = np.asarray(rows).astype(np.uint64)
-    return _permute(rows % windows, windows, _make_epoch_key(rows, windows, seed)).astype(np.int64)
+    return _permute(rows % windows, windows, hash_pairs(seed, rows // windows)).astype(np.int64)
 
 
-def _make_epoch_key(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:
+def hash_pairs(seed: int, numbers: np.ndarray | int) -> np.ndarray:
+    """64 bits of the seed and each number, such as that of an epoch.
+
+        s(n + s(seed)), s = SplitMix64
+
+    s is a permutation: two pairs of one seed never agree, and two of seeds a and b only where s(a) and s(b)
+    lie as far apart as the numbers do, which happens by chance of 2^-64. seed + n agrees for neighbours.
+    """
     seed_key = _splitmix64(np.array([seed % 2**64], np.uint64))
-    return _splitmix64(rows // windows + seed_key)
+    return _splitmix64(np.asarray(numbers).astype(np.uint64) + seed_key)
 
 
 def _permute(x: np.ndarray, n: int, key: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ tokens-<hash>/train.bin              ids, uint16 or uint32, document after docum
 
 import json
 import lzma
+import mmap
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +51,12 @@ class TokenFile:
 
     @cached_property
     def tokens(self) -> np.ndarray:
-        return np.memmap(self.folder / f"{self.split}.bin", self.dtype, mode="r")
+        """The ids, mapped; in training rows of them are read here and there, in validation in order."""
+        with (self.folder / f"{self.split}.bin").open("rb") as file:
+            ids = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if self.split == "train":  # 2026-11-29: 64 rows of 10 GB in 0.5 ms, and in 208 ms with reading ahead
+            ids.madvise(mmap.MADV_RANDOM)
+        return np.frombuffer(ids, self.dtype)
 
     @cached_property
     def documents(self) -> np.ndarray:

@@ -19,6 +19,11 @@ class Windows(LightningDataModule):
         self.train, self.val, self.seed = train, val, seed
         self.rule = rule.of(len(train))
 
+    @property
+    def padding(self) -> float | None:
+        """The share of all places in rows that no token takes, where it is known."""
+        return getattr(self.train, "padding", None)
+
     def batch_rows(self, step: int) -> int:
         """Sequences in the global batch of a step."""
         return self.rule(step + 1) - self.rule(step)

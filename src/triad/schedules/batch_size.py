@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 from triad.schedules.learning_rate import Time, to_steps
 
 Rows = Annotated[int, ">= 1"]
+PositiveTokens = Annotated[int, ">= 1"]
 POWERS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 
 
@@ -31,7 +32,8 @@ class Rule:
     """Batch sizes in stages: (begin, rows) holds for steps that begin after `begin` steps or rows.
 
     `rule(k)` is the number of rows consumed before step k. If `again` is set, all steps read the same rows. A
-    size of None is all rows of the training set; `of` replaces it by their number.
+    size of None is all rows of the training set; `of` replaces it by their number. With `tokens` there are no
+    stages: a step has as many rows as their lengths allow, which the data decides.
     """
 
     stages: tuple[tuple[float | Fraction, int | None], ...]
@@ -39,6 +41,7 @@ class Rule:
     coupling: Literal["none", "linear", "sqrt"]
     reference: int | None
     again: bool = False
+    tokens: int | None = None
 
     def __call__(self, step: int) -> int:
         """Rows consumed before a step."""
@@ -82,6 +85,15 @@ class Rule:
 def fixed(size: int, coupling: Literal["none", "linear", "sqrt"], reference: Rows | None) -> Rule:
     """The same number of rows every step."""
     return Rule(((0, size),), "steps", coupling, reference or size)
+
+
+def tokens(tokens: PositiveTokens) -> Rule:
+    """As many rows as have so many tokens at most, padding to the longest row counted.
+
+    A pair counts by its longer side, so that neither sources nor targets are more: what tensor2tensor calls
+    batch_size and fairseq --max-tokens, but over all processes. Rows are of neighbouring lengths.
+    """
+    return Rule((), "steps", "none", None, tokens=tokens)
 
 
 def one(size: int, coupling: Literal["none", "linear", "sqrt"], reference: Rows | None) -> Rule:
@@ -189,3 +201,4 @@ def _begin(given: float, steps: int, unit: str, key: str) -> int:
 
 fixed.sizes = "one"
 one.sizes = "one"
+tokens.sizes = "one"  # rule for all steps

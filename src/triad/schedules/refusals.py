@@ -72,6 +72,7 @@ def facts(config: dict) -> dict:
         "period": steps_of(config, "period"),
         "last_size": sizes(config)[-1] if sizes(config) else 0,
         "data_ranks": ranks,
+        "window_rows": (config["batch"].get("tokens") or 0) // max(1, config["context"]),
         "near_batch": max(1, round(size / ranks)) * ranks,
         "uneven": ", ".join(str(rows) for rows in sizes(config) if rows % ranks),
     }
@@ -117,6 +118,21 @@ TABLE = [
         ends_before_last_size,
         "batch: {last_size} rows are not reached within trainer.max_steps={trainer[max_steps]}: make the run "
         "longer, or let them begin earlier (batch.over of a ramp, batch.then of stages)",
+    ),
+    Impossible(
+        "rows of one length are counted",
+        "batch=tokens",
+        lambda c: (
+            has_size(c, "tokens") and get_declared(c["data"], "yields") == "text" and c["packing"] != "none"
+        ),
+        "batch=tokens is for rows of several lengths, and those of packing={packing} have context={context} "
+        "tokens: use batch=fixed, of {window_rows} rows, or packing=none",
+    ),
+    Impossible(
+        "a row that no batch of so many tokens takes",
+        "batch=tokens batch.tokens=100 packing=none",
+        lambda c: has_size(c, "tokens") and c["batch"]["tokens"] < c["context"],
+        "batch.tokens={batch[tokens]} is less than context={context}, the longest row there is: raise it",
     ),
     Impossible(
         "a whole training set does not go through a model at once",

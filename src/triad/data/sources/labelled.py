@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator
 from functools import partial
-from hashlib import blake2b
 from typing import Annotated, NamedTuple
 
 from triad.data.sources.finding import find, refuse_shared
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.records import JSON, Record, get_text, read_csv, read_json, read_tsv
-from triad.data.sources.source import Document, Labelled, Split, check_fraction
+from triad.data.sources.source import Document, Labelled, Split, check_fraction, is_in_split
 
 
 class Names(NamedTuple):
@@ -33,7 +32,7 @@ def labelled(
     """Documents with labels: .tsv with these `columns`, .csv with a header, .jsonl or .json, or compressed.
 
     `text` and `label` name what is read of them, as it is written. A first line of .tsv that is the names of
-    its columns is a header. Without `val_path` a hash of file and line sends a document to training or
+    its columns is a header. Without `val_path` a hash of its text sends a document to training or
     validation. Documents without text are passed over. Raises ValueError, naming file and line, for one
     without a label, and for files of both splits.
     """
@@ -50,21 +49,17 @@ def labelled(
         refuse_shared(train, places["val"], "data.path", "data.val_path")
         return Labelled("labelled", partial(read_listed, places, names), licence, said)
     check_fraction(val_fraction)
-    return Labelled("labelled", partial(_split_by_line, train, names, val_fraction), licence, said)
+    return Labelled("labelled", partial(_split_by_text, train, names, val_fraction), licence, said)
 
 
 def read_listed(places: dict[Split, list[TextFile]], names: Names, split: Split) -> Iterator[Document]:
     return _read_documents(places[split], names)
 
 
-def _split_by_line(found: list[TextFile], names: Names, fraction: float, split: Split) -> Iterator[Document]:
+def _split_by_text(found: list[TextFile], names: Names, fraction: float, split: Split) -> Iterator[Document]:
     for document in _read_documents(found, names):
-        if (hash_name(document.name) / 2**64 < fraction) == (split == "val"):
+        if is_in_split(document.text, fraction, split):
             yield document
-
-
-def hash_name(name: str) -> int:
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
 
 def _read_documents(found: list[TextFile], names: Names) -> Iterator[Document]:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 from triad.data.sources.finding import walk_files
-from triad.data.sources.labelled import hash_name
 from triad.data.sources.opening import TextFile
 from triad.data.sources.reading import read_lines
-from triad.data.sources.source import Document, Labelled, Split, check_fraction
+from triad.data.sources.source import Document, Labelled, Split, check_fraction, hash_text
 from triad.data.sources.stdlib import NOT_LIBRARY
 
 
@@ -47,7 +46,7 @@ def _choose_held_out(found: list[TextFile], fraction: float) -> list[TextFile]:
     size_of = {file: file.path.stat().st_size for file in found}
     room = fraction * sum(size_of.values())
     chosen = []
-    for file in sorted(found, key=lambda file: hash_name(file.name)):
+    for file in sorted(found, key=lambda file: hash_text(file.name)):
         if size_of[file] <= room:
             chosen.append(file)
             room -= size_of[file]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from hashlib import blake2b
 from itertools import zip_longest
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from triad.data.sources.finding import find_file, refuse_shared
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import read_lines
 from triad.data.sources.records import JSON, get_text, read_json, strip_end
-from triad.data.sources.source import Document, ParallelText, Split, check_fraction
+from triad.data.sources.source import Document, ParallelText, Split, check_fraction, is_in_split
 
 Pair = tuple[str, str]
 Place = tuple[TextFile, TextFile | None]
@@ -29,7 +28,7 @@ def parallel(
     """Pairs of lines: of two aligned files, or without `target` of one .tsv, or .jsonl with two `fields`.
 
     Plain or compressed; blanks around a line are no part of it. Each pair becomes two documents, the source's
-    and the target's, so that one tokenizer learns from both. Without `val_source` a hash of its line's number
+    and the target's, so that one tokenizer learns from both. Without `val_source` a hash of its two texts
     sends a pair to training or validation. Pairs of which a side is blank are passed over. Raises ValueError
     for files that are not aligned, and for files of both splits.
     """
@@ -46,7 +45,7 @@ def parallel(
         read = partial(_read_files, places, fields)
     else:
         check_fraction(val_fraction)
-        read = partial(_split_by_line, train, fields, val_fraction)
+        read = partial(_split_by_text, train, fields, val_fraction)
     return ParallelText("parallel", read, licence)
 
 
@@ -69,10 +68,9 @@ def _read_files(places: dict[Split, Place], fields: list[str], split: Split) -> 
         yield from _make_documents(number, pair)
 
 
-def _split_by_line(place: Place, fields: list[str], fraction: float, split: Split) -> Iterator[Document]:
+def _split_by_text(place: Place, fields: list[str], fraction: float, split: Split) -> Iterator[Document]:
     for number, pair in _read_pairs(place, fields):
-        digest = blake2b(str(number).encode(), digest_size=8).digest()
-        if (int.from_bytes(digest, "big") / 2**64 < fraction) == (split == "val"):
+        if is_in_split("\n".join(pair), fraction, split):
             yield from _make_documents(number, pair)
 
 

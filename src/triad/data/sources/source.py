@@ -6,7 +6,7 @@ import math
 import os
 import reprlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -128,17 +128,27 @@ class Labelled(Source):
     labels_from: str = "it"
 
     def _read_contents(self) -> dict[Split, Contents]:
-        contents = super()._read_contents()
-        train, val = contents.values()
+        train = _describe_contents(self.documents("train"))
+        try:
+            val = _describe_contents(self.documents("val"))
+        except ValueError as error:
+            if len(train.labels) < train.documents:
+                raise
+            raise ValueError(f"{error}; {self._count_labels(train.labels, train.documents)}") from None
         if unknown := set(val.labels) - set(train.labels):
-            labels, documents = len(unknown.union(train.labels)), train.documents + val.documents
+            counted = self._count_labels(unknown.union(train.labels), train.documents + val.documents)
             raise ValueError(
                 f"data={self.name}: label {reprlib.repr(min(unknown))} is in the val split only, where "
-                f"nothing can learn it; {self.labels_from} gives {labels:,} labels to {documents:,} "
-                "documents: if these are no labels name their column (data.label, data.columns), or give "
-                "more documents, another data.val_fraction or data.val_path"
+                f"nothing can learn it; {counted}, or give more documents, another data.val_fraction or "
+                "data.val_path"
             )
-        return contents
+        return {"train": train, "val": val}
+
+    def _count_labels(self, labels: Collection[str], documents: int) -> str:
+        return (
+            f"{self.labels_from} gives {len(labels):,} labels to {documents:,} documents: if these are no "
+            "labels name their column (data.label, data.columns)"
+        )
 
 
 def check_fraction(val_fraction: float) -> None:
@@ -146,14 +156,23 @@ def check_fraction(val_fraction: float) -> None:
         raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.1")
 
 
-def split_by_name(found: list[TextFile], field: str, fraction: float, split: Split) -> Iterator[Document]:
-    """Documents whose name hashes into `split`; plain files of the other one are not even opened."""
+def split_by_hash(found: list[TextFile], field: str, fraction: float, split: Split) -> Iterator[Document]:
+    """Files whose name hashes into `split`, of which those of the other are not even opened, and records.
 
-    def wanted(name: str) -> bool:
-        digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
-        return (int.from_bytes(digest, "big") / 2**64 < fraction) == (split == "val")
+    A record has a name by its line only, so its text is hashed: another line or file moves none, and equal
+    texts are in one split.
+    """
+    return _read_documents(found, field, lambda key: is_in_split(key, fraction, split))
 
-    return _read_documents(found, field, wanted)
+
+def is_in_split(key: str, fraction: float, split: Split) -> bool:
+    """Whether what stands for a document, its text or its name, hashes into a split."""
+    return (hash_text(key) / 2**64 < fraction) == (split == "val")
+
+
+def hash_text(text: str) -> int:
+    """64 bits; names of files may have surrogates."""
+    return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=8).digest(), "big")
 
 
 def read_listed(found: dict[Split, list[TextFile]], field: str, split: Split) -> Iterator[Document]:
@@ -170,8 +189,8 @@ def _read_documents(found: list[TextFile], field: str, wanted: Callable[[str], b
         if file.kind in JSON:
             for record in read_json(file):
                 text = get_text(record, field, "data.field")
-                if wanted(name := f"{file.name}:{record.number}"):
-                    yield Document(name, text)
+                if wanted(text):
+                    yield Document(f"{file.name}:{record.number}", text)
         elif wanted(file.name):
             yield Document(file.name, read_pieces(file))
 

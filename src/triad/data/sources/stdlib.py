@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from triad.data.sources.finding import walk_files
-from triad.data.sources.source import Text, check_fraction, split_by_name
+from triad.data.sources.source import Text, check_fraction, split_by_hash
 
 NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
@@ -24,4 +24,4 @@ def stdlib(val_fraction: float) -> Text:
     ]
     if not sources:
         raise FileNotFoundError(f"{root}: this Python has no library sources; use data=text data.path=FOLDER")
-    return Text("stdlib", partial(split_by_name, sources, "", val_fraction), "PSF-2.0")
+    return Text("stdlib", partial(split_by_hash, sources, "", val_fraction), "PSF-2.0")

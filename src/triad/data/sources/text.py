@@ -20,10 +20,10 @@ def text(
 ) -> Text:
     """Files, folders and globs of UTF-8 text, plain or compressed; of .jsonl each line is a document.
 
-    .ndjson is .jsonl, and a .json holds an array of documents, or one. Without `val_path` a hash of its name
-    sends a document to training or validation, so that adding files moves no other; a single plain file is
-    cut by position, its last `val_fraction` for validation. Raises ValueError for files of both splits.
-    `licence` is recorded with what is made of the text.
+    .ndjson is .jsonl, and a .json holds an array of documents, or one. Without `val_path` a hash of a file's
+    name or of a record's text sends it to training or validation, so that adding some moves no other; a
+    single plain file is cut by position, its last `val_fraction` for validation. Raises ValueError for files
+    of both splits. `licence` is recorded with what is made of the text.
     """
     quota = Quota(max_bytes)
     train = find(path, "data.path", quota)
@@ -34,4 +34,4 @@ def text(
     source.check_fraction(val_fraction)
     if len(train) == 1 and train[0].kind not in JSON:
         return Text("text", partial(source.split_by_position, train[0], val_fraction), licence)
-    return Text("text", partial(source.split_by_name, train, field, val_fraction), licence)
+    return Text("text", partial(source.split_by_hash, train, field, val_fraction), licence)
