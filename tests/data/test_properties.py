@@ -1,7 +1,8 @@
 """Properties of the data axis, on texts, orders and sizes that hypothesis draws."""
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from random import Random
@@ -134,22 +135,33 @@ def test_every_epoch_is_a_permutation(rows: int, seed: int, epoch: int) -> None:
 names = st.text(st.sampled_from("abcdefgh"), min_size=1, max_size=5)
 
 
-def read_splits(folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and split of each document."""
+def write_files(folder: Path, chosen: set[str]) -> None:
+    for name in chosen:
+        (folder / f"{name}.txt").write_text(f"text of {name}")
+
+
+def write_records(folder: Path, chosen: set[str]) -> None:
+    lines = (json.dumps({"text": f"text of {name}"}) for name in sorted(chosen))
+    (folder / "records.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
+
+def read_splits(folder: Path) -> dict[str, str]:
+    """The split of each text."""
     source = text(str(folder), "text", 0.5, None, None)
-    for split in ("train", "val"):
-        yield from ((document.name, split) for document in source.read(split))
+    return {document.text: split for split in ("train", "val") for document in source.read(split)}
 
 
-@quick(max_examples=20)
-@given(st.sets(names, min_size=2, max_size=8), st.sets(names, max_size=8))
-def test_documents_that_are_added_move_none_into_another_split(old: set[str], new: set[str]) -> None:
-    with TemporaryDirectory() as folder:
-        for name in old:
-            Path(folder, f"{name}.txt").write_text(f"text of {name}")
-        before = dict(read_splits(Path(folder)))
-        for name in new:
-            Path(folder, f"{name}.txt").write_text(f"text of {name}")
-        after = dict(read_splits(Path(folder)))
-    assert len(before) == len(old)
-    assert {name: after[name] for name in before} == before
+@pytest.mark.parametrize("write", [write_files, write_records])
+def test_documents_that_are_added_move_none_into_another_split(write: Callable) -> None:
+    @quick(max_examples=15)
+    @given(st.sets(names, min_size=2, max_size=8), st.sets(names, max_size=8))
+    def check(old: set[str], new: set[str]) -> None:
+        with TemporaryDirectory() as folder:
+            write(Path(folder), old)
+            before = read_splits(Path(folder))
+            write(Path(folder), old | new)
+            after = read_splits(Path(folder))
+        assert len(before) == len(old)
+        assert {name: after[name] for name in before} == before
+
+    check()
