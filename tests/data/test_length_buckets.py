@@ -1,5 +1,6 @@
 """Batches of rows of like lengths: who is in them, how many tokens they have, and what a batch costs."""
 
+import json
 import tracemalloc
 
 import numpy as np
@@ -88,6 +89,15 @@ def test_a_batch_of_tokens_is_the_same_on_any_number_of_ranks_and_workers_and_af
         assert (batch["step"], batch[key].tolist()) == (step, batches().batch(step)[key].tolist())
 
 
+def test_a_batch_of_validation_has_the_same_rows_on_any_number_of_ranks(rows):
+    key = "source_BS" if isinstance(rows, PairFile) else "tokens_BT"
+    shares = [ValPairs(rows, 5, rank, 3) for rank in range(3)]
+    for whole, *parts in zip(ValPairs(rows, 5, 0, 1), *shares, strict=True):
+        together = np.concatenate([part[key] for part in parts])
+        assert (together[:5] == whole[key].numpy()).all()
+        assert (together[5:] == -1).all()
+
+
 def test_validation_predicts_each_token_of_documents_that_fit_once(tmp_path):
     lengths = [3, 14, 1, 8, 59, 61, 70]
     rows = ContinuedFile(write(tmp_path, lengths), CONTEXT, 1)
@@ -118,3 +128,13 @@ def test_a_batch_of_millions_of_pairs_takes_no_more_memory_than_one_of_thousands
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0] < 1e6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_processes_compute_steps_of_tokens_as_one_does(python, tmp_path):
+    texts = [" ".join(f"{n} squared is {n * n}." for n in range(k, k + 1 + k % 7)) for k in range(1500)]
+    (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps({'text': text})}\n" for text in texts))
+    words = "data=text data.path=a.jsonl packing=none batch=tokens batch.tokens=701 context=128"
+    asked = [*words.split(), "strategy=ddp", "trainer.devices=2", "hardware.micro_batch_size=3"]
+    assert "1 compared, 0 depart" in python("-m", "triad.verify", *asked).stdout

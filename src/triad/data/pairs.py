@@ -97,9 +97,13 @@ class TrainPairs(IterableDataset[dict[str, Any]]):
 
     def batch(self, step: int) -> dict[str, Any]:
         """This rank's share of the batch of `step`."""
-        rows_R = self.buckets.find_rows(step, self.seed)
-        rows_R = np.pad(rows_R, (0, -len(rows_R) % self.ranks), constant_values=NOTHING)
+        rows_R = fill_up(self.buckets.find_rows(step, self.seed), self.ranks)
         return self.pairs.batch(rows_R, self.rank, self.ranks) | {"step": step}
+
+
+def fill_up(rows_R: np.ndarray, ranks: int) -> np.ndarray:
+    """Rows, and behind them as many that are nothing as make their number divide among the ranks."""
+    return np.pad(rows_R, (0, -len(rows_R) % ranks), constant_values=NOTHING)
 
 
 class ValPairs(IterableDataset[dict[str, Any]]):
@@ -112,7 +116,8 @@ class ValPairs(IterableDataset[dict[str, Any]]):
         total, (worker, workers) = len(self.pairs), find_worker()
         for step in range(worker, -(-total // self.rows), workers):
             rows_R = np.arange(step * self.rows, (step + 1) * self.rows)
-            batch = self.pairs.batch(np.where(rows_R < total, rows_R, NOTHING), self.rank, self.ranks)
+            rows_R = fill_up(np.where(rows_R < total, rows_R, NOTHING), self.ranks)
+            batch = self.pairs.batch(rows_R, self.rank, self.ranks)
             yield batch | {"step": step, "rows": self.rows}
 
 
@@ -160,6 +165,5 @@ class Pairs(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         strategy = self.trainer.strategy
-        rows = -(-self.val_rows // strategy.data_ranks) * strategy.data_ranks
-        batches = ValPairs(self.val, rows, strategy.data_rank, strategy.data_ranks)
+        batches = ValPairs(self.val, self.val_rows, strategy.data_rank, strategy.data_ranks)
         return make_loader(batches, strategy.root_device)

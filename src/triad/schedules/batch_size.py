@@ -23,7 +23,6 @@ from typing import Annotated, Literal
 from triad.schedules.learning_rate import Time, to_steps
 
 Rows = Annotated[int, ">= 1"]
-PositiveTokens = Annotated[int, ">= 1"]
 POWERS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}
 
 
@@ -87,7 +86,7 @@ def fixed(size: int, coupling: Literal["none", "linear", "sqrt"], reference: Row
     return Rule(((0, size),), "steps", coupling, reference or size)
 
 
-def tokens(tokens: PositiveTokens) -> Rule:
+def tokens(tokens: Annotated[int, ">= 1"]) -> Rule:
     """As many rows as have so many tokens at most, padding to the longest row counted.
 
     A pair counts by its longer side, so that neither sources nor targets are more: what tensor2tensor calls

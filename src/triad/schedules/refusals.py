@@ -1,7 +1,7 @@
 """Schedules of batch size and learning rate that do not fit their run."""
 
 from triad.config.offers import get_declared
-from triad.config.processes import count_memory_bytes, data_ranks
+from triad.config.processes import count_memory_bytes, data_ranks, degree
 from triad.config.refusals import Impossible
 from triad.schedules import batch_size
 from triad.schedules.learning_rate import to_steps
@@ -27,6 +27,12 @@ def sizes(config: dict) -> list[int]:
 def has_size(config: dict, name: str) -> bool:
     """Whether the batch is that of conf/batch/<name>.yaml."""
     return config["batch"]["_target_"] == f"{batch_size.__name__}.{name}"
+
+
+def cuts_sequences(config: dict) -> bool:
+    """Whether the strategy divides the width of a batch, or its rows into a number of parts."""
+    cut = max(degree(config, axis) for axis in ("context", "pipeline")) > 1
+    return cut or bool(config["strategy"].get("sequence_parallel"))
 
 
 def ends_before_last_size(config: dict) -> bool:
@@ -126,13 +132,20 @@ TABLE = [
             has_size(c, "tokens") and get_declared(c["data"], "yields") == "text" and c["packing"] != "none"
         ),
         "batch=tokens is for rows of several lengths, and those of packing={packing} have context={context} "
-        "tokens: use batch=fixed, of {window_rows} rows, or packing=none",
+        "tokens: use {window_rows} rows with batch=fixed, or packing=none",
     ),
     Impossible(
         "a row that no batch of so many tokens takes",
         "batch=tokens batch.tokens=100 packing=none",
         lambda c: has_size(c, "tokens") and c["batch"]["tokens"] < c["context"],
         "batch.tokens={batch[tokens]} is less than context={context}, the longest row there is: raise it",
+    ),
+    Impossible(
+        "rows of any width do not divide into parts",
+        "batch=tokens packing=none strategy=context trainer.devices=2 trainer.accelerator=cpu",
+        lambda c: has_size(c, "tokens") and cuts_sequences(c),
+        "batch=tokens has rows of any number and width, which context, pipeline and sequence parallelism do "
+        "not divide: use batch=fixed, or strategy=fsdp",
     ),
     Impossible(
         "a whole training set does not go through a model at once",
