@@ -17,6 +17,7 @@ TEXTS = [
     "Zwölf\tBoxkämpfer  Viktor",
     "你好 🙂 e\u0301",
     "a \u2581 b\r\n\n",
+    "<| <| <|",
 ]
 SPECIAL = ["<|endoftext|>", "<|im_start|>"]
 EMPTY = tokenizers.Tokenizer(models.BPE()).to_str()
@@ -83,6 +84,9 @@ def test_the_spelling_of_a_special_token_is_text(tmp_path, make):
     assert made.encode(f"a{eos_token} a").ids != tokenizer.encode(f"a{eos_token} a").tolist()
     for text in (f"a{eos_token} a", eos_token, f"{eos_token}{eos_token}<|im_start|>"):
         assert not special & {*tokenizer.encode(text).tolist()}
+    made.encode_special_tokens = True
+    if make is byte_level:
+        assert tokenizer.encode(f"a{eos_token}").tolist() == made.encode(f"a{eos_token}").ids
 
 
 def test_added_tokens_that_are_not_special_are_text(tmp_path):

@@ -145,7 +145,7 @@ def test_a_seed_gives_the_same_segmentation_in_another_process(models, tmp_path)
         command = [sys.executable, "-c", code, str(tmp_path / kind)]
         theirs = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert theirs.strip() == str(tokenizer.encode_sampled("slowest newest wide", 7, 0.4).tolist())
-        assert len(count_draws(tokenizer, "slowest newest wide", 0.4)) > 20
+        assert len(count_draws(tokenizer, "slowest newest wide", 0.4)) > 10
 
 
 @pytest.mark.parametrize("tokenizer", [Byte(), Word(["a"], [], False)], ids=["byte", "word"])

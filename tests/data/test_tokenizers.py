@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from triad.config.compose import compose
 from triad.data.sources.source import Document, Source
 from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text
@@ -381,8 +380,11 @@ def test_words_are_counted_by_the_training_split_and_the_rest_is_unknown(tmp_pat
     assert tokenizer.words == ["\n", " cat", "the"]
     assert tokenizer.decode(tokenizer.encode("The cat\nzebra")) == "the cat\n<unk>"
     for wrong, sentence in (
-        ({"min_freq": 9, "max_size": None}, r"tokenizer\.min_freq=9: data=words has no word as often"),
-        ({"min_freq": 1, "max_size": 3}, r"tokenizer\.max_size=3: 3 special tokens and a word need more"),
+        ({"min_freq": 9, "max_size": None}, r"tokenizer\.min_freq=9: no word of data=words is so frequent"),
+        (
+            {"min_freq": 1, "max_size": 3},
+            r"tokenizer\.max_size=3: one word and the special tokens need 4 or more",
+        ),
     ):
         with pytest.raises(ValueError, match=sentence):
             make(**wrong, lowercase=False)
@@ -395,8 +397,9 @@ def test_prepare_tells_how_many_tokens_are_unknown(tmp_path, monkeypatch):
     documents = {"train": "to be or not to be", "val": "to see or not"}
     source = Source("words", lambda split: iter([Document("a", documents[split])]))
     console = Console(record=True, file=StringIO(), markup=False, emoji=False)
-    config = compose(["tokenizer=word", "tokenizer.min_freq=1", "trainer.accelerator=cpu"])
-    show_tokens(source, config, console)
+    words = {"min_freq": 1, "max_size": None, "specials": [], "lowercase": False}
+    part = {"_target_": "triad.data.tokenizers.word.word", "_partial_": True} | words
+    show_tokens(source, {"tokenizer": part}, console)
     lines = console.export_text().splitlines()
     assert [line for line in lines if "unknown" in line] == [
         "unknown tokens of val: 1, so bits per byte leave some out"
@@ -411,3 +414,6 @@ def test_a_word_goes_on_over_pieces_marks_belong_to_it_and_a_long_one_is_cut():
     assert split("हिन्दी में") == ["हिन्दी", " में"]
     assert split("ΟΔΟΣ", " ΟΔΟΣ", lowercase=True) == ["οδος", " οδος"]
     assert [len(one) for one in split("a" * 250)] == [100, 100, 50]
+    long = "seven7 " * 20_000  # is read in stretches, which end in words
+    assert {*split(long)} == {"seven7", " seven7", " "}
+    assert {*split(*(long[start : start + 999] for start in range(0, len(long), 999)))} == {*split(long)}

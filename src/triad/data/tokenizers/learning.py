@@ -13,8 +13,7 @@ from typing import Annotated, Any
 import sentencepiece
 
 from triad.data.sources.source import Source
-from triad.data.tokenizers.sentencepiece import LONGEST_PIECE, MODEL, SentencePiece, load
-from triad.data.tokenizers.tokenizer import hash_bytes
+from triad.data.tokenizers.sentencepiece import LONGEST_PIECE, MODEL, SentencePiece
 from triad.storage.cache import build_once
 from triad.storage.manifest import fingerprint
 
@@ -66,8 +65,8 @@ def _learn(
     most = BYTES_AND_SIGNS + LONGEST_PIECE * min(source.contents["train"].bytes, sample_bytes)
     settings = {
         "model_type": kind,
-        # within what sentencepiece can read, and beyond what the text fills: it says what that is
-        "vocab_size": min(max(vocab_size, BYTES_AND_SIGNS + 1), most + 1),
+        # no more than one above what the text can fill, as sentencepiece says then what it does fill
+        "vocab_size": min(max(vocab_size, BYTES_AND_SIGNS + 1), most + 1, 2**31 - 1),
         "byte_fallback": True,
         "normalization_rule_name": "identity",
         "add_dummy_prefix": False,
@@ -84,7 +83,7 @@ def _learn(
     build_once(folder, partial(_train, sample, settings, asked))
     if vocab_size <= BYTES_AND_SIGNS:
         raise ValueError(f"{asked} needs {BYTES_AND_SIGNS + 1} or more; raise tokenizer.vocab_size")
-    return load(folder, hash_bytes((folder / MODEL).read_bytes()))
+    return SentencePiece((folder / MODEL).read_bytes())
 
 
 def _train(sample: "TextSample", settings: dict[str, Any], asked: str, folder: Path) -> None:
