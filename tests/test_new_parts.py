@@ -146,7 +146,7 @@ REFUSED = {  # and what the sentence names: the part, and choices that fit
     "strategy=alone trainer.devices=2": ("one process",),
     "data/augment=truncation": (
         "data/augment=truncation needs a task that predicts a label",
-        "classification",
+        "data/augment=none",
     ),
 }
 
