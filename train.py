@@ -18,6 +18,7 @@ def train(
     context: PositiveInt,
     pad_vocab_to_multiple_of: PositiveInt,
     packing: Literal["windows", "documents", "best_fit", "none"],
+    shuffle: Literal["every_epoch", "once", "repeat"],
     decay: list[str],
     tags: list[str],
     weights: str | None,
@@ -47,15 +48,17 @@ def train(
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
     facts["bytes_per_token"] = tokens.val.bytes_per_token
     run.pin(tokens.resumed, tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
-    data = make_datamodule(part.data, tokens, tokenizer.separator, context, part.batch, seed, packing)
+    order = part.batch, seed, packing, shuffle
+    data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order)
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     task = supply(part.task, facts)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
     update = Update(part.regularizer, part.clip, part.parametrisation, decay)
     start = None if complete else weights  # a resumed run has its own
+    augment = supply(vars(part).get("augment"), {"tokenizer": tokenizer, "context": context})
     sizes = tokenizer.vocab_size, seed, update, start, pad_vocab_to_multiple_of
-    training = Training(task, part.model, part.optimizer, schedule, part.hardware, *sizes)
+    training = Training(task, part.model, part.optimizer, schedule, part.hardware, *sizes, augment)
     offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
     offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
     watching = [part.scheduler] if isinstance(part.scheduler, Callback) else []

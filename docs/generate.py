@@ -15,8 +15,8 @@ from triad.config.trainer_arguments import ARGUMENTS
 
 AXES = {
     "algorithm": "model router task optimizer scheduler regularizer clip parametrisation batch",
-    "software": "data data/clean data/privacy data/dedup data/contamination data/engine tokenizer callbacks "
-    "logger trainer",
+    "software": "data data/clean data/privacy data/dedup data/contamination data/synthetic data/augment "
+    "data/engine tokenizer callbacks logger trainer",
     "hardware": "strategy precision hardware",
     "overlays": "experiment debug",
 }

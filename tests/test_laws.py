@@ -36,6 +36,7 @@ ARROWS = {
     "checkpoints": RUN | {"strategies", "data"},
     "formats": {"checkpoints", "storage"},
     "tasks": {"layers", "models", "optim", "checkpoints"},
+    "augmentation": {"layers", "models", "data", "storage", "runs", "checkpoints"},
     "loggers": RUN,
     "analysis": RUN | {"loggers", "layers"},
     "callbacks": TRAINED | {"loggers", "tasks", "analysis"},

@@ -24,6 +24,7 @@ PLACES = {  # of the Python file in src/triad, and of the YAML in conf
     "alone": ("strategies", "strategy"),
     "gradient_signs": ("callbacks", "callbacks"),
     "stairs": ("schedules", "scheduler"),
+    "truncation": ("augmentation", "data/augment"),
 }
 PARTS = REPOSITORY / "tests" / "new_parts"
 CPU = "trainer.accelerator=cpu"
@@ -121,6 +122,7 @@ ACCEPTED = [
     "strategy=alone",
     "callbacks=[default,gradient_signs]",
     "scheduler=stairs",
+    "task=classification data=packages model=lstm data/augment=truncation",
 ]
 REFUSED = {  # and what the sentence names: the part, and choices that fit
     "model=two_way": ("model=two_way sees both sides", "model=decoder", "masked_lm"),
@@ -149,6 +151,10 @@ REFUSED = {  # and what the sentence names: the part, and choices that fit
         "strategy=alone",
     ),
     "strategy=alone trainer.devices=2": ("one process",),
+    "data/augment=truncation": (
+        "data/augment=truncation needs a task that predicts a label",
+        "data/augment=none",
+    ),
 }
 
 
@@ -192,6 +198,7 @@ def test_a_model_of_both_sides_learns_hidden_tokens_and_a_source_its_labels(run,
     hidden = ("debug=tiny", "model=two_way", "model.width=64", "task=masked_lm", "data=text", CPU, "run_id=c")
     run("train.py", *hidden, "data.path=src/triad/layers")
     labels = ("debug=tiny", "model=lstm", "task=classification", "data=parity", CPU, "run_id=d")
+    labels += ("data/augment=truncation",)
     run("train.py", *labels)
     assert [row for row in metrics(project, "d") if row.get("val/accuracy")]
 

@@ -53,7 +53,8 @@ def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: in
     model, tokenizer = trained(run, step, "model", there)  # the weights at which gradients are taken
     source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
     tokens = tokenize(source, lambda **_: tokenizer)[1].resume(run.pinned()["tokens"], step)
-    dials = (config["context"], build(config["batch"]), config["seed"], config["packing"])
+    words = ("seed", "packing", "shuffle")
+    dials = (config["context"], build(config["batch"]), *(config[word] for word in words))
     data = make_datamodule(source, tokens, tokenizer.separator, *dials)
     order = TrainBatches(data.train, lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)

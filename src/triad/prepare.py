@@ -32,7 +32,7 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
     preparation = make_preparation(config, build(find_parts(config)))
 
     def prepare_one(source: Any) -> Any:
-        if not (preparation.filters or preparation.searches):
+        if preparation.empty:
             show_source(source, console)
             show_skipped(source.skipped, console)
             show_labels(source, console)

@@ -59,7 +59,9 @@ def test_every_key_and_group_of_the_configuration_is_classified_once() -> None:
     assert keys == top_level_keys().keys()
     classified = [*MATHEMATICS, *SYSTEM, *MIXED, *OVERLAYS]
     assert sorted(classified) == sorted(groups | {*SYSTEM} & keys)
-    assert keys - {*SYSTEM} == {"context", "packing", "decay", "seed", "weights"}  # mathematics, unless said
+    # mathematics, unless said
+    ours = {"context", "pad_vocab_to_multiple_of", "packing", "shuffle", "decay", "seed", "weights"}
+    assert keys - {*SYSTEM} == ours
 
 
 def test_of_the_trainer_only_what_changes_figures_is_mathematics() -> None:

@@ -43,6 +43,19 @@ UNMET = {  # words, and what the sentence has in it
         "model.attention.heads=7 does not divide model.width=192: use model.attention.heads=6 or 8",
     ),
     "regularizer=l2": ("optimizer.weight_decay=0", "regularizer=none"),
+    "data/clean=parallel": (
+        "clean.filters.length_ratio needs data that yields pairs",
+        "data/clean=none, basic",
+    ),
+    "data/augment=word_swap": (
+        "data/augment=word_swap needs a task that predicts a label or a sequence; task=causal_lm",
+        "data/augment=none",
+    ),
+    "data/augment=span_mask tokenizer=byte": (
+        "data/augment=span_mask needs a tokenizer that has an unknown token; tokenizer=byte does not: use "
+        "tokenizer=bpe",
+        "data/augment=none",
+    ),
     # what a strategy hides, what stands in for the same
     f"strategy=deepspeed strategy.stage=3 callbacks=[default,ema] {TWO}": ("callbacks.ema uses the weights",),
     f"strategy=deepspeed strategy.stage=3 callbacks=[default,swa] {TWO}": ("callbacks.swa uses the weights",),

@@ -25,7 +25,7 @@ from triad.data.sources.malformed import Malformed, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import NEWLINE, read_lines
 from triad.data.sources.source import Source
-from triad.data.tokenizers import byte
+from triad.data.tokenizers.byte import byte
 
 LINES = b"".join(b'{"text": "number %d %d"}\n' % (n, n * n) for n in range(9999))
 PAGE = "<mediawiki>\n<page><title>A</title><ns>0</ns><revision><text>a</text></revision></page>\n"

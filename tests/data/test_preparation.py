@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,9 +165,7 @@ class ShortTexts:
 def test_a_search_sees_cleaned_texts_and_takes_its_documents_out(lines: Path) -> None:
     source, preparation = configure(lines)
     before = texts(prepare_product(source, preparation).source)
-    search = Preparation(
-        preparation.clean, preparation.privacy, ShortTexts(), None, preparation.nodes | {"dedup": {}}
-    )
+    search = replace(preparation, dedup=ShortTexts(), nodes=preparation.nodes | {"dedup": {}})
     product = prepare_product(source, search)
     shortest = min(map(len, before.values()))
     assert texts(product.source) == {key: text for key, text in before.items() if len(text) > shortest}

@@ -28,7 +28,8 @@ from triad.data.sources.source import Source
 from triad.data.sources.tokenized import tokenized
 from triad.data.sources.wikipedia import wikipedia
 from triad.data.token_files import prepare_tokens
-from triad.data.tokenizers import Byte, bpe, byte
+from triad.data.tokenizers.byte import Byte, byte
+from triad.data.tokenizers.learning import bpe
 from triad.storage.manifest import read_manifest
 
 AS_WRITTEN = ["NA", "null", "None", "nan", "007", "1e5", "true", "2024-01-05", " a ", 'say "hi"', "a,b\tc"]

@@ -11,10 +11,12 @@ from typing import Any
 from triad.config.schema import read_attribute
 from triad.storage.manifest import fingerprint
 
-PREPARATION = ("clean", "privacy", "dedup", "contamination")  # groups below data/: what is done to documents
+# groups below data/: what is done to documents
+PREPARATION = ("clean", "privacy", "dedup", "contamination", "synthetic")
+AUGMENTATION = ("augment",)  # the one for what training reads of them
 MATHEMATICS = (
     *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation", "batch"),
-    *("data", *PREPARATION, "tokenizer", "precision"),
+    *("data", *PREPARATION, *AUGMENTATION, "tokenizer", "precision"),
 )
 SYSTEM = ("strategy", "hardware", "engine", "logger", "tags", "output_dir", "run_id")
 MIXED = ("trainer", "callbacks")  # groups that hold some of both

@@ -58,6 +58,11 @@ def list_groups() -> dict[str, str]:
     return {f.as_posix(): f.name for f in folders if len(f.parts) == 1 or f.parts[0] not in OVERLAYS}
 
 
+def find_group(key: str) -> str:
+    """The group that sets a key, as it is typed: data/clean of clean."""
+    return next((group for group, name in list_groups().items() if name == key), key)
+
+
 @cache
 def read_choices(group: str) -> dict[str, Any]:
     """The nodes that the files of a group set, by the name of the choice.
@@ -85,7 +90,7 @@ def name_choice(config: dict, key: str) -> str:
     if target is None or "_target_" not in config[key.partition(".")[0]]:
         return key
     word = name_key(config, key)
-    alike = _find_alike(key.rpartition(".")[2], target)
+    alike = _find_alike(find_group(key.rpartition(".")[2]), target)
     chosen = config["choices"].get(word, next(iter(alike), None))
     return f"{word}={chosen}" if chosen in alike else f"{key} ({target.rpartition('.')[2]})"
 
@@ -96,7 +101,7 @@ def name_key(config: dict, key: str) -> str:
     The router of model=moe is a choice of its own, and typed router=switch; one that a model's file has
     itself is typed by its key, model.feedforward.router=switch.
     """
-    group, target = key.rpartition(".")[2], _find_target(config, key)
+    group, target = find_group(key.rpartition(".")[2]), _find_target(config, key)
     is_choice = target is not None and config["choices"].get(group) in _find_alike(group, target)
     return group if is_choice else key
 

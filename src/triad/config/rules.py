@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from triad.config.identity import OVERLAYS
 from triad.config.offers import (
     find_choices,
+    find_group,
     get_declared,
     name_choice,
     name_key,
@@ -52,6 +53,9 @@ PHRASES = {  # declared properties as verbs, for sentences
     "by_element": "updates each number by itself",
     "adaptive": "divides by the size of the gradient",
     "averages": "keeps an average of the weights",
+    "has_unknown": "has an unknown token",
+    "predicts": "predicts {}",
+    "segmentations": "knows {} segmentations of a text",
     "shows": "validates with the {}",
     "stays": "keeps its rate after a warm-up",
 }
@@ -267,13 +271,14 @@ def _others(config: dict, fault: tuple, key: str) -> str:
     group = key.partition(".")[0]
     if group in DICTIONARIES:
         return f"leave {key} out"
-    others = [name for name in read_choices(group) if name != config["choices"].get(group)]
-    return _remedy(group, _mending(config, fault, group, others))
+    typed = find_group(group)
+    others = [name for name in read_choices(typed) if name != config["choices"].get(typed)]
+    return _remedy(typed, _mending(config, fault, group, others))
 
 
 def _mending(config: dict, fault: tuple, key: str, names: list[str]) -> list[str]:
     """Those of a group's choices that mend a fault, in the place of a part, and bring no other."""
-    group = "router" if key.split(".")[-1] == "router" else key
+    group = "router" if key.split(".")[-1] == "router" else find_group(key)
     if group in DICTIONARIES:
         return []
     left = _fault_keys(config) - {fault}

@@ -30,7 +30,8 @@ def show(show: int, overrides: list[str], run: str | None = None) -> None:
         raise ValueError(f"data={source.name}: its rows come by length, not as windows of a text")
     tokenizer, tokens = tokenize(source, build(config["tokenizer"]), shown.tokenizer if shown else None)
     tokens = tokens.resume(shown.pinned()["tokens"] if shown else None, show)
-    dials = (config["context"], batch, seed := config["seed"], config["packing"])
+    seed = config["seed"]
+    dials = (config["context"], batch, seed, config["packing"], config["shuffle"])
     data = make_datamodule(source, tokens, tokenizer.separator, *dials)
     files = {name: each.train for name, each in tokens.sources.items()}
     of_mixture = ["source"] if "" not in files else []

@@ -45,11 +45,12 @@ class LengthBuckets:
 
     With `size` rows each batch has so many, and a remainder that fills none is left out, in every epoch
     another. With `size` tokens it has as many rows as keep rows x longest within so many, and each row comes
-    once in an epoch. `padding` is the share of a batch that no token takes, at most. The order by length
-    is kept on disk, 4 bytes a row, and mapped.
+    once in an epoch. Without `anew` every epoch is as the first. `padding` is the share of a batch that no
+    token takes, at most. The order by length is kept on disk, 4 bytes a row, and mapped.
     """
 
-    def __init__(self, rows: PaddedRows, size: int, unit: Unit) -> None:
+    def __init__(self, rows: PaddedRows, size: int, unit: Unit, anew: bool = True) -> None:
+        self.anew = anew
         facts = build_once(rows.folder, lambda folder: _sort_by_length(rows, folder))
         lengths, counts = facts["lengths"], facts["counts"]
         self.path, self.total = rows.folder / "rows.bin", sum(counts)
@@ -72,6 +73,7 @@ class LengthBuckets:
 
     def find_rows(self, step: int, seed: int) -> np.ndarray:
         """The rows of the batch of a step."""
+        step = step if self.anew else step % len(self)
         epoch = step // len(self)
         (bucket,), (begin,), (end,) = self._find(np.array([step]), seed)
         first, rows = int(self.first_K[bucket]), int(self.rows_K[bucket])
@@ -86,7 +88,7 @@ class LengthBuckets:
 
     def _find(self, steps_S: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The bucket of each step, and which of its rows, once shuffled, its batch begins and ends with."""
-        batch_S = shuffle_rows(steps_S, len(self), seed)
+        batch_S = shuffle_rows(steps_S if self.anew else steps_S % len(self), len(self), seed)
         bucket_S = np.searchsorted(self.before_K, batch_S, "right") - 1
         turn_S = batch_S - self.before_K[bucket_S]
         rows_S, batches_S = self.rows_K[bucket_S], self.batches_K[bucket_S]

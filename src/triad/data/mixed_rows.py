@@ -117,13 +117,21 @@ class MixedWindows(LightningDataModule):
     first_row(k) = rule(k) + sum over skips that begin at step k or before of rule(end) - rule(begin)
     """
 
-    def __init__(self, tokens: MixedTokens, context: int, rule: Rule, seed: int, packing: str) -> None:
+    def __init__(
+        self,
+        tokens: MixedTokens,
+        context: int,
+        rule: Rule,
+        seed: int,
+        packing: str,
+        shuffle: str = "every_epoch",
+    ) -> None:
         super().__init__()
         self.rule, self.seed, self.skips = rule, seed, tokens.skips
         readers, self.targets, self.val = {}, {}, {}
         for name, files in tokens.sources.items():
             with name_source(name):
-                readers[name] = pack(files.train, context, packing)
+                readers[name] = pack(files.train, context, packing, shuffle)
                 self.val[name] = pack(files.val, context, packing)
                 self.targets[name] = count_targets(readers[name], derive_seed(seed, name))
                 if not self.targets[name]:

@@ -58,17 +58,20 @@ class RowReader(Protocol):
         ...
 
 
-def pack(tokens: TokenFile, context: int, packing: str) -> RowReader:
-    """The rows of at most `context` tokens that a split is read in."""
+def pack(tokens: TokenFile, context: int, packing: str, shuffle: str = "every_epoch") -> RowReader:
+    """The rows of at most `context` tokens that a split is read in.
+
+    With shuffle="once" all epochs have the order of the first, with "repeat" they are also cut as it is.
+    """
     match packing:
         case "windows":
-            return WindowRows(tokens, context)
+            return WindowRows(tokens, context, shuffle)
         case "documents":
-            return SeparatedRows(tokens, context)
+            return SeparatedRows(tokens, context, shuffle)
         case "best_fit":
-            return BestFitRows(tokens, context)
+            return BestFitRows(tokens, context, shuffle)
         case "none":
-            return DocumentRows(tokens, context)
+            return DocumentRows(tokens, context, shuffle)
     raise ValueError(f"packing={packing}: use windows, documents, best_fit or none")
 
 
@@ -86,12 +89,16 @@ class PieceRows:
 
     separate = False  # whether a token sees those of its piece only
 
-    def __init__(self, tokens: TokenFile, context: int) -> None:
-        self.tokens, self.context = tokens, context
+    def __init__(self, tokens: TokenFile, context: int, shuffle: str = "every_epoch") -> None:
+        self.tokens, self.context, self.shuffle = tokens, context, shuffle
 
     def cut(self, places_R: np.ndarray) -> Pieces:
         """The pieces of rows at these places, of which none is NOTHING."""
         raise NotImplementedError
+
+    def _shuffle(self, rows_R: np.ndarray, total: int, seed: int) -> np.ndarray:
+        """The order of rows that are cut alike in every epoch."""
+        return shuffle_rows(rows_R if self.shuffle == "every_epoch" else rows_R % total, total, seed)
 
     def find_firsts(self, places_R: np.ndarray) -> np.ndarray:
         pieces = self.cut(places_R)
@@ -144,7 +151,9 @@ class WindowRows(PieceRows):
         return count_windows(len(self.tokens.tokens), self.context)
 
     def locate(self, rows_R: np.ndarray, seed: int) -> np.ndarray:
-        return find_starts(rows_R, len(self.tokens.tokens), self.context, seed)
+        rows_R = rows_R % len(self) if self.shuffle == "repeat" else rows_R
+        anew = self.shuffle == "every_epoch"
+        return find_starts(rows_R, len(self.tokens.tokens), self.context, seed, anew)
 
     def list_places(self) -> np.ndarray:
         return np.arange(0, len(self.tokens.tokens) - 1, self.context)
@@ -200,7 +209,7 @@ class DocumentRows(PieceRows):
         return len(self.tokens.documents)
 
     def locate(self, rows_R: np.ndarray, seed: int) -> np.ndarray:
-        return shuffle_rows(rows_R, len(self), seed)
+        return self._shuffle(rows_R, len(self), seed)
 
     def list_places(self) -> np.ndarray:
         return np.arange(len(self))
@@ -223,8 +232,8 @@ class BestFitRows(PieceRows):
 
     separate = True
 
-    def __init__(self, tokens: TokenFile, context: int) -> None:
-        super().__init__(tokens, context)
+    def __init__(self, tokens: TokenFile, context: int, shuffle: str = "every_epoch") -> None:
+        super().__init__(tokens, context, shuffle)
         self.folder = tokens.folder.with_name(f"{tokens.folder.name}-{tokens.split}-best_fit-{context}")
         facts = build_once(self.folder, self._build)
         self.full, self.filled, self.targets = facts["full"], facts["filled"], facts["targets"]
@@ -240,7 +249,7 @@ class BestFitRows(PieceRows):
         return 1 - self.targets / (len(self) * self.context)
 
     def locate(self, rows_R: np.ndarray, seed: int) -> np.ndarray:
-        return shuffle_rows(rows_R, len(self), seed)
+        return self._shuffle(rows_R, len(self), seed)
 
     def list_places(self) -> np.ndarray:
         return np.arange(self.full + self.filled)

@@ -126,15 +126,17 @@ class Pairs(LightningDataModule):
 
     rows_of: type = PairFile  # or another file of rows that are padded
 
-    def __init__(self, tokens: Tokens, context: int, rule: Rule, seed: int, separator: int | None) -> None:
+    def __init__(
+        self, tokens: Tokens, context: int, rule: Rule, seed: int, separator: int | None, anew: bool = True
+    ) -> None:
         super().__init__()
         self.rule, self.seed = rule, seed
         self.train, self.val = (self.rows_of(file, context, separator) for file in (tokens.train, tokens.val))
         if rule.tokens:
-            self.buckets = LengthBuckets(self.train, rule.tokens, "tokens")
+            self.buckets = LengthBuckets(self.train, rule.tokens, "tokens", anew)
             self.val_rows = rule.tokens // context
         else:
-            self.buckets = LengthBuckets(self.train, rule(1), "rows")
+            self.buckets = LengthBuckets(self.train, rule(1), "rows", anew)
             self.val_rows = rule(1)
 
     @property

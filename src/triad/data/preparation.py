@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -34,7 +35,7 @@ from triad.storage.manifest import Facts, checksum, fingerprint
 FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
 SEARCHES = ("dedup", "contamination")
-PARTS = ("clean", "privacy", *SEARCHES)
+PARTS = ("clean", "privacy", "synthetic", *SEARCHES)
 ENGINE = "engine"  # runs the parts; what it is changes no product
 CODE = ("preparation.py", "word_hashes.py", "contamination.py", *(f"{name}/*.py" for name in PARTS))
 EXAMPLES = 3  # documents that the manifest names for each thing that happened to some
@@ -57,6 +58,21 @@ class Search(Protocol):
 
     def find_dropped(self, documents: Texts, workspace: Path) -> Found:
         """Name the documents that go; files in `workspace` may be left there."""
+        ...
+
+
+class Synthetic(Protocol):
+    """A part that makes further pairs for training, such as back-translation."""
+
+    @property
+    def files(self) -> list[tuple[str, Path]]: ...
+
+    def read_pairs(self) -> Iterator[tuple[str, str]]:
+        """Source and target of each."""
+        ...
+
+    def mark(self, source: str) -> str:
+        """What stands in the place of a source that is kept."""
         ...
 
 
@@ -140,12 +156,14 @@ class Preparation:
     """What is done to documents, in this order. With nothing to do a source stays as it is.
 
     `clean["filters"]` are functions of a text, or of both sides of a pair (triad.data.clean.drop); `privacy`
-    is a function of a text, too. `nodes` are what these were built from: the parts' names and arguments.
-    Whatever the `engine` is, the product is the same to the byte.
+    is a function of a text, too; pairs of `synthetic` come behind those of training, through the same
+    filters. `nodes` are what these were built from: the parts' names and arguments. Whatever the `engine`
+    is, the product is the same to the byte.
     """
 
     clean: dict[str, Any] | None
     privacy: Callable[[str], str] | None
+    synthetic: Synthetic | None
     dedup: Search | None
     contamination: Search | None
     nodes: dict[str, Any]
@@ -163,9 +181,14 @@ class Preparation:
     def searches(self) -> dict[str, Search]:
         return {name: search for name in SEARCHES if (search := getattr(self, name))}
 
+    @property
+    def empty(self) -> bool:
+        return not (self.filters or self.searches or self.synthetic)
+
     def describe(self) -> dict[str, Any]:
         """Every part with its arguments, the versions of its packages, and what it compares with."""
-        parts = self.filters | self.searches
+        made = {"synthetic": self.synthetic} if self.synthetic else {}
+        parts = self.filters | made | self.searches
         return {key: self._describe_part(key, part) for key, part in parts.items()}
 
     def _describe_part(self, key: str, part: Any) -> dict[str, Any]:
@@ -214,7 +237,7 @@ def prepare_source(config: dict[str, Any], built: dict[str, Any]) -> Source:
     for split in SPLITS:
         if not source.contents[split].documents:
             raise ValueError(source.tell_no_text(split))
-    if not (preparation.filters or preparation.searches):
+    if preparation.empty:
         return source
     return source.map(lambda one: prepare(one, preparation).source)
 
@@ -296,9 +319,13 @@ def read_units(source: Source, split: Split) -> Iterator[Unit]:
 
 def read_chunks(source: Source, split: Split) -> Iterator[list[Unit]]:
     """The documents of a split in lists of some CHUNK characters."""
+    return _chunk(read_units(source, split))
+
+
+def _chunk(units: Iterable[Unit]) -> Iterator[list[Unit]]:
     chunk: list[Unit] = []
     length = 0
-    for unit in read_units(source, split):
+    for unit in units:
         chunk.append(unit)
         if (length := length + sum(map(len, unit.texts))) >= CHUNK:
             yield chunk
@@ -324,13 +351,18 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
     total = sum(source.contents[split].bytes for split in SPLITS)
     with show_progress(f"preparing {source.name}", total) as advance:
         for split in SPLITS:
-            read = partial(read_chunks, source, split)
-            cleaned = preparation.engine.map(partial(clean_chunk, filters), read)
+            work = partial(clean_chunk, filters)
+            cleaned = preparation.engine.map(work, partial(read_chunks, source, split))
             kept = _gather(cleaned, steps[split], sizes["came"][split], advance)
+            if preparation.synthetic and split == "train":
+                made = map(work, _chunk(_make_units(preparation.synthetic)))
+                made = _gather(made, steps[split], sizes["came"][split], lambda _: None)
+                kept = chain(kept, (_mark(unit, preparation.synthetic) for unit in made))
             _write(folder / f"{split}.jsonl.gz", _count(kept, sizes["stayed"][split]))
     prepared = partial(type(source), source.name)
     files: dict[Split, Path] = {split: folder / f"{split}.jsonl.gz" for split in SPLITS}
     found: dict[str, Any] = {}
+    files_of_text = [*source.files, *(preparation.synthetic.files if preparation.synthetic else ())]
     for name, search in preparation.searches.items():
         # a split without documents is refused below, by the name of what emptied it
         full = [split for split in SPLITS if sizes["stayed"][split]["units"]]
@@ -341,7 +373,7 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
         print(f"data={source.name}: {describe_skipped(source.skipped)}", file=sys.stderr)
     facts = origin | {
         "skipped": source.skipped,
-        "files": [[name, _hash_file(path)] for name, path in source.files],
+        "files": [[name, _hash_file(path)] for name, path in files_of_text],
         **sizes,
         "steps": {split: [vars(step) for step in steps[split]] for split in SPLITS},
         "found": found,
@@ -362,6 +394,17 @@ def _gather(
             step.add(other)
         advance(chunk.came["bytes"])
         yield from chunk.units
+
+
+def _make_units(synthetic: Synthetic) -> Iterator[Unit]:
+    for number, pair in enumerate(synthetic.read_pairs(), 1):
+        names = (f"synthetic:{number}:source", f"synthetic:{number}:target")
+        yield Unit(names, ("", ""), pair)
+
+
+def _mark(unit: Unit, synthetic: Synthetic) -> Unit:
+    source, target = unit.texts
+    return unit._replace(texts=(synthetic.mark(source), target))
 
 
 def _search(

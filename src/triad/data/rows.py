@@ -45,12 +45,15 @@ def make_datamodule(
     batch: Rule,
     seed: int,
     packing: str,
+    shuffle: str,
 ) -> Any:
     """Batches of the rows that a source yields, for a Lightning trainer."""
     if isinstance(tokens, MixedTokens):
-        return MixedWindows(tokens, context, batch, seed, packing)
+        return MixedWindows(tokens, context, batch, seed, packing, shuffle)
+    anew = shuffle == "every_epoch"
     if source.yields in PADDED:
-        return PADDED[source.yields](tokens, context, batch, seed, separator)
+        return PADDED[source.yields](tokens, context, batch, seed, separator, anew)
     if batch.tokens:
-        return ContinuedDocuments(tokens, context, batch, seed, separator)
-    return Windows(*(pack(split, context, packing) for split in (tokens.train, tokens.val)), batch, seed)
+        return ContinuedDocuments(tokens, context, batch, seed, separator, anew)
+    train, val = pack(tokens.train, context, packing, shuffle), pack(tokens.val, context, packing)
+    return Windows(train, val, batch, seed)

@@ -25,18 +25,20 @@ def count_windows(n_tokens: int, context: int) -> int:
     return windows
 
 
-def find_starts(rows: np.ndarray, n_tokens: int, context: int, seed: int) -> np.ndarray:
+def find_starts(rows: np.ndarray, n_tokens: int, context: int, seed: int, anew: bool = True) -> np.ndarray:
     """The position of each row's first token.
 
         start = min(window * context + phase, n_tokens - context - 1)
 
     The phase, 0 .. context - 1, depends on seed and epoch; so the last window of an epoch may overlap the one
-    before it, and the first `phase` tokens wait for another epoch.
+    before it, and the first `phase` tokens wait for another epoch. Without `anew` all epochs have the order
+    of the first; the phase is still each one's own.
     """
     windows = count_windows(n_tokens, context)
     key = hash_pairs(seed, np.asarray(rows) // windows)
     phase = (_splitmix64(key) % context).astype(np.int64)
-    return np.minimum(shuffle_rows(rows, windows, seed) * context + phase, n_tokens - context - 1)
+    order = shuffle_rows(rows if anew else rows % windows, windows, seed)
+    return np.minimum(order * context + phase, n_tokens - context - 1)
 
 
 def shuffle_rows(rows: np.ndarray, windows: int, seed: int) -> np.ndarray:

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 from triad.checkpoints.folder import find_checkpoint, list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
-from triad.config.identity import PREPARATION, find_changed_mathematics
+from triad.config.identity import AUGMENTATION, PREPARATION, find_changed_mathematics
 from triad.config.offers import get_declared
 from triad.config.processes import DECIDED
 from triad.config.references import escape
 from triad.config.schema import convert
 from triad.runs.directory import Run
 
-DIALS = ("context", "pad_vocab_to_multiple_of", "packing", "seed", "weights")
-FIXED = ("model", "tokenizer", "data", *PREPARATION, *DIALS)
+DIALS = ("context", "pad_vocab_to_multiple_of", "packing", "shuffle", "seed", "weights")
+FIXED = ("model", "tokenizer", "data", *PREPARATION, *AUGMENTATION, *DIALS)
 AUTO = "auto"
 KEYS = ("resume", "resume.weights_only")
 

@@ -20,6 +20,7 @@ class CausalLM:
 
     needs = {"model.sees": ("past", "window"), "data.yields": ("text",)}
     splits = ("tensor", "context", "pipeline", "documents")
+    predicts = "its tokens"
     continues_text = True  # so `triad generate` may ask its model for more
     lower_is_better = ("loss", "perplexity", "bits_per_byte")
     reads = ("tokens_BT", "targets_BT")

@@ -32,6 +32,7 @@ class Classification:
     """
 
     needs = {"model.sees": ("past", "both sides"), "data.yields": ("labels",)}
+    predicts = "a label"
     lower_is_better = ("loss",)
     higher_is_better = ("accuracy", "macro_f1")
     replaces_head = True  # by one for the labels

@@ -30,6 +30,7 @@ class MaskedLM:
 
     needs = {"model.sees": ("both sides",), "model.pooler": (None,), "data.yields": ("text",)}
     splits = ("documents",)
+    predicts = "its tokens"
     lower_is_better = ("loss", "perplexity")
     reads = ("tokens_BT", "targets_BT")
     special_tokens = 1

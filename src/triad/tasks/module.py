@@ -20,6 +20,8 @@ which come from the data. It has
 and optionally:
 
     replaces_head     True where wrap puts a last matrix in the place of the model's
+    predicts          "its tokens" where a target stands beside each token that is read, "a sequence" or
+                      "a label"
     continues_text    True where the model predicts each token from those before it
     measured_with     {"metric": "argument"}: metrics not measured where the argument is 0 or null
     special_tokens    number of the model's words after those of the tokenizer
@@ -93,13 +95,14 @@ class Training(LightningModule):
         update: Update,
         weights: str | None,
         pad_vocab_to_multiple_of: int = 1,
+        augment: Callable[[Tensor, Callable], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         rows = count_rows(vocab_size, task, model, pad_vocab_to_multiple_of)
         self.make_body, self.vocab_size = partial(model, vocab_size=rows), vocab_size
         self.task, self.make_optimizer, self.schedule, self.hardware = task, optimizer, schedule, hardware
-        self.seed, self.update, self.weights = seed, update, weights
+        self.seed, self.update, self.weights, self.augment = seed, update, weights, augment
         self.model: Any = None  # until configure_model
         self.network: Any = None  # the callable: the model, unless a strategy wraps it in an engine
         self.norm: Any = None  # of the gradient: set by a Lightning hook, which cannot return it
@@ -200,8 +203,12 @@ class Training(LightningModule):
         self.norm = self.trainer.strategy.clip(self.model, self.update)
 
     def inputs(self, batch: dict) -> dict:
-        """A batch with the task's inputs and targets."""
-        return batch | self.task.inputs(batch, partial(self._draw, batch))
+        """A batch with the task's inputs and targets; in training what is read first is augmented."""
+        batch = batch | self.task.inputs(batch, partial(self._draw, batch))
+        if self.training and self.augment is not None:
+            read = self.task.reads[0]
+            batch[read] = self.augment(batch[read], partial(self._draw, batch))
+        return batch
 
     def _draw(self, batch: dict, purpose: str, length: int) -> Tensor:
         """Integers for each position of the rows, from (seed, step, row); in validation from the row only."""

@@ -29,6 +29,7 @@ class SequenceToSequence:
     """
 
     needs = {"model.sees": ("source",)}
+    predicts = "a sequence"
     lower_is_better = ("loss", "perplexity")
     higher_is_better: tuple[str, ...] = ("exact_match",)
     measured_with = {"exact_match": "generated"}

@@ -27,6 +27,7 @@ class SentencePiece(Tokenizer):
 
     kind = "sentencepiece"
     has_unknown = True
+    segmentations = "many"
 
     def __init__(self, model: bytes) -> None:
         self.model = model
