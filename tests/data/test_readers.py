@@ -277,7 +277,7 @@ def by_split(source: Source) -> dict[str, list[str]]:
 
 def test_what_save_to_disk_wrote_is_read_in_its_order(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip("datasets", reason="it writes what is read here")
     train = datasets.Dataset.from_dict(
         {"text": [f"t{n} {AS_WRITTEN[n % 9]}" for n in range(2500)], "n": [*range(2500)]}
     )
@@ -426,7 +426,7 @@ def test_tokens_are_no_text_that_a_tokenizer_learns_from_or_a_filter_cleans(
     np.arange(200, dtype=np.uint16).tofile(tmp_path / "a.bin")
     source = as_tokens(tmp_path / "a.bin")
     with pytest.raises(ValueError, match=r"tokens and no text.*give the tokenizer that made the tokens"):
-        bpe(source, cache, 300)
+        bpe(source, cache, 300, True, 20 << 20, 0)
     node = {"clean": {"filters": {"strip": {"_target_": "str.strip"}}}}
     with pytest.raises(ValueError, match="tokens and no text"):
         prepare(source, make_preparation(node, {"clean": {"filters": {"strip": str.strip}}}))
