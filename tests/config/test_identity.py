@@ -59,7 +59,9 @@ def test_every_key_and_group_of_the_configuration_is_classified_once() -> None:
     assert keys == top_level_keys().keys()
     classified = [*MATHEMATICS, *SYSTEM, *MIXED, *OVERLAYS]
     assert sorted(classified) == sorted(groups | {*SYSTEM} & keys)
-    assert keys - {*SYSTEM} == {"context", "packed", "decay", "seed", "weights"}  # mathematics, unless said
+    assert keys - {*SYSTEM} == {
+        *("context", "pad_vocab_to_multiple_of", "packed", "decay", "seed", "weights"),
+    }  # mathematics, unless said
 
 
 def test_of_the_trainer_only_what_changes_figures_is_mathematics() -> None:
