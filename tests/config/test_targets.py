@@ -56,7 +56,7 @@ BYPASSES = {
     "triad.data.token_files.prepare_tokens": "no part",
     "triad.data.token_files.TokenFile": "no part",
     "triad.data.sources.reading.read_text": "no part",
-    "triad.data.tokenizers.load_tokenizer": "no part",
+    "triad.data.tokenizers.tokenizer.load_tokenizer": "no part",
     "triad.callbacks.ema.replace_weights": "no part",
     "triad.strategies.deepspeed.import_deepspeed": "no part",
     "triad.hardware.energy_meters.open_rapl": "no part",
