@@ -137,9 +137,10 @@ def test_a_saved_one_keeps_its_file_and_its_end(tmp_path):
 
 def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch):
     part = {"_target_": "triad.data.tokenizers.huggingface.huggingface", "path": "x"}
-    assert not refusals.find_missing({"tokenizer": part})
+    config = {"tokenizer": part, "data": {"_target_": "triad.data.sources.stdlib.stdlib"}}
+    assert not refusals.find_missing(config)
     monkeypatch.setattr(refusals, "find_spec", lambda package: None)
-    (row,) = [row for row in refusals.TABLE if row.holds({"tokenizer": part})]
-    sentence = row.write({"tokenizer": part}, refusals.facts)
+    (row,) = [row for row in refusals.TABLE if row.holds(config)]
+    sentence = row.write(config, refusals.facts)
     needs = r"tokenizer needs the package tokenizers: pip install '\.\[hf\]' .*, or take another tokenizer"
     assert re.fullmatch(needs, sentence)

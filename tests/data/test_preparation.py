@@ -242,7 +242,7 @@ def test_prepare_prints_a_table_and_text_only_when_asked(lines: Path, python: An
 
 def mix(lines: Path, tmp_path: Path, *words: str) -> list[str]:
     """Words for a mixture of two texts in the place of the example's sources."""
-    rows = (json.dumps({"text": f"page {n} of other text"}) for n in range(50))
+    rows = (json.dumps({"text": "page of other text " * n}) for n in range(1, 51))
     (tmp_path / "other.jsonl").write_text("\n".join(rows))
     gone = [f"~data.{key}.{name}" for key in ("sources", "weights") for name in ("stdlib", "packages")]
     places = [f"data.sources.lines.path={lines}", f"data.sources.other.path={tmp_path}/other.jsonl"]

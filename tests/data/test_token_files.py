@@ -157,7 +157,11 @@ def plain_file(folder, repeated):
     return whole, text(str(folder / "a.txt"), "text", 0.01, None, None, None, "raise")
 
 
-@pytest.mark.parametrize("make", [byte, char, partial(bpe, vocab_size=300)], ids=["byte", "char", "bpe"])
+@pytest.mark.parametrize(
+    "make",
+    [byte, char, partial(bpe, vocab_size=300, hard_vocab_limit=True, sample_bytes=1 << 20, sample_seed=0)],
+    ids=["byte", "char", "bpe"],
+)
 def test_a_plain_file_becomes_the_tokens_of_its_whole_text(tmp_path, make):
     whole, source = plain_file(tmp_path, 9_000)
     tokenizer = make(source, tmp_path)

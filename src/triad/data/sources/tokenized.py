@@ -52,7 +52,7 @@ class TokenIds(Text):
     yields = "text"
     has_text = False
 
-    def documents(self, split: Split) -> Iterator[Document]:
+    def stream(self, split: Split) -> Iterator[Document]:
         raise ValueError(
             f"data={self.name}: the files hold tokens and no text, which a tokenizer would learn from and "
             "which is cleaned, masked and deduplicated; give the tokenizer that made the tokens, and do the "
