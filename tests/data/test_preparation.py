@@ -107,7 +107,7 @@ def test_what_was_tampered_with_is_made_again_and_the_same(lines: Path) -> None:
 
 def test_nothing_left_is_refused_by_the_name_of_what_dropped_most(lines: Path) -> None:
     words = "clean.filters.stop_words.words=[of,the,many]"
-    lines.write_text("".join(json.dumps({"text": "the many of"}) + "\n" for _ in range(40)))
+    lines.write_text("".join(json.dumps({"text": "the many of " * (n + 1)}) + "\n" for n in range(40)))
     with pytest.raises(ValueError, match=r"nothing is left of the train.*stop_words dropped 3\d of 3"):
         prepare_product(*configure(lines, words))
 
