@@ -28,6 +28,7 @@ EXTRA = {
 EXTRA |= {"parallel": ["data.source=somewhere"]}
 EXTRA |= {"data/clean": {"parallel": ["data=parallel", "data.source=somewhere"]}}
 EXTRA |= {"data/contamination": {"check": ["contamination.path=somewhere"]}}
+EXTRA |= {"tokenizer": {"huggingface": ["tokenizer.path=somewhere"]}}
 EXTRA |= {name: ["model=moe"] for name in ROUTERS}
 
 
