@@ -28,6 +28,7 @@ EXTRA |= {
 EXTRA |= {"data/clean": {"parallel": ["data=parallel", "data.source=somewhere"]}}
 EXTRA |= {"data/contamination": {"check": ["contamination.path=somewhere"]}}
 EXTRA |= {"data/synthetic": {"back_translation": ["synthetic.run=some", "synthetic.path=somewhere"]}}
+EXTRA |= {"tokenizer": {"huggingface": ["tokenizer.path=somewhere"]}}
 EXTRA |= {name: ["model=moe"] for name in ROUTERS}
 
 

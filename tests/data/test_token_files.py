@@ -21,6 +21,8 @@ from triad.data.tokenizers.learning import bpe
 TEXTS = {"a.txt": "première\n", "b.txt": "zweite 🙂\n" * 30, "c.txt": "third"}
 VAL = "vierte 🙂\n" * 30
 
+SAMPLE = {"hard_vocab_limit": True, "sample_bytes": 1 << 20, "sample_seed": 0}
+
 
 @pytest.fixture
 def source(tmp_path):
@@ -50,7 +52,7 @@ def test_a_large_vocabulary_takes_four_bytes_a_token(source, tmp_path):
 def test_the_second_run_reads_the_cache_and_other_text_or_tokenizer_does_not(source, tmp_path, monkeypatch):
     tokenizer = byte(source, tmp_path)
     first = prepare_tokens(source, tokenizer, tmp_path)
-    other = prepare_tokens(source, bpe(source, tmp_path, 290, True, 1 << 20, 0), tmp_path)
+    other = prepare_tokens(source, bpe(source, tmp_path, 290, **SAMPLE), tmp_path)
     assert other.fingerprint != first.fingerprint
     monkeypatch.setattr(tokenizer, "encode", None)
     assert prepare_tokens(source, tokenizer, tmp_path) == first
@@ -104,9 +106,7 @@ def test_a_damaged_token_file_is_built_again(source, tmp_path):
 
 
 def prepare_and_report(source, cache, answers):
-    answers.put(
-        prepare_tokens(source, bpe(source, cache, 300, True, 1 << 20, 0), cache).train.tokens[:50].tolist()
-    )
+    answers.put(prepare_tokens(source, bpe(source, cache, 300, **SAMPLE), cache).train.tokens[:50].tolist())
 
 
 def test_four_ranks_prepare_the_same_tokens_once(source, tmp_path):
@@ -158,9 +158,7 @@ def plain_file(folder, repeated):
 
 
 @pytest.mark.parametrize(
-    "make",
-    [byte, char, partial(bpe, vocab_size=300, hard_vocab_limit=True, sample_bytes=1 << 20, sample_seed=0)],
-    ids=["byte", "char", "bpe"],
+    "make", [byte, char, partial(bpe, vocab_size=300, **SAMPLE)], ids=["byte", "char", "bpe"]
 )
 def test_a_plain_file_becomes_the_tokens_of_its_whole_text(tmp_path, make):
     whole, source = plain_file(tmp_path, 9_000)
@@ -223,7 +221,7 @@ def test_tokens_around_those_of_a_row_of_training_are_not_read_ahead(tmp_path):
 
 
 def test_a_batch_is_described_by_document_and_offset(source, tmp_path):
-    tokenizer = bpe(source, tmp_path, 290, True, 1 << 20, 0)
+    tokenizer = bpe(source, tmp_path, 290, **SAMPLE)
     tokens = prepare_tokens(source, tokenizer, tmp_path).train
     windows = pack(tokens, 4, "windows")
     rows = describe_batch(
