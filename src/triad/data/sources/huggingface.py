@@ -10,7 +10,8 @@ from triad.data.sources.finding import walk_files
 from triad.data.sources.malformed import OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.records import check_columns, is_table
-from triad.data.sources.source import Split, Text, check_fraction, read_listed, split_by_hash
+from triad.data.sources.source import Split, Text
+from triad.data.sources.splits import check_fraction, read_listed, split_by_hash
 
 SPLITS = {  # the words of a file's or folder's name that say its split, as the package datasets has them
     "train": ("train", "training"),

@@ -9,7 +9,8 @@ from typing import Annotated
 from triad.data.sources.finding import walk_files
 from triad.data.sources.opening import TextFile
 from triad.data.sources.reading import read_lines
-from triad.data.sources.source import Document, Labelled, Split, check_fraction, hash_text
+from triad.data.sources.source import Document, Labelled, Split
+from triad.data.sources.splits import check_fraction, hash_text
 from triad.data.sources.stdlib import NOT_LIBRARY
 
 

@@ -11,7 +11,8 @@ from triad.data.sources.malformed import Malformed, OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import read_lines, read_text
 from triad.data.sources.records import Record, check_columns, get_text, is_table, read_values, strip_end
-from triad.data.sources.source import Document, ParallelText, Split, check_fraction, is_in_split
+from triad.data.sources.source import Document, ParallelText, Split
+from triad.data.sources.splits import check_fraction, is_in_split
 
 Pair = tuple[str, str]
 Place = tuple[TextFile, TextFile | None]

@@ -9,7 +9,8 @@ from pathlib import Path
 from triad.data.sources.malformed import Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import Pieces
-from triad.data.sources.source import Text, split_by_position
+from triad.data.sources.source import Text
+from triad.data.sources.splits import split_by_position
 from triad.storage.cache import build_once, cache_home
 
 

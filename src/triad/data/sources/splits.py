@@ -1,12 +1,17 @@
 """Training and validation: files of their own, or documents by a hash."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 from triad.data.sources.finding import find, refuse_shared
-from triad.data.sources.malformed import Skipped
+from triad.data.sources.malformed import END, Malformed, Skipped
 from triad.data.sources.opening import Quota, TextFile
-from triad.data.sources.source import Document, Split, check_fraction, is_in_split
+from triad.data.sources.reading import Pieces, read_pieces
+from triad.data.sources.records import get_text, is_table, read_values
+from triad.data.sources.source import Document, Split
 
 Files = dict[Split, list[TextFile]]
 
@@ -42,3 +47,68 @@ def read_split(
         for document in read(file):
             if "val" in files or is_in_split(getattr(document, key), fraction, split):
                 yield document
+
+
+def check_fraction(val_fraction: float) -> None:
+    if not 0 < val_fraction < 1:
+        raise ValueError(f"data.val_fraction={val_fraction}: must lie between 0 and 1, such as 0.1")
+
+
+def is_in_split(key: str, fraction: float, split: Split) -> bool:
+    """Whether what stands for a document, its text or its name, hashes into a split."""
+    return (hash_text(key) / 2**64 < fraction) == (split == "val")
+
+
+def hash_text(text: str) -> int:
+    """64 bits; names of files may have surrogates."""
+    return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=8).digest(), "big")
+
+
+def split_by_hash(
+    found: list[TextFile], field: str, columns: list[str] | None, fraction: float, split: Split
+) -> Iterator[Document]:
+    """Files whose name hashes into `split`, of which those of the other are not even opened, and records.
+
+    A record has a name by its line only, so its text is hashed: another line or file moves none, and equal
+    texts are in one split.
+    """
+    return _read_documents(found, field, columns, lambda key: is_in_split(key, fraction, split))
+
+
+def read_listed(
+    found: dict[Split, list[TextFile]], field: str, columns: list[str] | None, split: Split
+) -> Iterator[Document]:
+    return _read_documents(found[split], field, columns, lambda name: True)
+
+
+def split_by_position(file: TextFile, fraction: float, split: Split) -> Iterator[Document]:
+    cut = int(sum(map(len, Pieces(file))) * (1 - fraction))
+    yield Document(file.name, Pieces(file, *((0, cut) if split == "train" else (cut, None))))
+
+
+def _read_documents(
+    found: list[TextFile], field: str, columns: list[str] | None, wanted: Callable[[str], bool]
+) -> Iterator[Document]:
+    pick = partial(get_text, field=field, key="data.field")
+    for file in found:
+        if is_table(file, columns):
+            for number, text in read_values(file, {field: "data.field"}, columns, pick):
+                if not text:
+                    file.skipped.count(file.path, number, "empty")
+                elif wanted(text):
+                    yield Document(f"{file.name}:{number}", text)
+        elif wanted(file.name) and (pieces := _read_sound(file)):
+            yield Document(file.name, pieces)
+
+
+def _read_sound(file: TextFile) -> tuple[str, ...] | Pieces:
+    """The text of a file; nothing of one that has none, or, where that is skipped, is malformed somewhere."""
+    try:
+        pieces = read_pieces(file)
+        some = any(pieces) if file.skipped.on_error == "raise" else sum(map(len, pieces))
+    except Malformed as error:
+        file.skipped.meet(file.path, error)
+        return ()
+    if not some:
+        file.skipped.count(file.path, END, "empty")
+    return pieces if some else ()

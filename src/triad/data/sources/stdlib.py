@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from triad.data.sources.finding import walk_files
-from triad.data.sources.source import Text, check_fraction, split_by_hash
+from triad.data.sources.source import Text
+from triad.data.sources.splits import check_fraction, split_by_hash
 
 NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 

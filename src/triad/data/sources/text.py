@@ -3,12 +3,11 @@
 from functools import partial
 from typing import Annotated
 
-from triad.data.sources import source
-from triad.data.sources.finding import find, refuse_shared
 from triad.data.sources.malformed import OnError, Skipped
-from triad.data.sources.opening import Quota, TextFile
+from triad.data.sources.opening import Quota
 from triad.data.sources.records import check_columns, is_table
-from triad.data.sources.source import Split, Text
+from triad.data.sources.source import Text
+from triad.data.sources.splits import find_splits, read_listed, split_by_hash, split_by_position
 
 
 def text(
@@ -30,16 +29,11 @@ def text(
     validation. With on_error=skip what is malformed is left out and counted. Raises ValueError for a column
     that is not there, and for files of both splits. `licence` is recorded with what is made of the text.
     """
-    quota, skipped = Quota(max_bytes), Skipped(on_error)
-    train = find(path, "data.path", quota, skipped)
-    splits: dict[Split, list[TextFile]] = {"train": train, "val": []}
-    if val_path is not None:
-        splits["val"] = find(val_path, "data.val_path", quota, skipped)
-        refuse_shared(train, splits["val"], "data.path", "data.val_path")
-    check_columns(train + splits["val"], {field: "data.field"}, columns)
-    if val_path is not None:
-        return Text("text", partial(source.read_listed, splits, field, columns), licence)
-    source.check_fraction(val_fraction)
+    files = find_splits(path, val_path, val_fraction, Quota(max_bytes), Skipped(on_error))
+    check_columns([file for found in files.values() for file in found], {field: "data.field"}, columns)
+    train = files["train"]
+    if "val" in files:
+        return Text("text", partial(read_listed, files, field, columns), licence)
     if len(train) == 1 and not is_table(train[0], columns):
-        return Text("text", partial(source.split_by_position, train[0], val_fraction), licence)
-    return Text("text", partial(source.split_by_hash, train, field, columns, val_fraction), licence)
+        return Text("text", partial(split_by_position, train[0], val_fraction), licence)
+    return Text("text", partial(split_by_hash, train, field, columns, val_fraction), licence)

@@ -12,8 +12,8 @@ import numpy as np
 
 from triad.data.sources.malformed import Skipped
 from triad.data.sources.opening import Quota, TextFile
-from triad.data.sources.source import Contents, Document, Split, Text, TokenizedText, is_in_split
-from triad.data.sources.splits import find_splits
+from triad.data.sources.source import Contents, Document, Split, Text, TokenizedText
+from triad.data.sources.splits import find_splits, is_in_split
 
 AT_ONCE = 1 << 20  # tokens
 MAGIC = b"MMIDIDX\0\0"
