@@ -179,9 +179,10 @@ def show_steps(facts: dict[str, Any], console: Any) -> None:
 
 def show_examples(source: Any, preparation: Any, facts: dict[str, Any], console: Any) -> None:
     """The beginning of what was dropped, and the first difference of what was changed."""
-    from triad.data.preparation import find_examples
+    from triad.data.filtering import find_examples
 
-    for split, filter_name, what, name, before, after in find_examples(source, preparation, facts):
+    found = find_examples(source, preparation.filters, facts["steps"])
+    for split, filter_name, what, name, before, after in found:
         console.print(f"\n{split} {filter_name} {what}: {name}", highlight=False, markup=False)
         begin = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
         begin = max(0, begin - SHOWN // 3)

@@ -15,8 +15,8 @@ import pytest
 from tests.warm import REPOSITORY
 from triad.config.build import build
 from triad.config.compose import compose
-from triad.data import local_processes, preparation
-from triad.data.preparation import Preparation, find_parts, make_preparation, read_chunks
+from triad.data import filtering, local_processes, preparation
+from triad.data.preparation import Preparation, find_parts, make_preparation
 from triad.data.sources.source import Source
 
 IMPORT = f"import sys; sys.path[:0] = {[str(REPOSITORY), str(Path(__file__).parent)]}\n"
@@ -32,7 +32,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def several(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes from the first chunk on, and many chunks."""
-    monkeypatch.setattr(preparation, "CHUNK", 300)
+    monkeypatch.setattr(filtering, "CHUNK", 300)
     monkeypatch.setattr(local_processes, "ALONE", 1)
     monkeypatch.setattr(local_processes, "count_cores", lambda: 2)
 
@@ -80,7 +80,7 @@ def wait_here(folder: str, text: str) -> str:
 def with_filter(prepared: Preparation, apply: Callable[[str], str]) -> Preparation:
     node = {"_target_": "none"}
     nodes = prepared.nodes | {"clean": {"filters": {"one": node}}, "privacy": None}
-    return Preparation({"filters": {"one": apply}}, None, None, None, nodes)
+    return Preparation({"filters": {"one": apply}}, None, None, None, None, nodes)
 
 
 def test_a_product_is_the_same_to_the_byte_however_many_processes_make_it(
@@ -88,11 +88,11 @@ def test_a_product_is_the_same_to_the_byte_however_many_processes_make_it(
 ) -> None:
     path = write_lines(tmp_path)
     words = (path, "data/dedup=exact")
-    assert len([*read_chunks(configure(path)[0], "train")]) > 10
+    assert len([*filtering.read_chunks(configure(path)[0], "train")]) > 10
     shared = prepare_into(tmp_path / "two", monkeypatch, *words)
     monkeypatch.setattr(local_processes, "count_cores", lambda: 1)
     alone = prepare_into(tmp_path / "one", monkeypatch, *words)
-    monkeypatch.setattr(preparation, "CHUNK", 1 << 20)
+    monkeypatch.setattr(filtering, "CHUNK", 1 << 20)
     whole = prepare_into(tmp_path / "whole", monkeypatch, *words)
     assert shared == alone == whole
     assert {"manifest.json", "train.jsonl.gz", "val.jsonl.gz"} < shared.keys()
@@ -104,10 +104,10 @@ def test_a_product_of_ray_is_the_same_to_the_byte(tmp_path: Path, monkeypatch: p
     pytest.importorskip("ray", reason="of the extra `ray`")
     path = write_lines(tmp_path)
     script = (
-        "import ray, sys; from pathlib import Path; from triad.data import preparation\n"
+        "import ray, sys; from pathlib import Path; from triad.data import filtering, preparation\n"
         "from triad.config.build import build; from triad.config.compose import compose\n"
         "ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)\n"
-        "preparation.CHUNK = 300\n"
+        "filtering.CHUNK = 300\n"
         "config = compose(sys.argv[1:])\n"
         "parts = build(preparation.find_parts(config))\n"
         "made = preparation.make_preparation(config, parts)\n"
@@ -159,10 +159,10 @@ def start(tmp_path: Path) -> Any:
     script = f"""{IMPORT}
 from functools import partial
 from triad.config.command_line import run_command
-from triad.data import local_processes, preparation
+from triad.data import filtering, local_processes, preparation
 
 def prepare():
-    preparation.CHUNK, local_processes.ALONE, local_processes.count_cores = 300, 0, lambda: 2
+    filtering.CHUNK, local_processes.ALONE, local_processes.count_cores = 300, 0, lambda: 2
     source, prepared = tests.configure({str(write_lines(tmp_path))!r})
     wait = partial(tests.wait_here, {str(tmp_path / "waiting")!r})
     preparation.prepare(source, tests.with_filter(prepared, wait))
@@ -208,7 +208,7 @@ def test_when_the_first_process_is_killed_the_others_end(start: Any, tmp_path: P
 
 KILL = """
 import os, signal, sys
-from triad.data import preparation
+from triad.data import filtering, preparation
 from triad.data.dedup import exact
 from triad.storage import cache
 
@@ -218,8 +218,8 @@ def end(*_, **__):
 where = sys.argv[1]
 if where == "cleaning":
     seen = iter(range(60))
-    clean = preparation.clean_unit
-    preparation.clean_unit = lambda *words: clean(*words) if next(seen, None) is not None else end()
+    clean = filtering.clean_unit
+    filtering.clean_unit = lambda *words: clean(*words) if next(seen, None) is not None else end()
 elif where == "searching":
     exact.find_repeated = end
 elif where == "rewriting":

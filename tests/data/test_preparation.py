@@ -12,10 +12,10 @@ import pytest
 
 from triad.config.build import build
 from triad.config.compose import compose
+from triad.data.filtering import find_examples
 from triad.data.preparation import (
     NothingLeft,
     Preparation,
-    find_examples,
     find_parts,
     make_preparation,
     prepare_source,
@@ -218,7 +218,7 @@ def test_both_sides_of_a_pair_go_together_and_labels_stay(tmp_path: Path) -> Non
 def test_examples_are_read_from_the_source(lines: Path) -> None:
     source, preparation = configure(lines)
     facts = prepare_product(source, preparation).facts
-    found = list(find_examples(source, preparation, facts))
+    found = list(find_examples(source, preparation.filters, facts["steps"]))
     assert {(one.filter, one.what) for one in found} >= {
         ("clean.filters.control_characters", "changed"),
         ("clean.filters.stop_words", "empty"),

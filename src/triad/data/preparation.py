@@ -24,9 +24,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from triad.data.clean.drop import Drop
+from triad.data.filtering import (
+    Cleaned,
+    Step,
+    Unit,
+    clean_chunk,
+    count_units,
+    cut_chunks,
+    gather,
+    read_chunks,
+    read_units,
+)
 from triad.data.local_processes import LocalProcesses
-from triad.data.progress import Advance, show_progress
+from triad.data.progress import show_progress
 from triad.data.sources.malformed import describe_skipped
 from triad.data.sources.source import Document, Source, Split
 from triad.storage.cache import build_once, cache_home
@@ -37,9 +47,8 @@ SPLITS: tuple[Split, ...] = ("train", "val")
 SEARCHES = ("dedup", "contamination")
 PARTS = ("clean", "privacy", "synthetic", *SEARCHES)
 ENGINE = "engine"  # runs the parts; what it is changes no product
-CODE = ("preparation.py", "word_hashes.py", "contamination.py", *(f"{name}/*.py" for name in PARTS))
-EXAMPLES = 3  # documents that the manifest names for each thing that happened to some
-CHUNK = 1 << 19  # characters of the documents that are cleaned at once
+FILES = ("preparation.py", "filtering.py", "word_hashes.py", "contamination.py")
+CODE = (*FILES, *(f"{name}/*.py" for name in PARTS))
 Texts = Callable[[], Iterator[tuple[Split, str, str]]]  # split, name and text of each document, read anew
 
 
@@ -74,71 +83,6 @@ class Synthetic(Protocol):
     def mark(self, source: str) -> str:
         """What stands in the place of a source that is kept."""
         ...
-
-
-class Unit(NamedTuple):
-    """Documents that stay or go together: one, or both sides of a pair."""
-
-    names: tuple[str, ...]
-    labels: tuple[str, ...]
-    texts: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return self.names[0]
-
-    @property
-    def bytes(self) -> int:
-        return sum(len(text) if text.isascii() else len(text.encode()) for text in self.texts)
-
-
-@dataclass
-class Step:
-    """What one filter did: units that came, were changed, were dropped by which rule; the names of some."""
-
-    name: str
-    came: int = 0
-    changed: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    def count(self, unit: Unit, left: Unit | Drop) -> None:
-        """Count what became of a unit."""
-        self.came += 1
-        self.bytes_in += (size := unit.bytes)
-        if isinstance(left, Drop):
-            self.dropped[left.rule] += 1
-            self._remember(left.rule, unit)
-        elif left.texts == unit.texts:
-            self.bytes_out += size
-        else:
-            self.changed += 1
-            self.bytes_out += left.bytes
-            self._remember("changed", unit)
-
-    def add(self, other: "Step") -> None:
-        """Count what the same filter did to the units that came next."""
-        self.came += other.came
-        self.changed += other.changed
-        self.bytes_in += other.bytes_in
-        self.bytes_out += other.bytes_out
-        self.dropped.update(other.dropped)
-        for what, names in other.examples.items():
-            self.examples[what] = [*self.examples.get(what, ()), *names][:EXAMPLES]
-
-    def _remember(self, what: str, unit: Unit) -> None:
-        if len(named := self.examples.setdefault(what, [])) < EXAMPLES:
-            named.append(unit.name)
-
-
-class Cleaned(NamedTuple):
-    """What filters left of a chunk of units, and what each did."""
-
-    came: Counter[str]
-    units: list[Unit]
-    steps: list[Step]
 
 
 class Engine(Protocol):
@@ -283,65 +227,6 @@ def read_product(files: dict[Split, Path], split: Split) -> Iterator[Document]:
         ) from None
 
 
-def clean_unit(unit: Unit, filters: dict[str, Callable[..., Any]], steps: list[Step]) -> Unit | None:
-    """What the filters leave of a unit, counted in `steps`; None where one drops it."""
-    for step, apply in zip(steps, filters.values(), strict=True):
-        left = _apply(apply, unit)
-        step.count(unit, left)
-        if isinstance(left, Drop):
-            return None
-        unit = left
-    return unit
-
-
-def _apply(apply: Callable[..., Any], unit: Unit) -> Unit | Drop:
-    if getattr(getattr(apply, "func", apply), "reads", "text") == "pairs":
-        return apply(*unit.texts) or unit
-    kept = []
-    for text in unit.texts:
-        left = apply(text)
-        if isinstance(left, Drop):
-            return left
-        if not left.strip():
-            return Drop("empty")
-        kept.append(left)
-    return unit._replace(texts=tuple(kept))
-
-
-def read_units(source: Source, split: Split) -> Iterator[Unit]:
-    """The documents of a split, those of parallel text by twos."""
-    documents = source.stream(split)
-    for first in documents:
-        together = (first, next(documents)) if source.yields == "pairs" else (first,)
-        names, labels = (tuple(getattr(one, field) for one in together) for field in ("name", "label"))
-        yield Unit(names, labels, tuple(one.text for one in together))
-
-
-def read_chunks(source: Source, split: Split) -> Iterator[list[Unit]]:
-    """The documents of a split in lists of some CHUNK characters."""
-    return _chunk(read_units(source, split))
-
-
-def _chunk(units: Iterable[Unit]) -> Iterator[list[Unit]]:
-    chunk: list[Unit] = []
-    length = 0
-    for unit in units:
-        chunk.append(unit)
-        if (length := length + sum(map(len, unit.texts))) >= CHUNK:
-            yield chunk
-            chunk, length = [], 0
-    if chunk:
-        yield chunk
-
-
-def clean_chunk(filters: dict[str, Callable[..., Any]], units: list[Unit]) -> Cleaned:
-    """What the filters leave of some units. A function of its arguments alone, so any process may call it."""
-    came: Counter[str] = Counter()
-    steps = [Step(name) for name in filters]
-    left = [clean_unit(unit, filters, steps) for unit in _count(units, came)]
-    return Cleaned(came, [unit for unit in left if unit], steps)
-
-
 def _build(source: Source, preparation: Preparation, origin: dict[str, Any], folder: Path) -> Facts:
     filters = preparation.filters
     steps = {split: [Step(name) for name in filters] for split in SPLITS}
@@ -353,12 +238,12 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
         for split in SPLITS:
             work = partial(clean_chunk, filters)
             cleaned = preparation.engine.map(work, partial(read_chunks, source, split))
-            kept = _gather(cleaned, steps[split], sizes["came"][split], advance)
+            kept = gather(cleaned, steps[split], sizes["came"][split], advance)
             if preparation.synthetic and split == "train":
-                made = map(work, _chunk(_make_units(preparation.synthetic)))
-                made = _gather(made, steps[split], sizes["came"][split], lambda _: None)
+                made = map(work, cut_chunks(_make_units(preparation.synthetic)))
+                made = gather(made, steps[split], sizes["came"][split], lambda _: None)
                 kept = chain(kept, (_mark(unit, preparation.synthetic) for unit in made))
-            _write(folder / f"{split}.jsonl.gz", _count(kept, sizes["stayed"][split]))
+            _write(folder / f"{split}.jsonl.gz", count_units(kept, sizes["stayed"][split]))
     prepared = partial(type(source), source.name)
     files: dict[Split, Path] = {split: folder / f"{split}.jsonl.gz" for split in SPLITS}
     found: dict[str, Any] = {}
@@ -382,18 +267,6 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
         if sizes["came"][split] and not sizes["stayed"][split]["units"]:
             raise NothingLeft(_tell_empty(source, split, steps[split], found), facts)
     return json.loads(json.dumps(facts))
-
-
-def _gather(
-    cleaned: Iterable[Cleaned], steps: list[Step], size: Counter[str], advance: Advance
-) -> Iterator[Unit]:
-    """The units that were left, counted as if all chunks were one."""
-    for chunk in cleaned:
-        size.update(chunk.came)
-        for step, other in zip(steps, chunk.steps, strict=True):
-            step.add(other)
-        advance(chunk.came["bytes"])
-        yield from chunk.units
 
 
 def _make_units(synthetic: Synthetic) -> Iterator[Unit]:
@@ -433,20 +306,13 @@ def _search(
         for split in splits:
             size: Counter[str] = Counter()
             kept = (unit for unit in read_units(source, split) if (split, unit.name) not in found.dropped)
-            _write(folder / f"{split}.partial", _count(kept, size))
+            _write(folder / f"{split}.partial", count_units(kept, size))
             (folder / f"{split}.partial").replace(folder / f"{split}.jsonl.gz")
             gone[split] = stayed[split]["units"] - size["units"]
             stayed[split] = size
     facts = {"dropped": gone} | {key: value for key, value in found.facts.items() if key != "dropped"}
     shutil.rmtree(workspace)
     return facts
-
-
-def _count(units: Iterable[Unit], size: Counter[str]) -> Iterator[Unit]:
-    for unit in units:
-        size["units"] += 1
-        size["bytes"] += unit.bytes
-        yield unit
 
 
 def _write(path: Path, units: Iterable[Unit]) -> None:
@@ -478,36 +344,3 @@ def _tell_empty(source: Source, split: Split, steps: list[Step], found: dict[str
         f"data={source.name}: nothing is left of the {split} split; {most} dropped {gone[most]} of "
         f"{sum(gone.values())} documents{rule}: change it, leave it out with ~{most}, or give more documents"
     )
-
-
-class Example(NamedTuple):
-    """A document to which a filter did something, before and after; "" after where it was dropped."""
-
-    split: Split
-    filter: str
-    what: str
-    name: str
-    before: str
-    after: str
-
-
-def find_examples(source: Source, preparation: Preparation, facts: Facts) -> Iterator[Example]:
-    """The texts of the documents that a manifest names as examples: it holds no text itself."""
-    for split in SPLITS:
-        wanted = {
-            (step["name"], name): what
-            for step in facts["steps"][split]
-            for what, names in step["examples"].items()
-            for name in names
-        }
-        names = {name for _, name in wanted}
-        for unit in read_units(source, split):
-            for key, apply in preparation.filters.items() if unit.name in names else ():
-                left = _apply(apply, unit)
-                dropped = isinstance(left, Drop)
-                if what := wanted.get((key, unit.name)):
-                    before, after = "\n".join(unit.texts), "" if dropped else "\n".join(left.texts)
-                    yield Example(split, key, what, unit.name, before, after)
-                if dropped:
-                    break
-                unit = left
