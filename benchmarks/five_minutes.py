@@ -87,7 +87,7 @@ def curve(
         update(model, adamw, batch["tokens_BT"], batch["targets_BT"])
         clock, step = clock + time.perf_counter() - since, step + 1
         if clock >= min(seconds, evaluate_every_s * (len(points) + 1)):
-            found = bits_per_byte(model, tokens, data.context, data.batch_rows(0))
+            found = bits_per_byte(model, tokens, batch["tokens_BT"].shape[1], data.batch_rows(0))
             points.append(Point(lr, clock, step, found))
             print(f"lr {lr:g}  {clock:.0f} s  step {step}  val bits per byte {found:.4f}", flush=True)
     return points

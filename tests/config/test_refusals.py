@@ -136,6 +136,16 @@ def test_what_does_not_fit_is_refused_by_name_with_a_remedy(words: str) -> None:
     assert any(all(part in sentence for part in UNMET[words]) for sentence in said), said
 
 
+MANDATORY = {
+    "data=parallel": ["data.source=x"],
+    "tokenizer=huggingface": ["tokenizer.path=x"],
+    **{
+        f"data={name}": ["data.path=x"]
+        for name in ("html", "huggingface", "labelled", "text", "tokenized", "wikipedia")
+    },
+}
+
+
 @pytest.mark.parametrize("words", [words for words in UNMET if not re.search("[{~]|default", words)])
 def test_each_choice_that_a_sentence_names_mends_it(words: str) -> None:
     first, *others = sentences(words)
@@ -146,8 +156,7 @@ def test_each_choice_that_a_sentence_names_mends_it(words: str) -> None:
     for group, name in [(group, name) for group, names in listed for name in re.split(", | or ", names)]:
         ours = (f"{group}=", f"{group}.", *(["router="] if group == "model" else []))
         kept = [word for word in words.split() if not word.startswith(ours)]
-        path = {"labelled": ["data.path=x"], "text": ["data.path=x"], "parallel": ["data.source=x"]}
-        told = sentences(" ".join([*kept, f"{group}={name}", *path.get(name, [])]))
+        told = sentences(" ".join([*kept, f"{group}={name}", *MANDATORY.get(f"{group}={name}", [])]))
         assert {*told} <= {*others}, name
 
 

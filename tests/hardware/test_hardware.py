@@ -246,6 +246,7 @@ def note_call(
     v: Tensor,
     dropout: float = 0.0,
     mask: Any = None,
+    _: Tensor | None = None,
 ) -> Tensor:
     calls[describe_call(q, k, v, dropout, mask)] = name
     return flash(q, k, v, dropout, mask)
@@ -265,7 +266,7 @@ def test_each_kind_of_attention_gets_the_kernel_that_is_faster_for_it(
         layer.train()(torch.randn(3, 6, 32))
 
     def kernel(plain: bool) -> Callable:
-        def run(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, mask: Any = None) -> Tensor:
+        def run(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, mask: Any = None, *_: Any) -> Tensor:
             call = describe_call(q, k, v, dropout, mask)
             timed.append(call)
             clock.now_s += 0.001 if plain == (expected[call] in preferring_plain) else 0.002

@@ -85,7 +85,9 @@ def test_one_batch_can_be_learned_by_heart(factory):
     model, x = small(factory), tokens(4, 13)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(80):
-        loss, _ = model(x[:, :-1], lambda hidden, weight, **_: cross_entropy_sum(hidden, weight, x[:, 1:]))
+        loss, _ = model(
+            x[:, :-1], loss=lambda hidden, weight, **_: cross_entropy_sum(hidden, weight, x[:, 1:])
+        )
         (loss / 48).backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -91,7 +91,7 @@ def test_one_batch_can_be_learned_by_heart(changes: dict, bfloat16: bool) -> Non
     for _ in range(150):
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss, routings = model(
-                x[:, :-1], lambda hidden, weight, vocabulary: cross_entropy_sum(hidden, weight, x[:, 1:])
+                x[:, :-1], loss=lambda hidden, weight, vocabulary: cross_entropy_sum(hidden, weight, x[:, 1:])
             )
         assert routings == ()
         (loss / 48).backward()
@@ -102,7 +102,7 @@ def test_one_batch_can_be_learned_by_heart(changes: dict, bfloat16: bool) -> Non
 
 def test_every_parameter_learns_and_the_loss_sees_what_makes_the_logits() -> None:
     model, x = small(direct=True), tokens()
-    made, _ = model(x, lambda features, weight, vocabulary: F.linear(features, weight))
+    made, _ = model(x, loss=lambda features, weight, vocabulary: F.linear(features, weight))
     torch.testing.assert_close(made, model(x)[0])
     made.square().sum().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -74,7 +74,7 @@ def test_one_batch_can_be_learned_by_heart(name, bfloat16):
     for _ in range(300):
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss, routings = model(
-                x[:, :-1], lambda hidden, weight, vocabulary: cross_entropy_sum(hidden, weight, x[:, 1:])
+                x[:, :-1], loss=lambda hidden, weight, vocabulary: cross_entropy_sum(hidden, weight, x[:, 1:])
             )
         loss = loss / 48
         if loss < 0.1:
@@ -88,7 +88,7 @@ def test_one_batch_can_be_learned_by_heart(name, bfloat16):
 @every_model
 def test_every_parameter_learns_and_the_readout_sees_hidden_states_and_the_head(name):
     model, x = small(name), tokens()
-    result, routings = model(x, lambda hidden, weight, vocabulary: (hidden @ weight.mT, hidden.shape))
+    result, routings = model(x, loss=lambda hidden, weight, vocabulary: (hidden @ weight.mT, hidden.shape))
     assert result[1] == (2, 12, 32)
     torch.testing.assert_close(result[0], model(x)[0])
     assert len(routings) == (2 if name == "moe" else 0)

@@ -73,7 +73,7 @@ def test_one_batch_can_be_learned_by_heart_by_all_parameters(factory):
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(50):
         loss, routings = model(
-            x[:, :-1], lambda hidden, weight, **_: cross_entropy_sum(hidden, weight, x[:, 1:])
+            x[:, :-1], loss=lambda hidden, weight, **_: cross_entropy_sum(hidden, weight, x[:, 1:])
         )
         auxiliary_B = auxiliary_loss(reduce(add_terms, (routing.terms_BA for routing in routings)))
         (loss / 48 + auxiliary_B.mean()).backward()

@@ -56,5 +56,5 @@ def test_the_loss_starts_near_that_of_a_uniform_guess(path: Path, tied: bool | N
         return cross_entropy_sum(hidden, weight, targets_BT, bias_V=bias_V)
 
     rows = (given_BT.flip(0), given_BT) if model.sees == "source" else (given_BT,)
-    nll = model.eval()(*rows, loss)[0] / targets_BT.numel()
+    nll = model.eval()(*rows, loss=loss)[0] / targets_BT.numel()
     assert nll < math.log(words) + 0.6  # logits of T5 and of Vaswani et al. are N(0, 1): half a nat

@@ -14,7 +14,7 @@ from triad.layers.position import Learned
 from triad.layers.recurrent import Recurrent
 from triad.strategies.splits import check_splits
 
-AXES = {"tensor", "context", "pipeline", "expert"}
+AXES = {"tensor", "context", "pipeline", "expert", "documents"}
 PARTS = [Path(triad.layers.__path__[0]), Path(triad.layers.__path__[0]).parent / "models"]
 
 

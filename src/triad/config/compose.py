@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from triad.config import provenance
 from triad.config.command_line import key_of
 from triad.config.directions import find_unknown_monitors
-from triad.config.errors import Refusal, one_line
+from triad.config.errors import NotComposed, Refusal, one_line
 from triad.config.locations import CONF
 from triad.config.messages import explain_error, find_resolver_error
 from triad.config.offers import list_groups
@@ -100,7 +100,7 @@ def find_lists(overrides: list[str]) -> dict[str, list[str]]:
 def initialize_hydra(folder: str | None = None) -> Generator[None]:
     """Have Hydra compose by our loader from conf/, and from a further folder behind it (--config-dir).
 
-    Raises Refusal for what Hydra cannot compose.
+    Raises NotComposed where Hydra cannot compose what it is asked for.
     """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -114,7 +114,7 @@ def initialize_hydra(folder: str | None = None) -> Generator[None]:
         try:
             yield
         except (HydraException, OmegaConfBaseException) as error:
-            raise Refusal(explain_error(error) or one_line(error)) from error
+            raise NotComposed(explain_error(error) or one_line(error)) from error
 
 
 def read_written(composed: DictConfig) -> dict:

@@ -13,6 +13,10 @@ class Refusal(ValueError):
     """A user's mistake, in one sentence that names the key and a remedy."""
 
 
+class NotComposed(Refusal):
+    """Words of which Hydra composes nothing: a key, a group or a choice that is not there."""
+
+
 class Diverged(FloatingPointError):
     """Training has come to numbers that are not finite, in one sentence that names the step."""
 

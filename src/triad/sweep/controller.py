@@ -11,9 +11,8 @@ from typing import Any
 from triad.analysis.table import print_runs
 from triad.config.command_line import key_of
 from triad.config.directions import directions
-from triad.config.errors import Refusal
+from triad.config.errors import NotComposed, Refusal
 from triad.config.locations import REPOSITORY, TRAIN
-from triad.config.messages import explain_error
 from triad.storage.durable import replace, sweep_temporaries, write
 from triad.sweep import trial_command as templates
 from triad.sweep.driver import PATIENCE, Driver, count_done, refuse_full_disk
@@ -129,14 +128,12 @@ def _compose_corners(sweep: Sweep, script: Path, beside: list[str]) -> dict:
         try:
             asked = templates.make_start_command(sweep, script, parameters, beside)
             return compose(asked[asked.index(str(script)) + 1 :])  # with the words of the file's own
+        except NotComposed as error:
+            lines = [line for key, line in sweep.lines.items() if str(error).startswith(key)]
+            where = f"{sweep.path}:{lines[0]}: parameter " if lines else ""
+            raise Refusal(f"{where}{error}") from None
         except Refusal as error:
             first = first or error
-        except Exception as error:
-            if (said := explain_error(error)) is None:
-                raise
-            lines = [line for key, line in sweep.lines.items() if said.startswith(key)]
-            where = f"{sweep.path}:{lines[0]}: parameter " if lines else ""
-            raise Refusal(f"{where}{said}") from None
     assert first is not None
     raise first
 
