@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.data.rank import prepare_and_report
 from triad.data.packing import pack
 from triad.data.show import describe_batch
 from triad.data.sources.source import Document, Source
@@ -103,10 +104,6 @@ def test_a_damaged_token_file_is_built_again(source, tmp_path):
     with pytest.warns(UserWarning, match=r"train\.bin has a wrong checksum"):
         again = prepare_tokens(source, tokenizer, tmp_path)
     assert again.train.tokens.tolist() == expected
-
-
-def prepare_and_report(source, cache, answers):
-    answers.put(prepare_tokens(source, bpe(source, cache, 300, **SAMPLE), cache).train.tokens[:50].tolist())
 
 
 def test_four_ranks_prepare_the_same_tokens_once(source, tmp_path):
