@@ -94,8 +94,6 @@ def test_training_from_python_returns_the_run(tmp_path: Path) -> None:
         "import triad\n"
         "run = triad.train(['debug=tiny', 'logger=csv', 'trainer.max_steps=2'])\n"
         "print('steps', sorted(run.checkpoints.iterdir())[-1].name)\n"
-        "run = triad.train([f'resume={run}', 'trainer.max_steps=3'])\n"
-        "print('steps', sorted(run.checkpoints.iterdir())[-1].name)\n"
         "for words in ['modl=moe'], ['-m', 'seed=1,2'], [f'resume={run}', 'context=7']:\n"
         "    try:\n"
         "        triad.train(words)\n"
@@ -105,7 +103,7 @@ def test_training_from_python_returns_the_run(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = [line for line in done.stdout.splitlines() if line.startswith(("steps", "refused"))]
-    assert found[:2] == ["steps step-00000002", "steps step-00000003"]
-    assert "did you mean model" in found[2]
-    assert "one run" in found[3] or "several runs" in found[3]
-    assert "context" in found[4]
+    assert found[0] == "steps step-00000002"
+    assert "did you mean model" in found[1]
+    assert "several runs" in found[2]
+    assert "context" in found[3]

@@ -37,7 +37,7 @@ compose_and_launch(work)
     [
         pytest.param("ddp", "raised", "python", marks=pytest.mark.slow),
         ("fsdp", "killed", "python"),
-        ("fsdp", "raised", "torchrun"),
+        pytest.param("fsdp", "raised", "torchrun", marks=pytest.mark.slow),
     ],
 )
 def test_a_dead_rank_ends_the_job_with_its_own_words_first(
