@@ -177,10 +177,8 @@ class Training(LightningModule):
         figures = {"train/gradient_norm": self.norm, "train/lr": group["lr"] / group["rate"]}
         if self.update.penalty is not None:
             figures["train/penalty"] = self.update.penalty
-        rows = batch.get(
-            "document_lengths_D", batch["lengths_R"]
-        )  # a document costs what a row of its own does
-        lengths = batch.get("lengths", (rows,))
+        # a document of a row costs what a row of its own does
+        lengths = batch.get("lengths", (batch.get("document_lengths_D", batch["lengths_R"]),))
         return {"shares": shares, "figures": figures, "load_LE": load_LE, "lengths": lengths}
 
     def accumulate(self, batch: dict) -> tuple[Tensor, Tensor, Tensor]:
