@@ -157,6 +157,7 @@ def start(tmp_path: Path) -> Any:
     """A command in a group of its own that cleans with two other processes and does not come to an end."""
     (tmp_path / "waiting").mkdir()
     script = f"""{IMPORT}
+import signal
 from functools import partial
 from triad.config.command_line import run_command
 from triad.data import filtering, local_processes, preparation
@@ -167,6 +168,7 @@ def prepare():
     wait = partial(tests.wait_here, {str(tmp_path / "waiting")!r})
     preparation.prepare(source, tests.with_filter(prepared, wait))
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # however the tests were started
 run_command(prepare)
 """
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}

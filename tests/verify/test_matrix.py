@@ -12,15 +12,17 @@ from triad.verify.runner import Result, run_cases
 COVERING = list(covering_cases())
 # one model for each layout in `make test`; where none is named, moe. test_closed_form.py has decoder.
 QUICK = {"single": "gpt1", "ddp": "lstm", "fsdp": "decoder", "hsdp": "mlp", "tensor": "gpt1"}
-QUICK |= {"tensor, sequence": "gpt2", "1f1b": "gpt2"}
-QUICK |= {"context 2 x tensor 2": "gpt2", "pipeline 2 x tensor 2": "decoder"}
-
-
-RELATED = ("gpipe", "interleaved", "zero 1", "zero 2")  # to layouts that are quick: 1f1b, zbv, zero 3
+QUICK |= {"tensor, sequence": "gpt2", "gpipe": "gpt1", "1f1b": "gpt2", "interleaved": "hybrid"}
+QUICK |= {
+    "context 2 x tensor 2": "gpt2",
+    "pipeline 2 x tensor 2": "decoder",
+    "zero 1": "lstm",
+    "zero 2": "hybrid",
+}
 
 
 def is_quick(case: Case) -> bool:
-    return case.layout.name not in RELATED and case.model == QUICK.get(case.layout.name, "moe")
+    return case.model == QUICK.get(case.layout.name, "moe")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,7 +17,6 @@ from typing import TypeVar
 
 Chunk = TypeVar("Chunk")
 Done = TypeVar("Done")
-PATIENCE_S = 1.0  # for a signal that others have had
 ALONE = 4  # chunks that are done before other processes are started, which takes half a second
 
 
@@ -73,9 +71,6 @@ def _finish(work: Callable[[Chunk], Done], chunk: Chunk, begun: "Future[Done]") 
     with suppress(Exception):
         return begun.result()
     if isinstance(begun.exception(), BrokenProcessPool):
-        time.sleep(
-            PATIENCE_S
-        )  # raises KeyboardInterrupt if the Ctrl-C that ended them comes to this one, too
         raise ChildProcessError(
             "a process that cleaned documents was killed, most likely for want of memory; with one core, by "
             "taskset -c 0, less is held at once"
