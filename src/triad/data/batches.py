@@ -92,6 +92,12 @@ class ValBatches(IterableDataset[dict[str, Any]]):
         }
 
 
+def batch_validation(rows: RowReader, batch_rows: int, rank: int, ranks: int) -> ValBatches:
+    """All of validation, in batches of as many rows as a step of training has, or of all that there are."""
+    some = -(-len(rows.list_places()) // ranks)
+    return ValBatches(rows, max(1, min(batch_rows // ranks, some)), rank, ranks, limit=None)
+
+
 def _divide_rows(rows: int, ranks: int) -> int:
     if rows < 1 or rows % ranks:
         raise ValueError(

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
-from triad.data.batches import TrainBatches, ValBatches, make_loader
+from triad.data.batches import TrainBatches, ValBatches, batch_validation, make_loader
 from triad.data.mixed_tokens import MixedTokens
 from triad.data.mixture import MixtureOrder
 from triad.data.packing import RowReader, pack
@@ -173,8 +173,6 @@ class MixedWindows(LightningDataModule):
         places = strategy.data_rank, strategy.data_ranks
         batches = {}
         for name, reader in self.val.items():
-            some = -(-len(reader.list_places()) // strategy.data_ranks)  # all that there is
-            rows = max(1, min(self.batch_rows(0) // strategy.data_ranks, some))
             with name_source(name):
-                batches[name] = ValBatches(reader, rows, *places, limit=None)
+                batches[name] = batch_validation(reader, self.batch_rows(0), *places)
         return make_loader(ValSources(batches), strategy.root_device)

@@ -10,7 +10,7 @@ A resumed run may be asked for other weights and further sources: stages follow,
 goes on, and what stands before that step stays.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from triad.data.mixture import MixtureOrder
 from triad.data.sources.mixture import Mixture, Skip, name_source
-from triad.data.token_files import Tokens, prepare_tokens
+from triad.data.token_files import TokenFile, Tokens, prepare_tokens
 from triad.data.tokenizers.tokenizer import Tokenizer
 
 Record = dict[str, Any]
@@ -47,17 +47,11 @@ class MixedTokens:
 
     @property
     def train(self) -> Size:
-        return Size(
-            sum(tokens.train.size for tokens in self.sources.values()),
-            sum(tokens.train.bytes for tokens in self.sources.values()),
-        )
+        return _add_sizes(tokens.train for tokens in self.sources.values())
 
     @property
     def val(self) -> Size:
-        return Size(
-            sum(tokens.val.size for tokens in self.sources.values()),
-            sum(tokens.val.bytes for tokens in self.sources.values()),
-        )
+        return _add_sizes(tokens.val for tokens in self.sources.values())
 
     @property
     def xz_bits_per_byte(self) -> float | None:
@@ -126,6 +120,11 @@ def prepare_mixture(mixture: Mixture, tokenizer: Tokenizer, cache: Path) -> Mixe
     }
     stages = [stage | {"sources": prints} for stage in asked["stages"]]
     return MixedTokens(sources, {"stages": stages, "skips": asked["skips"], "asked": asked})
+
+
+def _add_sizes(files: Iterable[TokenFile]) -> Size:
+    sizes, lengths = zip(*((file.size, file.bytes) for file in files), strict=True)
+    return Size(sum(sizes), sum(lengths))
 
 
 def _get_share(stage: Record, name: str) -> Fraction:

@@ -3,6 +3,7 @@
 R rows of a batch, B of them on this rank, T context, D pieces: what the rows hold of documents.
 """
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -84,7 +85,7 @@ class Pieces(NamedTuple):
     targets_D: np.ndarray
 
 
-class PieceRows:
+class PieceRows(ABC):
     """Rows made of pieces that follow one another; a kind of packing says how places are cut into them."""
 
     separate = False  # whether a token sees those of its piece only
@@ -92,13 +93,17 @@ class PieceRows:
     def __init__(self, tokens: TokenFile, context: int, shuffle: str = "every_epoch") -> None:
         self.tokens, self.context, self.shuffle = tokens, context, shuffle
 
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
     def cut(self, places_R: np.ndarray) -> Pieces:
         """The pieces of rows at these places, of which none is NOTHING."""
-        raise NotImplementedError
 
-    def _shuffle(self, rows_R: np.ndarray, total: int, seed: int) -> np.ndarray:
-        """The order of rows that are cut alike in every epoch."""
-        return shuffle_rows(rows_R if self.shuffle == "every_epoch" else rows_R % total, total, seed)
+    def locate(self, rows_R: np.ndarray, seed: int) -> np.ndarray:
+        """Of rows that are cut alike in every epoch, whose places are their numbers."""
+        rows_R = rows_R if self.shuffle == "every_epoch" else rows_R % len(self)
+        return shuffle_rows(rows_R, len(self), seed)
 
     def find_firsts(self, places_R: np.ndarray) -> np.ndarray:
         pieces = self.cut(places_R)
@@ -208,9 +213,6 @@ class DocumentRows(PieceRows):
     def __len__(self) -> int:
         return len(self.tokens.documents)
 
-    def locate(self, rows_R: np.ndarray, seed: int) -> np.ndarray:
-        return self._shuffle(rows_R, len(self), seed)
-
     def list_places(self) -> np.ndarray:
         return np.arange(len(self))
 
@@ -247,9 +249,6 @@ class BestFitRows(PieceRows):
     def padding(self) -> float:
         """The share of all places in rows that no token takes."""
         return 1 - self.targets / (len(self) * self.context)
-
-    def locate(self, rows_R: np.ndarray, seed: int) -> np.ndarray:
-        return self._shuffle(rows_R, len(self), seed)
 
     def list_places(self) -> np.ndarray:
         return np.arange(self.full + self.filled)

@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from triad.data.batches import TrainBatches, ValBatches, make_loader
+from triad.data.batches import TrainBatches, batch_validation, make_loader
 from triad.data.packing import RowReader
 from triad.schedules.batch_size import Rule
 
@@ -44,7 +44,6 @@ class Windows(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         strategy = self.trainer.strategy
-        some = -(-len(self.val.list_places()) // strategy.data_ranks)  # all that there is
-        rows = max(1, min(self.batch_rows(0) // strategy.data_ranks, some))
-        batches = ValBatches(self.val, rows, strategy.data_rank, strategy.data_ranks, limit=None)
+        places = strategy.data_rank, strategy.data_ranks
+        batches = batch_validation(self.val, self.batch_rows(0), *places)
         return make_loader(batches, strategy.root_device)
