@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,15 +63,25 @@ class HuggingFace(Tokenizer):
         # one that is not lossless may put a blank before each part
         parts = cut_at_lines(pieces, ENCODED_AT_ONCE) if self.lossless else ["".join(pieces)]
         for part in parts:
-            yield np.array(self._encode_part(part), np.int64)
+            yield np.array([i for _, encoding in self._encode_part(part) for i in encoding.ids], np.int64)
 
-    def _encode_part(self, text: str) -> list[int]:
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        if self._special.isdisjoint(ids):
-            return ids
+    def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
+        if self.lossless:
+            return super().encode_with_ends(text)
+        parts = self._encode_part(text)
+        ends = [start + end for start, encoding in parts for _, end in encoding.offsets]
+        return [i for _, encoding in parts for i in encoding.ids], ends
+
+    def _encode_part(self, text: str) -> list[tuple[int, "tokenizers.Encoding"]]:
+        """The parts of a text that are encoded apart: where each begins, and its encoding."""
+        whole = self._tokenizer.encode(text, add_special_tokens=False)
+        if self._special.isdisjoint(whole.ids):
+            return [(0, whole)]
         # a unigram model has the spelling of its special tokens among its pieces
-        cut = self._cuts.split(text)
-        return [i for part in cut for i in self._tokenizer.encode(part, add_special_tokens=False).ids]
+        parts = self._cuts.split(text)
+        starts = accumulate(map(len, parts), initial=0)
+        encode = self._tokenizer.encode
+        return [(at, encode(part, add_special_tokens=False)) for at, part in zip(starts, parts, strict=False)]
 
     def decode(self, ids: Any) -> str:
         if self.lossless:

@@ -38,6 +38,16 @@ class Tokenizer(ABC):
         """The ids of a text that comes in pieces, as `encode` gives them of the whole."""
         return map(self.encode, pieces)
 
+    def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
+        """The ids of a text, and of each how many characters are begun where it ends: [3, 7] of "the" " cat".
+
+        Here for tokenizers whose tokens spell the text byte by byte.
+        """
+        ids = self.encode(text)
+        begins = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80  # all but continuation bytes
+        characters = np.concatenate([[0], np.cumsum(begins)])
+        return ids.tolist(), characters[np.cumsum(self.byte_lengths[ids])].tolist()
+
     def encode_sampled(self, text: str, seed: int, alpha: float, nbest_size: int = -1) -> np.ndarray:
         """Ids of one of the ways to cut a text into tokens, drawn at random; the same for the same seed.
 

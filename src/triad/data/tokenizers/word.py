@@ -47,6 +47,9 @@ class Word(Tokenizer):
         for words in split_words(pieces, self.lowercase):
             yield np.array([self._ids.get(word, UNKNOWN) for word in words], np.int64)
 
+    def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
+        return self.encode(text).tolist(), [word.end() for word in WORD.finditer(text)]
+
     def settings(self) -> dict[str, Any]:
         return {"words": self.words, "specials": self.specials, "lowercase": self.lowercase}
 
