@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triad.decoding.decode import decode
+from triad.decoding.greedy import Greedy
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
-from triad.models.generation import decode_greedily
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
 
@@ -70,10 +71,25 @@ class SequenceToSequence:
         self, model: nn.Module, source_BS: Tensor, tokens_BT: Tensor, targets_BT: Tensor
     ) -> dict[str, Tensor]:
         """The number of targets decoded without an error, and the number of targets."""
-        words_BT = decode_greedily(model, source_BS, self.vocab_size, targets_BT.shape[1])
-        asked_BT = targets_BT != IGNORED
-        right_B = ((words_BT == targets_BT) | ~asked_BT).all(-1) & asked_BT.any(-1)
-        return {"right": right_B.sum(), "generated": asked_BT.any(-1).sum()}
+        decoded = self._decode(model, source_BS, targets_BT.shape[1])
+        asked = [[word for word in row if word != IGNORED] for row in targets_BT.tolist()]
+        right = [words[: len(row)] == row for words, row in zip(decoded, asked, strict=True) if row]
+        return {"right": targets_BT.new_tensor(sum(right)), "generated": targets_BT.new_tensor(len(right))}
+
+    def _decode(self, model: nn.Module, source_BS: Tensor, length: int) -> list[list[int]]:
+        """The target of each source, with its end if that is among the first `length` words."""
+        found = decode(
+            model,
+            [[self.vocab_size]] * len(source_BS),
+            Greedy(),
+            ends=[self.vocab_size],
+            max_tokens=length,
+            context=length,
+            vocab_size=self.vocab_size + 1,
+            sources=[[word for word in row if word >= 0] for row in source_BS.tolist()],
+            lockstep=True,
+        )
+        return [[*best.tokens, *[self.vocab_size] * best.finished] for best, *_ in found]
 
     def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
         found = perplexity(sums)
@@ -83,6 +99,5 @@ class SequenceToSequence:
 
     def sample(self, model: nn.Module, row: tuple, length: int, context: int, **_: Any) -> list[list[int]]:
         """The source of the row, and the decoded target, up to `length` words."""
-        words = decode_greedily(model, row[0], self.vocab_size, min(length, context))[0].tolist()
-        end = words.index(self.vocab_size) if self.vocab_size in words else len(words)
-        return [[word for word in row[0][0].tolist() if word >= 0], words[:end]]
+        lines = row[0][0].tolist(), self._decode(model, row[0], min(length, context))[0]
+        return [[word for word in line if 0 <= word < self.vocab_size] for line in lines]
