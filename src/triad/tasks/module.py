@@ -255,7 +255,8 @@ class Training(LightningModule):
             # all rows of a batch: the same in every layout, and each process calls the model equally often
             model = self.trainer.strategy.full_model(self.model)
             for inputs in self.micro_batches(batch):
-                self._add_sums(self.task.measure_generated(model, *inputs), ALL)
+                sums = self.task.measure_generated(model, *inputs, lockstep=self.trainer.world_size > 1)
+                self._add_sums(sums, ALL)
         if index == 0:
             self.first_row = tuple(entry[:1] for entry in self.read(batch))
 
