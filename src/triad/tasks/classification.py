@@ -27,8 +27,8 @@ class Classification:
         loss = sum_rows -log p(label | x) / (number of rows in the global batch)
 
     The model is the body of a triad.models.classifier.Classifier, which also takes `pool` and `dropout`.
-    Metrics read the probabilities of the labels. `weights` may come from a run with another task: its output layer is left out,
-    and the new head is initialised from the seed.
+    Metrics read the probabilities of the labels. `weights` may come from a run with another task: its output
+    layer is left out, and the new head is initialised from the seed.
     """
 
     needs = {"model.sees": ("past", "both sides"), "data.yields": ("labels",)}
