@@ -43,7 +43,7 @@ def trained(
 def make_task(part: dict[str, Any], facts: dict[str, Any], tokenizer: Tokenizer, context: int) -> Any:
     """The task of a run, supplied by name with what its constructor takes, and its metrics.
 
-    Supplied are the facts of the data (vocab_size, bytes_per_token, labels), tokenizer, context, decoding, and
+    Supplied are the facts of the data (vocab_size, bytes_per_token, labels), tokenizer, context, decoding and
     what the model sees (model_sees). `part` are the parts of a run by name, those of OF_TASK at least.
     """
     run = {"tokenizer": tokenizer, "context": context, "model_sees": find_sees(part["model"])}
