@@ -28,7 +28,6 @@ class Code:
 
     needs = {"data.yields": ("text", "programs")}
     splits = ("tensor", "pipeline")
-    makes_rows = ("text",)
     special_tokens = 4
 
     def __init__(

@@ -33,6 +33,7 @@ class Completion:
     lower_is_better = ("loss", "perplexity")
     measures_with = "generated"
     reads = ("tokens_BT", "targets_BT")
+    makes_rows = ("text",)  # of other kinds than text, pairs and labels every task does
     measure = staticmethod(likelihood)
 
     def __init__(
@@ -62,7 +63,7 @@ class Completion:
                 "raise context"
             )
         self.rows = rows(tokenizer=tokenizer, context=context, longest=self.longest)
-        self.special_tokens, self.makes_rows = self.rows.special_tokens, self.rows.makes_rows
+        self.special_tokens = self.rows.special_tokens
         self.generated, self.samples, self.predicts = generated, samples, predicts
         self.tokenizer, self.context, self.decoding = tokenizer, context, decoding
         self.metrics = metrics if generated else {}

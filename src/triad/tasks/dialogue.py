@@ -21,7 +21,6 @@ class Dialogue:
 
     needs = {"data.yields": ("dialogues",)}
     splits = ("tensor", "pipeline")
-    makes_rows = ()
 
     def __init__(
         self, roles: list[str], answers: str, stays: list[str], tokenizer: Any, context: int, longest: int
