@@ -20,12 +20,13 @@ UNSAYING = {"utils", "common", "base", "helpers", "misc", "core"}
 # Which part of the house may import which: below a line stands only what is above it.
 ABOVE_CONFIG = {"config", "storage"}
 RUN = ABOVE_CONFIG | {"runs"}
-COMPUTED = {"layers", "models", "optim", "schedules"}
+COMPUTED = {"layers", "models", "optim", "schedules", "metrics"}
 TRAINED = RUN | COMPUTED | {"hardware", "strategies", "data", "checkpoints"}
 ARROWS = {
     "storage": set(),
     "layers": set(),
     "schedules": set(),
+    "metrics": {"layers"},
     "models": {"layers"},
     "optim": {"layers"},
     "config": {"storage"},
@@ -36,7 +37,7 @@ ARROWS = {
     "decoding": {"layers", "models", "data"},
     "checkpoints": RUN | {"strategies", "data"},
     "formats": {"checkpoints", "storage"},
-    "tasks": {"layers", "models", "decoding", "optim", "checkpoints"},
+    "tasks": {"layers", "models", "optim", "checkpoints", "metrics", "decoding", "data", "storage"},
     "augmentation": {"layers", "decoding", "data", "storage", "runs", "checkpoints"},
     "loggers": RUN,
     "analysis": RUN | {"loggers", "layers"},
