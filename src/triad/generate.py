@@ -117,10 +117,8 @@ def _choose_recipe(own: dict | None, typed: dict[str, Any], n: int) -> dict:
     choices = read_choices("decoding")
     fitting = [node for node in (own, *choices.values()) if node and typed.keys() <= node.keys()]
     if not fitting:
-        had = "; ".join(
-            f"{name} has {', '.join(typed.keys() & node.keys())}" for name, node in choices.items()
-        )
-        raise Refusal(f"{', '.join(typed)}: no decoding has all of them ({had}); leave some out")
+        had = (f"{name} {[key for key in typed if key in node]}" for name, node in choices.items())
+        raise Refusal(f"no decoding has all of {[*typed]} (of these have {', '.join(had)}): leave some out")
     kept = {key: value for key, value in (own or {}).items() if key != "_target_" and key in fitting[0]}
     recipe = fitting[0] | kept | typed
     if n > 1 and not recipe.get("temperature") and recipe.get("beams", 1) < n:
@@ -185,9 +183,7 @@ def _load(
         same_task = one.config()["task"]["_target_"] == config["task"]["_target_"]
         if other.fingerprint != tokenizer.fingerprint or not same_task:
             what = "tokenizer" if same_task else "task"
-            raise Refusal(
-                f"run={runs[0]},{one}: an ensemble needs the same {what}; these have different ones"
-            )
+            raise Refusal(f"run={runs[0]},{one}: an ensemble needs one {what}, and these have different ones")
     context = min(one.config()["context"] for one in runs)
     part = build({name: config[name] for name in OF_TASK if name in config})
     task = make_task(part, runs[0].pinned()["facts"], tokenizer, context)
