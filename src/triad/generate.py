@@ -109,18 +109,22 @@ def _open_runs(run: str) -> list[Any]:
 
 
 def _choose_recipe(own: dict | None, typed: dict[str, Any], n: int) -> dict:
-    """The run's recipe with what is typed, or else the first of conf/decoding that has all of that."""
+    """The run's recipe with what is typed, or else the only one of conf/decoding that has all of that."""
     from triad.config.errors import Refusal
     from triad.config.offers import read_choices
 
     typed = {key: value for key, value in typed.items() if value is not None}
     choices = read_choices("decoding")
-    fitting = [node for node in (own, *choices.values()) if node and typed.keys() <= node.keys()]
-    if not fitting:
-        had = (f"{name} {[key for key in typed if key in node]}" for name, node in choices.items())
-        raise Refusal(f"no decoding has all of {[*typed]} (of these have {', '.join(had)}): leave some out")
-    kept = {key: value for key, value in (own or {}).items() if key != "_target_" and key in fitting[0]}
-    recipe = fitting[0] | kept | typed
+    base = own or next(iter(choices.values()))
+    fitting = {name: node for name, node in choices.items() if typed.keys() <= node.keys()}
+    if not typed.keys() <= base.keys():
+        if len(fitting) != 1:
+            known = [f"{name}: {', '.join(node.keys() - {'_target_'})}" for name, node in choices.items()]
+            fault = "several decodings have this" if fitting else "no decoding has all of them"
+            raise Refusal(f"{', '.join(typed)}: {fault}; type what one alone has ({'; '.join(known)})")
+        (base,) = fitting.values()
+    kept = {key: value for key, value in (own or {}).items() if key != "_target_" and key in base}
+    recipe = base | kept | typed
     if n > 1 and not recipe.get("temperature") and recipe.get("beams", 1) < n:
         raise Refusal(f"n={n}: type temperature=1 to draw so many texts, or beams={n} for the best ones")
     return recipe

@@ -1,5 +1,6 @@
 """Every model of conf/model that generates, with few and small layers."""
 
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -18,6 +19,7 @@ SIZES = {
 }
 
 
+@cache
 def make(name: str) -> Any:
     """A model in fp64, ready to be evaluated, whose weights follow from its name."""
     node = read_choices("model")[name]

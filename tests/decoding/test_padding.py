@@ -1,5 +1,6 @@
 """A row's continuation does not depend on the batch that it is in, nor on the cache."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -9,7 +10,6 @@ from tests.decoding.small_models import CONTEXT, NAMES, WORDS, make
 from triad.decoding.decode import decode
 from triad.decoding.greedy import Greedy
 from triad.decoding.prefixes import Prefixes
-from triad.layers.full_attention import PADDING
 
 every_model = pytest.mark.parametrize("name", NAMES)
 PROMPTS = [[5], [3, 0, 7, 2], [1, 4, 9, 9, 2, 0, 6, 11, 8], [12, 10], [0, 0], [16, 1, 2], [4] * 6]
@@ -35,7 +35,7 @@ def last_logits(model: Any, prompt: list[int], source: list[int] | None) -> torc
 def test_logits_of_a_padded_batch_with_a_cache_are_those_of_each_prompt_alone_without(
     name: str, dtype: torch.dtype, tolerance: float
 ) -> None:
-    model = make(name).to(dtype)
+    model = deepcopy(make(name)).to(dtype)
     read = sources(model, len(PROMPTS))
     rows = [[*prompt] for prompt in PROMPTS]
     prefixes = Prefixes([model], rows, read, CONTEXT, WORDS)
@@ -61,39 +61,29 @@ def test_a_batch_of_1_or_7_or_64_in_either_order_gives_the_same_tokens(name: str
     given = None if read is None else [*read * 10][:64]
     asked: Any = {"ends": [7], "max_tokens": 8, "context": CONTEXT, "vocab_size": WORDS}
     rounds = [decode(model, prompts, Greedy(), sources=given, **asked)]
-    back = None if given is None else given[::-1]
-    rounds.append(decode(model, prompts[::-1], Greedy(), sources=back, **asked)[::-1])
-    rounds.append([*decode(model, PROMPTS, Greedy(), sources=read, **asked) * 10][:64])
+    back = None if read is None else read[::-1]
+    seven = decode(model, PROMPTS[::-1], Greedy(), sources=back, **asked)[::-1]
     alone = [
         decode(model, [prompt], Greedy(), sources=read and [read[index]], **asked)[0]
         for index, prompt in enumerate(PROMPTS)
     ]
-    rounds.append([*alone * 10][:64])
+    rounds += [[*few * 10][:64] for few in (seven, alone)]
     for other in rounds[1:]:
         for (a,), (b,) in zip(rounds[0], other, strict=True):
             assert (a.tokens, a.finished) == (b.tokens, b.finished)
             assert a.log_probability == pytest.approx(b.log_probability, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("encoder_decoder",)])
+@every_model
 def test_a_text_longer_than_the_context_is_read_on_from_its_newer_half(name: str) -> None:
     model = make(name)
+    asked: Any = {"ends": (), "max_tokens": 30, "context": CONTEXT, "vocab_size": WORDS}
     if model.sees == "source":
-        with pytest.raises(
-            ValueError, match=r"a target of 9 \+ max_tokens=9 tokens is longer than context=16"
-        ):
-            decode(
-                model,
-                PROMPTS,
-                Greedy(),
-                ends=(),
-                max_tokens=9,
-                context=16,
-                vocab_size=WORDS,
-                sources=[[1]] * 7,
-            )
+        asked |= {"max_tokens": 9, "sources": [[1]] * 7}
+        with pytest.raises(ValueError, match=r"9 \+ max_tokens=9 tokens is longer than context=16"):
+            decode(model, PROMPTS, Greedy(), **asked)
         return
-    found = decode(model, PROMPTS, Greedy(), ends=(), max_tokens=30, context=CONTEXT, vocab_size=WORDS)
+    found = decode(model, PROMPTS, Greedy(), **asked)
     for prompt, (best,) in zip(PROMPTS, found, strict=True):
         text = seen = list(prompt)
         for token in best.tokens:
@@ -103,9 +93,9 @@ def test_a_text_longer_than_the_context_is_read_on_from_its_newer_half(name: str
 
 
 def test_padding_is_a_place_and_no_id() -> None:
-    assert PADDING < 0
     model = make("gpt2")
     asked: Any = {"ends": (), "max_tokens": 5, "context": CONTEXT, "vocab_size": WORDS}
     together = decode(model, [[0, 0, 3], [3]], Greedy(), **asked)
-    assert together[0] == decode(model, [[0, 0, 3]], Greedy(), **asked)[0]
-    assert together[0][0].tokens != together[1][0].tokens
+    alone = [decode(model, [prompt], Greedy(), **asked)[0][0].tokens for prompt in ([0, 0, 3], [3])]
+    assert [best.tokens for (best,) in together] == alone
+    assert alone[0] != alone[1]
