@@ -168,7 +168,7 @@ REFUSED = {
     "not both": {"prompt": "a", "prompts": "p.jsonl"},
     "no such file": {"prompts": "p.jsonl"},
     "folder does not exist": {"prompt": "a", "out": "nowhere/out.jsonl"},
-    "prompt: 40 tokens, where this run's context leaves 32; shorten it": {"prompt": "x" * 40},
+    "prompt: 40 tokens, where this context leaves 32; shorten it": {"prompt": "x" * 40},
     "temperature, beams: no decoding has all": {"prompt": "a", "temperature": 1, "beams": 2},
     "repetition_penalty: several decodings have this": {"prompt": "a", "repetition_penalty": 1.1},
     "type temperature=1 to draw so many": {"prompt": "a", "n": 2},
@@ -177,7 +177,7 @@ REFUSED = {
     "true stands in a list of strings or ids": {"prompt": "a", "ban": "[true]"},
     "999 is no token": {"prompt": "a", "ban": "[999]"},
     "no regular expression": {"prompt": "a", "regex": "("},
-    "leave one out": {"prompt": "a", "regex": "a", "stop": "b"},
+    "drop one": {"prompt": "a", "regex": "a", "stop": "b"},
     "raise tokens": {"prompt": "a", "regex": "a{9}", "tokens": 8},
     "decoding.top_p=1.5": {"prompt": "a", "top_p": 1.5},
 }
@@ -202,7 +202,7 @@ def test_what_is_asked_in_vain_is_one_sentence(
         ("char", {"prompt": ""}, "no separator to start from"),
         ("reverse", {"prompt": ""}, "an empty source has no answer"),
         ("reverse", {"tokens": 40}, "holds answers of 32 at most"),
-        ("reverse", {"prompt": "x" * 40}, "where this run's context leaves"),
+        ("reverse", {"prompt": "x" * 40}, "where this context leaves"),
         ("char", {"prompt": "z"}, "'z'"),
     ],
 )

@@ -70,7 +70,8 @@ class SequenceToSequence:
         room = context - 1  # beside the word that begins a target
         self.longest_target = min(target_tokens or room, room // 2 if self.joined else room)
         self.longest_source = room - self.longest_target if self.joined else room
-        self.longest_prompt, self.longest_answer = self.longest_source, self.longest_target + 1
+        self.longest_prompt = self.longest_source + self.joined  # with the word that begins a target
+        self.longest_answer = self.longest_target + 1
         self.ends = [vocab_size]
         if min(self.longest_source, self.longest_target) < 1:
             raise ValueError(f"context={context} holds no source and target with their ends: raise it")
