@@ -28,7 +28,6 @@ class Sums(Examples):
 
     yields = "sums"
     text_of = ("terms",)
-    joined_by = "+"
 
 
 def describe(total: int) -> Document:
@@ -212,6 +211,6 @@ def test_a_task_that_makes_rows_gets_the_examples_of_a_text(tmp_path, monkeypatc
 
 def test_the_examples_of_a_kind_and_the_text_that_a_tokenizer_learns_from(source):
     assert next(source.examples("train")) == {"terms": ["1"], "total": 40}
-    assert next(source.documents("val")).text == "1+2+3"
+    assert next(source.documents("val")).text == "1\n2\n3"
     with pytest.raises(ValueError, match=r"data=sums has no test split: .*data\.test_path"):
         next(source.examples("test"))

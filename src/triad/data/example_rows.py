@@ -137,14 +137,17 @@ def prepare_rows(
 def _build(source: Source, task: Any, context: int, folder: Path) -> Facts:
     called, names = type(task).__name__, list[str]()
     facts: dict[str, Any] = {}
-    total = sum(source.contents[split].documents for split in SPLITS)
+    total = sum(source.contents[split].bytes for split in SPLITS)
     with show_progress(f"rows of {source.name} for {called}", total) as advance:
         for split in SPLITS:
+            size = (
+                source.contents[split].bytes // source.contents[split].documents
+            )  # of an example, on average
             with ExitStack() as stack:
                 writer = RowWriter(folder, split, context, called, names, stack)
                 for example in source.examples(split):
                     writer.write(task.encode(example))
-                    advance(1)
+                    advance(size)
             if not writer.counts["rows"]:
                 raise ValueError(
                     f"data={source.name}: {called} makes no row of any example of the {split} split at "
