@@ -67,10 +67,10 @@ def source(tmp_path, monkeypatch) -> Sums:
     return Sums("sums", read_sums)
 
 
-def make(source, task=None, rule=None, asked=None, context=CONTEXT):
+def make(source, task=None, rule=None, asked=(), context=CONTEXT):
     made, task = prepare_tokens(source, Byte(), cache_home()), task or AddUp(context)
     dials = context, rule or by_rows(6, "none", None), 3, "windows", "every_epoch"
-    return make_datamodule(source, made, 256, *dials, task, asked)
+    return make_datamodule(source, made, 256, *dials, task, dict(asked))
 
 
 def take(data, steps, rank=0, ranks=1, start=0):
