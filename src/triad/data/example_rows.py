@@ -7,8 +7,8 @@ rows-<hash>/train.tokens_BT.bin        int32, the lists of all rows, one behind 
             val.tokens_BT.bin ...      the same for validation
             manifest.json              names of the lists and numbers, rows, and what was cut or left out
 
-The hash is of the examples, the tokenizer, the task with its arguments and what the model sees, the code that
-makes rows, and the context.
+The hash is of the examples, the tokenizer, the task with its arguments and what the model sees, the code
+that makes rows, and the context.
 
 N rows, R rows of the batch, B of them on this rank.
 """
@@ -40,7 +40,8 @@ AS_THEY_ARE = ("text", "pairs", "labels")  # kinds whose token files have rows o
 
 def makes_rows(source: Source, task: Any) -> bool:
     """Whether rows are what a task makes of examples, and not what stands in a token file."""
-    return task is not None and (source.yields not in AS_THEY_ARE or getattr(task, "makes_rows", False))
+    of_task = source.yields not in AS_THEY_ARE or source.yields in getattr(task, "makes_rows", ())
+    return task is not None and of_task
 
 
 class ExampleRows:
@@ -123,8 +124,8 @@ def prepare_rows(
 ) -> tuple[ExampleRows, ExampleRows]:
     """The rows of training and of validation, from the cache when they were made before.
 
-    `text` is the fingerprint of the examples and their tokenizer, `asked` all that tells the task from another
-    one; a task whose rows follow from other files, too, says so by `contents`.
+    `text` is the fingerprint of the examples and their tokenizer, `asked` all that tells the task from
+    another one; a task whose rows follow from other files, too, says so by `contents`.
     """
     root = Path(__file__).parents[1]
     code = [checksum(path) for pattern in CODE for path in sorted(root.glob(pattern))]
