@@ -16,7 +16,7 @@ TABLE = [
         "programs are not run while training",
         "task=code task.generated=1",
         lambda c: get_declared(c["task"], "predicts") == "a program" and c["task"].get("generated"),
-        "task.generated={task[generated]}: programs are run by their tests in `triad evaluate`, and not while "
+        "task.generated={task[generated]}: programs are run by their tests in `triad evaluate`, not while "
         "training: use task.generated=0",
     ),
     Impossible(
