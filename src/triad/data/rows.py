@@ -1,5 +1,6 @@
 """From a source to the rows that a model is trained on, which depend on what the source yields."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,19 @@ def make_datamodule(
 ) -> Any:
     """Batches of the rows that a source yields, or that a task makes of examples, for a Lightning trainer.
 
-    `asked` is the configuration of the task.
+    `asked` is all that tells the task from another: its configuration, and what the model sees.
     """
     if isinstance(tokens, MixedTokens):
         return MixedWindows(tokens, context, batch, seed, packing, shuffle)
     anew = shuffle == "every_epoch"
     if makes_rows(source, task):
+        assert asked is not None
         rows = prepare_rows(source, tokens.fingerprint, task, asked, context)
     elif source.yields in PADDED or batch.tokens:
         read = PADDED.get(source.yields, ContinuedFile)
+        if source.yields == "pairs":
+            sides = {"longest": getattr(task, "longest", None), "joined": getattr(task, "joined", False)}
+            read = partial(PairFile, **sides)
         rows = read(tokens.train, context, separator), read(tokens.val, context, separator)
     else:
         train, val = pack(tokens.train, context, packing, shuffle), pack(tokens.val, context, packing)
