@@ -54,7 +54,7 @@ def train(
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     task = supply(part.task, facts)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
-    update = Update(part.regularizer, part.clip, part.parametrisation, decay)
+    update = Update(part.regularizer, part.clip, part.parametrisation, decay, part.finetuning)
     start = None if complete else weights  # a resumed run has its own
     augment = supply(vars(part).get("augment"), {"tokenizer": tokenizer, "context": context})
     sizes = tokenizer.vocab_size, seed, update, start, pad_vocab_to_multiple_of

@@ -129,7 +129,7 @@ class Training(LightningModule):
         strategy = self.trainer.strategy
         model = self.make_meta_model()
         with torch.device("meta"):
-            self.update.parametrisation.fit(model, self.make_model)
+            self.update.fit(model, self.make_model)
         self.count = count(model)
         self.rebalance = Rebalance(model)
         self.hardware.tune(model)
