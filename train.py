@@ -32,6 +32,7 @@ def train(
     # torch is imported from here on: the configuration is known to be sound
     from triad.callbacks.interruption import Interruption
     from triad.checkpoints.folder import list_complete, read_step
+    from triad.checkpoints.trained import refuse_other_tokens
     from triad.data.preparation import prepare_source
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
@@ -44,6 +45,7 @@ def train(
     part.data = prepare_source(nodes, vars(part))
     complete, before = list_complete(run.checkpoints), run.pinned() if run.data_file.is_file() else {}
     tokenizer, tokens = tokenize(part.data, part.tokenizer, run.tokenizer)
+    refuse_other_tokens(None if complete else weights, tokenizer)
     tokens = tokens.resume(before.get("tokens"), read_step(complete[-1]) if complete else 0)
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
     facts["bytes_per_token"] = tokens.val.bytes_per_token

@@ -1,5 +1,7 @@
 """Which parameters of a model are trained, and how fast each learns."""
 
+import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -7,16 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import Run
 from tests.warm import WarmProcess
+from triad.checkpoints.folder import list_complete
+from triad.checkpoints.tensors import read_weights
 from triad.config.build import build
 from triad.config.compose import compose
+from triad.data.tokenizers.tokenizer import load_tokenizer
 from triad.models.classifier import Classifier
 from triad.optim.clip import Norm
 from triad.optim.fine_tuning import FineTuning
 from triad.optim.parametrisation import Standard
 from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update
+from triad.runs.directory import Run
 from triad.verify.runner import run_own
 
 BASE = 1e-2
@@ -136,12 +141,21 @@ def test_names_that_no_parameter_has_are_told_with_those_there_are(changes: dict
         groups(make("decoder"), **changes)
 
 
-def test_what_is_frozen_keeps_its_weights_in_a_run_and_that_goes_on(train: Run, text: Path) -> None:
+def test_what_is_frozen_keeps_its_weights_in_a_run_and_that_goes_on(
+    train: Callable, text: Path, tmp_path: Path
+) -> None:
     small = [f"data.path={text}", "data=text", "debug=tiny", "logger=csv"]
     train(*small, "run_id=base", "trainer.max_steps=2")
     words = [*small, "run_id=tuned", "weights=outputs/base", "finetuning.freeze=[embedding,blocks.0]"]
     done = train(*words, "trainer.max_steps=2")
     assert "loss" in done.stdout
+    before, after = (
+        read_weights(list_complete(Run(tmp_path / "outputs" / name).checkpoints)[-1])
+        for name in ("base", "tuned")
+    )
+    for name, weight in before.items():
+        kept = name.startswith(("embedding.", "blocks.0."))
+        assert torch.equal(weight, after[name]) == kept, name
     train("resume=outputs/tuned", "trainer.max_steps=4")
 
 
@@ -165,3 +179,20 @@ def test_a_layout_does_not_change_what_is_frozen(
     words += ["trainer.devices=2", "trainer.accelerator=cpu", "optimizer=sgd"]
     [result] = warm.call(run_own, words, tmp_path / "runs", "cpu")
     assert result.verdict == "equal", result
+
+
+def test_weights_are_for_the_tokens_that_they_know(train: Callable, text: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("All other words, of which there are many more or less.\n" * 2000)
+    small = ["data=text", "debug=tiny", "logger=csv", "trainer.max_steps=1", "tokenizer=bpe"]
+    small += ["tokenizer.vocab_size=300", "tokenizer.hard_vocab_limit=false"]
+    train(*small, f"data.path={text}", "run_id=base")
+    size = load_tokenizer(tmp_path / "outputs" / "base" / "tokenizer").vocab_size
+    small[-2:] = [f"tokenizer.vocab_size={size}"]
+    words = [f"data.path={other}", "run_id=tuned", "weights=outputs/base"]
+    refused = train(*small, *words, code=2)
+    assert "another tokenizer" in refused.stderr
+    remedy = re.search(r"use (tokenizer=saved) (tokenizer.path=\S+)", refused.stderr)
+    assert remedy
+    small = [word for word in small if not word.startswith("tokenizer")]
+    train(*small, *words[:1], "run_id=again", words[2], *remedy.groups())
