@@ -150,7 +150,9 @@ def start_part_from(
         left_out = name.startswith(unused if name not in here else absent if name not in held else ())
         if held.get(name) != here.get(name) and not left_out:
             theirs, ours = held.get(name, "nothing"), here.get(name, "none")
-            raise ValueError(f"weights={path}: it is of another model ({name} is {theirs} there, {ours} here)")
+            raise ValueError(
+                f"weights={path}: it is of another model ({name} is {theirs} there, {ours} here)"
+            )
     common = {
         there[name.removeprefix(BODY)]: tensor
         for name, tensor in part.state_dict().items()

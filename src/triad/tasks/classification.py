@@ -4,7 +4,6 @@ Shapes: B rows (documents) here, T time, C labels.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -112,7 +112,10 @@ class ExtractiveQA:
             row = {"tokens_BT": [*head, *tokens[window].tolist(), self.separator], "targets_BT": targets}
             for name, places in (("first_BT", first), ("end_BT", end)):
                 row[name] = [*[NOWHERE] * len(head), *places[window].tolist(), NOWHERE]
-            row |= {"characters_BU": characters, "character_spans_BA": [end for span in spans for end in span]}
+            row |= {
+                "characters_BU": characters,
+                "character_spans_BA": [end for span in spans for end in span],
+            }
             rows.append(row | {"counted_B": int(at == holding.index(max(holding)))})
         return rows
 
@@ -245,9 +248,7 @@ def sum_loss(logits_BT2: Tensor, targets_BT: Tensor) -> Tensor:
     return -log_p_BT2.where(asked_BT2, 0).sum() / 2
 
 
-def find_best_spans(
-    logits_BT2: Tensor, inside_BT: Tensor, max_answer: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def find_best_spans(logits_BT2: Tensor, inside_BT: Tensor, max_answer: int) -> tuple[Tensor, Tensor, Tensor]:
     """The largest s_i + e_j, i <= j < i + max_answer, of tokens inside the context, and its i and j."""
     start_BT, end_BT = logits_BT2.masked_fill(~inside_BT[..., None], -torch.inf).unbind(-1)
     ahead_BTL = F.pad(end_BT, (0, max_answer - 1), value=-torch.inf).unfold(1, max_answer, 1)

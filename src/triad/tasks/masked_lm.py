@@ -105,7 +105,9 @@ class Words:
 
     def find_starts(self, tokens_BT: Tensor) -> Tensor:
         """The place of the first token of each token's word; a special token is a word, as is padding."""
-        self.begins_V, self.special_V = (flag.to(tokens_BT.device) for flag in (self.begins_V, self.special_V))
+        self.begins_V, self.special_V = (
+            flag.to(tokens_BT.device) for flag in (self.begins_V, self.special_V)
+        )
         index_BT = tokens_BT.clamp_min(0)
         begins_BT = self.begins_V[index_BT] | (tokens_BT < 0)
         begins_BT[:, 1:] |= self.special_V[index_BT[:, :-1]]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -124,4 +123,7 @@ class Tagging:
         """The predicted tags of the row's first words, and the right ones."""
         tokens_1T, targets_1T = row
         guesses, right = self.predict(model, tokens_1T, targets_1T)[0], self._name(targets_1T, targets_1T)[0]
-        return [f"{name}: {' '.join((tags or [])[:length])}" for name, tags in (("guess", guesses), ("tags", right))]
+        return [
+            f"{name}: {' '.join((tags or [])[:length])}"
+            for name, tags in (("guess", guesses), ("tags", right))
+        ]

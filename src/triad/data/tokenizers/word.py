@@ -48,7 +48,9 @@ class Word(Tokenizer):
             yield np.array([self._ids.get(word, UNKNOWN) for word in words], np.int64)
 
     def encode_with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        lengths = np.array([len(word) for words in split_words([text], lowercase=False) for word in words], int)
+        lengths = np.array(
+            [len(word) for words in split_words([text], lowercase=False) for word in words], int
+        )
         return self.encode(text), lengths.cumsum() - lengths, lengths.cumsum()
 
     @cached_property
