@@ -19,7 +19,7 @@ MATHEMATICS = (
     *("data", *PREPARATION, *AUGMENTATION, "tokenizer", "precision"),
 )
 SYSTEM = ("strategy", "hardware", "engine", "logger", "tags", "output_dir", "run_id")
-MIXED = ("trainer", "callbacks")  # groups that hold some of both
+MIXED = ("trainer", "callbacks", "metrics")  # groups that hold some of both
 OVERLAYS = ("experiment", "debug")  # what they set is classified where it stands
 
 TRAINER_SYSTEM = (
@@ -28,7 +28,10 @@ TRAINER_SYSTEM = (
     *("use_distributed_sampler", "benchmark", "inference_mode", "detect_anomaly"),
 )
 WHEN_VALIDATED = ("trainer.val_check_interval", "trainer.check_val_every_n_epoch")
-PLACES = ("path", "val_path", "source", "target", "val_source", "val_target", "url")  # of a text or tokenizer
+PLACES = (  # of a text or tokenizer
+    *("path", "val_path", "test_path", "url", "source", "target", "val_source", "val_target"),
+    *("test_source", "test_target"),
+)
 
 
 def is_mathematics(key: str, config: dict) -> bool:
@@ -36,6 +39,8 @@ def is_mathematics(key: str, config: dict) -> bool:
     group, _, rest = key.partition(".")
     if group == "trainer":
         return rest not in TRAINER_SYSTEM and (key not in WHEN_VALIDATED or _acts_on_validations(config))
+    if group == "metrics":
+        return _acts_on_validations(config)
     if group == "callbacks":
         return not is_observer(config["callbacks"].get(rest.partition(".")[0]))
     return group not in SYSTEM

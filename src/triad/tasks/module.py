@@ -1,8 +1,8 @@
 """The one LightningModule: it trains a model on any task.
 
 A task is a plain object: one file of this folder and one YAML of conf/task. It knows no strategy, rank or
-trainer. The arguments of its constructor are keys of the YAML, or vocab_size, bytes_per_token and labels,
-which come from the data. It has
+trainer. The arguments of its constructor are keys of the YAML, or what triad.checkpoints.trained.make_task
+supplies by name: facts of the data, the tokenizer, the context, decoding, metrics. It has
 
     lower_is_better, higher_is_better   names of its metrics of validation: tuples of literals, which
                       triad.config.directions reads from the source
@@ -22,8 +22,12 @@ and optionally:
     replaces_head     True where wrap puts a last matrix in the place of the model's
     predicts          "its tokens" where a target stands beside each token that is read, "a sequence" or
                       "a label"
+    judged_by         names of further entries of a batch, which measure and predict get behind those of reads
     continues_text    True where the model predicts each token from those before it
-    measured_with     {"metric": "argument"}: metrics not measured where the argument is 0 or null
+    metrics           of conf/metrics, by name, where its constructor takes them: `measure` or measure_generated
+                      counts predictions (count_rows of triad.metrics.sums), `figures` computes (compute_metrics)
+    measures_with     the argument without which, 0 or null, metrics are not measured
+    predict(model, *inputs)   what metrics read of each row, None of a padded one; inputs as named by `reads`
     special_tokens    number of the model's words after those of the tokenizer
     wrap(model)       another model around the one of conf/model
     start(path, model, bare)   load the weights of a checkpoint, which may be of another task
@@ -216,10 +220,11 @@ class Training(LightningModule):
             return random_integers(f"{self.seed}/{batch['step']}/{purpose}", rows_B, length)
         return random_integers(f"validation/{purpose}", rows_B + batch["step"] * batch["rows"], length)
 
-    def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
-        """The model's inputs and targets, divided into micro-batches."""
+    def micro_batches(self, batch: dict, judged_by: tuple[str, ...] = ()) -> list[tuple[Tensor, ...]]:
+        """The model's inputs and targets, and further entries of the batch, divided into micro-batches."""
         rows = self.hardware.rows(batch["tokens_BT"])
-        return list(zip(*(entry.split(rows) for entry in self.read(batch)), strict=True))
+        entries = [*self.read(batch), *(batch[name] for name in judged_by)]
+        return list(zip(*(entry.split(rows) for entry in entries), strict=True))
 
     def read(self, batch: dict) -> list[Tensor]:
         """The model's arguments in their order, starts_BT where rows have several documents, and targets."""
@@ -249,7 +254,7 @@ class Training(LightningModule):
 
     def validation_step(self, batch: dict, index: int) -> None:
         batch = self.inputs(batch)
-        for inputs in self.micro_batches(batch):
+        for inputs in self.micro_batches(batch, getattr(self.task, "judged_by", ())):
             self._add_sums(self.task.measure(self.network, *inputs), batch.get("source", ALL))
         if index < getattr(self.task, "generated", 0):
             # all rows of a batch: the same in every layout, and each process calls the model equally often
@@ -262,7 +267,7 @@ class Training(LightningModule):
     def _add_sums(self, sums: dict[str, Tensor], source: str) -> None:
         pipeline = self.trainer.strategy.pipeline
         for name, value in sums.items():
-            share = value.double()
+            share = value.to(self.device, torch.float64)
             if pipeline is not None and not pipeline.last:  # earlier stages have the targets but not the loss
                 share = torch.zeros_like(share)
             for whole in dict.fromkeys((ALL, source)):
@@ -311,9 +316,10 @@ class Training(LightningModule):
 
 
 def directions(task: Any) -> dict[str, str]:
-    """A task's metrics of validation, and whether "lower" or "higher" is better."""
+    """A task's figures of validation, and whether "lower" or "higher" is better."""
     return {
         f"val/{name}": better
+        for part in (task, *getattr(task, "metrics", {}).values())
         for better in ("lower", "higher")
-        for name in getattr(task, f"{better}_is_better", ())
+        for name in getattr(part, f"{better}_is_better", ())
     }

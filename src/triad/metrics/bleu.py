@@ -1,0 +1,46 @@
+"""BLEU, by sacrebleu."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from triad.metrics.corpus_scores import SacreBLEU
+
+
+class BLEU:
+    """BLEU of a corpus, 0 to 100, by sacrebleu (Papineni et al. 2002; Post 2018, arXiv:1804.08771).
+
+        BLEU = BP exp(1/4 sum_n log p_n),   BP = exp(min(0, 1 - reference length / hypothesis length))
+
+    p_n is the clipped precision of n-grams over all rows: never a mean of scores of sentences. `tokenize` is
+    sacrebleu's: 13a for languages with spaces, zh for Chinese, char for characters, none for text that is
+    cut already; `signature` names it.
+    """
+
+    needs = {"task.predicts": ("a sequence",)}
+    packages = ("sacrebleu",)
+    higher_is_better = ("bleu",)
+    size = 10  # lengths of hypothesis and reference, then matches and totals of n-grams up to 4
+
+    def __init__(
+        self, tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a", lowercase: bool = False
+    ) -> None:
+        self.tokenize, self.lowercase = tokenize, lowercase
+
+    @cached_property
+    def scorer(self) -> SacreBLEU:
+        from sacrebleu.metrics.bleu import BLEU as Reference
+
+        return SacreBLEU(Reference(lowercase=self.lowercase, tokenize=self.tokenize, force=True))
+
+    @property
+    def signature(self) -> str:
+        return self.scorer.signature
+
+    def count(self, prediction: str, references: Sequence[str]) -> Sequence[float]:
+        return self.scorer.count(prediction, references)
+
+    def compute(self, sums: np.ndarray) -> dict[str, float]:
+        return {"bleu": self.scorer.score(sums)}
