@@ -24,7 +24,20 @@ OTHERS = [
     "the",
     "a",
 ]
-WORDS = [*THINGS, *OTHERS, "of", "two", "three", "wearing", "holding", "looking", "at", "camera", "bicycle"]
+WORDS = [
+    *THINGS,
+    *OTHERS,
+    "a",
+    "of",
+    "two",
+    "three",
+    "wearing",
+    "holding",
+    "looking",
+    "at",
+    "camera",
+    "bicycle",
+]
 
 
 def write_sentences(number: int, seed: int) -> list[str]:
