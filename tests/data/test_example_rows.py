@@ -193,7 +193,7 @@ def test_rows_that_cannot_be_are_refused(source, change, said):
 
 def test_a_task_that_makes_rows_gets_the_examples_of_a_text(tmp_path, monkeypatch):
     class Spelled:
-        makes_rows = True
+        makes_rows = ("text",)
 
         def encode(self, example):
             return [{"tokens_BT": [*example["text"].encode()]}]
@@ -206,7 +206,7 @@ def test_a_task_that_makes_rows_gets_the_examples_of_a_text(tmp_path, monkeypatc
     assert batch["count"] == 6
     assert "targets_BT" not in batch
     assert isinstance(batch["tokens_BT"], torch.Tensor)
-    Spelled.makes_rows = False
+    Spelled.makes_rows = ()
     assert np.array(make(source, Spelled(), by_rows(3, "none", None), context=2).train.list_places()).size
 
 

@@ -39,7 +39,8 @@ AS_THEY_ARE = ("text", "pairs", "labels")  # kinds whose token files have rows o
 
 def makes_rows(source: Source, task: Any) -> bool:
     """Whether rows are what a task makes of examples, and not what stands in a token file."""
-    return task is not None and (source.yields not in AS_THEY_ARE or getattr(task, "makes_rows", False))
+    of_task = source.yields not in AS_THEY_ARE or source.yields in getattr(task, "makes_rows", ())
+    return task is not None and of_task
 
 
 class ExampleRows:

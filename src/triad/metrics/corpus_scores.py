@@ -19,9 +19,7 @@ class SacreBLEU:
     def count(self, prediction: str, references: Sequence[str]) -> Sequence[float]:
         """The statistics of one row. Raises ValueError where it has no reference; an empty text is one."""
         if not references:
-            raise ValueError(
-                "a row has no reference to compare with: give it one at least, which may be empty"
-            )
+            raise ValueError("a row has no reference to compare with: give one, which may be empty")
         self.reference_numbers.add(len(references))
         return self.metric._extract_corpus_statistics([prediction], [[text] for text in references])[0]
 

@@ -24,8 +24,8 @@ and optionally:
                       "a label"
     judged_by         names of further entries of a batch, which measure and predict get behind those of reads
     continues_text    True where the model predicts each token from those before it
-    metrics           of conf/metrics, by name, where its constructor takes them: `measure` or measure_generated
-                      counts predictions (count_rows of triad.metrics.sums), `figures` computes (compute_metrics)
+    metrics           of conf/metrics, by name, where its constructor takes them: with triad.metrics.sums
+                      `measure` or measure_generated counts predictions, and `figures` computes
     measures_with     the argument without which, 0 or null, metrics are not measured
     predict(model, *inputs)   what metrics read of each row, None of a padded one; inputs as named by `reads`
     special_tokens    number of the model's words after those of the tokenizer
@@ -260,7 +260,8 @@ class Training(LightningModule):
             # all rows of a batch: the same in every layout, and each process calls the model equally often
             model = self.trainer.strategy.full_model(self.model)
             for inputs in self.micro_batches(batch):
-                self._add_sums(self.task.measure_generated(model, *inputs), ALL)
+                sums = self.task.measure_generated(model, *inputs, lockstep=self.trainer.world_size > 1)
+                self._add_sums(sums, ALL)
         if index == 0:
             self.first_row = tuple(entry[:1] for entry in self.read(batch))
 
