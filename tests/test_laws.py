@@ -36,6 +36,7 @@ ARROWS = {
     "data": {"schedules", "storage"},
     "checkpoints": RUN | {"strategies", "data"},
     "formats": {"checkpoints", "storage"},
+    "decoding": {"layers", "models", "data"},
     "tasks": {"layers", "models", "optim", "checkpoints", "metrics", "decoding"},
     "augmentation": {"layers", "models", "data", "storage", "runs", "checkpoints"},
     "loggers": RUN,
