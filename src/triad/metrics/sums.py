@@ -62,3 +62,12 @@ def compute_metrics(metrics: Mapping[str, Any], sums: Mapping[str, Tensor]) -> d
         if PREFIX + name in sums:
             figures |= metric.compute(sums[PREFIX + name].numpy())
     return figures
+
+
+def score_row(metric: Any, prediction: Any, references: Sequence[Any]) -> dict[str, float]:
+    """The figures of one row, for tables of samples; their mean is not the figure of all rows.
+
+    A metric that is undefined for few words has a `compute_row` of its own, as BLEU has.
+    """
+    statistics = count_each(metric, [(prediction, references)])[0]
+    return getattr(metric, "compute_row", metric.compute)(statistics)
