@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from triad.decoding.decode import decode
+from triad.decoding.sampling import Sampling
 from triad.layers.ranges import NonNegativeFloat, PositiveInt, UnitInterval
-from triad.models.generation import sample_tokens
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 from triad.tasks.prefixes import make_row
 
@@ -77,4 +78,14 @@ class CausalLM:
         vocab_size: int,
     ) -> list[list[int]]:
         """A continuation of the prompt."""
-        return [[*prompt, *sample_tokens(model, prompt, length, context, temperature, 50, 0, vocab_size)]]
+        drawn = decode(
+            model,
+            [prompt[-context:]],
+            Sampling(temperature, top_k=50),
+            ends=(),
+            max_tokens=length,
+            context=context,
+            vocab_size=vocab_size,
+            lockstep=True,
+        )
+        return [[*prompt, *drawn[0][0].tokens]]
