@@ -29,7 +29,7 @@ ARROWS = {
     "metrics": {"layers"},
     "models": {"layers"},
     "optim": {"layers"},
-    "decoding": {"layers", "models"},
+    "decoding": {"layers", "models", "data"},
     "config": {"storage"},
     "runs": ABOVE_CONFIG,
     "hardware": ABOVE_CONFIG | {"layers"},
