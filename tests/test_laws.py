@@ -39,6 +39,7 @@ ARROWS = {
     "formats": {"checkpoints", "storage"},
     "tasks": {"layers", "models", "optim", "checkpoints", "metrics", "decoding", "data", "storage"},
     "augmentation": {"layers", "decoding", "data", "storage", "runs", "checkpoints"},
+    "evaluation": TRAINED | {"metrics", "decoding", "tasks", "analysis"},
     "loggers": RUN,
     "analysis": RUN | {"loggers", "layers"},
     "callbacks": TRAINED | {"loggers", "tasks", "analysis"},
