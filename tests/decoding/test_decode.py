@@ -69,6 +69,5 @@ def test_only_the_likeliest_are_drawn(model: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize("temperature", [1e-45, 1e-46, 1e-40, 5e-324])
 def test_the_smallest_temperatures_take_the_likeliest(temperature: float) -> None:
-    choose = Sampling(temperature).make_chooser([0], 1)
-    logits_BV = torch.tensor([[1.0, 50.0, -3.0, 49.0]])
-    assert choose(logits_BV, torch.tensor([[0]]), 0).tolist() == [1]
+    logits_BV, one_B = torch.tensor([[1.0, 50.0, -3.0, 49.0]]), torch.ones(1)
+    assert Sampling(temperature).choose(logits_BV, torch.tensor([[0]]), one_B).tolist() == [1]
