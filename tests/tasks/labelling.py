@@ -22,7 +22,7 @@ BODIES = {
     "encoder, segments": {"attention.heads": 4, "segments": 2},
 }
 ENCODERS = [name for name in BODIES if name.startswith("encoder")]
-TOKENIZER, CONTEXT = Byte(), 64
+TOKENIZER, CONTEXT = Byte(), 96
 WORDS = TOKENIZER.vocab_size + 1  # and the mask
 RUN = {"tokenizer": TOKENIZER, "context": CONTEXT}
 

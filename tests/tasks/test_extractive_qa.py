@@ -160,10 +160,10 @@ def test_windows_are_judged_together_and_no_answer_by_its_threshold() -> None:
 
 @pytest.mark.parametrize("name", BODIES)
 def test_every_family_learns_answers(name: str) -> None:
-    task = make(name, context=96, no_answer_threshold=0.0)
+    task = make(name, no_answer_threshold=0.0)
     asked = {"Who?": "Émile", "Where?": "Zürich", "When?": "1902", "Why?": None}
     examples = [question(answer, asked=words) for words, answer in asked.items()]
-    model, batch = make_model(task, name, context=96), make_batch(task, examples)
+    model, batch = make_model(task, name), make_batch(task, examples)
     before = measure(task, model, batch)
     fit(task, model.train(), batch, 40, lr=1e-2)
     found = measure(task, model.eval(), batch)
