@@ -43,8 +43,8 @@ def trained(
 def make_task(part: dict[str, Any], facts: dict[str, Any], tokenizer: Tokenizer, context: int) -> Any:
     """The task of a run, supplied by name with what its constructor takes, and its metrics.
 
-    That are the facts of the data, vocab_size, bytes_per_token and labels; tokenizer, context, decoding; what
-    the model sees, as model_sees. `part` are the parts of a run by name, those of OF_TASK at least.
+    Supplied are the facts of the data (vocab_size, bytes_per_token, labels), tokenizer, context, decoding and
+    what the model sees (model_sees). `part` are the parts of a run by name, those of OF_TASK at least.
     """
     run = {"tokenizer": tokenizer, "context": context, "model_sees": find_sees(part["model"])}
     offers = facts | run | {"decoding": part.get("decoding")}

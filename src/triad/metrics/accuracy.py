@@ -10,10 +10,11 @@ class Accuracy:
 
         accuracy = right rows / rows
 
-    Of two labels that are equally likely, the first is the predicted one.
+    Of two labels that are equally likely, the first is the predicted one. Of grades the likeliest counts,
+    too.
     """
 
-    needs = {"task.predicts": ("a label",)}
+    needs = {"task.predicts": ("a label", "a grade")}
     higher_is_better = ("accuracy",)
     size = 2
 

@@ -11,7 +11,7 @@ class ExactMatch:
     Bytes that form no character are all decoded to U+FFFD and so compare as equal.
     """
 
-    needs = {"task.predicts": ("a sequence",)}
+    needs = {"task.predicts": ("a sequence", "an answer")}
     higher_is_better = ("exact_match",)
     size = 2
 

@@ -2,13 +2,21 @@
 
 A metric is an object of this part, one file and one YAML of conf/metrics, with
 
-    size                          how many numbers `count` returns
-    count(prediction, references) the statistics of one row, which are added up over rows, processes, resamples
-    compute(sums)                 its figures, by name, of the sums; defined for sums of zero, too
-    higher_is_better              names of its figures, or lower_is_better
+    size                            how many numbers `count` returns
+    count(prediction, references)   the statistics of one row, to be added up over rows, processes, resamples
+    compute(sums)                   its figures, by name, of the sums; of zeros, too
+    higher_is_better                names of its figures, or lower_is_better
 
-What a prediction is follows from the task's `predicts`, see CONTRIBUTING.md. A sum over rows is the same however
-they are dealt, so a figure is the same on every number of processes; a row that pads a batch is no row.
+and optionally what CONTRIBUTING.md names. By the task's `predicts` a prediction and its references are
+
+    "a label", "a grade"   probabilities of the classes; [the class]
+    "tags"                 names of the tags of the words; [such names]
+    "a sequence"           a text; texts
+    "an answer"            a text; texts, or [] where the question has no answer
+    "a program"            texts of programs; [what tests them]
+
+A sum over rows is the same however they are dealt, so a figure is the same on every number of processes; a
+row that pads a batch is no row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,3 +62,12 @@ def compute_metrics(metrics: Mapping[str, Any], sums: Mapping[str, Tensor]) -> d
         if PREFIX + name in sums:
             figures |= metric.compute(sums[PREFIX + name].numpy())
     return figures
+
+
+def score_row(metric: Any, prediction: Any, references: Sequence[Any]) -> dict[str, float]:
+    """The figures of one row, for tables of samples; their mean is not the figure of all rows.
+
+    A metric that is undefined for few words has a `compute_row` of its own, as BLEU has.
+    """
+    statistics = count_each(metric, [(prediction, references)])[0]
+    return getattr(metric, "compute_row", metric.compute)(statistics)

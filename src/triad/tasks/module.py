@@ -24,8 +24,8 @@ and optionally:
                       "a label"
     judged_by         names of further entries of a batch, which measure and predict get behind those of reads
     continues_text    True where the model predicts each token from those before it
-    metrics           of conf/metrics, by name, where its constructor takes them: `measure` or measure_generated
-                      counts predictions (count_rows of triad.metrics.sums), `figures` computes (compute_metrics)
+    metrics           of conf/metrics, by name, where its constructor takes them: with triad.metrics.sums
+                      `measure` or measure_generated counts predictions, and `figures` computes
     measures_with     the argument without which, 0 or null, metrics are not measured
     predict(model, *inputs)   what metrics read of each row, None of a padded one; inputs as named by `reads`
     special_tokens    number of the model's words after those of the tokenizer

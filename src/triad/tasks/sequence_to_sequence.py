@@ -25,8 +25,8 @@ class SequenceToSequence:
 
     `pairs(batch)` makes source_BS and target_BU from a batch; rules such as copy, reverse and sort are in
     triad.tasks.pairs. An additional word of the model, after those of the tokenizer, begins and ends a
-    target. At each validation the targets of `generated` batches are decoded greedily, and metrics compare their
-    texts.
+    target. At each validation the targets of `generated` batches are decoded greedily, and metrics compare
+    their texts.
     """
 
     needs = {"model.sees": ("source",)}
