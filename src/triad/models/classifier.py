@@ -19,8 +19,8 @@ class Classifier(nn.Module):
     first place. Tokens below 0 are padding, which changes no logit. `body` is a model of tokens, from which
     the output layer is removed; its parameters keep their names, with the prefix `body.`. `pool(hidden_BTD,
     real_BT)` null: the body's own pooler if it has one, else the mean for an encoder and the last state for a
-    causal model. `head(D, C)` makes the last layer, with a weight and a bias. A row of two texts has the token
-    `separator` before each; a body with a table of segments is told which tokens are of the second.
+    causal model. `head(D, C)` makes the last layer, with a weight and a bias. A row of two texts has the
+    token `separator` before each; a body with a table of segments is told which tokens are of the second.
     """
 
     splits = ("expert",)

@@ -176,7 +176,7 @@ class BertPretraining:
         }
 
 
-def _split(targets_BU: Tensor) -> tuple[Tensor, Tensor, int, int]:
+def _split(targets_BU: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Targets, labels, and how many there are of each in the global batch."""
     targets_BT, (label_B, count_B, rows_B) = targets_BU[:, :-3], targets_BU[:, -3:].unbind(-1)
     return targets_BT, label_B, count_B[0], rows_B[0]

@@ -61,17 +61,18 @@ class Classification:
 
     def encode(self, example: dict[str, Any]) -> list[dict[str, Any]]:
         """The row of a text or of a pair of texts. Raises ValueError for a label that is not known."""
-        tokens, second = self.tokenizer.encode(example["text"]).tolist(), example.get("second")
-        if second is None:
-            row = tokens[: self.context]
+        texts = [example["text"], *([example["second"]] if "second" in example else [])]
+        tokens = [self.tokenizer.encode(text).tolist() for text in texts]
+        if len(texts) == 1:
+            row, given = tokens[0][: self.context], len(tokens[0])
         elif self.separator is None:
             raise ValueError(
-                f"tokenizer={self.tokenizer.kind} has no separator to put between two texts: use tokenizer=bpe, "
-                "unigram, byte or word, or model=encoder"
+                f"tokenizer={self.tokenizer.kind} has no separator to put between two texts: use "
+                "tokenizer=bpe, unigram, byte or word, or model=encoder"
             )
         else:
-            row = join(tokens, self.tokenizer.encode(second).tolist(), self.separator, self.context)
-        return [{"tokens_BT": row, "labels_B": self._find_label(example)}]
+            row, given = join(*tokens, self.separator, self.context), sum(map(len, tokens)) + 2
+        return [{"tokens_BT": row, "labels_B": self._find_label(example), "cut": given - len(row)}]
 
     def _find_label(self, example: dict[str, Any]) -> int:
         if example["label"] not in self.labels:
@@ -111,7 +112,7 @@ class Classification:
 
     def read_rows(self, logits_BC: Tensor, labels_B: Tensor) -> list[np.ndarray | None]:
         """The probabilities of each row; None of one that is ignored."""
-        rows = zip(self.find_probabilities(logits_BC).cpu().numpy(), labels_B.tolist(), strict=True)
+        rows = zip(self.find_probabilities(logits_BC).detach().cpu().numpy(), labels_B.tolist(), strict=True)
         return [probabilities_C if label != IGNORED else None for probabilities_C, label in rows]
 
     def sample(

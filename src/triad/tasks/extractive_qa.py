@@ -5,6 +5,7 @@ Shapes: B rows (windows of contexts), T time, U characters of a context, A ends 
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,10 +113,7 @@ class ExtractiveQA:
             row = {"tokens_BT": [*head, *tokens[window].tolist(), self.separator], "targets_BT": targets}
             for name, places in (("first_BT", first), ("end_BT", end)):
                 row[name] = [*[NOWHERE] * len(head), *places[window].tolist(), NOWHERE]
-            row |= {
-                "characters_BU": characters,
-                "character_spans_BA": [end for span in spans for end in span],
-            }
+            row |= {"characters_BU": characters, "character_spans_BA": [*chain.from_iterable(spans)]}
             rows.append(row | {"counted_B": int(at == holding.index(max(holding)))})
         return rows
 
@@ -185,9 +183,9 @@ class ExtractiveQA:
         tokens_1T, targets_1T = row
         inside_1T = targets_1T != IGNORED
         inside_1T[:, self.no_answer_place % int((tokens_1T >= 0).sum())] = False
-        _, start_1, stop_1 = find_best_spans(model(tokens_1T)[0], inside_1T, self.max_answer)
+        best = find_best_spans(model(tokens_1T)[0], inside_1T, self.max_answer)
         words = [word for word in tokens_1T[0].tolist() if 0 <= word < vocab_size]
-        answer = tokens_1T[0, int(start_1) : int(stop_1) + 1].tolist()
+        answer = tokens_1T[0, int(best[1]) : int(best[2]) + 1].tolist()
         return ["question and context:", words[:length], "answer:", answer]
 
 
@@ -198,8 +196,8 @@ def find_spans(example: dict[str, Any]) -> list[tuple[int, int]]:
         text, first = answer["text"], answer["answer_start"]
         if (there := example["context"][first : first + len(text)]) != text or first < 0:
             raise ValueError(
-                f"question {example['id']}: the answer {text!r} is not at answer_start={first}, where the context "
-                f"has {there!r}; offsets are counted in characters"
+                f"question {example['id']}: the answer {text!r} is not at answer_start={first}, where the "
+                f"context has {there!r}; offsets are counted in characters"
             )
         spans.append((first, first + len(text)))
     return spans

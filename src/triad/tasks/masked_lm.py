@@ -23,12 +23,13 @@ class MaskedLM:
         Devlin et al. 2018 (BERT), arXiv:1810.04805, section 3.1; other tokens at each reading: Liu et al.
         2019 (RoBERTa), arXiv:1907.11692, section 4.1
 
-    With `whole_words` the tokens of a word are chosen together, by what the tokenizer knows of blanks (the
-    whole word masking of BERT's published code); the last word of a row may be chosen in part, since rows of
-    a length have the same number of hidden tokens. A `share` of each row's tokens, at least one, is chosen; of these the fraction `masked` is replaced by the
+    A `share` of each row's tokens, at least one, is chosen; of these the fraction `masked` is replaced by the
     mask, `random` by a random word, and the others are kept. The choice is a pure function of (seed, step,
     row), in validation of the row only. The mask is an additional word of the model, after those of the
     tokenizer. After the end of a row there is padding, which no token sees.
+
+    With `whole_words` the tokens of a word are chosen together, as in the whole word masking of BERT's
+    published code. The last word of a row may be chosen in part: rows of a length have as many hidden tokens.
     """
 
     needs = {"model.sees": ("both sides",), "model.pooler": (None,), "data.yields": ("text",)}
@@ -98,21 +99,18 @@ class Words:
         special = tokenizer.byte_lengths == 0
         if not (tokenizer.begins_word & ~special).any():
             raise ValueError(
-                f"task.whole_words=true: tokenizer={tokenizer.kind} does not tell where words begin, as no token "
-                "has a blank; use task.whole_words=false"
+                f"task.whole_words=true: tokenizer={tokenizer.kind} does not tell where words begin, as no "
+                "token has a blank; use task.whole_words=false"
             )
         self.begins_V, self.special_V = torch.from_numpy(tokenizer.begins_word), torch.from_numpy(special)
 
     def find_starts(self, tokens_BT: Tensor) -> Tensor:
         """The place of the first token of each token's word; a special token is a word, as is padding."""
-        self.begins_V, self.special_V = (
-            flag.to(tokens_BT.device) for flag in (self.begins_V, self.special_V)
-        )
-        index_BT = tokens_BT.clamp_min(0)
-        begins_BT = self.begins_V[index_BT] | (tokens_BT < 0)
-        begins_BT[:, 1:] |= self.special_V[index_BT[:, :-1]]
+        index_BT, device = tokens_BT.clamp_min(0), tokens_BT.device
+        begins_BT = self.begins_V.to(device)[index_BT] | (tokens_BT < 0)
+        begins_BT[:, 1:] |= self.special_V.to(device)[index_BT[:, :-1]]
         begins_BT[:, 0] = True
-        place_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device).where(begins_BT, 0)
+        place_BT = torch.arange(tokens_BT.shape[1], device=device).where(begins_BT, 0)
         return place_BT.cummax(-1).values
 
 

@@ -18,7 +18,7 @@ from triad.tasks.classification import Classification
 class Ordinal(Classification):
     """Predict the grade of a document, such as how intense an emotion is.
 
-        loss = sum_rows sum_k -log P(y > r_k, or y <= r_k, as it is | x) / (number of rows in the global batch)
+        loss = sum_rows sum_k -log P(whether y > r_k | x) / (number of rows in the global batch)
         Cao, Mirjalili and Raschka 2019 (CORAL), arXiv:1901.07884, eq. 4; the head is triad.layers.coral's
 
     Labels are numbers, and their order is that of the numbers. Metrics read the probabilities of the grades,
@@ -84,6 +84,7 @@ def _read_number(label: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(
-            f"label {label!r}: task=ordinal orders labels as numbers; give numbers, or use task=classification"
+            f"label {label!r}: task=ordinal orders labels as numbers; give numbers, or use "
+            "task=classification"
         )
     return number

@@ -21,10 +21,10 @@ class Tagging:
         Devlin et al. 2018 (BERT), arXiv:1810.04805, section 5.3
 
     i is the first token of the word. Deviates for a model that sees the past, where i is the last one, which
-    has seen the whole word. A sentence of more than `context` tokens is several rows, each of whole words, and
-    a word of more tokens than that is cut. In validation a row counts as a sentence; `combine` joins the tags
-    of a sentence's rows. Raises ValueError for a tag that training never saw, or for tags that are not as
-    many as the words.
+    has seen the whole word. A sentence of more than `context` tokens is several rows, each of whole words,
+    and a word of more tokens than that is cut. In validation a row counts as a sentence; `combine` joins the
+    tags of a sentence's rows. Raises ValueError for a tag that training never saw, or for tags that are not
+    as many as the words.
     """
 
     needs = {"model.sees": ("past", "both sides"), "data.yields": ("tags",)}
@@ -83,9 +83,9 @@ class Tagging:
             raise ValueError(f"{shown!r}: {len(words)} words have {len(tags)} tags; give one for each")
         for tag in tags:
             if tag not in self.labels:
-                known = ", ".join(self.labels)
+                shown, known = " ".join(words)[:40], ", ".join(self.labels)
                 raise ValueError(
-                    f"{' '.join(words)[:40]!r} has the tag {tag!r}, which training never saw: its tags are {known}"
+                    f"{shown!r} has the tag {tag!r}, which training never saw: its tags are {known}"
                 )
         return [self.labels.index(tag) for tag in tags]
 
