@@ -35,6 +35,7 @@ ARROWS = {
     "hardware": ABOVE_CONFIG | {"layers"},
     "strategies": {"layers", "models", "optim", "hardware", "config"},
     "data": {"schedules", "storage"},
+    "decoding": {"layers", "models", "data"},
     "checkpoints": RUN | {"strategies", "data"},
     "formats": {"checkpoints", "storage"},
     "tasks": {"layers", "models", "optim", "checkpoints", "metrics", "decoding", "data", "storage"},

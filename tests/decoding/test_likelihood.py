@@ -131,30 +131,6 @@ def test_learned_pieces_and_bytes_of_characters_without_one_have_their_places(bp
     assert marked == [9, 9, 9, 11, 11, 11]
 
 
-@pytest.fixture(scope="module")
-def bpe(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    import io
-
-    import sentencepiece
-
-    from triad.data.tokenizers.sentencepiece import SentencePiece
-
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["the cat sat on the mat with the other cat"] * 20),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=290,
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        minloglevel=2,
-        **{"unk_id": 0, "eos_id": 1, "bos_id": -1, "pad_id": -1},
-    )
-    return SentencePiece(model.getvalue())
-
-
 PAIRS = [
     ("The cat", " sat."),
     ("", "A"),

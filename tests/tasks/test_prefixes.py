@@ -44,11 +44,11 @@ def test_a_row_of_a_decoder_is_source_word_target_word_with_the_loss_on_target_a
     assert found["targets_BT"][0].tolist()[:6] == [IGNORED, IGNORED, IGNORED, 5, 6, 20]
     assert int(found["count"]) == 9
     assert [lengths.tolist() for lengths in found["lengths"]] == [[6, 6, 6, 1]]
-    assert find_prompts(found["tokens_BT"], found["targets_BT"]) == [
+    assert find_prompts(found["tokens_BT"], found["targets_BT"], WORDS) == [
         [3, 1, 2, 20],
         [7, 20],
         [4, 4, 4, 4, 4, 20],
-        [],
+        [20],
     ]
     assert read_answers(found["targets_BT"]) == targets
 
@@ -86,8 +86,9 @@ def test_sources_and_targets_share_a_row_whatever_the_length_of_the_own_target()
     assert most["tokens_BT"].shape[1] == CONTEXT
     assert most["tokens_BT"].tolist()[0][:11] == found["tokens_BT"].tolist()[0][:11]
     assert read_answers(most["targets_BT"]) == [[0, 1, 2, 3, 4, 20]]
-    with pytest.raises(ValueError, match="target_tokens=15: context=16 has to hold a source"):
-        task(target_tokens=15)
+    assert (task(target_tokens=15).longest_target, task(target_tokens=15).longest_source) == (7, 8)
+    with pytest.raises(ValueError, match="context=2 holds no source and target"):
+        task(context=2)
 
 
 def test_joining_keeps_all_tokens_in_their_order() -> None:
@@ -95,7 +96,7 @@ def test_joining_keeps_all_tokens_in_their_order() -> None:
     lengths = torch.randint(0, 6, (50, 2), generator=generator).tolist()
     sources = [list(range(length)) for length, _ in lengths]
     tokens = [list(range(10, 11 + length)) for _, length in lengths]
-    targets = pad([row[1:] + [9] for row in tokens])
+    targets = pad([[*row[1:], 9] for row in tokens])
     tokens_BL, targets_BL = join(pad(sources), pad(tokens), targets.where(targets >= 0, IGNORED))
     assert [row[row != PADDING].tolist() for row in tokens_BL] == [
         a + b for a, b in zip(sources, tokens, strict=True)

@@ -18,7 +18,8 @@ K1, B = 1.5, 0.75
 class Passages:
     """Texts to be found by the words of a question, without regard to case.
 
-        score(q, p) = sum_{w in q} log(1 + (N - n_w + 1/2) / (n_w + 1/2)) f_wp / (f_wp + k_1 (1 - b + b |p| / a))
+        score(q, p) = sum_{w in q} idf_w f_wp / (f_wp + k_1 (1 - b + b |p| / a)),
+        idf_w = log(1 + (N - n_w + 1/2) / (n_w + 1/2))
         Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", with
         the idf of Lucene, which is positive (Kamphuis et al. 2020, "Which BM25 do you mean?", table 1)
 

@@ -19,7 +19,8 @@ class CausalLM:
         loss = sum_i -log p(x_i | x_<i) / (number of targets in the global batch)
 
     Of pairs the sources are prompts: the loss is that of the targets, each with the separator at its end, and
-    of a row that exceeds the context the beginning is left out. `bytes_per_token` turns nats per token into bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
+    of a row that exceeds the context the beginning is left out. `bytes_per_token` turns nats per token into
+    bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
     """
 
     needs = {"model.sees": ("past", "window"), "data.yields": ("text", "pairs")}

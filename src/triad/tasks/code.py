@@ -16,10 +16,10 @@ class Code:
         <pre> <suf> suffix <mid> prefix middle <end>          SPM, suffix-prefix-middle
         Bavarian et al. 2022, arXiv:2207.14255, section 3; both: Joint-PSM+SPM there
 
-    A text is cut into parts that fit the context, at ends of lines where it has some, each of which ends with
-    <end>; a share `rate` of the parts is rearranged, of these the share `spm` in the order SPM. The gap begins
-    and ends at characters drawn uniformly. All tokens are asked. Deviates: what is drawn follows from the text
-    and is the same in every epoch.
+    A text is cut into parts that fit the context, at ends of lines where it has some, and each part ends with
+    <end>. A share `rate` of the parts is rearranged, of these the share `spm` in the order SPM. The gap
+    begins and ends at characters drawn uniformly. All tokens are asked. Deviates: what is drawn follows from
+    the text and is the same in every epoch.
 
     Of a program the completion is asked, whose prompt keeps its last tokens. A prediction ends before the
     first of the strings `stop` (Chen et al. 2021, arXiv:2107.03374, section 3.2). The special words <end>,
@@ -92,7 +92,9 @@ class Code:
 
     def references(self, example: dict) -> list[Any]:
         """The tests of a program; a text has none."""
-        return [{name: example[name] for name in ("prompt", "test", "entry_point")}] if "test" in example else []
+        return (
+            [{name: example[name] for name in ("prompt", "test", "entry_point")}] if "test" in example else []
+        )
 
     def trim(self, text: str) -> str:
         """What stands before the first string that ends a completion."""

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from triad.decoding.decode import decode
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
 from triad.metrics.sums import compute_metrics, count_rows
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
-from triad.tasks.prefixes import continue_rows, find_prompts, read_answers
+from triad.tasks.prefixes import find_prompts, read_answers
 
 
 class Completion:
@@ -22,9 +23,10 @@ class Completion:
         Ouyang et al. 2022, arXiv:2203.02155, section 3.5; Wei et al. 2021, arXiv:2109.01652
 
     `rows(tokenizer=, context=, longest=)` makes rows of examples: triad.tasks.dialogue, triad.tasks.code. Its
-    `end` is a word of the model, behind the tokenizer's, that ends what is asked; `longest` tokens of it are
-    kept, half of the context by default. At each validation the last answers of `generated` batches are
-    decoded, and metrics compare their texts with the data's. With `samples` each prediction is so many texts.
+    `end` is a word of the model, behind the tokenizer's, that ends what is asked, and `longest` is how many
+    tokens of that are kept: `target_tokens`, or half of the context if that is less. At each validation the
+    last answers of `generated` batches are decoded, and metrics compare their texts with the data's. With
+    `samples` each prediction is so many texts.
     """
 
     needs = {"model.sees": ("past",)}
@@ -56,12 +58,9 @@ class Completion:
                 "training: use task.generated=0"
             )
         self.loss = CrossEntropy(smoothing, z_loss)
-        self.longest = target_tokens or context // 2
-        if not 0 < self.longest < context:
-            raise ValueError(
-                f"task.target_tokens={target_tokens}: context={context} has to hold a prompt, too: lower it, or "
-                "raise context"
-            )
+        self.longest = min(target_tokens or context, context // 2)
+        if not self.longest:
+            raise ValueError(f"context={context} holds no prompt and what follows it: raise it")
         self.rows = rows(tokenizer=tokenizer, context=context, longest=self.longest)
         self.special_tokens = self.rows.special_tokens
         self.generated, self.samples, self.predicts = generated, samples, predicts
@@ -92,13 +91,20 @@ class Completion:
         self, model: nn.Module, tokens_BT: Tensor, targets_BT: Tensor, lockstep: bool = False
     ) -> list[Any]:
         """The text decoded in the place of each row's last answer; with `samples` a list of them."""
-        asked = {"max_tokens": self.longest + 1, "context": self.context, "lockstep": lockstep}
-        asked |= {"n": self.samples or 1}
-        found = continue_rows(model, self.decoding, tokens_BT, targets_BT, self.rows.end, **asked)
+        found = self._decode(
+            model, tokens_BT, targets_BT, max_tokens=self.longest + 1, lockstep=lockstep, n=self.samples or 1
+        )
         texts = [[self.rows.trim(self._read_text(words)) for words in best] for best in found]
         asked_B = (targets_BT != IGNORED).any(-1).tolist()
         made = [each if self.samples else each[0] for each in texts]
         return [each if is_asked else None for each, is_asked in zip(made, asked_B, strict=True)]
+
+    def _decode(self, model: nn.Module, *row: Tensor, **asked: Any) -> list[list[list[int]]]:
+        """What follows the prompt of each row; something for a row of padding, as processes work in step."""
+        end = self.rows.end
+        asked |= {"ends": [end], "vocab_size": end + 1, "context": self.context}
+        found = decode(model, find_prompts(*row, end), self.decoding, **asked)
+        return [[best.tokens for best in hypotheses] for hypotheses in found]
 
     def _read_text(self, words: list[int]) -> str:
         return self.tokenizer.decode([word for word in words if word < self.tokenizer.vocab_size])
@@ -108,6 +114,6 @@ class Completion:
 
     def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[str]:
         """The end of the row's prompt, and what is decoded behind it, up to `length` words of each."""
-        asked = {"max_tokens": min(length, self.longest + 1), "context": self.context, "lockstep": True}
-        ((best,),) = continue_rows(model, self.decoding, *row, self.rows.end, **asked)
-        return [self._read_text(find_prompts(*row)[0][-length:]), self._read_text(best)]
+        ((best,),) = self._decode(model, *row, max_tokens=min(length, self.longest + 1), lockstep=True)
+        prompt = find_prompts(*row, self.rows.end)[0]
+        return [self._read_text(prompt[-length:]), self._read_text(best)]

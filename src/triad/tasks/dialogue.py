@@ -26,7 +26,9 @@ class Dialogue:
         self, roles: list[str], answers: str, stays: list[str], tokenizer: Any, context: int, longest: int
     ) -> None:
         if answers not in roles or not {*stays} < {*roles} - {answers}:
-            raise ValueError(f"task.rows.answers={answers} stays={stays}: other ones of task.rows.roles={roles}")
+            raise ValueError(
+                f"task.rows.answers={answers} stays={stays}: other ones of task.rows.roles={roles}"
+            )
         self.end = tokenizer.vocab_size
         self.words = {role: self.end + 1 + place for place, role in enumerate(roles)}
         self.special_tokens = 1 + len(roles)
@@ -39,21 +41,27 @@ class Dialogue:
             return []
         *before, last = messages
         first = [self._make_turn(message) for message in before if message["role"] in self.stays]
-        others = [(message, self._make_turn(message)) for message in before]
-        others = [(message, turn) for message, turn in others if message["role"] not in self.stays]
+        others = [message for message in before if message["role"] not in self.stays]
         room = self.room - 1 - sum(map(count_tokens, first))  # 1: the word of the answer's role
-        kept, cut = list(others), 0
-        while kept and sum(count_tokens(turn) for _, turn in kept) > room:
-            cut += count_tokens(kept.pop(0)[1])
-            while kept and kept[0][0]["role"] == self.answers:
-                cut += count_tokens(kept.pop(0)[1])
+        kept, cut = self._cut_history(others, room)
         if room < 0 or (others and not kept):
             return []
         answer = self.tokenizer.encode(last["content"]).tolist()
-        turn = [([self.words[self.answers]], False), ([*answer[: self.longest], self.end], self._is_asked(last))]
-        turns = [*first, *(turn for _, turn in kept), turn]
+        asked = [*answer[: self.longest], self.end]
+        turns = [*first, *kept, [([self.words[self.answers]], False), (asked, True)]]
         row = make_row([piece for turn in turns for piece in turn])
         return [row | {"cut": cut + len(answer[self.longest :])}]
+
+    def _cut_history(self, messages: list[dict], room: int) -> tuple[list[list[Piece]], int]:
+        """The last turns that fit, but no answer to one that does not, and the tokens of the others."""
+        turns = [self._make_turn(message) for message in messages]
+        sizes = [count_tokens(turn) for turn in turns]
+        first, size = 0, sum(sizes)
+        while size > room and first < len(turns):
+            size, first = size - sizes[first], first + 1
+            while first < len(turns) and messages[first]["role"] == self.answers:
+                size, first = size - sizes[first], first + 1
+        return turns[first:], sum(sizes[:first])
 
     def _find_messages(self, example: dict) -> list[dict]:
         """The messages up to the last answer that is asked, with the slots as one of them."""

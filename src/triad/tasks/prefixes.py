@@ -3,13 +3,10 @@
 Shapes: B rows, S source time, T target time, L = S + T.
 """
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from triad.decoding.decode import decode
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
 
@@ -31,7 +28,7 @@ def join(source_BS: Tensor, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tens
 
 
 def make_row(pieces: list[Piece]) -> dict[str, list[int]]:
-    """A row of pieces, each token of which predicts the next where that is asked: tokens_BT and targets_BT."""
+    """A row, tokens_BT and targets_BT, in which each token predicts the next where that is asked."""
     tokens = [token for ids, _ in pieces for token in ids]
     asked = [is_asked for ids, is_asked in pieces for _ in ids]
     targets = [token if is_asked else IGNORED for token, is_asked in zip(tokens, asked, strict=True)]
@@ -49,25 +46,13 @@ def find_last_targets(targets: list[int]) -> slice:
     return slice(first, asked[-1] + 1)
 
 
-def find_prompts(tokens_BT: Tensor, targets_BT: Tensor) -> list[list[int]]:
-    """The tokens of each row up to the one that its last targets follow; none of a row without targets."""
+def find_prompts(tokens_BT: Tensor, targets_BT: Tensor, end: int) -> list[list[int]]:
+    """The tokens of each row up to the one that its last targets follow; of a row without targets `end`."""
     rows = zip(tokens_BT.tolist(), targets_BT.tolist(), strict=True)
     places = ((tokens, find_last_targets(targets)) for tokens, targets in rows)
-    return [tokens[: place.start + 1] if place.stop else [] for tokens, place in places]
+    return [tokens[: place.start + 1] if place.stop else [end] for tokens, place in places]
 
 
 def read_answers(targets_BT: Tensor) -> list[list[int]]:
     """The last targets of each row that stand side by side."""
     return [targets[find_last_targets(targets)] for targets in targets_BT.tolist()]
-
-
-def continue_rows(
-    model: nn.Module, decoding: Any, tokens_BT: Tensor, targets_BT: Tensor, end: int, **asked: Any
-) -> list[list[list[int]]]:
-    """What `decode` finds in the place of the last targets of each row, as far as `end`; tokens above it are none.
-
-    A row without targets gets something, too: processes that share a model work in step.
-    """
-    prompts = [prompt or [end] for prompt in find_prompts(tokens_BT, targets_BT)]
-    found = decode(model, prompts, decoding, ends=[end], vocab_size=end + 1, **asked)
-    return [[best.tokens for best in hypotheses] for hypotheses in found]

@@ -16,8 +16,8 @@ TABLE = [
         "tokens that are predicted do not move",
         "task=translation data=parallel data.source=a data.target=b data/augment=word_swap",
         moves_source_beside_target,
-        "augment ({augment[_target_]}) moves tokens, and a model of the past has the source and what is to be "
-        "predicted in one row: use model=encoder_decoder or data/augment=token_dropout",
+        "augment ({augment[_target_]}) moves tokens, and a model of the past has the source and what is to "
+        "be predicted in one row: use model=encoder_decoder or data/augment=token_dropout",
     ),
     Impossible(
         "a document is pooled once",

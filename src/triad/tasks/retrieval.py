@@ -11,11 +11,11 @@ from triad.tasks.pairs import Sides
 class Retrieval:
     """A question, and the `top_k` passages that BM25 finds for it, as source of the answer.
 
-        source = question, passage 1, ..., passage k, the best first        Lewis et al. 2020, arXiv:2005.11401
+        source = question, passage 1, ..., passage k, the best first
 
-    in one sequence, where the paper sums over passages. `passages` is a folder of texts; null searches the
-    example's own context. A passage has `passage_words` words. The target is the first of the answers, and
-    empty where there is none.
+    as Lewis et al. 2020, arXiv:2005.11401, in one sequence, where they sum over passages. `passages` is a
+    folder of texts; null searches the example's own context. A passage has `passage_words` words. The target
+    is the first of the answers, and empty where there is none.
     """
 
     needs = {"data.yields": ("questions",)}

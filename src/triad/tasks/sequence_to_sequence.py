@@ -16,7 +16,7 @@ from triad.layers.full_attention import PADDING
 from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
 from triad.metrics.sums import compute_metrics, count_rows
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
-from triad.tasks.prefixes import continue_rows, find_prompts, join, read_answers
+from triad.tasks.prefixes import find_prompts, join, read_answers
 
 
 class SequenceToSequence:
@@ -31,10 +31,10 @@ class SequenceToSequence:
     prefix, in one row: source, the word, target, the word (Liu et al. 2018, arXiv:1801.10198, section 4.2.3,
     without a loss on the source).
 
-    A target keeps its first `target_tokens`, by default as many as leave room for its end, in a row with the
-    source half of `context`; the source keeps the first tokens of the room that is left, whatever the length
-    of its own target. At each validation `generated` batches are decoded, and metrics compare their texts with
-    the targets'. Raises ValueError for target_tokens that leave no room for a source.
+    A target keeps its first `target_tokens`, fewer where the context, in a row with the source half of it,
+    holds no more; the source keeps the first tokens of the room that is left, whatever the length of its own
+    target. At each validation `generated` batches are decoded, and metrics compare their texts with the
+    targets'. Raises ValueError for a context that holds no source and target.
     """
 
     needs = {"model.sees": ("source", "past")}
@@ -67,13 +67,10 @@ class SequenceToSequence:
         self.context, self.joined = context, model_sees == "past"
         self.reads = ("tokens_BT", "targets_BT") if self.joined else ("source_BS", "tokens_BT", "targets_BT")
         room = context - 1  # beside the word that begins a target
-        self.longest_target = target_tokens or (room // 2 if self.joined else room)
+        self.longest_target = min(target_tokens or room, room // 2 if self.joined else room)
         self.longest_source = room - self.longest_target if self.joined else room
-        if min(self.longest_source, self.longest_target, room - self.longest_target + 1) < 1:
-            raise ValueError(
-                f"task.target_tokens={target_tokens}: context={context} has to hold a source, too, and the "
-                f"words at the ends of a target: lower it, or raise context"
-            )
+        if min(self.longest_source, self.longest_target) < 1:
+            raise ValueError(f"context={context} holds no source and target with their ends: raise it")
 
     def encode(self, example: dict) -> list[dict]:
         """Source and target of an example, as much as fits; no row of one whose source is empty."""
@@ -149,12 +146,13 @@ class SequenceToSequence:
 
     def _decode(self, model: nn.Module, *inputs: Tensor, **asked: Any) -> list[list[int]]:
         """The best target of each row; something for a row of padding, since processes work in step."""
-        asked |= {"context": self.context}
+        end = self.vocab_size
+        asked |= {"ends": [end], "vocab_size": end + 1, "context": self.context}
         if self.joined:
-            return [best for best, *_ in continue_rows(model, self.decoding, *inputs, self.vocab_size, **asked)]
-        begin, sources = [self.vocab_size], [read_row(row) for row in inputs[0].tolist()]
-        asked |= {"ends": begin, "vocab_size": self.vocab_size + 1, "sources": [row or begin for row in sources]}
-        found = decode(model, [begin] * len(sources), self.decoding, **asked)
+            found = decode(model, find_prompts(*inputs, end), self.decoding, **asked)
+        else:
+            sources = [read_row(row) or [end] for row in inputs[0].tolist()]
+            found = decode(model, [[end]] * len(sources), self.decoding, sources=sources, **asked)
         return [best.tokens for best, *_ in found]
 
     def _read_text(self, words: list[int]) -> str:
@@ -167,7 +165,7 @@ class SequenceToSequence:
         """The source of the row, and the decoded target, up to `length` words."""
         most = min(length, self.longest_target + 1)
         (best,) = self._decode(model, *row, max_tokens=most, lockstep=True)
-        source = find_prompts(*row)[0] if self.joined else read_row(row[0][0].tolist())
+        source = find_prompts(*row, self.vocab_size)[0] if self.joined else read_row(row[0][0].tolist())
         return [[word for word in words if word < self.vocab_size] for words in (source, best)]
 
 

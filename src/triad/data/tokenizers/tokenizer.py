@@ -23,12 +23,14 @@ class Tokenizer(ABC):
 
     `kind` is the module of this folder that has its `load(folder, **settings)`, `separator` the token at the
     end of a document, `unknown` the token of what the vocabulary lacks, where that is not spelled in bytes.
+    `joins`: the text of some tokens is their pieces one after the other.
     """
 
     kind: ClassVar[str]
     pieces: list[bytes]
     separator: int | None = None
     unknown: int | None = None
+    joins: bool = True
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
