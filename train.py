@@ -32,6 +32,7 @@ def train(
     # torch is imported from here on: the configuration is known to be sound
     from triad.callbacks.interruption import Interruption
     from triad.checkpoints.folder import list_complete, read_step
+    from triad.checkpoints.trained import make_task
     from triad.data.preparation import prepare_source
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
@@ -52,7 +53,7 @@ def train(
     data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order)
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
-    task = supply(part.task, facts)
+    task = make_task(vars(part), facts, tokenizer, context)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
     update = Update(part.regularizer, part.clip, part.parametrisation, decay)
     start = None if complete else weights  # a resumed run has its own

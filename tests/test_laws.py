@@ -20,12 +20,13 @@ UNSAYING = {"utils", "common", "base", "helpers", "misc", "core"}
 # Which part of the house may import which: below a line stands only what is above it.
 ABOVE_CONFIG = {"config", "storage"}
 RUN = ABOVE_CONFIG | {"runs"}
-COMPUTED = {"layers", "models", "optim", "schedules"}
+COMPUTED = {"layers", "models", "optim", "schedules", "metrics"}
 TRAINED = RUN | COMPUTED | {"hardware", "strategies", "data", "checkpoints"}
 ARROWS = {
     "storage": set(),
     "layers": set(),
     "schedules": set(),
+    "metrics": {"layers"},
     "models": {"layers"},
     "optim": {"layers"},
     "config": {"storage"},
@@ -35,7 +36,7 @@ ARROWS = {
     "data": {"schedules", "storage"},
     "checkpoints": RUN | {"strategies", "data"},
     "formats": {"checkpoints", "storage"},
-    "tasks": {"layers", "models", "optim", "checkpoints"},
+    "tasks": {"layers", "models", "optim", "checkpoints", "metrics", "decoding"},
     "augmentation": {"layers", "models", "data", "storage", "runs", "checkpoints"},
     "loggers": RUN,
     "analysis": RUN | {"loggers", "layers"},

@@ -40,8 +40,10 @@ MADE: dict[str, Callable] = {
 NOISE = {"smoothing": 0.0, "z_loss": 0.0}
 CAUSAL = CausalLM(**NOISE, bytes_per_token=1.0)
 MASKED = MaskedLM(**NOISE, share=0.15, masked=0.8, random=0.1, vocab_size=WORDS)
-CLASSES = Classification(**NOISE, pool=None, dropout=0.0, labels=("a", "b"))
-TRANSLATION = SequenceToSequence(**NOISE, pairs=given, generated=0, vocab_size=WORDS)
+CLASSES = Classification(**NOISE, pool=None, dropout=0.0, labels=("a", "b"), metrics={})
+TRANSLATION = SequenceToSequence(
+    **NOISE, pairs=given, generated=0, vocab_size=WORDS, tokenizer=None, metrics={}
+)
 FITTING = [
     *((task, name) for task in (CAUSAL, MASKED) for name in [*MADE][:3]),
     *((task, name) for task in (CLASSES, TRANSLATION) for name in MADE),

@@ -6,25 +6,31 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
+from triad.checkpoints.trained import make_task
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.config.directions import directions, read_task_directions
 from triad.config.errors import Refusal
-from triad.config.locations import CONF
+from triad.config.offers import read_choices, read_own_choices
+from triad.data.tokenizers.byte import Byte
 from triad.runs.metrics import read_metrics
 from triad.tasks import module
 
 CLASSIFICATION = ("task=classification", "data=packages", "model=lstm")
+OFFERS = {"vocab_size": 20, "bytes_per_token": 1.0, "labels": ("a", "b")}
 COPY = ("task=copy", "model=encoder_decoder")
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "task").glob("*.yaml")))
-def test_the_directions_that_are_read_from_the_source_are_those_of_the_task(name: str) -> None:
-    node = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text())
-    declared = read_task_directions({"task": node})
-    assert declared == module.directions(build(node).func)
+@pytest.mark.parametrize("name", read_choices("task"))
+def test_the_directions_that_are_read_from_the_source_are_those_of_the_task_and_its_metrics(
+    name: str,
+) -> None:
+    chosen = read_own_choices(f"task/{name}").get("metrics", [])
+    config = {"task": read_choices("task")[name]}
+    config["metrics"] = {part: node for one in chosen for part, node in read_choices("metrics")[one].items()}
+    declared = read_task_directions(config)
+    assert declared == module.directions(make_task(build(config) | {"model": None}, OFFERS, Byte(), 8))
     assert declared["val/loss"] == "lower"
 
 
@@ -41,7 +47,7 @@ def test_accuracy_is_to_rise_and_time_to_fall() -> None:
         (
             (*CLASSIFICATION, "callbacks.checkpoint.monitor=val/acuracy"),
             "callbacks.checkpoint.monitor=val/acuracy is no metric of this task: use one of val/loss,"
-            " val/accuracy, val/macro_f1",
+            " val/accuracy, val/macro_f1, val/micro_f1",
         ),
         (
             ("callbacks=[default,early_stopping]", "callbacks.early_stopping.monitor=val/accuracy"),

@@ -41,21 +41,18 @@ def find_best(found: Iterable[Any], metric: Callable[[Any], float], direction: s
 
 
 def read_task_directions(config: dict) -> dict[str, str]:
-    """The metrics of validation that the task of a configuration declares.
+    """The figures of validation that the task of a configuration and its metrics declare.
 
-    `measured_with` names metrics that depend on an argument: without it they are not measured.
+    `measures_with` is the argument of a task without which its metrics are not measured.
     """
-    target = config["task"]["_target_"]
-    absent = {
-        name
-        for name, argument in (read_attribute(target, "measured_with") or {}).items()
-        if not config["task"].get(argument, True)
-    }
+    task = config["task"]
+    measured = task.get(read_attribute(task["_target_"], "measures_with"), True)
+    metrics = [node for node in config.get("metrics", {}).values() if node] if measured else []
     return {
         f"val/{name}": better
+        for node in (task, *metrics)
         for better in ("lower", "higher")
-        for name in read_attribute(target, f"{better}_is_better") or ()
-        if name not in absent
+        for name in read_attribute(node["_target_"], f"{better}_is_better") or ()
     }
 
 

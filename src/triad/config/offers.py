@@ -123,7 +123,8 @@ def read_own_choices(file: str, folders: Iterable[Path] | None = None) -> dict[s
     found = next((folder for folder in folders or [CONF] if (folder / f"{file}.yaml").is_file()), None)
     defaults = (_load(file, found) or {}).get("defaults", []) if found else []
     made = (pair for entry in defaults if isinstance(entry, dict) for pair in entry.items())
-    return {key.removeprefix("override /"): choice for key, choice in made if key.startswith("override /")}
+    own = {key.removeprefix("override /"): choice for key, choice in made if key.startswith("override /")}
+    return {key.partition("@")[0]: choice for key, choice in own.items()}  # metrics@_global_.metrics
 
 
 def _node(group: str, name: str) -> dict:

@@ -1,4 +1,4 @@
-"""What takes more than declarations to refuse about data: packages of extras."""
+"""What takes more than declarations to refuse about data: packages of extras, also those of metrics."""
 
 from importlib.util import find_spec
 
@@ -12,6 +12,7 @@ from triad.data.sources.mixture import read_plan
 EXTRAS = dict.fromkeys(PREPARATION, "data") | {
     "tokenizer": "hf",
     "engine": "ray",
+    "metrics": "eval",
 }  # what installs the packages of a group
 
 

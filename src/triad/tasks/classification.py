@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from triad.checkpoints.tensors import read_entries, start_from, start_part_from
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.ranges import NonNegativeFloat, UnitInterval
+from triad.metrics.sums import compute_metrics, count_rows
 from triad.models.classifier import Classifier
 from triad.tasks.likelihood import CrossEntropy, mean_loss
 
@@ -26,15 +27,13 @@ class Classification:
         loss = sum_rows -log p(label | x) / (number of rows in the global batch)
 
     The model is the body of a triad.models.classifier.Classifier, which also takes `pool` and `dropout`.
-    Validation counts each row once, in one confusion table for all processes, from which accuracy and
-    macro-F1 follow exactly. `weights` may come from a run with another task: its output layer is left out,
-    and the new head is initialised from the seed.
+    Metrics read the probabilities of the labels. `weights` may come from a run with another task: its output
+    layer is left out, and the new head is initialised from the seed.
     """
 
     needs = {"model.sees": ("past", "both sides"), "data.yields": ("labels",)}
     predicts = "a label"
     lower_is_better = ("loss",)
-    higher_is_better = ("accuracy", "macro_f1")
     replaces_head = True  # by one for the labels
     reads = ("tokens_BT", "labels_B")
 
@@ -45,11 +44,12 @@ class Classification:
         pool: Callable | None,
         dropout: UnitInterval,
         labels: tuple[str, ...],
+        metrics: dict[str, Any],
     ) -> None:
         if len(labels) < 2:
             raise ValueError(f"labels {', '.join(labels) or 'none'}: two at least are needed to tell apart")
         self.loss = CrossEntropy(smoothing, z_loss)
-        self.pool, self.dropout, self.labels = pool, dropout, labels
+        self.pool, self.dropout, self.labels, self.metrics = pool, dropout, labels, metrics
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return Classifier(model, len(self.labels), self.pool, self.dropout)
@@ -69,15 +69,16 @@ class Classification:
     def measure(self, model: Callable, tokens_BT: Tensor, labels_B: Tensor) -> dict[str, Tensor]:
         logits_BC = model(tokens_BT)[0].double()
         nll = F.cross_entropy(logits_BC, labels_B, ignore_index=IGNORED, reduction="sum")
-        return {
-            "nll": nll,
-            "count": (labels_B != IGNORED).sum(),
-            "table_CC": confusion_table(logits_BC, labels_B),
-        }
+        references = [[label] for label in labels_B.tolist()]
+        counted = count_rows(self.metrics, read_probabilities(logits_BC, labels_B), references)
+        return {"nll": nll, "count": (labels_B != IGNORED).sum()} | counted
+
+    def predict(self, model: Callable, tokens_BT: Tensor, labels_B: Tensor) -> list[np.ndarray | None]:
+        """The probabilities of the labels of each row."""
+        return read_probabilities(model(tokens_BT)[0].double(), labels_B)
 
     def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        accuracy, macro_f1 = scores(sums["table_CC"])
-        return {"loss": mean_loss(sums), "accuracy": accuracy, "macro_f1": macro_f1}
+        return {"loss": mean_loss(sums)} | compute_metrics(self.metrics, sums)
 
     def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int] | str]:
         """The prediction, the label and the beginning of the row."""
@@ -87,18 +88,7 @@ class Classification:
         return [f"guess {guess}, label {self.labels[int(label_1)]}:", words[:length]]
 
 
-def confusion_table(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """How often a label (row) was predicted as another (column), without ignored rows."""
-    labels = logits_BC.shape[-1]
-    return multiclass_confusion_matrix(logits_BC.argmax(-1), labels_B, labels, ignore_index=IGNORED)
-
-
-def scores(table_CC: Tensor) -> tuple[float, float]:
-    """Accuracy and macro-F1 of a table of labels and guesses.
-
-    F1 of a label = 2 right / (its rows + its guesses); macro-F1 is the mean over labels that occur in either
-    """
-    right_C, seen_C = table_CC.diagonal(), table_CC.sum(0) + table_CC.sum(1)
-    f1_C = (2 * right_C / seen_C)[seen_C > 0]
-    accuracy = right_C.sum() / table_CC.sum().clamp_min(1)
-    return float(accuracy), float(f1_C.mean()) if len(f1_C) else 0.0
+def read_probabilities(logits_BC: Tensor, labels_B: Tensor) -> list[np.ndarray | None]:
+    """The probabilities of the labels of each row; None of one that is ignored."""
+    rows = zip(logits_BC.softmax(-1).cpu().numpy(), labels_B.tolist(), strict=True)
+    return [probabilities_C if label != IGNORED else None for probabilities_C, label in rows]

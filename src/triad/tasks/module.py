@@ -1,8 +1,8 @@
 """The one LightningModule: it trains a model on any task.
 
 A task is a plain object: one file of this folder and one YAML of conf/task. It knows no strategy, rank or
-trainer. The arguments of its constructor are keys of the YAML, or vocab_size, bytes_per_token and labels,
-which come from the data. It has
+trainer. The arguments of its constructor are keys of the YAML, or what triad.checkpoints.trained.make_task
+supplies by name: facts of the data, the tokenizer, the context, decoding, metrics. It has
 
     lower_is_better, higher_is_better   names of its metrics of validation: tuples of literals, which
                       triad.config.directions reads from the source
@@ -23,7 +23,10 @@ and optionally:
     predicts          "its tokens" where a target stands beside each token that is read, "a sequence" or
                       "a label"
     continues_text    True where the model predicts each token from those before it
-    measured_with     {"metric": "argument"}: metrics not measured where the argument is 0 or null
+    metrics           of conf/metrics, by name, where its constructor takes them: with triad.metrics.sums
+                      `measure` or measure_generated counts predictions, and `figures` computes
+    measures_with     the argument without which, 0 or null, metrics are not measured
+    predict(model, *inputs)   what metrics read of each row, None of a padded one; inputs as named by `reads`
     special_tokens    number of the model's words after those of the tokenizer
     wrap(model)       another model around the one of conf/model
     start(path, model, bare)   load the weights of a checkpoint, which may be of another task
@@ -262,7 +265,7 @@ class Training(LightningModule):
     def _add_sums(self, sums: dict[str, Tensor], source: str) -> None:
         pipeline = self.trainer.strategy.pipeline
         for name, value in sums.items():
-            share = value.double()
+            share = value.to(self.device, torch.float64)
             if pipeline is not None and not pipeline.last:  # earlier stages have the targets but not the loss
                 share = torch.zeros_like(share)
             for whole in dict.fromkeys((ALL, source)):
@@ -311,9 +314,10 @@ class Training(LightningModule):
 
 
 def directions(task: Any) -> dict[str, str]:
-    """A task's metrics of validation, and whether "lower" or "higher" is better."""
+    """A task's figures of validation, and whether "lower" or "higher" is better."""
     return {
         f"val/{name}": better
+        for part in (task, *getattr(task, "metrics", {}).values())
         for better in ("lower", "higher")
-        for name in getattr(task, f"{better}_is_better", ())
+        for name in getattr(part, f"{better}_is_better", ())
     }

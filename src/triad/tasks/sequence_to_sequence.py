@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
+from triad.metrics.sums import compute_metrics, count_rows
 from triad.models.generation import decode_greedily
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
 
@@ -24,15 +25,14 @@ class SequenceToSequence:
 
     `pairs(batch)` makes source_BS and target_BU from a batch; rules such as copy, reverse and sort are in
     triad.tasks.pairs. An additional word of the model, after those of the tokenizer, begins and ends a
-    target. At each validation the targets of `generated` batches are decoded greedily; val/exact_match is the
-    share without an error.
+    target. At each validation the targets of `generated` batches are decoded greedily, and metrics compare
+    their texts.
     """
 
     needs = {"model.sees": ("source",)}
     predicts = "a sequence"
     lower_is_better = ("loss", "perplexity")
-    higher_is_better: tuple[str, ...] = ("exact_match",)
-    measured_with = {"exact_match": "generated"}
+    measures_with = "generated"
     reads = ("source_BS", "tokens_BT", "targets_BT")
     special_tokens = 1
     measure = staticmethod(likelihood)
@@ -44,11 +44,12 @@ class SequenceToSequence:
         pairs: Callable[[dict], tuple[Tensor, Tensor]],
         generated: NonNegativeInt,
         vocab_size: PositiveInt,
+        tokenizer: Any,
+        metrics: dict[str, Any],
     ) -> None:
         self.loss = CrossEntropy(smoothing, z_loss)
-        self.pairs, self.generated, self.vocab_size = pairs, generated, vocab_size
-        if not generated:
-            self.higher_is_better = ()
+        self.pairs, self.generated, self.vocab_size, self.tokenizer = pairs, generated, vocab_size, tokenizer
+        self.metrics = metrics if generated else {}
 
     def inputs(self, batch: dict, draw: Callable) -> dict:
         """Sources, and targets with begin and end tokens."""
@@ -69,17 +70,26 @@ class SequenceToSequence:
     def measure_generated(
         self, model: nn.Module, source_BS: Tensor, tokens_BT: Tensor, targets_BT: Tensor
     ) -> dict[str, Tensor]:
-        """The number of targets decoded without an error, and the number of targets."""
+        """What the metrics count of the decoded targets."""
+        predictions = self.predict(model, source_BS, tokens_BT, targets_BT)
+        return count_rows(self.metrics, predictions, [[self.read_text(row)] for row in targets_BT.tolist()])
+
+    def predict(
+        self, model: nn.Module, source_BS: Tensor, tokens_BT: Tensor, targets_BT: Tensor
+    ) -> list[str | None]:
+        """The text of each decoded target, as long as the longest target of the rows at most."""
         words_BT = decode_greedily(model, source_BS, self.vocab_size, targets_BT.shape[1])
-        asked_BT = targets_BT != IGNORED
-        right_B = ((words_BT == targets_BT) | ~asked_BT).all(-1) & asked_BT.any(-1)
-        return {"right": right_B.sum(), "generated": asked_BT.any(-1).sum()}
+        asked_B = (targets_BT != IGNORED).any(-1)
+        rows = zip(words_BT.tolist(), asked_B.tolist(), strict=True)
+        return [self.read_text(words) if asked else None for words, asked in rows]
+
+    def read_text(self, words: list[int]) -> str:
+        """The text of a target, as far as its end."""
+        end = words.index(self.vocab_size) if self.vocab_size in words else len(words)
+        return self.tokenizer.decode([word for word in words[:end] if word != IGNORED])
 
     def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        found = perplexity(sums)
-        if "generated" in sums:
-            found["exact_match"] = float(sums["right"]) / max(float(sums["generated"]), 1)
-        return found
+        return perplexity(sums) | compute_metrics(self.metrics, sums)
 
     def sample(self, model: nn.Module, row: tuple, length: int, context: int, **_: Any) -> list[list[int]]:
         """The source of the row, and the decoded target, up to `length` words."""
