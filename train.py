@@ -49,11 +49,11 @@ def train(
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
     facts["bytes_per_token"] = tokens.val.bytes_per_token
     run.pin(tokens.resumed, tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
+    task = make_task(vars(part), facts, tokenizer, context)
     order = part.batch, seed, packing, shuffle
-    data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order)
+    data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order, task, nodes["task"])
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
-    task = make_task(vars(part), facts, tokenizer, context)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
     update = Update(part.regularizer, part.clip, part.parametrisation, decay)
     start = None if complete else weights  # a resumed run has its own

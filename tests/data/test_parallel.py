@@ -44,6 +44,9 @@ def source(folder: Path, pairs: list[tuple[str, str]], kind: str = "aligned", **
         "fields": ["en", "de"],
         "val_source": None,
         "val_target": None,
+        "test_source": None,
+        "test_target": None,
+        "references": [],
         "val_fraction": 0.1,
         "max_bytes": None,
         "on_error": "raise",
@@ -76,6 +79,7 @@ def test_files_that_are_not_aligned_and_lines_without_a_second_side_are_named(tm
     given = written(tmp_path, sides(20), "aligned")
     Path(given["target"]).write_text("one line\n")
     options = {"fields": ["a", "b"], "val_source": None, "val_target": None, "val_fraction": 0.1}
+    options |= {"test_source": None, "test_target": None, "references": []}
     options |= {"max_bytes": None, "on_error": "raise"}
     with pytest.raises(ValueError, match=r"20 lines.*side1.txt 1"):
         list(parallel(**given, **options).documents("train"))

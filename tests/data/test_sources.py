@@ -28,7 +28,7 @@ SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
 def text(path, field, val_fraction, val_path, max_bytes=None):
-    return text_source(path, field, val_fraction, val_path, max_bytes, None, "raise")
+    return text_source(path, field, val_fraction, val_path, None, max_bytes, None, "raise")
 
 
 def write(folder, **contents):
@@ -304,9 +304,9 @@ def write_records(path, texts, kind):
     }[kind]
     path.write_text("".join(f"{line}\n" for line in lines))
     if kind == "parallel":
-        return parallel(str(path), None, ["source", "target"], None, None, 0.3, None, "raise")
+        return parallel(str(path), None, ["source", "target"], None, None, 0.3, None, None, [], None, "raise")
     if kind == "labelled":
-        return labelled(str(path), None, 0.3, "text", "label", ["text", "label"], None, "raise")
+        return labelled(str(path), None, 0.3, None, "text", "label", ["text", "label"], None, "raise")
     return text(str(path), "text", 0.3, None)
 
 

@@ -28,7 +28,10 @@ TRAINER_SYSTEM = (
     *("use_distributed_sampler", "benchmark", "inference_mode", "detect_anomaly"),
 )
 WHEN_VALIDATED = ("trainer.val_check_interval", "trainer.check_val_every_n_epoch")
-PLACES = ("path", "val_path", "source", "target", "val_source", "val_target", "url")  # of a text or tokenizer
+PLACES = (  # of a text or tokenizer
+    *("path", "val_path", "test_path", "url", "source", "target", "val_source", "val_target"),
+    *("test_source", "test_target"),
+)
 
 
 def is_mathematics(key: str, config: dict) -> bool:

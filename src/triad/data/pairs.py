@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from triad.data.batches import find_worker, make_loader
 from triad.data.length_buckets import LengthBuckets, PaddedRows
 from triad.data.packing import NOTHING
-from triad.data.token_files import TokenFile, Tokens
+from triad.data.token_files import TokenFile
 from triad.schedules.batch_size import Rule
 
 
@@ -67,9 +67,11 @@ def name_order(tokens: TokenFile, rows: str, context: int) -> Path:
     return tokens.folder.with_name(f"{tokens.folder.name}-{tokens.split}-{rows}-by_length-{context}")
 
 
-def pad_rows(tokens: np.ndarray, firsts_B: np.ndarray, lengths_B: np.ndarray, most: int) -> np.ndarray:
-    """Spans of a token file as rows of one width, padded with NOTHING."""
-    rows = np.full((len(firsts_B), max(int(most), 1)), NOTHING, np.int64)
+def pad_rows(
+    tokens: np.ndarray, firsts_B: np.ndarray, lengths_B: np.ndarray, most: int, fill: int = NOTHING
+) -> np.ndarray:
+    """Spans of a file as rows of one width, padded."""
+    rows = np.full((len(firsts_B), max(int(most), 1)), fill, np.int64)
     for at, (first, length) in enumerate(zip(firsts_B.tolist(), lengths_B.tolist(), strict=True)):
         rows[at, :length] = tokens[first : first + length]
     return rows
@@ -121,17 +123,14 @@ class ValPairs(IterableDataset[dict[str, Any]]):
             yield batch | {"step": step, "rows": self.rows}
 
 
-class Pairs(LightningDataModule):
-    """Pairs for a Lightning trainer, as Windows are of one text; `context` bounds both sides."""
-
-    rows_of: type = PairFile  # or another file of rows that are padded
+class PaddedBatches(LightningDataModule):
+    """Rows that are padded for a Lightning trainer, as Windows are of one text; no row exceeds `context`."""
 
     def __init__(
-        self, tokens: Tokens, context: int, rule: Rule, seed: int, separator: int | None, anew: bool = True
+        self, train: PaddedRows, val: PaddedRows, context: int, rule: Rule, seed: int, anew: bool = True
     ) -> None:
         super().__init__()
-        self.rule, self.seed = rule, seed
-        self.train, self.val = (self.rows_of(file, context, separator) for file in (tokens.train, tokens.val))
+        self.train, self.val, self.rule, self.seed = train, val, rule, seed
         if rule.tokens:
             self.buckets = LengthBuckets(self.train, rule.tokens, "tokens", anew)
             self.val_rows = rule.tokens // context
@@ -145,11 +144,11 @@ class Pairs(LightningDataModule):
         return self.buckets.padding
 
     def batch_rows(self, step: int) -> int:
-        """Pairs in the global batch of a step."""
+        """Rows in the global batch of a step."""
         return int(self.buckets.count_rows(np.array([step]), self.seed)[0])
 
     def first_row(self, step: int) -> int:
-        """Pairs consumed before a step."""
+        """Rows consumed before a step."""
         if not self.rule.tokens:
             return self.rule(step)
         epoch = step // len(self.buckets)

@@ -9,7 +9,7 @@ from triad.data.sources.malformed import Malformed, OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.records import Record, check_columns, get_text, is_table, read_values
 from triad.data.sources.source import Document, Labelled
-from triad.data.sources.splits import find_splits, read_split
+from triad.data.sources.splits import find_splits, find_test, read_split
 
 
 class Names(NamedTuple):
@@ -28,6 +28,7 @@ def labelled(
     path: str | list[str],
     val_path: str | list[str] | None,
     val_fraction: float,
+    test_path: str | list[str] | None,
     text: str,
     label: str,
     columns: list[str],
@@ -48,10 +49,12 @@ def labelled(
             f"data.columns={columns}: the columns of a .tsv in their order, among them data.text={text} and "
             f"data.label={label}"
         )
-    files = find_splits(path, val_path, val_fraction, Quota(max_bytes), Skipped(on_error))
+    quota, read = Quota(max_bytes), partial(read_labelled, names)
+    files = find_splits(path, val_path, val_fraction, quota, Skipped(on_error))
+    test = find_test(read, test_path, files, quota, on_error)
     check_columns([file for split in files.values() for file in split], names.fields)
-    read = partial(read_split, partial(read_labelled, names), files, "text", val_fraction)
-    return Labelled("labelled", read, licence, f"data.label={label}")
+    reader = partial(read_split, read, files, "text", val_fraction)
+    return Labelled("labelled", reader, licence, f"data.label={label}", read_test=test)
 
 
 def read_labelled(names: Names, file: TextFile) -> Iterator[Document]:

@@ -198,6 +198,18 @@ def get_text(record: Record, field: str, key: str) -> str:
     return fields[field]
 
 
+def get_texts(record: Record, field: str, key: str) -> list[str]:
+    """The text under a name, or the texts of a list, as strings."""
+    fields = record.fields
+    texts = fields.get(field) if isinstance(fields, dict) else None
+    if not isinstance(texts, list):
+        return [get_text(record, field, key)]
+    return [
+        get_text(record._replace(where=f"{record.where}, {field}[{at}]", fields={field: text}), field, key)
+        for at, text in enumerate(texts)
+    ]
+
+
 def read_csv(file: TextFile, choose: Callable[[list[str]], list[str]]) -> Iterator[Record]:
     """The rows of a .csv by the names of its header, by RFC 4180; its number is that of its first line."""
     csv.field_size_limit(LONGEST)  # the default is 131,072 characters

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Literal
 
 from triad.data.sources.finding import find, refuse_shared
-from triad.data.sources.malformed import END, Malformed, Skipped
+from triad.data.sources.malformed import END, Malformed, OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import Pieces, read_pieces
 from triad.data.sources.records import get_text, is_table, read_values
-from triad.data.sources.source import Document, Split
+from triad.data.sources.source import Document, Reader, Split
 
 Files = dict[Split, list[TextFile]]
 
@@ -30,6 +30,30 @@ def find_splits(
     files["val"] = find(val_path, "data.val_path", quota, skipped)
     refuse_shared(files["train"], files["val"], "data.path", "data.val_path")
     return files
+
+
+def find_test(
+    read: Callable[[TextFile], Iterator[Document]],
+    test_path: str | list[str] | None,
+    files: Files,
+    quota: Quota,
+    on_error: OnError,
+) -> Reader | None:
+    """What reads the test split, of which nothing is in the files of the others; None without `test_path`."""
+    if test_path is None:
+        return None
+    found = find(test_path, "data.test_path", quota, Skipped(on_error))
+    for split, others in files.items():
+        refuse_shared(others, found, "data.path" if split == "train" else "data.val_path", "data.test_path")
+    return partial(read_files, read, found)
+
+
+def read_files(
+    read: Callable[[TextFile], Iterator[Document]], files: list[TextFile], split: Split
+) -> Iterator[Document]:
+    """What `read` finds in files that are those of a split."""
+    for file in files:
+        yield from read(file)
 
 
 def read_split(
@@ -75,10 +99,9 @@ def split_by_hash(
     return _read_documents(found, field, columns, lambda key: is_in_split(key, fraction, split))
 
 
-def read_listed(
-    found: dict[Split, list[TextFile]], field: str, columns: list[str] | None, split: Split
-) -> Iterator[Document]:
-    return _read_documents(found[split], field, columns, lambda name: True)
+def read_documents(field: str, columns: list[str] | None, file: TextFile) -> Iterator[Document]:
+    """The records of a file, or its text."""
+    return _read_documents([file], field, columns, lambda name: True)
 
 
 def split_by_position(file: TextFile, fraction: float, split: Split) -> Iterator[Document]:
