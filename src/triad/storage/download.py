@@ -1,4 +1,4 @@
-"""Published files, fetched once into a cache: resumed after a break, and verified before anybody sees them."""
+"""Published files, fetched once into a cache: resumed after a break, verified before anybody sees them."""
 
 import hashlib
 import http.client

@@ -73,7 +73,9 @@ def _unpack(archive: Path, folder: Path) -> None:
                             ensure_ascii=False,
                         )
     except (tarfile.TarError, EOFError, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{archive}: cannot be read ({error}); is it aclImdb_v1.tar.gz, and whole?") from None
+        raise ValueError(
+            f"{archive}: cannot be read ({error}); is it aclImdb_v1.tar.gz, and whole?"
+        ) from None
     if not all(reviews.values()):
         raise ValueError(f"{archive}: has no reviews as aclImdb_v1.tar.gz has them")
     for split, name in (("train", "train.jsonl"), ("test", "test_5k.jsonl")):
