@@ -32,7 +32,7 @@ def train(
     # torch is imported from here on: the configuration is known to be sound
     from triad.callbacks.interruption import Interruption
     from triad.checkpoints.folder import list_complete, read_step
-    from triad.checkpoints.trained import make_task
+    from triad.checkpoints.trained import find_sees, make_task
     from triad.data.preparation import prepare_source
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
@@ -51,7 +51,8 @@ def train(
     run.pin(tokens.resumed, tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
     task = make_task(vars(part), facts, tokenizer, context)
     order = part.batch, seed, packing, shuffle
-    data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order, task, nodes["task"])
+    asked = nodes["task"] | {"model_sees": find_sees(part.model)}
+    data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order, task, asked)
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)

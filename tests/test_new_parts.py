@@ -20,6 +20,8 @@ PLACES = {  # of the Python file in src/triad, and of the YAML in conf
     "loudest": ("layers/routers", "router"),
     "next_token_accuracy": ("tasks", "task"),
     "parity": ("data/sources", "data"),
+    "equations": ("data/sources", "data"),
+    "arithmetic": ("tasks", "task"),
     "polyak": ("optim", "optimizer"),
     "alone": ("strategies", "strategy"),
     "gradient_signs": ("callbacks", "callbacks"),
@@ -117,6 +119,7 @@ ACCEPTED = [
     "model=encoder_moe task=masked_lm model.pooler=null router=loudest",
     "task=next_token_accuracy callbacks.checkpoint.monitor=val/hits",
     "task=classification data=parity model=lstm",
+    "task=arithmetic data=equations",
     "optimizer=polyak",
     f"optimizer=polyak strategy=deepspeed trainer.devices=2 {CPU}",
     "strategy=alone",
@@ -141,6 +144,9 @@ REFUSED = {  # and what the sentence names: the part, and choices that fit
     "callbacks.checkpoint.monitor=val/hits": ("val/hits", "val/loss"),
     "data=parity": ("data=parity yields labels", "data=stdlib", "task=classification"),
     "task=classification": ("data=stdlib yields text", "parity"),
+    "task=arithmetic": ("data=stdlib yields text", "data=equations"),
+    "task=arithmetic data=equations batch=ramp": ("data=equations needs a batch that has one size",),
+    "task=arithmetic data=equations data/clean=basic": ("data/clean changes texts", "data/clean=none"),
     "optimizer=polyak ~callbacks.averaged": ("optimizer=polyak needs a part of callbacks",),
     "optimizer=polyak +callbacks.ema={_target_:triad.callbacks.ema.Ema,decay:0.9}": (
         "callbacks.ema",
@@ -201,6 +207,16 @@ def test_a_model_of_both_sides_learns_hidden_tokens_and_a_source_its_labels(run,
     labels += ("data/augment=truncation",)
     run("train.py", *labels)
     assert [row for row in metrics(project, "d") if row.get("val/accuracy")]
+
+
+def test_a_task_makes_the_rows_of_a_new_kind_of_examples(run, project: Path) -> None:
+    words = "debug=tiny task=arithmetic data=equations tokenizer=byte context=16 run_id=f"
+    run("train.py", *words.split(), CPU)
+    losses = [float(row["val/loss"]) for row in metrics(project, "f") if row.get("val/loss")]
+    assert losses[-1] < losses[0]
+    run("train.py", *words.split()[:-1], CPU, "run_id=g", "strategy=ddp", "trainer.devices=2")
+    again = [float(row["val/loss"]) for row in metrics(project, "g") if row.get("val/loss")]
+    assert again == pytest.approx(losses, rel=1e-4)
 
 
 def test_a_router_of_whole_sequences_trains_in_an_encoder(run, project: Path) -> None:

@@ -138,11 +138,14 @@ def test_what_does_not_fit_is_refused_by_name_with_a_remedy(words: str) -> None:
 
 
 MANDATORY = {
-    "data=parallel": ["data.source=x"],
+    **{f"data={name}": ["data.source=x"] for name in ("drafts", "parallel")},
     "tokenizer=huggingface": ["tokenizer.path=x"],
     **{
         f"data={name}": ["data.path=x"]
-        for name in ("html", "huggingface", "labelled", "text", "tokenized", "wikipedia")
+        for name in (
+            *("html", "huggingface", "labelled", "text", "tokenized", "wikipedia"),
+            *("choices", "dialogues", "labelled_pairs", "programs", "questions", "tags"),
+        )
     },
 }
 

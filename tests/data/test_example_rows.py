@@ -28,7 +28,6 @@ class Sums(Examples):
 
     yields = "sums"
     text_of = ("terms",)
-    joined_by = "+"
 
 
 def describe(total: int) -> Document:
@@ -68,10 +67,10 @@ def source(tmp_path, monkeypatch) -> Sums:
     return Sums("sums", read_sums)
 
 
-def make(source, task=None, rule=None, asked=None, context=CONTEXT):
+def make(source, task=None, rule=None, asked=(), context=CONTEXT):
     made, task = prepare_tokens(source, Byte(), cache_home()), task or AddUp(context)
     dials = context, rule or by_rows(6, "none", None), 3, "windows", "every_epoch"
-    return make_datamodule(source, made, 256, *dials, task, asked)
+    return make_datamodule(source, made, 256, *dials, task, dict(asked))
 
 
 def take(data, steps, rank=0, ranks=1, start=0):
@@ -193,7 +192,7 @@ def test_rows_that_cannot_be_are_refused(source, change, said):
 
 def test_a_task_that_makes_rows_gets_the_examples_of_a_text(tmp_path, monkeypatch):
     class Spelled:
-        makes_rows = True
+        makes_rows = ("text",)
 
         def encode(self, example):
             return [{"tokens_BT": [*example["text"].encode()]}]
@@ -206,12 +205,12 @@ def test_a_task_that_makes_rows_gets_the_examples_of_a_text(tmp_path, monkeypatc
     assert batch["count"] == 6
     assert "targets_BT" not in batch
     assert isinstance(batch["tokens_BT"], torch.Tensor)
-    Spelled.makes_rows = False
+    Spelled.makes_rows = ()
     assert np.array(make(source, Spelled(), by_rows(3, "none", None), context=2).train.list_places()).size
 
 
 def test_the_examples_of_a_kind_and_the_text_that_a_tokenizer_learns_from(source):
     assert next(source.examples("train")) == {"terms": ["1"], "total": 40}
-    assert next(source.documents("val")).text == "1+2+3"
+    assert next(source.documents("val")).text == "1\n2\n3"
     with pytest.raises(ValueError, match=r"data=sums has no test split: .*data\.test_path"):
         next(source.examples("test"))

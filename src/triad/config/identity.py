@@ -30,7 +30,7 @@ TRAINER_SYSTEM = (
 WHEN_VALIDATED = ("trainer.val_check_interval", "trainer.check_val_every_n_epoch")
 PLACES = (  # of a text or tokenizer
     *("path", "val_path", "test_path", "url", "source", "target", "val_source", "val_target"),
-    *("test_source", "test_target"),
+    *("test_source", "test_target", "draft", "val_draft", "test_draft", "references"),
 )
 
 

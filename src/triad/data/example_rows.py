@@ -7,7 +7,8 @@ rows-<hash>/train.tokens_BT.bin        int32, the lists of all rows, one behind 
             val.tokens_BT.bin ...      the same for validation
             manifest.json              names of the lists and numbers, rows, and what was cut or left out
 
-The hash is of the examples, the tokenizer, the task with its arguments, the code of tasks, and the context.
+The hash is of the examples, the tokenizer, the task with its arguments and what the model sees, the code
+that makes rows, and the context.
 
 N rows, R rows of the batch, B of them on this rank.
 """
@@ -32,14 +33,15 @@ from triad.storage.manifest import Facts, checksum, fingerprint
 
 FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
-CODE = ("tasks/*.py", "data/example_rows.py")
+CODE = ("tasks/*.py", "data/*.py")
 CUT = "cut"  # of a row that a task makes: how many tokens it left out of it
 AS_THEY_ARE = ("text", "pairs", "labels")  # kinds whose token files have rows of their own
 
 
 def makes_rows(source: Source, task: Any) -> bool:
     """Whether rows are what a task makes of examples, and not what stands in a token file."""
-    return task is not None and (source.yields not in AS_THEY_ARE or getattr(task, "makes_rows", False))
+    of_task = source.yields not in AS_THEY_ARE or source.yields in getattr(task, "makes_rows", ())
+    return task is not None and of_task
 
 
 class ExampleRows:
@@ -118,12 +120,12 @@ def _get_padding(name: str) -> int:
 
 
 def prepare_rows(
-    source: Source, text: str, task: Any, asked: dict[str, Any] | None, context: int
+    source: Source, text: str, task: Any, asked: dict[str, Any], context: int
 ) -> tuple[ExampleRows, ExampleRows]:
     """The rows of training and of validation, from the cache when they were made before.
 
-    `text` is the fingerprint of the examples and their tokenizer, `asked` the configuration of the task; a
-    task whose rows follow from other files, too, says so by `contents`.
+    `text` is the fingerprint of the examples and their tokenizer, `asked` all that tells the task from
+    another one; a task whose rows follow from other files, too, says so by `contents`.
     """
     root = Path(__file__).parents[1]
     code = [checksum(path) for pattern in CODE for path in sorted(root.glob(pattern))]
@@ -137,14 +139,17 @@ def prepare_rows(
 def _build(source: Source, task: Any, context: int, folder: Path) -> Facts:
     called, names = type(task).__name__, list[str]()
     facts: dict[str, Any] = {}
-    total = sum(source.contents[split].documents for split in SPLITS)
+    total = sum(source.contents[split].bytes for split in SPLITS)
     with show_progress(f"rows of {source.name} for {called}", total) as advance:
         for split in SPLITS:
+            size = (
+                source.contents[split].bytes // source.contents[split].documents
+            )  # of an example, on average
             with ExitStack() as stack:
                 writer = RowWriter(folder, split, context, called, names, stack)
                 for example in source.examples(split):
                     writer.write(task.encode(example))
-                    advance(1)
+                    advance(size)
             if not writer.counts["rows"]:
                 raise ValueError(
                     f"data={source.name}: {called} makes no row of any example of the {split} split at "

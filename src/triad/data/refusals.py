@@ -46,8 +46,9 @@ def is_separated(config: dict) -> bool:
 
 
 def makes_rows(config: dict) -> bool:
-    """Whether the task makes rows of any examples; `triad prepare` asks without a task."""
-    return bool(get_declared(config.get("task") or {}, "makes_rows"))
+    """Whether the task makes the rows of such data; `triad prepare` asks without a task."""
+    kinds = get_declared(config.get("task") or {}, "makes_rows") or ()
+    return get_declared(config["data"], "yields") in kinds
 
 
 def find_changing(config: dict) -> list[str]:
@@ -100,14 +101,14 @@ TABLE = [
     ),
     Impossible(
         "a mixture's rows are windows",
-        "data=mixture task=masked_lm model=encoder +task.makes_rows=true",
+        "data=mixture task=masked_lm model=encoder +task.makes_rows=[text]",
         lambda c: makes_rows(c) and get_declared(c["data"], "encloses"),
         "the rows of data=mixture are windows of its sources, and task ({task[_target_]}) makes rows of its "
         "own: choose one source",
     ),
     Impossible(
         "rows that a task makes come by their length",
-        "batch=ramp task=masked_lm model=encoder +task.makes_rows=true",
+        "batch=ramp task=masked_lm model=encoder +task.makes_rows=[text]",
         lambda c: makes_rows(c) and get_declared(c["batch"], "sizes") != "one",
         "task ({task[_target_]}) makes rows that are dealt by their length, in batches of one size: use "
         "batch=fixed or batch=tokens",

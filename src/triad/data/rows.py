@@ -52,12 +52,13 @@ def make_datamodule(
 ) -> Any:
     """Batches of the rows that a source yields, or that a task makes of examples, for a Lightning trainer.
 
-    `asked` is the configuration of the task.
+    `asked` is all that tells the task from another: its configuration, and what the model sees.
     """
     if isinstance(tokens, MixedTokens):
         return MixedWindows(tokens, context, batch, seed, packing, shuffle)
     anew = shuffle == "every_epoch"
     if makes_rows(source, task):
+        assert asked is not None
         rows = prepare_rows(source, tokens.fingerprint, task, asked, context)
     elif source.yields in PADDED or batch.tokens:
         read = PADDED.get(source.yields, ContinuedFile)

@@ -12,7 +12,7 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 class Squad:
-    """Exact match and F1 of words, 0 to 100: the mean over questions (Rajpurkar et al. 2016, arXiv:1606.05250).
+    """Exact match and F1 of words, 0 to 100, over questions (Rajpurkar et al. 2016, arXiv:1606.05250).
 
         F1 = 2 common words / (words of the prediction + words of the answer)
 

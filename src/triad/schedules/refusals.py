@@ -131,7 +131,7 @@ TABLE = [
         lambda c: (
             has_size(c, "tokens")
             and get_declared(c["data"], "yields") == "text"
-            and not get_declared(c["task"], "makes_rows")
+            and "text" not in (get_declared(c["task"], "makes_rows") or ())
             and c["packing"] != "none"
         ),
         "batch=tokens is for rows of several lengths, and those of packing={packing} have context={context} "

@@ -13,8 +13,9 @@ from triad.data.sources.records import check_columns, is_table
 from triad.data.sources.source import Split, Text
 from triad.data.sources.splits import (
     check_fraction,
+    get_document_text,
+    make_test_reader,
     read_documents,
-    read_files,
     read_split,
     split_by_hash,
 )
@@ -62,12 +63,11 @@ def huggingface(
         raise ValueError(f"data.val_split={val_split}: is data.split, too; leave it out or name another")
     chosen: dict[Split, list[TextFile]] = {"train": found[split], "val": found.get(val_split or "", [])}
     check_columns(chosen["train"] + chosen["val"], {field: "data.field"})
-    read, test = partial(read_documents, field, None), None
-    if "test" in found and "test" not in (split, val_split):
-        others = [file._replace(skipped=Skipped(on_error)) for file in found["test"]]
-        test = partial(read_files, read, others)
+    read = partial(read_documents, field, None)
+    left = found.get("test", []) if "test" not in (split, val_split) else []
+    test = make_test_reader(read, [file._replace(skipped=Skipped(on_error)) for file in left])
     if val_split:
-        listed = partial(read_split, read, chosen, "text", val_fraction)
+        listed = partial(read_split, read, chosen, get_document_text, val_fraction)
         return Text("huggingface", listed, licence, read_test=test)
     check_fraction(val_fraction)
     hashed = partial(split_by_hash, chosen["train"], field, None, val_fraction)

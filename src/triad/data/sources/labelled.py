@@ -9,7 +9,7 @@ from triad.data.sources.malformed import Malformed, OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.records import Record, check_columns, get_text, is_table, read_values
 from triad.data.sources.source import Document, Labelled
-from triad.data.sources.splits import find_splits, find_test, read_split
+from triad.data.sources.splits import find_splits, find_test, get_document_text, make_test_reader, read_split
 
 
 class Names(NamedTuple):
@@ -51,10 +51,12 @@ def labelled(
         )
     quota, read = Quota(max_bytes), partial(read_labelled, names)
     files = find_splits(path, val_path, val_fraction, quota, Skipped(on_error))
-    test = find_test(read, test_path, files, quota, on_error)
-    check_columns([file for split in files.values() for file in split], names.fields)
-    reader = partial(read_split, read, files, "text", val_fraction)
-    return Labelled("labelled", reader, licence, f"data.label={label}", read_test=test)
+    test = find_test(test_path, files, quota, on_error)
+    check_columns([file for found in (*files.values(), test) for file in found], names.fields)
+    reader = partial(read_split, read, files, get_document_text, val_fraction)
+    return Labelled(
+        "labelled", reader, licence, f"data.label={label}", read_test=make_test_reader(read, test)
+    )
 
 
 def read_labelled(names: Names, file: TextFile) -> Iterator[Document]:
@@ -72,10 +74,14 @@ def read_labelled(names: Names, file: TextFile) -> Iterator[Document]:
 
 
 def _get_labelled(names: Names, record: Record) -> tuple[str, str]:
-    """Text and label, which JSON and .parquet may have as a whole number or a truth value."""
-    text, label = get_text(record, names.text, "data.text"), record.fields.get(names.label)
+    return get_text(record, names.text, "data.text"), get_label(record, names.label)
+
+
+def get_label(record: Record, field: str) -> str:
+    """The label, which JSON and .parquet may have as a whole number or a truth value."""
+    label = record.fields.get(field)
     if isinstance(label, bool | int):
-        return text, json.dumps(label)
-    if (label := get_text(record, names.label, "data.label")).strip():
-        return text, label
+        return json.dumps(label)
+    if (label := get_text(record, field, "data.label")).strip():
+        return label
     raise Malformed(f"{record.where}: no label; give it one or remove the line", "no label", record.number)

@@ -156,7 +156,7 @@ def _read_pairs(place: Place) -> Iterator[tuple[int, Pair]]:
 
 def _read_texts(place: Place) -> Iterator[tuple[int, Pair]]:
     if place.target is not None:
-        return _align([place.source, place.target, *place.further])
+        return _read_aligned(place, place.target)
     if is_table(place.source):
         return read_values(place.source, place.named, None, partial(_get_pair, place))
     return _split_columns(place.source)
@@ -168,21 +168,29 @@ def _get_pair(place: Place, record: Record) -> Pair:
     return Pair(first, second, tuple(text for texts in further for text in texts if text.strip()))
 
 
-def _align(files: list[TextFile]) -> Iterator[tuple[int, Pair]]:
-    """The lines of files that have as many: of the source, of the target, and of further references."""
+def _read_aligned(place: Place, target: TextFile) -> Iterator[tuple[int, Pair]]:
+    for number, (first, second, *further) in align([place.source, target, *place.further]):
+        yield number, Pair(first, second, tuple(filter(None, further)))
+
+
+def align(files: list[TextFile]) -> Iterator[tuple[int, list[str]]]:
+    """Number and lines of files that belong together line by line, without the blanks around them.
+
+    Raises ValueError for files that have not as many lines.
+    """
     readers = [_read_side(file) for file in files]
     for number, lines in enumerate(zip_longest(*readers), 1):
         if None in lines:
             short = lines.index(None)
             other = next(at for at, line in enumerate(lines) if line is not None)
-            longer = number + sum(1 for _ in readers[other])
+            sizes = {short: number - 1, other: number + sum(1 for _ in readers[other])}
+            first, second = sorted(sizes)
             raise ValueError(
-                f"{files[short].path} has {number - 1} lines, {files[other].path} {longer}, so line {number} "
-                "of one has no translation: aligned files have as many"
+                f"{files[first].path} has {sizes[first]} lines, {files[second].path} {sizes[second]}, so "
+                f"line {number} of one has no translation: aligned files have as many"
             )
         if all(lines):  # a malformed line, which was counted, is ""
-            first, second, *further = (line.strip() for line in lines)
-            yield number, Pair(first, second, tuple(filter(None, further)))
+            yield number, [line.strip() for line in lines]
 
 
 def _read_side(file: TextFile) -> Iterator[str]:

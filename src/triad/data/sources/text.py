@@ -10,6 +10,8 @@ from triad.data.sources.source import Reader, Text
 from triad.data.sources.splits import (
     find_splits,
     find_test,
+    get_document_text,
+    make_test_reader,
     read_documents,
     read_split,
     split_by_hash,
@@ -39,13 +41,15 @@ def text(
     """
     quota, read = Quota(max_bytes), partial(read_documents, field, columns)
     files = find_splits(path, val_path, val_fraction, quota, Skipped(on_error))
-    test = find_test(read, test_path, files, quota, on_error)
-    check_columns([file for found in files.values() for file in found], {field: "data.field"}, columns)
+    test = find_test(test_path, files, quota, on_error)
+    check_columns(
+        [file for found in (*files.values(), test) for file in found], {field: "data.field"}, columns
+    )
     train = files["train"]
     if "val" in files:
-        reader: Reader = partial(read_split, read, files, "text", val_fraction)
+        reader: Reader = partial(read_split, read, files, get_document_text, val_fraction)
     elif len(train) == 1 and not is_table(train[0], columns):
         reader = partial(split_by_position, train[0], val_fraction)
     else:
         reader = partial(split_by_hash, train, field, columns, val_fraction)
-    return Text("text", reader, licence, read_test=test)
+    return Text("text", reader, licence, read_test=make_test_reader(read, test))
