@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
@@ -26,6 +26,7 @@ def test_kappa_is_over_the_grades_that_are_declared() -> None:
     assert figures(MAE(), guess, gold)["mae"] == 0.5
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
 def test_what_grades_are_judged_by_is_what_scikit_learn_computes(rows) -> None:
     guesses, golds = zip(*rows, strict=True)

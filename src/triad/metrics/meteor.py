@@ -100,9 +100,7 @@ def count_chunks(matches: Sequence[Match]) -> int:
 def read_synonyms(path: Path) -> dict[str, set[str]]:
     """The words that stand on a line with a word, of a text file. Raises ValueError where it is not there."""
     if not path.is_file():
-        raise ValueError(
-            f"synonyms={path}: no such file; its lines are words that mean the same, with spaces"
-        )
+        raise ValueError(f"synonyms={path}: no such file; each of its lines has words that mean the same")
     table: dict[str, set[str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         words = line.lower().split()
