@@ -11,7 +11,6 @@ import pytest
 
 from triad.metrics import confinement
 from triad.metrics.pass_at_k import PassAtK, estimate
-from triad.metrics.sandbox import run_program
 
 HUMANEVAL = Path(__file__).parents[3] / "shared" / "data" / "humaneval" / "HumanEval.jsonl.gz"
 missing = confinement.find_missing()

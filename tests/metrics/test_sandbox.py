@@ -83,7 +83,7 @@ def test_what_does_not_come_to_its_end_does_not_pass(program: str, why: str) -> 
         "while True:\n    try:\n        while True: pass\n    except BaseException:\n        pass",
         "import resource\ntry:\n    resource.setrlimit(resource.RLIMIT_CPU, (1000, 1000))\n"
         "except (OSError, ValueError):\n    pass\nwhile True: pass",
-            ],
+    ],
 )
 def test_what_does_not_end_is_ended(program: str) -> None:
     assert run(program, 1) == Outcome(False, "ended by the kernel, as after 1 s of processor time")

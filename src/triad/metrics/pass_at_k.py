@@ -28,7 +28,15 @@ class PassAtK:
 
     needs = {"task.predicts": ("a program",)}
     confines = True  # asks the machine for what triad.metrics.confinement has
-    higher_is_better: tuple[str, ...] = ("pass@1", "pass@2", "pass@5", "pass@10", "pass@20", "pass@50", "pass@100")
+    higher_is_better: tuple[str, ...] = (
+        "pass@1",
+        "pass@2",
+        "pass@5",
+        "pass@10",
+        "pass@20",
+        "pass@50",
+        "pass@100",
+    )
 
     def __init__(
         self, k: list[Literal[1, 2, 5, 10, 20, 50, 100]], seconds: PositiveInt, memory_bytes: PositiveInt

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,18 +36,34 @@ def imdb(path: str | None, val_fraction: float, licence: str, address: str, file
         folder = cache_home() / f"imdb-{checksum(archive)}"
         build_once(folder, partial(_unpack, archive))
         train, test = str(folder / "train.jsonl"), str(folder / "test_5k.jsonl")
-    fields = {"text": "text", "label": "label", "columns": ["label", "text"]}
-    rest = {"max_bytes": None, "on_error": "raise"}
     found = labelled(
-        train, None, test_path=test, val_fraction=val_fraction, licence=licence, **fields, **rest
+        train,
+        val_path=None,
+        val_fraction=val_fraction,
+        test_path=test,
+        text="text",
+        label="label",
+        columns=["label", "text"],
+        max_bytes=None,
+        on_error="raise",
+        licence=licence,
     )
-    return replace(found, read_test=partial(read_unseen, found.read, found.read_test))
+    return replace(found, name="imdb", read_test=partial(read_unseen, found.read, found.read_test))
 
 
 def read_unseen(read: Reader, read_test: Reader, split: Split) -> Iterator[Document]:
-    """The documents of the test split whose text is in no other."""
+    """The documents of the test split whose text is in no other; says how many are left out."""
     seen = {_hash(document) for document in chain(read("train"), read("val"))}
-    return (document for document in read_test(split) if _hash(document) not in seen)
+    left_out = 0
+    for document in read_test(split):
+        if _hash(document) in seen:
+            left_out += 1
+        else:
+            yield document
+    if left_out:
+        print(
+            f"data=imdb: left out {left_out} of the test split, which are in training, too", file=sys.stderr
+        )
 
 
 def _hash(document: Document) -> bytes:

@@ -1,5 +1,6 @@
 """Multi30k: descriptions of images and their translations."""
 
+from dataclasses import replace
 from typing import Literal
 
 from triad.data.sources.parallel import parallel
@@ -18,12 +19,19 @@ def multi30k(
     """
     if source == target:
         raise ValueError(f"data.source={source} data.target={target}: two languages, such as en and de")
-    published = Published("multi30k", path, address, files)
-    sides = {"source": source, "target": target}
-    places = {
-        f"{prefix}{side}": published.find(f"{part}.{language}")
-        for prefix, part in (("", "train"), ("val_", "val"), ("test_", "test_2016_flickr"))
-        for side, language in sides.items()
-    }
-    rest = {"fields": ["source", "target"], "val_fraction": 0.1, "max_bytes": None, "on_error": "raise"}
-    return parallel(**places, **rest, licence=licence)
+    find = Published("multi30k", path, address, files).find
+    found = parallel(
+        find(f"train.{source}"),
+        find(f"train.{target}"),
+        fields=["source", "target"],
+        val_source=find(f"val.{source}"),
+        val_target=find(f"val.{target}"),
+        val_fraction=0.1,
+        test_source=find(f"test_2016_flickr.{source}"),
+        test_target=find(f"test_2016_flickr.{target}"),
+        references=[],
+        max_bytes=None,
+        on_error="raise",
+        licence=licence,
+    )
+    return replace(found, name="multi30k")

@@ -15,13 +15,18 @@ class Published(NamedTuple):
     """The files of a data set: `files` lists the name of each, its SHA-256 and its bytes.
 
     They are at `address`, or, unless `path` is None, in the folder `path`, each as it was published, unpacked
-    or packed otherwise. A copy in a folder is the user's own, and is taken as it is.
+    or packed otherwise. A copy in a folder is the user's own, and is taken as it is. Where `address` is
+    `git clone ...` the user has to run that, since what it brings is no file.
     """
 
     name: str
     path: str | None
     address: str
     files: list[list]
+
+    @property
+    def is_repository(self) -> bool:
+        return self.address.startswith("git clone ")
 
     def find(self, *names: str) -> str:
         """The path of the file that has one of these names, given without the suffix of a compression.
@@ -31,6 +36,8 @@ class Published(NamedTuple):
         """
         if self.path is not None:
             return self._find_copy(Path(self.path).expanduser(), names)
+        if self.is_repository:
+            raise FileNotFoundError(f"data={self.name} is published as a repository; {self._tell_remedy()}")
         published, sha256, size_bytes = next(file for file in self.files if _unpack_name(file[0]) in names)
         with show_progress(published, size_bytes) as advance:
             try:
@@ -61,7 +68,8 @@ class Published(NamedTuple):
 
     def _tell_remedy(self) -> str:
         addresses = " ".join(self.address + name for name, *_ in self.files)
-        return f"where there is a network fetch {addresses} into a folder, and give data.path=FOLDER"
+        way = f"run `{self.address} FOLDER`" if self.is_repository else f"fetch {addresses} into a folder"
+        return f"where there is a network {way}, and give data.path=FOLDER"
 
 
 def _list_copies(folder: Path, names: Iterable[str]) -> list[Path]:

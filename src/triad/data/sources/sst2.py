@@ -1,5 +1,7 @@
 """The Stanford Sentiment Treebank with two classes."""
 
+from dataclasses import replace
+
 from triad.data.sources.labelled import labelled
 from triad.data.sources.published import Published
 from triad.data.sources.source import Labelled
@@ -12,7 +14,7 @@ def sst2(path: str | None, licence: str, address: str, files: list[list]) -> Lab
     """
     published = Published("sst2", path, address, files)
     columns = ["text", "label"]
-    return labelled(
+    found = labelled(
         published.find("train.tsv"),
         published.find("dev.tsv"),
         test_path=published.find("test.tsv"),
@@ -24,3 +26,4 @@ def sst2(path: str | None, licence: str, address: str, files: list[list]) -> Lab
         on_error="raise",
         licence=licence,
     )
+    return replace(found, name="sst2")
