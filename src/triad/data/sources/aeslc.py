@@ -55,8 +55,8 @@ def _gather(clone: Path, files: list[list], folder: Path) -> None:
         lines = "".join(f"{_read_email(email, split)}\n" for email in emails).encode()
         if hashlib.sha256(lines).hexdigest() != sha256:
             raise ValueError(
-                f"{clone / split}: {len(emails):,} e-mails, and not those that were published, by data.files; "
-                "is the clone complete and unchanged?"
+                f"{clone / split}: {len(emails):,} e-mails, which are not those of data.files; is the clone "
+                "complete and unchanged?"
             )
         (folder / name).write_bytes(lines)
 
