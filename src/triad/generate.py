@@ -4,8 +4,6 @@ import codecs
 import sys
 from collections.abc import Iterator
 
-from triad.models.generation import sample_tokens
-
 
 def generate(
     run: str,
@@ -25,6 +23,8 @@ def generate(
     from triad.checkpoints.folder import list_complete
     from triad.checkpoints.trained import trained
     from triad.config.offers import get_declared
+    from triad.decoding.decode import stream
+    from triad.decoding.sampling import Sampling
     from triad.runs.directory import Run
 
     opened = Run(run)
@@ -41,9 +41,17 @@ def generate(
     if not start:
         raise ValueError('prompt="": this vocabulary has no separator to start from; give a prompt')
     sys.stdout.write(prompt)
-    drawn = temperature, top_k, seed, tokenizer.vocab_size
-    stream = sample_tokens(model, start, tokens, config["context"], *drawn)
-    for piece in _decode_stream(tokenizer, stream, words):
+    drawn = stream(
+        model,
+        start,
+        Sampling(temperature, top_k),
+        ends=() if tokenizer.separator is None else (tokenizer.separator,),
+        max_tokens=tokens,
+        context=config["context"],
+        vocab_size=tokenizer.vocab_size,
+        seed=seed,
+    )
+    for piece in _decode_stream(tokenizer, drawn, words):
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
@@ -53,8 +61,6 @@ def _decode_stream(tokenizer, stream: Iterator[int], tokens: list[int]) -> Itera
     """Text as it becomes certain: a character may be spread over several tokens."""
     shown, tokens = len(tokenizer.decode(tokens)), list(tokens)
     for token in stream:
-        if token == tokenizer.separator:
-            return
         tokens.append(token)
         text = tokenizer.decode(tokens)
         if not text.endswith(codecs.decode(b"\xff", errors="replace")):

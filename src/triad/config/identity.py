@@ -16,6 +16,7 @@ PREPARATION = ("clean", "privacy", "dedup", "contamination", "synthetic")
 AUGMENTATION = ("augment",)  # the one for what training reads of them
 MATHEMATICS = (
     *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation", "batch"),
+    "decoding",
     *("data", *PREPARATION, *AUGMENTATION, "tokenizer", "precision"),
 )
 SYSTEM = ("strategy", "hardware", "engine", "logger", "tags", "output_dir", "run_id")

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
-from triad.layers.ranges import NonNegativeFloat, UnitInterval
-from triad.models.generation import sample_tokens
+from triad.decoding.decode import decode
+from triad.decoding.sampling import Sampling
+from triad.layers.ranges import NonNegativeFloat, PositiveInt, UnitInterval
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
+from triad.tasks.prefixes import make_row
 
 
 class CausalLM:
@@ -15,10 +18,13 @@ class CausalLM:
 
         loss = sum_i -log p(x_i | x_<i) / (number of targets in the global batch)
 
-    `bytes_per_token` turns nats per token into bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
+    Of pairs the sources are prompts: the loss is that of the targets, each with the separator at its end, and
+    of a row that exceeds the context the beginning is left out. `bytes_per_token` turns nats per token into
+    bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
     """
 
-    needs = {"model.sees": ("past", "window"), "data.yields": ("text",)}
+    needs = {"model.sees": ("past", "window"), "data.yields": ("text", "pairs")}
+    makes_rows = ("pairs",)
     splits = ("tensor", "context", "pipeline", "documents")
     predicts = "its tokens"
     continues_text = True  # so `triad generate` may ask its model for more
@@ -27,10 +33,28 @@ class CausalLM:
     measure = staticmethod(likelihood)
 
     def __init__(
-        self, smoothing: UnitInterval, z_loss: NonNegativeFloat, bytes_per_token: NonNegativeFloat
+        self,
+        smoothing: UnitInterval,
+        z_loss: NonNegativeFloat,
+        bytes_per_token: NonNegativeFloat,
+        tokenizer: Any,
+        context: PositiveInt,
     ) -> None:
         self.loss = CrossEntropy(smoothing, z_loss)
+        self.tokenizer, self.context = tokenizer, context
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
+
+    def encode(self, example: dict) -> list[dict]:
+        """A prompt and its completion, which is asked; of a text all, in rows that follow one another."""
+        end = [] if self.tokenizer.separator is None else [self.tokenizer.separator]
+        if "text" in example:
+            tokens = [*self.tokenizer.encode(example["text"]).tolist(), *end]
+            starts = range(0, len(tokens) - 1, self.context)
+            return [make_row([(tokens[start : start + self.context + 1], True)]) for start in starts]
+        prompt, completion = (self.tokenizer.encode(example[side]).tolist() for side in ("source", "target"))
+        row = make_row([(prompt, False), ([*completion, *end], True)])
+        cut = max(len(row["tokens_BT"]) - self.context, 0)
+        return [{name: ids[cut:] for name, ids in row.items()} | {"cut": cut}]
 
     def inputs(self, batch: dict, draw: Callable) -> dict:
         """The batch as it is: each token and the next."""
@@ -55,4 +79,14 @@ class CausalLM:
         vocab_size: int,
     ) -> list[list[int]]:
         """A continuation of the prompt."""
-        return [[*prompt, *sample_tokens(model, prompt, length, context, temperature, 50, 0, vocab_size)]]
+        drawn = decode(
+            model,
+            [prompt[-context:]],
+            Sampling(temperature, top_k=50),
+            ends=(),
+            max_tokens=length,
+            context=context,
+            vocab_size=vocab_size,
+            lockstep=True,
+        )
+        return [[*prompt, *drawn[0][0].tokens]]
