@@ -6,7 +6,7 @@ from functools import partial
 
 from triad.data.sources.programs import Programs, programs
 from triad.data.sources.published import Published
-from triad.data.sources.source import Document, Split
+from triad.data.sources.source import Document, Reader, Split
 
 
 def humaneval(path: str | None, licence: str, address: str, files: list[list]) -> Programs:
@@ -20,7 +20,7 @@ def humaneval(path: str | None, licence: str, address: str, files: list[list]) -
     return replace(found, name="humaneval", read=partial(refuse_training), read_test=every)
 
 
-def _read_all(read: partial, split: Split) -> Iterator[Document]:
+def _read_all(read: Reader, split: Split) -> Iterator[Document]:
     yield from read("train")
     yield from read("val")
 

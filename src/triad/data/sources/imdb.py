@@ -51,19 +51,17 @@ def imdb(path: str | None, val_fraction: float, licence: str, address: str, file
     return replace(found, name="imdb", read_test=partial(read_unseen, found.read, found.read_test))
 
 
-def read_unseen(read: Reader, read_test: Reader, split: Split) -> Iterator[Document]:
+def read_unseen(read: Reader, read_test: Reader | None, split: Split) -> Iterator[Document]:
     """The documents of the test split whose text is in no other; says how many are left out."""
     seen = {_hash(document) for document in chain(read("train"), read("val"))}
     left_out = 0
-    for document in read_test(split):
+    for document in read_test(split) if read_test else ():
         if _hash(document) in seen:
             left_out += 1
         else:
             yield document
     if left_out:
-        print(
-            f"data=imdb: left out {left_out} of the test split, which are in training, too", file=sys.stderr
-        )
+        print(f"data=imdb: left out {left_out} of the test split that training has, too", file=sys.stderr)
 
 
 def _hash(document: Document) -> bytes:

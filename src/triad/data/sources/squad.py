@@ -7,7 +7,7 @@ from triad.data.sources.questions import Questions, questions
 
 
 def squad(path: str | None, val_fraction: float, licence: str, address: str, files: list[list]) -> Questions:
-    """SQuAD v1.1: 87,599 questions, of which those of a share of the contexts validate; dev is the test split.
+    """SQuAD v1.1: 87,599 questions, those of a share of the contexts validate; dev is the test split.
 
     Rajpurkar et al. 2016, arXiv:1606.05250. The official test set is not published, so figures of dev are
     given as those of a test. In a folder dev may be dev-v1.1-a.json, every other article of it.
