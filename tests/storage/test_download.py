@@ -1,67 +1,15 @@
 """A published file is fetched once, resumed, verified and put into the cache whole, or it is not there."""
 
 import hashlib
-import re
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 
+from tests.storage.publisher import DATA, Publisher
 from triad.storage.download import BREAKS, fetch_once
 
-DATA = bytes(range(256)) * 1200
 SHA256 = hashlib.sha256(DATA).hexdigest()
-
-
-class Publisher(ThreadingHTTPServer):
-    """Publishes DATA on this machine, and has the faults that it is told to have."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/data.bin"
-        self.data, self.announced, self.most, self.knows_ranges = DATA, "exact", len(DATA), True
-        self.shift = 0  # by how many bytes a range begins too late
-        self.asked: list[tuple[str, str | None]] = []  # path and range of each request
-        Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        server: Any = self.server
-        asked = self.headers.get("Range")
-        server.asked.append((self.path, asked))
-        if self.path == "/moved":
-            self.send_response(302)
-            self.send_header("Location", server.url)
-            self.end_headers()
-            return
-        if self.path == "/loop":
-            self.send_response(302)
-            self.send_header("Location", "/loop")
-            self.end_headers()
-            return
-        if self.path != "/data.bin":
-            self.send_error(404)
-            return
-        begin = int(re.findall(r"\d+", asked)[0]) if asked and server.knows_ranges else 0
-        begin += server.shift if begin else 0
-        self.send_response(206 if begin else 200)
-        if begin:
-            self.send_header("Content-Range", f"bytes {begin}-{len(server.data) - 1}/{len(server.data)}")
-        if server.announced is not None:
-            length = len(server.data) - begin if server.announced == "exact" else server.announced
-            self.send_header("Content-Length", str(length))
-        self.end_headers()
-        self.wfile.write(server.data[begin : begin + server.most])
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture
@@ -69,8 +17,7 @@ def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publi
     monkeypatch.setenv("TRIAD_CACHE", str(tmp_path / "cache"))
     server = Publisher()
     yield server
-    server.shutdown()
-    server.server_close()
+    server.close()
 
 
 def fetch(url: str, told: list[int] | None = None, size_bytes: int = len(DATA)) -> bytes:
@@ -191,7 +138,6 @@ def test_what_is_not_there_is_an_error_of_the_system(publisher: Publisher, path:
 
 
 def test_no_server_is_an_error_of_the_system(publisher: Publisher) -> None:
-    publisher.shutdown()
-    publisher.server_close()
+    publisher.close()
     with pytest.raises(OSError, match="refused"):
         fetch(publisher.url)
