@@ -47,7 +47,7 @@ class BertPretraining:
         "data.yields": ("text",),
         "batch.sizes": ("one",),
     }
-    makes_rows = True
+    makes_rows = ("text",)
     predicts = "its tokens"
     lower_is_better = ("loss", "perplexity")
     higher_is_better = ("next_sentence_accuracy",)
