@@ -41,13 +41,8 @@ class BertPretraining:
     each reading. Raises ValueError for a tokenizer without a separator.
     """
 
-    needs = {
-        "model.sees": ("both sides",),
-        "model.pooler": (None,),
-        "data.yields": ("text",),
-        "batch.sizes": ("one",),
-    }
-    makes_rows = True
+    needs = {"model.sees": ("both sides",), "model.pooler": (None,), "data.yields": ("text",)}
+    makes_rows = ("text",)
     predicts = "its tokens"
     lower_is_better = ("loss", "perplexity")
     higher_is_better = ("next_sentence_accuracy",)
