@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from triad.decoding.decode import stream
-from triad.decoding.sampling import Sampling
 
 from triad.config.build import build
 from triad.config.compose import compose
+from triad.decoding.decode import stream
+from triad.decoding.sampling import Sampling
 
 CONTEXT, VOCAB = 16, 11
 
