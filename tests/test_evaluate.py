@@ -6,27 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.warm import REPOSITORY
-
 GOOD, BAD = ["good", "great", "fine"], ["bad", "awful", "poor"]
-FILLING = [
-    "the",
-    "film",
-    "was",
-    "a",
-    "story",
-    "about",
-    "two",
-    "men",
-    "and",
-    "one",
-    "dog",
-    "in",
-    "town",
-    "with",
-    "some",
-    "people",
-]
+FILLING = ["film", "was", "a", "story", "about", "two", "men", "one", "dog", "in", "town", "with", "people"]
 TINY = ("debug=tiny", "trainer.accelerator=cpu", "trainer.max_steps=2")
 
 
@@ -160,39 +141,25 @@ def test_texts_and_choices_are_scored_by_a_language_model(python, train, tmp_pat
     (tmp_path / "train.txt").write_text("".join(lines[:500]))
     texts = "".join(f"{json.dumps({'text': line})}\n" for line in lines[500:510])
     (tmp_path / "test.jsonl").write_text(texts)
-    (tmp_path / "questions.jsonl").write_text(
-        "".join(
-            f"{json.dumps({'question': f'{n} squared is', 'choices': [str(n * n), 'a cat'], 'answer': n % 2})}\n"
+    for name, verb in (("shots", "by itself"), ("questions", "squared")):
+        rows = [
+            {"question": f"{n} {verb} is", "choices": [str(n * n), "a cat"], "answer": n % 2}
             for n in range(2, 12)
-        )
-    )
-    train(
-        *TINY, "data=text", "data.path=train.txt", "data.test_path=test.jsonl", "run_id=lm", "tokenizer=byte"
-    )
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    data = ("data=text", "data.path=train.txt", "data.test_path=test.jsonl")
+    train(*TINY, *data, "run_id=lm", "tokenizer=byte")
     words = ("-m", "triad.evaluate", "run=outputs/lm", "resamples=20")
     python(*words, "stride=8")
     report = read(tmp_path / "outputs" / "lm")
     figures, counted = report["figures"], report["baselines"]["5-grams"]
     assert 0 < counted["bits_per_byte"]["value"] < figures["bits_per_byte"]["value"] < 10
     assert report["worst"][0]["score"] >= report["best"][0]["score"]
-    choices = ("data=choices", "data.path=questions.jsonl", "data.test_path=questions.jsonl")
-    asked = (*choices, "shots=2", "out=choices")
-    done = python(*words, *asked, code=None)
-    assert "data.path" in done.stderr or done.returncode == 0
-    (tmp_path / "shots.jsonl").write_text(
-        (tmp_path / "questions.jsonl").read_text().replace("squared", "by itself")
-    )
-    python(*words, "data=choices", "data.path=shots.jsonl", *asked[2:])
+    choices = ("data=choices", "data.path=shots.jsonl", "data.test_path=questions.jsonl")
+    python(*words, *choices, "shots=2", "out=choices")
     report = read(tmp_path / "outputs" / "lm", "choices")
     assert report["baselines"]["chance"]["accuracy"]["value"] == 0.5
     assert report["baselines"]["chance"]["ties"]["value"] == 1
-    assert {"accuracy", "accuracy_per_token", "accuracy_per_character", "accuracy_per_byte"} < set(
-        report["figures"]
-    )
+    ways = {"accuracy", "accuracy_per_token", "accuracy_per_character", "accuracy_per_byte"}
+    assert ways < set(report["figures"])
     assert report["shots"] == 2
-
-
-def test_the_table_of_commands_has_it(python) -> None:
-    printed = python(str(REPOSITORY / "src" / "triad" / "__main__.py"), code=None).stdout
-    assert "evaluate" in printed
-    assert "memory" in printed

@@ -1,12 +1,10 @@
 """lm-evaluation-harness runs a local task file on a run, and asks what our own functions answer."""
 
 import json
-import math
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from tests.evaluation.small import make_system
 from triad.decoding.likelihood import score_continuations
@@ -74,10 +72,14 @@ def test_a_rolling_likelihood_is_that_of_a_context_that_holds_all(model) -> None
 
 def test_generated_text_ends_before_a_stop_string_and_within_its_length(model) -> None:
     asked = {"until": [], "max_gen_toks": 6}
-    (free,) = model.generate_until([request("abc", asked)])
-    assert 0 < len(free) <= 6
-    (cut,) = model.generate_until([request("abc", asked | {"until": free[1:3]})])
-    assert cut == free[: free.index(free[1:3])]
-    assert model.generate_until([request("abcd" * 9, asked)])  # longer than the context
-    torch.manual_seed(0)
-    assert math.isfinite(model.loglikelihood([request("a", "b")])[0][0])
+    prompts = [f"{first}{second}" for first in "abcd" for second in "abcd"]
+    free = model.generate_until([request(prompt, asked) for prompt in prompts])
+    assert max(map(len, free)) == 6
+    for prompt, text in zip(prompts, free, strict=True):
+        if stop := text[1:3]:
+            (cut,) = model.generate_until([request(prompt, asked | {"until": [stop]})])
+            assert cut == text[: text.index(stop)]
+    (long,) = model.generate_until([request("abcd" * 9, asked)])  # longer than the context
+    (ended,) = model.generate_until([request(("abcd" * 9)[-16:], asked)])
+    assert len(long) <= 6
+    assert ended == long
