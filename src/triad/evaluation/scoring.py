@@ -98,8 +98,9 @@ def describe_prediction(task: Any, prediction: Any) -> str:
     if isinstance(prediction, np.ndarray):
         label = int(prediction.argmax())
         return f"{task.labels[label]} ({prediction[label]:.2f})"
-    if isinstance(prediction, list) and all(isinstance(choice, tuple) for choice in prediction):
-        return max(prediction, default=(0, 0, ""))[2].strip()
+    if isinstance(prediction, list) and isinstance(next(iter(prediction), None), tuple):
+        _, _, choice = max(prediction)
+        return choice.strip()
     return " ".join(map(str, prediction)) if isinstance(prediction, list) else str(prediction)
 
 
