@@ -7,6 +7,9 @@ import sacrebleu
 
 from triad.metrics.bleu import BLEU
 from triad.metrics.chrf import ChrF
+from triad.metrics.exact_match import ExactMatch
+from triad.metrics.meteor import Meteor
+from triad.metrics.rouge import Rouge
 from triad.metrics.sums import count_each, score_row
 from triad.metrics.ter import TER
 
@@ -106,7 +109,7 @@ def test_the_signature_names_how_text_is_cut_and_the_references_of_a_row() -> No
     assert TER().signature == f"nrefs:1|case:lc|tok:tercom|norm:no|punct:yes|asian:no|version:{version}"
 
 
-def test_a_row_without_references_is_refused() -> None:
-    for metric in (BLEU(), ChrF(), TER()):
-        with pytest.raises(ValueError, match="a row has no reference to compare with"):
-            metric.count("a", [])
+def test_the_reference_of_a_question_without_answer_is_the_empty_text() -> None:
+    for metric in (BLEU(), ChrF(), TER(), Rouge(), Meteor(), ExactMatch()):
+        assert list(metric.count("a", [])) == list(metric.count("a", [""]))
+    assert ExactMatch().count("", []) == (1.0, 1.0)
