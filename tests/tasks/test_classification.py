@@ -38,7 +38,7 @@ def body(tied: bool = False, width: int = 8) -> LSTM:
 
 
 def task(labels: tuple[str, ...] = ("a", "b", "c")) -> Classification:
-    metrics = {"accuracy": Accuracy(), "f1": F1(labels)}
+    metrics = {"accuracy": Accuracy(), "f1": F1(labels, None)}
     return Classification(smoothing=0.0, z_loss=0.0, pool=None, dropout=0.0, labels=labels, metrics=metrics)
 
 
