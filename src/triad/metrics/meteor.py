@@ -31,7 +31,7 @@ class Meteor:
     higher_is_better = ("meteor",)
     size = 2
 
-    def __init__(self, synonyms: str | None = None) -> None:
+    def __init__(self, synonyms: str | None) -> None:
         self.synonyms = read_synonyms(Path(synonyms)) if synonyms else {}
 
     @cached_property
