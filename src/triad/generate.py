@@ -44,7 +44,7 @@ def generate(
     drawn = stream(
         model,
         start,
-        Sampling(temperature, top_k),
+        Sampling(temperature, top_k, top_p=1.0, min_p=0.0, repetition_penalty=1.0),
         ends=() if tokenizer.separator is None else (tokenizer.separator,),
         max_tokens=tokens,
         context=config["context"],

@@ -82,7 +82,7 @@ class CausalLM:
         drawn = decode(
             model,
             [prompt[-context:]],
-            Sampling(temperature, top_k=50),
+            Sampling(temperature, top_k=50, top_p=1.0, min_p=0.0, repetition_penalty=1.0),
             ends=(),
             max_tokens=length,
             context=context,
