@@ -24,6 +24,9 @@ and optionally:
                       "a label"
     judged_by         names of further entries of a batch, which measure and predict get behind those of reads
     continues_text    True where the model predicts each token from those before it
+    takes_prompts     True where `triad generate` may ask its model: then it has make_prompt(text), the tokens
+                      that are continued and the source or None; ends, the words that end an answer; and
+                      longest_prompt, longest_answer, how many tokens a prompt and its answer may have
     metrics           of conf/metrics, by name, where its constructor takes them: with triad.metrics.sums
                       `measure` or measure_generated counts predictions, and `figures` computes
     measures_with     the argument without which, 0 or null, metrics are not measured

@@ -41,6 +41,7 @@ class SequenceToSequence:
     splits = ("tensor", "pipeline")
     predicts = "a sequence"
     lower_is_better = ("loss", "perplexity")
+    takes_prompts = True  # which `triad generate` has its model answer
     measures_with = "generated"
     measure = staticmethod(likelihood)
 
@@ -69,6 +70,8 @@ class SequenceToSequence:
         room = context - 1  # beside the word that begins a target
         self.longest_target = min(target_tokens or room, room // 2 if self.joined else room)
         self.longest_source = room - self.longest_target if self.joined else room
+        self.longest_prompt, self.longest_answer = self.longest_source, self.longest_target + 1
+        self.ends = [vocab_size]
         if min(self.longest_source, self.longest_target) < 1:
             raise ValueError(f"context={context} holds no source and target with their ends: raise it")
 
@@ -93,6 +96,13 @@ class SequenceToSequence:
     def _encode_source(self, texts: list[str]) -> list[int]:
         first, *others = (self.tokenizer.encode(text).tolist() for text in texts)
         return first + [token for ids in others for token in (self.vocab_size + 1, *ids)]
+
+    def make_prompt(self, text: str) -> tuple[list[int], list[int] | None]:
+        """What a model continues to answer a source, and that source, where it reads it with its encoder."""
+        source = self._encode_source([text])
+        if not source:
+            raise ValueError('prompt="": an empty source has no answer; give a text')
+        return ([*source, *self.ends], None) if self.joined else (self.ends, source)
 
     @property
     def contents(self) -> str | None:
