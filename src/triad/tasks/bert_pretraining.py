@@ -119,8 +119,10 @@ class BertPretraining:
         tokens_BT, segments_BT = batch["tokens_BT"], batch["segments_BT"]
         outside_BT = (tokens_BT == self.tokenizer.separator) | (tokens_BT < 0)
         texts = {"tokens_BT": tokens_BT, "targets_BT": tokens_BT.masked_fill(outside_BT, IGNORED)}
-        hidden = self.words.inputs(texts | {"lengths_R": (batch["lengths_R"] - 3).clamp_min(0)}, draw)
-        count, rows = int(hidden["count"]), batch["rows"]
+        if "lengths_R" in batch:
+            texts["lengths_R"] = (batch["lengths_R"] - 3).clamp_min(0)
+        hidden = self.words.inputs(texts, draw)
+        count, rows = int(hidden.get("count", 1)), batch["rows"]  # numbers of a step of training
         numbers_B2 = torch.tensor([count, rows], device=tokens_BT.device).expand(len(tokens_BT), 2)
         targets = hidden["targets_BT"], batch["labels_B"][:, None], numbers_B2
         return {
