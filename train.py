@@ -48,7 +48,7 @@ def train(
     refuse_other_tokens(None if complete else weights, tokenizer)
     tokens = tokens.resume(before.get("tokens"), read_step(complete[-1]) if complete else 0)
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
-    facts["bytes_per_token"] = tokens.val.bytes_per_token
+    facts |= {"bytes_per_token": tokens.val.bytes_per_token, "yields": part.data.yields}
     run.pin(tokens.resumed, tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
     task = make_task(vars(part), facts, tokenizer, context)
     order = part.batch, seed, packing, shuffle

@@ -129,6 +129,13 @@ READ: dict[str, tuple[str, str, str, dict[str, Any], list[dict]]] = {
         ],
     ),
     "dialogues": ("dialogues", "a.jsonl", lines({"messages": MESSAGES}), {}, [{"messages": MESSAGES}]),
+    "weights": (
+        "dialogues",
+        "a.jsonl",
+        lines({"messages": [MESSAGES[0] | {"weight": 1}, MESSAGES[1] | {"weight": 0}]}),
+        {},
+        [{"messages": [MESSAGES[0], MESSAGES[1] | {"weight": 0}]}],
+    ),
     "slots": (
         "dialogues",
         "a.jsonl",
@@ -245,6 +252,12 @@ REFUSED: dict[str, tuple[str, str, str, str]] = {
         "a.jsonl",
         lines({"messages": MESSAGES}, {"messages": [{"role": "bot", "content": "Hi"}]}),
         r"a\.jsonl, line 2, messages\[0\]: role='bot': one of system, user, assistant",
+    ),
+    "a weight": (
+        "dialogues",
+        "a.jsonl",
+        lines({"messages": [MESSAGES[0], MESSAGES[1] | {"weight": 0.5}]}),
+        r"a\.jsonl, line 1, messages\[1\]: weight=0\.5: 1, or 0",
     ),
     "no dialogue": (
         "dialogues",

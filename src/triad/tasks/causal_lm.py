@@ -20,7 +20,7 @@ class CausalLM:
 
     Of pairs the sources are prompts: the loss is that of the targets, each with the separator at its end, and
     of a row that exceeds the context the beginning is left out. `bytes_per_token` turns nats per token into
-    bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
+    bits per byte: bits/byte = nats / (ln 2 * bytes_per_token); of the targets of pairs there are none.
     """
 
     needs = {"model.sees": ("past", "window"), "data.yields": ("text", "pairs")}
@@ -29,7 +29,7 @@ class CausalLM:
     predicts = "its tokens"
     continues_text = True
     takes_prompts = True
-    lower_is_better = ("loss", "perplexity", "bits_per_byte")
+    lower_is_better: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte")
     reads = ("tokens_BT", "targets_BT")
     measure = staticmethod(likelihood)
 
@@ -40,10 +40,13 @@ class CausalLM:
         bytes_per_token: NonNegativeFloat,
         tokenizer: Any,
         context: PositiveInt,
+        yields: str = "text",
     ) -> None:
         self.loss = CrossEntropy(smoothing, z_loss)
-        self.tokenizer, self.context = tokenizer, context
+        self.tokenizer, self.context, self.of_text = tokenizer, context, yields == "text"
         self.longest_prompt, self.longest_answer = context, None
+        if not self.of_text:
+            self.lower_is_better = ("loss", "perplexity")
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
 
     def encode(self, example: dict) -> list[dict]:
@@ -79,7 +82,7 @@ class CausalLM:
 
     def code_length(self, nats: float) -> dict[str, float]:
         """Bits per byte: comparable between vocabularies, and with a compressor."""
-        return {"bits_per_byte": nats * self.nats_to_bits_per_byte}
+        return {"bits_per_byte": nats * self.nats_to_bits_per_byte} if self.of_text else {}
 
     def sample(
         self,
