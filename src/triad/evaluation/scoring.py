@@ -84,8 +84,9 @@ def rank_rows(
 
 def find_figure(metric: Any) -> tuple[str, bool]:
     """The figure of a metric that stands for it, and whether a higher one is better."""
-    higher, lower = (getattr(metric, f"{way}_is_better", ()) for way in ("higher", "lower"))
-    return (higher[0], True) if higher else (lower[0], False)
+    if higher := getattr(metric, "higher_is_better", ()):
+        return higher[0], True
+    return metric.lower_is_better[0], False
 
 
 def draw_samples(examples: int, samples: int) -> list[int]:
