@@ -10,11 +10,12 @@ import torch
 from torch.nn import functional as F
 
 from tests.evaluation.small import LETTERS, make_system
-from triad.decoding.likelihood import compute_perplexity
+from triad.decoding.likelihood import TextScore, compute_perplexity
 from triad.evaluation.choices import draw_shots, put_before, score_choices
 from triad.evaluation.language_modelling import TextLikelihood, score_hidden, score_ngrams, score_texts
 from triad.evaluation.seen import find_seen, fingerprint_examples
 from triad.evaluation.system import PLACES, ROWS, collate, deal
+from triad.layers.cross_entropy import IGNORED
 
 
 class Echo:
@@ -33,7 +34,7 @@ class Echo:
     def predict(self, model: Any, *inputs: torch.Tensor) -> list[int]:
         tokens_BT, number_B, targets_BT = inputs
         assert ((tokens_BT >= 0).sum(-1) == number_B).all()
-        assert ((targets_BT == -100) == (tokens_BT < 0)).all() or (targets_BT[tokens_BT < 0] < 0).all()
+        assert ((targets_BT == IGNORED) == (tokens_BT < 0)).all()
         return (tokens_BT.clamp_min(0).sum(-1) * 100 + number_B).tolist()
 
     def combine(self, predictions: list[int]) -> list[int]:
@@ -94,16 +95,9 @@ def test_n_grams_of_training_tell_its_own_texts_from_others() -> None:
     tokenizer = make_system(context=8).tokenizer
     training = [{"text": "abab abab abab"}] * 20
     known, unknown = score_ngrams(tokenizer, training, [{"text": "abab abab"}, {"text": "dcdc dcdc"}])
-    assert compute_perplexity([SimpleScore(*known)])["perplexity"] < 1.6
+    assert compute_perplexity([TextScore(*known)])["perplexity"] < 1.6
     assert unknown[0] > 3 * known[0]
     assert known[1:].tolist() == [9, 2, 9]
-
-
-class SimpleScore(tuple):
-    """A TextScore of an array's numbers."""
-
-    def __new__(cls, *numbers: float) -> "SimpleScore":
-        return super().__new__(cls, numbers)
 
 
 def test_hidden_tokens_are_counted_in_rows_of_the_context() -> None:
