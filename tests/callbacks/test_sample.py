@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from triad.decoding.decode import decode
-from triad.decoding.sampling import Sampling
 
 from triad.callbacks.sample import Sample
 from triad.data.tokenizers.byte import Byte
+from triad.decoding.decode import decode
+from triad.decoding.sampling import Sampling
 from triad.runs.directory import Run
 
 
@@ -39,7 +39,8 @@ def test_a_model_that_no_token_can_be_drawn_from_has_no_sample_and_the_run_goes_
 
     def draw(model: nn.Module, prompt: list[int], length: int, context: int, temperature: float) -> list:
         asked = {"ends": (), "max_tokens": length, "context": context, "vocab_size": 257}
-        return [[*prompt, *decode(model, [prompt], Sampling(temperature), **asked)[0][0].tokens]]
+        drawn = decode(model, [prompt], Sampling(temperature, None, 1.0, 0.0, 1.0), **asked)
+        return [[*prompt, *drawn[0][0].tokens]]
 
     callback = Sample(Run(tmp_path), Byte(), context=8, prompt="a", length=4, temperature=1.0)
     for logit in (0.0, float("nan"), float("inf")):

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from tests.decoding.small_models import CONTEXT, WORDS, make
+from tests.decoding.toy import Table
 from tests.decoding.transformers_models import gpt2, t5
 from triad.decoding.beam import Beam
 from triad.decoding.decode import decode
@@ -18,28 +18,6 @@ from triad.decoding.hypothesis import Hypothesis
 
 def search(beams: int = 5, length_penalty: float = 0.6, rule: Any = "gnmt", early: Any = False) -> Beam:
     return Beam(beams, length_penalty, rule, early, repetition_penalty=1.0)
-
-
-class Table(nn.Module):
-    """The next token depends on the last one only: rows of probabilities in 32nds. Token 0 ends a text."""
-
-    def __init__(self, rows: list[list[int]]):
-        super().__init__()
-        chances = torch.tensor(rows, dtype=torch.float64) / 32
-        self.logits = nn.Parameter(chances.log(), requires_grad=False)
-
-    def empty_cache(self, batch: int) -> "Nothing":
-        return Nothing()
-
-    def forward(self, tokens_BT: Tensor, cache: "Nothing") -> tuple[Tensor, tuple]:
-        return self.logits[tokens_BT], ()
-
-
-class Nothing:
-    """The cache of a model that remembers nothing."""
-
-    def select(self, rows_R: Tensor, since: int = 0) -> None:
-        """There are no rows."""
 
 
 def chances(text: tuple[int, ...], table: Table) -> float:

@@ -97,5 +97,3 @@ def fit(task: Any, model: nn.Module, batch: dict[str, Any], steps: int, lr: floa
         optimizer.step()
         optimizer.zero_grad()
     return found.item()
-
-

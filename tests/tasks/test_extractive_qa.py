@@ -1,5 +1,6 @@
 """Answers as spans: windows and offsets, the loss, the best span, and what counts as one question."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ from transformers import BertConfig, BertForQuestionAnswering
 from tests.data.test_offsets import make as make_tokenizer
 from tests.tasks.labelling import BODIES, RUN, TOKENIZER, fit, make_batch, make_model, measure, read, sees
 from triad.data.tokenizers.char import Char
-from triad.tasks.extractive_qa import END, OTHER, START, Answer, ExtractiveQA, cut_windows, find_best_spans, sum_loss
+from triad.tasks.extractive_qa import (
+    END,
+    OTHER,
+    START,
+    Answer,
+    ExtractiveQA,
+    cut_windows,
+    find_best_spans,
+    sum_loss,
+)
 
 SEPARATOR = TOKENIZER.separator
 TEXT = "Émile was born in Zürich, and he died in 1902."
@@ -66,7 +76,9 @@ def _characters(text: str) -> list[int]:
 @pytest.mark.parametrize("name", ["byte", "char", "word", "bpe", "unigram", "byte level", "word piece"])
 def test_an_answer_is_found_in_the_text_whatever_the_tokenizer(name: str, tmp_path) -> None:
     text = "the house is tall, the Houses are taller"
-    task = make(tokenizer=make_tokenizer(name, tmp_path) if name != "char" else Char("".join({*text, "Where?"})))
+    task = make(
+        tokenizer=make_tokenizer(name, tmp_path) if name != "char" else Char("".join({*text, "Where?"}))
+    )
     for answer in ("house", "the house", "Houses are", "taller", "tall", text):
         (row,) = task.encode(question(answer, text))
         kinds = np.array(row["targets_BT"])
@@ -74,12 +86,14 @@ def test_an_answer_is_found_in_the_text_whatever_the_tokenizer(name: str, tmp_pa
         assert text[row["first_BT"][start] : row["end_BT"][stop]] == answer, row
 
 
-@pytest.mark.parametrize(("tokens", "room", "stride"), [(30, 10, 4), (30, 10, 10), (30, 10, 99), (9, 10, 4), (0, 5, 1)])
+@pytest.mark.parametrize(
+    ("tokens", "room", "stride"), [(30, 10, 4), (30, 10, 10), (30, 10, 99), (9, 10, 4), (0, 5, 1)]
+)
 def test_windows_cover_a_text_and_overlap(tokens: int, room: int, stride: int) -> None:
     windows = [*cut_windows(tokens, room, stride)]
     assert {at for window in windows for at in range(window.start, window.stop)} == {*range(tokens)}
     assert all(window.stop - window.start <= room for window in windows)
-    assert [b.start - a.start for a, b in zip(windows, windows[1:], strict=False)] == [min(stride, room)] * (len(windows) - 1)
+    assert [b.start - a.start for a, b in pairwise(windows)] == [min(stride, room)] * (len(windows) - 1)
     assert windows[-1].stop == tokens
 
 
@@ -99,12 +113,22 @@ def test_a_question_of_several_windows_is_counted_once_and_only_windows_with_the
 def test_wrong_offsets_are_told_and_contexts_that_are_too_small() -> None:
     example = question("Zürich")
     example["answers"][0]["answer_start"] += 1
-    with pytest.raises(ValueError, match="question q1: the answer 'Zürich' is not at answer_start=19, where the context has 'ürich,'"):
+    with pytest.raises(
+        ValueError,
+        match="question q1: the answer 'Zürich' is not at answer_start=19, where the context has 'ürich,'",
+    ):
         make().encode(example)
     with pytest.raises(ValueError, match="context=7: a question and a text need context=8"):
         make(context=7)
-    with pytest.raises(ValueError, match="tokenizer=char has no separator"):
-        make("lstm", tokenizer=Char("abc"))
+
+
+def test_a_tokenizer_without_a_separator_gets_one() -> None:
+    letters = Char("".join(sorted({*TEXT, *"Where?"})))
+    task = make("lstm", tokenizer=letters)
+    assert task.special_tokens == 1
+    tokens = task.encode(question(None))[0]["tokens_BT"]
+    assert [at for at, token in enumerate(tokens) if token == letters.vocab_size] == [0, 7, len(tokens) - 1]
+    assert make("lstm").special_tokens == 0
 
 
 def test_the_loss_is_that_of_transformers() -> None:
@@ -174,7 +198,10 @@ def test_every_family_learns_answers(name: str) -> None:
     predictions = task.predict(model, *read(task, make_batch(task, examples, padded=1), True))
     assert [one is None for one in predictions] == [False] * 4 + [True]
     answers = [task.combine([one]) for one in predictions[:4]]
-    right = [answer in task.references(one) if one["answers"] else not answer for answer, one in zip(answers, examples, strict=True)]
+    right = [
+        answer in task.references(one) if one["answers"] else not answer
+        for answer, one in zip(answers, examples, strict=True)
+    ]
     assert sum(right) / 4 == found["exact"]
 
 
@@ -185,4 +212,3 @@ def test_a_sample_shows_the_answer() -> None:
     _, words, _, answer = task.sample(make_model(task, "encoder"), row, length=6, vocab_size=256)
     assert bytes(words) == b"Where?"
     assert bytes(answer) in TEXT.encode()
-

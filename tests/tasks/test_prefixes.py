@@ -86,7 +86,7 @@ def test_sources_and_targets_share_a_row_whatever_the_length_of_the_own_target()
     assert most["tokens_BT"].shape[1] == CONTEXT
     assert most["tokens_BT"].tolist()[0][:11] == found["tokens_BT"].tolist()[0][:11]
     assert read_answers(most["targets_BT"]) == [[0, 1, 2, 3, 4, 20]]
-    assert (task(target_tokens=15).longest_target, task(target_tokens=15).longest_source) == (7, 8)
+    assert task(target_tokens=15).longest == (8, 7)
     with pytest.raises(ValueError, match="context=2 holds no source and target"):
         task(context=2)
 

@@ -45,7 +45,10 @@ def test_the_first_token_of_a_word_is_asked_or_the_last_of_a_model_that_sees_the
 @pytest.mark.parametrize("name", ["encoder", "lstm"])
 def test_a_long_sentence_is_several_rows_whose_tags_are_joined(name: str) -> None:
     task = make(name, context=9)
-    example = {"words": ["Ada", "Byron", "met", "Wilhelmina-Theodora"], "tags": ["B-PER", "I-PER", "O", "B-PER"]}
+    example = {
+        "words": ["Ada", "Byron", "met", "Wilhelmina-Theodora"],
+        "tags": ["B-PER", "I-PER", "O", "B-PER"],
+    }
     rows = task.encode(example)
     assert ["".join(map(chr, row["tokens_BT"])) for row in rows] == ["Ada Byron", " met", " Wilhelmi"]
     batch = make_batch(task, [example])
@@ -59,7 +62,9 @@ def test_a_long_sentence_is_several_rows_whose_tags_are_joined(name: str) -> Non
 def test_other_numbers_of_tags_and_unknown_tags_are_told() -> None:
     with pytest.raises(ValueError, match="'Ada ran': 2 words have 1 tags; give one for each"):
         make().encode({"words": ["Ada", "ran"], "tags": ["O"]})
-    with pytest.raises(ValueError, match="'Ada' has the tag 'B-LOC', which training never saw: its tags are B-PER"):
+    with pytest.raises(
+        ValueError, match="'Ada' has the tag 'B-LOC', which training never saw: its tags are B-PER"
+    ):
         make().encode({"words": ["Ada"], "tags": ["B-LOC"]})
     with pytest.raises(ValueError, match="tags O: two at least"):
         Tagging(0.0, 0.0, 0.0, labels=("O",), model_sees="past", metrics={}, **RUN)
@@ -83,7 +88,9 @@ def test_a_word_that_a_tokenizer_drops_is_its_unknown_token() -> None:
 def test_the_loss_is_that_of_transformers() -> None:
     torch.manual_seed(0)
     sizes = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    theirs = BertForTokenClassification(BertConfig(**sizes, intermediate_size=32, num_labels=3)).eval().double()
+    theirs = (
+        BertForTokenClassification(BertConfig(**sizes, intermediate_size=32, num_labels=3)).eval().double()
+    )
     tokens, targets = torch.randint(30, (4, 9)), torch.randint(3, (4, 9))
     targets[torch.rand(4, 9) < 0.5] = -100
     expected = theirs(input_ids=tokens, labels=targets).loss

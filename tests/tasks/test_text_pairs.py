@@ -50,8 +50,14 @@ def test_a_label_that_training_never_saw_is_named() -> None:
 def test_without_a_separator_the_mask_of_an_encoder_stands_there_and_other_models_refuse() -> None:
     letters = Char("abc")
     assert find_separator(letters, "both sides") == 3
-    assert make(tokenizer=letters).encode(PAIRS[0] | {"text": "a", "second": "b"})[0]["tokens_BT"] == [3, 0, 3, 1]
-    with pytest.raises(ValueError, match="tokenizer=char has no separator .* use tokenizer=bpe"):
+    assert make(tokenizer=letters).encode(PAIRS[0] | {"text": "a", "second": "b"})[0]["tokens_BT"] == [
+        3,
+        0,
+        3,
+        1,
+    ]
+    assert make(TargetSentiment, "lstm", tokenizer=letters).special_tokens == 1
+    with pytest.raises(ValueError, match=r"tokenizer=char has no separator .* use tokenizer=bpe"):
         make(name="lstm", tokenizer=letters).encode(PAIRS[0] | {"text": "a", "second": "b"})
 
 
@@ -87,5 +93,3 @@ def test_the_indices_of_labels_are_what_metrics_compare_with() -> None:
     assert [len(one) for one in found[:3]] == [2, 2, 2]
     assert found[3] is None
     assert found[0].sum() == pytest.approx(1)
-
-

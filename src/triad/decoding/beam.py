@@ -38,10 +38,10 @@ class Beam:
     def __init__(
         self,
         beams: PositiveInt,
-        length_penalty: float = 0.6,
-        length_rule: Literal["gnmt", "power"] = "gnmt",
-        early_stopping: bool | Literal["never"] = False,
-        repetition_penalty: PositiveFloat = 1.0,
+        length_penalty: float,
+        length_rule: Literal["gnmt", "power"],
+        early_stopping: bool | Literal["never"],
+        repetition_penalty: PositiveFloat,
     ) -> None:
         if beams < 1:
             raise ValueError(f"decoding.beams={beams}: at least 1")

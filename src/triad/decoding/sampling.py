@@ -1,5 +1,7 @@
 """Tokens that are drawn. Shapes: B rows, T time, V words."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,12 +29,21 @@ class Sampling:
 
     def __init__(
         self,
-        temperature: NonNegativeFloat = 1.0,
-        top_k: NonNegativeInt | None = None,
-        top_p: UnitInterval = 1.0,
-        min_p: UnitInterval = 0.0,
-        repetition_penalty: PositiveFloat = 1.0,
+        temperature: NonNegativeFloat,
+        top_k: NonNegativeInt | None,
+        top_p: UnitInterval,
+        min_p: UnitInterval,
+        repetition_penalty: PositiveFloat,
     ) -> None:
+        for name, value, holds, bounds in (
+            ("temperature", temperature, 0 <= temperature < math.inf, "at least 0, which is greedy"),
+            ("top_k", top_k, not top_k or top_k > 0, "at least 0, or null"),
+            ("top_p", top_p, 0 <= top_p <= 1, "a probability, from 0 to 1"),
+            ("min_p", min_p, 0 <= min_p <= 1, "a share, from 0 to 1"),
+            ("repetition_penalty", repetition_penalty, repetition_penalty > 0, "above 0; 1 is none"),
+        ):
+            if not holds:
+                raise ValueError(f"decoding.{name}={value}: {bounds}")
         self.temperature, self.top_k, self.top_p, self.min_p = temperature, top_k, top_p, min_p
         self.repetition_penalty = repetition_penalty
 

@@ -71,7 +71,7 @@ class HarnessModel(LM):
         decoding: Any = Greedy()
         if temperature:
             shares = asked.get("top_p", 1.0), asked.get("min_p", 0.0)
-            decoding = Sampling(temperature, asked.get("top_k"), *shares)
+            decoding = Sampling(temperature, asked.get("top_k"), *shares, repetition_penalty=1.0)
         start = [] if tokenizer.separator is None else [tokenizer.separator]
         prompt = [*start, *tokenizer.encode(text).tolist()][-self.context :]
 

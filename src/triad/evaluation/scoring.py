@@ -84,10 +84,9 @@ def rank_rows(
 
 def find_figure(metric: Any) -> tuple[str, bool]:
     """The figure of a metric that stands for it, and whether a higher one is better."""
-    for way in ("higher", "lower"):
-        for figure in getattr(metric, f"{way}_is_better", ()):
-            return figure, way == "higher"
-    raise ValueError(f"{type(metric).__name__} declares no figure in higher_is_better or lower_is_better")
+    if higher := getattr(metric, "higher_is_better", ()):
+        return higher[0], True
+    return metric.lower_is_better[0], False
 
 
 def draw_samples(examples: int, samples: int) -> list[int]:

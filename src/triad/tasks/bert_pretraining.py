@@ -41,13 +41,8 @@ class BertPretraining:
     each reading. Raises ValueError for a tokenizer without a separator.
     """
 
-    needs = {
-        "model.sees": ("both sides",),
-        "model.pooler": (None,),
-        "data.yields": ("text",),
-        "batch.sizes": ("one",),
-    }
-    makes_rows = True
+    needs = {"model.sees": ("both sides",), "model.pooler": (None,), "data.yields": ("text",)}
+    makes_rows = ("text",)
     predicts = "its tokens"
     lower_is_better = ("loss", "perplexity")
     higher_is_better = ("next_sentence_accuracy",)
@@ -127,7 +122,7 @@ class BertPretraining:
         if "lengths_R" in batch:
             texts["lengths_R"] = (batch["lengths_R"] - 3).clamp_min(0)
         hidden = self.words.inputs(texts, draw)
-        count, rows = int(hidden.get("count", 1)), batch["rows"]
+        count, rows = int(hidden.get("count", 1)), batch["rows"]  # numbers of a step of training
         numbers_B2 = torch.tensor([count, rows], device=tokens_BT.device).expand(len(tokens_BT), 2)
         targets = hidden["targets_BT"], batch["labels_B"][:, None], numbers_B2
         return {

@@ -19,7 +19,7 @@ from triad.metrics.sums import compute_metrics, count_rows
 from triad.models.classifier import TokenClassifier
 from triad.tasks.body import start_body
 from triad.tasks.likelihood import mean_loss
-from triad.tasks.text_pairs import find_separator
+from triad.tasks.text_pairs import make_separator
 
 OTHER, START, END = 0, 1, 2  # targets: what a token is, if it is no IGNORED one; of both START + END
 LEAST = 8  # tokens of a row: three separators, and something of both texts
@@ -76,14 +76,9 @@ class ExtractiveQA:
         model_sees: str,
         metrics: dict[str, Any],
     ) -> None:
-        self.separator = find_separator(tokenizer, model_sees)
-        if self.separator is None:
-            raise ValueError(
-                f"tokenizer={tokenizer.kind} has no separator to put between question and context: use "
-                "tokenizer=bpe, unigram, byte or word, or model=encoder"
-            )
         if context < LEAST:
             raise ValueError(f"context={context}: a question and a text need context={LEAST} at least")
+        self.separator, self.special_tokens = make_separator(tokenizer)
         self.stride, self.max_question, self.max_answer = stride, min(max_question, context // 2), max_answer
         self.no_answer_threshold, self.dropout, self.metrics = no_answer_threshold, dropout, metrics
         self.tokenizer, self.context = tokenizer, context

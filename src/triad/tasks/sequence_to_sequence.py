@@ -41,6 +41,7 @@ class SequenceToSequence:
     splits = ("tensor", "pipeline")
     predicts = "a sequence"
     lower_is_better = ("loss", "perplexity")
+    takes_prompts = True  # which `triad generate` has its model answer
     measures_with = "generated"
     measure = staticmethod(likelihood)
 
@@ -67,9 +68,11 @@ class SequenceToSequence:
         self.context, self.joined = context, model_sees == "past"
         self.reads = ("tokens_BT", "targets_BT") if self.joined else ("source_BS", "tokens_BT", "targets_BT")
         room = context - 1  # beside the word that begins a target
-        self.longest_target = min(target_tokens or room, room // 2 if self.joined else room)
-        self.longest_source = room - self.longest_target if self.joined else room
-        if min(self.longest_source, self.longest_target) < 1:
+        target = min(target_tokens or room, room // 2 if self.joined else room)
+        self.longest = (room - target if self.joined else room), target  # a source and a target
+        self.longest_prompt, self.longest_answer = self.longest[0], target + 1
+        self.ends = [vocab_size]
+        if min(self.longest) < 1:
             raise ValueError(f"context={context} holds no source and target with their ends: raise it")
 
     def encode(self, example: dict) -> list[dict]:
@@ -79,13 +82,13 @@ class SequenceToSequence:
         else:
             sides = self.pairs(example)
             whole = self._encode_source(sides.source), self.tokenizer.encode(sides.target).tolist()
-            source, target = whole[0][: self.longest_source], whole[1][: self.longest_target]
+            source, target = whole[0][: self.longest[0]], whole[1][: self.longest[1]]
             cut = sum(map(len, whole)) - len(source) - len(target)
         return [{"source_BS": source, "target_BU": target, "cut": cut}] if source else []
 
     def _encode_text(self, text: str) -> tuple[list[int], list[int], int]:
         ids = self.tokenizer.encode(text)
-        kept = ids[: min(self.longest_source, self.longest_target)]
+        kept = ids[: min(self.longest)]
         row_1T = torch.tensor([[*kept.tolist(), 0]])  # a rule leaves out the last token
         sides = [side[0].tolist() for side in self.pairs({"tokens_BT": row_1T, "targets_BT": row_1T})]
         return sides[0], sides[1], len(ids) - len(kept)
@@ -93,6 +96,13 @@ class SequenceToSequence:
     def _encode_source(self, texts: list[str]) -> list[int]:
         first, *others = (self.tokenizer.encode(text).tolist() for text in texts)
         return first + [token for ids in others for token in (self.vocab_size + 1, *ids)]
+
+    def make_prompt(self, text: str) -> tuple[list[int], list[int] | None]:
+        """What a model continues to answer a source, and that source, where it reads it with its encoder."""
+        source = self._encode_source([text])
+        if not source:
+            raise ValueError('prompt="": an empty source has no answer; give a text')
+        return ([*source, *self.ends], None) if self.joined else (self.ends, source)
 
     @property
     def contents(self) -> str | None:
@@ -124,13 +134,16 @@ class SequenceToSequence:
             found["count"] = (length_R + (source_R > 0)).sum()
             lengths = length_R + 1, source_R
             found["lengths"] = (sum(lengths),) if self.joined else lengths
+            if self.joined:  # the longest row of all processes may be shorter than both sides together
+                width = int(found["lengths"][0].max())
+                found |= {name: found[name][:, :width] for name in self.reads}
         return found
 
     def _make_pairs(self, batch: dict) -> tuple[Tensor, Tensor]:
         """What the rows of a batch have, or a rule makes of their tokens, as much as fits."""
         if "source_BS" in batch:
-            return batch["source_BS"][:, : self.longest_source], batch["target_BU"][:, : self.longest_target]
-        longest = min(self.longest_source, self.longest_target) + 1
+            return batch["source_BS"][:, : self.longest[0]], batch["target_BU"][:, : self.longest[1]]
+        longest = min(self.longest) + 1
         return self.pairs({name: batch[name][:, :longest] for name in ("tokens_BT", "targets_BT")})
 
     def measure_generated(self, model: nn.Module, *inputs: Tensor, lockstep: bool) -> dict[str, Tensor]:
@@ -140,7 +153,7 @@ class SequenceToSequence:
 
     def predict(self, model: nn.Module, *inputs: Tensor, lockstep: bool = False) -> list[str | None]:
         """The text decoded for each source."""
-        found = self._decode(model, *inputs, max_tokens=self.longest_target + 1, lockstep=lockstep)
+        found = self._decode(model, *inputs, max_tokens=self.longest[1] + 1, lockstep=lockstep)
         asked_B = (inputs[-1] != IGNORED).any(-1).tolist()
         return [self._read_text(best) if asked else None for best, asked in zip(found, asked_B, strict=True)]
 
@@ -163,7 +176,7 @@ class SequenceToSequence:
 
     def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int]]:
         """The source of the row, and the decoded target, up to `length` words."""
-        most = min(length, self.longest_target + 1)
+        most = min(length, self.longest[1] + 1)
         (best,) = self._decode(model, *row, max_tokens=most, lockstep=True)
         source = find_prompts(*row, self.vocab_size)[0] if self.joined else read_row(row[0][0].tolist())
         return [[word for word in words if word < self.vocab_size] for words in (source, best)]

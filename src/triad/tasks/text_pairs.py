@@ -11,6 +11,13 @@ def find_separator(tokenizer: Any, model_sees: str) -> int | None:
     return tokenizer.vocab_size
 
 
+def make_separator(tokenizer: Any) -> tuple[int, int]:
+    """The token that stands before each text of a row, for a task of two texts, and how many it adds."""
+    if tokenizer.separator is not None:
+        return tokenizer.separator, 0
+    return tokenizer.vocab_size, 1
+
+
 def join(first: Sequence[int], second: Sequence[int], separator: int, context: int) -> list[int]:
     """A row of at most `context` tokens; of the longer text the end is left out.
 

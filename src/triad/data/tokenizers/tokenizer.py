@@ -41,7 +41,7 @@ class Tokenizer(ABC):
         return map(self.encode, pieces)
 
     def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
-        """The ids of a text, and of each how many characters are begun where it ends: [3, 7] of "the" " cat"."""
+        """The ids of a text, and of each how many characters have begun where it ends."""
         ids, _, ends = self.encode_with_offsets(text)
         return ids.tolist(), ends.tolist()
 
