@@ -22,8 +22,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.loop import settle_threads
 from benchmarks.transformers_models import Sizes, t5
+
+from benchmarks.loop import settle_threads
 from triad.config.command_line import run_command
 from triad.decoding.beam import Beam
 from triad.decoding.decode import decode
@@ -92,7 +93,7 @@ def evaluate(
         assert mine == other, "not the same tokens"
     ours_s, theirs_s = (median(column) for column in zip(*seconds, strict=True))
     since = time.perf_counter()
-    metrics = {"bleu": BLEU(), "chrf": ChrF()}
+    metrics = {"bleu": BLEU("13a", lowercase=False), "chrf": ChrF(word_order=0)}
     scored = score_predictions("copy", metrics, texts, [[text] for text in references])
     counted_s = time.perf_counter() - since
     find_figures(metrics, scored, resamples=1000, seed=0)
