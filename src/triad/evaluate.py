@@ -65,6 +65,8 @@ def evaluate(
     if len({report["data"]["fingerprint"] for _, report, _ in found}) > 1:
         raise Refusal(f"run={run}: their {split} splits have other examples; type the data= to compare on")
     outcomes = [outcome for *_, outcome in found]
+    if len({tuple(sorted(one.metrics)) for one in outcomes}) > 1:
+        raise Refusal(f"run={run}: they have other metrics; type the metrics=[...] to compare by")
     compared = compare_systems(outcomes[0].metrics, [one.scored for one in outcomes], resamples, seed)
     for of, report, _ in found:
         report["comparisons"] = compared

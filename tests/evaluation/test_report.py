@@ -103,6 +103,7 @@ def report() -> dict[str, Any]:
         "split": "test",
         "checkpoint": {"step": 1000, "weights": "ema"},
         "data": {"name": "labelled", "examples": 4, "left_out": 1, "seen": 2, "exclude_seen": False},
+        "remembered": 3,
         "decoding": None,
         "signatures": {},
         "figures": {"macro_f1": figure},
@@ -124,6 +125,7 @@ def test_markdown_has_every_table_and_no_broken_row(report: dict[str, Any]) -> N
     assert "x" * 200 + "..." in text
     assert "2 examples stand word for word in the training split" in text
     assert "1 examples make no row" in text
+    assert "3 predictions are entries of the translation memory" in text
     assert "step 1,000, weights ema" in text
 
 

@@ -109,8 +109,9 @@ def describe_references(task: Any, references: list[Any], example: dict[str, Any
     """What a prediction was compared with, as text."""
     if "choices" in example:
         return example["choices"][references[0]]
-    if "label" in example:
-        return str(example["label"])
+    for name in ("label", "canonical_solution"):
+        if name in example:
+            return str(example[name])
     texts = (" ".join(one) if isinstance(one, list) else str(one) for one in references)
     return " / ".join(texts)
 
