@@ -99,8 +99,8 @@ def open_system(
 ) -> System:
     """The model of a checkpoint with the task, metrics and decoding of a configuration.
 
-    It is the newest, that of a step, or the best by the metric that the run monitors. Raises FileNotFoundError
-    for a run without a checkpoint, and Refusal for a task with another output than the run was trained for.
+    It is the newest, that of a step, or the best by the metric that the run monitors. Raises
+    FileNotFoundError for a run without a checkpoint, and Refusal for a task with another output than its own.
     """
     measured = Measured.of_run(run.machine_file, config["trainer"]["accelerator"])
     chosen = read_step(find_best_checkpoint(run.checkpoints)) if step == "best" else step
