@@ -35,13 +35,14 @@ from benchmarks.peers import copied, like
 from triad.config.build import build
 from triad.config.command_line import run_command
 from triad.config.compose import compose
+from triad.decoding.decode import decode
+from triad.decoding.greedy import Greedy
 from triad.hardware.autotune import Measured
 from triad.hardware.device import describe
 from triad.hardware.precision import has_recurrent_kernels, recurrent_to_fp32
 from triad.launch.rank import quieten
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.models.count import count
-from triad.models.generation import sample_tokens
 from triad.storage.cache import cache_home
 
 AGREEMENT = 1e-3  # of losses, relative; fp32, another order of sums
@@ -349,11 +350,12 @@ def generation(name: str, pair: Pair, shape: Shape, dtype: str, rounds: int, tok
     prompt = torch.randint(shape.vocab_size, (1, PROMPT), generator=torch.Generator().manual_seed(2))
     words = {"max_new_tokens": tokens, "do_sample": False, "use_cache": True}
     attended = torch.ones_like(prompt)
+    asked: Any = {"ends": (), "max_tokens": tokens, "context": shape.context, "vocab_size": None}
     speeds = []
     for _ in range(rounds + 1):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
             since = time.perf_counter()
-            mine = [*sample_tokens(model, prompt[0].tolist(), tokens, shape.context, 0.0, None, seed=0)]
+            mine = decode(model, prompt.tolist(), Greedy(), **asked)[0][0].tokens
             half = time.perf_counter()
             theirs = other.generate(prompt, attention_mask=attended, **words)[0, PROMPT:].tolist()
             end = time.perf_counter()

@@ -19,6 +19,7 @@ PLACES = {  # of the Python file in src/triad, and of the YAML in conf
     "state_space": ("layers", "model"),
     "loudest": ("layers/routers", "router"),
     "next_token_accuracy": ("tasks", "task"),
+    "first_word": ("metrics", "metrics"),
     "parity": ("data/sources", "data"),
     "equations": ("data/sources", "data"),
     "arithmetic": ("tasks", "task"),
@@ -120,6 +121,7 @@ ACCEPTED = [
     "task=next_token_accuracy callbacks.checkpoint.monitor=val/hits",
     "task=classification data=parity model=lstm",
     "task=arithmetic data=equations",
+    "task=copy model=encoder_decoder metrics=[first_word] callbacks.checkpoint.monitor=val/first_word",
     "optimizer=polyak",
     f"optimizer=polyak strategy=deepspeed trainer.devices=2 {CPU}",
     "strategy=alone",
@@ -142,6 +144,9 @@ REFUSED = {  # and what the sentence names: the part, and choices that fit
     "model=moe router=loudest": ("router=loudest", "model=moe would see the future", "mixtral"),
     "task=next_token_accuracy model=encoder": ("task=next_token_accuracy needs a model", "masked_lm"),
     "callbacks.checkpoint.monitor=val/hits": ("val/hits", "val/loss"),
+    "metrics=[first_word]": ("metrics.first_word needs a task that predicts a sequence", "leave metrics"),
+    "task=classification data=parity model=lstm metrics=[first_word]": ("use metrics=accuracy,",),
+    "task=copy model=encoder_decoder callbacks.checkpoint.monitor=val/first_word": ("val/exact_match",),
     "data=parity": ("data=parity yields labels", "data=stdlib", "task=classification"),
     "task=classification": ("data=stdlib yields text", "parity"),
     "task=arithmetic": ("data=stdlib yields text", "data=equations"),
@@ -198,6 +203,16 @@ def test_the_checkpoint_that_is_kept_has_the_highest_metric(run, project: Path) 
     hits = {row["step"]: float(row["val/hits"]) for row in metrics(project, "b") if row.get("val/hits")}
     kept = [path.name for path in (project / "outputs" / "b" / "checkpoints").glob("step-*")]
     assert f"step-{int(max(hits, key=hits.__getitem__)):08d}" in kept
+
+
+def test_a_metric_is_measured_and_chooses_the_checkpoint(run, project: Path) -> None:
+    words = "debug=tiny task=copy model=encoder_decoder data=letters tokenizer=char metrics=[first_word]"
+    keep = ("callbacks.checkpoint.keep=1", "callbacks.checkpoint.monitor=val/first_word")
+    run("train.py", *words.split(), *keep, CPU, "run_id=f")
+    assert [row for row in metrics(project, "f") if row.get("val/first_word")]
+    folder = next((project / "outputs" / "f" / "checkpoints").glob("step-*"))
+    monitored = json.loads((folder / "manifest.json").read_text())["facts"]["metric"]
+    assert (monitored["name"], monitored["better"]) == ("val/first_word", "higher")
 
 
 def test_a_model_of_both_sides_learns_hidden_tokens_and_a_source_its_labels(run, project: Path) -> None:

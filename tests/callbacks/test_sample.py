@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from triad.callbacks.sample import Sample
 from triad.data.tokenizers.byte import Byte
-from triad.models.generation import sample_tokens
+from triad.decoding.decode import decode
+from triad.decoding.sampling import Sampling
 from triad.runs.directory import Run
 
 
@@ -37,7 +38,9 @@ def test_a_model_that_no_token_can_be_drawn_from_has_no_sample_and_the_run_goes_
     )
 
     def draw(model: nn.Module, prompt: list[int], length: int, context: int, temperature: float) -> list:
-        return [[*prompt, *sample_tokens(model, prompt, length, context, temperature, None, seed=0)]]
+        asked = {"ends": (), "max_tokens": length, "context": context, "vocab_size": 257}
+        drawn = decode(model, [prompt], Sampling(temperature, None, 1.0, 0.0, 1.0), **asked)
+        return [[*prompt, *drawn[0][0].tokens]]
 
     callback = Sample(Run(tmp_path), Byte(), context=8, prompt="a", length=4, temperature=1.0)
     for logit in (0.0, float("nan"), float("inf")):

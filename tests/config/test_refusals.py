@@ -24,7 +24,12 @@ UNMET = {  # words, and what the sentence has in it
     "model=encoder_decoder": ("model=encoder_decoder sees a source", "task=copy"),
     "task=masked_lm": ("model=decoder sees the past", "encoder, encoder_moe", "task=causal_lm"),
     f"model=encoder task=masked_lm model.pooler={POOLER}": ("model.pooler=null",),
-    "task=copy": ("model=decoder sees the past", "model=encoder_decoder", "task=causal_lm"),
+    "task=copy model=encoder": ("model=encoder sees both sides", "model=decoder", "encoder_decoder"),
+    "task=dialogue": ("data=stdlib yields text", "data=dialogues", "task=causal_lm"),
+    "task=generative_qa model=encoder_decoder": ("data=stdlib yields text", "data=questions"),
+    "task=post_edit": ("data=stdlib yields text", "data=drafts"),
+    "task=code model=encoder_decoder": ("model=encoder_decoder sees a source", "model=decoder"),
+    "task=dialogue data=dialogues data.path=a metrics=[f1]": ("metrics.f1 needs a task that predicts",),
     "model=encoder_decoder task=translation": ("data=stdlib yields text", "data=parallel", "task=copy"),
     "data=packages": ("data=packages yields labels", "data=stdlib", "task=classification"),
     "task=classification": ("data=stdlib yields text", "data=labelled", "task=causal_lm"),
@@ -100,6 +105,7 @@ def no_optional_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in tables():
         if hasattr(module, "find_spec"):
             monkeypatch.setattr(module, "find_spec", lambda _: None)
+    monkeypatch.setattr("triad.metrics.confinement.find_missing", lambda: "Landlock")
 
 
 @cache

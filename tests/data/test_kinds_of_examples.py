@@ -129,6 +129,13 @@ READ: dict[str, tuple[str, str, str, dict[str, Any], list[dict]]] = {
         ],
     ),
     "dialogues": ("dialogues", "a.jsonl", lines({"messages": MESSAGES}), {}, [{"messages": MESSAGES}]),
+    "weights": (
+        "dialogues",
+        "a.jsonl",
+        lines({"messages": [MESSAGES[0] | {"weight": 1}, MESSAGES[1] | {"weight": 0}]}),
+        {},
+        [{"messages": [MESSAGES[0], MESSAGES[1] | {"weight": 0}]}],
+    ),
     "slots": (
         "dialogues",
         "a.jsonl",
@@ -246,6 +253,12 @@ REFUSED: dict[str, tuple[str, str, str, str]] = {
         lines({"messages": MESSAGES}, {"messages": [{"role": "bot", "content": "Hi"}]}),
         r"a\.jsonl, line 2, messages\[0\]: role='bot': one of system, user, assistant",
     ),
+    "a weight": (
+        "dialogues",
+        "a.jsonl",
+        lines({"messages": [MESSAGES[0], MESSAGES[1] | {"weight": 0.5}]}),
+        r"a\.jsonl, line 1, messages\[1\]: weight=0\.5: 1, or 0",
+    ),
     "no dialogue": (
         "dialogues",
         "a.jsonl",
@@ -308,6 +321,13 @@ def test_what_is_skipped_is_counted_and_the_rest_stays(name: str, tmp_path: Path
     source = make(name, file, text, tmp_path, on_error="skip")
     assert len(read(source)) == 1
     assert source.skipped == reasons
+
+
+def test_a_line_that_is_not_utf8_takes_its_sentence_with_it(tmp_path: Path) -> None:
+    source = make("tags", "a.txt", "", tmp_path, on_error="skip")
+    (tmp_path / "a.txt").write_bytes(b"EU B-ORG\nsa\xffys O\nso O\n\nPeter B-PER\n")
+    assert read(source) == [{"words": ["Peter"], "tags": ["B-PER"]}]
+    assert source.skipped == {"not UTF-8": 1}
 
 
 def test_all_questions_of_a_context_are_in_one_split(tmp_path: Path) -> None:
@@ -399,6 +419,18 @@ def test_whole_examples_are_left_out_and_their_texts_stay_as_they_are(tmp_path: 
             Refusal, match=rf"data/{part.partition('=')[0]} changes texts, .*leave it out with"
         ):
             compose_parts([*words, f"data/{part}"], ROOTS)
+
+
+def test_drafts_may_have_a_file_for_each_split(tmp_path: Path) -> None:
+    drafts = {split: {"source": split, "draft": "a", "target": "b"} for split in ("train", "val", "test")}
+    for split, draft in drafts.items():
+        (tmp_path / f"{split}.jsonl").write_text(lines(*[draft] * 9))
+    places = {f"{split}_source": f"{tmp_path}/{split}.jsonl" for split in ("val", "test")}
+    source = make("drafts", "train.jsonl", lines(*[drafts["train"]] * 9), tmp_path, **places)
+    for split, draft in drafts.items():
+        assert [*source.examples(split)] == [draft] * 9
+    with pytest.raises(ValueError, match=r"in two splits at once, by data\.val_source and data\.test_source"):
+        make("drafts", "train.jsonl", "{}", tmp_path, **places | {"test_source": places["val_source"]})
 
 
 PAIRS: dict[str, Any] = {

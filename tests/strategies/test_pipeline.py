@@ -15,10 +15,11 @@ from torch import nn
 from tests.warm import WarmProcess
 from triad.config.build import build
 from triad.config.compose import compose
+from triad.decoding.decode import decode
+from triad.decoding.greedy import Greedy
 from triad.launch.rank import exit_together
 from triad.layers.routing import auxiliary_loss
 from triad.models.decoder import Decoder
-from triad.models.generation import sample_tokens
 from triad.optim.gradient import Gradient
 from triad.optim.initialise import initialise
 from triad.strategies.pipeline import ORDERS, Pipeline, micro_batches, place_stages
@@ -121,7 +122,8 @@ def test_two_processes_sample_like_one_sum_losses_and_count_a_tied_weight_once(
 ) -> None:
     assert warm.launch(["-W", "error", __file__, str(tmp_path)], ranks=2) == 0
     whole = decoder(depth=3)
-    wanted = [*sample_tokens(whole, [1, 2], 12, 8, 0.0, None, seed=0)]
+    drawn = decode(whole, [[1, 2]], Greedy(), ends=(), max_tokens=12, context=8, vocab_size=11)
+    wanted = drawn[0][0].tokens
     loss = _mean(torch.arange(10).view(2, 5).flip(1))
     nll, _ = whole(torch.arange(10).view(2, 5), loss=loss)
     (nll / 10).backward()
@@ -149,7 +151,8 @@ def _in_each_process(folder: Path) -> None:
     for name in ("1f1b", "interleaved", "zbv"):
         model = decoder(depth=3)
         pipeline = Pipeline(model, mesh["pipeline"], name, torch.device("cpu"), _mean, None, Precision())
-        text = [*sample_tokens(model, [1, 2], 12, 8, 0.0, None, seed=0)]
+        drawn = decode(model, [[1, 2]], Greedy(), ends=(), max_tokens=12, context=8, vocab_size=11)
+        text = drawn[0][0].tokens
         with torch.no_grad():
             nll, _ = model(tokens_BT, loss=_mean(tokens_BT.flip(1)))
         pipeline({"tokens_BT": tokens_BT, "targets_BT": tokens_BT.flip(1), "count": 10, "rows": 2})

@@ -40,7 +40,7 @@ def body(tied: bool = False, width: int = 8) -> LSTM:
 
 
 def task(labels: tuple[str, ...] = ("a", "b", "c")) -> Classification:
-    metrics = {"accuracy": Accuracy(), "f1": F1(labels)}
+    metrics = {"accuracy": Accuracy(), "f1": F1(labels, None)}
     run = {"tokenizer": Byte(), "context": 16, "model_sees": "past", "metrics": metrics}
     return Classification(smoothing=0.0, z_loss=0.0, pool=None, dropout=0.0, labels=labels, **run)
 

@@ -67,6 +67,36 @@ def test_what_is_not_measured_is_not_watched(words: tuple[str, ...], sentence: s
     assert str(refused.value) == sentence
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            (*CLASSIFICATION, "metrics=[bleu]"),
+            "metrics.bleu needs a task that predicts a sequence or an answer; task=classification predicts a"
+            " label: use metrics=accuracy, ece, f1, matthews or 2 more, or leave metrics.bleu out",
+        ),
+        (
+            (*COPY, "metrics=[bleu]", "+metrics.chinese={_target_: triad.metrics.bleu.BLEU, tokenize: zh}"),
+            "metrics.bleu and metrics.chinese both measure val/bleu: leave one of them out",
+        ),
+        (
+            (*COPY, "metrics=[bleu]", "metrics.bleu.tokenize=14a"),
+            "metrics.bleu.tokenize=14a: input should be '13a', 'intl', 'zh', 'char' or 'none'",
+        ),
+    ],
+)
+def test_metrics_that_fit_neither_the_task_nor_each_other_are_refused(words, sentence: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        compose([*words])
+    assert str(refused.value) == sentence
+
+
+def test_a_metric_whose_package_is_missing_is_refused_before_a_run_starts(monkeypatch) -> None:
+    monkeypatch.setattr("triad.data.refusals.find_spec", lambda name: None if name == "sacrebleu" else True)
+    with pytest.raises(Refusal, match=r"^metrics.bleu needs the package sacrebleu: pip install '.\[eval\]'"):
+        compose([*COPY, "metrics=[bleu]"])
+
+
 def test_a_metric_that_this_run_does_not_measure_is_refused_before_it_trains(train) -> None:
     words = [*COPY, "debug=tiny", "callbacks.checkpoint.monitor=val/exact_match", "task.generated=0"]
     said = train(*words, "trainer.accelerator=cpu", code=2).stderr

@@ -3,15 +3,17 @@
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from tests.conftest import Run
 from triad.checkpoints.trained import count_rows, trained
+from triad.decoding.decode import decode
+from triad.decoding.greedy import Greedy
 from triad.models.decoder import Decoder
 from triad.models.encoder import Encoder
-from triad.models.generation import decode_greedily
 
 
 def test_special_tokens_come_before_the_rows_that_are_added() -> None:
@@ -24,16 +26,17 @@ def test_special_tokens_come_before_the_rows_that_are_added() -> None:
 
 
 def test_greedy_decoding_passes_over_the_rows_that_are_added() -> None:
-    class Fixed(torch.nn.Module):
+    class Fixed(torch.nn.Linear):
         def empty_cache(self, rows: int) -> None:
             return None
 
         def forward(self, source_BS, tokens_BT, cache):
             return torch.tensor([0.0, 2.0, 1.0, 9.0]).expand(*tokens_BT.shape, 4), ()
 
-    source_BS = torch.zeros(2, 3, dtype=torch.int64)
-    assert decode_greedily(Fixed(), source_BS, 3, 2).tolist() == [[3, 3], [3, 3]]
-    assert decode_greedily(Fixed(), source_BS, 2, 2).tolist() == [[1, 1], [1, 1]]
+    two: Any = {"sources": [[0, 0, 0]] * 2, "ends": (), "max_tokens": 2, "context": 2}
+    for vocab_size, likeliest in ((4, 3), (3, 1)):
+        found = decode(Fixed(1, 1), [[0], [0]], Greedy(), vocab_size=vocab_size, **two)
+        assert [best.tokens for (best,) in found] == [[likeliest] * 2] * 2
 
 
 @pytest.mark.parametrize("words", ["", "model=encoder task=masked_lm", "task=copy model=encoder_decoder"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from triad.data.progress import show_progress
 from triad.data.sources.finding import find
 from triad.data.sources.opening import Quota
 from triad.data.sources.reading import read_lines
-from triad.layers.full_attention import PADDING
+from triad.decoding.decode import decode
+from triad.decoding.greedy import Greedy
 from triad.layers.ranges import PositiveInt
-from triad.models.generation import decode_greedily
 from triad.runs.directory import Run
 from triad.storage.manifest import MANIFEST, checksum
 
@@ -79,19 +79,27 @@ class BackTranslation:
                 advance(sum(len(sentence.encode()) + 1 for sentence in sentences))
 
     def _translate(self, model: Any, tokenizer: Any, sentences: list[str]) -> Iterator[tuple[str, str]]:
-        encoded = [torch.from_numpy(tokenizer.encode(sentence)) for sentence in sentences]
+        encoded = [tokenizer.encode(sentence).tolist() for sentence in sentences]
         fitting = [at for at, tokens in enumerate(encoded) if len(tokens) < self.context]
         found: dict[int, str] = {}
         fitting.sort(key=lambda at: len(encoded[at]))
         for first in range(0, len(fitting), self.rows):
             places = fitting[first : first + self.rows]
             rows = [encoded[at] for at in places]
-            source_BS = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PADDING)
-            length = min(LONGER * source_BS.shape[1] + MORE, self.context)
-            device, end = next(model.parameters()).device, tokenizer.vocab_size  # behind it are no tokens
-            words_BT = decode_greedily(model, source_BS.to(device), end, length).tolist()
-            for at, words in zip(places, words_BT, strict=True):
-                found[at] = tokenizer.decode(list(takewhile(end.__gt__, words))).strip()
+            length = min(LONGER * len(rows[-1]) + MORE, self.context)
+            end = tokenizer.vocab_size  # behind it are no tokens
+            decoded = decode(
+                model,
+                [[end]] * len(rows),
+                Greedy(),
+                ends=[end],
+                max_tokens=length,
+                context=self.context,
+                vocab_size=end + 1,
+                sources=rows,
+            )
+            for at, (best,) in zip(places, decoded, strict=True):
+                found[at] = tokenizer.decode(best.tokens).strip()
         for at in sorted(found):
             if found[at]:
                 yield found[at], sentences[at]

@@ -15,11 +15,12 @@ from triad.storage.manifest import fingerprint
 PREPARATION = ("clean", "privacy", "dedup", "contamination", "synthetic")
 AUGMENTATION = ("augment",)  # the one for what training reads of them
 MATHEMATICS = (
-    *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation", "batch"),
+    *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation"),
+    *("finetuning", "batch", "decoding", "metrics"),
     *("data", *PREPARATION, *AUGMENTATION, "tokenizer", "precision"),
 )
 SYSTEM = ("strategy", "hardware", "engine", "logger", "tags", "output_dir", "run_id")
-MIXED = ("trainer", "callbacks", "metrics")  # groups that hold some of both
+MIXED = ("trainer", "callbacks")  # groups that hold some of both
 OVERLAYS = ("experiment", "debug")  # what they set is classified where it stands
 
 TRAINER_SYSTEM = (
@@ -39,8 +40,6 @@ def is_mathematics(key: str, config: dict) -> bool:
     group, _, rest = key.partition(".")
     if group == "trainer":
         return rest not in TRAINER_SYSTEM and (key not in WHEN_VALIDATED or _acts_on_validations(config))
-    if group == "metrics":
-        return _acts_on_validations(config)
     if group == "callbacks":
         return not is_observer(config["callbacks"].get(rest.partition(".")[0]))
     return group not in SYSTEM

@@ -1,5 +1,6 @@
 """From a source to the rows that a model is trained on, which depend on what the source yields."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,9 @@ def make_datamodule(
         rows = prepare_rows(source, tokens.fingerprint, task, asked, context)
     elif source.yields in PADDED or batch.tokens:
         read = PADDED.get(source.yields, ContinuedFile)
+        if source.yields == "pairs":
+            sides = {"longest": getattr(task, "longest", None), "joined": getattr(task, "joined", False)}
+            read = partial(PairFile, **sides)
         rows = read(tokens.train, context, separator), read(tokens.val, context, separator)
     else:
         train, val = pack(tokens.train, context, packing, shuffle), pack(tokens.val, context, packing)

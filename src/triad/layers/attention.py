@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from triad.layers.autocast import autocast_off, to_autocast_dtype
 from triad.layers.documents import (
+    Offset,
     attend_in_blocks,
     attend_within_documents,
     compile_flex,
@@ -19,6 +20,7 @@ from triad.layers.documents import (
     suits_blocks,
 )
 from triad.layers.flops import Rows
+from triad.layers.padding import LeftPadding
 from triad.layers.ranges import PositiveInt, UnitInterval
 
 
@@ -91,14 +93,15 @@ class Attention(nn.Module):
         k_BKSH = self.k_norm(self._heads(self.k(x_BTD))).transpose(1, 2)
         v_BKSH = self._heads(self.v(x_BTD)).transpose(1, 2)
         if self.rotary is not None:
-            offset = find_offset(cache.length if cache else 0, starts_BT)
+            offset = find_offset(cache.offset(x_BTD.shape[1]) if cache else 0, starts_BT)
             q_BNTH, k_BKSH = self.rotary(q_BNTH, k_BKSH, offset)
         if cache is not None:
             k_BKSH, v_BKSH = cache.extend(k_BKSH, v_BKSH, self.mask.reach if self.mask else None)
         if self.key_shift is not None:
-            k_BKSH = self.key_shift(k_BKSH, starts_BT)
+            k_BKSH = self.key_shift(k_BKSH, cache.starts(k_BKSH) if cache else starts_BT)
         dropout = self.dropout.p if self.training else 0.0
-        y_BNTH = self.kernel(q_BNTH, k_BKSH, v_BKSH, dropout, self.mask, starts_BT)
+        mask = cache.hide_padding(self.mask) if cache else self.mask
+        y_BNTH = self.kernel(q_BNTH, k_BKSH, v_BKSH, dropout, mask, starts_BT)
         return self.dropout(self.out(y_BNTH.transpose(1, 2).flatten(-2)))
 
     def pieces(self) -> dict[str, int]:
@@ -131,15 +134,45 @@ class KeyValueCache:
 
     The buffers are allocated by the first `extend`, when the dtype and the heads of this process are known.
     Latent attention stores its latents as k and its rotated keys as v, so the two differ in size. Where
-    queries reach back a limited number of keys, only as many are kept.
+    queries reach back a limited number of keys, only as many are kept. A layer with a state keeps it as k and
+    v, whose first dimension is the batch. The tokens of `padding` are the first ones that a cache is given.
     """
 
-    def __init__(self, batch: int, context: int):
+    def __init__(self, batch: int, context: int, padding: LeftPadding | None = None):
         self.batch = batch
         self.context = context
+        self.padding = padding
         self.length = 0
         self.k: Tensor | None = None
         self.v: Tensor | None = None
+        self.fills = False  # k and v are buffers, of which `length` columns are used
+
+    def offset(self, new: int) -> Offset:
+        """What is added to the index of each of `new` tokens for its position."""
+        return self.length if self.padding is None else self.padding.offset(self.length, new)
+
+    def starts(self, k_BKSH: Tensor) -> Tensor | None:
+        """The first token of the document of each key, or None where there is no padding."""
+        return None if self.padding is None else self.padding.starts(self.length, k_BKSH.shape[2])
+
+    def hide_padding(self, mask: Callable | None) -> Callable | None:
+        """A mask that hides padding, too."""
+        return mask if self.padding is None else self.padding.hide(mask, self.length)
+
+    def select(self, rows_R: Tensor, since: int = 0) -> None:
+        """Keep some rows, in a given order, each as often as it is named.
+
+        Each row and the one that comes in its place have equal tokens in the columns before `since`, as beams
+        have that are continuations of one prefix: only later ones are moved.
+        """
+        if self.k is None or self.v is None:
+            self.batch = len(rows_R)
+        elif self.fills and len(rows_R) == self.batch:
+            for x in (self.k, self.v):
+                x[:, :, since : self.length] = x[:, :, since : self.length].index_select(0, rows_R)
+        else:
+            self.batch = len(rows_R)
+            self.k, self.v = self.k.index_select(0, rows_R), self.v.index_select(0, rows_R)
 
     def extend(self, k_BKTH: Tensor, v_BKTH: Tensor, reach: int | None = None) -> tuple[Tensor, Tensor]:
         """Append new tokens; return k_BKSH and v_BKSH, those that are kept and the new ones.
@@ -160,6 +193,7 @@ class KeyValueCache:
         if self.k is None or self.v is None:
             self.k = k_BKTH.new_empty(batch, heads, self.context, k_BKTH.shape[-1])
             self.v = v_BKTH.new_empty(batch, heads, self.context, v_BKTH.shape[-1])
+            self.fills = True
         self.k[:, :, self.length : end] = k_BKTH
         self.v[:, :, self.length : end] = v_BKTH
         self.length = end
@@ -171,6 +205,26 @@ class KeyValueCache:
             k_BKTH, v_BKTH = torch.cat((self.k, k_BKTH), 2), torch.cat((self.v, v_BKTH), 2)
         self.k, self.v = (all_BKSH[:, :, -reach:].contiguous() for all_BKSH in (k_BKTH, v_BKTH))
         return k_BKTH, v_BKTH
+
+
+class LayerCaches(list[KeyValueCache]):
+    """The caches of a stack of layers, which share the padding before the first token of each row."""
+
+    def __init__(self, caches: list, padding: LeftPadding | None):
+        super().__init__(caches)
+        self.padding = padding
+
+    @property
+    def length(self) -> int:
+        """Tokens so far."""
+        return self[0].length
+
+    def select(self, rows_R: Tensor, since: int = 0) -> None:
+        """Keep some rows, in a given order: see KeyValueCache."""
+        if self.padding is not None:
+            self.padding.select(rows_R)
+        for cache in self:
+            cache.select(rows_R, since)
 
 
 def flash(

@@ -23,7 +23,7 @@ SMALLEST_HEAD = 16  # that FlexAttention takes
 Offset = int | Tensor  # what is added to the index of a token for its position: one number, or one for each
 
 
-def find_offset(past: int, starts_BS: Tensor | None) -> Offset:
+def find_offset(past: Offset, starts_BS: Tensor | None) -> Offset:
     """The offset of tokens that follow `past` others, or of the documents of a row."""
     return past if starts_BS is None else -starts_BS
 
@@ -58,7 +58,7 @@ def attend_within_documents(
     """
     if runs_on_cpu(q_BNTH):
         return _attend_in_turn(kernel, q_BNTH, k_BKSH, v_BKSU, dropout, mask, starts_BS)
-    return kernel(q_BNTH, k_BKSH, v_BKSU, dropout, _DocumentMask(mask, starts_BS))
+    return kernel(q_BNTH, k_BKSH, v_BKSU, dropout, DocumentMask(mask, starts_BS))
 
 
 def suits_blocks(q_BNTH: Tensor, dropout: float, mask: Callable | None) -> bool:
@@ -126,7 +126,7 @@ def _attend_in_turn(
     return torch.stack(rows)
 
 
-class _DocumentMask:
+class DocumentMask:
     """A mask that hides other documents' keys, beside what `mask` hides: see layers/mask.py."""
 
     def __init__(self, mask: Callable | None, starts_BS: Tensor) -> None:

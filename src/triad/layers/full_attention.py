@@ -90,18 +90,18 @@ class SelfAttentionCache(KeyValueCache):
         """Append the memory's keys and values; return all."""
         return self.extend(*layer.keys_values(memory_BSD))
 
-    def extend(self, k_BKTH: Tensor, v_BKTH: Tensor) -> tuple[Tensor, Tensor]:
-        """Append new tokens; values may differ in size from keys."""
-        if self.v is None and k_BKTH.shape != v_BKTH.shape:
-            self.k, self.v = (x.new_empty(*x.shape[:2], self.context, x.shape[3]) for x in (k_BKTH, v_BKTH))
-        return super().extend(k_BKTH, v_BKTH)
-
 
 class CrossAttentionCache:
     """Keys and values of a memory that does not change, computed by the first `read`."""
 
     def __init__(self) -> None:
         self.keys_and_values: tuple[Tensor, Tensor] | None = None
+
+    def select(self, rows_R: Tensor) -> None:
+        """Keep some rows, in a given order, each as often as it is named."""
+        if self.keys_and_values is not None:
+            k_BNSH, v_BNSU = self.keys_and_values
+            self.keys_and_values = k_BNSH.index_select(0, rows_R), v_BNSU.index_select(0, rows_R)
 
     def read(self, layer: FullAttention, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """The memory's keys and values."""

@@ -95,13 +95,16 @@ class LatentAttention(nn.Module):
         content_BNTP, turning_BNTR = q_BNTH.split((self.content_size, self.rotary_size), -1)
         c_BTC, r_BTR = self.kv_latent(x_BTD).split((self.rank, self.rotary_size), -1)
         c_B1SC, r_B1SR = self.kv_norm(c_BTC)[:, None], r_BTR[:, None]
-        offset = find_offset(cache.length if cache else 0, starts_BT)
+        offset = find_offset(cache.offset(x_BTD.shape[1]) if cache else 0, starts_BT)
         turning_BNTR, r_B1SR = self.rotary(turning_BNTR, r_B1SR, offset)
         if cache is not None:
             c_B1SC, r_B1SR = cache.extend(c_B1SC, r_B1SR)
         absorbs = cache is not None and x_BTD.shape[1] == 1
-        attend = self._attend_absorbed if absorbs else partial(self._attend_expanded, starts_BS=starts_BT)
-        y_BNTV = attend(content_BNTP, turning_BNTR, c_B1SC, r_B1SR)
+        attend = self._attend_absorbed if absorbs else self._attend_expanded
+        dropout = self.dropout.p if self.training else 0.0
+        mask = cache.hide_padding(None) if cache else None
+        kernel = partial(self.kernel, dropout=dropout, mask=mask, starts_BS=starts_BT)
+        y_BNTV = attend(content_BNTP, turning_BNTR, c_B1SC, r_B1SR, kernel)
         return self.dropout(self.out(y_BNTV.transpose(1, 2).flatten(-2)))
 
     def _attend_expanded(
@@ -110,17 +113,22 @@ class LatentAttention(nn.Module):
         turning_BNTR: Tensor,
         c_B1SC: Tensor,
         r_B1SR: Tensor,
-        starts_BS: Tensor | None,
+        kernel: Callable,
     ) -> Tensor:
         """Every head with keys and values of its own."""
         head = (-1, self.content_size + self.value_size)
         kv_BNSH = self.kv(c_B1SC[:, 0]).unflatten(-1, head).transpose(1, 2)
         k_BNSP, v_BNSV = kv_BNSH.split((self.content_size, self.value_size), -1)
         k_BNSH = torch.cat((k_BNSP, r_B1SR.expand(-1, k_BNSP.shape[1], -1, -1)), -1)
-        return self._attend(torch.cat((content_BNTP, turning_BNTR), -1), k_BNSH, v_BNSV, starts_BS)
+        return kernel(torch.cat((content_BNTP, turning_BNTR), -1), k_BNSH, v_BNSV)
 
     def _attend_absorbed(
-        self, content_BNTP: Tensor, turning_BNTR: Tensor, c_B1SC: Tensor, r_B1SR: Tensor
+        self,
+        content_BNTP: Tensor,
+        turning_BNTR: Tensor,
+        c_B1SC: Tensor,
+        r_B1SR: Tensor,
+        kernel: Callable,
     ) -> Tensor:
         """All heads share one key, the latent: q^T W_UK c = (W_UK^T q)^T c."""
         head = (-1, self.content_size + self.value_size)
@@ -129,11 +137,5 @@ class LatentAttention(nn.Module):
         q_BNTH = torch.cat((content_BNTP @ key_NPC, turning_BNTR), -1)
         # the kernels divide by the root of the size they see
         scale = (q_BNTH.shape[-1] / (self.content_size + self.rotary_size)) ** 0.5
-        y_BNTC = self._attend(q_BNTH * scale, torch.cat((c_B1SC, r_B1SR), -1), c_B1SC)
+        y_BNTC = kernel(q_BNTH * scale, torch.cat((c_B1SC, r_B1SR), -1), c_B1SC)
         return y_BNTC @ value_NVC.mT
-
-    def _attend(
-        self, q_BNTH: Tensor, k_BKSH: Tensor, v_BKSV: Tensor, starts_BS: Tensor | None = None
-    ) -> Tensor:
-        dropout = self.dropout.p if self.training else 0.0
-        return self.kernel(q_BNTH, k_BKSH, v_BKSV, dropout, None, starts_BS)

@@ -36,10 +36,17 @@ class Recurrent(nn.Module):
     ) -> Tensor:
         if starts_BT is not None:
             return self.dropout(self.out(run_within_documents(self.recurrent, x_BTD, starts_BT)))
-        state = None if cache is None or cache.k is None or cache.v is None else (cache.k, cache.v)
-        y_BTD, (h, c) = self.recurrent(x_BTD, state)
-        if cache is not None:
-            cache.k, cache.v, cache.length = h, c, cache.length + x_BTD.shape[1]
+        if cache is None:
+            y_BTD, _ = self.recurrent(x_BTD)
+            return self.dropout(self.out(y_BTD))
+        if cache.k is not None and cache.v is not None:
+            y_BTD, state = self.recurrent(x_BTD, (cache.k.transpose(0, 1), cache.v.transpose(0, 1)))
+        else:
+            y_BTD, state = (
+                cache.padding.run(self.recurrent, x_BTD) if cache.padding else self.recurrent(x_BTD)
+            )
+        cache.k, cache.v = (x.transpose(0, 1) for x in state)
+        cache.length += x_BTD.shape[1]
         return self.dropout(self.out(y_BTD))
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from triad.metrics.corpus_scores import read_references
+
 
 class ExactMatch:
     """The share of predicted texts that equal one of their references, character for character.
@@ -16,7 +18,7 @@ class ExactMatch:
     size = 2
 
     def count(self, prediction: str, references: Sequence[str]) -> tuple[float, float]:
-        return float(prediction in references), 1.0
+        return float(prediction in read_references(references)), 1.0
 
     def compute(self, sums: np.ndarray) -> dict[str, float]:
         right, rows = sums

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from triad.metrics.corpus_scores import check_references
+from triad.metrics.corpus_scores import read_references
 
 Match = tuple[int, int]  # places in the hypothesis and in the reference
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
@@ -31,7 +31,7 @@ class Meteor:
     higher_is_better = ("meteor",)
     size = 2
 
-    def __init__(self, synonyms: str | None = None) -> None:
+    def __init__(self, synonyms: str | None) -> None:
         self.synonyms = read_synonyms(Path(synonyms)) if synonyms else {}
 
     @cached_property
@@ -52,9 +52,8 @@ class Meteor:
 
     def count(self, prediction: str, references: Sequence[str]) -> tuple[float, float]:
         """The score of the row, and the row."""
-        check_references(references)
         words = self._split(prediction)
-        return max(self._score(words, self._split(reference)) for reference in references), 1.0
+        return max(self._score(words, self._split(text)) for text in read_references(references)), 1.0
 
     def compute(self, sums: np.ndarray) -> dict[str, float]:
         score, rows = sums

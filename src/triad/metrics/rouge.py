@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from triad.metrics.corpus_scores import check_references
+from triad.metrics.corpus_scores import read_references
 
 KINDS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -27,7 +27,7 @@ class Rouge:
     higher_is_better = ("rouge1", "rouge2", "rougeL", "rougeLsum")
     size = 5
 
-    def __init__(self, stemming: bool = False) -> None:
+    def __init__(self, stemming: bool) -> None:
         self.stemming = stemming
 
     @cached_property
@@ -42,8 +42,7 @@ class Rouge:
 
     def count(self, prediction: str, references: Sequence[str]) -> list[float]:
         """F of each kind, and the row."""
-        check_references(references)
-        scores = self.scorer.score_multi(references, prediction)
+        scores = self.scorer.score_multi(read_references(references), prediction)
         return [*(scores[kind].fmeasure for kind in KINDS), 1.0]
 
     def compute(self, sums: np.ndarray) -> dict[str, float]:

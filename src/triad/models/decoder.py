@@ -5,13 +5,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from triad.layers.attention import KeyValueCache
+from triad.layers.attention import KeyValueCache, LayerCaches
 from triad.layers.documents import Offset, find_offset
 from triad.layers.moe import Routing
+from triad.layers.padding import LeftPadding
 from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.layers.readout import Readout
-
-Cache = list[KeyValueCache]
 
 
 class Decoder(nn.Module):
@@ -71,9 +70,10 @@ class Decoder(nn.Module):
         tokens_BT: Tensor,
         starts_BT: Tensor | None = None,
         loss: Callable | None = None,
-        cache: Cache | None = None,
+        cache: LayerCaches | None = None,
     ) -> tuple[Any, tuple[Routing, ...]]:
-        x_BTD = self.embed(tokens_BT, find_offset(cache[0].length if cache else 0, starts_BT))
+        past = cache[0].offset(tokens_BT.shape[1]) if cache else 0
+        x_BTD = self.embed(tokens_BT, find_offset(past, starts_BT))
         starts = () if starts_BT is None else (starts_BT,)
         routings = []
         for block, past in zip(self.blocks, cache or [None] * self.depth, strict=True):
@@ -82,9 +82,13 @@ class Decoder(nn.Module):
                 routings.append(routing)
         return self.read(x_BTD, loss), tuple(routings)
 
-    def empty_cache(self, batch: int) -> Cache:
-        """A cache for `batch` sequences of `context` tokens; forward fills it in place."""
-        return [KeyValueCache(batch, self.context) for _ in self.blocks]
+    def empty_cache(self, batch: int, padding_B: Tensor | None = None) -> LayerCaches:
+        """A cache for `batch` sequences of `context` tokens; forward fills it in place.
+
+        `padding_B` tokens of padding stand before the first of each row, in the first call.
+        """
+        padding = None if padding_B is None else LeftPadding(padding_B)
+        return LayerCaches([KeyValueCache(batch, self.context, padding) for _ in self.blocks], padding)
 
     def embed(self, tokens_BT: Tensor, offset: Offset = 0) -> Tensor:
         """The input of the blocks: tokens_BT, the first of them at position `offset`, -> x_BTD."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from triad.layers.documents import Offset
 from triad.layers.flops import Rows
 from triad.layers.full_attention import (
     CrossAttentionCache,
@@ -14,6 +15,7 @@ from triad.layers.full_attention import (
     visible_mask,
 )
 from triad.layers.moe import Routing
+from triad.layers.padding import LeftPadding
 from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.layers.readout import Readout
 from triad.layers.residual import apply_feedforward
@@ -107,13 +109,17 @@ class EncoderDecoder(nn.Module):
             hidden_BTD = hidden_BTD * self.width**-0.5
         return self.readout(hidden_BTD, self.embedding.weight, loss), tuple(routings)
 
-    def empty_cache(self, batch: int) -> "DecoderCache":
-        """A cache for `batch` sources and targets of `context` tokens; forward fills it in place."""
-        return DecoderCache(batch, self.context, self.depth)
+    def empty_cache(self, batch: int, padding_B: Tensor | None = None) -> "DecoderCache":
+        """A cache for `batch` sources and targets of `context` tokens; forward fills it in place.
+
+        `padding_B` tokens of padding stand before the first of each target, in the first call.
+        """
+        padding = None if padding_B is None else LeftPadding(padding_B)
+        return DecoderCache(batch, self.context, self.depth, padding)
 
     def encode(self, source_BS: Tensor, routings: list[Routing]) -> Tensor:
         """The encoder's output, memory_BSD."""
-        x_BSD, bias_NSS = self.encoder.enter(self.embed(source_BS), 0)
+        x_BSD, bias_NSS = self.encoder.enter(self.embed(source_BS), 0, 0)
         mask = mask_bias(bias_NSS, visible_mask(source_BS))
         for block in self.encoder.blocks:
             x_BSD, routing = block(x_BSD, mask, source_BS)
@@ -129,9 +135,14 @@ class EncoderDecoder(nn.Module):
         routings: list[Routing],
     ) -> Tensor:
         """The decoder's output for each token of the target, hidden_BTD."""
-        past = cache.length if cache is not None else 0
-        x_BTD, bias_NTT = self.decoder.enter(self.embed(tokens_BT, past), past)
-        mask = mask_bias(bias_NTT, causal_mask(tokens_BT.shape[1], past, tokens_BT.device))
+        new, past = tokens_BT.shape[1], cache.length if cache is not None else 0
+        padding = cache.padding if cache is not None else None
+        offset = past if padding is None else padding.offset(past, new)
+        x_BTD, bias_NTT = self.decoder.enter(self.embed(tokens_BT, past), past, offset)
+        seen = causal_mask(new, past, tokens_BT.device)
+        if padding is not None:
+            seen = seen & padding.visible(new, past)
+        mask = mask_bias(bias_NTT, seen)
         for index, block in enumerate(self.decoder.blocks):
             caches = cache.layers[index] if cache is not None else (None, None)
             x_BTD, routing = block(x_BTD, mask, memory_BSD, mask_B11S, tokens_BT, *caches)
@@ -172,10 +183,13 @@ class Stack(nn.Module):
         self.position, self.relative, self.last_norm = position, relative, last_norm
         self.dropout = nn.Dropout(dropout)
 
-    def enter(self, x_BTD: Tensor, offset: int) -> tuple[Tensor, Tensor | None]:
-        """Add positions to the words, x_BTD, and make the positions' bias for attention, bias_NTS or None."""
-        total = offset + x_BTD.shape[1]
-        bias_NTS = None if self.relative is None else self.relative(x_BTD.shape[1], total, offset)
+    def enter(self, x_BTD: Tensor, past: int, offset: Offset) -> tuple[Tensor, Tensor | None]:
+        """Add positions to the words, x_BTD, and make the positions' bias for attention, bias_NTS or None.
+
+        `past` words came before; the offset for positions differs from it where padding is among them.
+        """
+        total = past + x_BTD.shape[1]
+        bias_NTS = None if self.relative is None else self.relative(x_BTD.shape[1], total, past)
         return self.dropout(x_BTD if self.position is None else self.position(x_BTD, offset)), bias_NTS
 
     def leave(self, x_BTD: Tensor) -> Tensor:
@@ -238,9 +252,24 @@ class DecoderBlock(nn.Module):
 class DecoderCache:
     """The encoded source, and of each layer the keys and values of the target so far and of the source."""
 
-    def __init__(self, batch: int, context: int, depth: int):
+    def __init__(self, batch: int, context: int, depth: int, padding: LeftPadding | None = None):
         self.layers = [(SelfAttentionCache(batch, context), CrossAttentionCache()) for _ in range(depth)]
         self.memory_BSD: Tensor | None = None  # until the source is encoded
+        self.padding = padding
+
+    def select(self, rows_R: Tensor, since: int = 0) -> None:
+        """Keep some rows, in a given order, each as often as it is named: see KeyValueCache.
+
+        Where `since` is above 0 the rows stay with their sources.
+        """
+        if self.padding is not None:
+            self.padding.select(rows_R)
+        if self.memory_BSD is not None and not since:
+            self.memory_BSD = self.memory_BSD.index_select(0, rows_R)
+        for own, source in self.layers:
+            own.select(rows_R, since)
+            if not since:
+                source.select(rows_R)
 
     @property
     def length(self) -> int:

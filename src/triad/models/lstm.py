@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from triad.layers.documents import run_within_documents
 from triad.layers.flops import Rows
+from triad.layers.padding import LeftPadding
 from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.layers.readout import Readout
 from triad.layers.recurrent import first_state_flops
@@ -57,11 +58,10 @@ class LSTM(nn.Module):
         x_BTD = self.dropout(self.embedding(tokens_BT.clamp_min(0)))
         if starts_BT is not None:
             hidden_BTD = run_within_documents(self.recurrent, x_BTD, starts_BT)
+        elif cache is None:
+            hidden_BTD, _ = self.recurrent(x_BTD)
         else:
-            hidden_BTD, hc = self.recurrent(x_BTD, cache.hc if cache is not None else None)
-            if cache is not None:
-                cache.hc = hc
-                cache.length += tokens_BT.shape[1]
+            hidden_BTD = cache.advance(self.recurrent, x_BTD)
         weight_VD = self.embedding.weight if self.head is None else self.head.weight
         return self.readout(self.dropout(hidden_BTD), weight_VD, loss), ()
 
@@ -69,15 +69,32 @@ class LSTM(nn.Module):
         """No gradient is computed for the state before the first token."""
         return first_state_flops(self.recurrent, rows)
 
-    def empty_cache(self, batch: int) -> "State":
-        """The state before the first token; forward replaces its content."""
+    def empty_cache(self, batch: int, padding_B: Tensor | None = None) -> "State":
+        """The state before the first token; forward replaces its content.
+
+        `padding_B` tokens of padding stand before the first of each row, in the first call.
+        """
         zero_LBD = self.embedding.weight.new_zeros(self.depth, batch, self.width)
-        return State((zero_LBD, zero_LBD))
+        return State((zero_LBD, zero_LBD), None if padding_B is None else LeftPadding(padding_B))
 
 
 class State:
     """The state of a recurrent model after `length` tokens: h_LBD and c_LBD."""
 
-    def __init__(self, hc: tuple[Tensor, Tensor]):
-        self.hc = hc
+    def __init__(self, hc: tuple[Tensor, Tensor], padding: LeftPadding | None = None):
+        self.hc, self.padding = hc, padding
         self.length = 0
+
+    def advance(self, recurrent: nn.LSTM, x_BTD: Tensor) -> Tensor:
+        """The output for further tokens, which change the state."""
+        if self.padding is not None and not self.length:
+            hidden_BTD, self.hc = self.padding.run(recurrent, x_BTD)
+        else:
+            hidden_BTD, self.hc = recurrent(x_BTD, self.hc)
+        self.length += x_BTD.shape[1]
+        return hidden_BTD
+
+    def select(self, rows_R: Tensor, since: int = 0) -> None:
+        """Keep some rows, in a given order, each as often as it is named."""
+        h_LBD, c_LBD = self.hc
+        self.hc = h_LBD.index_select(1, rows_R), c_LBD.index_select(1, rows_R)

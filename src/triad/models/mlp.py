@@ -66,7 +66,10 @@ class MLP(nn.Module):
         cache: "NgramWindow | None" = None,
     ) -> tuple[Any, tuple]:
         window = self.empty_cache(len(tokens_BT)) if cache is None else cache
-        x_BTX = window.extend(self.embedding(tokens_BT.clamp_min(0)), starts_BT)
+        x_BTD = self.embedding(tokens_BT.clamp_min(0))
+        if window.padded:
+            x_BTD = x_BTD.where((tokens_BT >= 0)[..., None], 0.0)
+        x_BTX = window.extend(x_BTD, starts_BT)
         h_BTF = x_BTX
         for block in self.blocks:
             h_BTF = block(h_BTF)
@@ -78,9 +81,13 @@ class MLP(nn.Module):
         """The head's bias, a column of its matrix."""
         return 6 * self.vocab_size * rows.tokens_R
 
-    def empty_cache(self, batch: int) -> "NgramWindow":
-        """The zeros before the first token; forward replaces its content."""
-        return NgramWindow(self.embedding.weight.new_zeros(batch, self.order - 2, self.width))
+    def empty_cache(self, batch: int, padding_B: Tensor | None = None) -> "NgramWindow":
+        """The zeros before the first token; forward replaces its content.
+
+        With `padding_B` tokens below 0 may stand before the first of each row, too.
+        """
+        zero_BSD = self.embedding.weight.new_zeros(batch, self.order - 2, self.width)
+        return NgramWindow(zero_BSD, padded=padding_B is not None)
 
 
 class HiddenLayer(nn.Module):
@@ -98,9 +105,13 @@ class HiddenLayer(nn.Module):
 class NgramWindow:
     """The vectors of the last words of a text with `length` words: recent_BSD, newest last."""
 
-    def __init__(self, recent_BSD: Tensor):
-        self.recent_BSD = recent_BSD
+    def __init__(self, recent_BSD: Tensor, padded: bool = False):
+        self.recent_BSD, self.padded = recent_BSD, padded
         self.length = 0
+
+    def select(self, rows_R: Tensor, since: int = 0) -> None:
+        """Keep some rows, in a given order, each as often as it is named."""
+        self.recent_BSD = self.recent_BSD.index_select(0, rows_R)
 
     def extend(self, x_BTD: Tensor, starts_BT: Tensor | None = None) -> Tensor:
         """Append new words; return for each its own vector and those of the S before it, newest first.

@@ -53,7 +53,8 @@ class Stage(nn.Module):
         cache: list[KeyValueCache] | None = None,
     ) -> tuple[Any, Tensor]:
         with self.context():
-            offset = find_offset(cache[0].length if cache else 0, starts_BT)
+            past = cache[0].offset(x.shape[1]) if cache else 0
+            offset = find_offset(past, starts_BT)
             x_BTD = self.embed(x, offset) if self.embed else x
             starts = () if starts_BT is None else (starts_BT,)
             if terms_BA is None:

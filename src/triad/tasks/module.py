@@ -20,19 +20,27 @@ supplies by name: facts of the data, the tokenizer, the context, decoding, metri
 and optionally:
 
     replaces_head     True where wrap puts a last matrix in the place of the model's
-    predicts          "its tokens" where a target stands beside each token that is read, "a sequence" or
-                      "a label"
+    predicts          "its tokens" where a target stands beside each token that is read, "a sequence", "a
+                      label" and so on: see triad.metrics.sums
     judged_by         names of further entries of a batch, which measure and predict get behind those of reads
     continues_text    True where the model predicts each token from those before it
+    takes_prompts     True where `triad generate` may ask its model: then it has make_prompt(text), the tokens
+                      that are continued and the source or None; ends, the words that end an answer; and
+                      longest_prompt, longest_answer, how many tokens a prompt and its answer may have
     metrics           of conf/metrics, by name, where its constructor takes them: with triad.metrics.sums
                       `measure` or measure_generated counts predictions, and `figures` computes
     measures_with     the argument without which, 0 or null, metrics are not measured
-    predict(model, *inputs)   what metrics read of each row, None of a padded one; inputs as named by `reads`
+    predict(model, *inputs)   what metrics read of each row, None of a padded one; inputs as named by `reads`;
+                      of a task that decodes also lockstep=, whether processes share the model
+    encode(example)   rows made of an example, as `inputs` needs them; "cut": how many tokens are left out
+    makes_rows        kinds of data whose rows it makes, beside those that have no rows of their own
+    references(example)   what metrics compare the prediction with
+    longest, joined   of pairs: the most tokens of a source and of a target, and whether they share a row
     special_tokens    number of the model's words after those of the tokenizer
     wrap(model)       another model around the one of conf/model
     start(path, model, bare)   load the weights of a checkpoint, which may be of another task
-    generated, measure_generated(model, *inputs)   further sums over the first `generated` batches of
-                      validation, with a model that may be called word by word
+    generated, measure_generated(model, *inputs, lockstep)   further sums over the first `generated` batches
+                      of validation, with a model that may be called word by word
     sample(model, row, length, ...)   lines of tokens or text as examples of the model's output; `row` is the
                       first one of validation, as named by `reads`, the rest prompt=, context=, temperature=,
                       vocab_size= (behind which the model's rows are no text)
@@ -133,7 +141,7 @@ class Training(LightningModule):
         strategy = self.trainer.strategy
         model = self.make_meta_model()
         with torch.device("meta"):
-            self.update.parametrisation.fit(model, self.make_model)
+            self.update.fit(model, self.make_model)
         self.count = count(model)
         self.rebalance = Rebalance(model)
         self.hardware.tune(model)
@@ -260,7 +268,8 @@ class Training(LightningModule):
             # all rows of a batch: the same in every layout, and each process calls the model equally often
             model = self.trainer.strategy.full_model(self.model)
             for inputs in self.micro_batches(batch):
-                self._add_sums(self.task.measure_generated(model, *inputs), ALL)
+                sums = self.task.measure_generated(model, *inputs, lockstep=self.trainer.world_size > 1)
+                self._add_sums(sums, ALL)
         if index == 0:
             self.first_row = tuple(entry[:1] for entry in self.read(batch))
 

@@ -25,11 +25,11 @@ def dialogues(
 ) -> Dialogues:
     """Dialogues out of .jsonl or .json, an object each.
 
-    `messages` of role and content; ShareGPT's `conversations` of from and value; Alpaca's `instruction`,
-    `input` and `output` (Taori et al. 2023), of which the input is a paragraph of its own. An object's
-    `slots`, texts by name, stay. Without `val_path` a hash of its texts sends a dialogue to training or
-    validation. Raises ValueError, naming file and line, for a role that is none and a dialogue in which
-    nobody answers, unless on_error=skip.
+    `messages` of role and content, and of weight 0 where nothing is to be learned; ShareGPT's `conversations`
+    of from and value; Alpaca's `instruction`, `input` and `output` (Taori et al. 2023), of which the input is
+    a paragraph of its own. An object's `slots`, texts by name, stay. Without `val_path` a hash of its texts
+    sends a dialogue to training or validation. Raises ValueError, naming file and line, for a role that is
+    none and a dialogue in which nobody answers, unless on_error=skip.
     """
     paths = path, val_path, test_path
     rest = val_fraction, max_bytes, on_error, licence
@@ -63,7 +63,7 @@ def _get_dialogue(record: Record) -> dict[str, Any]:
     return {"messages": messages, "slots": {name: get_part(named, name, "give it one") for name in slots}}
 
 
-def _read_messages(record: Record, name: str, role: str, content: str) -> Iterator[dict[str, str]]:
+def _read_messages(record: Record, name: str, role: str, content: str) -> Iterator[dict[str, Any]]:
     messages = record.fields[name]
     if not isinstance(messages, list):
         raise Malformed(f"{record.where}: no list under {name!r}; {LAYOUTS}", "no text", record.number)
@@ -73,8 +73,11 @@ def _read_messages(record: Record, name: str, role: str, content: str) -> Iterat
         if (speaker := ROLES.get(said, said)) not in KNOWN:
             known = ", ".join([*KNOWN, *ROLES])
             raise Malformed(f"{one.where}: {role}={said!r}: one of {known}", "unknown role", record.number)
-        yield _make_message(speaker, get_part(one, content, LAYOUTS))
+        if (weight := message.get("weight", 1)) not in (0, 1):
+            fault = f"{one.where}: weight={weight!r}: 1, or 0 where nothing is to be learned"
+            raise Malformed(fault, "unknown weight", record.number)
+        yield _make_message(speaker, get_part(one, content, LAYOUTS)) | ({} if weight else {"weight": 0})
 
 
-def _make_message(role: str, content: str) -> dict[str, str]:
+def _make_message(role: str, content: str) -> dict[str, Any]:
     return {"role": role, "content": content}

@@ -18,7 +18,14 @@ from typing import Any, ClassVar, TypeVar
 from triad.data.sources.malformed import OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.source import Contents, Document, Source, Split
-from triad.data.sources.splits import ReadFile, find_splits, find_test, get_text, read_split, read_test
+from triad.data.sources.splits import (
+    ReadFile,
+    find_splits,
+    find_test,
+    get_document_text,
+    make_test_reader,
+    read_split,
+)
 
 Paths = str | list[str]
 
@@ -136,7 +143,7 @@ def read_splits(
     max_bytes: int | None,
     on_error: OnError,
     licence: str | None,
-    get_key: Callable[[Document], str] = get_text,
+    get_key: Callable[[Document], str] = get_document_text,
     check: Callable[[list[TextFile]], None] | None = None,
 ) -> Kind:
     """The source of what `read` finds in files; `paths` are those of training, validation and test.
@@ -150,4 +157,4 @@ def read_splits(
     if check:
         check([file for found in (*files.values(), test) for file in found])
     reader = partial(read_split, read, files, get_key, val_fraction)
-    return kind(name, reader, licence, read_test=read_test(read, test))
+    return kind(name, reader, licence, read_test=make_test_reader(read, test))

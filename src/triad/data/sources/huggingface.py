@@ -13,10 +13,10 @@ from triad.data.sources.records import check_columns, is_table
 from triad.data.sources.source import Split, Text
 from triad.data.sources.splits import (
     check_fraction,
-    get_text,
+    get_document_text,
+    make_test_reader,
     read_documents,
     read_split,
-    read_test,
     split_by_hash,
 )
 
@@ -65,9 +65,9 @@ def huggingface(
     check_columns(chosen["train"] + chosen["val"], {field: "data.field"})
     read = partial(read_documents, field, None)
     left = found.get("test", []) if "test" not in (split, val_split) else []
-    test = read_test(read, [file._replace(skipped=Skipped(on_error)) for file in left])
+    test = make_test_reader(read, [file._replace(skipped=Skipped(on_error)) for file in left])
     if val_split:
-        listed = partial(read_split, read, chosen, get_text, val_fraction)
+        listed = partial(read_split, read, chosen, get_document_text, val_fraction)
         return Text("huggingface", listed, licence, read_test=test)
     check_fraction(val_fraction)
     hashed = partial(split_by_hash, chosen["train"], field, None, val_fraction)

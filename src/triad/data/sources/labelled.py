@@ -9,8 +9,7 @@ from triad.data.sources.malformed import Malformed, OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.records import Record, check_columns, get_text, is_table, read_values
 from triad.data.sources.source import Document, Labelled
-from triad.data.sources.splits import find_splits, find_test, read_split, read_test
-from triad.data.sources.splits import get_text as get_text_of_document
+from triad.data.sources.splits import find_splits, find_test, get_document_text, make_test_reader, read_split
 
 
 class Names(NamedTuple):
@@ -54,8 +53,10 @@ def labelled(
     files = find_splits(path, val_path, val_fraction, quota, Skipped(on_error))
     test = find_test(test_path, files, quota, on_error)
     check_columns([file for found in (*files.values(), test) for file in found], names.fields)
-    reader = partial(read_split, read, files, get_text_of_document, val_fraction)
-    return Labelled("labelled", reader, licence, f"data.label={label}", read_test=read_test(read, test))
+    reader = partial(read_split, read, files, get_document_text, val_fraction)
+    return Labelled(
+        "labelled", reader, licence, f"data.label={label}", read_test=make_test_reader(read, test)
+    )
 
 
 def read_labelled(names: Names, file: TextFile) -> Iterator[Document]:

@@ -141,7 +141,9 @@ class Source:
         return self.read_test
 
     def _check_labels(self, document: Document) -> None:
-        if unknown := {*self.get_labels(document)}.difference(known := self.contents["train"].labels):
+        if not (labels := {*self.get_labels(document)}):
+            return
+        if unknown := labels.difference(known := self.contents["train"].labels):
             shown = ", ".join(known[:LISTED]) + (f" and {len(known) - LISTED} more" if known[LISTED:] else "")
             raise ValueError(
                 f"data={self.name}: {document.name} of the test split has the label "

@@ -9,8 +9,7 @@ from triad.data.sources.finding import find, refuse_shared
 from triad.data.sources.malformed import END, Malformed, OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import Pieces, read_pieces
-from triad.data.sources.records import get_text as get_text_of_record
-from triad.data.sources.records import is_table, read_values
+from triad.data.sources.records import get_text, is_table, read_values
 from triad.data.sources.source import Document, Reader, Split
 
 Files = dict[Split, list[TextFile]]
@@ -45,7 +44,7 @@ def find_test(
     return found
 
 
-def read_test(read: ReadFile, files: list[TextFile]) -> Reader | None:
+def make_test_reader(read: ReadFile, files: list[TextFile]) -> Reader | None:
     """What reads the files of the test split, if there are any."""
     return partial(_read_files, read, files) if files else None
 
@@ -68,11 +67,11 @@ def read_split(
                 yield document
 
 
-def get_name(document: Document) -> str:
+def get_document_name(document: Document) -> str:
     return document.name
 
 
-def get_text(document: Document) -> str:
+def get_document_text(document: Document) -> str:
     return document.text
 
 
@@ -115,7 +114,7 @@ def split_by_position(file: TextFile, fraction: float, split: Split) -> Iterator
 def _read_documents(
     found: list[TextFile], field: str, columns: list[str] | None, wanted: Callable[[str], bool]
 ) -> Iterator[Document]:
-    pick = partial(get_text_of_record, field=field, key="data.field")
+    pick = partial(get_text, field=field, key="data.field")
     for file in found:
         if is_table(file, columns):
             for number, text in read_values(file, {field: "data.field"}, columns, pick):

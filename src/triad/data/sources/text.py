@@ -10,10 +10,10 @@ from triad.data.sources.source import Reader, Text
 from triad.data.sources.splits import (
     find_splits,
     find_test,
-    get_text,
+    get_document_text,
+    make_test_reader,
     read_documents,
     read_split,
-    read_test,
     split_by_hash,
     split_by_position,
 )
@@ -47,9 +47,9 @@ def text(
     )
     train = files["train"]
     if "val" in files:
-        reader: Reader = partial(read_split, read, files, get_text, val_fraction)
+        reader: Reader = partial(read_split, read, files, get_document_text, val_fraction)
     elif len(train) == 1 and not is_table(train[0], columns):
         reader = partial(split_by_position, train[0], val_fraction)
     else:
         reader = partial(split_by_hash, train, field, columns, val_fraction)
-    return Text("text", reader, licence, read_test=read_test(read, test))
+    return Text("text", reader, licence, read_test=make_test_reader(read, test))

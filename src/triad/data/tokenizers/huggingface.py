@@ -54,7 +54,7 @@ class HuggingFace(Tokenizer):
         cuts = (f"(?<={re.escape(tokens[i][0])})(?={re.escape(tokens[i][1:])})" for i in special)
         self._cuts = re.compile("|".join(cuts))
         self.lossless = True
-        self.lossless = all(self.decode(self.encode(probe)) == probe for probe in PROBES)
+        self.lossless = self.joins = all(self.decode(self.encode(probe)) == probe for probe in PROBES)
 
     def encode(self, text: str) -> np.ndarray:
         return np.concatenate([np.empty(0, np.int64), *self.encode_pieces([text])])

@@ -23,12 +23,14 @@ class Tokenizer(ABC):
 
     `kind` is the module of this folder that has its `load(folder, **settings)`, `separator` the token at the
     end of a document, `unknown` the token of what the vocabulary lacks, where that is not spelled in bytes.
+    `joins`: the text of some tokens is their pieces one after the other.
     """
 
     kind: ClassVar[str]
     pieces: list[bytes]
     separator: int | None = None
     unknown: int | None = None
+    joins: bool = True
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
@@ -37,6 +39,11 @@ class Tokenizer(ABC):
     def encode_pieces(self, pieces: Iterable[str]) -> Iterator[np.ndarray]:
         """The ids of a text that comes in pieces, as `encode` gives them of the whole."""
         return map(self.encode, pieces)
+
+    def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
+        """The ids of a text, and of each how many characters have begun where it ends."""
+        ids, _, ends = self.encode_with_offsets(text)
+        return ids.tolist(), ends.tolist()
 
     def encode_sampled(self, text: str, seed: int, alpha: float, nbest_size: int = -1) -> np.ndarray:
         """Ids of one of the ways to cut a text into tokens, drawn at random; the same for the same seed.

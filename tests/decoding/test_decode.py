@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from tests.decoding.toy import sampling
 from triad.config.build import build
 from triad.config.compose import compose
-from triad.models.generation import sample_tokens
+from triad.decoding.decode import stream
 
 CONTEXT, VOCAB = 16, 11
 
@@ -21,8 +22,9 @@ def model(request: pytest.FixtureRequest) -> torch.nn.Module:
 
 
 def sample(model: torch.nn.Module, length: int, **words) -> list[int]:
-    settings = {"temperature": 1.0, "top_k": None, "seed": 0} | words
-    return list(sample_tokens(model, [1, 2, 3], length, CONTEXT, **settings))
+    asked = {name: words.pop(name) for name in ("seed", "vocab_size") if name in words}
+    asked = {"ends": (), "max_tokens": length, "context": CONTEXT, "vocab_size": VOCAB} | asked
+    return list(stream(model, [1, 2, 3], sampling(**words), **asked))
 
 
 def test_greedy_sampling_with_a_cache_is_the_argmax_of_the_whole_text(model: torch.nn.Module) -> None:
@@ -67,7 +69,5 @@ def test_only_the_likeliest_are_drawn(model: torch.nn.Module) -> None:
 
 @pytest.mark.parametrize("temperature", [1e-45, 1e-46, 1e-40, 5e-324])
 def test_the_smallest_temperatures_take_the_likeliest(temperature: float) -> None:
-    from triad.models.generation import _choose
-
-    logits_V = torch.tensor([1.0, 50.0, -3.0, 49.0])
-    assert _choose(logits_V, temperature, None, torch.Generator().manual_seed(0)) == 1
+    logits_BV, one_B = torch.tensor([[1.0, 50.0, -3.0, 49.0]]), torch.ones(1)
+    assert sampling(temperature=temperature).choose(logits_BV, torch.tensor([[0]]), one_B).tolist() == [1]
