@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from triad.data.sources.labelled import labelled
-from triad.data.sources.published import Published
+from triad.data.sources.published import Count, Published, name_source
 from triad.data.sources.source import Document, Labelled, Reader, Split
 from triad.storage.cache import build_once, cache_home
 from triad.storage.manifest import checksum
@@ -22,7 +22,14 @@ TESTED = 2500  # reviews of each class of the test split
 LONGEST = 1 << 20  # bytes of a review
 
 
-def imdb(path: str | None, val_fraction: float, licence: str, address: str, files: list[list]) -> Labelled:
+def imdb(
+    path: str | None,
+    val_fraction: float,
+    examples: Count | None,
+    licence: str,
+    address: str,
+    files: list[list],
+) -> Labelled:
     """Reviews with the labels 1 (positive) and 0: 25,000, and as a test the first 2,500 of each class.
 
     Maas et al. 2011, https://aclanthology.org/P11-1015. A share of the 25,000 validates. A review of the
@@ -48,7 +55,8 @@ def imdb(path: str | None, val_fraction: float, licence: str, address: str, file
         on_error="raise",
         licence=licence,
     )
-    return replace(found, name="imdb", read_test=partial(read_unseen, found.read, found.read_test))
+    unseen = partial(read_unseen, found.read, found.read_test)
+    return name_source(replace(found, read_test=unseen), "imdb", examples)
 
 
 def read_unseen(read: Reader, read_test: Reader | None, split: Split) -> Iterator[Document]:
