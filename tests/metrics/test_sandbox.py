@@ -233,6 +233,15 @@ def test_no_process_and_no_descriptor_is_left() -> None:
     assert threading.active_count() == threads
 
 
+def test_a_process_that_is_not_confined_is_a_fault_and_no_failure_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unconfined.py").write_text("raise OSError('E2BIG')")
+    monkeypatch.setattr(confinement, "__file__", str(tmp_path / "unconfined.py"))
+    with pytest.raises(OSError, match="a program was not run: its process could not be confined"):
+        run("pass")
+
+
 def test_a_machine_that_cannot_confine_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("triad.metrics.sandbox.find_missing", lambda: "Landlock")
     with pytest.raises(ValueError, match=r"which takes Landlock: leave out metrics=pass_at_k here"):
