@@ -13,7 +13,7 @@ from typing import NamedTuple
 from triad.metrics import confinement
 from triad.metrics.confinement import CONFINED, LONGEST_REPORT, REPORT, TOKEN, find_missing
 
-PATIENCE = 5  # seconds of the clock for each of the processor: other processes want theirs, too
+PATIENCE = 10  # seconds of the clock for each of the processor: other processes want theirs, too
 WRITTEN_BYTES = 1 << 20
 
 
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
 def run_program(program: str, seconds: int, memory_bytes: int) -> Outcome:
     """Run the text of a program and its tests to their end.
 
-    It has `seconds` of processor time, five times as many by the clock, `memory_bytes` of address space, one
+    It has `seconds` of processor time, ten times as many by the clock, `memory_bytes` of address space, one
     process, the standard library to read, and no file to write, no network and no other process (see
     triad.metrics.confinement). Only Python's `exec` coming to the end of the text passes: neither leaving
     early nor what is printed does. A program that is written against this file can still report what it
