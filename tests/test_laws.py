@@ -35,7 +35,6 @@ ARROWS = {
     "hardware": ABOVE_CONFIG | {"layers"},
     "strategies": {"layers", "models", "optim", "hardware", "config"},
     "data": {"schedules", "storage"},
-    "decoding": {"layers", "models", "data"},
     "checkpoints": RUN | {"strategies", "data"},
     "formats": {"checkpoints", "storage"},
     "tasks": {"layers", "models", "optim", "checkpoints", "metrics", "decoding", "data", "storage"},

@@ -84,8 +84,10 @@ def rank_rows(
 
 def find_figure(metric: Any) -> tuple[str, bool]:
     """The figure of a metric that stands for it, and whether a higher one is better."""
-    higher, lower = (getattr(metric, f"{way}_is_better", ()) for way in ("higher", "lower"))
-    return (higher[0], True) if higher else (lower[0], False)
+    for way in ("higher", "lower"):
+        for figure in getattr(metric, f"{way}_is_better", ()):
+            return figure, way == "higher"
+    raise ValueError(f"{type(metric).__name__} declares no figure in higher_is_better or lower_is_better")
 
 
 def draw_samples(examples: int, samples: int) -> list[int]:
@@ -98,8 +100,9 @@ def describe_prediction(task: Any, prediction: Any) -> str:
     if isinstance(prediction, np.ndarray):
         label = int(prediction.argmax())
         return f"{task.labels[label]} ({prediction[label]:.2f})"
-    if isinstance(prediction, list) and all(isinstance(choice, tuple) for choice in prediction):
-        return max(prediction, default=(0, 0, ""))[2].strip()
+    if isinstance(prediction, list) and isinstance(next(iter(prediction), None), tuple):
+        _, _, choice = max(prediction)
+        return choice.strip()
     return " ".join(map(str, prediction)) if isinstance(prediction, list) else str(prediction)
 
 
