@@ -116,7 +116,7 @@ def test_what_waits_is_ended_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> No
         "import os\nos.listdir('/tmp')",
         "import os\nos.setsid()",
         "import mmap\nmmap.mmap(-1, 1 << 32)",
-        "x = [0] * 10**10",
+        "x = bytearray(600 << 20)",  # of 512 MiB
         "import threading, time\nfor _ in range(10**4):\n"
         "    threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
         f"{CALL}call({57 if X86 else 220}, 0, 0, 0, 0, 0)",  # fork; clone without threads
