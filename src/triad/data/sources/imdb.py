@@ -82,19 +82,14 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive) as members:
             for member in members:
-                if (match := MEMBER.fullmatch(member.name)) and member.isfile() and member.size < LONGEST:
+                match = MEMBER.fullmatch(member.name)
+                file = members.extractfile(member) if match and member.size < LONGEST else None
+                if match and file:
                     split, label, number, rating = match.groups()
+                    review = {"id": f"{split}/{label}/{number}", "label": int(label == "pos")}
+                    review |= {"rating": int(rating), "text": file.read().decode()}
                     if split == "train" or int(number) < TESTED:
-                        text = members.extractfile(member).read().decode()
-                        reviews[split][int(number), label] = json.dumps(
-                            {
-                                "id": f"{split}/{label}/{number}",
-                                "label": int(label == "pos"),
-                                "rating": int(rating),
-                                "text": text,
-                            },
-                            ensure_ascii=False,
-                        )
+                        reviews[split][int(number), label] = json.dumps(review, ensure_ascii=False)
     except (tarfile.TarError, EOFError, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{archive}: cannot be read ({error}); is it aclImdb_v1.tar.gz, and whole?"
