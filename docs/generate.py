@@ -15,7 +15,7 @@ from triad.config.trainer_arguments import ARGUMENTS
 
 AXES = {
     "algorithm": "model router decoding task metrics optimizer scheduler regularizer clip parametrisation "
-    "batch",
+    "finetuning batch",
     "software": "data data/clean data/privacy data/dedup data/contamination data/synthetic data/augment "
     "data/engine tokenizer callbacks logger trainer",
     "hardware": "strategy precision hardware",

@@ -98,7 +98,7 @@ def test_routers_keep_their_contract(name: str) -> None:
 @pytest.mark.parametrize("name", choices("task"))
 def test_tasks_keep_their_contract(name: str) -> None:
     part = {"task": build(choices("task")[name]), "model": None}
-    task = make_task(part, {"vocab_size": 20, "bytes_per_token": 1.0, "labels": ("a", "b")}, Byte(), 8)
+    task = make_task(part, {"vocab_size": 20, "bytes_per_token": 1.0, "labels": ("0", "1")}, Byte(), 8)
     assert not missing(task, "Task")
     assert directions(task)["val/loss"] == "lower"
 

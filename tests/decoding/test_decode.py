@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from tests.decoding.toy import sampling
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.decoding.decode import stream
-from triad.decoding.sampling import Sampling
 
 CONTEXT, VOCAB = 16, 11
 
@@ -24,7 +24,7 @@ def model(request: pytest.FixtureRequest) -> torch.nn.Module:
 def sample(model: torch.nn.Module, length: int, **words) -> list[int]:
     asked = {name: words.pop(name) for name in ("seed", "vocab_size") if name in words}
     asked = {"ends": (), "max_tokens": length, "context": CONTEXT, "vocab_size": VOCAB} | asked
-    return list(stream(model, [1, 2, 3], Sampling(**words), **asked))
+    return list(stream(model, [1, 2, 3], sampling(**words), **asked))
 
 
 def test_greedy_sampling_with_a_cache_is_the_argmax_of_the_whole_text(model: torch.nn.Module) -> None:
@@ -70,4 +70,4 @@ def test_only_the_likeliest_are_drawn(model: torch.nn.Module) -> None:
 @pytest.mark.parametrize("temperature", [1e-45, 1e-46, 1e-40, 5e-324])
 def test_the_smallest_temperatures_take_the_likeliest(temperature: float) -> None:
     logits_BV, one_B = torch.tensor([[1.0, 50.0, -3.0, 49.0]]), torch.ones(1)
-    assert Sampling(temperature).choose(logits_BV, torch.tensor([[0]]), one_B).tolist() == [1]
+    assert sampling(temperature=temperature).choose(logits_BV, torch.tensor([[0]]), one_B).tolist() == [1]

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import sacrebleu
 
@@ -10,7 +11,7 @@ from triad.metrics.chrf import ChrF
 from triad.metrics.exact_match import ExactMatch
 from triad.metrics.meteor import Meteor
 from triad.metrics.rouge import Rouge
-from triad.metrics.sums import count_each, score_row
+from triad.metrics.sums import compute_row, count_each
 from triad.metrics.ter import TER
 
 SHORT = [  # hypotheses and references: shorter than four words, an empty one
@@ -30,14 +31,14 @@ CHINESE = [  # a line separator within a hypothesis, and spaces at its end
     ("两个孩子在公园里踢球。   ", "两个孩子正在公园里踢足球。"),
 ]
 METRICS = [
-    (BLEU(), sacrebleu.BLEU()),
-    (BLEU(tokenize="zh"), sacrebleu.BLEU(tokenize="zh")),
-    (BLEU(tokenize="char"), sacrebleu.BLEU(tokenize="char")),
-    (BLEU(lowercase=True), sacrebleu.BLEU(lowercase=True)),
-    (ChrF(), sacrebleu.CHRF()),
-    (ChrF(word_order=2), sacrebleu.CHRF(word_order=2)),
-    (TER(), sacrebleu.TER()),
-    (TER(asian=True), sacrebleu.TER(normalized=True, asian_support=True)),
+    (BLEU("13a", False), sacrebleu.BLEU()),
+    (BLEU("zh", False), sacrebleu.BLEU(tokenize="zh")),
+    (BLEU("char", False), sacrebleu.BLEU(tokenize="char")),
+    (BLEU("13a", True), sacrebleu.BLEU(lowercase=True)),
+    (ChrF(0), sacrebleu.CHRF()),
+    (ChrF(2), sacrebleu.CHRF(word_order=2)),
+    (TER(False), sacrebleu.TER()),
+    (TER(True), sacrebleu.TER(normalized=True, asian_support=True)),
 ]
 
 
@@ -81,35 +82,47 @@ def test_the_score_of_summed_rows_is_sacrebleus_to_the_last_digit(ours, theirs) 
 
 def test_an_empty_hypothesis_is_a_row_and_no_mean_of_sentences_is_taken() -> None:
     rows = [(guess, [gold]) for guess, gold in SHORT]
-    assert count_each(BLEU(), rows).sum(0).tolist() == [22, 29, 19, 14, 10, 8, 22, 18, 15, 13]  # by hand
-    assert score(BLEU(), rows) == pytest.approx(52.70791643325086, abs=1e-12)
-    assert score(ChrF(), rows) == pytest.approx(64.36611851249005, abs=1e-12)
-    assert score(TER(), rows) == pytest.approx(34.48275862068966, abs=1e-12)
+    assert count_each(BLEU("13a", False), rows).sum(0).tolist() == [
+        22,
+        29,
+        19,
+        14,
+        10,
+        8,
+        22,
+        18,
+        15,
+        13,
+    ]  # by hand
+    assert score(BLEU("13a", False), rows) == pytest.approx(52.70791643325086, abs=1e-12)
+    assert score(ChrF(0), rows) == pytest.approx(64.36611851249005, abs=1e-12)
+    assert score(TER(False), rows) == pytest.approx(34.48275862068966, abs=1e-12)
     chinese = [(guess, [gold]) for guess, gold in CHINESE]
-    assert score(BLEU(tokenize="zh"), chinese) == pytest.approx(76.365460219526, abs=1e-12)
-    assert score(BLEU(), chinese) == 0.0
+    assert score(BLEU("zh", False), chinese) == pytest.approx(76.365460219526, abs=1e-12)
+    assert score(BLEU("13a", False), chinese) == 0.0
 
 
 def test_a_sentence_of_two_words_is_scored_over_the_orders_that_it_has() -> None:
-    rows = [score_row(BLEU(), guess, [gold])["bleu"] for guess, gold in SHORT]
+    bleu = BLEU("13a", False)
+    rows = [compute_row(bleu, np.array(bleu.count(guess, [gold])))["bleu"] for guess, gold in SHORT]
     sentence = sacrebleu.BLEU(effective_order=True)
     assert rows == [sentence.sentence_score(guess, [gold]).score for guess, gold in SHORT]
     assert rows[1] == pytest.approx(100)
-    assert score(BLEU(), [(SHORT[1][0], [SHORT[1][1]])]) == 0.0
-    assert score_row(TER(), "ein Haus", ["ein rotes Haus"]) == {"ter": pytest.approx(100 / 3)}
+    assert score(BLEU("13a", False), [(SHORT[1][0], [SHORT[1][1]])]) == 0.0
+    assert compute_row(TER(False), np.array([1.0, 3.0])) == {"ter": pytest.approx(100 / 3)}
 
 
 def test_the_signature_names_how_text_is_cut_and_the_references_of_a_row() -> None:
-    bleu, version = BLEU(tokenize="zh"), sacrebleu.__version__
+    bleu, version = BLEU("zh", False), sacrebleu.__version__
     count_each(bleu, [("a", ["a"])])
     assert bleu.signature == f"nrefs:1|case:mixed|eff:no|tok:zh|smooth:exp|version:{version}"
     count_each(bleu, [("a", ["a", "b"])])
     assert bleu.signature.startswith("nrefs:var|")
-    assert ChrF().signature == f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{version}"
-    assert TER().signature == f"nrefs:1|case:lc|tok:tercom|norm:no|punct:yes|asian:no|version:{version}"
+    assert ChrF(0).signature == f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{version}"
+    assert TER(False).signature == f"nrefs:1|case:lc|tok:tercom|norm:no|punct:yes|asian:no|version:{version}"
 
 
 def test_the_reference_of_a_question_without_answer_is_the_empty_text() -> None:
-    for metric in (BLEU(), ChrF(), TER(), Rouge(), Meteor(), ExactMatch()):
+    for metric in (BLEU("13a", False), ChrF(0), TER(False), Rouge(False), Meteor(None), ExactMatch()):
         assert list(metric.count("a", [])) == list(metric.count("a", [""]))
     assert ExactMatch().count("", []) == (1.0, 1.0)

@@ -35,7 +35,7 @@ def test_what_labels_are_judged_by_is_what_scikit_learn_computes(rows) -> None:
         (Recall, "recall", sklearn.recall_score),
         (F1, "f1", sklearn.f1_score),
     ):
-        found = figures(metric(LABELS), guesses, golds)
+        found = figures(metric(LABELS, None), guesses, golds)
         for average in ("macro", "micro"):
             expected = theirs(golds, guesses, average=average, zero_division=0)
             assert found[f"{average}_{name}"] == pytest.approx(expected, abs=1e-12), (name, average)
@@ -52,7 +52,7 @@ def test_matthews_correlation_is_that_of_scikit_learn(rows) -> None:
 
 def test_macro_f1_is_the_mean_over_labels_in_gold_or_prediction() -> None:
     gold, guess = [0, 0, 1, 1, 1, 4, 4, 0], [0, 1, 1, 1, 3, 4, 0, 0]  # label 2 nowhere, label 3 only guessed
-    assert figures(F1(LABELS), guess, gold)["macro_f1"] == pytest.approx(0.5, abs=1e-12)
+    assert figures(F1(LABELS, None), guess, gold)["macro_f1"] == pytest.approx(0.5, abs=1e-12)
 
 
 def test_a_model_that_always_says_the_same_correlates_with_nothing() -> None:

@@ -40,7 +40,7 @@ def test_lines_are_the_sentences_of_rouge_lsum_and_stems_are_cut_only_if_asked(s
 
 def test_of_several_references_the_best_one_counts_for_each_kind() -> None:
     references = ["Sales were rising again.", "Profits fell again", ""]
-    metric, scorer = Rouge(), RougeScorer([*KINDS])
+    metric, scorer = Rouge(stemming=False), RougeScorer([*KINDS])
     each = [scorer.score(reference, "Profits fell and sales rose") for reference in references]
     expected = [max(score[kind].fmeasure for score in each) for kind in KINDS]
     assert metric.count("Profits fell and sales rose", references) == [*expected, 1.0]

@@ -11,7 +11,7 @@ from triad.checkpoints.folder import find_checkpoint
 from triad.checkpoints.tensors import load_model
 from triad.config.build import build, supply
 from triad.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
-from triad.runs.directory import Run
+from triad.runs.directory import Run, find_run_of
 
 OF_TASK = ("task", "model", "metrics", "decoding")  # groups that make_task asks; old runs lack some
 
@@ -38,6 +38,16 @@ def trained(
     model = task.wrap(model) if hasattr(task, "wrap") else model
     load_model(checkpoint, model.eval(), weights)
     return model.to(device), tokenizer
+
+
+def refuse_other_tokens(weights: str | None, tokenizer: Tokenizer) -> None:
+    """Raise ValueError for the weights of a run whose tokens are other ones, be they as many."""
+    run = find_run_of(Path(weights)) if weights else None
+    if run and run.data_file.is_file() and run.pinned()["tokenizer"] != tokenizer.fingerprint:
+        raise ValueError(
+            f"weights={weights}: that run has another tokenizer, so its tokens mean something else; use "
+            f"tokenizer=saved tokenizer.path={run.tokenizer}"
+        )
 
 
 def make_task(part: dict[str, Any], facts: dict[str, Any], tokenizer: Tokenizer, context: int) -> Any:

@@ -15,8 +15,8 @@ from triad.storage.manifest import fingerprint
 PREPARATION = ("clean", "privacy", "dedup", "contamination", "synthetic")
 AUGMENTATION = ("augment",)  # the one for what training reads of them
 MATHEMATICS = (
-    *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation", "batch"),
-    *("decoding", "metrics"),
+    *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation"),
+    *("finetuning", "batch", "decoding", "metrics"),
     *("data", *PREPARATION, *AUGMENTATION, "tokenizer", "precision"),
 )
 SYSTEM = ("strategy", "hardware", "engine", "logger", "tags", "output_dir", "run_id")

@@ -24,9 +24,7 @@ class BLEU:
     higher_is_better = ("bleu",)
     size = 10  # lengths of hypothesis and reference, matches and totals of n-grams up to 4
 
-    def __init__(
-        self, tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a", lowercase: bool = False
-    ) -> None:
+    def __init__(self, tokenize: Literal["13a", "intl", "zh", "char", "none"], lowercase: bool) -> None:
         self.tokenize, self.lowercase = tokenize, lowercase
 
     @cached_property

@@ -56,10 +56,11 @@ def compare_paired(
 ) -> dict[str, Comparison]:
     """The paired bootstrap test of each figure of a metric (Koehn 2004), by its name.
 
-        p = (1 + #{r: |d_r| - mean |d| > |d|}) / (resamples + 1)
+        p = (1 + #{r: |d_r| - mean |d_r| > |d|}) / (resamples + 1)
 
     d is the difference on all rows and d_r that on resample r, which takes the same rows of both systems. The
-    p-value is sacrebleu's, two-sided. Raises ValueError where the systems have other numbers of rows.
+    p-value is sacrebleu's, two-sided, but 1 where d is 0, for which sacrebleu gives the least one. Raises
+    ValueError where the systems have other numbers of rows.
     """
     if len(first_NS) != len(second_NS):
         raise ValueError(
@@ -73,7 +74,7 @@ def compare_paired(
         difference, difference_R = after[name] - value, second_R - first_R
         sizes_R = np.abs(difference_R)
         larger = (sizes_R - sizes_R.mean() > abs(difference)).sum()
-        p_value = float((larger + 1) / (resamples + 1))
+        p_value = float((larger + 1) / (resamples + 1)) if difference else 1.0
         wins = float((difference_R > 0).mean())
         found[name] = Comparison(_enclose(difference, difference_R, level), p_value, wins)
     return found

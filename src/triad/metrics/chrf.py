@@ -21,7 +21,7 @@ class ChrF:
     packages = ("sacrebleu",)
     higher_is_better = ("chrf",)
 
-    def __init__(self, word_order: Annotated[int, ">= 0"] = 0) -> None:
+    def __init__(self, word_order: Annotated[int, ">= 0"]) -> None:
         self.word_order, self.size = word_order, 3 * (6 + word_order)
 
     @cached_property

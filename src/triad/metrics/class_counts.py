@@ -1,16 +1,8 @@
 """How often each label is right, is predicted and is the reference. Shapes: C classes, N chosen classes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-
-
-class Averages(NamedTuple):
-    """A ratio of each label as a mean over labels, and of all rows together."""
-
-    macro: float
-    micro: float
 
 
 class ClassCounts:
@@ -20,7 +12,7 @@ class ClassCounts:
     that is none of the labels.
     """
 
-    def __init__(self, labels: Sequence[str], only: Sequence[str] | None = None) -> None:
+    def __init__(self, labels: Sequence[str], only: Sequence[str] | None) -> None:
         for label in only or ():
             if label not in labels:
                 raise ValueError(f"only={label} is none of the labels: use some of {', '.join(labels)}")
@@ -40,8 +32,8 @@ class ClassCounts:
         return sums.reshape(3, -1)[:, self.chosen]
 
 
-def average(right_N: np.ndarray, of_N: np.ndarray, occurs_N: np.ndarray) -> Averages:
-    """right / of: the mean over the labels that occur, 0 for a label where `of` is 0; and of the sums."""
+def average(right_N: np.ndarray, of_N: np.ndarray, occurs_N: np.ndarray) -> tuple[float, float]:
+    """Macro and micro average of right / of: over the labels that occur, 0 where `of` is 0; of the sums."""
     ratio_N = right_N / np.maximum(of_N, 1)
     macro = ratio_N[occurs_N].mean() if occurs_N.any() else 0.0
-    return Averages(float(macro), float(right_N.sum() / max(of_N.sum(), 1)))
+    return float(macro), float(right_N.sum() / max(of_N.sum(), 1))

@@ -18,7 +18,7 @@ class ECE:
     needs = {"task.predicts": ("a label", "a grade")}
     lower_is_better = ("ece",)
 
-    def __init__(self, bins: Annotated[int, ">= 1"] = 15) -> None:
+    def __init__(self, bins: Annotated[int, ">= 1"]) -> None:
         self.edges_M, self.size = np.arange(bins) / bins, 3 * bins
 
     def count(self, prediction: np.ndarray, references: Sequence[int]) -> np.ndarray:

@@ -19,7 +19,7 @@ class F1:
     needs = {"task.predicts": ("a label", "a grade")}
     higher_is_better = ("macro_f1", "micro_f1")
 
-    def __init__(self, labels: tuple[str, ...], only: list[str] | None = None) -> None:
+    def __init__(self, labels: tuple[str, ...], only: list[str] | None) -> None:
         self.counts = ClassCounts(labels, only)
         self.size = self.counts.size
 
@@ -28,5 +28,5 @@ class F1:
 
     def compute(self, sums: np.ndarray) -> dict[str, float]:
         right_N, predicted_N, gold_N = self.counts.read(sums)
-        found = average(2 * right_N, predicted_N + gold_N, predicted_N + gold_N > 0)
-        return {"macro_f1": found.macro, "micro_f1": found.micro}
+        macro, micro = average(2 * right_N, predicted_N + gold_N, predicted_N + gold_N > 0)
+        return {"macro_f1": macro, "micro_f1": micro}

@@ -22,7 +22,7 @@ class Matthews:
     higher_is_better = ("matthews",)
 
     def __init__(self, labels: tuple[str, ...]) -> None:
-        self.counts = ClassCounts(labels)
+        self.counts = ClassCounts(labels, None)
         self.size = self.counts.size
 
     def count(self, prediction: np.ndarray, references: Sequence[int]) -> np.ndarray:

@@ -31,7 +31,7 @@ class Meteor:
     higher_is_better = ("meteor",)
     size = 2
 
-    def __init__(self, synonyms: str | None = None) -> None:
+    def __init__(self, synonyms: str | None) -> None:
         self.synonyms = read_synonyms(Path(synonyms)) if synonyms else {}
 
     @cached_property
@@ -101,7 +101,7 @@ def read_synonyms(path: Path) -> dict[str, set[str]]:
     if not path.is_file():
         raise ValueError(f"synonyms={path}: no such file; each of its lines has words that mean the same")
     table: dict[str, set[str]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):
         words = line.lower().split()
         for word in words:
             table.setdefault(word, set()).update(words)

@@ -19,7 +19,7 @@ class Precision:
     needs = {"task.predicts": ("a label", "a grade")}
     higher_is_better = ("macro_precision", "micro_precision")
 
-    def __init__(self, labels: tuple[str, ...], only: list[str] | None = None) -> None:
+    def __init__(self, labels: tuple[str, ...], only: list[str] | None) -> None:
         self.counts = ClassCounts(labels, only)
         self.size = self.counts.size
 
@@ -28,5 +28,5 @@ class Precision:
 
     def compute(self, sums: np.ndarray) -> dict[str, float]:
         right_N, predicted_N, gold_N = self.counts.read(sums)
-        found = average(right_N, predicted_N, predicted_N + gold_N > 0)
-        return {"macro_precision": found.macro, "micro_precision": found.micro}
+        macro, micro = average(right_N, predicted_N, predicted_N + gold_N > 0)
+        return {"macro_precision": macro, "micro_precision": micro}

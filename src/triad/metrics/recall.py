@@ -19,7 +19,7 @@ class Recall:
     needs = {"task.predicts": ("a label", "a grade")}
     higher_is_better = ("macro_recall", "micro_recall")
 
-    def __init__(self, labels: tuple[str, ...], only: list[str] | None = None) -> None:
+    def __init__(self, labels: tuple[str, ...], only: list[str] | None) -> None:
         self.counts = ClassCounts(labels, only)
         self.size = self.counts.size
 
@@ -28,5 +28,5 @@ class Recall:
 
     def compute(self, sums: np.ndarray) -> dict[str, float]:
         right_N, predicted_N, gold_N = self.counts.read(sums)
-        found = average(right_N, gold_N, predicted_N + gold_N > 0)
-        return {"macro_recall": found.macro, "micro_recall": found.micro}
+        macro, micro = average(right_N, gold_N, predicted_N + gold_N > 0)
+        return {"macro_recall": macro, "micro_recall": micro}

@@ -27,7 +27,7 @@ class Rouge:
     higher_is_better = ("rouge1", "rouge2", "rougeL", "rougeLsum")
     size = 5
 
-    def __init__(self, stemming: bool = False) -> None:
+    def __init__(self, stemming: bool) -> None:
         self.stemming = stemming
 
     @cached_property

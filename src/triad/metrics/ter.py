@@ -22,7 +22,7 @@ class TER:
     lower_is_better = ("ter",)
     size = 2
 
-    def __init__(self, asian: bool = False) -> None:
+    def __init__(self, asian: bool) -> None:
         self.asian = asian
 
     @cached_property

@@ -44,9 +44,9 @@ class CausalLM:
     ) -> None:
         self.loss = CrossEntropy(smoothing, z_loss)
         self.tokenizer, self.context, self.of_text = tokenizer, context, yields == "text"
+        self.longest_prompt, self.longest_answer = context, None
         if not self.of_text:
             self.lower_is_better = ("loss", "perplexity")
-        self.longest_prompt, self.longest_answer = context, None
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
 
     def encode(self, example: dict) -> list[dict]:

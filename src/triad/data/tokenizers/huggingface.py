@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,25 +63,38 @@ class HuggingFace(Tokenizer):
         # one that is not lossless may put a blank before each part
         parts = cut_at_lines(pieces, ENCODED_AT_ONCE) if self.lossless else ["".join(pieces)]
         for part in parts:
-            yield np.array([i for _, encoding in self._encode_part(part) for i in encoding.ids], np.int64)
+            yield np.array(self._encode_part(part), np.int64)
 
-    def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
+    def encode_with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if self.lossless:
-            return super().encode_with_ends(text)
-        parts = self._encode_part(text)
-        ends = [start + end for start, encoding in parts for _, end in encoding.offsets]
-        return [i for _, encoding in parts for i in encoding.ids], ends
+            return super().encode_with_offsets(text)
+        ids, spans, shift = [], [], 0
+        for part, encoding in self._encode_parts(text):
+            ids += encoding.ids
+            spans += [(shift + first, shift + end) for first, end in encoding.offsets]
+            shift += len(part)
+        first, end = np.array(spans, np.int64).reshape(-1, 2).T
+        return np.array(ids, np.int64), first, end
 
-    def _encode_part(self, text: str) -> list[tuple[int, "tokenizers.Encoding"]]:
-        """The parts of a text that are encoded apart: where each begins, and its encoding."""
+    @cached_property
+    def begins_word(self) -> np.ndarray:
+        model = json.loads(self.file)["model"]
+        if model.get("type") != "WordPiece":
+            return super().begins_word
+        inside = model["continuing_subword_prefix"].encode()
+        return np.array([not piece.startswith(inside) for piece in self.pieces])
+
+    def _encode_part(self, text: str) -> list[int]:
+        return [i for _, encoding in self._encode_parts(text) for i in encoding.ids]
+
+    def _encode_parts(self, text: str) -> list[tuple[str, "tokenizers.Encoding"]]:
+        """A text in parts of which none becomes a special token, with the library's encoding of each."""
         whole = self._tokenizer.encode(text, add_special_tokens=False)
         if self._special.isdisjoint(whole.ids):
-            return [(0, whole)]
+            return [(text, whole)]
         # a unigram model has the spelling of its special tokens among its pieces
-        parts = self._cuts.split(text)
-        starts = accumulate(map(len, parts), initial=0)
-        encode = self._tokenizer.encode
-        return [(at, encode(part, add_special_tokens=False)) for at, part in zip(starts, parts, strict=False)]
+        cut = self._cuts.split(text)
+        return [(part, self._tokenizer.encode(part, add_special_tokens=False)) for part in cut]
 
     def decode(self, ids: Any) -> str:
         if self.lossless:
