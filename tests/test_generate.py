@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from triad.config.errors import Refusal
 from triad.data.tokenizers.byte import Byte
 from triad.data.tokenizers.char import Char
 from triad.data.tokenizers.tokenizer import Tokenizer
+from triad.decoding.answers import Answers, Prompt
 from triad.decoding.likelihood import Row, score_rows
 from triad.generate import generate
 from triad.runs.directory import Run
@@ -86,6 +88,19 @@ def test_a_text_does_not_depend_on_its_batch_and_is_what_is_shown(
     generate(str(runs / name), prompt=prompts[0], **asked)
     echoed = "" if name in ("reverse", "prefix") else prompts[0]
     assert capsys.readouterr().out == f"{echoed}{one[0]['texts'][0]['text']}\n"
+
+
+def test_a_text_is_shown_as_it_comes(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def show(self: Answers, prompt: Prompt, seed: int) -> Iterator[str]:
+        for piece in ("p", "one", "two"):
+            yield piece
+            assert capsys.readouterr().out.endswith(piece)
+
+    monkeypatch.setattr(Answers, "show", show)
+    generate(str(runs / "a"), prompt="p")
+    assert capsys.readouterr().out == "\n"
 
 
 def test_a_line_says_what_was_written_and_how(runs: Path, tmp_path: Path) -> None:
