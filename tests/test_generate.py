@@ -55,6 +55,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_run(folder / "hybrid", "model=hybrid")
     make_run(folder / "reverse", "task=reverse", "model=encoder_decoder")
     make_run(folder / "prefix", "task=reverse")
+    make_run(folder / "dialogue", "task=dialogue", "data=dialogues", "data.path=.")
+    make_run(folder / "code", "task=code")
     make_run(folder / "char", tokenizer=Char("0123456789 aeisquard"))
     make_run(folder / "labels", "task=classification", "data=packages")
     return folder
@@ -71,7 +73,7 @@ def texts(lines: list[dict]) -> list[list[str]]:
     return [[text["text"] for text in line["texts"]] for line in lines]
 
 
-@pytest.mark.parametrize("name", ["a", "lstm", "hybrid", "prefix", "reverse", "char"])
+@pytest.mark.parametrize("name", ["a", "lstm", "hybrid", "prefix", "reverse", "dialogue", "code", "char"])
 def test_a_text_does_not_depend_on_its_batch_and_is_what_is_shown(
     runs: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture
 ) -> None:
@@ -86,7 +88,7 @@ def test_a_text_does_not_depend_on_its_batch_and_is_what_is_shown(
     assert len({text for (text,) in texts(one)}) == 3
     capsys.readouterr()
     generate(str(runs / name), prompt=prompts[0], **asked)
-    echoed = "" if name in ("reverse", "prefix") else prompts[0]
+    echoed = prompts[0] if name in ("a", "lstm", "hybrid", "char") else ""
     assert capsys.readouterr().out == f"{echoed}{one[0]['texts'][0]['text']}\n"
 
 
@@ -157,6 +159,15 @@ def test_a_text_ends_before_the_first_stop_string_of_its_own(runs: Path, tmp_pat
     assert any(line["finish_reason"] == "stop" for line in lines)
 
 
+def test_what_is_said_in_a_dialogue_is_followed_by_the_word_of_who_answers(runs: Path) -> None:
+    config = Run(runs / "dialogue").config()
+    part = build({name: config[name] for name in OF_TASK})
+    task = make_task(part, Run(runs / "dialogue").pinned()["facts"], Byte(), config["context"])
+    end, _, _, user, assistant, _ = range(257, 263)  # with system, slots and tool
+    assert task.make_prompt("hi") == ([user, *b"hi", end, assistant], None)
+    assert task.ends == [end]
+
+
 def test_an_ensemble_of_equal_runs_is_that_run_and_of_others_is_another(runs: Path, tmp_path: Path) -> None:
     asked = {"tokens": 8, "beams": 2}
     alone = answer(runs / "a", tmp_path, **asked)
@@ -219,6 +230,8 @@ def test_what_is_asked_in_vain_is_one_sentence(
         ("reverse", {"tokens": 40}, "holds answers of 32 at most"),
         ("reverse", {"prompt": "x" * 40}, "where this context leaves"),
         ("char", {"prompt": "z"}, "'z'"),
+        ("dialogue", {"prompt": "x" * 20}, "does not fit into the 16 tokens of a prompt; shorten it"),
+        ("code", {"prompt": "x" * 20}, "does not fit into the 16 tokens of a prompt; shorten it"),
     ],
 )
 def test_a_run_that_does_not_fit_is_one_sentence(runs: Path, run: str, words: dict, fault: str) -> None:
