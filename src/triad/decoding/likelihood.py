@@ -91,10 +91,10 @@ def tokenize_pair(tokenizer: Tokenizer, context: str, continuation: str) -> tupl
 
     Raises ValueError as score_continuations.
     """
-    ids, ends = tokenizer.encode_with_ends(context + continuation)
+    ids, _, ends = tokenizer.encode_with_offsets(context + continuation)
     start = [] if tokenizer.separator is None else [tokenizer.separator]
-    first = len(start) + sum(end <= len(context) for end in ends)
-    tokens = [*start, *ids]
+    tokens = [*start, *ids.tolist()]
+    first = len(start) + int((ends <= len(context)).sum())
     if first == len(tokens):
         raise ValueError(f"continuation {continuation[:40]!r}: the tokenizer makes no token of it")
     if first == 0:
