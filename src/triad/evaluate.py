@@ -15,7 +15,7 @@ def evaluate(
     overrides: list[str],
     run: str,
     split: Literal["test", "val", "train"] = "test",
-    step: int | None = None,
+    step: int | Literal["best"] | None = None,
     weights: str | None = None,
     limit: int | None = None,
     exclude_seen: bool = False,
@@ -30,9 +30,10 @@ def evaluate(
     """Print and write figures of runs on a split, with intervals, baselines, and worst and best examples.
 
     The data, task, metrics and decoding are the run's, changed by words as train.py takes them:
-    metrics=[bleu,chrf] decoding=beam data.test_path=... Its model is that of the newest checkpoint, or of a
-    `step`, with the weights that are validated, or the set that `weights` names, in the run's precision.
-    Several runs, run=outputs/a,outputs/b, are compared on the same examples by paired bootstrap.
+    metrics=[bleu,chrf] decoding=beam data.test_path=... Its model is that of the newest checkpoint, of a
+    `step`, or of step=best by the metric that the run monitors, with the weights that are validated or the
+    set that `weights` names, in the run's precision. Several runs, run=outputs/a,outputs/b, are compared on
+    the same examples by paired bootstrap.
 
     Intervals hold 95 % of `resamples` bootstrap resamples. `limit` takes the first examples. Examples that
     stand word for word in the training split are counted, and left out by exclude_seen=true. Of text, windows
@@ -65,6 +66,8 @@ def evaluate(
     if len({report["data"]["fingerprint"] for _, report, _ in found}) > 1:
         raise Refusal(f"run={run}: their {split} splits have other examples; type the data= to compare on")
     outcomes = [outcome for *_, outcome in found]
+    if len({tuple(sorted(one.metrics)) for one in outcomes}) > 1:
+        raise Refusal(f"run={run}: they have other metrics; type the metrics=[...] to compare by")
     compared = compare_systems(outcomes[0].metrics, [one.scored for one in outcomes], resamples, seed)
     for of, report, _ in found:
         report["comparisons"] = compared

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import sacrebleu
 
@@ -10,7 +11,7 @@ from triad.metrics.chrf import ChrF
 from triad.metrics.exact_match import ExactMatch
 from triad.metrics.meteor import Meteor
 from triad.metrics.rouge import Rouge
-from triad.metrics.sums import count_each, score_row
+from triad.metrics.sums import compute_row, count_each
 from triad.metrics.ter import TER
 
 SHORT = [  # hypotheses and references: shorter than four words, an empty one
@@ -102,12 +103,13 @@ def test_an_empty_hypothesis_is_a_row_and_no_mean_of_sentences_is_taken() -> Non
 
 
 def test_a_sentence_of_two_words_is_scored_over_the_orders_that_it_has() -> None:
-    rows = [score_row(BLEU("13a", False), guess, [gold])["bleu"] for guess, gold in SHORT]
+    bleu = BLEU("13a", False)
+    rows = [compute_row(bleu, np.array(bleu.count(guess, [gold])))["bleu"] for guess, gold in SHORT]
     sentence = sacrebleu.BLEU(effective_order=True)
     assert rows == [sentence.sentence_score(guess, [gold]).score for guess, gold in SHORT]
     assert rows[1] == pytest.approx(100)
     assert score(BLEU("13a", False), [(SHORT[1][0], [SHORT[1][1]])]) == 0.0
-    assert score_row(TER(False), "ein Haus", ["ein rotes Haus"]) == {"ter": pytest.approx(100 / 3)}
+    assert compute_row(TER(False), np.array([1.0, 3.0])) == {"ter": pytest.approx(100 / 3)}
 
 
 def test_the_signature_names_how_text_is_cut_and_the_references_of_a_row() -> None:

@@ -11,7 +11,7 @@ from triad.metrics.accuracy import Accuracy
 from triad.metrics.bleu import BLEU
 from triad.metrics.f1 import F1
 from triad.metrics.matthews import Matthews
-from triad.metrics.sums import compute_metrics, count_rows, score_row
+from triad.metrics.sums import compute_metrics, count_rows
 
 DEALT = [  # rows that lie on several ranks: those that were repeated to fill a batch would show
     ("ein roter Ball", "ein blauer Ball"),
@@ -68,7 +68,6 @@ def test_equal_rows_both_count_and_a_metric_that_was_not_counted_has_no_figure()
     assert compute_metrics({"accuracy": Accuracy(), "bleu": BLEU("13a", lowercase=False)}, sums) == {
         "accuracy": 1.0
     }
-    assert score_row(Accuracy(), *row) == {"accuracy": 1.0}
 
 
 def test_references_of_another_number_than_predictions_are_refused() -> None:

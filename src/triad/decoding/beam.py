@@ -62,9 +62,13 @@ class Beam:
                     kept += [(prompt, *found) for found in running]
             if length == order.max_tokens or not (kept or order.lockstep):
                 break
-            parents = [candidate.row for _, candidate, _ in kept] or [0]
-            related = [prompt for prompt, *_ in kept] == [prompt for prompt, *_ in rows]
-            prefixes.select(parents, related)
+            if [prompt for prompt, *_ in kept] == [prompt for prompt, *_ in rows]:
+                kept = _stay(kept)
+                moved = [row for row, (_, candidate, _) in enumerate(kept) if candidate.row != row]
+                if moved:
+                    prefixes.overwrite(moved, [kept[row][1].row for row in moved])
+            else:
+                prefixes.select([candidate.row for _, candidate, _ in kept] or [0])
             tokens = [candidate.token for _, candidate, _ in kept] or [0]
             prefixes.append(torch.tensor(tokens, device=prefixes.device))
             rows = [(prompt, candidate.score, hypothesis) for prompt, candidate, hypothesis in kept]
@@ -136,3 +140,19 @@ class Beam:
     def _compute_penalty(self, length: int) -> float:
         """What a text of so many tokens has its score divided by."""
         return (length if self.length_rule == "power" else (5 + length) / 6) ** self.length_penalty
+
+
+def _stay(kept: list[tuple[int, Candidate, Hypothesis]]) -> list[tuple[int, Candidate, Hypothesis]]:
+    """Put one continuation of each row in its place, so that only rows are copied that have several.
+
+    The rows of each prompt are neighbours, as many as it had.
+    """
+    placed: dict[int, tuple[int, Candidate, Hypothesis]] = {}
+    for found in kept:
+        placed.setdefault(found[1].row, found)
+    firsts = {id(found) for found in placed.values()}
+    others: dict[int, list] = {}
+    for found in kept:
+        if id(found) not in firsts:
+            others.setdefault(found[0], []).append(found)
+    return [placed[row] if row in placed else others[found[0]].pop(0) for row, found in enumerate(kept)]

@@ -62,25 +62,30 @@ class Prefixes:
         log_probabilities = torch.stack([logits_BV.log_softmax(-1) for logits_BV in found])
         return log_probabilities.logsumexp(0) - math.log(len(found))
 
-    def select(self, rows: Sequence[int], related: bool = False) -> None:
-        """Keep some rows, in a given order, each as often as it is named.
-
-        `related`: each comes in the place of a continuation of the same prompt, so that the caches differ
-        from the first token on in which the two differ.
-        """
-        if list(rows) == list(range(len(self.lengths))):
-            return
-        rows_R, before_BT = torch.tensor(rows, device=self.device), self.tokens_BT
-        self.tokens_BT = before_BT.index_select(0, rows_R)
-        since = int((self.tokens_BT != before_BT).any(0).int().argmax()) if related else 0
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep some rows, in a given order, each as often as it is named."""
+        rows_R = torch.tensor(rows, device=self.device)
+        self.tokens_BT = self.tokens_BT.index_select(0, rows_R)
         self.lengths = [self.lengths[row] for row in rows]
         if self.padding_B is not None:
             self.padding_B = self.padding_B[rows_R]
-        if self.source_BS is not None and not since:
+        if self.source_BS is not None:
             self.source_BS = self.source_BS.index_select(0, rows_R)
-        columns_before = self.tokens_BT.shape[1] - self.fresh - self.held  # that are in no cache
         for cache in self.caches:
-            cache.select(rows_R, max(0, since - columns_before))
+            cache.select(rows_R)
+
+    def overwrite(self, rows: Sequence[int], others: Sequence[int]) -> None:
+        """Put others in the place of some rows, continuations of the same prompts.
+
+        Of the caches only what comes behind their first different token is copied.
+        """
+        rows_M, others_M = (torch.tensor(index, device=self.device) for index in (rows, others))
+        copied_MT = self.tokens_BT[others_M]
+        first = int((self.tokens_BT[rows_M] != copied_MT).any(0).int().argmax())
+        self.tokens_BT[rows_M] = copied_MT
+        uncached = self.tokens_BT.shape[1] - self.fresh - self.held  # columns before those in the caches
+        for cache in self.caches:
+            cache.overwrite(rows_M, others_M, max(0, first - uncached))
 
     def _forget(self) -> None:
         """Start with empty caches."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -85,24 +85,24 @@ class Outcome:
     scored: Scored
     baselines: list[Scored]
     references: list[list[Any]] | None = None  # of predictions
-    metrics_s: float = 0.0  # spent in the metrics of the run's own predictions
+    seconds: dict[str, float] = field(default_factory=dict)  # spent on the run's own predictions and rows
     remembered: int = 0  # predictions taken from a translation memory
 
 
 def evaluate_split(system: System, split: Split, asked: Asked) -> tuple[dict[str, Any], Outcome]:
     """The report of a run, and what it is made of."""
-    since = time.perf_counter()
     if split.source.yields == "choices":
         outcome = _score_choices(system, split, asked)
     elif system.task.predicts == "its tokens":
         outcome = _score_tokens(system, split, asked)
     else:
         outcome = _score_predictions(system, split, asked)
-    seconds = {"all": time.perf_counter() - since, "metrics": outcome.metrics_s}
-    resampled = asked.resamples, asked.seed
+    resampled, since = (asked.resamples, asked.seed), time.perf_counter()
+    figures = find_figures(outcome.metrics, outcome.scored, *resampled)
+    seconds = outcome.seconds | {"intervals": time.perf_counter() - since}
     data = {
         "name": split.source.name,
-        "fingerprint": fingerprint_examples(split.examples),
+        "fingerprint": fingerprint_examples(outcome.examples),
         "examples": len(outcome.examples),
         "left_out": len(split.examples) - len(outcome.examples),
         "seen": split.seen,
@@ -121,7 +121,7 @@ def evaluate_split(system: System, split: Split, asked: Asked) -> tuple[dict[str
         "shots": asked.shots,
         "remembered": outcome.remembered,
         "signatures": {n: m.signature for n, m in outcome.metrics.items() if hasattr(m, "signature")},
-        "figures": find_figures(outcome.metrics, outcome.scored, *resampled),
+        "figures": figures,
         "baselines": {one.name: find_figures(outcome.metrics, one, *resampled) for one in outcome.baselines},
         "comparisons": [],
         "resamples": asked.resamples,
@@ -136,9 +136,11 @@ def _score_predictions(system: System, split: Split, asked: Asked) -> Outcome:
     if not system.metrics:
         raise ValueError("metrics=[]: nothing is measured; choose some, such as metrics=[bleu] for text")
     examples = _put_shots(split, asked)
-    known = _look_up(asked.memory, examples)
+    known = _look_up(asked.memory, split)
+    since = time.perf_counter()
     asking = [number for number in range(len(examples)) if number not in known]
     predicted = system.predict([examples[number] for number in asking])
+    seconds = {"predictions": time.perf_counter() - since}
     found = known | {n: one for n, one in zip(asking, predicted, strict=True) if one is not None}
     kept = sorted(found)
     if not kept:
@@ -148,13 +150,13 @@ def _score_predictions(system: System, split: Split, asked: Asked) -> Outcome:
     since = time.perf_counter()
     predictions = [found[number] for number in kept]
     scored = score_predictions(system.run.id, system.metrics, predictions, references)
-    metrics_s = time.perf_counter() - since
+    seconds["metrics"] = time.perf_counter() - since
     baselines: list[Scored] = []
     for name, predict in make_baselines(system.task, split.training) if split.training else ():
         guesses = [predict(one) for one in plain]
         if all(guesses != other.predictions for other in baselines if isinstance(guesses[0], str)):
             baselines.append(score_predictions(name, system.metrics, guesses, references))
-    return Outcome(system.metrics, plain, scored, baselines, references, metrics_s, len(known))
+    return Outcome(system.metrics, plain, scored, baselines, references, seconds, len(known))
 
 
 def _put_shots(split: Split, asked: Asked) -> list[Example]:
@@ -169,12 +171,14 @@ def _put_shots(split: Split, asked: Asked) -> list[Example]:
     return [put_before(shots, example) for example in split.examples]
 
 
-def _look_up(memory: str | None, examples: list[Example]) -> dict[int, str]:
+def _look_up(memory: str | None, split: Split) -> dict[int, str]:
     """The targets that a translation memory has of sources that are in it as they are."""
     if memory is None:
         return {}
+    if split.source.yields != "pairs":
+        raise ValueError(f"memory={memory}: data={split.source.name} has no translations; leave memory out")
     with closing(TranslationMemory(Path(memory))) as kept:
-        targets = {n: kept.find_exact(one["source"]) for n, one in enumerate(examples) if "source" in one}
+        targets = {number: kept.find_exact(one["source"]) for number, one in enumerate(split.examples)}
     return {number: found[0] for number, found in targets.items() if found}
 
 

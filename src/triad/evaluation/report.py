@@ -84,6 +84,8 @@ def describe(report: Report) -> Iterator[str]:
     elif data["seen"]:
         kept = "they are left out" if data["exclude_seen"] else "exclude_seen=true leaves them out"
         yield f"{data['seen']:,} examples stand word for word in the training split: {kept}"
+    if report["remembered"]:
+        yield f"{report['remembered']:,} predictions are entries of the translation memory, not the run's"
     yield (
         f"intervals hold 95 % of {report['resamples']:,} bootstrap resamples of rows, seed {report['seed']}"
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from triad.metrics.bootstrap import compare_paired, confidence_intervals
-from triad.metrics.sums import count_each
+from triad.metrics.sums import compute_row, count_each
 
 
 @dataclass
@@ -72,7 +72,7 @@ def rank_rows(
     """
     key, metric = next(iter(metrics.items()))
     figure, is_higher = find_figure(metric)
-    values = [metric.compute(row_S)[figure] for row_S in scored.rows_NS[key]]
+    values = [compute_row(metric, row_S)[figure] for row_S in scored.rows_NS[key]]
     surety = [0.0] * len(values)
     if references and all(isinstance(one, np.ndarray) for one in scored.predictions):
         pairs = zip(scored.predictions, references, strict=True)
@@ -109,8 +109,9 @@ def describe_references(task: Any, references: list[Any], example: dict[str, Any
     """What a prediction was compared with, as text."""
     if "choices" in example:
         return example["choices"][references[0]]
-    if "label" in example:
-        return str(example["label"])
+    for name in ("label", "canonical_solution"):
+        if name in example:
+            return str(example[name])
     texts = (" ".join(one) if isinstance(one, list) else str(one) for one in references)
     return " / ".join(texts)
 

@@ -159,20 +159,18 @@ class KeyValueCache:
         """A mask that hides padding, too."""
         return mask if self.padding is None else self.padding.hide(mask, self.length)
 
-    def select(self, rows_R: Tensor, since: int = 0) -> None:
-        """Keep some rows, in a given order, each as often as it is named.
-
-        Each row and the one that comes in its place have equal tokens in the columns before `since`, as beams
-        have that are continuations of one prefix: only later ones are moved.
-        """
-        if self.k is None or self.v is None:
-            self.batch = len(rows_R)
-        elif self.fills and len(rows_R) == self.batch:
-            for x in (self.k, self.v):
-                x[:, :, since : self.length] = x[:, :, since : self.length].index_select(0, rows_R)
-        else:
-            self.batch = len(rows_R)
+    def select(self, rows_R: Tensor) -> None:
+        """Keep some rows, in a given order, each as often as it is named."""
+        self.batch = len(rows_R)
+        if self.k is not None and self.v is not None:
             self.k, self.v = self.k.index_select(0, rows_R), self.v.index_select(0, rows_R)
+
+    def overwrite(self, rows_M: Tensor, others_M: Tensor, since: int) -> None:
+        """Put others in the place of some rows, which have equal tokens in the columns before `since`."""
+        for x in (self.k, self.v):
+            if x is not None:
+                columns = slice(since, self.length) if self.fills else slice(None)
+                x[rows_M, :, columns] = x[others_M, :, columns]
 
     def extend(self, k_BKTH: Tensor, v_BKTH: Tensor, reach: int | None = None) -> tuple[Tensor, Tensor]:
         """Append new tokens; return k_BKSH and v_BKSH, those that are kept and the new ones.
@@ -219,12 +217,17 @@ class LayerCaches(list[KeyValueCache]):
         """Tokens so far."""
         return self[0].length
 
-    def select(self, rows_R: Tensor, since: int = 0) -> None:
-        """Keep some rows, in a given order: see KeyValueCache."""
+    def select(self, rows_R: Tensor) -> None:
+        """Keep some rows, in a given order, each as often as it is named."""
         if self.padding is not None:
             self.padding.select(rows_R)
         for cache in self:
-            cache.select(rows_R, since)
+            cache.select(rows_R)
+
+    def overwrite(self, rows_M: Tensor, others_M: Tensor, since: int) -> None:
+        """Put others in the place of some rows of the same prompt: see KeyValueCache."""
+        for cache in self:
+            cache.overwrite(rows_M, others_M, since)
 
 
 def flash(

@@ -101,7 +101,7 @@ def read_synonyms(path: Path) -> dict[str, set[str]]:
     if not path.is_file():
         raise ValueError(f"synonyms={path}: no such file; each of its lines has words that mean the same")
     table: dict[str, set[str]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):
         words = line.lower().split()
         for word in words:
             table.setdefault(word, set()).update(words)

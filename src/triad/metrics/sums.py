@@ -64,10 +64,9 @@ def compute_metrics(metrics: Mapping[str, Any], sums: Mapping[str, Tensor]) -> d
     return figures
 
 
-def score_row(metric: Any, prediction: Any, references: Sequence[Any]) -> dict[str, float]:
-    """The figures of one row, for tables of samples; their mean is not the figure of all rows.
+def compute_row(metric: Any, statistics: np.ndarray) -> dict[str, float]:
+    """The figures of one row's statistics, for tables of samples; their mean is not the figure of all rows.
 
-    A metric that is undefined for few words has a `compute_row` of its own, as BLEU has.
+    A metric whose figure of few words says nothing has a `compute_row` of its own, as BLEU has.
     """
-    statistics = count_each(metric, [(prediction, references)])[0]
     return getattr(metric, "compute_row", metric.compute)(statistics)

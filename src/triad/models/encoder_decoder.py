@@ -257,19 +257,20 @@ class DecoderCache:
         self.memory_BSD: Tensor | None = None  # until the source is encoded
         self.padding = padding
 
-    def select(self, rows_R: Tensor, since: int = 0) -> None:
-        """Keep some rows, in a given order, each as often as it is named: see KeyValueCache.
-
-        Where `since` is above 0 the rows stay with their sources.
-        """
+    def select(self, rows_R: Tensor) -> None:
+        """Keep some rows, in a given order, each as often as it is named."""
         if self.padding is not None:
             self.padding.select(rows_R)
-        if self.memory_BSD is not None and not since:
+        if self.memory_BSD is not None:
             self.memory_BSD = self.memory_BSD.index_select(0, rows_R)
         for own, source in self.layers:
-            own.select(rows_R, since)
-            if not since:
-                source.select(rows_R)
+            own.select(rows_R)
+            source.select(rows_R)
+
+    def overwrite(self, rows_M: Tensor, others_M: Tensor, since: int) -> None:
+        """Put others in the place of some rows of the same source and prompt: see KeyValueCache."""
+        for own, _ in self.layers:
+            own.overwrite(rows_M, others_M, since)
 
     @property
     def length(self) -> int:

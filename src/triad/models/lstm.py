@@ -94,7 +94,11 @@ class State:
         self.length += x_BTD.shape[1]
         return hidden_BTD
 
-    def select(self, rows_R: Tensor, since: int = 0) -> None:
+    def select(self, rows_R: Tensor) -> None:
         """Keep some rows, in a given order, each as often as it is named."""
         h_LBD, c_LBD = self.hc
         self.hc = h_LBD.index_select(1, rows_R), c_LBD.index_select(1, rows_R)
+
+    def overwrite(self, rows_M: Tensor, others_M: Tensor, since: int) -> None:
+        """Put others in the place of some rows."""
+        self.hc = tuple(x_LBD.index_copy(1, rows_M, x_LBD[:, others_M]) for x_LBD in self.hc)

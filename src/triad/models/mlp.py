@@ -109,9 +109,13 @@ class NgramWindow:
         self.recent_BSD, self.padded = recent_BSD, padded
         self.length = 0
 
-    def select(self, rows_R: Tensor, since: int = 0) -> None:
+    def select(self, rows_R: Tensor) -> None:
         """Keep some rows, in a given order, each as often as it is named."""
         self.recent_BSD = self.recent_BSD.index_select(0, rows_R)
+
+    def overwrite(self, rows_M: Tensor, others_M: Tensor, since: int) -> None:
+        """Put others in the place of some rows."""
+        self.recent_BSD = self.recent_BSD.index_copy(0, rows_M, self.recent_BSD[others_M])
 
     def extend(self, x_BTD: Tensor, starts_BT: Tensor | None = None) -> Tensor:
         """Append new words; return for each its own vector and those of the S before it, newest first.

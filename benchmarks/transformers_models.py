@@ -1,29 +1,37 @@
-"""Small random models of transformers and the same weights in ours."""
+"""Random models of transformers and ours with the same weights."""
 
 import importlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from triad.config.build import build
 from triad.config.compose import compose
 
-WORDS, WIDTH, CONTEXT = 31, 32, 24
+
+class Sizes(NamedTuple):
+    """What a model has of everything."""
+
+    depth: int
+    width: int
+    heads: int
+    context: int
+    vocab_size: int
+    spread: float  # of its random weights, as a multiple of the usual one
 
 
-def gpt2(seed: int, end: int) -> tuple[Any, nn.Module]:
-    """GPT-2 with 2 layers."""
-    library = importlib.import_module("transformers")
+def gpt2(sizes: Sizes, seed: int = 0, end: int | None = None) -> tuple[Any, Any]:
+    """transformers' GPT-2, and ours."""
+    library: Any = importlib.import_module("transformers")
     torch.manual_seed(seed)
-    theirs = library.GPT2LMHeadModel(
+    theirs: Any = library.GPT2LMHeadModel(
         library.GPT2Config(
-            **{"vocab_size": WORDS, "n_positions": CONTEXT, "n_embd": WIDTH, "n_layer": 2, "n_head": 4},
-            **{"initializer_range": 0.4, "bos_token_id": end, "eos_token_id": end, "pad_token_id": end},
+            **{"vocab_size": sizes.vocab_size, "n_positions": sizes.context, "n_embd": sizes.width},
+            **{"n_layer": sizes.depth, "n_head": sizes.heads, "initializer_range": 0.02 * sizes.spread},
+            **{"bos_token_id": end, "eos_token_id": end, "pad_token_id": end or 0},
         )
     )
-    words = [f"context={CONTEXT}", f"model.width={WIDTH}", "model.depth=2", "model.attention.heads=4"]
-    ours = build(compose(["model=gpt2", *words])["model"])(vocab_size=WORDS)
+    ours: Any = build(compose(["model=gpt2", *spell(sizes)])["model"])(vocab_size=sizes.vocab_size)
     their = theirs.transformer
     copy(ours.embedding.weight, their.wte.weight)
     copy(ours.position.weight, their.wpe.weight)
@@ -32,7 +40,10 @@ def gpt2(seed: int, end: int) -> tuple[Any, nn.Module]:
             copy(norm.weight, their_norm.weight)
             copy(norm.bias, their_norm.bias)
         parts = (mine.attention.q, mine.attention.k, mine.attention.v)
-        weights, biases = other.attn.c_attn.weight.mT.split(WIDTH), other.attn.c_attn.bias.split(WIDTH)
+        weights, biases = (
+            other.attn.c_attn.weight.mT.split(sizes.width),
+            other.attn.c_attn.bias.split(sizes.width),
+        )
         for part, weight, bias in zip(parts, weights, biases, strict=True):
             copy(part.weight, weight)
             copy(part.bias, bias)
@@ -42,24 +53,23 @@ def gpt2(seed: int, end: int) -> tuple[Any, nn.Module]:
             copy(part.bias, conv.bias)
     copy(ours.norm.weight, their.ln_f.weight)
     copy(ours.norm.bias, their.ln_f.bias)
-    return theirs.double().eval(), ours.double().eval()
+    return theirs.eval(), ours.eval()
 
 
-def t5(seed: int, end: int) -> tuple[Any, nn.Module]:
-    """T5 with 2 layers in each stack, in its first version; `end` also begins a target."""
-    library = importlib.import_module("transformers")
+def t5(sizes: Sizes, seed: int = 0, end: int | None = None) -> tuple[Any, Any]:
+    """transformers' T5 in its first version, and ours. `end`, or else word 0, begins a target."""
+    library: Any = importlib.import_module("transformers")
     torch.manual_seed(seed)
-    theirs = library.T5ForConditionalGeneration(
+    theirs: Any = library.T5ForConditionalGeneration(
         library.T5Config(
-            **{"vocab_size": WORDS, "d_model": WIDTH, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4},
-            **{"relative_attention_num_buckets": 32, "relative_attention_max_distance": 128},
-            **{"pad_token_id": end, "eos_token_id": end, "decoder_start_token_id": end, "dropout_rate": 0.0},
-            initializer_factor=2.0,
+            **{"vocab_size": sizes.vocab_size, "d_model": sizes.width, "d_kv": sizes.width // sizes.heads},
+            **{"d_ff": 4 * sizes.width, "num_layers": sizes.depth, "num_heads": sizes.heads},
+            **{"pad_token_id": end or 0, "eos_token_id": end, "decoder_start_token_id": end or 0},
+            **{"initializer_factor": 0.1 * sizes.spread, "dropout_rate": 0.0},
         )
     )
-    sizes = [f"model.width={WIDTH}", "model.depth=2", "model.attention.heads=4"]
-    words = ["task=copy", f"context={CONTEXT}", *sizes, "model.feedforward.hidden=64"]
-    ours = build(compose(["model=t5_small", *words])["model"])(vocab_size=WORDS)
+    words = ["task=copy", *spell(sizes), f"model.feedforward.hidden={4 * sizes.width}"]
+    ours: Any = build(compose(["model=t5_small", *words])["model"])(vocab_size=sizes.vocab_size)
     copy(ours.embedding.weight, theirs.shared.weight)
     for mine, other in ((ours.encoder, theirs.encoder), (ours.decoder, theirs.decoder)):
         bias = other.block[0].layer[0].SelfAttention.relative_attention_bias
@@ -75,7 +85,13 @@ def t5(seed: int, end: int) -> tuple[Any, nn.Module]:
             copy(block.feedforward_residual.norm.weight, their_block.layer[-1].layer_norm.weight)
             copy(block.feedforward.up.weight, dense.wi.weight)
             copy(block.feedforward.down.weight, dense.wo.weight)
-    return theirs.double().eval(), ours.double().eval()
+    return theirs.eval(), ours.eval()
+
+
+def spell(sizes: Sizes) -> list[str]:
+    """The sizes as overrides."""
+    words = {"depth": sizes.depth, "width": sizes.width, "attention.heads": sizes.heads}
+    return [f"context={sizes.context}", *(f"model.{key}={value}" for key, value in words.items())]
 
 
 def copy_attention(mine: Any, other: Any) -> None:
@@ -83,6 +99,6 @@ def copy_attention(mine: Any, other: Any) -> None:
         copy(part.weight, getattr(other, name).weight)
 
 
-def copy(into: torch.Tensor, weight: torch.Tensor) -> None:
+def copy(into: Any, weight: Any) -> None:
     assert into.shape == weight.shape
     into.data.copy_(weight.data)
