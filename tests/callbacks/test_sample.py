@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from triad.decoding.decode import decode
-from triad.decoding.sampling import Sampling
 
 from triad.callbacks.sample import Sample
 from triad.data.tokenizers.byte import Byte
+from triad.decoding.decode import decode
+from triad.decoding.sampling import Sampling
 from triad.runs.directory import Run
 
 

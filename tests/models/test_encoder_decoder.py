@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
-from triad.decoding.decode import decode
-from triad.decoding.greedy import Greedy
 
 from tests.conftest import REPOSITORY
 from tests.models.test_encoder import COUNTS, build
+from triad.decoding.decode import decode
+from triad.decoding.greedy import Greedy
 from triad.layers.cross_entropy import cross_entropy_sum
 from triad.layers.full_attention import PADDING
 from triad.models.count import count

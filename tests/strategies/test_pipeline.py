@@ -11,12 +11,12 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.plugins import Precision
 from torch import nn
-from triad.decoding.decode import decode
-from triad.decoding.greedy import Greedy
 
 from tests.warm import WarmProcess
 from triad.config.build import build
 from triad.config.compose import compose
+from triad.decoding.decode import decode
+from triad.decoding.greedy import Greedy
 from triad.launch.rank import exit_together
 from triad.layers.routing import auxiliary_loss
 from triad.models.decoder import Decoder

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from triad.decoding.decode import decode
-from triad.decoding.greedy import Greedy
 
 from tests.conftest import Run
 from triad.checkpoints.trained import count_rows, trained
+from triad.decoding.decode import decode
+from triad.decoding.greedy import Greedy
 from triad.models.decoder import Decoder
 from triad.models.encoder import Encoder
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from triad.decoding.greedy import Greedy
 
 from triad.data.tokenizers.char import Char
+from triad.decoding.greedy import Greedy
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
 from triad.metrics.exact_match import ExactMatch
