@@ -39,8 +39,10 @@ MADE: dict[str, Callable] = {
 }
 NOISE = {"smoothing": 0.0, "z_loss": 0.0}
 CAUSAL = CausalLM(**NOISE, bytes_per_token=1.0, tokenizer=None, context=64)
-MASKED = MaskedLM(**NOISE, share=0.15, masked=0.8, random=0.1, vocab_size=WORDS)
-CLASSES = Classification(**NOISE, pool=None, dropout=0.0, labels=("a", "b"), metrics={})
+HIDING = {"share": 0.15, "masked": 0.8, "random": 0.1, "whole_words": False}
+MASKED = MaskedLM(**NOISE, **HIDING, vocab_size=WORDS, tokenizer=None)
+RUN = {"tokenizer": SimpleNamespace(separator=END), "context": 9, "model_sees": "past", "metrics": {}}
+CLASSES = Classification(**NOISE, pool=None, dropout=0.0, labels=("a", "b"), **RUN)
 TRANSLATION = SequenceToSequence(
     **NOISE,
     pairs=given,

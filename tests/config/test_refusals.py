@@ -105,6 +105,7 @@ def no_optional_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in tables():
         if hasattr(module, "find_spec"):
             monkeypatch.setattr(module, "find_spec", lambda _: None)
+    monkeypatch.setattr("triad.metrics.confinement.find_missing", lambda: "Landlock")
 
 
 @cache

@@ -14,6 +14,7 @@ from triad.checkpoints.folder import checkpoint_path, list_complete, read_facts
 from triad.checkpoints.saving import write_checkpoint
 from triad.checkpoints.tensors import start_part_from
 from triad.checkpoints.trained import trained
+from triad.data.tokenizers.byte import Byte
 from triad.layers.bert_head import Pooler, Transform
 from triad.layers.initialisation import fan_in
 from triad.metrics.accuracy import Accuracy
@@ -26,7 +27,8 @@ from triad.optim.parametrisation import Standard
 from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update
 from triad.runs.metrics import read_metrics
-from triad.tasks.classification import OF_WORDS, Classification
+from triad.tasks.body import HEADS
+from triad.tasks.classification import Classification
 from triad.tasks.module import Training
 
 WORDS = 9
@@ -39,7 +41,8 @@ def body(tied: bool = False, width: int = 8) -> LSTM:
 
 def task(labels: tuple[str, ...] = ("a", "b", "c")) -> Classification:
     metrics = {"accuracy": Accuracy(), "f1": F1(labels)}
-    return Classification(smoothing=0.0, z_loss=0.0, pool=None, dropout=0.0, labels=labels, metrics=metrics)
+    run = {"tokenizer": Byte(), "context": 16, "model_sees": "past", "metrics": metrics}
+    return Classification(smoothing=0.0, z_loss=0.0, pool=None, dropout=0.0, labels=labels, **run)
 
 
 @torch.no_grad()
@@ -127,12 +130,12 @@ def test_weights_of_another_body_are_refused_and_a_pooler_may_be_new(tmp_path: P
     with pytest.raises(
         ValueError, match=r"another model \(embedding.weight is \(9, 8\) there, \(9, 16\) here"
     ):
-        start_part_from(path, wide, wide, absent=("pooler.",), unused=OF_WORDS)
+        start_part_from(path, wide, wide, absent=("pooler.",), unused=HEADS)
     pooled: torch.nn.Module = body(tied=True)
     pooled.pooler = Pooler(8)
-    start_part_from(path, pooled, pooled, absent=("pooler.",), unused=OF_WORDS)
+    start_part_from(path, pooled, pooled, absent=("pooler.",), unused=HEADS)
     with pytest.raises(ValueError, match=r"pooler.dense.bias is nothing there"):
-        start_part_from(path, pooled, pooled, absent=(), unused=OF_WORDS)
+        start_part_from(path, pooled, pooled, absent=(), unused=HEADS)
 
 
 @pytest.mark.timeout(240)

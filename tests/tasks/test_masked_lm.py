@@ -20,7 +20,8 @@ WORDS = 50
 
 
 def task(rank: int = 0, seed: int = 3, **changes) -> Training:
-    options = {"share": 0.15, "masked": 0.8, "random": 0.1, "smoothing": 0.0, "z_loss": 0.0} | changes
+    options = {"share": 0.15, "masked": 0.8, "random": 0.1, "smoothing": 0.0, "z_loss": 0.0}
+    options |= {"whole_words": False, "tokenizer": None} | changes
     made = Training(
         task=MaskedLM(vocab_size=WORDS, **options),
         model=partial(torch.nn.Embedding, embedding_dim=4),

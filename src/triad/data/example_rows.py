@@ -48,7 +48,8 @@ class ExampleRows:
     """The rows of a split, shuffled, always alike: some batches may be all that is validated.
 
     A batch has each list and number by its name. Lists whose names end alike (tokens_BT, targets_BT) are as
-    wide as the longest of them and padded with NOTHING, those of targets and labels with IGNORED.
+    wide as the longest of them and padded with NOTHING, those of targets and labels with IGNORED. Lists whose
+    names begin with `character` are of a text and not of tokens: they have no part in lengths.
     """
 
     called = "rows"
@@ -62,7 +63,8 @@ class ExampleRows:
 
     def find_lengths(self, rows_R: np.ndarray) -> np.ndarray:
         place_R, real_R = self._find(rows_R)
-        return np.stack([self._find_span(name, place_R, real_R)[1] for name in self.lists]).max(0)
+        lists = filter(_is_of_tokens, self.lists)
+        return np.stack([self._find_span(name, place_R, real_R)[1] for name in lists]).max(0)
 
     def batch(self, rows_R: np.ndarray, rank: int, ranks: int) -> dict[str, Any]:
         """This rank's share of some rows; rows, count and lengths are those of all."""
@@ -83,7 +85,8 @@ class ExampleRows:
             batch[name] = torch.from_numpy(number_B.astype(np.int64))
         batch |= {"rows": int(real_R.sum()), "count": int(self._map("targets")[place_R][real_R].sum())}
         for key, is_source in (("lengths_R", False), ("source_lengths_R", True)):
-            if found := [spans[name][1] for name in spans if name.startswith("source") == is_source]:
+            tokens = filter(_is_of_tokens, spans)
+            if found := [spans[name][1] for name in tokens if name.startswith("source") == is_source]:
                 batch[key] = torch.from_numpy(np.stack(found).max(0))
         return batch
 
@@ -113,6 +116,10 @@ def _get_shape(name: str) -> str:
 
 def _is_target(name: str) -> bool:
     return name.startswith(("targets", "labels"))
+
+
+def _is_of_tokens(name: str) -> bool:
+    return not name.startswith("character")
 
 
 def _get_padding(name: str) -> int:
@@ -205,7 +212,7 @@ class RowWriter:
             values = np.atleast_1d(np.array(value, np.int32))
             self._open(name).write(values.tobytes())
             if not name.endswith("_B"):
-                longest = max(longest, len(values))
+                longest = max(longest, len(values) if _is_of_tokens(name) else 0)
                 self.ends[name] += len(values)
                 self._open(f"{name}.ends").write(np.int64(self.ends[name]).tobytes())
             if _is_target(name):

@@ -22,6 +22,7 @@ and optionally:
     replaces_head     True where wrap puts a last matrix in the place of the model's
     predicts          "its tokens" where a target stands beside each token that is read, "a sequence", "a
                       label" and so on: see triad.metrics.sums
+    judged_by         names of further entries of a batch, which measure and predict get behind those of reads
     continues_text    True where the model predicts each token from those before it
     metrics           of conf/metrics, by name, where its constructor takes them: with triad.metrics.sums
                       `measure` or measure_generated counts predictions, and `figures` computes
@@ -224,10 +225,11 @@ class Training(LightningModule):
             return random_integers(f"{self.seed}/{batch['step']}/{purpose}", rows_B, length)
         return random_integers(f"validation/{purpose}", rows_B + batch["step"] * batch["rows"], length)
 
-    def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
-        """The model's inputs and targets, divided into micro-batches."""
+    def micro_batches(self, batch: dict, judged_by: tuple[str, ...] = ()) -> list[tuple[Tensor, ...]]:
+        """The model's inputs and targets, and further entries of the batch, divided into micro-batches."""
         rows = self.hardware.rows(batch["tokens_BT"])
-        return list(zip(*(entry.split(rows) for entry in self.read(batch)), strict=True))
+        entries = [*self.read(batch), *(batch[name] for name in judged_by)]
+        return list(zip(*(entry.split(rows) for entry in entries), strict=True))
 
     def read(self, batch: dict) -> list[Tensor]:
         """The model's arguments in their order, starts_BT where rows have several documents, and targets."""
@@ -257,7 +259,7 @@ class Training(LightningModule):
 
     def validation_step(self, batch: dict, index: int) -> None:
         batch = self.inputs(batch)
-        for inputs in self.micro_batches(batch):
+        for inputs in self.micro_batches(batch, getattr(self.task, "judged_by", ())):
             self._add_sums(self.task.measure(self.network, *inputs), batch.get("source", ALL))
         if index < getattr(self.task, "generated", 0):
             # all rows of a batch: the same in every layout, and each process calls the model equally often
