@@ -2,14 +2,11 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
-
-TOKENS = 300  # of an answer that nothing else bounds
 
 
 def generate(
@@ -52,42 +49,29 @@ def generate(
     prompt, texts (the `n` best, or n that are drawn, with log_probability, tokens and finish_reason: end,
     stop, complete or length) and decoding. What is drawn for a line follows from `seed` and its number.
     """
+    from triad.config.offers import get_declared
+
     runs = _open_runs(run)
     typed = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beams": beams}
     typed |= {"length_penalty": length_penalty, "repetition_penalty": repetition_penalty}
     recipe = _choose_recipe(runs[0].config().get("decoding"), typed, n)
     lists = {key: _parse_list(key, word) for key, word in (("stop", stop), ("allow", allow), ("ban", ban))}
     _check_files(prompt, prompts, out)
+    restricted = {"tokens": tokens, "regex": regex, **lists}
     with ExitStack() as stack:
-        model = _load(runs, step, weights, device, precision, stack)
-        given = _read_prompts(model, prompt, prompts)
-        bounds = {"tokens": _bound(model, tokens), "regex": regex, **lists}
-        settings = {"decoding": recipe, "n": n, "seed": seed, **bounds}
-        asked = _make_request(model, settings)
+        answers = _load(runs, step, weights, device, precision, recipe, restricted, stack)
+        read = [answers.read(text, where) for where, text in _read_texts(prompt, prompts)]
         if prompt is not None and n == 1 and out is None:
-            _show(model, given[0], settings, asked)
+            echoed = prompt if get_declared(runs[0].config()["task"], "continues_text") else ""
+            for piece in (echoed, *answers.show(read[0], seed), "\n"):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
             return
-        lines = _decode_all(model, given, settings, asked, batch_size)
-        described = settings | {"runs": [str(one) for one in runs], "step": step, "weights": weights}
-        _write(lines, described, None if out is None else Path(out))
-
-
-class Model(NamedTuple):
-    """What one run, or several, decode with."""
-
-    models: list[Any]
-    tokenizer: Any
-    task: Any
-    context: int
-    continues_text: bool
-
-
-class Given(NamedTuple):
-    """A prompt, the tokens that are continued, and the source, if it is one."""
-
-    text: str
-    tokens: list[int]
-    source: list[int] | None
+        settings = {"decoding": recipe, "n": n, "seed": seed} | restricted | {"tokens": answers.tokens}
+        settings |= {"runs": [str(one) for one in runs], "step": step, "weights": weights}
+        found = _decode_all(answers, read, seed, n, batch_size)
+        lines = [{"prompt": one.text, "texts": texts} for one, texts in zip(read, found, strict=True)]
+        _write([line | settings for line in lines], None if out is None else Path(out))
 
 
 def _open_runs(run: str) -> list[Any]:
@@ -109,20 +93,22 @@ def _open_runs(run: str) -> list[Any]:
 
 
 def _choose_recipe(own: dict | None, typed: dict[str, Any], n: int) -> dict:
-    """The run's recipe with what is typed, or else the first of conf/decoding that has all of that."""
+    """The run's recipe with what is typed, or else the only one of conf/decoding that has all of that."""
     from triad.config.errors import Refusal
     from triad.config.offers import read_choices
 
     typed = {key: value for key, value in typed.items() if value is not None}
     choices = read_choices("decoding")
-    fitting = [node for node in (own, *choices.values()) if node and typed.keys() <= node.keys()]
-    if not fitting:
-        had = "; ".join(
-            f"{name} has {', '.join(typed.keys() & node.keys())}" for name, node in choices.items()
-        )
-        raise Refusal(f"{', '.join(typed)}: no decoding has all of them ({had}); leave some out")
-    kept = {key: value for key, value in (own or {}).items() if key != "_target_" and key in fitting[0]}
-    recipe = fitting[0] | kept | typed
+    base = own or next(iter(choices.values()))
+    fitting = {name: node for name, node in choices.items() if typed.keys() <= node.keys()}
+    if not typed.keys() <= base.keys():
+        if len(fitting) != 1:
+            known = [f"{name}: {', '.join(node.keys() - {'_target_'})}" for name, node in choices.items()]
+            fault = "several decodings have this" if fitting else "no decoding has all of them"
+            raise Refusal(f"{', '.join(typed)}: {fault}; type what one alone has ({'; '.join(known)})")
+        (base,) = fitting.values()
+    kept = {key: value for key, value in (own or {}).items() if key != "_target_" and key in base}
+    recipe = base | kept | typed
     if n > 1 and not recipe.get("temperature") and recipe.get("beams", 1) < n:
         raise Refusal(f"n={n}: type temperature=1 to draw so many texts, or beams={n} for the best ones")
     return recipe
@@ -166,13 +152,15 @@ def _load(
     weights: str | None,
     device: str | None,
     precision: str | None,
+    recipe: dict,
+    restricted: dict[str, Any],
     stack: ExitStack,
-) -> Model:
+) -> Any:
     """The models of all runs on one device, and the precision entered until the stack is closed."""
     from triad.checkpoints.trained import OF_TASK, make_task, trained
     from triad.config.build import build
     from triad.config.errors import Refusal
-    from triad.config.offers import get_declared
+    from triad.decoding.answers import Answers
     from triad.hardware.place import find_place
     from triad.runs.directory import read_json
 
@@ -185,163 +173,50 @@ def _load(
         same_task = one.config()["task"]["_target_"] == config["task"]["_target_"]
         if other.fingerprint != tokenizer.fingerprint or not same_task:
             what = "tokenizer" if same_task else "task"
-            raise Refusal(
-                f"run={runs[0]},{one}: an ensemble needs the same {what}; these have different ones"
-            )
+            raise Refusal(f"run={runs[0]},{one}: an ensemble needs one {what}, and these have different ones")
     context = min(one.config()["context"] for one in runs)
-    part = build({name: config[name] for name in OF_TASK if name in config})
+    part = build({name: config[name] for name in OF_TASK if name in config} | {"decoding": recipe})
     task = make_task(part, runs[0].pinned()["facts"], tokenizer, context)
     models = [place.put(model) for model, _ in found]
     stack.enter_context(place.plugin.forward_context())
-    return Model(models, tokenizer, task, context, bool(get_declared(config["task"], "continues_text")))
+    return Answers(models, tokenizer, task, part["decoding"], context, **restricted)
 
 
-def _read_prompts(model: Model, prompt: str | None, prompts: str | None) -> list[Given]:
-    """The prompt that is typed, or those of a file, none of which is too long."""
+def _read_texts(prompt: str | None, prompts: str | None) -> list[tuple[str, str]]:
+    """The prompt that is typed, or those of a file, each with the place that it stands at."""
     from triad.config.errors import Refusal
     from triad.data.sources.malformed import Skipped
     from triad.data.sources.opening import Quota, TextFile
     from triad.data.sources.records import get_text, read_json
 
     if prompts is None:
-        return [_make_given(model, prompt or "", "prompt")]
+        return [("prompt", prompt or "")]
     file = TextFile(Path(prompts).name, Path(prompts), Quota(), Skipped())
     texts = [(record.where, get_text(record, "prompt", "one in each line")) for record in read_json(file)]
     if not texts:
         raise Refusal(f"prompts={prompts}: no prompt is in it")
-    return [_make_given(model, text, where) for where, text in texts]
+    return texts
 
 
-def _make_given(model: Model, text: str, where: str) -> Given:
-    from triad.config.errors import Refusal
-
-    try:
-        tokens, source = model.task.make_prompt(text)
-    except ValueError as error:
-        raise Refusal(f"{where}: {error}") from None
-    length, longest = len(tokens if source is None else source), model.task.longest_prompt
-    if length > longest + (source is None and not model.continues_text):  # the word that begins an answer
-        raise Refusal(f"{where}: {length:,} tokens, where this run's context leaves {longest:,}; shorten it")
-    return Given(text, tokens, source)
-
-
-def _bound(model: Model, tokens: int | None) -> int:
-    from triad.config.errors import Refusal
-
-    longest = model.task.longest_answer
-    if tokens is not None and longest is not None and tokens > longest:
-        raise Refusal(f"tokens={tokens}: this run's context holds answers of {longest} at most; lower it")
-    return tokens or min(TOKENS, longest or TOKENS)
-
-
-class Request(NamedTuple):
-    """What decode and stream are asked for, and what ends a text."""
-
-    arguments: dict[str, Any]
-    stopped: Callable[[list[int]], bool]
-    complete: Callable[[list[int]], bool]
-
-
-def _make_request(model: Model, settings: dict[str, Any]) -> Request:
-    """The arguments of decode that all prompts share; what is restricted is checked here."""
-    from triad.config.errors import Refusal
-    from triad.decoding.constraints import Constraint
-    from triad.decoding.stopping import make_stopped
-
-    stops, allow, ban, regex = (settings[key] for key in ("stop", "allow", "ban", "regex"))
-    if stops and (regex is not None or any(isinstance(item, str) for item in allow)):
-        raise Refusal("stop= cuts a text, which then is not what regex= or allow= asks for: leave one out")
-    ends, most = model.task.ends, settings["tokens"]
-    words = max([model.tokenizer.vocab_size - 1, *ends]) + 1
-    arguments = {"ends": ends, "max_tokens": most, "context": model.context, "vocab_size": words}
-    stopped = make_stopped(model.tokenizer, stops)
-    if not (allow or ban or regex is not None):
-        return Request(arguments | {"stopped": stopped}, stopped, lambda tokens: False)
-    asked = {"regex": regex, "allow": allow, "ban": ban}
-    constraint = Constraint(model.tokenizer, ends=ends, vocab_size=words, max_tokens=most, **asked)
-    arguments["constraint"] = constraint
-    arguments["stopped"] = lambda tokens: stopped(tokens) or constraint.stopped(tokens)
-    return Request(arguments, stopped, constraint.stopped)
-
-
-def _show(model: Model, given: Given, settings: dict[str, Any], asked: Request) -> None:
-    """Write one text as it comes."""
-    from triad.config.build import build
-    from triad.decoding.decode import stream
-    from triad.decoding.stopping import NewText
-
-    text = NewText(model.tokenizer, settings["stop"])
-    tokens = stream(
-        model.models,
-        given.tokens,
-        build({"decoding": settings["decoding"]})["decoding"],
-        source=given.source,
-        seed=settings["seed"],
-        **asked.arguments,
-    )
-    sys.stdout.write(given.text if model.continues_text else "")
-    for token in tokens:
-        sys.stdout.write(text.add(token))
-        sys.stdout.flush()
-    sys.stdout.write(f"{text.finish()}\n")
-
-
-def _decode_all(
-    model: Model, given: Sequence[Given], settings: dict[str, Any], asked: Request, batch_size: int
-) -> list[dict[str, Any]]:
-    """Prompt and texts of each, decoded in batches of like lengths."""
-    from triad.config.build import build
-    from triad.decoding.decode import decode
-
-    decoding = build({"decoding": settings["decoding"]})["decoding"]
-    order = sorted(range(len(given)), key=lambda place: -len(given[place].source or given[place].tokens))
-    lines: list[dict[str, Any]] = [{} for _ in given]
+def _decode_all(answers: Any, read: list[Any], seed: int, n: int, batch_size: int) -> list[list[dict]]:
+    """The answers to all prompts, decoded in batches of like lengths."""
+    order = sorted(range(len(read)), key=lambda place: -len(read[place].source or read[place].tokens))
+    found: list[list[dict]] = [[] for _ in read]
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
-        sources = [source for place in places if (source := given[place].source) is not None]
-        found = decode(
-            model.models,
-            [given[place].tokens for place in places],
-            decoding,
-            sources=sources or None,
-            seeds=[settings["seed"] + place for place in places],
-            n=settings["n"],
-            **asked.arguments,
-        )
-        for place, hypotheses in zip(places, found, strict=True):
-            texts = [_describe(model, hypothesis, settings, asked) for hypothesis in hypotheses]
-            lines[place] = {"prompt": given[place].text, "texts": texts}
+        batch = answers.decode([read[place] for place in places], [seed + place for place in places], n)
+        for place, texts in zip(places, batch, strict=True):
+            found[place] = [text._asdict() for text in texts]
         if len(order) > batch_size:
             print(f"{start + len(places)} of {len(order)} prompts", file=sys.stderr)
-    return lines
+    return found
 
 
-def _describe(model: Model, hypothesis: Any, settings: dict[str, Any], asked: Request) -> dict[str, Any]:
-    from triad.decoding.stopping import decode_text
-
-    tokens = hypothesis.tokens
-    reasons: Iterator[str] = (
-        reason
-        for reason, holds in (
-            ("stop", bool(tokens) and asked.stopped(tokens)),
-            ("complete", asked.complete(tokens)),
-            ("end", hypothesis.finished),
-        )
-        if holds
-    )
-    return {
-        "text": decode_text(model.tokenizer, tokens, settings["stop"]),
-        "log_probability": hypothesis.log_probability,
-        "tokens": len(tokens),
-        "finish_reason": next(reasons, "length"),
-    }
-
-
-def _write(lines: list[dict[str, Any]], settings: dict[str, Any], out: Path | None) -> None:
+def _write(lines: list[dict[str, Any]], out: Path | None) -> None:
     """Write a line of JSON for each prompt, to a file that is complete or absent, or to the terminal."""
     from triad.storage.durable import replacing
 
-    written = [json.dumps(line | settings, ensure_ascii=False) + "\n" for line in lines]
+    written = [json.dumps(line, ensure_ascii=False) + "\n" for line in lines]
     if out is None:
         sys.stdout.writelines(written)
         return

@@ -85,7 +85,8 @@ def test_what_does_not_come_to_its_end_does_not_pass(program: str, why: str) -> 
         "except (OSError, ValueError):\n    pass\nwhile True: pass",
     ],
 )
-def test_what_does_not_end_is_ended(program: str) -> None:
+def test_what_does_not_end_is_ended(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triad.metrics.sandbox.PATIENCE", 100)  # so that it is not the clock
     assert run(program, 1) == Outcome(False, "ended by the kernel, as after 1 s of processor time")
 
 
@@ -115,7 +116,7 @@ def test_what_waits_is_ended_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> No
         "import os\nos.listdir('/tmp')",
         "import os\nos.setsid()",
         "import mmap\nmmap.mmap(-1, 1 << 32)",
-        "x = [0] * 10**10",
+        "x = bytearray(600 << 20)",  # of 512 MiB
         "import threading, time\nfor _ in range(10**4):\n"
         "    threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
         f"{CALL}call({57 if X86 else 220}, 0, 0, 0, 0, 0)",  # fork; clone without threads
@@ -231,6 +232,15 @@ def test_no_process_and_no_descriptor_is_left() -> None:
         run(program)
     assert len(os.listdir("/proc/self/fd")) == before
     assert threading.active_count() == threads
+
+
+def test_a_process_that_is_not_confined_is_a_fault_and_no_failure_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unconfined.py").write_text("raise OSError('E2BIG')")
+    monkeypatch.setattr(confinement, "__file__", str(tmp_path / "unconfined.py"))
+    with pytest.raises(OSError, match="a program was not run: its process could not be confined"):
+        run("pass")
 
 
 def test_a_machine_that_cannot_confine_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

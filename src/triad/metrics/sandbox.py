@@ -11,9 +11,9 @@ import time
 from typing import NamedTuple
 
 from triad.metrics import confinement
-from triad.metrics.confinement import LONGEST_REPORT, REPORT, TOKEN, find_missing
+from triad.metrics.confinement import CONFINED, LONGEST_REPORT, REPORT, TOKEN, find_missing
 
-PATIENCE = 5  # seconds of the clock for each of the processor: other processes want theirs, too
+PATIENCE = 10  # seconds of the clock for each of the processor: other processes want theirs, too
 WRITTEN_BYTES = 1 << 20
 
 
@@ -27,12 +27,12 @@ class Outcome(NamedTuple):
 def run_program(program: str, seconds: int, memory_bytes: int) -> Outcome:
     """Run the text of a program and its tests to their end.
 
-    It has `seconds` of processor time, five times as many by the clock, `memory_bytes` of address space, one
+    It has `seconds` of processor time, ten times as many by the clock, `memory_bytes` of address space, one
     process, the standard library to read, and no file to write, no network and no other process (see
     triad.metrics.confinement). Only Python's `exec` coming to the end of the text passes: neither leaving
     early nor what is printed does. A program that is written against this file can still report what it
     likes, since it shares its process with its tests; it cannot do more. Raises ValueError where this machine
-    cannot confine it.
+    cannot confine it, and OSError where a process did not come as far as that.
     """
     if missing := find_missing():
         raise ValueError(tell_missing(missing))
@@ -57,14 +57,17 @@ def run_program(program: str, seconds: int, memory_bytes: int) -> Outcome:
     os.close(token_read)
     os.close(report_write)
     try:
-        said = _talk(child, json.dumps(job).encode(), report_read, PATIENCE * seconds)
+        said, ended = _talk(child, json.dumps(job).encode(), report_read, PATIENCE * seconds)
     finally:
         child.kill()
         child.wait()
         os.close(report_read)
-    if said == token:
+    if not said.startswith(CONFINED):
+        raise OSError("a program was not run: its process could not be confined")
+    if said == CONFINED + token:
         return Outcome(True)
-    return Outcome(False, _tell(said, child.returncode, seconds))
+    told = said.removeprefix(CONFINED).decode(errors="replace")
+    return Outcome(False, told or _tell(ended, child.returncode, seconds))
 
 
 def tell_missing(missing: str) -> str:
@@ -74,30 +77,28 @@ def tell_missing(missing: str) -> str:
     )
 
 
-def _talk(child: subprocess.Popen, job: bytes, report: int, seconds: float) -> bytes | None:
-    """Give the child its job and read its report, which has a bounded length; None when time is over."""
+def _talk(child: subprocess.Popen, job: bytes, report: int, seconds: float) -> tuple[bytes, bool]:
+    """Give the child its job and read its report, of a bounded length; and whether it ended in time."""
     end = time.monotonic() + seconds
     try:
         child.stdin.write(job)
         child.stdin.close()
     except BrokenPipeError:
         pass
-    said = b""
+    said, reports = b"", select.poll()  # select.select knows descriptors up to 1,023 only
+    reports.register(report, select.POLLIN)
     while len(said) <= LONGEST_REPORT:
-        ready, _, _ = select.select([report], [], [], max(0.0, end - time.monotonic()))
-        if not ready:
-            return None
+        if not reports.poll(1000 * max(0.0, end - time.monotonic())):
+            return said, False
         if not (block := os.read(report, LONGEST_REPORT + 1)):
             break
         said += block
-    return said
+    return said, True
 
 
-def _tell(said: bytes | None, code: int, seconds: int) -> str:
-    if said is None:
+def _tell(ended: bool, code: int, seconds: int) -> str:
+    if not ended:
         return f"not at its end after {PATIENCE * seconds} s"
-    if said:
-        return said.decode(errors="replace")
     if code == -signal.SIGKILL:
         return f"ended by the kernel, as after {seconds} s of processor time"
     if code < 0:

@@ -75,8 +75,8 @@ def _receive(url: str, size_bytes: int, have: int, part: Path, advance: Advance)
             begin = int(place[1]) if place else -1
         if begin not in (0, have):
             raise ValueError(f"{url}: sent other bytes than it was asked for, those from {have:,} on")
-        announced = answer.headers.get("Content-Length")
-        if announced is not None and begin + int(announced) != size_bytes:
+        announced = answer.headers.get("Content-Length", "")
+        if announced.isdigit() and begin + int(announced) != size_bytes:
             length = begin + int(announced)
             raise ValueError(f"{url}: has {length:,} bytes where the published file has {size_bytes:,}")
         with open(part, "ab", opener=open_in_place) as file:

@@ -178,4 +178,5 @@ def _split(targets_BU: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _sum_nll(relation_B2: Tensor, labels_B: Tensor) -> Tensor:
-    return F.cross_entropy(relation_B2.float(), labels_B, ignore_index=IGNORED, reduction="sum")
+    relation_B2 = relation_B2.to(torch.promote_types(relation_B2.dtype, torch.float32))
+    return F.cross_entropy(relation_B2, labels_B, ignore_index=IGNORED, reduction="sum")

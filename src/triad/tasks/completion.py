@@ -52,11 +52,6 @@ class Completion:
         samples: PositiveInt | None = None,
         predicts: Literal["a sequence", "a program"] = "a sequence",
     ) -> None:
-        if generated and predicts == "a program":
-            raise ValueError(
-                f"task.generated={generated}: programs are run by their tests in `triad evaluate`, not while "
-                "training: use task.generated=0"
-            )
         self.loss = CrossEntropy(smoothing, z_loss)
         self.longest = min(target_tokens or context, context // 2)
         if not self.longest:

@@ -32,7 +32,7 @@ and optionally:
     measures_with     the argument without which, 0 or null, metrics are not measured
     predict(model, *inputs)   what metrics read of each row, None of a padded one; inputs as named by `reads`;
                       of a task that decodes also lockstep=, whether processes share the model
-    encode(example)   rows made of an example, as `inputs` needs them; "cut": how many tokens are left out
+    encode(example)   rows made of an example, as `inputs` needs them, and "cut", the tokens that are left out
     makes_rows        kinds of data whose rows it makes, beside those that have no rows of their own
     references(example)   what metrics compare the prediction with
     longest, joined   of pairs: the most tokens of a source and of a target, and whether they share a row

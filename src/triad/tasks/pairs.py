@@ -70,3 +70,4 @@ reverse.needs = {"data.yields": ("text",)}
 sort.needs = {"data.yields": ("text",)}
 given.needs = {"data.yields": ("pairs",)}
 post_edit.needs = {"data.yields": ("drafts",)}
+post_edit.dividers = 1  # words that stand between the texts of a source

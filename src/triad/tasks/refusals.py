@@ -13,6 +13,13 @@ def moves_source_beside_target(config: dict) -> bool:
 
 TABLE = [
     Impossible(
+        "programs are not run while training",
+        "task=code task.generated=1",
+        lambda c: get_declared(c["task"], "predicts") == "a program" and c["task"].get("generated"),
+        "task.generated={task[generated]}: programs are run by their tests in `triad evaluate`, not while "
+        "training: use task.generated=0",
+    ),
+    Impossible(
         "tokens that are predicted do not move",
         "task=translation data=parallel data.source=a data.target=b data/augment=word_swap",
         moves_source_beside_target,

@@ -20,7 +20,7 @@ class Retrieval:
 
     needs = {"data.yields": ("questions",)}
     splits = ("tensor", "pipeline")
-    dividers = 1
+    dividers = 1  # words that stand between the texts of a source
 
     def __init__(self, passages: str | None, top_k: PositiveInt, passage_words: PositiveInt) -> None:
         self.folder, self.top_k, self.passage_words = passages, top_k, passage_words

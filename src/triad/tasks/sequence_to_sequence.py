@@ -70,7 +70,8 @@ class SequenceToSequence:
         room = context - 1  # beside the word that begins a target
         target = min(target_tokens or room, room // 2 if self.joined else room)
         self.longest = (room - target if self.joined else room), target  # a source and a target
-        self.longest_prompt, self.longest_answer = self.longest[0], target + 1
+        self.longest_prompt = self.longest[0] + self.joined  # with the word that begins a target
+        self.longest_answer = target + 1
         self.ends = [vocab_size]
         if min(self.longest) < 1:
             raise ValueError(f"context={context} holds no source and target with their ends: raise it")

@@ -3,12 +3,11 @@
 import hashlib
 import json
 import re
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from triad.data.sources.parallel import parallel
-from triad.data.sources.published import Published
+from triad.data.sources.published import Count, Published, name_source
 from triad.data.sources.source import ParallelText
 from triad.storage.cache import build_once, cache_home
 from triad.storage.manifest import fingerprint
@@ -16,7 +15,9 @@ from triad.storage.manifest import fingerprint
 PARTS = re.compile(r"^@(subject|ann0|ann1|ann2)$\n?", re.MULTILINE)  # what begins behind each
 
 
-def aeslc(path: str | None, licence: str, address: str, files: list[list]) -> ParallelText:
+def aeslc(
+    path: str | None, examples: Count | None, licence: str, address: str, files: list[list]
+) -> ParallelText:
     """E-mails and their subject lines: 14,436, 1,960 of dev validate, 1,906 are the test split.
 
     Zhang and Tetreault 2019, arXiv:1906.03497. The three lines that annotators wrote for each e-mail of the
@@ -44,7 +45,7 @@ def aeslc(path: str | None, licence: str, address: str, files: list[list]) -> Pa
         on_error="raise",
         licence=licence,
     )
-    return replace(found, name="aeslc")
+    return name_source(found, "aeslc", examples)
 
 
 def _gather(clone: Path, files: list[list], folder: Path) -> None:

@@ -25,9 +25,9 @@ def dialogues(
 ) -> Dialogues:
     """Dialogues out of .jsonl or .json, an object each.
 
-    `messages` of role and content, and of weight 0 where nothing is to be learned; ShareGPT's `conversations`
-    of from and value; Alpaca's `instruction`, `input` and `output` (Taori et al. 2023), of which the input is
-    a paragraph of its own. An object's `slots`, texts by name, stay. Without `val_path` a hash of its texts
+    `messages` of role and content, of weight 0 where nothing is to be learned; ShareGPT's `conversations` of
+    from and value; Alpaca's `instruction`, `input` and `output` (Taori et al. 2023), of which the input is a
+    paragraph of its own. An object's `slots`, texts by name, stay. Without `val_path` a hash of its texts
     sends a dialogue to training or validation. Raises ValueError, naming file and line, for a role that is
     none and a dialogue in which nobody answers, unless on_error=skip.
     """

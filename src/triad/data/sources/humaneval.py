@@ -10,14 +10,14 @@ from triad.data.sources.source import Document, Reader, Split
 
 
 def humaneval(path: str | None, licence: str, address: str, files: list[list]) -> Programs:
-    """164 problems of Python with their tests, which are a test split only.
+    """164 problems of Python with their tests, which are a test split only: nothing is to be trained on them.
 
-    Chen et al. 2021, arXiv:2107.03374. Raises ValueError for another split: nothing is to be trained on them.
+    Chen et al. 2021, arXiv:2107.03374.
     """
     file = Published("humaneval", path, address, files).find("HumanEval.jsonl")
     found = programs(file, None, 0.1, None, max_bytes=None, on_error="raise", licence=licence)
     every = partial(_read_all, found.read)
-    return replace(found, name="humaneval", read=partial(refuse_training), read_test=every)
+    return replace(found, name="humaneval", read=read_nothing, read_test=every)
 
 
 def _read_all(read: Reader, split: Split) -> Iterator[Document]:
@@ -25,8 +25,5 @@ def _read_all(read: Reader, split: Split) -> Iterator[Document]:
     yield from read("val")
 
 
-def refuse_training(split: Split) -> Iterator[Document]:
-    raise ValueError(
-        "data=humaneval has a test split only: train on other programs, and evaluate the run on it by "
-        "`triad evaluate run=outputs/<run_id> data=humaneval split=test`"
-    )
+def read_nothing(split: Split) -> Iterator[Document]:
+    return iter(())

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from triad.data.sources.labelled import labelled
-from triad.data.sources.published import Published
+from triad.data.sources.published import Count, Published, name_source
 from triad.data.sources.source import Document, Labelled, Reader, Split
 from triad.storage.cache import build_once, cache_home
 from triad.storage.manifest import checksum
@@ -22,7 +22,14 @@ TESTED = 2500  # reviews of each class of the test split
 LONGEST = 1 << 20  # bytes of a review
 
 
-def imdb(path: str | None, val_fraction: float, licence: str, address: str, files: list[list]) -> Labelled:
+def imdb(
+    path: str | None,
+    val_fraction: float,
+    examples: Count | None,
+    licence: str,
+    address: str,
+    files: list[list],
+) -> Labelled:
     """Reviews with the labels 1 (positive) and 0: 25,000, and as a test the first 2,500 of each class.
 
     Maas et al. 2011, https://aclanthology.org/P11-1015. A share of the 25,000 validates. A review of the
@@ -48,7 +55,8 @@ def imdb(path: str | None, val_fraction: float, licence: str, address: str, file
         on_error="raise",
         licence=licence,
     )
-    return replace(found, name="imdb", read_test=partial(read_unseen, found.read, found.read_test))
+    unseen = partial(read_unseen, found.read, found.read_test)
+    return name_source(replace(found, read_test=unseen), "imdb", examples)
 
 
 def read_unseen(read: Reader, read_test: Reader | None, split: Split) -> Iterator[Document]:
@@ -74,19 +82,14 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive) as members:
             for member in members:
-                if (match := MEMBER.fullmatch(member.name)) and member.isfile() and member.size < LONGEST:
+                match = MEMBER.fullmatch(member.name)
+                file = members.extractfile(member) if match and member.size < LONGEST else None
+                if match and file:
                     split, label, number, rating = match.groups()
+                    review = {"id": f"{split}/{label}/{number}", "label": int(label == "pos")}
+                    review |= {"rating": int(rating), "text": file.read().decode()}
                     if split == "train" or int(number) < TESTED:
-                        text = members.extractfile(member).read().decode()
-                        reviews[split][int(number), label] = json.dumps(
-                            {
-                                "id": f"{split}/{label}/{number}",
-                                "label": int(label == "pos"),
-                                "rating": int(rating),
-                                "text": text,
-                            },
-                            ensure_ascii=False,
-                        )
+                        reviews[split][int(number), label] = json.dumps(review, ensure_ascii=False)
     except (tarfile.TarError, EOFError, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{archive}: cannot be read ({error}); is it aclImdb_v1.tar.gz, and whole?"

@@ -1,17 +1,22 @@
 """Multi30k: descriptions of images and their translations."""
 
-from dataclasses import replace
 from typing import Literal
 
 from triad.data.sources.parallel import parallel
-from triad.data.sources.published import Published
+from triad.data.sources.published import Count, Published, name_source
 from triad.data.sources.source import ParallelText
 
 Language = Literal["en", "de"]
 
 
 def multi30k(
-    path: str | None, source: Language, target: Language, licence: str, address: str, files: list[list]
+    path: str | None,
+    source: Language,
+    target: Language,
+    examples: Count | None,
+    licence: str,
+    address: str,
+    files: list[list],
 ) -> ParallelText:
     """Multi30k task 1, 29,000 pairs; 1,014 of val validate, 1,000 of test_2016_flickr are the test split.
 
@@ -34,4 +39,4 @@ def multi30k(
         on_error="raise",
         licence=licence,
     )
-    return replace(found, name="multi30k")
+    return name_source(found, "multi30k", examples)

@@ -1,14 +1,20 @@
 """Data sets as they were published: out of a folder that has a copy, or fetched once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from triad.data.progress import show_progress
 from triad.data.sources.opening import COMPRESSED
+from triad.data.sources.source import ParallelText, Reader, Source, Split
 from triad.storage.download import fetch_once
 
 PACKED = ("", *COMPRESSED)
+Kind = TypeVar("Kind", bound=Source)
+Count = Annotated[int, ">= 1"]
 
 
 class Published(NamedTuple):
@@ -78,3 +84,15 @@ def _list_copies(folder: Path, names: Iterable[str]) -> list[Path]:
 
 def _unpack_name(name: str) -> str:
     return name.removesuffix(next((suffix for suffix in COMPRESSED if name.endswith(suffix)), ""))
+
+
+def name_source(source: Kind, name: str, examples: Count | None) -> Kind:
+    """A source under the name of its group, with the first `examples` of training and of validation only."""
+    if examples is None:
+        return replace(source, name=name)
+    documents = examples * (2 if isinstance(source, ParallelText) else 1)
+    return replace(source, name=name, read=partial(read_first, source.read, documents))
+
+
+def read_first(read: Reader, documents: int, split: Split) -> Iterator[Any]:
+    return islice(read(split), documents)

@@ -106,9 +106,18 @@ class Source:
         yield first
         yield from documents
 
+    @property
+    def is_test_only(self) -> bool:
+        return self.read_test is not None and not any(one.documents for one in self.contents.values())
+
     def tell_no_text(self, split: Split) -> str:
         if split == "test":
             return f"data={self.name}: the files of the test split have no text; give others"
+        if self.is_test_only:
+            return (
+                f"data={self.name} has a test split only, on which nothing is trained: evaluate a run on it, "
+                f"`triad evaluate run=outputs/<run_id> data={self.name} split=test`"
+            )
         return (
             f"data={self.name}: the {split} split has no text; give more documents, "
             "another data.val_fraction, or data.val_path"

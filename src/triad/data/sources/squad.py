@@ -1,12 +1,17 @@
 """The Stanford Question Answering Dataset."""
 
-from dataclasses import replace
-
-from triad.data.sources.published import Published
+from triad.data.sources.published import Count, Published, name_source
 from triad.data.sources.questions import Questions, questions
 
 
-def squad(path: str | None, val_fraction: float, licence: str, address: str, files: list[list]) -> Questions:
+def squad(
+    path: str | None,
+    val_fraction: float,
+    examples: Count | None,
+    licence: str,
+    address: str,
+    files: list[list],
+) -> Questions:
     """SQuAD v1.1: 87,599 questions, those of a share of the contexts validate; dev is the test split.
 
     Rajpurkar et al. 2016, arXiv:1606.05250. The official test set is not published, so figures of dev are
@@ -22,4 +27,4 @@ def squad(path: str | None, val_fraction: float, licence: str, address: str, fil
         on_error="raise",
         licence=licence,
     )
-    return replace(found, name="squad")
+    return name_source(found, "squad", examples)

@@ -1,13 +1,11 @@
 """The Stanford Sentiment Treebank with two classes."""
 
-from dataclasses import replace
-
 from triad.data.sources.labelled import labelled
-from triad.data.sources.published import Published
+from triad.data.sources.published import Count, Published, name_source
 from triad.data.sources.source import Labelled
 
 
-def sst2(path: str | None, licence: str, address: str, files: list[list]) -> Labelled:
+def sst2(path: str | None, examples: Count | None, licence: str, address: str, files: list[list]) -> Labelled:
     """Whole sentences, lower-cased, with the labels 1 (positive) and 0: 6,920, 872 of dev, 1,821 of test.
 
     Socher et al. 2013, "Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank".
@@ -26,4 +24,4 @@ def sst2(path: str | None, licence: str, address: str, files: list[list]) -> Lab
         on_error="raise",
         licence=licence,
     )
-    return replace(found, name="sst2")
+    return name_source(found, "sst2", examples)
