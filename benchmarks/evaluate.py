@@ -22,9 +22,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.transformers_models import Sizes, t5
-
 from benchmarks.loop import settle_threads
+from benchmarks.transformers_models import Sizes, t5
 from triad.config.command_line import run_command
 from triad.decoding.beam import Beam
 from triad.decoding.decode import decode
