@@ -8,6 +8,7 @@ import pytest
 
 from tests.evaluation.small import make_system
 from triad.decoding.likelihood import score_continuations
+from triad.evaluation.harness import make_harness_model
 
 lm_eval = pytest.importorskip("lm_eval", reason="of the extra `lmeval`")
 tasks = pytest.importorskip("lm_eval.tasks", reason="of the extra `lmeval`")
@@ -34,9 +35,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def model():
-    from triad.evaluation.harness import HarnessModel
-
-    return HarnessModel(make_system(context=16))
+    return make_harness_model(make_system(context=16))
 
 
 @pytest.mark.filterwarnings("ignore")  # of the harness and its packages

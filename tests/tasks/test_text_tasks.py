@@ -84,7 +84,7 @@ CASES = [
     ("code", "decoder", programs),
     ("causal_lm", "decoder", pairs),
 ]
-QUICK = {("post_edit", "decoder"), ("dialogue", "decoder")}
+QUICK = {("post_edit", "decoder")}
 MARKED = [
     pytest.param(*case, marks=() if case[:2] in QUICK else pytest.mark.slow, id=f"{case[0]}-{case[1]}-{n}")
     for n, case in enumerate(CASES)

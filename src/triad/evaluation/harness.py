@@ -1,7 +1,6 @@
 """A run as a model of EleutherAI's lm-evaluation-harness, which is the extra `lmeval`.
 
-from lm_eval import simple_evaluate
-simple_evaluate(model=HarnessModel(open_harness_system("outputs/<run_id>")), tasks=["hellaswag"])
+A model for its simple_evaluate(model=...) is make_harness_model(open_harness_system("outputs/<run_id>")).
 """
 
 from importlib import import_module
@@ -16,7 +15,6 @@ from triad.decoding.stopping import NewText, decode_text
 from triad.evaluation.system import ROWS, System, open_system
 from triad.runs.directory import Run
 
-LM: Any = import_module("lm_eval.api.model").LM  # an optional package
 NEW_TOKENS = 256  # of a text that is generated where a task says nothing, as the harness's own models have it
 
 
@@ -29,7 +27,13 @@ def open_harness_system(path: Path | str, step: int | None = None, weights: str 
     return system
 
 
-class HarnessModel(LM):
+def make_harness_model(system: System) -> Any:
+    """A system as a model of the harness, of its class LM, which is imported here."""
+    model = import_module("lm_eval.api.model").LM  # an optional package
+    return type("TriadModel", (HarnessModel, model), {})(system)
+
+
+class HarnessModel:
     """Answers the three kinds of requests by triad.decoding, in the run's precision and on its device.
 
     A continuation's tokens are those that end behind the boundary of the joint text. A rolling likelihood is
