@@ -178,9 +178,11 @@ def compute_perplexity(scores: Iterable[TextScore]) -> dict[str, float]:
         perplexity = exp(nats / tokens)    word perplexity = exp(nats / words)
         bits per byte = nats / (ln 2 * bytes of the original UTF-8)
 
-    Words are what blanks separate.
+    Words are what blanks separate. Raises ValueError where no token is scored.
     """
     nats, tokens, words, size = (sum(column) for column in zip(*scores, strict=True))
+    if not tokens:
+        raise ValueError("no token is scored: the texts are empty")
     return {
         "perplexity": _exp(nats / tokens),
         "word_perplexity": _exp(nats / words) if words else math.nan,
