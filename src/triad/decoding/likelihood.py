@@ -178,20 +178,22 @@ def compute_perplexity(scores: Iterable[TextScore]) -> dict[str, float]:
         perplexity = exp(nats / tokens)    word perplexity = exp(nats / words)
         bits per byte = nats / (ln 2 * bytes of the original UTF-8)
 
-    Words are what blanks separate. Raises ValueError where no token is scored.
+    Words are what blanks separate. NaN where nothing is counted, as of an empty text.
     """
     nats, tokens, words, size = (sum(column) for column in zip(*scores, strict=True))
-    if not tokens:
-        raise ValueError("no token is scored: the texts are empty")
     return {
-        "perplexity": _exp(nats / tokens),
-        "word_perplexity": _exp(nats / words) if words else math.nan,
-        "bits_per_byte": nats / (math.log(2) * size),
+        "perplexity": _exp(_divide(nats, tokens)),
+        "word_perplexity": _exp(_divide(nats, words)),
+        "bits_per_byte": _divide(nats, math.log(2) * size),
     }
 
 
+def _divide(nats: float, count: float) -> float:
+    return nats / count if count else math.nan
+
+
 def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
+    return math.inf if nats >= 700 else math.exp(nats)  # of NaN: NaN
 
 
 @torch.no_grad()
