@@ -167,7 +167,7 @@ class BertPretraining:
     ) -> list[list[int] | str]:
         """The predicted relation and the right one; the row with predictions in place of hidden words."""
         tokens_1T, segments_1T, targets_1U = row
-        targets_1T, label_1, *_ = _split(targets_1U)
+        targets_1T, label_1 = _split(targets_1U)[:2]
         (logits_1TV, relation_12), _ = model(tokens_1T, segments_1T)
         words_1T = logits_1TV[..., :vocab_size].argmax(-1).where(targets_1T != IGNORED, tokens_1T)
         guess, label = (RELATIONS[int(place)] for place in (relation_12.argmax(), label_1))
