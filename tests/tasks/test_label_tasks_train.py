@@ -48,7 +48,8 @@ def write(folder: Path) -> dict[str, str]:
         pytest.param("task=ordinal model=decoder strategy=fsdp", marks=SLOW),
         pytest.param("task=target_sentiment model=encoder strategy=ddp", marks=SLOW),
         pytest.param("task=tagging model=moe strategy=fsdp hardware.micro_batch_size=1", marks=SLOW),
-        "task=extractive_qa model=encoder strategy=ddp hardware.micro_batch_size=1",
+        # whose norms have no bias: added to all tokens it changes no softmax over them, its gradient is rounding
+        "task=extractive_qa model=decoder strategy=ddp hardware.micro_batch_size=1",
         pytest.param("task=extractive_qa model=moe strategy=expert", marks=SLOW),
         pytest.param(
             "task=bert_pretraining model=encoder strategy=fsdp hardware.micro_batch_size=1", marks=SLOW
@@ -57,9 +58,7 @@ def write(folder: Path) -> dict[str, str]:
 )
 def test_two_processes_compute_what_one_computes(python, tmp_path: Path, words: str) -> None:
     data = write(tmp_path)[words.partition("task=")[2].split()[0]]
-    # what is added to all tokens changes no softmax over them: the gradient of a norm's bias may be rounding
-    asked = [*words.split(), *data.split(), "trainer.devices=2", "model.width=48", "optimizer.eps=1e-4"]
-    done = python("-m", "triad.verify", *asked)
+    done = python("-m", "triad.verify", *words.split(), *data.split(), "trainer.devices=2", "model.width=48")
     assert "1 compared, 0 depart" in done.stdout
 
 
