@@ -17,7 +17,9 @@ WORDS, CONTEXT = 20, 16
 def task(**changes) -> SequenceToSequence:
     asked = {"smoothing": 0.0, "z_loss": 0.0, "pairs": given, "generated": 1, "target_tokens": None}
     asked |= {"vocab_size": WORDS, "tokenizer": None, "context": CONTEXT, "model_sees": "past"}
-    return SequenceToSequence(**asked | {"decoding": Greedy(), "metrics": {}} | changes)
+    return SequenceToSequence(
+        **asked | {"decoding": Greedy(), "metrics": {}, "predicts": "a sequence"} | changes
+    )
 
 
 def pad(rows: list[list[int]]) -> torch.Tensor:

@@ -58,7 +58,7 @@ class SequenceToSequence:
         model_sees: str,
         decoding: Any,
         metrics: dict[str, Any],
-        predicts: Literal["a sequence", "an answer"] = "a sequence",
+        predicts: Literal["a sequence", "an answer"],
     ) -> None:
         self.loss = CrossEntropy(smoothing, z_loss)
         self.pairs, self.generated, self.predicts = pairs, generated, predicts
