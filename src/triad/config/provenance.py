@@ -148,8 +148,9 @@ def _trace_chain(key: str, sources: list[Source]) -> Iterator[Origin]:
 
 
 def _walk_values(node: yaml.MappingNode, path: str) -> Iterator[tuple[str, int, yaml.Node]]:
-    """Every key of a file that holds a value and not further keys, its line from 0, and the value; not Hydra's
-    own list of defaults.
+    """Each key of a file that holds a value and not further keys, its line from 0, and the value.
+
+    Hydra's own list of defaults is none.
     """
     for name, value in node.value:
         key = f"{path}.{name.value}".lstrip(".")
