@@ -1,4 +1,4 @@
-"""A translation memory: CPU time of a fuzzy look-up, and how much of what a scan of all entries finds it finds.
+"""A translation memory: CPU time of a fuzzy look-up, and how much of what a scan of all finds it finds.
 
     python benchmarks/memory.py [source=FILE] [entries=100000] [queries=300]
 
