@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from triad.config.errors import Refusal
 from triad.data.tokenizers.byte import Byte
 from triad.data.tokenizers.char import Char
 from triad.data.tokenizers.tokenizer import Tokenizer
+from triad.decoding.answers import Answers, Prompt
 from triad.decoding.likelihood import Row, score_rows
 from triad.generate import generate
 from triad.runs.directory import Run
@@ -53,6 +55,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_run(folder / "hybrid", "model=hybrid")
     make_run(folder / "reverse", "task=reverse", "model=encoder_decoder")
     make_run(folder / "prefix", "task=reverse")
+    make_run(folder / "dialogue", "task=dialogue", "data=dialogues", "data.path=.")
+    make_run(folder / "code", "task=code")
     make_run(folder / "char", tokenizer=Char("0123456789 aeisquard"))
     make_run(folder / "labels", "task=classification", "data=packages")
     return folder
@@ -69,7 +73,7 @@ def texts(lines: list[dict]) -> list[list[str]]:
     return [[text["text"] for text in line["texts"]] for line in lines]
 
 
-@pytest.mark.parametrize("name", ["a", "lstm", "hybrid", "prefix", "reverse", "char"])
+@pytest.mark.parametrize("name", ["a", "lstm", "hybrid", "prefix", "reverse", "dialogue", "code", "char"])
 def test_a_text_does_not_depend_on_its_batch_and_is_what_is_shown(
     runs: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture
 ) -> None:
@@ -84,8 +88,21 @@ def test_a_text_does_not_depend_on_its_batch_and_is_what_is_shown(
     assert len({text for (text,) in texts(one)}) == 3
     capsys.readouterr()
     generate(str(runs / name), prompt=prompts[0], **asked)
-    echoed = "" if name in ("reverse", "prefix") else prompts[0]
+    echoed = prompts[0] if name in ("a", "lstm", "hybrid", "char") else ""
     assert capsys.readouterr().out == f"{echoed}{one[0]['texts'][0]['text']}\n"
+
+
+def test_a_text_is_shown_as_it_comes(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def show(self: Answers, prompt: Prompt, seed: int) -> Iterator[str]:
+        for piece in ("p", "one", "two"):
+            yield piece
+            assert capsys.readouterr().out.endswith(piece)
+
+    monkeypatch.setattr(Answers, "show", show)
+    generate(str(runs / "a"), prompt="p")
+    assert capsys.readouterr().out == "\n"
 
 
 def test_a_line_says_what_was_written_and_how(runs: Path, tmp_path: Path) -> None:
@@ -140,6 +157,15 @@ def test_a_text_ends_before_the_first_stop_string_of_its_own(runs: Path, tmp_pat
         assert line["text"] == cut
         assert line["finish_reason"] == (before["finish_reason"] if cut == before["text"] else "stop")
     assert any(line["finish_reason"] == "stop" for line in lines)
+
+
+def test_what_is_said_in_a_dialogue_is_followed_by_the_word_of_who_answers(runs: Path) -> None:
+    config = Run(runs / "dialogue").config()
+    part = build({name: config[name] for name in OF_TASK})
+    task = make_task(part, Run(runs / "dialogue").pinned()["facts"], Byte(), config["context"])
+    end, _, _, user, assistant, _ = range(257, 263)  # with system, slots and tool
+    assert task.make_prompt("hi") == ([user, *b"hi", end, assistant], None)
+    assert task.ends == [end]
 
 
 def test_an_ensemble_of_equal_runs_is_that_run_and_of_others_is_another(runs: Path, tmp_path: Path) -> None:
@@ -204,6 +230,8 @@ def test_what_is_asked_in_vain_is_one_sentence(
         ("reverse", {"tokens": 40}, "holds answers of 32 at most"),
         ("reverse", {"prompt": "x" * 40}, "where this context leaves"),
         ("char", {"prompt": "z"}, "'z'"),
+        ("dialogue", {"prompt": "x" * 20}, "does not fit into the 16 tokens of a prompt; shorten it"),
+        ("code", {"prompt": "x" * 20}, "does not fit into the 16 tokens of a prompt; shorten it"),
     ],
 )
 def test_a_run_that_does_not_fit_is_one_sentence(runs: Path, run: str, words: dict, fault: str) -> None:

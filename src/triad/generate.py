@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +64,7 @@ def generate(
         read = [answers.read(text, where) for where, text in _read_texts(prompt, prompts)]
         if prompt is not None and n == 1 and out is None:
             echoed = prompt if get_declared(runs[0].config()["task"], "continues_text") else ""
-            for piece in (echoed, *answers.show(read[0], seed), "\n"):
+            for piece in chain([echoed], answers.show(read[0], seed), ["\n"]):
                 sys.stdout.write(piece)
                 sys.stdout.flush()
             return
@@ -103,7 +104,8 @@ def _choose_recipe(own: dict | None, typed: dict[str, Any], n: int) -> dict:
     fitting = {name: node for name, node in choices.items() if typed.keys() <= node.keys()}
     if not typed.keys() <= base.keys():
         if len(fitting) != 1:
-            known = [f"{name}: {', '.join(node.keys() - {'_target_'})}" for name, node in choices.items()]
+            numbers = {name: [key for key in node if key != "_target_"] for name, node in choices.items()}
+            known = [f"{name}: {', '.join(keys) or 'none'}" for name, keys in numbers.items()]
             fault = "several decodings have this" if fitting else "no decoding has all of them"
             raise Refusal(f"{', '.join(typed)}: {fault}; type what one alone has ({'; '.join(known)})")
         (base,) = fitting.values()

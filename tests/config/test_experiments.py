@@ -1,7 +1,5 @@
 """Each experiment is a whole recipe: with each overlay of debug, too."""
 
-from itertools import product
-
 import pytest
 
 from triad.config.compose import compose
@@ -11,11 +9,8 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 DEBUG = [[], *([f"debug={path.stem}"] for path in sorted((CONF / "debug").glob("*.yaml")))]
 
 
-@pytest.mark.parametrize(
-    ("name", "debug"),
-    product(EXPERIMENTS, DEBUG),
-    ids=lambda part: part if isinstance(part, str) else "".join(part),
-)
+@pytest.mark.parametrize("debug", DEBUG, ids="".join)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs_under_every_overlay(name: str, debug: list[str]) -> None:
     words = (
         ["data.path=somewhere", "trainer.accelerator=cpu", "precision=fp32"] if name == "speedrun_gpu" else []

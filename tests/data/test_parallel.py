@@ -174,6 +174,22 @@ def test_longer_sides_are_cut(tmp_path: Path) -> None:
     assert pairs.find_lengths(np.arange(len(pairs))).max() == 7
 
 
+def test_pairs_of_one_row_are_cut_to_what_a_task_says_and_how_many_is_told(tmp_path: Path) -> None:
+    tokens = prepare_tokens(source(tmp_path, sides(40)), Byte(), tmp_path / "cache")
+    whole = PairFile(tokens.train, context=1000, separator=256)
+    assert whole.describe_cut() == ""
+    lengths = whole.find_spans(np.arange(len(whole)))[1]
+    pairs = PairFile(tokens.train, 12, 256, longest=(8, 3), joined=True)
+    cut = np.minimum(lengths, (8, 3))
+    assert pairs.find_lengths(np.arange(len(pairs))).tolist() == (cut.sum(1) + 1).tolist()
+    lost = lengths - cut
+    assert pairs.describe_cut() == (
+        f"{(lost.sum(1) > 0).sum()} of {len(pairs)} pairs of the train split are cut to context=12, "
+        f"{lost.sum():,} tokens less"
+    )
+    assert pairs.folder != whole.folder
+
+
 def test_more_rows_than_pairs_are_refused(tmp_path: Path) -> None:
     tokens = prepare_tokens(source(tmp_path, sides(5), val_fraction=0.5), Byte(), tmp_path / "cache")
     with pytest.raises(ValueError, match=r"batch.size=8: there are \d pairs only"):

@@ -99,11 +99,16 @@ TOKENIZERS = {
 }
 
 
+def encode_with_ends(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[int]]:
+    ids, _, ends = tokenizer.encode_with_offsets(text)
+    return ids.tolist(), ends.tolist()
+
+
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_tokens_end_where_their_characters_do(name: str) -> None:
     tokenizer = TOKENIZERS[name]
     text = "Garten? Wo" if name == "huggingface" else "Grüße, 👍 ja?"
-    ids, ends = tokenizer.encode_with_ends(text)
+    ids, ends = encode_with_ends(tokenizer, text)
     assert ids == tokenizer.encode(text).tolist()
     assert ends == sorted(ends)
     assert ends[-1] == len(text)
@@ -117,12 +122,12 @@ def test_tokens_end_where_their_characters_do(name: str) -> None:
 
 def test_words_that_are_unknown_or_made_small_have_their_places() -> None:
     tokenizer = Word(["der", " hund"], [], lowercase=True)
-    assert tokenizer.encode_with_ends("Der Uhu, der Hund") == ([2, 0, 0, 0, 3], [3, 7, 8, 12, 17])
+    assert encode_with_ends(tokenizer, "Der Uhu, der Hund") == ([2, 0, 0, 0, 3], [3, 7, 8, 12, 17])
 
 
 def test_learned_pieces_and_bytes_of_characters_without_one_have_their_places(bpe: Tokenizer) -> None:
     text = "the cat \u2581 \u4f60 sat"
-    ids, ends = bpe.encode_with_ends(text)
+    ids, ends = encode_with_ends(bpe, text)
     assert len(ids) == len(ends)
     assert ends[-1] == len(text)
     marked = [
@@ -292,3 +297,9 @@ def test_perplexities_are_of_sums_over_counts() -> None:
             "bits_per_byte": 12 / math.log(2) / 24,
         }
     )
+
+
+def test_an_empty_text_has_no_perplexity() -> None:
+    score = score_text(make_model("decoder"), BYTES, "", context=CONTEXT, stride=5)
+    assert score.tokens == 0
+    assert all(map(math.isnan, compute_perplexity([score]).values()))

@@ -41,7 +41,7 @@ def test_a_seed_draws_the_resamples_that_sacrebleu_draws() -> None:
     assert (found.low, found.high) == pytest.approx(np.quantile(ours, [0.025, 0.975]), abs=1e-9)
 
 
-@pytest.mark.parametrize("faults", [0.2, 0.21, 0.4])
+@pytest.mark.parametrize("faults", [0.25, 0.4])
 @pytest.mark.parametrize(
     ("metric", "theirs"),
     [(BLEU("13a", lowercase=False), sacrebleu.BLEU()), (TER(asian=False), sacrebleu.TER())],

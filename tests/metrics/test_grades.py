@@ -26,7 +26,7 @@ def test_kappa_is_over_the_grades_that_are_declared() -> None:
     assert figures(MAE(), guess, gold)["mae"] == 0.5
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
 def test_what_grades_are_judged_by_is_what_scikit_learn_computes(rows) -> None:
     guesses, golds = zip(*rows, strict=True)
@@ -39,6 +39,7 @@ def test_what_grades_are_judged_by_is_what_scikit_learn_computes(rows) -> None:
         assert found == pytest.approx(theirs, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1), min_size=2, max_size=7))
 def test_the_predicted_grade_has_the_least_expected_distance(weights) -> None:
     probabilities = np.array(weights) / sum(weights)

@@ -25,7 +25,7 @@ def figures(metric, guesses, golds, classes=5) -> dict[str, float]:
     return metric.compute(count_each(metric, rows).sum(0))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(ROWS)
 def test_what_labels_are_judged_by_is_what_scikit_learn_computes(rows) -> None:
     guesses, golds = zip(*rows, strict=True)
@@ -41,7 +41,7 @@ def test_what_labels_are_judged_by_is_what_scikit_learn_computes(rows) -> None:
             assert found[f"{average}_{name}"] == pytest.approx(expected, abs=1e-12), (name, average)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(ROWS)
 def test_matthews_correlation_is_that_of_scikit_learn(rows) -> None:
     guesses, golds = zip(*rows, strict=True)
@@ -81,6 +81,7 @@ def test_confidences_fall_into_bins_that_are_closed_on_the_left_and_the_last_one
     assert found == pytest.approx(29 / 160, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(50, 100), st.booleans()), min_size=1, max_size=40),
     st.sampled_from([7, 10, 100]),

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.meteor_score import meteor_score
 
@@ -71,6 +71,7 @@ def test_the_paper_would_choose_fewer_chunks() -> None:
     assert count_chunks([(0, 0), (1, 1), (2, 2)]) == 1
 
 
+@settings(deadline=None)
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=3))
 def test_the_score_is_nltks_with_and_without_synonyms(guess: str, references: list[str]) -> None:
     tokens, metric = [reference.split() for reference in references], Meteor(None)

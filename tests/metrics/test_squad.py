@@ -36,7 +36,7 @@ def test_articles_hyphens_dashes_spaces_and_several_answers_follow_the_official_
     assert normalise("Great-Hall") == "greathall"
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(TEXTS, ANSWERS), min_size=1, max_size=5))
 def test_figures_of_answered_questions_are_those_of_torchmetrics(rows) -> None:
     predictions = [{"id": str(place), "prediction_text": guess} for place, (guess, _) in enumerate(rows)]

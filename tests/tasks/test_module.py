@@ -18,7 +18,7 @@ from triad.runs.metrics import read_metrics
 from triad.tasks import module
 
 CLASSIFICATION = ("task=classification", "data=packages", "model=lstm")
-OFFERS = {"vocab_size": 20, "bytes_per_token": 1.0, "labels": ("a", "b")}
+OFFERS = {"vocab_size": 20, "bytes_per_token": 1.0, "labels": ("0", "1")}
 COPY = ("task=copy", "model=encoder_decoder")
 
 

@@ -37,6 +37,8 @@ def test_labels_are_ordered_as_numbers() -> None:
     assert batch["count"] == 4
     with pytest.raises(ValueError, match="label 'low': task=ordinal orders labels as numbers"):
         make(labels=("1", "low"))
+    with pytest.raises(ValueError, match=r"labels '1' and '1.0' are one number"):
+        make(labels=("1", "1.0"))
     with pytest.raises(ValueError, match="labels 1: two at least"):
         make(labels=("1",))
 

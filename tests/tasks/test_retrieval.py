@@ -43,6 +43,7 @@ def test_the_best_passages_come_first_and_equal_ones_in_their_order() -> None:
     assert Passages(TEXTS).find("rain", 1) == [TEXTS[2]]
     assert Passages(TEXTS).find("the red mat", 2) == [TEXTS[4], TEXTS[0]]
     assert Passages(TEXTS).find("zebra", 3) == TEXTS[:3]
+    assert Passages(["...", "!"]).find("what?", 1) == ["..."]
     assert Passages(["same words", "same words", "same"]).find("words", 2) == ["same words"] * 2
 
 

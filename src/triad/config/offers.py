@@ -18,7 +18,7 @@ from triad.config.provenance import LOADER
 from triad.config.schema import read_attribute, read_constant
 
 Parts = Iterator[tuple[str, dict]]
-FIRST = ("fsdp", "ddp")  # of the choices that a remedy lists
+FIRST = ("fsdp", "ddp", "parallel", "labelled", "masked_lm")  # of the choices that a remedy lists
 
 
 def walk_parts(node: Any, path: str = "") -> Parts:

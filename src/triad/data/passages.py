@@ -31,6 +31,14 @@ class Passages:
         self.texts = texts
 
     @cached_property
+    def _words(self) -> list[list[str]]:
+        return [find_words(text) for text in self.texts]
+
+    @cached_property
+    def _vocabulary(self) -> set[str]:
+        return {word for words in self._words for word in words}
+
+    @cached_property
     def _index(self) -> Any:
         try:
             import bm25s
@@ -39,12 +47,12 @@ class Passages:
                 "task.pairs: passages are found by the package bm25s: pip install bm25s, or the extra eval"
             ) from None
         index = bm25s.BM25(k1=K1, b=B, method="lucene")
-        index.index([find_words(text) for text in self.texts], show_progress=False)
+        index.index(self._words, show_progress=False)
         return index
 
     def score(self, question: str) -> np.ndarray:
         """The score of each passage."""
-        known = [word for word in find_words(question) if word in self._index.vocab_dict]
+        known = [word for word in find_words(question) if word in self._vocabulary]
         return self._index.get_scores(known) if known else np.zeros(len(self.texts), np.float32)
 
     def find(self, question: str, top_k: int) -> list[str]:

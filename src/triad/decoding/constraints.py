@@ -70,7 +70,7 @@ class Constraint:
                 )
             self._tabulate(automata)
             self._sort_tokens(usable_V)
-            self._step = lru_cache(1024)(self._compute_step)
+            self._step = lru_cache(256)(self._compute_step)
             self._measure_distances()
 
     def __call__(self, tokens: list[int]) -> Tensor | None:

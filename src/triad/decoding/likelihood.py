@@ -91,10 +91,10 @@ def tokenize_pair(tokenizer: Tokenizer, context: str, continuation: str) -> tupl
 
     Raises ValueError as score_continuations.
     """
-    ids, ends = tokenizer.encode_with_ends(context + continuation)
+    ids, _, ends = tokenizer.encode_with_offsets(context + continuation)
     start = [] if tokenizer.separator is None else [tokenizer.separator]
-    first = len(start) + sum(end <= len(context) for end in ends)
-    tokens = [*start, *ids]
+    tokens = [*start, *ids.tolist()]
+    first = len(start) + int((ends <= len(context)).sum())
     if first == len(tokens):
         raise ValueError(f"continuation {continuation[:40]!r}: the tokenizer makes no token of it")
     if first == 0:
@@ -178,18 +178,22 @@ def compute_perplexity(scores: Iterable[TextScore]) -> dict[str, float]:
         perplexity = exp(nats / tokens)    word perplexity = exp(nats / words)
         bits per byte = nats / (ln 2 * bytes of the original UTF-8)
 
-    Words are what blanks separate.
+    Words are what blanks separate. NaN where nothing is counted, as of an empty text.
     """
     nats, tokens, words, size = (sum(column) for column in zip(*scores, strict=True))
     return {
-        "perplexity": _exp(nats / tokens),
-        "word_perplexity": _exp(nats / words) if words else math.nan,
-        "bits_per_byte": nats / (math.log(2) * size),
+        "perplexity": _exp(_divide(nats, tokens)),
+        "word_perplexity": _exp(_divide(nats, words)),
+        "bits_per_byte": _divide(nats, math.log(2) * size),
     }
 
 
+def _divide(nats: float, count: float) -> float:
+    return nats / count if count else math.nan
+
+
 def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
+    return math.inf if nats >= 700 else math.exp(nats)  # of NaN: NaN
 
 
 @torch.no_grad()

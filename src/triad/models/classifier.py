@@ -63,20 +63,23 @@ class TokenClassifier(nn.Module):
                                            end of an answer: C = 2) and section 5.3 (names)
 
     tokens_BT -> (logits_BTC, one Routing per layer of experts), or loss(hidden_BTD, weight_CD, bias_V=) in
-    the first place. `body` and `separator` are as a Classifier's; a pooler of the body is not used.
+    the first place. `body` and `separator` are as a Classifier's; a pooler of the body is not used. Without
+    `bias` b is 0, as where a softmax is over tokens, which b does not change.
     """
 
     splits = ("expert",)
     roles = {"token_head.weight": "head"}
 
-    def __init__(self, body: Any, labels: int, dropout: float, separator: int | None = None):
+    def __init__(
+        self, body: Any, labels: int, dropout: float, separator: int | None = None, bias: bool = True
+    ):
         super().__init__()
         self.vocab_size, self.width, self.depth = body.vocab_size, body.width, body.depth
         self.initial, self.separator = body.initial, separator
         body.pooler = None
         self.body = remove_readout(body)
         self.dropout = nn.Dropout(dropout)
-        self.token_head = nn.Linear(self.width, labels)
+        self.token_head = nn.Linear(self.width, labels, bias)
 
     @property
     def head(self) -> nn.Module:

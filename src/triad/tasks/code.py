@@ -90,6 +90,10 @@ class Code:
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text).tolist()
 
+    def make_example(self, prompt: str) -> dict:
+        """A program whose completion is not known."""
+        return {"prompt": prompt, "canonical_solution": ""}
+
     def references(self, example: dict) -> list[Any]:
         """The tests of a program; a text has none."""
         return (

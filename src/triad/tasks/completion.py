@@ -32,6 +32,7 @@ class Completion:
     needs = {"model.sees": ("past",)}
     splits = ("tensor", "pipeline")
     predicts = "a sequence"
+    takes_prompts = True
     lower_is_better = ("loss", "perplexity")
     measures_with = "generated"
     reads = ("tokens_BT", "targets_BT")
@@ -58,6 +59,8 @@ class Completion:
             raise ValueError(f"context={context} holds no prompt and what follows it: raise it")
         self.rows = rows(tokenizer=tokenizer, context=context, longest=self.longest)
         self.special_tokens = self.rows.special_tokens
+        self.longest_prompt, self.longest_answer = context - self.longest, self.longest + 1
+        self.ends = [self.rows.end]
         self.generated, self.samples, self.predicts = generated, samples, predicts
         self.tokenizer, self.context, self.decoding = tokenizer, context, decoding
         self.metrics = metrics if generated else {}
@@ -65,6 +68,13 @@ class Completion:
     def encode(self, example: dict) -> list[dict]:
         """The rows of an example."""
         return self.rows.encode(example)
+
+    def make_prompt(self, text: str) -> tuple[list[int], None]:
+        """The tokens before the answer to a text, a program's beginning or what is said; no source."""
+        rows = self.encode(self.rows.make_example(text))
+        if not rows or rows[0]["cut"]:
+            raise ValueError(f"it does not fit into the {self.longest_prompt} tokens of a prompt; shorten it")
+        return rows[0]["tokens_BT"], None
 
     def references(self, example: dict) -> list:
         """What a prediction is compared with."""

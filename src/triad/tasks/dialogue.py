@@ -82,6 +82,12 @@ class Dialogue:
         content = self.tokenizer.encode(message["content"]).tolist()
         return [([self.words[role]], False), ([*content, self.end], self._is_asked(message))]
 
+    def make_example(self, said: str) -> dict:
+        """A dialogue of one turn, by the first role that neither answers nor stays, and an empty answer."""
+        role = next(role for role in self.words if role not in (self.answers, *self.stays))
+        turns = [{"role": role, "content": said}, {"role": self.answers, "content": ""}]
+        return {"messages": turns}
+
     def references(self, example: dict) -> list[str]:
         """The last answer."""
         return [message["content"] for message in self._find_messages(example)[-1:]]

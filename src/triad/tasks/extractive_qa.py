@@ -85,7 +85,7 @@ class ExtractiveQA:
         self.no_answer_place = 0 if model_sees == "both sides" else -1
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        return TokenClassifier(model, 2, self.dropout, self.separator)
+        return TokenClassifier(model, 2, self.dropout, self.separator, bias=False)
 
     def encode(self, example: dict[str, Any]) -> list[dict[str, Any]]:
         """A row for each window of the context."""
@@ -225,8 +225,8 @@ def _read_texts(characters_BU: Tensor) -> list[str]:
     return ["".join(chr(code) for code in row if code >= 0) for row in characters_BU.tolist()]
 
 
-def span_sum(hidden_BTD: Tensor, weight_2D: Tensor, bias_V: Tensor, targets_BT: Tensor) -> Tensor:
-    """The loss of the head's logits, in the form in which a model calls a loss."""
+def span_sum(hidden_BTD: Tensor, weight_2D: Tensor, bias_V: Tensor | None, targets_BT: Tensor) -> Tensor:
+    """The loss of the head's logits, in the form in which a model calls a loss; a bias changes nothing."""
     return sum_loss(F.linear(hidden_BTD, weight_2D, bias_V), targets_BT)
 
 

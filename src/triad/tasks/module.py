@@ -34,6 +34,7 @@ and optionally:
                       of a task that decodes also lockstep=, whether processes share the model
     encode(example)   rows made of an example, as `inputs` needs them, and "cut", the tokens that are left out
     makes_rows        kinds of data whose rows it makes, beside those that have no rows of their own
+    combine(predictions)   the prediction for an example from those of its rows, also of one row
     references(example)   what metrics compare the prediction with
     longest, joined   of pairs: the most tokens of a source and of a target, and whether they share a row
     special_tokens    number of the model's words after those of the tokenizer

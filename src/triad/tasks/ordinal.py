@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ class Ordinal(Classification):
 
     Labels are numbers, and their order is that of the numbers. Metrics read the probabilities of the grades,
     of which the paper's predicted grade is the median. Otherwise as Classification. Raises ValueError for
-    labels that are no numbers.
+    labels that are no numbers, or two of which are the same.
     """
 
     predicts = "a grade"
@@ -42,6 +43,9 @@ class Ordinal(Classification):
         super().__init__(0.0, 0.0, pool, dropout, *run)
         self.loss = _make_loss
         self.grades = sorted(labels, key=_read_number)
+        for low, high in pairwise(self.grades):
+            if _read_number(low) == _read_number(high):
+                raise ValueError(f"labels {low!r} and {high!r} are one number: spell it in one way")
         self.grade_of_label = torch.tensor([self.grades.index(label) for label in labels])
 
     def wrap(self, model: nn.Module) -> nn.Module:

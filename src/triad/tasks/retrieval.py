@@ -24,6 +24,7 @@ class Retrieval:
 
     def __init__(self, passages: str | None, top_k: PositiveInt, passage_words: PositiveInt) -> None:
         self.folder, self.top_k, self.passage_words = passages, top_k, passage_words
+        self.context, self.of_context = "", Passages([])  # the last one: several questions have the same
 
     @cached_property
     def passages(self) -> Passages | None:
@@ -36,6 +37,11 @@ class Retrieval:
 
     def __call__(self, example: dict) -> Sides:
         question = example["question"]
-        passages = self.passages or Passages(cut_passages(example["context"], self.passage_words))
+        passages = self.passages or self._divide(example["context"])
         answers = [answer["text"] for answer in example["answers"]]
         return Sides([question, *passages.find(question, self.top_k)], next(iter(answers), ""), answers)
+
+    def _divide(self, context: str) -> Passages:
+        if context != self.context:
+            self.context, self.of_context = context, Passages(cut_passages(context, self.passage_words))
+        return self.of_context

@@ -40,11 +40,6 @@ class Tokenizer(ABC):
         """The ids of a text that comes in pieces, as `encode` gives them of the whole."""
         return map(self.encode, pieces)
 
-    def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
-        """The ids of a text, and of each how many characters have begun where it ends."""
-        ids, _, ends = self.encode_with_offsets(text)
-        return ids.tolist(), ends.tolist()
-
     def encode_sampled(self, text: str, seed: int, alpha: float, nbest_size: int = -1) -> np.ndarray:
         """Ids of one of the ways to cut a text into tokens, drawn at random; the same for the same seed.
 
