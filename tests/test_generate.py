@@ -159,6 +159,24 @@ def test_a_text_ends_before_the_first_stop_string_of_its_own(runs: Path, tmp_pat
     assert any(line["finish_reason"] == "stop" for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("run", "asked", "reason"),
+    [
+        ("a", {"ban": '[256, "zz"]'}, "length"),
+        ("a", {"regex": "ab"}, "complete"),
+        ("a", {"regex": "ab|abc", "ban": "c"}, "complete"),
+        ("a", {"regex": "(ab)*x?", "ban": '["x", 256]'}, "length"),
+        ("char", {"regex": "(as)+"}, "length"),
+        ("a", {"allow": "[256]"}, "end"),
+    ],
+)
+def test_a_line_says_why_a_text_has_ended(
+    runs: Path, tmp_path: Path, run: str, asked: dict, reason: str
+) -> None:
+    (text,) = answer(runs / run, tmp_path, ["1"], tokens=9, **asked)[0]["texts"]
+    assert text["finish_reason"] == reason
+
+
 def test_what_is_said_in_a_dialogue_is_followed_by_the_word_of_who_answers(runs: Path) -> None:
     config = Run(runs / "dialogue").config()
     part = build({name: config[name] for name in OF_TASK})
