@@ -30,9 +30,9 @@ UNMET = {  # words, and what the sentence has in it
     "task=post_edit": ("data=stdlib yields text", "data=drafts"),
     "task=code model=encoder_decoder": ("model=encoder_decoder sees a source", "model=decoder"),
     "task=dialogue data=dialogues data.path=a metrics=[f1]": ("metrics.f1 needs a task that predicts",),
-    "model=encoder_decoder task=translation": ("data=stdlib yields text", "data=parallel", "task=copy"),
+    "model=encoder_decoder task=translation": ("data=stdlib yields text", "parallel", "task=copy"),
     "data=packages": ("data=packages yields labels", "data=stdlib", "task=classification"),
-    "task=classification": ("data=stdlib yields text", "data=labelled", "task=causal_lm"),
+    "task=classification": ("data=stdlib yields text", "labelled", "task=causal_lm"),
     f"{LABELS} model=mlp": ("model=mlp sees a window", "model=decoder"),
     "model=encoder_decoder task=translation data=parallel data.source=a batch=ramp": ("batch=ramp", "fixed"),
     f"strategy=deepspeed optimizer=adagrad {TWO}": ("updates each number by itself", "adamw", "strategy="),
@@ -145,6 +145,7 @@ def test_what_does_not_fit_is_refused_by_name_with_a_remedy(words: str) -> None:
 MANDATORY = {
     **{f"data={name}": ["data.source=x"] for name in ("drafts", "parallel")},
     "tokenizer=huggingface": ["tokenizer.path=x"],
+    "tokenizer=saved": ["tokenizer.path=x"],
     **{
         f"data={name}": ["data.path=x"]
         for name in (

@@ -30,7 +30,7 @@ EXTRA["data"] |= {name: ["data.source=somewhere"] for name in ("drafts", "parall
 EXTRA |= {"data/clean": {"parallel": ["data=parallel", "data.source=somewhere"]}}
 EXTRA |= {"data/contamination": {"check": ["contamination.path=somewhere"]}}
 EXTRA |= {"data/synthetic": {"back_translation": ["synthetic.run=some", "synthetic.path=somewhere"]}}
-EXTRA |= {"tokenizer": {"huggingface": ["tokenizer.path=somewhere"]}}
+EXTRA |= {"tokenizer": {name: ["tokenizer.path=somewhere"] for name in ("huggingface", "saved")}}
 EXTRA |= {name: ["model=moe"] for name in ROUTERS}
 
 

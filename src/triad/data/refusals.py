@@ -101,14 +101,14 @@ TABLE = [
     ),
     Impossible(
         "a mixture's rows are windows",
-        "task=code data=mixture",
+        "data=mixture task=code",
         lambda c: makes_rows(c) and get_declared(c["data"], "encloses"),
         "the rows of data=mixture are windows of its sources, and task ({task[_target_]}) makes rows of its "
         "own: choose one source",
     ),
     Impossible(
         "rows that a task makes come by their length",
-        "task=code batch=ramp",
+        "batch=ramp task=code",
         lambda c: makes_rows(c) and get_declared(c["batch"], "sizes") != "one",
         "task ({task[_target_]}) makes rows that are dealt by their length, in batches of one size: use "
         "batch=fixed or batch=tokens",

@@ -149,8 +149,9 @@ class SequenceToSequence:
 
     def measure_generated(self, model: nn.Module, *inputs: Tensor, lockstep: bool) -> dict[str, Tensor]:
         """What the metrics count of the decoded targets."""
-        references = [[self._read_text(words)] for words in read_answers(inputs[-1])]
-        return count_rows(self.metrics, self.predict(model, *inputs, lockstep=lockstep), references)
+        texts = map(self._read_text, read_answers(inputs[-1]))
+        answered = [[text] if text or self.predicts != "an answer" else [] for text in texts]
+        return count_rows(self.metrics, self.predict(model, *inputs, lockstep=lockstep), answered)
 
     def predict(self, model: nn.Module, *inputs: Tensor, lockstep: bool = False) -> list[str | None]:
         """The text decoded for each source."""
