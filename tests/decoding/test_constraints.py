@@ -42,7 +42,7 @@ def expressions() -> st.SearchStrategy[str]:
 
 
 @given(expressions(), st.lists(st.text(alphabet=LETTERS, max_size=6), max_size=8))
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=120, deadline=None)
 def test_an_expression_matches_what_python_matches(pattern: str, texts: list[str]) -> None:
     automaton = RegularExpression(pattern)
     for text in ("", *LETTERS, *texts):
