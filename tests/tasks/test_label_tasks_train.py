@@ -57,7 +57,9 @@ def write(folder: Path) -> dict[str, str]:
 )
 def test_two_processes_compute_what_one_computes(python, tmp_path: Path, words: str) -> None:
     data = write(tmp_path)[words.partition("task=")[2].split()[0]]
-    done = python("-m", "triad.verify", *words.split(), *data.split(), "trainer.devices=2", "model.width=48")
+    # what is added to all tokens changes no softmax over them: the gradient of a norm's bias may be rounding
+    asked = [*words.split(), *data.split(), "trainer.devices=2", "model.width=48", "optimizer.eps=1e-4"]
+    done = python("-m", "triad.verify", *asked)
     assert "1 compared, 0 depart" in done.stdout
 
 
