@@ -30,7 +30,6 @@ class Completion:
     """
 
     needs = {"model.sees": ("past",)}
-    splits = ("tensor", "pipeline")
     predicts = "a sequence"
     lower_is_better = ("loss", "perplexity")
     measures_with = "generated"

@@ -38,7 +38,6 @@ class SequenceToSequence:
     """
 
     needs = {"model.sees": ("source", "past")}
-    splits = ("tensor", "pipeline")
     predicts = "a sequence"
     lower_is_better = ("loss", "perplexity")
     measures_with = "generated"
