@@ -30,7 +30,6 @@ class Completion:
     """
 
     needs = {"model.sees": ("past",)}
-    splits = ("tensor", "pipeline")
     predicts = "a sequence"
     takes_prompts = True
     lower_is_better = ("loss", "perplexity")

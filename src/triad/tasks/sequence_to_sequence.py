@@ -38,7 +38,6 @@ class SequenceToSequence:
     """
 
     needs = {"model.sees": ("source", "past")}
-    splits = ("tensor", "pipeline")
     predicts = "a sequence"
     lower_is_better = ("loss", "perplexity")
     takes_prompts = True  # which `triad generate` has its model answer
