@@ -22,10 +22,13 @@ SIZES = {
 @cache
 def make(name: str) -> Any:
     """A model in fp64, ready to be evaluated, whose weights follow from its name."""
-    node = read_choices("model")[name]
+    node = read_choices("model")["decoder" if name == "key shift" else name]
     if "${" in str(node):
         task = ["task=copy"] if get_declared(node, "sees") == "source" else []
         node = compose([f"model={name}", "context=16", *task])["model"]
+    if name == "key shift":
+        shift = {"_target_": "triad.layers.key_shift.KeyShift", "_partial_": True, "fraction": 0.5}
+        node = node | {"attention": node["attention"] | {"key_shift": shift}}
     model: nn.Module = build(shrink(node))(vocab_size=WORDS, initial=lambda **_: 0.3)
     initialise(model, 0)
     return model.double().eval()
