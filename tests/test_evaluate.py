@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +145,9 @@ def test_translations_are_those_of_a_memory_where_it_has_them(python, train, tmp
     assert list(report["baselines"]) == ["copy"]  # a source of one sentence is its own lead
     from triad.data.translation_memory import TranslationMemory
 
-    lines = zip((tmp_path / "test.en").open(), (tmp_path / "test.de").open(), strict=True)
-    with_all = TranslationMemory(tmp_path / "memory.sqlite", make=True)
-    with_all.add((source.strip(), target.strip()) for source, target in lines)
-    with_all.close()
+    sources, targets = ((tmp_path / name).read_text().splitlines() for name in ("test.en", "test.de"))
+    with closing(TranslationMemory(tmp_path / "memory.sqlite", make=True)) as with_all:
+        with_all.add(zip(sources, targets, strict=True))
     python(*words, "memory=memory.sqlite", "out=remembered")
     remembered = read(tmp_path / "outputs" / "mt", "remembered")
     assert remembered["remembered"] == 12
@@ -173,7 +173,9 @@ def test_texts_and_choices_are_scored_by_a_language_model(python, train, tmp_pat
     figures, counted = report["figures"], report["baselines"]["5-grams"]
     assert 0 < counted["bits_per_byte"]["value"] < figures["bits_per_byte"]["value"] < 10
     assert report["worst"][0]["score"] >= report["best"][0]["score"]
-    choices = ("data=choices", "data.path=shots.jsonl", "data.test_path=questions.jsonl")
+    (tmp_path / "val.jsonl").write_text((tmp_path / "shots.jsonl").read_text().replace("by itself", "added"))
+    choices = ("data=choices", "data.path=shots.jsonl", "data.val_path=val.jsonl")
+    choices += ("data.test_path=questions.jsonl",)
     python(*words, *choices, "shots=2", "out=choices")
     report = read(tmp_path / "outputs" / "lm", "choices")
     assert report["baselines"]["chance"]["accuracy"]["value"] == 0.5
