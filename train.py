@@ -32,6 +32,7 @@ def train(
     # torch is imported from here on: the configuration is known to be sound
     from triad.callbacks.interruption import Interruption
     from triad.checkpoints.folder import list_complete, read_step
+    from triad.checkpoints.trained import find_sees, make_task, refuse_other_tokens
     from triad.data.preparation import prepare_source
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.autotune import Measured
@@ -44,17 +45,19 @@ def train(
     part.data = prepare_source(nodes, vars(part))
     complete, before = list_complete(run.checkpoints), run.pinned() if run.data_file.is_file() else {}
     tokenizer, tokens = tokenize(part.data, part.tokenizer, run.tokenizer)
+    refuse_other_tokens(None if complete else weights, tokenizer)
     tokens = tokens.resume(before.get("tokens"), read_step(complete[-1]) if complete else 0)
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
-    facts["bytes_per_token"] = tokens.val.bytes_per_token
+    facts |= {"bytes_per_token": tokens.val.bytes_per_token, "yields": part.data.yields}
     run.pin(tokens.resumed, tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
+    task = make_task(vars(part), facts, tokenizer, context)
     order = part.batch, seed, packing, shuffle
-    data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order)
+    asked = nodes["task"] | {"model_sees": find_sees(part.model)}
+    data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order, task, asked)
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
-    task = supply(part.task, facts)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
-    update = Update(part.regularizer, part.clip, part.parametrisation, decay)
+    update = Update(part.regularizer, part.clip, part.parametrisation, decay, part.finetuning)
     start = None if complete else weights  # a resumed run has its own
     augment = supply(vars(part).get("augment"), {"tokenizer": tokenizer, "context": context})
     sizes = tokenizer.vocab_size, seed, update, start, pad_vocab_to_multiple_of

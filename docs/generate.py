@@ -14,7 +14,8 @@ from triad.config.refusals import TABLE, tables
 from triad.config.trainer_arguments import ARGUMENTS
 
 AXES = {
-    "algorithm": "model router decoding task optimizer scheduler regularizer clip parametrisation batch",
+    "algorithm": "model router decoding task metrics optimizer scheduler regularizer clip parametrisation "
+    "finetuning batch",
     "software": "data data/clean data/privacy data/dedup data/contamination data/synthetic data/augment "
     "data/engine tokenizer callbacks logger trainer",
     "hardware": "strategy precision hardware",

@@ -27,6 +27,7 @@ from triad.config.identity import leaves
 from triad.config.locations import CONF
 from triad.config.messages import DIVERGED, MISTAKE
 from triad.config.offers import read_choices
+from triad.config.rules import DICTIONARIES
 
 WRONG = (
     "0 -1 1 2 7 0.5 1e9 1e-9 100000000 inf nan -inf 1e400 1_000 0x10 true null x '' [] [1,2] [x] [[1,2],[3]]"
@@ -60,7 +61,7 @@ def draw_override(generator: random.Random) -> str:
     if form < 0.25:
         group = generator.choice(sorted({path.parent.name for path in CONF.glob("*/*.yaml")} - {*NOT_DRAWN}))
         choices = [*read_choices(group)]
-        several = group in ("callbacks", "logger")
+        several = group in DICTIONARIES
         names = generator.sample(choices, min(len(choices), generator.choice([1, 1, 2])))
         return f"{group}=[{','.join(names)}]" if several else f"{group}={names[0]}"
     key = generator.choice(list_keys())

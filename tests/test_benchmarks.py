@@ -213,6 +213,7 @@ def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_vocabulary(text: 
         field="text",
         val_fraction=0.1,
         val_path=None,
+        test_path=None,
         max_bytes=None,
         columns=None,
         on_error="raise",

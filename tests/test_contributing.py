@@ -4,11 +4,13 @@ import re
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import REPOSITORY
 from triad.callbacks.ema import Ema
+from triad.checkpoints.trained import make_task
 from triad.config.build import build, supply
 from triad.config.compose import compose
 from triad.config.offers import read_choices as choices
@@ -101,12 +103,20 @@ def test_routers_keep_their_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", choices("task"))
-def test_tasks_and_their_metrics_keep_their_contract(name: str) -> None:
-    node = build(choices("task")[name])
-    offers = {"vocab_size": 20, "bytes_per_token": 1.0, "labels": ("a", "b")}
-    task = supply(node, offers)
-    assert not missing(task, "Task", "Metric")
+def test_tasks_keep_their_contract(name: str) -> None:
+    part = {"task": build(choices("task")[name]), "model": None}
+    task = make_task(part, {"vocab_size": 20, "bytes_per_token": 1.0, "labels": ("0", "1")}, Byte(), 8)
+    assert not missing(task, "Task")
     assert directions(task)["val/loss"] == "lower"
+
+
+@pytest.mark.parametrize("name", choices("metrics"))
+def test_metrics_keep_their_contract(name: str) -> None:
+    for part in build(choices("metrics")[name]).values():
+        metric = supply(part, {"labels": ("a", "b", "c")})
+        assert not missing(metric, "Metric")
+        named = {*getattr(metric, "higher_is_better", ()), *getattr(metric, "lower_is_better", ())}
+        assert metric.compute(np.zeros(metric.size)).keys() == named
 
 
 @pytest.mark.parametrize("name", choices("optimizer"))

@@ -20,15 +20,16 @@ UNSAYING = {"utils", "common", "base", "helpers", "misc", "core"}
 # Which part of the house may import which: below a line stands only what is above it.
 ABOVE_CONFIG = {"config", "storage"}
 RUN = ABOVE_CONFIG | {"runs"}
-COMPUTED = {"layers", "models", "optim", "schedules"}
+COMPUTED = {"layers", "models", "optim", "schedules", "metrics"}
 TRAINED = RUN | COMPUTED | {"hardware", "strategies", "data", "checkpoints"}
 ARROWS = {
     "storage": set(),
     "layers": set(),
     "schedules": set(),
+    "metrics": {"layers"},
     "models": {"layers"},
     "optim": {"layers"},
-    "decoding": {"layers", "models"},
+    "decoding": {"layers", "models", "data"},
     "config": {"storage"},
     "runs": ABOVE_CONFIG,
     "hardware": ABOVE_CONFIG | {"layers"},
@@ -36,8 +37,9 @@ ARROWS = {
     "data": {"schedules", "storage"},
     "checkpoints": RUN | {"strategies", "data"},
     "formats": {"checkpoints", "storage"},
-    "tasks": {"layers", "models", "decoding", "optim", "checkpoints"},
+    "tasks": {"layers", "models", "optim", "checkpoints", "metrics", "decoding", "data", "storage"},
     "augmentation": {"layers", "decoding", "data", "storage", "runs", "checkpoints"},
+    "evaluation": TRAINED | {"metrics", "decoding", "tasks", "analysis"},
     "loggers": RUN,
     "analysis": RUN | {"loggers", "layers"},
     "callbacks": TRAINED | {"loggers", "tasks", "analysis"},

@@ -19,7 +19,10 @@ PLACES = {  # of the Python file in src/triad, and of the YAML in conf
     "state_space": ("layers", "model"),
     "loudest": ("layers/routers", "router"),
     "next_token_accuracy": ("tasks", "task"),
+    "first_word": ("metrics", "metrics"),
     "parity": ("data/sources", "data"),
+    "equations": ("data/sources", "data"),
+    "arithmetic": ("tasks", "task"),
     "polyak": ("optim", "optimizer"),
     "alone": ("strategies", "strategy"),
     "gradient_signs": ("callbacks", "callbacks"),
@@ -121,6 +124,8 @@ ACCEPTED = [
     "model=encoder_moe task=masked_lm model.pooler=null router=loudest",
     "task=next_token_accuracy callbacks.checkpoint.monitor=val/hits",
     "task=classification data=parity model=lstm",
+    "task=arithmetic data=equations",
+    "task=copy model=encoder_decoder metrics=[first_word] callbacks.checkpoint.monitor=val/first_word",
     "optimizer=polyak",
     f"optimizer=polyak strategy=deepspeed trainer.devices=2 {CPU}",
     "strategy=alone",
@@ -143,8 +148,14 @@ REFUSED = {  # and what the sentence names: the part, and choices that fit
     "model=moe router=loudest": ("router=loudest", "model=moe would see the future", "mixtral"),
     "task=next_token_accuracy model=encoder": ("task=next_token_accuracy needs a model", "masked_lm"),
     "callbacks.checkpoint.monitor=val/hits": ("val/hits", "val/loss"),
+    "metrics=[first_word]": ("metrics.first_word needs a task that predicts a sequence", "leave metrics"),
+    "task=classification data=parity model=lstm metrics=[first_word]": ("use metrics=accuracy,",),
+    "task=copy model=encoder_decoder callbacks.checkpoint.monitor=val/first_word": ("val/exact_match",),
     "data=parity": ("data=parity yields labels", "data=stdlib", "task=classification"),
     "task=classification": ("data=stdlib yields text", "parity"),
+    "task=arithmetic": ("data=stdlib yields text", "data=equations"),
+    "task=arithmetic data=equations batch=ramp": ("data=equations needs a batch that has one size",),
+    "task=arithmetic data=equations data/clean=basic": ("data/clean changes texts", "data/clean=none"),
     "optimizer=polyak ~callbacks.averaged": ("optimizer=polyak needs a part of callbacks",),
     "optimizer=polyak +callbacks.ema={_target_:triad.callbacks.ema.Ema,decay:0.9}": (
         "callbacks.ema",
@@ -198,6 +209,16 @@ def test_the_checkpoint_that_is_kept_has_the_highest_metric(run, project: Path) 
     assert f"step-{int(max(hits, key=hits.__getitem__)):08d}" in kept
 
 
+def test_a_metric_is_measured_and_chooses_the_checkpoint(run, project: Path) -> None:
+    words = "debug=tiny task=copy model=encoder_decoder data=letters tokenizer=char metrics=[first_word]"
+    keep = ("callbacks.checkpoint.keep=1", "callbacks.checkpoint.monitor=val/first_word")
+    run("train.py", *words.split(), *keep, CPU, "run_id=f")
+    assert [row for row in metrics(project, "f") if row.get("val/first_word")]
+    folder = next((project / "outputs" / "f" / "checkpoints").glob("step-*"))
+    monitored = json.loads((folder / "manifest.json").read_text())["facts"]["metric"]
+    assert (monitored["name"], monitored["better"]) == ("val/first_word", "higher")
+
+
 def test_a_model_of_both_sides_learns_hidden_tokens_and_a_source_its_labels(run, project: Path) -> None:
     hidden = ("debug=tiny", "model=two_way", "model.width=64", "task=masked_lm", "data=text", CPU, "run_id=c")
     run("train.py", *hidden, "data.path=src/triad/layers")
@@ -205,6 +226,16 @@ def test_a_model_of_both_sides_learns_hidden_tokens_and_a_source_its_labels(run,
     labels += ("data/augment=truncation",)
     run("train.py", *labels)
     assert [row for row in metrics(project, "d") if row.get("val/accuracy")]
+
+
+def test_a_task_makes_the_rows_of_a_new_kind_of_examples(run, project: Path) -> None:
+    words = "debug=tiny task=arithmetic data=equations tokenizer=byte context=16 run_id=f"
+    run("train.py", *words.split(), CPU)
+    losses = [float(row["val/loss"]) for row in metrics(project, "f") if row.get("val/loss")]
+    assert losses[-1] < losses[0]
+    run("train.py", *words.split()[:-1], CPU, "run_id=g", "strategy=ddp", "trainer.devices=2")
+    again = [float(row["val/loss"]) for row in metrics(project, "g") if row.get("val/loss")]
+    assert again == pytest.approx(losses, rel=1e-4)
 
 
 def test_a_router_of_whole_sequences_trains_in_an_encoder(run, project: Path) -> None:

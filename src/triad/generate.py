@@ -1,71 +1,230 @@
-"""Continue a text with a trained model: `python -m triad.generate run=outputs/<run_id> prompt="def "`."""
+"""Continue texts with a trained model: `python -m triad.generate run=outputs/<run_id> prompt="def "`."""
 
-import codecs
+import json
 import sys
-from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 
 
 def generate(
     run: str,
-    prompt: str = "def ",
-    tokens: int = 300,
-    temperature: float = 0.8,
-    top_k: int | None = 50,
-    seed: int = 0,
+    prompt: str | None = None,
+    prompts: str | None = None,
+    out: str | None = None,
+    tokens: PositiveInt | None = None,
+    temperature: NonNegativeFloat | None = None,
+    top_k: NonNegativeInt | None = None,
+    top_p: UnitInterval | None = None,
+    min_p: UnitInterval | None = None,
+    repetition_penalty: PositiveFloat | None = None,
+    beams: PositiveInt | None = None,
+    length_penalty: float | None = None,
+    n: PositiveInt = 1,
+    seed: NonNegativeInt = 0,
+    stop: str | None = None,
+    allow: str | None = None,
+    ban: str | None = None,
+    regex: str | None = None,
+    batch_size: PositiveInt = 16,
     step: int | None = None,
     weights: str | None = None,
+    device: Literal["cpu", "gpu"] | None = None,
+    precision: Literal["64-true", "32-true", "bf16-mixed", "bf16-true", "16-mixed"] | None = None,
 ) -> None:
-    """Stream a continuation of `prompt` from a run's newest checkpoint, or from the one of a given `step`.
+    r"""Continue a `prompt` with a run's model, or answer it as a source; the text is shown as it comes.
 
-    Its weights are those that are validated, such as an average, or the set that `weights` names: model, ema,
-    swa or average, as far as it was kept.
+    The model is that of the newest checkpoint, or of a `step`, with the weights that are validated, or the
+    set that `weights` names (model, ema, swa, average), on the run's `device` and in its `precision`. Several
+    runs (run=a,b) are an ensemble: the mean of their probabilities.
+
+    It is decoded as the first run's recipe says; temperature, top_k, top_p, min_p, repetition_penalty, beams
+    and length_penalty change that. At most `tokens` are written, up to the first `stop` string. `regex`
+    matches the text as a whole; `allow` are strings, or ids of tokens, that it is made of, `ban` those that
+    it does not have. A list is typed as JSON: stop='["\n\n", "User:"]'.
+
+    `prompts` is a .jsonl file of lines {"prompt": ...}. `out` gets a line for each, all of them or none:
+    prompt, texts (the `n` best, or n that are drawn, with log_probability, tokens and finish_reason: end,
+    stop, complete or length) and decoding. What is drawn for a line follows from `seed` and its number.
     """
-    from triad.checkpoints.folder import list_complete
-    from triad.checkpoints.trained import trained
     from triad.config.offers import get_declared
-    from triad.decoding.decode import stream
-    from triad.decoding.sampling import Sampling
+
+    runs = _open_runs(run)
+    typed = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beams": beams}
+    typed |= {"length_penalty": length_penalty, "repetition_penalty": repetition_penalty}
+    recipe = _choose_recipe(runs[0].config().get("decoding"), typed, n)
+    lists = {key: _parse_list(key, word) for key, word in (("stop", stop), ("allow", allow), ("ban", ban))}
+    _check_files(prompt, prompts, out)
+    restricted = {"tokens": tokens, "regex": regex, **lists}
+    with ExitStack() as stack:
+        answers = _load(runs, step, weights, device, precision, recipe, restricted, stack)
+        read = [answers.read(text, where) for where, text in _read_texts(prompt, prompts)]
+        if prompt is not None and n == 1 and out is None:
+            echoed = prompt if get_declared(runs[0].config()["task"], "continues_text") else ""
+            for piece in chain([echoed], answers.show(read[0], seed), ["\n"]):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+            return
+        settings = {"decoding": recipe, "n": n, "seed": seed} | restricted | {"tokens": answers.tokens}
+        settings |= {"runs": [str(one) for one in runs], "step": step, "weights": weights}
+        found = _decode_all(answers, read, seed, n, batch_size)
+        lines = [{"prompt": one.text, "texts": texts} for one, texts in zip(read, found, strict=True)]
+        _write([line | settings for line in lines], None if out is None else Path(out))
+
+
+def _open_runs(run: str) -> list[Any]:
+    """The runs of run=a or run=a,b, all of which have a checkpoint and a task that takes prompts."""
+    from triad.checkpoints.folder import list_complete
+    from triad.config.errors import Refusal
+    from triad.config.offers import find_choices, get_declared
     from triad.runs.directory import Run
 
-    opened = Run(run)
-    config = opened.config()
-    if not list_complete(opened.checkpoints):
-        raise FileNotFoundError(f"run={run}: no checkpoint is there")
-    if not get_declared(config["task"], "continues_text"):
-        raise ValueError(f"run={run}: its task is not to continue a text, as task=causal_lm is")
-    if temperature < 0 or (top_k is not None and top_k < 1):
-        raise ValueError(f"temperature={temperature} top_k={top_k}: at least 0 and 1")
-    model, tokenizer = trained(opened, step, weights)
-    words = tokenizer.encode(prompt).tolist()
-    start = words if tokenizer.separator is None else words or [tokenizer.separator]
-    if not start:
-        raise ValueError('prompt="": this vocabulary has no separator to start from; give a prompt')
-    sys.stdout.write(prompt)
-    drawn = stream(
-        model,
-        start,
-        Sampling(temperature, top_k, top_p=1.0, min_p=0.0, repetition_penalty=1.0),
-        ends=() if tokenizer.separator is None else (tokenizer.separator,),
-        max_tokens=tokens,
-        context=config["context"],
-        vocab_size=tokenizer.vocab_size,
-        seed=seed,
-    )
-    for piece in _decode_stream(tokenizer, drawn, words):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+    runs = [Run(path) for path in ([run] if Path(run).exists() else run.split(","))]
+    for one in runs:
+        config = one.config()
+        if not list_complete(one.checkpoints):
+            raise FileNotFoundError(f"run={one}: no checkpoint is there")
+        if not get_declared(config["task"], "takes_prompts"):
+            tasks = ", ".join(find_choices("task", "takes_prompts", (True,)))
+            raise Refusal(f"run={one}: its task answers no prompt; use a run of task={tasks}")
+    return runs
 
 
-def _decode_stream(tokenizer, stream: Iterator[int], tokens: list[int]) -> Iterator[str]:
-    """Text as it becomes certain: a character may be spread over several tokens."""
-    shown, tokens = len(tokenizer.decode(tokens)), list(tokens)
-    for token in stream:
-        tokens.append(token)
-        text = tokenizer.decode(tokens)
-        if not text.endswith(codecs.decode(b"\xff", errors="replace")):
-            yield text[shown:]
-            shown = len(text)
+def _choose_recipe(own: dict | None, typed: dict[str, Any], n: int) -> dict:
+    """The run's recipe with what is typed, or else the only one of conf/decoding that has all of that."""
+    from triad.config.errors import Refusal
+    from triad.config.offers import read_choices
+
+    typed = {key: value for key, value in typed.items() if value is not None}
+    choices = read_choices("decoding")
+    base = own or next(iter(choices.values()))
+    fitting = {name: node for name, node in choices.items() if typed.keys() <= node.keys()}
+    if not typed.keys() <= base.keys():
+        if len(fitting) != 1:
+            numbers = {name: [key for key in node if key != "_target_"] for name, node in choices.items()}
+            known = [f"{name}: {', '.join(keys) or 'none'}" for name, keys in numbers.items()]
+            fault = "several decodings have this" if fitting else "no decoding has all of them"
+            raise Refusal(f"{', '.join(typed)}: {fault}; type what one alone has ({'; '.join(known)})")
+        (base,) = fitting.values()
+    kept = {key: value for key, value in (own or {}).items() if key != "_target_" and key in base}
+    recipe = base | kept | typed
+    if n > 1 and not recipe.get("temperature") and recipe.get("beams", 1) < n:
+        raise Refusal(f"n={n}: type temperature=1 to draw so many texts, or beams={n} for the best ones")
+    return recipe
+
+
+def _parse_list(key: str, word: str | None) -> list[Any]:
+    """The strings and the ids of a JSON list, or the one string that is typed."""
+    from triad.config.errors import Refusal
+
+    if word is None or not word.startswith("["):
+        return [] if word is None else [word]
+    try:
+        found = json.loads(word)
+    except ValueError as error:
+        raise Refusal(f'{key}={word}: no JSON list ({error}); type {key}=\'["a", "b"]\'') from None
+    wanted = (str,) if key == "stop" else (str, int)
+    if others := [item for item in found if not isinstance(item, wanted) or isinstance(item, bool)]:
+        what = "strings" if key == "stop" else "strings or ids of tokens"
+        raise Refusal(f"{key}={word}: {json.dumps(others[0])} stands in a list of {what}")
+    return found
+
+
+def _check_files(prompt: str | None, prompts: str | None, out: str | None) -> None:
+    from triad.config.errors import Refusal
+
+    if (prompt is None) == (prompts is None):
+        raise Refusal("prompt=... or prompts=file.jsonl: one of them is needed, and not both")
+    if prompts is not None and not Path(prompts).is_file():
+        raise Refusal(f"prompts={prompts}: no such file")
+    if out is not None and not Path(out).parent.is_dir():
+        raise Refusal(f"out={out}: its folder does not exist; make it first")
+    if out is not None and (
+        Path(out).is_dir() or (prompts and Path(out).resolve() == Path(prompts).resolve())
+    ):
+        raise Refusal(f"out={out}: a folder, or the prompts themselves; give another name")
+
+
+def _load(
+    runs: list[Any],
+    step: int | None,
+    weights: str | None,
+    device: str | None,
+    precision: str | None,
+    recipe: dict,
+    restricted: dict[str, Any],
+    stack: ExitStack,
+) -> Any:
+    """The models of all runs on one device, and the precision entered until the stack is closed."""
+    from triad.checkpoints.trained import OF_TASK, make_task, trained
+    from triad.config.build import build
+    from triad.config.errors import Refusal
+    from triad.decoding.answers import Answers
+    from triad.hardware.place import find_place
+    from triad.runs.directory import read_json
+
+    config = runs[0].config()
+    chosen = (read_json(runs[0].machine_file) or {}).get("precision", {}).get("choice", "32-true")
+    place = find_place(config["trainer"]["accelerator"], precision or chosen, device)
+    found = [trained(one, step, weights) for one in runs]
+    tokenizer = found[0][1]
+    for one, (_, other) in zip(runs, found, strict=True):
+        same_task = one.config()["task"]["_target_"] == config["task"]["_target_"]
+        if other.fingerprint != tokenizer.fingerprint or not same_task:
+            what = "tokenizer" if same_task else "task"
+            raise Refusal(f"run={runs[0]},{one}: an ensemble needs one {what}, and these have different ones")
+    context = min(one.config()["context"] for one in runs)
+    part = build({name: config[name] for name in OF_TASK if name in config} | {"decoding": recipe})
+    task = make_task(part, runs[0].pinned()["facts"], tokenizer, context)
+    models = [place.put(model) for model, _ in found]
+    stack.enter_context(place.plugin.forward_context())
+    return Answers(models, tokenizer, task, part["decoding"], context, **restricted)
+
+
+def _read_texts(prompt: str | None, prompts: str | None) -> list[tuple[str, str]]:
+    """The prompt that is typed, or those of a file, each with the place that it stands at."""
+    from triad.config.errors import Refusal
+    from triad.data.sources.malformed import Skipped
+    from triad.data.sources.opening import Quota, TextFile
+    from triad.data.sources.records import get_text, read_json
+
+    if prompts is None:
+        return [("prompt", prompt or "")]
+    file = TextFile(Path(prompts).name, Path(prompts), Quota(), Skipped())
+    texts = [(record.where, get_text(record, "prompt", "one in each line")) for record in read_json(file)]
+    if not texts:
+        raise Refusal(f"prompts={prompts}: no prompt is in it")
+    return texts
+
+
+def _decode_all(answers: Any, read: list[Any], seed: int, n: int, batch_size: int) -> list[list[dict]]:
+    """The answers to all prompts, decoded in batches of like lengths."""
+    order = sorted(range(len(read)), key=lambda place: -len(read[place].source or read[place].tokens))
+    found: list[list[dict]] = [[] for _ in read]
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        batch = answers.decode([read[place] for place in places], [seed + place for place in places], n)
+        for place, texts in zip(places, batch, strict=True):
+            found[place] = [text._asdict() for text in texts]
+        if len(order) > batch_size:
+            print(f"{start + len(places)} of {len(order)} prompts", file=sys.stderr)
+    return found
+
+
+def _write(lines: list[dict[str, Any]], out: Path | None) -> None:
+    """Write a line of JSON for each prompt, to a file that is complete or absent, or to the terminal."""
+    from triad.storage.durable import replacing
+
+    written = [json.dumps(line, ensure_ascii=False) + "\n" for line in lines]
+    if out is None:
+        sys.stdout.writelines(written)
+        return
+    with replacing(out) as file:
+        file.writelines(line.encode() for line in written)
+    print(f"{out}: {len(lines)} prompts", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,16 @@ def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) ->
     """
     from triad.checkpoints.folder import list_complete, read_facts
     from triad.config.offers import get_declared
+    from triad.data.refusals import makes_rows
     from triad.runs.directory import Run
 
     directory = Run(run)
     config = directory.config()
-    if not get_declared(config["task"], "continues_text") or config["packing"] != "windows":
-        raise ValueError(f"run={run}: the noise scale is measured with task=causal_lm and packing=windows")
+    is_text = get_declared(config["data"], "yields") == "text" and not makes_rows(config)
+    if not (is_text and get_declared(config["task"], "continues_text") and config["packing"] == "windows"):
+        raise ValueError(
+            f"run={run}: the noise scale is measured with task=causal_lm, text and packing=windows"
+        )
     if micro < 1 or rows < 2 * micro or rows % micro or multiple < 1:
         raise ValueError(f"rows={rows} micro={micro} multiple={multiple}: rows are 2 or more times micro")
     paths = list_complete(directory.checkpoints)

@@ -38,10 +38,24 @@ MADE: dict[str, Callable] = {
     "word_swap": lambda rate: WordSwap(round(10 * rate), TOKENIZER),
 }
 NOISE = {"smoothing": 0.0, "z_loss": 0.0}
-CAUSAL = CausalLM(**NOISE, bytes_per_token=1.0)
-MASKED = MaskedLM(**NOISE, share=0.15, masked=0.8, random=0.1, vocab_size=WORDS)
-CLASSES = Classification(**NOISE, pool=None, dropout=0.0, labels=("a", "b"))
-TRANSLATION = SequenceToSequence(**NOISE, pairs=given, generated=0, vocab_size=WORDS)
+CAUSAL = CausalLM(**NOISE, bytes_per_token=1.0, tokenizer=None, context=64)
+HIDING = {"share": 0.15, "masked": 0.8, "random": 0.1, "whole_words": False}
+MASKED = MaskedLM(**NOISE, **HIDING, vocab_size=WORDS, tokenizer=None)
+RUN = {"tokenizer": SimpleNamespace(separator=END), "context": 9, "model_sees": "past", "metrics": {}}
+CLASSES = Classification(**NOISE, pool=None, dropout=0.0, labels=("a", "b"), **RUN)
+TRANSLATION = SequenceToSequence(
+    **NOISE,
+    pairs=given,
+    generated=0,
+    target_tokens=None,
+    vocab_size=WORDS,
+    tokenizer=None,
+    context=64,
+    model_sees="source",
+    decoding=None,
+    metrics={},
+    predicts="a sequence",
+)
 FITTING = [
     *((task, name) for task in (CAUSAL, MASKED) for name in [*MADE][:3]),
     *((task, name) for task in (CLASSES, TRANSLATION) for name in MADE),

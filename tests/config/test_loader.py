@@ -153,3 +153,24 @@ def test_what_is_said_names_both_words_and_the_values() -> None:
     _, chains = composing.compose_with_origins(["model=gpt2", "debug=tiny", "model.depth=3"])
     said = [*find_overlaid(chains, {"model": "gpt2", "debug": "tiny"}, ["model=gpt2", "debug=tiny"])]
     assert said == ["debug=tiny changes model=gpt2: model.width=192; a key that is typed stays"]
+
+
+def test_an_overlay_sets_of_data_what_the_source_has() -> None:
+    assert composing.compose(["debug=tiny", "data=sst2"])["data"]["examples"] == 500
+    assert composing.compose(["debug=tiny", "data=sst2", "data.examples=7"])["data"]["examples"] == 7
+    assert "examples" not in composing.compose(["debug=tiny"])["data"]
+    with pytest.raises(ValueError, match=r"data\.examples"):
+        composing.compose(["debug=tiny", "+data.examples=7"])
+
+
+def test_an_overlay_that_chooses_a_source_is_held_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "conf"
+    copytree(CONF, conf)
+    words = "# @package _global_\ndefaults:\n  - override /data: sst2\ndata:\n  exmples: 5\n"
+    (conf / "experiment" / "mistyped.yaml").write_text(words)
+    for module in ("compose", "offers", "provenance"):
+        monkeypatch.setattr(f"triad.config.{module}.CONF", conf)
+    with pytest.raises(ValueError, match=r"exmples"):
+        composing.compose(["experiment=mistyped", "model=encoder", "task=classification"])

@@ -24,10 +24,15 @@ UNMET = {  # words, and what the sentence has in it
     "model=encoder_decoder": ("model=encoder_decoder sees a source", "task=copy"),
     "task=masked_lm": ("model=decoder sees the past", "encoder, encoder_moe", "task=causal_lm"),
     f"model=encoder task=masked_lm model.pooler={POOLER}": ("model.pooler=null",),
-    "task=copy": ("model=decoder sees the past", "model=encoder_decoder", "task=causal_lm"),
-    "model=encoder_decoder task=translation": ("data=stdlib yields text", "data=parallel", "task=copy"),
+    "task=copy model=encoder": ("model=encoder sees both sides", "model=decoder", "encoder_decoder"),
+    "task=dialogue": ("data=stdlib yields text", "data=dialogues", "task=causal_lm"),
+    "task=generative_qa model=encoder_decoder": ("data=stdlib yields text", "data=questions"),
+    "task=post_edit": ("data=stdlib yields text", "data=drafts"),
+    "task=code model=encoder_decoder": ("model=encoder_decoder sees a source", "model=decoder"),
+    "task=dialogue data=dialogues data.path=a metrics=[f1]": ("metrics.f1 needs a task that predicts",),
+    "model=encoder_decoder task=translation": ("data=stdlib yields text", "parallel", "task=copy"),
     "data=packages": ("data=packages yields labels", "data=stdlib", "task=classification"),
-    "task=classification": ("data=stdlib yields text", "data=labelled", "task=causal_lm"),
+    "task=classification": ("data=stdlib yields text", "labelled", "task=causal_lm"),
     f"{LABELS} model=mlp": ("model=mlp sees a window", "model=decoder"),
     "model=encoder_decoder task=translation data=parallel data.source=a batch=ramp": ("batch=ramp", "fixed"),
     f"strategy=deepspeed optimizer=adagrad {TWO}": ("updates each number by itself", "adamw", "strategy="),
@@ -100,6 +105,7 @@ def no_optional_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in tables():
         if hasattr(module, "find_spec"):
             monkeypatch.setattr(module, "find_spec", lambda _: None)
+    monkeypatch.setattr("triad.metrics.confinement.find_missing", lambda: "Landlock")
 
 
 @cache
@@ -137,11 +143,15 @@ def test_what_does_not_fit_is_refused_by_name_with_a_remedy(words: str) -> None:
 
 
 MANDATORY = {
-    "data=parallel": ["data.source=x"],
+    **{f"data={name}": ["data.source=x"] for name in ("drafts", "parallel")},
     "tokenizer=huggingface": ["tokenizer.path=x"],
+    "tokenizer=saved": ["tokenizer.path=x"],
     **{
         f"data={name}": ["data.path=x"]
-        for name in ("html", "huggingface", "labelled", "text", "tokenized", "wikipedia")
+        for name in (
+            *("html", "huggingface", "labelled", "text", "tokenized", "wikipedia"),
+            *("choices", "dialogues", "labelled_pairs", "programs", "questions", "tags"),
+        )
     },
 }
 

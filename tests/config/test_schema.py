@@ -20,15 +20,17 @@ from triad.config.schema import find_faults, read_signature
 FILES = sorted(path for path in CONF.rglob("*/*.yaml"))
 GROUPS = sorted({path.parent.name for path in FILES} - {"callbacks", "experiment", "debug", "logger"})
 ROUTERS = [path.stem for path in FILES if path.parent.name == "router"]  # of models that have experts
-WITH_PATH = ("html", "huggingface", "labelled", "text", "tokenized", "wikipedia")
+WITH_PATH = (
+    *("html", "huggingface", "labelled", "text", "tokenized", "wikipedia"),
+    *("choices", "dialogues", "labelled_pairs", "programs", "questions", "tags"),
+)
 EXTRA = {"speedrun_gpu": ["data.path=somewhere"]}
-EXTRA |= {
-    "data": {name: ["data.path=somewhere"] for name in WITH_PATH} | {"parallel": ["data.source=somewhere"]}
-}
+EXTRA |= {"data": {name: ["data.path=somewhere"] for name in WITH_PATH}}
+EXTRA["data"] |= {name: ["data.source=somewhere"] for name in ("drafts", "parallel")}
 EXTRA |= {"data/clean": {"parallel": ["data=parallel", "data.source=somewhere"]}}
 EXTRA |= {"data/contamination": {"check": ["contamination.path=somewhere"]}}
 EXTRA |= {"data/synthetic": {"back_translation": ["synthetic.run=some", "synthetic.path=somewhere"]}}
-EXTRA |= {"tokenizer": {"huggingface": ["tokenizer.path=somewhere"]}}
+EXTRA |= {"tokenizer": {name: ["tokenizer.path=somewhere"] for name in ("huggingface", "saved")}}
 EXTRA |= {name: ["model=moe"] for name in ROUTERS}
 
 

@@ -44,17 +44,19 @@ def fill(folder: Path, **contents: str | bytes) -> Path:
 
 def as_text(path: Any, **changes: Any) -> Source:
     options = {"field": "text", "val_fraction": 0.5, "val_path": None, "max_bytes": None}
-    options |= {"columns": None, "on_error": "raise"}
+    options |= {"columns": None, "on_error": "raise", "test_path": None}
     return text(str(path) if isinstance(path, Path) else path, **options | changes)
 
 
 def as_labelled(path: Path, **changes: Any) -> Source:
     options = {"val_path": None, "val_fraction": 0.5, "text": "text", "label": "label", "on_error": "raise"}
+    options["test_path"] = None
     return labelled(str(path), **options | {"columns": ["label", "text"], "max_bytes": None} | changes)
 
 
 def as_pairs(source: Path, target: Path | None, **changes: Any) -> Source:
     options = {"fields": ["a", "b"], "val_source": None, "val_target": None, "val_fraction": 0.5}
+    options |= {"test_source": None, "test_target": None, "references": []}
     return parallel(
         str(source), target and str(target), **options | {"max_bytes": None, "on_error": "raise"} | changes
     )
@@ -130,7 +132,7 @@ def test_files_of_both_splits_are_refused_by_name(tmp_path: Path) -> None:
     train = fill(tmp_path / "train", **{"a.txt": "one", "b.txt": "two", "empty": ""})
     (fill(tmp_path / "linked", **{"c.txt": "three"}) / "d.txt").symlink_to(train / "b.txt")
     said = refused(lambda: as_text(train, val_path=str(tmp_path / "linked")))
-    assert "d.txt is in training and in validation at once, by data.path and data.val_path" in said
+    assert "d.txt is in two splits at once, by data.path and data.val_path" in said
     copied = fill(tmp_path / "copied", **{"c.txt": "two", "empty": ""})
     said = refused(lambda: as_text(train, val_path=str(copied)))
     assert "c.txt of data.val_path is a copy of" in said
@@ -142,7 +144,7 @@ def test_files_of_both_splits_are_refused_by_name(tmp_path: Path) -> None:
         lambda: as_labelled(rows / "a.tsv", val_path=str(rows / "b.tsv"))
     )
     said = refused(lambda: as_pairs(rows / "c.tsv", None, val_source=str(rows / "c.tsv")))
-    assert "c.tsv is in training and in validation at once, by data.source and data.val_source" in said
+    assert "c.tsv is in two splits at once, by data.source and data.val_source" in said
 
 
 def test_a_byte_order_mark_is_no_part_of_any_text(tmp_path: Path) -> None:

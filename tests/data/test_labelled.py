@@ -20,6 +20,7 @@ from triad.data.tokenizers.byte import Byte
 
 OPTIONS = {
     "val_path": None,
+    "test_path": None,
     "val_fraction": 0.2,
     "text": "text",
     "label": "label",

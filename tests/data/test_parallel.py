@@ -44,6 +44,9 @@ def source(folder: Path, pairs: list[tuple[str, str]], kind: str = "aligned", **
         "fields": ["en", "de"],
         "val_source": None,
         "val_target": None,
+        "test_source": None,
+        "test_target": None,
+        "references": [],
         "val_fraction": 0.1,
         "max_bytes": None,
         "on_error": "raise",
@@ -76,6 +79,7 @@ def test_files_that_are_not_aligned_and_lines_without_a_second_side_are_named(tm
     given = written(tmp_path, sides(20), "aligned")
     Path(given["target"]).write_text("one line\n")
     options = {"fields": ["a", "b"], "val_source": None, "val_target": None, "val_fraction": 0.1}
+    options |= {"test_source": None, "test_target": None, "references": []}
     options |= {"max_bytes": None, "on_error": "raise"}
     with pytest.raises(ValueError, match=r"20 lines.*side1.txt 1"):
         list(parallel(**given, **options).documents("train"))
@@ -168,6 +172,22 @@ def test_longer_sides_are_cut(tmp_path: Path) -> None:
     batch = trained(pairs).batch(0)
     assert batch["source_BS"].shape[1] <= 7
     assert pairs.find_lengths(np.arange(len(pairs))).max() == 7
+
+
+def test_pairs_of_one_row_are_cut_to_what_a_task_says_and_how_many_is_told(tmp_path: Path) -> None:
+    tokens = prepare_tokens(source(tmp_path, sides(40)), Byte(), tmp_path / "cache")
+    whole = PairFile(tokens.train, context=1000, separator=256)
+    assert whole.describe_cut() == ""
+    lengths = whole.find_spans(np.arange(len(whole)))[1]
+    pairs = PairFile(tokens.train, 12, 256, longest=(8, 3), joined=True)
+    cut = np.minimum(lengths, (8, 3))
+    assert pairs.find_lengths(np.arange(len(pairs))).tolist() == (cut.sum(1) + 1).tolist()
+    lost = lengths - cut
+    assert pairs.describe_cut() == (
+        f"{(lost.sum(1) > 0).sum()} of {len(pairs)} pairs of the train split are cut to context=12, "
+        f"{lost.sum():,} tokens less"
+    )
+    assert pairs.folder != whole.folder
 
 
 def test_more_rows_than_pairs_are_refused(tmp_path: Path) -> None:

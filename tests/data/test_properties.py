@@ -147,7 +147,7 @@ def write_records(folder: Path, chosen: set[str]) -> None:
 
 def read_splits(folder: Path) -> dict[str, str]:
     """The split of each text."""
-    source = text(str(folder), "text", 0.5, None, None, None, "raise")
+    source = text(str(folder), "text", 0.5, None, None, None, None, "raise")
     return {document.text: split for split in ("train", "val") for document in source.read(split)}
 
 

@@ -28,7 +28,7 @@ SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
 def text(path, field, val_fraction, val_path, max_bytes=None):
-    return text_source(path, field, val_fraction, val_path, max_bytes, None, "raise")
+    return text_source(path, field, val_fraction, val_path, None, max_bytes, None, "raise")
 
 
 def write(folder, **contents):
@@ -267,26 +267,27 @@ def test_a_large_file_is_the_same_text_in_pieces(tmp_path, at):
         list(reading.Pieces(file))
 
 
-def test_shakespeare_is_downloaded_once_and_checked(tmp_path, monkeypatch):
+def test_shakespeare_is_fetched_once_and_checked(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIAD_CACHE", str(tmp_path / "cache"))
     (tmp_path / "input.txt").write_text("To be, or not to be")
     sha256 = hashlib.sha256(b"To be, or not to be").hexdigest()
-    url = (tmp_path / "input.txt").as_uri()
+    address, files = f"{tmp_path.as_uri()}/", [["input.txt", sha256, 19]]
     with pytest.raises(ValueError, match="not tiny Shakespeare"):
-        shakespeare(None, url, SHA256)
-    shakespeare(None, url, sha256)
+        shakespeare(str(tmp_path / "input.txt"), address, files, SHA256)
+    shakespeare(None, address, files, sha256)
     (tmp_path / "input.txt").unlink()
-    source = shakespeare(None, url, sha256)
+    source = shakespeare(None, address, files, sha256)
     assert [d.text for d in source.documents("train")] == ["To be, or not to "]
     assert [d.text for d in source.documents("val")] == ["be"]
 
 
 def test_shakespeare_without_a_network_names_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIAD_CACHE", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"cannot download .* data\.path=FILE"):
-        shakespeare(None, (tmp_path / "absent").as_uri(), SHA256)
-    with pytest.raises(FileNotFoundError, match=r"no such file; check data\.path"):
-        shakespeare(str(tmp_path / "absent"), "", SHA256)
+    address, files = f"{tmp_path.as_uri()}/absent/", [["input.txt", SHA256, 19]]
+    with pytest.raises(FileNotFoundError, match=r"cannot fetch .*; where .* fetch .*/absent/input\.txt into"):
+        shakespeare(None, address, files, SHA256)
+    with pytest.raises(FileNotFoundError, match=r"no such folder; where there is a network fetch"):
+        shakespeare(str(tmp_path / "absent"), address, files, SHA256)
 
 
 def test_tiny_shakespeare_has_the_split_of_nanogpt(tiny_shakespeare):
@@ -303,9 +304,9 @@ def write_records(path, texts, kind):
     }[kind]
     path.write_text("".join(f"{line}\n" for line in lines))
     if kind == "parallel":
-        return parallel(str(path), None, ["source", "target"], None, None, 0.3, None, "raise")
+        return parallel(str(path), None, ["source", "target"], None, None, 0.3, None, None, [], None, "raise")
     if kind == "labelled":
-        return labelled(str(path), None, 0.3, "text", "label", ["text", "label"], None, "raise")
+        return labelled(str(path), None, 0.3, None, "text", "label", ["text", "label"], None, "raise")
     return text(str(path), "text", 0.3, None)
 
 

@@ -31,7 +31,7 @@ def source(tmp_path):
         (tmp_path / "texts").mkdir(exist_ok=True)
         (tmp_path / "texts" / name).write_text(content)
     (tmp_path / "val.txt").write_text(VAL)
-    return text(str(tmp_path / "texts"), "text", 0.1, str(tmp_path / "val.txt"), None, None, "raise")
+    return text(str(tmp_path / "texts"), "text", 0.1, str(tmp_path / "val.txt"), None, None, None, "raise")
 
 
 def test_tokens_are_the_documents_in_order_each_with_its_separator(source, tmp_path):
@@ -134,11 +134,10 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     with (tmp_path / "rows.jsonl").open("w") as file:
         for i in range(10_000):
             file.write(json.dumps({"text": f"{i} " * 200}) + "\n")
-    source = text(str(tmp_path / "rows.jsonl"), "text", 0.001, None, None, None, "raise")
+    source = text(str(tmp_path / "rows.jsonl"), "text", 0.001, None, None, None, None, "raise")
     tokenizer = byte(source, tmp_path)
-    prepare_tokens(
-        text(str(tmp_path / "rows.jsonl"), "text", 0.002, None, None, None, "raise"), tokenizer, tmp_path
-    )  # warm the imports
+    small = text(str(tmp_path / "rows.jsonl"), "text", 0.002, None, None, None, None, "raise")
+    prepare_tokens(small, tokenizer, tmp_path)  # warm the imports
     tracemalloc.start()
     tokens = prepare_tokens(source, tokenizer, tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
@@ -151,7 +150,7 @@ def plain_file(folder, repeated):
     lines = "".join(f"première {i} 🙂\n" for i in range(3000))
     whole = lines + "no end of a line " * repeated + lines
     (folder / "a.txt").write_text(whole)
-    return whole, text(str(folder / "a.txt"), "text", 0.01, None, None, None, "raise")
+    return whole, text(str(folder / "a.txt"), "text", 0.01, None, None, None, None, "raise")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ def test_a_plain_file_becomes_the_tokens_of_its_whole_text(tmp_path, make):
 def test_memory_does_not_grow_with_a_plain_file(tmp_path):
     _, source = plain_file(tmp_path, 300_000)
     prepare_tokens(
-        text(str(tmp_path / "a.txt"), "text", 0.02, None, None, None, "raise"),
+        text(str(tmp_path / "a.txt"), "text", 0.02, None, None, None, None, "raise"),
         byte(source, tmp_path),
         tmp_path,
     )

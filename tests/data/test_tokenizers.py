@@ -69,7 +69,7 @@ HARD_TEXTS = [
 def written(folder, texts):
     for i, content in enumerate(texts):
         (folder / f"{i:03}.txt").write_text(content)
-    return text(str(folder), "text", 0.2, None, None, None, "raise")
+    return text(str(folder), "text", 0.2, None, None, None, None, "raise")
 
 
 @pytest.fixture(scope="module")
@@ -228,14 +228,14 @@ def test_a_text_that_nothing_is_learned_from_is_refused_in_terms_of_the_configur
     with pytest.raises(
         ValueError, match=rf"tokenizer={learn.func.__name__}: data=text has nothing .*tokenizer=byte"
     ):
-        learn(text(str(tmp_path / "a.txt"), "text", 0.2, None, None, None, "raise"), tmp_path, 300)
+        learn(text(str(tmp_path / "a.txt"), "text", 0.2, None, None, None, None, "raise"), tmp_path, 300)
 
 
 @LEARNERS
 def test_a_reserved_character_leaves_the_text_around_it_to_be_learned_from(tmp_path, learn):
     stretch = ("wandering \u2585 wandering \u2581 " * 200)[:4096]  # what sentencepiece would leave out whole
     (tmp_path / "a.txt").write_text(stretch + "xyz " * 3000)
-    source = text(str(tmp_path / "a.txt"), "text", 0.2, None, None, None, "raise")
+    source = text(str(tmp_path / "a.txt"), "text", 0.2, None, None, None, None, "raise")
     tokenizer = learn(source, tmp_path, 270)
     assert {tokenizer.pieces.count(bytes([letter])) for letter in b"wandering"} == {2}  # a byte, and learned
     for string in ("a \u2585\u2585 b", "\u2581", "wandering\u2585"):

@@ -99,7 +99,7 @@ def fit(
         Update(Unpenalized(), Norm(1.0), Standard(), []),
         Hardware(None, None, "flash", False, False),
     )
-    task, curve = CausalLM(0.0, 0.0, 1.0), Curve()
+    task, curve = CausalLM(0.0, 0.0, 1.0, tokenizer=None, context=16), Curve()
     training = Training(task, part.model, part.optimizer, lambda _: 1.0, hardware, 16, 0, update, None)
     trainer = Trainer(
         strategy=Single(),

@@ -118,7 +118,14 @@ def test_torchrun_answers_a_mistake_once_however_slow_rank_0_is(
 @pytest.mark.parametrize("model", ["decoder", "lstm"])
 def test_a_trained_model_continues_a_prompt(train, python, model: str) -> None:
     train(*TINY, f"model={model}", "run_id=a")
-    words = ("-m", "triad.generate", "run=outputs/a", "prompt=def f(x): # \"'", "tokens=50")
+    words = (
+        "-m",
+        "triad.generate",
+        "run=outputs/a",
+        "prompt=def f(x): # \"'",
+        "tokens=50",
+        "temperature=0.8",
+    )
     texts = [python(*words).stdout for _ in range(2)]
     assert texts[0].startswith("def f(x): # \"'")
     assert len(texts[0]) > 40

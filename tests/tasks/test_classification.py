@@ -14,8 +14,11 @@ from triad.checkpoints.folder import checkpoint_path, list_complete, read_facts
 from triad.checkpoints.saving import write_checkpoint
 from triad.checkpoints.tensors import start_part_from
 from triad.checkpoints.trained import trained
+from triad.data.tokenizers.byte import Byte
 from triad.layers.bert_head import Pooler, Transform
 from triad.layers.initialisation import fan_in
+from triad.metrics.accuracy import Accuracy
+from triad.metrics.f1 import F1
 from triad.models.classifier import Classifier
 from triad.models.lstm import LSTM
 from triad.optim.clip import Norm
@@ -24,7 +27,8 @@ from triad.optim.parametrisation import Standard
 from triad.optim.regularizers import Unpenalized
 from triad.optim.update import Update
 from triad.runs.metrics import read_metrics
-from triad.tasks.classification import OF_WORDS, Classification, confusion_table, scores
+from triad.tasks.body import HEADS
+from triad.tasks.classification import Classification
 from triad.tasks.module import Training
 
 WORDS = 9
@@ -36,7 +40,9 @@ def body(tied: bool = False, width: int = 8) -> LSTM:
 
 
 def task(labels: tuple[str, ...] = ("a", "b", "c")) -> Classification:
-    return Classification(smoothing=0.0, z_loss=0.0, pool=None, dropout=0.0, labels=labels)
+    metrics = {"accuracy": Accuracy(), "f1": F1(labels, None)}
+    run = {"tokenizer": Byte(), "context": 16, "model_sees": "past", "metrics": metrics}
+    return Classification(smoothing=0.0, z_loss=0.0, pool=None, dropout=0.0, labels=labels, **run)
 
 
 @torch.no_grad()
@@ -65,27 +71,22 @@ def test_the_loss_is_a_sum_over_rows_to_be_divided_by_the_rows_of_the_whole_batc
     assert float(halves) == pytest.approx(float(nll), rel=1e-6)
 
 
-def test_accuracy_and_macro_f1_are_those_computed_by_hand() -> None:
-    # labels a a a b b c, guesses a a b b c c: precision 1, 1/2, 1/2 and recall 2/3, 1/2, 1
-    counts = torch.tensor([[2.0, 1, 0], [0, 1, 1], [0, 0, 1]], dtype=torch.float64)
-    accuracy, macro_f1 = scores(counts)
-    assert accuracy == pytest.approx(4 / 6)
-    assert macro_f1 == pytest.approx((4 / 5 + 1 / 2 + 2 / 3) / 3)
-    assert scores(torch.zeros(3, 3)) == (0.0, 0.0)
-
-
-def test_the_table_added_up_over_parts_gives_torchmetrics_figures_of_the_whole() -> None:
+def test_the_metrics_of_all_micro_batches_are_torchmetrics_of_the_rows_that_are_not_padded() -> None:
     draw = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(300, 6, generator=draw), torch.randint(5, (300,), generator=draw)
     logits[:, 5] -= 9  # a label that is in neither
     labels[::7] = -100
-    parts = torch.arange(300).split(64)
-    counted = sum(confusion_table(logits[part], labels[part]).double() for part in parts)
-    assert counted.sum() == (labels >= 0).sum()
-    accuracy, macro_f1 = scores(counted)
+    made, sums = task(labels=tuple("abcdef")), []
+    for part in torch.arange(300).split(64):
+        model = lambda tokens: (logits[tokens], ())  # noqa: E731
+        sums.append(made.measure(model, part, labels[part]))
+    figures = made.figures({name: sum(each[name] for each in sums[1:]) + sums[0][name] for name in sums[0]})
     options = {"num_classes": 6, "ignore_index": -100}
-    assert accuracy == pytest.approx(float(MulticlassAccuracy(average="micro", **options)(logits, labels)))
-    assert macro_f1 == pytest.approx(float(MulticlassF1Score(average="macro", **options)(logits, labels)))
+    accuracy = float(MulticlassAccuracy(average="micro", **options)(logits, labels))
+    assert figures["accuracy"] == pytest.approx(accuracy)
+    macro_f1 = float(MulticlassF1Score(average="macro", **options)(logits, labels))
+    assert figures["macro_f1"] == pytest.approx(macro_f1)
+    assert figures["loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)))
 
 
 def test_one_label_is_nothing_to_tell() -> None:
@@ -129,12 +130,12 @@ def test_weights_of_another_body_are_refused_and_a_pooler_may_be_new(tmp_path: P
     with pytest.raises(
         ValueError, match=r"another model \(embedding.weight is \(9, 8\) there, \(9, 16\) here"
     ):
-        start_part_from(path, wide, wide, absent=("pooler.",), unused=OF_WORDS)
+        start_part_from(path, wide, wide, absent=("pooler.",), unused=HEADS)
     pooled: torch.nn.Module = body(tied=True)
     pooled.pooler = Pooler(8)
-    start_part_from(path, pooled, pooled, absent=("pooler.",), unused=OF_WORDS)
+    start_part_from(path, pooled, pooled, absent=("pooler.",), unused=HEADS)
     with pytest.raises(ValueError, match=r"pooler.dense.bias is nothing there"):
-        start_part_from(path, pooled, pooled, absent=(), unused=OF_WORDS)
+        start_part_from(path, pooled, pooled, absent=(), unused=HEADS)
 
 
 @pytest.mark.timeout(240)

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.data.test_offsets import make as make_tokenizer
+from triad.data.tokenizers.char import Char
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
 from triad.optim.clip import Norm
@@ -20,7 +22,8 @@ WORDS = 50
 
 
 def task(rank: int = 0, seed: int = 3, **changes) -> Training:
-    options = {"share": 0.15, "masked": 0.8, "random": 0.1, "smoothing": 0.0, "z_loss": 0.0} | changes
+    options = {"share": 0.15, "masked": 0.8, "random": 0.1, "smoothing": 0.0, "z_loss": 0.0}
+    options |= {"whole_words": False, "tokenizer": None} | changes
     made = Training(
         task=MaskedLM(vocab_size=WORDS, **options),
         model=partial(torch.nn.Embedding, embedding_dim=4),
@@ -101,6 +104,43 @@ def test_rows_of_validation_keep_their_mask_when_batches_are_of_another_size() -
     wide = task().eval().inputs(batch(8, step=0))["targets_BT"] != IGNORED
     narrow = [task().eval().inputs(batch(4, step=step))["targets_BT"] != IGNORED for step in (0, 1)]
     assert torch.equal(wide, torch.cat(narrow))
+
+
+@pytest.mark.parametrize("name", ["bpe", "unigram", "byte", "word piece"])
+def test_tokens_of_a_word_are_hidden_together(name: str, tmp_path) -> None:
+    tokenizer = make_tokenizer(name, tmp_path)
+    text = "the tall houses stood taller than the house of taller tales "
+    ids = [
+        *tokenizer.encode(text),
+        *([tokenizer.separator] if name != "word piece" else []),
+        *tokenizer.encode(text),
+    ]
+    tokens = torch.tensor(ids).expand(200, len(ids)).clone()
+    rows = {"tokens_BT": tokens, "targets_BT": tokens, "step": 7, "rows": 200}
+    rows["lengths_R"] = torch.full((200,), len(ids))
+    made = task(whole_words=True, tokenizer=tokenizer)
+    hidden = made.inputs(rows)["targets_BT"] != IGNORED
+    assert (hidden.sum(-1) == round(0.15 * len(ids))).all()
+    # of words that are split at blanks, by the characters of the text
+    word_of, count = [], -1
+    for at, token in enumerate(ids):
+        piece = tokenizer.pieces[token]
+        fresh = not piece.startswith(b"##") if name == "word piece" else piece[:1] in (b"", b" ")
+        after = at == 0 or ids[at - 1] == tokenizer.separator
+        count += fresh or after
+        word_of.append(count)
+    words, sizes = torch.tensor(word_of), torch.bincount(torch.tensor(word_of))
+    for row in hidden:
+        chosen = torch.bincount(words[row], minlength=len(sizes))
+        assert ((chosen != 0) & (chosen != sizes)).sum() <= 1
+    often = torch.stack([hidden[:, words == word].double().mean() for word in range(len(sizes))])
+    assert often.min() > 0.03  # each is chosen sometimes
+
+
+def test_a_tokenizer_that_knows_no_blanks_hides_no_whole_words() -> None:
+    with pytest.raises(ValueError, match="tokenizer=char does not tell where words begin"):
+        task(whole_words=True, tokenizer=Char("abc"))
+    assert task(whole_words=True, tokenizer=Char("ab c")).task.words is not None
 
 
 def test_fractions_that_are_none_are_refused() -> None:

@@ -6,25 +6,32 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
+from triad.checkpoints.trained import make_task
 from triad.config.build import build
 from triad.config.compose import compose
 from triad.config.directions import directions, read_task_directions
 from triad.config.errors import Refusal
-from triad.config.locations import CONF
+from triad.config.offers import read_choices, read_own_choices
+from triad.data.tokenizers.byte import Byte
 from triad.runs.metrics import read_metrics
 from triad.tasks import module
 
 CLASSIFICATION = ("task=classification", "data=packages", "model=lstm")
+OFFERS = {"vocab_size": 20, "bytes_per_token": 1.0, "labels": ("0", "1")}
+CHINESE = "{_target_: triad.metrics.bleu.BLEU, tokenize: zh, lowercase: false}"
 COPY = ("task=copy", "model=encoder_decoder")
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "task").glob("*.yaml")))
-def test_the_directions_that_are_read_from_the_source_are_those_of_the_task(name: str) -> None:
-    node = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text())
-    declared = read_task_directions({"task": node})
-    assert declared == module.directions(build(node).func)
+@pytest.mark.parametrize("name", read_choices("task"))
+def test_the_directions_that_are_read_from_the_source_are_those_of_the_task_and_its_metrics(
+    name: str,
+) -> None:
+    chosen = read_own_choices(f"task/{name}").get("metrics", [])
+    config = {"task": read_choices("task")[name]}
+    config["metrics"] = {part: node for one in chosen for part, node in read_choices("metrics")[one].items()}
+    declared = read_task_directions(config)
+    assert declared == module.directions(make_task(build(config) | {"model": None}, OFFERS, Byte(), 8))
     assert declared["val/loss"] == "lower"
 
 
@@ -41,7 +48,7 @@ def test_accuracy_is_to_rise_and_time_to_fall() -> None:
         (
             (*CLASSIFICATION, "callbacks.checkpoint.monitor=val/acuracy"),
             "callbacks.checkpoint.monitor=val/acuracy is no metric of this task: use one of val/loss,"
-            " val/accuracy, val/macro_f1",
+            " val/accuracy, val/macro_f1, val/micro_f1",
         ),
         (
             ("callbacks=[default,early_stopping]", "callbacks.early_stopping.monitor=val/accuracy"),
@@ -59,6 +66,36 @@ def test_what_is_not_measured_is_not_watched(words: tuple[str, ...], sentence: s
     with pytest.raises(Refusal) as refused:
         compose([*words])
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            (*CLASSIFICATION, "metrics=[bleu]"),
+            "metrics.bleu needs a task that predicts a sequence or an answer; task=classification predicts a"
+            " label: use metrics=accuracy, ece, matthews, precision or 2 more, or leave metrics.bleu out",
+        ),
+        (
+            (*COPY, "metrics=[bleu]", f"+metrics.chinese={CHINESE}"),
+            "metrics.bleu and metrics.chinese both measure val/bleu: leave one of them out",
+        ),
+        (
+            (*COPY, "metrics=[bleu]", "metrics.bleu.tokenize=14a"),
+            "metrics.bleu.tokenize=14a: input should be '13a', 'intl', 'zh', 'char' or 'none'",
+        ),
+    ],
+)
+def test_metrics_that_fit_neither_the_task_nor_each_other_are_refused(words, sentence: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        compose([*words])
+    assert str(refused.value) == sentence
+
+
+def test_a_metric_whose_package_is_missing_is_refused_before_a_run_starts(monkeypatch) -> None:
+    monkeypatch.setattr("triad.data.refusals.find_spec", lambda name: None if name == "sacrebleu" else True)
+    with pytest.raises(Refusal, match=r"^metrics.bleu needs the package sacrebleu: pip install '.\[eval\]'"):
+        compose([*COPY, "metrics=[bleu]"])
 
 
 def test_a_metric_that_this_run_does_not_measure_is_refused_before_it_trains(train) -> None:

@@ -38,7 +38,7 @@ def test_a_batch_of_documents_has_the_sum_of_their_losses(tmp_path: Path) -> Non
     words = [f"context={CONTEXT}", "model.width=32", "model.depth=2", "model.attention.heads=4"]
     model = build(compose(words)["model"])(vocab_size=WORDS, initial=lambda **_: 0.3)
     initialise(model, 0)
-    task = CausalLM(0.0, 0.0, 1.0)
+    task = CausalLM(0.0, 0.0, 1.0, tokenizer=None, context=CONTEXT)
     batch = rows.read(PLACES) | rows.measure(PLACES)
     hardware = SimpleNamespace(rows=lambda _: 2)  # two micro-batches, of two rows and of one
     training: Any = SimpleNamespace(task=task, hardware=hardware, network=model.double(), training=True)

@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from triad.data.tokenizers.char import Char
+from triad.decoding.greedy import Greedy
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
+from triad.metrics.exact_match import ExactMatch
 from triad.runs.metrics import read_metrics
 from triad.tasks.pairs import copy, given, reverse, sort
 from triad.tasks.sequence_to_sequence import SequenceToSequence
@@ -13,7 +16,10 @@ WORDS = 9
 
 
 def task(pairs=copy, smoothing: float = 0.0) -> SequenceToSequence:
-    return SequenceToSequence(smoothing=smoothing, z_loss=0.0, pairs=pairs, generated=1, vocab_size=WORDS)
+    run = {"vocab_size": WORDS, "tokenizer": Char("abcdefghi"), "metrics": {"exact_match": ExactMatch()}}
+    run |= {"context": 4, "model_sees": "source", "decoding": Greedy(), "target_tokens": None}
+    run["predicts"] = "a sequence"
+    return SequenceToSequence(smoothing=smoothing, z_loss=0.0, pairs=pairs, generated=1, **run)
 
 
 def batch() -> dict:
@@ -69,7 +75,7 @@ def test_targets_are_smoothed_in_training_only() -> None:
         task(smoothing=1.0)
 
 
-def test_what_is_told_is_right_when_all_words_and_the_end_are() -> None:
+def test_what_is_told_is_right_when_its_text_is_the_target() -> None:
     class Parrot(torch.nn.Linear):
         """Tell words 3 1 2 and the end, whatever is asked."""
 
@@ -81,9 +87,12 @@ def test_what_is_told_is_right_when_all_words_and_the_end_are() -> None:
             answer = torch.tensor([3, 1, 2, 9])[len(cache) - 1]
             return torch.nn.functional.one_hot(answer, 10).float().expand(len(tokens), 1, 10), ()
 
-    targets = torch.tensor([[3, 1, 2, 9], [3, 1, 9, IGNORED], [3, 1, IGNORED, IGNORED], [IGNORED] * 4])
+    targets = torch.tensor([[3, 1, 2, 9], [3, 1, 9, IGNORED], [3, 1, 4, 9], [IGNORED] * 4])
     source = torch.zeros(4, 3, dtype=torch.long)
-    assert task().measure_generated(Parrot(1, 1), source, source, targets) == {"right": 2, "generated": 3}
+    made = task()
+    assert made.predict(Parrot(1, 1), source, source, targets) == ["dbc", "dbc", "dbc", None]
+    sums = made.measure_generated(Parrot(1, 1), source, source, targets, lockstep=False)
+    assert made.figures(sums | {"nll": torch.tensor(0.0), "count": torch.tensor(1)})["exact_match"] == 1 / 3
 
 
 COPY = (

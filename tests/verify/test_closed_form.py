@@ -26,16 +26,31 @@ CASES = [
 ]
 
 
+# related to a layout that is among the quick ones
+SLOW = ("gpipe", "interleaved", "zero_bubble", "dualpipev", "zero 2", "zero 3", "tensor, sequence")
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory, cache: Path, warm: WarmProcess) -> dict[Case, Result]:
+def results(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path, warm: WarmProcess
+) -> dict[Case, Result]:
+    """Those that are asked for, in one launch for each world size."""
+    asked = [
+        item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")
+    ]
+    cases = [item.callspec.params["case"] for item in asked]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIAD_CACHE", str(cache))
-        results = warm.call(run_cases, CASES, tmp_path_factory.mktemp("closed-form"))
+        results = warm.call(run_cases, cases, tmp_path_factory.mktemp("closed-form"))
     return {result.case: result for result in results}
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.slow if case.layout.name in SLOW else []) for case in CASES],
+    ids=lambda case: case.name,
+)
 def test_bytes_held_and_messages_sent_are_those_of_the_formula(
     results: dict[Case, Result], case: Case
 ) -> None:

@@ -146,6 +146,14 @@ def rotate(folder: Path, keep: int) -> None:
             _remove(path)
 
 
+def find_best_checkpoint(folder: Path) -> Path:
+    """The best checkpoint by the metric that the run monitors. Raises FileNotFoundError where none has it."""
+    read = ((path, _read_metric(path)) for path in list_complete(folder))
+    if best := _find_best({path: metric for path, metric in read if isinstance(metric, dict)}):
+        return best
+    raise FileNotFoundError(f"{folder}: no checkpoint there has a value of a monitored metric; name its step")
+
+
 def _find_best(measured: dict[Path, dict]) -> Path | None:
     """The best by the metric that is monitored by now; what is not a number is never the best."""
     now = next(reversed(measured.values()), {})

@@ -26,6 +26,7 @@ Entry = tuple[tuple[int, ...], torch.dtype]  # shape and type
 # All that a .metadata file is made of: dataclasses and enums of these modules, and what describes a tensor.
 # Not BytesStorageMetadata, which would have torch unpickle whatever lies there: ours are tensors only.
 PLAIN = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
+BODY = "body."  # of names of a model that another one wraps
 NAMES = {
     "Metadata",
     "MetadataIndex",
@@ -138,17 +139,26 @@ def start_part_from(
 ) -> None:
     """Fill a part of a model, in whatever layout, with the weights of a whole one.
 
-    Names that begin with one of `absent` may be missing there and then stay as they are; those of `unused`
-    may be missing here. Raises ValueError for any other difference from the `bare` part.
+    A model of another task may have this one, or this one another, as its `body`: names are compared without
+    that prefix. Names that begin with one of `absent` may be missing there and then stay as they are; those
+    of `unused` may be missing here. Raises ValueError for any other difference from the `bare` part.
     """
-    held, here = ({name: shape for name, (shape, _) in read_entries(path).items()}, read_shapes(bare))
+    there = {name.removeprefix(BODY): name for name in read_entries(path)}
+    held = {name.removeprefix(BODY): shape for name, (shape, _) in read_entries(path).items()}
+    here = {name.removeprefix(BODY): shape for name, shape in read_shapes(bare).items()}
     for name in sorted(held.keys() | here.keys()):
         left_out = name.startswith(unused if name not in here else absent if name not in held else ())
         if held.get(name) != here.get(name) and not left_out:
-            there, ours = held.get(name, "nothing"), here.get(name, "none")
-            raise ValueError(f"weights={path}: it is of another model ({name} is {there} there, {ours} here)")
-    ours = {name: tensor for name, tensor in part.state_dict().items() if name in held}
-    load_tensors(path, {find_validated(path): ours})
+            theirs, ours = held.get(name, "nothing"), here.get(name, "none")
+            raise ValueError(
+                f"weights={path}: it is of another model ({name} is {theirs} there, {ours} here)"
+            )
+    common = {
+        there[name.removeprefix(BODY)]: tensor
+        for name, tensor in part.state_dict().items()
+        if name.removeprefix(BODY) in held
+    }
+    load_tensors(path, {find_validated(path): common})
 
 
 def read_weights(path: Path, kind: str = "model") -> dict[str, Tensor]:

@@ -11,7 +11,9 @@ from triad.checkpoints.folder import find_checkpoint
 from triad.checkpoints.tensors import load_model
 from triad.config.build import build, supply
 from triad.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
-from triad.runs.directory import Run
+from triad.runs.directory import Run, find_run_of
+
+OF_TASK = ("task", "model", "metrics", "decoding")  # groups that make_task asks; old runs lack some
 
 
 def trained(
@@ -29,13 +31,40 @@ def trained(
     run = run if isinstance(run, Run) else Run(run)
     config, checkpoint = run.config(), find_checkpoint(run.path, step)
     tokenizer = load_tokenizer(run.tokenizer)
-    task = supply(build(config["task"]), run.pinned()["facts"])
-    make_model = build(config["model"])
+    part = build({name: config[name] for name in OF_TASK if name in config})
+    task, make_model = make_task(part, run.pinned()["facts"], tokenizer, config["context"]), part["model"]
     multiple = config.get("pad_vocab_to_multiple_of", 1)
     model: nn.Module = make_model(vocab_size=count_rows(tokenizer.vocab_size, task, make_model, multiple))
     model = task.wrap(model) if hasattr(task, "wrap") else model
     load_model(checkpoint, model.eval(), weights)
     return model.to(device), tokenizer
+
+
+def refuse_other_tokens(weights: str | None, tokenizer: Tokenizer) -> None:
+    """Raise ValueError for the weights of a run whose tokens are other ones, be they as many."""
+    run = find_run_of(Path(weights)) if weights else None
+    if run and run.data_file.is_file() and run.pinned()["tokenizer"] != tokenizer.fingerprint:
+        raise ValueError(
+            f"weights={weights}: that run has another tokenizer, so its tokens mean something else; use "
+            f"tokenizer=saved tokenizer.path={run.tokenizer}"
+        )
+
+
+def make_task(part: dict[str, Any], facts: dict[str, Any], tokenizer: Tokenizer, context: int) -> Any:
+    """The task of a run, supplied by name with what its constructor takes, and its metrics.
+
+    Supplied are the facts of the data (vocab_size, bytes_per_token, labels), tokenizer, context, decoding and
+    what the model sees (model_sees). `part` are the parts of a run by name, those of OF_TASK at least.
+    """
+    run = {"tokenizer": tokenizer, "context": context, "model_sees": find_sees(part["model"])}
+    offers = facts | run | {"decoding": part.get("decoding")}
+    metrics = {name: supply(metric, offers) for name, metric in part.get("metrics", {}).items() if metric}
+    return supply(part["task"], offers | {"metrics": metrics})
+
+
+def find_sees(make_model: Callable) -> str:
+    """What a model declares that it sees: "past", "window", "both sides" or "source"."""
+    return getattr(getattr(make_model, "func", None), "sees", "token")
 
 
 def count_rows(vocab_size: int, task: Any, make_model: Callable, multiple: int) -> int:
@@ -47,6 +76,6 @@ def count_rows(vocab_size: int, task: Any, make_model: Callable, multiple: int) 
     A model that sees both sides has at least one special token, the mask, whatever its task is, so that every
     task can start from the weights of another.
     """
-    masks = getattr(getattr(make_model, "func", None), "sees", "token") == "both sides"
+    masks = find_sees(make_model) == "both sides"
     rows = vocab_size + max(getattr(task, "special_tokens", 0), int(masks))
     return -(-rows // multiple) * multiple

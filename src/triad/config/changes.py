@@ -120,6 +120,7 @@ def _change(composed: DictConfig, choices: Choices, words: list[str], loader: Lo
     chosen |= {key: one.value() for key, one in typed.items()}
     replaced = {group for group in chosen if group not in OVERLAYS}
     replaced |= {"router"} if "model" in replaced else set()
+    replaced |= {"metrics"} if "task" in replaced else set()
     known = {group: choice for group, choice in choices.items() if _is_known(group, choice, folders)}
     kept = {group: choice for group, choice in known.items() if group not in chosen and group not in replaced}
     asked = [f"{group}={quote(choice)}" for group, choice in kept.items() if choice is not None]

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from triad.config import provenance
 from triad.config.command_line import key_of
-from triad.config.directions import find_unknown_monitors
+from triad.config.directions import find_figures_of_two, find_unknown_monitors
 from triad.config.errors import NotComposed, Refusal, one_line
 from triad.config.locations import CONF
 from triad.config.messages import explain_error, find_resolver_error
@@ -156,7 +156,8 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
     for fault in chain(*whole, *parts):
         raise Refusal(fault)
     resolve_devices(config)
-    for fault in chain(refusals(config, choices), find_unknown_monitors(config)):
+    of_figures = find_figures_of_two(config), find_unknown_monitors(config)
+    for fault in chain(refusals(config, choices), *of_figures):
         raise Refusal(fault)
     if time and not steps:
         _put_back(length, as_asked, config)

@@ -41,22 +41,30 @@ def find_best(found: Iterable[Any], metric: Callable[[Any], float], direction: s
 
 
 def read_task_directions(config: dict) -> dict[str, str]:
-    """The metrics of validation that the task of a configuration declares.
+    """The figures of validation that the task of a configuration and its metrics declare.
 
-    `measured_with` names metrics that depend on an argument: without it they are not measured.
+    `measures_with` is the argument of a task without which its metrics are not measured.
     """
-    target = config["task"]["_target_"]
-    absent = {
-        name
-        for name, argument in (read_attribute(target, "measured_with") or {}).items()
-        if not config["task"].get(argument, True)
-    }
-    return {
-        f"val/{name}": better
-        for better in ("lower", "higher")
-        for name in read_attribute(target, f"{better}_is_better") or ()
-        if name not in absent
-    }
+    return {f"val/{name}": better for _, name, better in _walk_figures(config)}
+
+
+def find_figures_of_two(config: dict) -> Iterator[str]:
+    """One sentence for each figure that two parts measure: one name would have two meanings."""
+    found: dict[str, str] = {}
+    for key, name, _ in _walk_figures(config):
+        if found.setdefault(name, key) != key:
+            yield f"{found[name]} and {key} both measure val/{name}: leave one of them out"
+
+
+def _walk_figures(config: dict) -> Iterator[tuple[str, str, str]]:
+    """The key of the task or metric that measures a figure, its name, and "lower" or "higher"."""
+    task, parts = config["task"], {"task": config["task"]}
+    if task.get(read_attribute(task["_target_"], "measures_with"), True):
+        parts |= {f"metrics.{name}": node for name, node in config.get("metrics", {}).items() if node}
+    for key, node in parts.items():
+        for better in ("lower", "higher"):
+            for name in read_attribute(node["_target_"], f"{better}_is_better") or ():
+                yield key, name, better
 
 
 def directions(config: dict) -> dict[str, str]:

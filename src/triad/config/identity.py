@@ -15,8 +15,8 @@ from triad.storage.manifest import fingerprint
 PREPARATION = ("clean", "privacy", "dedup", "contamination", "synthetic")
 AUGMENTATION = ("augment",)  # the one for what training reads of them
 MATHEMATICS = (
-    *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation", "batch"),
-    "decoding",
+    *("model", "router", "task", "optimizer", "scheduler", "regularizer", "clip", "parametrisation"),
+    *("finetuning", "batch", "decoding", "metrics"),
     *("data", *PREPARATION, *AUGMENTATION, "tokenizer", "precision"),
 )
 SYSTEM = ("strategy", "hardware", "engine", "logger", "tags", "output_dir", "run_id")
@@ -29,7 +29,10 @@ TRAINER_SYSTEM = (
     *("use_distributed_sampler", "benchmark", "inference_mode", "detect_anomaly"),
 )
 WHEN_VALIDATED = ("trainer.val_check_interval", "trainer.check_val_every_n_epoch")
-PLACES = ("path", "val_path", "source", "target", "val_source", "val_target", "url")  # of a text or tokenizer
+PLACES = (  # of a text or tokenizer
+    *("path", "val_path", "test_path", "url", "source", "target", "val_source", "val_target"),
+    *("test_source", "test_target", "draft", "val_draft", "test_draft", "references"),
+)
 
 
 def is_mathematics(key: str, config: dict) -> bool:

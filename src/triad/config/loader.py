@@ -1,7 +1,7 @@
 """How configurations are merged, where that is not Hydra's way.
 
 Hydra merges a node into what stands at its key, key by key, and files in the order of conf/train.yaml's
-defaults. Three rules are ours, for files and for words of the command line alike:
+defaults. Four rules are ours, for files and for words of the command line alike:
 
     a part is exchanged whole     a node with another `_target_` takes nothing from the part before it but
                                   `_partial_`, which belongs to the place; the same `_target_` merges as usual
@@ -9,6 +9,8 @@ defaults. Three rules are ours, for files and for words of the command line alik
     an overlay sets what it made  what experiment/ or debug/ set in a group of which they make a choice goes
                                   with that choice: where another one stands, which was typed or is of a later
                                   overlay, it does not apply
+    an overlay sets what is there what it sets of data, and makes no choice of them, does not apply where the
+                                  source has no such argument
 
 Hydra and OmegaConf have no hook for this. What is replaced here is private to them, which is why
 pyproject.toml holds both to one minor version; it is put back when a configuration has been composed.
@@ -31,7 +33,9 @@ from triad.config.identity import OVERLAYS
 from triad.config.locations import CONF
 from triad.config.offers import read_choices, read_own_choices
 from triad.config.rules import DICTIONARIES
-from triad.config.schema import suggest
+from triad.config.schema import read_signature, suggest
+
+SOURCE = "data"
 
 
 class Loader(ConfigLoaderImpl):
@@ -73,6 +77,7 @@ class Loader(ConfigLoaderImpl):
 
     def _compose_config_from_defaults_list(self, defaults: list[Any], repo: Any) -> DictConfig:
         self.inapplicable = find_inapplicable(defaults, self.folders())
+        self.arguments = find_arguments(defaults)
         config = super()._compose_config_from_defaults_list(defaults, repo)
         drop_absent_parts(config)
         return config
@@ -81,6 +86,11 @@ class Loader(ConfigLoaderImpl):
         loaded = super()._load_single_config(default, repo)
         for group in self.inapplicable.get(default.config_path, ()):
             loaded.config.pop(group, None)
+        if default.config_path in self.inapplicable and self.arguments is not None:
+            own = read_own_choices(default.config_path, self.folders())
+            set_here = {*(loaded.config.get(SOURCE) or {})} if SOURCE not in own else set()
+            for key in set_here - self.arguments:
+                del loaded.config[SOURCE][key]
         return loaded
 
 
@@ -130,6 +140,13 @@ def find_inapplicable(defaults: list[Any], folders: list[Path]) -> dict[str, set
         for file in defaults
         if file.config_path.partition("/")[0] in OVERLAYS
     }
+
+
+def find_arguments(defaults: list[Any]) -> set[str] | None:
+    """The arguments of the source that is chosen among the files of a configuration, if it is one of ours."""
+    chosen = [file.config_path.rpartition("/")[2] for file in defaults if file.override_key == SOURCE]
+    source = read_choices(SOURCE).get(chosen[-1]) if chosen else None
+    return {*read_signature(source["_target_"]).parameters} if source else None
 
 
 @contextmanager

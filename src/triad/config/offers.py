@@ -18,7 +18,7 @@ from triad.config.provenance import LOADER
 from triad.config.schema import read_attribute, read_constant
 
 Parts = Iterator[tuple[str, dict]]
-FIRST = ("fsdp", "ddp")  # of the choices that a remedy lists
+FIRST = ("fsdp", "ddp", "parallel", "labelled", "masked_lm")  # of the choices that a remedy lists
 
 
 def walk_parts(node: Any, path: str = "") -> Parts:
@@ -123,7 +123,8 @@ def read_own_choices(file: str, folders: Iterable[Path] | None = None) -> dict[s
     found = next((folder for folder in folders or [CONF] if (folder / f"{file}.yaml").is_file()), None)
     defaults = (_load(file, found) or {}).get("defaults", []) if found else []
     made = (pair for entry in defaults if isinstance(entry, dict) for pair in entry.items())
-    return {key.removeprefix("override /"): choice for key, choice in made if key.startswith("override /")}
+    own = {key.removeprefix("override /"): choice for key, choice in made if key.startswith("override /")}
+    return {key.partition("@")[0]: choice for key, choice in own.items()}  # metrics@_global_.metrics
 
 
 def _node(group: str, name: str) -> dict:

@@ -17,7 +17,8 @@ divide, is a row of a table in <part>/refusals.py. Declared are
 
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 from triad.config.identity import OVERLAYS
@@ -43,7 +44,7 @@ MODEL_AXES = (
     "pipeline",
 )  # that cut a model; the others deal rows, copies or experts
 SEPARATED = ("documents", "best_fit")  # packings whose documents do not see each other
-DICTIONARIES = ("callbacks", "logger")  # groups of several parts
+DICTIONARIES = ("callbacks", "logger", "metrics")  # groups of several parts
 
 PHRASES = {  # declared properties as verbs, for sentences
     "sees": "sees {}",
@@ -84,7 +85,7 @@ def refusals(config: dict, choices: Mapping[str, str]) -> Iterator[str]:
 def find_missing_parts(config: dict, groups: set[str]) -> Iterator[str]:
     """A sentence for each group, or part of a group of several, in whose place no part stands."""
     for group in sorted(groups - {*OVERLAYS, "router"}):
-        node = config.get(group)
+        node = config.get(group, {} if group in DICTIONARIES else None)
         several = group in DICTIONARIES and isinstance(node, dict)
         parts = {f"{group}.{name}": part for name, part in node.items()} if several else {group: node}
         for key, part in parts.items():
@@ -215,8 +216,21 @@ def _unmet(config: dict, fault: tuple, key: str, need: str, allowed: tuple) -> s
     else:
         has = _phrase(name, tuple(values)) if values - {None} else "does not"
         given = f"{asking} needs {_article(group)} that {_phrase(name, allowed)}; {asked} {has}"
-        remedy = fitting
-    return f"{given}: use {_or([remedy, _others(config, fault, key)])}"
+        remedy = fitting or _remedy(key.partition(".")[0], _find_fitting(config, key, need))
+    return f"{given}: {_use([remedy, _others(config, fault, key)])}"
+
+
+def _find_fitting(config: dict, key: str, need: str) -> list[str]:
+    """Of a group of several parts, the choices that have the same need, and have it met."""
+    group, asked = key.partition(".")[0], need.partition(".")
+    if group not in DICTIONARIES:
+        return []
+    values = _values(config, asked[0], asked[2])
+    return [
+        name
+        for name, parts in read_choices(group).items()
+        if any(values & {*(get_declared(part, "needs") or {}).get(need, ())} for part in parts.values())
+    ]
 
 
 def _hidden(config: dict, fault: tuple, key: str, what: str, arguments: dict) -> str:
@@ -230,7 +244,7 @@ def _hidden(config: dict, fault: tuple, key: str, what: str, arguments: dict) ->
     ]
     remedies = [*changed, _others(config, fault, "strategy"), _others(config, fault, key)]
     hiding = hiding or name_choice(config, "strategy")
-    return f"{name_choice(config, key)} uses the {what}, which {hiding} hides: use {_or(remedies)}"
+    return f"{name_choice(config, key)} uses the {what}, which {hiding} hides: {_use(remedies)}"
 
 
 def _doubled(what: str, keys: list[str]) -> str:
@@ -244,7 +258,7 @@ def _foreseeing(config: dict, fault: tuple, path: str) -> str:
     remedies = [_remedy(name_key(config, path), routers), _remedy("model", models)]
     return (
         f"{name_choice(config, path)} compares all tokens of a sequence, so {name_choice(config, 'model')} "
-        f"would see the future: use {_or(remedies)}"
+        f"would see the future: {_use(remedies)}"
     )
 
 
@@ -263,7 +277,7 @@ def _uncut(config: dict, fault: tuple, path: str, axis: str) -> str:
         remedies.append(
             _remedy(name_key(config, path), _mending(config, fault, path, [*read_choices("router")]))
         )
-    return f"{name_choice(config, path)} does not say that it {what}: use {_or(remedies)}"
+    return f"{name_choice(config, path)} does not say that it {what}: {_use(remedies)}"
 
 
 def _others(config: dict, fault: tuple, key: str) -> str:
@@ -287,8 +301,15 @@ def _mending(config: dict, fault: tuple, key: str, names: list[str]) -> list[str
 
 def _choose(config: dict, key: str, group: str, name: str) -> dict:
     """A configuration with a choice of a group in the place of a part, and with what that choice brings."""
-    for other, choice in read_own_choices(f"{group}/{name}").items():
-        config = _replaced(config, other, read_choices(other)[choice])
+    own = read_own_choices(f"{group}/{name}")
+    if group == "task" and "metrics" not in config["choices"]:  # it brings its own, if any
+        own = {"metrics": []} | own
+    for other, choice in own.items():
+        if isinstance(choice, str):
+            config = _replaced(config, other, read_choices(other)[choice])
+        elif other not in config["choices"]:
+            parts = [read_choices(other)[one] for one in choice]
+            config = config | {other: deepcopy(reduce(or_, parts, {}))}
     return _replaced(config, key, read_choices(group)[name])
 
 
@@ -321,8 +342,9 @@ def _remedy(group: str, names: list[str]) -> str:
     return f"{group}={listed}" if listed else ""
 
 
-def _or(remedies: list[str]) -> str:
-    return ", or ".join(filter(None, remedies)) or "other parts"
+def _use(remedies: list[str]) -> str:
+    said = ", or ".join(filter(None, remedies)) or "other parts"
+    return said if said.startswith("leave ") else f"use {said}"
 
 
 def _spelled(value: Any) -> str:

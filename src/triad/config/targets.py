@@ -19,7 +19,14 @@ from triad.config.definitions import Definition, find_definition
 from triad.config.locations import CONF
 
 COMPUTING = ("triad.layers", "triad.models", "triad.optim", "triad.schedules")
-PARTS = ("triad.tasks", "triad.strategies", "triad.callbacks", "triad.loggers", "triad.data.sources")
+PARTS = (
+    "triad.tasks",
+    "triad.metrics",
+    "triad.strategies",
+    "triad.callbacks",
+    "triad.loggers",
+    "triad.data.sources",
+)
 TORCH = ("torch.nn.modules", "torch.optim")
 PACKAGES = ("triad.", "torch.", "lightning.")  # whose source is looked at
 COMMENT, CALLED = re.compile(r"#.*"), re.compile(r"""_target_:\s*["']?([\w.]+)""")

@@ -17,6 +17,7 @@ def show(show: int, overrides: list[str], run: str | None = None) -> None:
     or `run=outputs/<run_id>`, which may have been resumed with another mixture.
     """
     from triad.data.preparation import find_parts, prepare_source
+    from triad.data.refusals import makes_rows
     from triad.data.rows import make_datamodule, tokenize
     from triad.data.show import describe_batch
 
@@ -26,7 +27,7 @@ def show(show: int, overrides: list[str], run: str | None = None) -> None:
     config = shown.config() if shown else compose(overrides)
     source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
     batch = build(config["batch"])
-    if source.yields != "text" or batch.tokens:
+    if source.yields != "text" or batch.tokens or makes_rows(config):
         raise ValueError(f"data={source.name}: its rows come by length, not as windows of a text")
     tokenizer, tokens = tokenize(source, build(config["tokenizer"]), shown.tokenizer if shown else None)
     tokens = tokens.resume(shown.pinned()["tokens"] if shown else None, show)

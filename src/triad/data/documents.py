@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from triad.data.packing import IGNORED, NOTHING, DocumentRows
-from triad.data.pairs import Pairs, name_order, pad_rows
+from triad.data.pairs import name_order, pad_rows
 from triad.data.shuffle import shuffle_rows
 from triad.data.token_files import TokenFile
 
@@ -78,15 +78,3 @@ class ContinuedFile:
         sides = self.documents.read(rows_R[rank * share : (rank + 1) * share])
         read = {name: ids_BT[:, :width] for name, ids_BT in sides.items()}
         return read | measured | {"rows": int((rows_R != NOTHING).sum())}
-
-
-class Documents(Pairs):
-    """Labelled documents for a Lightning trainer, dealt as pairs are."""
-
-    rows_of = DocumentFile
-
-
-class ContinuedDocuments(Pairs):
-    """Documents of a text for a Lightning trainer, dealt as pairs are."""
-
-    rows_of = ContinuedFile

@@ -3,6 +3,7 @@
 B rows here, R rows of the batch, N pairs, S and U tokens of the longest source and target.
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,35 +14,60 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from triad.data.batches import find_worker, make_loader
-from triad.data.length_buckets import LengthBuckets, PaddedRows
+from triad.data.length_buckets import CHUNK, LengthBuckets, PaddedRows
 from triad.data.packing import NOTHING
-from triad.data.token_files import TokenFile, Tokens
+from triad.data.token_files import TokenFile
 from triad.schedules.batch_size import Rule
 
 
 class PairFile:
     """Documents 2 i and 2 i + 1 of a token file as pair i, without their separators.
 
-    Of each side at most context - 1 tokens are read: a target needs one more, for its end.
+    Of each side at most context - 1 tokens are read, a target needs one more, for its end; or as many as
+    `longest` says of sources and targets. A pair that is `joined` to one row is as long as both and the end.
     """
 
     called = "pairs"
 
-    def __init__(self, tokens: TokenFile, context: int, separator: int | None) -> None:
-        self.tokens, self.longest, self.separators = tokens, context - 1, int(separator is not None)
-        self.folder = name_order(tokens, self.called, context)
+    def __init__(
+        self,
+        tokens: TokenFile,
+        context: int,
+        separator: int | None,
+        longest: tuple[int, int] | None = None,
+        joined: bool = False,
+    ) -> None:
+        usual = context - 1, context - 1
+        self.tokens, self.context, self.separators = tokens, context, int(separator is not None)
+        self.longest, self.joined = longest or usual, joined
+        rows = "-".join(["joined-pairs" if joined else "pairs", *map(str, self.longest)])
+        self.folder = name_order(tokens, self.called if self.longest == usual else rows, context)
 
     def __len__(self) -> int:
         return len(self.tokens.documents) // 2
 
     def find_spans(self, rows_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First tokens and lengths of both sides, [R, 2]; those of a row of -1 are none."""
+        first_R2, length_R2 = self._find_whole(rows_R)
+        return first_R2, np.where(rows_R[:, None] == NOTHING, 0, np.minimum(length_R2, self.longest))
+
+    def _find_whole(self, rows_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first_R2, end_R2 = self.tokens.spans(2 * np.maximum(rows_R, 0)[:, None] + np.arange(2))
-        length_R2 = np.minimum(end_R2 - self.separators - first_R2, self.longest)
-        return first_R2, np.where(rows_R[:, None] == NOTHING, 0, length_R2)
+        return first_R2, end_R2 - self.separators - first_R2
 
     def find_lengths(self, rows_R: np.ndarray) -> np.ndarray:
-        return self.find_spans(rows_R)[1].max(1)
+        length_R2 = self.find_spans(rows_R)[1]
+        return length_R2.sum(1) + 1 if self.joined else length_R2.max(1)
+
+    def describe_cut(self) -> str:
+        """How many pairs do not fit as a whole; "" where all do."""
+        cut = tokens = 0
+        for first in range(0, len(self), CHUNK):
+            length_R2 = self._find_whole(np.arange(first, min(first + CHUNK, len(self))))[1]
+            over_R = np.maximum(length_R2 - self.longest, 0).sum(1)
+            cut, tokens = cut + int((over_R > 0).sum()), tokens + int(over_R.sum())
+        split = f"{cut:,} of {len(self):,} pairs of the {self.tokens.split} split are cut"
+        return f"{split} to context={self.context}, {tokens:,} tokens less" if cut else ""
 
     def batch(self, rows_R: np.ndarray, rank: int, ranks: int) -> dict[str, Any]:
         """This rank's share of some pairs, as wide as the longest of all; a row of -1 is no pair."""
@@ -67,9 +93,11 @@ def name_order(tokens: TokenFile, rows: str, context: int) -> Path:
     return tokens.folder.with_name(f"{tokens.folder.name}-{tokens.split}-{rows}-by_length-{context}")
 
 
-def pad_rows(tokens: np.ndarray, firsts_B: np.ndarray, lengths_B: np.ndarray, most: int) -> np.ndarray:
-    """Spans of a token file as rows of one width, padded with NOTHING."""
-    rows = np.full((len(firsts_B), max(int(most), 1)), NOTHING, np.int64)
+def pad_rows(
+    tokens: np.ndarray, firsts_B: np.ndarray, lengths_B: np.ndarray, most: int, fill: int = NOTHING
+) -> np.ndarray:
+    """Spans of a file as rows of one width, padded."""
+    rows = np.full((len(firsts_B), max(int(most), 1)), fill, np.int64)
     for at, (first, length) in enumerate(zip(firsts_B.tolist(), lengths_B.tolist(), strict=True)):
         rows[at, :length] = tokens[first : first + length]
     return rows
@@ -121,17 +149,14 @@ class ValPairs(IterableDataset[dict[str, Any]]):
             yield batch | {"step": step, "rows": self.rows}
 
 
-class Pairs(LightningDataModule):
-    """Pairs for a Lightning trainer, as Windows are of one text; `context` bounds both sides."""
-
-    rows_of: type = PairFile  # or another file of rows that are padded
+class PaddedBatches(LightningDataModule):
+    """Rows that are padded for a Lightning trainer, as Windows are of one text; no row exceeds `context`."""
 
     def __init__(
-        self, tokens: Tokens, context: int, rule: Rule, seed: int, separator: int | None, anew: bool = True
+        self, train: PaddedRows, val: PaddedRows, context: int, rule: Rule, seed: int, anew: bool = True
     ) -> None:
         super().__init__()
-        self.rule, self.seed = rule, seed
-        self.train, self.val = (self.rows_of(file, context, separator) for file in (tokens.train, tokens.val))
+        self.train, self.val, self.rule, self.seed = train, val, rule, seed
         if rule.tokens:
             self.buckets = LengthBuckets(self.train, rule.tokens, "tokens", anew)
             self.val_rows = rule.tokens // context
@@ -139,17 +164,23 @@ class Pairs(LightningDataModule):
             self.buckets = LengthBuckets(self.train, rule(1), "rows", anew)
             self.val_rows = rule(1)
 
+    def prepare_data(self) -> None:
+        """Tell once on a machine how many rows are cut; a task tells of its own when it makes them."""
+        for rows in (self.train, self.val):
+            if said := getattr(rows, "describe_cut", str)():
+                print(said, file=sys.stderr)
+
     @property
     def padding(self) -> float:
         """The share of all places in batches that no token takes, at most."""
         return self.buckets.padding
 
     def batch_rows(self, step: int) -> int:
-        """Pairs in the global batch of a step."""
+        """Rows in the global batch of a step."""
         return int(self.buckets.count_rows(np.array([step]), self.seed)[0])
 
     def first_row(self, step: int) -> int:
-        """Pairs consumed before a step."""
+        """Rows consumed before a step."""
         if not self.rule.tokens:
             return self.rule(step)
         epoch = step // len(self.buckets)

@@ -17,7 +17,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
@@ -179,7 +179,7 @@ def prepare_source(config: dict[str, Any], built: dict[str, Any]) -> Source:
     """
     source, preparation = built["data"], make_preparation(config, built)
     for split in SPLITS:
-        if not source.contents[split].documents:
+        if not source.contents[split].documents and not source.is_test_only:
             raise ValueError(source.tell_no_text(split))
     if preparation.empty:
         return source
@@ -205,7 +205,7 @@ def prepare(source: Source, preparation: Preparation) -> Product:
     folder = cache_home() / f"prepared-{fingerprint(origin)}"
     facts = build_once(folder, partial(_build, source, preparation, origin))
     files = {split: folder / f"{split}.jsonl.gz" for split in SPLITS}
-    return Product(type(source)(source.name, partial(read_product, files), source.licence), folder, facts)
+    return Product(replace(source, read=partial(read_product, files)), folder, facts)
 
 
 def fingerprint_code() -> str:
@@ -244,16 +244,14 @@ def _build(source: Source, preparation: Preparation, origin: dict[str, Any], fol
                 made = gather(made, steps[split], sizes["came"][split], lambda _: None)
                 kept = chain(kept, (_mark(unit, preparation.synthetic) for unit in made))
             _write(folder / f"{split}.jsonl.gz", count_units(kept, sizes["stayed"][split]))
-    prepared = partial(type(source), source.name)
     files: dict[Split, Path] = {split: folder / f"{split}.jsonl.gz" for split in SPLITS}
     found: dict[str, Any] = {}
     files_of_text = [*source.files, *(preparation.synthetic.files if preparation.synthetic else ())]
     for name, search in preparation.searches.items():
         # a split without documents is refused below, by the name of what emptied it
         full = [split for split in SPLITS if sizes["stayed"][split]["units"]]
-        found[name] = _search(
-            name, search, prepared(partial(read_product, files)), full, folder, sizes["stayed"]
-        )
+        kept = replace(source, read=partial(read_product, files))
+        found[name] = _search(name, search, kept, full, folder, sizes["stayed"])
     if source.skipped:
         print(f"data={source.name}: {describe_skipped(source.skipped)}", file=sys.stderr)
     facts = origin | {

@@ -1,4 +1,4 @@
-"""What takes more than declarations to refuse about data: packages of extras."""
+"""What takes more than declarations to refuse about data: packages of extras, also those of metrics."""
 
 from importlib.util import find_spec
 
@@ -12,6 +12,7 @@ from triad.data.sources.mixture import read_plan
 EXTRAS = dict.fromkeys(PREPARATION, "data") | {
     "tokenizer": "hf",
     "engine": "ray",
+    "metrics": "eval",
 }  # what installs the packages of a group
 
 
@@ -44,6 +45,17 @@ def is_separated(config: dict) -> bool:
     return config.get("packing") in SEPARATED
 
 
+def makes_rows(config: dict) -> bool:
+    """Whether the task makes the rows of such data; `triad prepare` asks without a task."""
+    kinds = get_declared(config.get("task") or {}, "makes_rows") or ()
+    return get_declared(config["data"], "yields") in kinds
+
+
+def find_changing(config: dict) -> list[str]:
+    """What is done to documents that may change their texts, or add some."""
+    return [name for name in ("clean", "privacy", "synthetic") if config.get(name)]
+
+
 def facts(config: dict) -> dict:
     """What the sentence below names."""
     key, package = next(iter(find_missing(config)), ("", ""))
@@ -55,6 +67,8 @@ def facts(config: dict) -> dict:
         "install": tell_install(EXTRAS.get(group, "")),
         "remedy": remedies.get(group, f"leave it out with ~{key}"),
         "unmixable": find_unmixable(config),
+        "changing": " and ".join(f"data/{name}" for name in find_changing(config)),
+        "without": " ".join(f"data/{name}=none" for name in find_changing(config)),
     }
 
 
@@ -74,8 +88,30 @@ TABLE = [
     Impossible(
         "only text is packed",
         "packing=best_fit data=packages task=classification model=encoder",
-        lambda c: is_separated(c) and get_declared(c["data"], "yields") != "text",
-        "packing={packing} packs text, and data.yields is something else: leave packing out",
+        lambda c: is_separated(c) and (get_declared(c["data"], "yields") != "text" or makes_rows(c)),
+        "packing={packing} packs text, and the rows here are pairs, labelled texts or those of the task: "
+        "leave packing out",
+    ),
+    Impossible(
+        "parts of an example are places in its texts",
+        "data/clean=basic data=questions data.path=a",
+        lambda c: get_declared(c["data"], "keeps_texts") and find_changing(c),
+        "{changing} changes texts, and in these data tags and answers are places in them: leave it out with "
+        "{without}; data/dedup and data/contamination leave whole examples out",
+    ),
+    Impossible(
+        "a mixture's rows are windows",
+        "data=mixture task=code",
+        lambda c: makes_rows(c) and get_declared(c["data"], "encloses"),
+        "the rows of data=mixture are windows of its sources, and task ({task[_target_]}) makes rows of its "
+        "own: choose one source",
+    ),
+    Impossible(
+        "rows that a task makes come by their length",
+        "batch=ramp task=code",
+        lambda c: makes_rows(c) and get_declared(c["batch"], "sizes") != "one",
+        "task ({task[_target_]}) makes rows that are dealt by their length, in batches of one size: use "
+        "batch=fixed or batch=tokens",
     ),
     Impossible(
         "some filters and tokenizers are packages of their own",

@@ -188,7 +188,7 @@ def _write(
             for ids in blocks:
                 tokens.write(ids.astype(dtype).tobytes())
                 first += len(ids)
-            if label:
+            if label in number_of:  # and not what else belongs to a document
                 labels.append(number_of[label])
     if labels:
         np.array(labels, np.int32).tofile(folder / f"{split}.labels.bin")

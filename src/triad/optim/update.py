@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from triad.layers.parameters import Role
+from triad.optim.fine_tuning import FineTuning
 from triad.optim.gradient import Gradient
 from triad.optim.roles import decay_groups, roles
 
@@ -15,13 +16,20 @@ class Update:
     """Add the penalty's gradient, compute the norm, clip: in this order, once a step, in every layout.
 
     `regularizer` and `clip` are of conf/regularizer and conf/clip; `decay` names the roles whose weights
-    decay; `parametrisation` scales initial weights and learning rates. `hooks` are called with the complete
-    gradient and its norm before clipping.
+    decay; `parametrisation` scales initial weights and learning rates; `fine_tuning` says what is trained.
+    `hooks` are called with the complete gradient and its norm before clipping.
     """
 
-    def __init__(self, regularizer: Callable, clip: Any, parametrisation: Any, decay: list[str]) -> None:
+    def __init__(
+        self,
+        regularizer: Callable,
+        clip: Any,
+        parametrisation: Any,
+        decay: list[str],
+        fine_tuning: FineTuning | None = None,
+    ) -> None:
         self.regularizer, self.clip, self.parametrisation = regularizer, clip, parametrisation
-        self.decay = decay
+        self.decay, self.fine_tuning = decay, fine_tuning
         self.hooks: list[Callable[[Gradient, Tensor], None]] = []
         self.roles: dict[str, Role] | None = None  # until the first gradient
         self.penalty: Tensor | None = None  # of the last step, if there is any
@@ -38,6 +46,19 @@ class Update:
         self.clip(gradient, norm, self.roles)
         return norm
 
+    def fit(self, model: nn.Module, make: Callable) -> None:
+        """Look at a single-device model, which may be on meta and is made by `make`, before it is split."""
+        self.parametrisation.fit(model, make)
+        if self.fine_tuning:
+            self.fine_tuning.fit(model)
+
     def groups(self, model: nn.Module, weight_decay: float) -> list[dict]:
-        """The optimizer's groups of parameters."""
-        return decay_groups(model, weight_decay, self.decay, self.parametrisation.rate)
+        """The optimizer's groups of parameters. Raises ValueError where this process has none to train."""
+        multiplier = self.fine_tuning.rate if self.fine_tuning else None
+        groups = decay_groups(model, weight_decay, self.decay, self.parametrisation.rate, multiplier)
+        if not groups:
+            raise ValueError(
+                "finetuning.freeze leaves nothing to train in the layers of one process: freeze less, or use "
+                "fewer stages (strategy.pipeline)"
+            )
+        return groups

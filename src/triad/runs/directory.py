@@ -10,7 +10,7 @@ outputs/<run_id>/
     curve.png       loss over steps                   error.txt       the traceback, if it failed or diverged
     loads.png       load of each expert               samples.txt     a text sample at each validation
     log.txt         what a trial of a sweep printed   record/         for triad.verify
-    metrics.json    which way each metric is better
+    metrics.json    which way each metric is better  evaluations/    reports of `triad evaluate`
     .pending/       the record of a resumed start, until its checkpoint has been accepted; .accepted/: from
                     then on, until it lies in its place
 """
@@ -51,7 +51,7 @@ class Run:
         self.curve_file, self.loads_file = path / "curve.png", path / "loads.png"
         self.samples_file, self.log_file = path / "samples.txt", path / "log.txt"
         self.directions_file = path / "metrics.json"
-        self.record = path / "record"
+        self.record, self.evaluations = path / "record", path / "evaluations"
         self.pending, self.accepted = path / ".pending", path / ".accepted"
 
     @classmethod

@@ -129,7 +129,10 @@ TABLE = [
         "rows of one length are counted",
         "batch=tokens",
         lambda c: (
-            has_size(c, "tokens") and get_declared(c["data"], "yields") == "text" and c["packing"] != "none"
+            has_size(c, "tokens")
+            and get_declared(c["data"], "yields") == "text"
+            and "text" not in (get_declared(c["task"], "makes_rows") or ())
+            and c["packing"] != "none"
         ),
         "batch=tokens is for rows of several lengths, and those of packing={packing} have context={context} "
         "tokens: use {window_rows} rows with batch=fixed, or packing=none",

@@ -36,7 +36,7 @@ def split(model: nn.Module, mesh: DeviceMesh) -> None:
                     f"strategy.expert={mesh.size()} does not divide the layer's {experts} experts"
                 )
             part = distribute_tensor(weight.data, mesh, [Shard(0)], src_data_rank=None)
-            setattr(layer, name, nn.Parameter(part))
+            setattr(layer, name, nn.Parameter(part, requires_grad=weight.requires_grad))
         layer.to_local = _to_local
         layer.forward = partial(_run_experts, layer.forward, mesh.get_group())
 

@@ -213,7 +213,8 @@ def _replace_forward(layer: nn.Module, forward: Callable) -> None:
 def _slice(module: nn.Module, name: str, mesh: DeviceMesh, dim: int) -> None:
     whole = module.get_parameter(name)
     # nothing is sent: every process takes its own slice
-    setattr(module, name, nn.Parameter(distribute_tensor(whole, mesh, [Shard(dim)], src_data_rank=None)))
+    mine = distribute_tensor(whole, mesh, [Shard(dim)], src_data_rank=None)
+    setattr(module, name, nn.Parameter(mine, requires_grad=whole.requires_grad))
 
 
 def _local(parameter: Tensor) -> Tensor:

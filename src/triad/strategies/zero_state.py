@@ -28,9 +28,12 @@ class Part(NamedTuple):
 
 
 def group_numbers(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
-    """The parameter group of each weight by name; call it before DeepSpeed replaces the weights."""
+    """The parameter group of each weight that is trained, by name.
+
+    Call it before DeepSpeed replaces the weights.
+    """
     index = {id(p): number for number, group in enumerate(optimizer.param_groups) for p in group["params"]}
-    return {name: index[id(parameter)] for name, parameter in model.named_parameters()}
+    return {name: index[id(p)] for name, p in model.named_parameters() if p.requires_grad}
 
 
 @torch.no_grad()
@@ -43,10 +46,10 @@ def tensors(model: nn.Module, zero: Any, group_numbers: dict[str, int]) -> Tenso
     weights: dict[str, Any] = dict(model.state_dict())
     state: dict[str, Any] = {}
     for name, parameter in model.named_parameters():
-        part, shape = part_of(zero, parameter, group_numbers[name]), shape_of(parameter)
+        part, shape = part_of(zero, parameter, group_numbers.get(name)), shape_of(parameter)
         if hasattr(parameter, "ds_id"):
             weights[name] = FlatSlice(part.slice_of(part.flat), part.start, shape)
-        for key, kept in zero.optimizer.state[part.flat].items():
+        for key, kept in zero.optimizer.state[part.flat].items() if name in group_numbers else ():
             like_flat = kept.shape == part.flat.shape
             state[f"state.{name}.{key}"] = (
                 FlatSlice(part.slice_of(kept), part.start, shape) if like_flat else kept
@@ -58,7 +61,7 @@ def tensors(model: nn.Module, zero: Any, group_numbers: dict[str, int]) -> Tenso
 def synchronise_copies(model: nn.Module, zero: Any, group_numbers: dict[str, int]) -> None:
     """Update DeepSpeed's other copies of the weights after a checkpoint was loaded into `tensors`."""
     for name, parameter in model.named_parameters():
-        part = part_of(zero, parameter, group_numbers[name])
+        part = part_of(zero, parameter, group_numbers.get(name))
         mine = part.slice_of(part.flat)
         if not hasattr(parameter, "ds_id"):
             mine.copy_(parameter.flatten().narrow(0, part.start, part.numel))
@@ -68,8 +71,13 @@ def synchronise_copies(model: nn.Module, zero: Any, group_numbers: dict[str, int
             parameter.data.copy_(FlatSlice(mine, part.start, shape_of(parameter)).full_tensor())
 
 
-def part_of(zero: Any, parameter: nn.Parameter, group: int) -> Part:
-    """This process's part of a weight, which may be empty."""
+def part_of(zero: Any, parameter: nn.Parameter, group: int | None) -> Part:
+    """This process's part of a weight, which may be empty; a frozen one is in no group of the optimizer."""
+    if group is None:
+        shards = hasattr(parameter, "ds_id")  # in stage 3 these are divided, too
+        flat = parameter.ds_tensor if shards else parameter.data.flatten()
+        start = flat.numel() * dist.get_rank() if shards else 0
+        return Part(flat, 0, start, max(0, min(flat.numel(), shape_of(parameter).numel() - start)))
     if hasattr(parameter, "ds_id"):  # stage 3
         subgroup, at, numel = zero.grad_position[zero.get_param_id(parameter)]
         start = numel * dist.get_rank()

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
 from triad.decoding.decode import decode
 from triad.decoding.sampling import Sampling
-from triad.layers.ranges import NonNegativeFloat, UnitInterval
+from triad.layers.ranges import NonNegativeFloat, PositiveInt, UnitInterval
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
+from triad.tasks.prefixes import make_row
 
 
 class CausalLM:
@@ -16,22 +18,59 @@ class CausalLM:
 
         loss = sum_i -log p(x_i | x_<i) / (number of targets in the global batch)
 
-    `bytes_per_token` turns nats per token into bits per byte: bits/byte = nats / (ln 2 * bytes_per_token).
+    Of pairs the sources are prompts: the loss is that of the targets, each with the separator at its end, and
+    of a row that exceeds the context the beginning is left out. `bytes_per_token` turns nats per token into
+    bits per byte: bits/byte = nats / (ln 2 * bytes_per_token); of the targets of pairs there are none.
     """
 
-    needs = {"model.sees": ("past", "window"), "data.yields": ("text",)}
+    needs = {"model.sees": ("past", "window"), "data.yields": ("text", "pairs")}
+    makes_rows = ("pairs",)
     splits = ("tensor", "context", "pipeline", "documents")
     predicts = "its tokens"
-    continues_text = True  # so `triad generate` may ask its model for more
-    lower_is_better = ("loss", "perplexity", "bits_per_byte")
+    continues_text = True
+    takes_prompts = True
+    lower_is_better: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte")
     reads = ("tokens_BT", "targets_BT")
     measure = staticmethod(likelihood)
 
     def __init__(
-        self, smoothing: UnitInterval, z_loss: NonNegativeFloat, bytes_per_token: NonNegativeFloat
+        self,
+        smoothing: UnitInterval,
+        z_loss: NonNegativeFloat,
+        bytes_per_token: NonNegativeFloat,
+        tokenizer: Any,
+        context: PositiveInt,
+        yields: str = "text",
     ) -> None:
         self.loss = CrossEntropy(smoothing, z_loss)
+        self.tokenizer, self.context, self.of_text = tokenizer, context, yields == "text"
+        self.longest_prompt, self.longest_answer = context, None
+        if not self.of_text:
+            self.lower_is_better = ("loss", "perplexity")
         self.nats_to_bits_per_byte = 1 / (math.log(2) * bytes_per_token)
+
+    def encode(self, example: dict) -> list[dict]:
+        """A prompt and its completion, which is asked; of a text all, in rows that follow one another."""
+        if "text" in example:
+            tokens = [*self.tokenizer.encode(example["text"]).tolist(), *self.ends]
+            starts = range(0, len(tokens) - 1, self.context)
+            return [make_row([(tokens[start : start + self.context + 1], True)]) for start in starts]
+        prompt, completion = (self.tokenizer.encode(example[side]).tolist() for side in ("source", "target"))
+        row = make_row([(prompt, False), ([*completion, *self.ends], True)])
+        cut = max(len(row["tokens_BT"]) - self.context, 0)
+        return [{name: ids[cut:] for name, ids in row.items()} | {"cut": cut}]
+
+    @property
+    def ends(self) -> list[int]:
+        """The tokens that end a text."""
+        return [] if self.tokenizer.separator is None else [self.tokenizer.separator]
+
+    def make_prompt(self, text: str) -> tuple[list[int], None]:
+        """The tokens that are continued, of an empty text the separator; no source."""
+        tokens = self.tokenizer.encode(text).tolist() or self.ends
+        if not tokens:
+            raise ValueError('prompt="": this vocabulary has no separator to start from; give a prompt')
+        return tokens, None
 
     def inputs(self, batch: dict, draw: Callable) -> dict:
         """The batch as it is: each token and the next."""
@@ -43,7 +82,7 @@ class CausalLM:
 
     def code_length(self, nats: float) -> dict[str, float]:
         """Bits per byte: comparable between vocabularies, and with a compressor."""
-        return {"bits_per_byte": nats * self.nats_to_bits_per_byte}
+        return {"bits_per_byte": nats * self.nats_to_bits_per_byte} if self.of_text else {}
 
     def sample(
         self,

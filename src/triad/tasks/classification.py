@@ -1,42 +1,41 @@
-"""Classification: predict the label of a document.
+"""Classification: predict the label of a document, or of two.
 
 Shapes: B rows (documents) here, T time, C labels.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from triad.checkpoints.tensors import read_entries, start_from, start_part_from
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.ranges import NonNegativeFloat, UnitInterval
+from triad.metrics.sums import compute_metrics, count_rows
 from triad.models.classifier import Classifier
+from triad.tasks.body import start_body
 from triad.tasks.likelihood import CrossEntropy, mean_loss
-
-OF_WORDS = ("head.", "readout.", "transform.")  # parts of a language model that a classifier's body lacks
+from triad.tasks.text_pairs import find_separator, join
 
 
 class Classification:
-    """Predict the label of a document.
+    """Predict the label of a document, or of a pair of texts.
 
         loss = sum_rows -log p(label | x) / (number of rows in the global batch)
 
-    The model is the body of a triad.models.classifier.Classifier, which also takes `pool` and `dropout`.
-    Validation counts each row once, in one confusion table for all processes, from which accuracy and
-    macro-F1 follow exactly. `weights` may come from a run with another task: its output layer is left out,
-    and the new head is initialised from the seed.
+    The model is the body of a triad.models.classifier.Classifier, which also takes `pool` and `dropout`. Two
+    texts are one row of the form of triad.tasks.text_pairs. Metrics read the probabilities of the labels.
+    `weights` may come from a run with another task: its output layer is left out, and the new head is
+    initialised from the seed.
     """
 
-    needs = {"model.sees": ("past", "both sides"), "data.yields": ("labels",)}
+    needs = {"model.sees": ("past", "both sides"), "data.yields": ("labels", "labelled pairs")}
     predicts = "a label"
     lower_is_better = ("loss",)
-    higher_is_better = ("accuracy", "macro_f1")
     replaces_head = True  # by one for the labels
     reads = ("tokens_BT", "labels_B")
+    start = staticmethod(start_body)
 
     def __init__(
         self,
@@ -45,22 +44,45 @@ class Classification:
         pool: Callable | None,
         dropout: UnitInterval,
         labels: tuple[str, ...],
+        tokenizer: Any,
+        context: int,
+        model_sees: str,
+        metrics: dict[str, Any],
     ) -> None:
         if len(labels) < 2:
             raise ValueError(f"labels {', '.join(labels) or 'none'}: two at least are needed to tell apart")
-        self.loss = CrossEntropy(smoothing, z_loss)
-        self.pool, self.dropout, self.labels = pool, dropout, labels
+        self.loss: Callable = CrossEntropy(smoothing, z_loss)
+        self.pool, self.dropout, self.labels, self.metrics = pool, dropout, labels, metrics
+        self.tokenizer, self.context = tokenizer, context
+        self.separator = find_separator(tokenizer, model_sees)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        return Classifier(model, len(self.labels), self.pool, self.dropout)
+        return Classifier(model, len(self.labels), self.pool, self.dropout, separator=self.separator)
 
-    def start(self, path: Path, model: nn.Module, bare: nn.Module) -> None:
-        """Load the weights of a classifier, or those of a language model into its body."""
-        if any(name.startswith("body.") for name in read_entries(path)):
-            start_from(path, model, bare)
+    def encode(self, example: dict[str, Any]) -> list[dict[str, Any]]:
+        """The row of a text or of a pair of texts. Raises ValueError for a label that is not known."""
+        texts = [example["text"], *([example["second"]] if "second" in example else [])]
+        tokens = [self.tokenizer.encode(text).tolist() for text in texts]
+        if len(texts) == 1:
+            row, given = tokens[0][: self.context], len(tokens[0])
+        elif self.separator is None:
+            raise ValueError(
+                f"tokenizer={self.tokenizer.kind} has no separator to put between two texts: use "
+                "tokenizer=bpe, unigram, byte or word, or model=encoder"
+            )
         else:
-            body, bare_body = model.get_submodule("body"), bare.get_submodule("body")
-            start_part_from(path, body, bare_body, absent=("pooler.",), unused=OF_WORDS)
+            row, given = join(*tokens, self.separator, self.context), sum(map(len, tokens)) + 2
+        return [{"tokens_BT": row, "labels_B": self._find_label(example), "cut": given - len(row)}]
+
+    def _find_label(self, example: dict[str, Any]) -> int:
+        if example["label"] not in self.labels:
+            shown = f"{example['text'][:40]!r} has the label {example['label']!r}"
+            raise ValueError(f"{shown}, which training never saw: its labels are {', '.join(self.labels)}")
+        return self.labels.index(example["label"])
+
+    def references(self, example: dict[str, Any]) -> list[int]:
+        """The index of the label."""
+        return [self._find_label(example)]
 
     def inputs(self, batch: dict, draw: Callable) -> dict:
         """Each row has one target."""
@@ -68,37 +90,36 @@ class Classification:
 
     def measure(self, model: Callable, tokens_BT: Tensor, labels_B: Tensor) -> dict[str, Tensor]:
         logits_BC = model(tokens_BT)[0].double()
-        nll = F.cross_entropy(logits_BC, labels_B, ignore_index=IGNORED, reduction="sum")
-        return {
-            "nll": nll,
-            "count": (labels_B != IGNORED).sum(),
-            "table_CC": confusion_table(logits_BC, labels_B),
-        }
+        counted = count_rows(
+            self.metrics, self.read_rows(logits_BC, labels_B), [[label] for label in labels_B.tolist()]
+        )
+        return {"nll": self.sum_nll(logits_BC, labels_B), "count": (labels_B != IGNORED).sum()} | counted
+
+    def predict(self, model: Callable, tokens_BT: Tensor, labels_B: Tensor) -> list[np.ndarray | None]:
+        """The probabilities of the labels of each row."""
+        return self.read_rows(model(tokens_BT)[0].double(), labels_B)
 
     def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
-        accuracy, macro_f1 = scores(sums["table_CC"])
-        return {"loss": mean_loss(sums), "accuracy": accuracy, "macro_f1": macro_f1}
+        return {"loss": mean_loss(sums)} | compute_metrics(self.metrics, sums)
 
-    def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int] | str]:
+    def sum_nll(self, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+        """The summed negative log likelihood of the labels."""
+        return F.cross_entropy(logits_BC, labels_B, ignore_index=IGNORED, reduction="sum")
+
+    def find_probabilities(self, logits_BC: Tensor) -> Tensor:
+        """The probabilities of the labels, [B, C]."""
+        return logits_BC.softmax(-1)
+
+    def read_rows(self, logits_BC: Tensor, labels_B: Tensor) -> list[np.ndarray | None]:
+        """The probabilities of each row; None of one that is ignored."""
+        rows = zip(self.find_probabilities(logits_BC).detach().cpu().numpy(), labels_B.tolist(), strict=True)
+        return [probabilities_C if label != IGNORED else None for probabilities_C, label in rows]
+
+    def sample(
+        self, model: nn.Module, row: tuple, length: int, vocab_size: int, **_: Any
+    ) -> list[list[int] | str]:
         """The prediction, the label and the beginning of the row."""
         tokens_1T, label_1 = row
-        guess = self.labels[int(model(tokens_1T)[0].argmax())]
-        words = [word for word in tokens_1T[0].tolist() if word >= 0]
+        guess = self.labels[int(self.find_probabilities(model(tokens_1T)[0]).argmax())]
+        words = [word for word in tokens_1T[0].tolist() if 0 <= word < vocab_size]
         return [f"guess {guess}, label {self.labels[int(label_1)]}:", words[:length]]
-
-
-def confusion_table(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """How often a label (row) was predicted as another (column), without ignored rows."""
-    labels = logits_BC.shape[-1]
-    return multiclass_confusion_matrix(logits_BC.argmax(-1), labels_B, labels, ignore_index=IGNORED)
-
-
-def scores(table_CC: Tensor) -> tuple[float, float]:
-    """Accuracy and macro-F1 of a table of labels and guesses.
-
-    F1 of a label = 2 right / (its rows + its guesses); macro-F1 is the mean over labels that occur in either
-    """
-    right_C, seen_C = table_CC.diagonal(), table_CC.sum(0) + table_CC.sum(1)
-    f1_C = (2 * right_C / seen_C)[seen_C > 0]
-    accuracy = right_C.sum() / table_CC.sum().clamp_min(1)
-    return float(accuracy), float(f1_C.mean()) if len(f1_C) else 0.0

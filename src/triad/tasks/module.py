@@ -1,8 +1,8 @@
 """The one LightningModule: it trains a model on any task.
 
 A task is a plain object: one file of this folder and one YAML of conf/task. It knows no strategy, rank or
-trainer. The arguments of its constructor are keys of the YAML, or vocab_size, bytes_per_token and labels,
-which come from the data. It has
+trainer. The arguments of its constructor are keys of the YAML, or what triad.checkpoints.trained.make_task
+supplies by name: facts of the data, the tokenizer, the context, decoding, metrics. It has
 
     lower_is_better, higher_is_better   names of its metrics of validation: tuples of literals, which
                       triad.config.directions reads from the source
@@ -20,15 +20,28 @@ which come from the data. It has
 and optionally:
 
     replaces_head     True where wrap puts a last matrix in the place of the model's
-    predicts          "its tokens" where a target stands beside each token that is read, "a sequence" or
-                      "a label"
+    predicts          "its tokens" where a target stands beside each token that is read, "a sequence", "a
+                      label" and so on: see triad.metrics.sums
+    judged_by         names of further entries of a batch, which measure and predict get behind those of reads
     continues_text    True where the model predicts each token from those before it
-    measured_with     {"metric": "argument"}: metrics not measured where the argument is 0 or null
+    takes_prompts     True where `triad generate` may ask its model: then it has make_prompt(text), the tokens
+                      that are continued and the source or None; ends, the words that end an answer; and
+                      longest_prompt, longest_answer, how many tokens a prompt and its answer may have
+    metrics           of conf/metrics, by name, where its constructor takes them: with triad.metrics.sums
+                      `measure` or measure_generated counts predictions, and `figures` computes
+    measures_with     the argument without which, 0 or null, metrics are not measured
+    predict(model, *inputs)   what metrics read of each row, None of a padded one; inputs as named by `reads`;
+                      of a task that decodes also lockstep=, whether processes share the model
+    encode(example)   rows made of an example, as `inputs` needs them, and "cut", the tokens that are left out
+    makes_rows        kinds of data whose rows it makes, beside those that have no rows of their own
+    combine(predictions)   the prediction for an example from those of its rows, also of one row
+    references(example)   what metrics compare the prediction with
+    longest, joined   of pairs: the most tokens of a source and of a target, and whether they share a row
     special_tokens    number of the model's words after those of the tokenizer
     wrap(model)       another model around the one of conf/model
     start(path, model, bare)   load the weights of a checkpoint, which may be of another task
-    generated, measure_generated(model, *inputs)   further sums over the first `generated` batches of
-                      validation, with a model that may be called word by word
+    generated, measure_generated(model, *inputs, lockstep)   further sums over the first `generated` batches
+                      of validation, with a model that may be called word by word
     sample(model, row, length, ...)   lines of tokens or text as examples of the model's output; `row` is the
                       first one of validation, as named by `reads`, the rest prompt=, context=, temperature=,
                       vocab_size= (behind which the model's rows are no text)
@@ -129,7 +142,7 @@ class Training(LightningModule):
         strategy = self.trainer.strategy
         model = self.make_meta_model()
         with torch.device("meta"):
-            self.update.parametrisation.fit(model, self.make_model)
+            self.update.fit(model, self.make_model)
         self.count = count(model)
         self.rebalance = Rebalance(model)
         self.hardware.tune(model)
@@ -216,10 +229,11 @@ class Training(LightningModule):
             return random_integers(f"{self.seed}/{batch['step']}/{purpose}", rows_B, length)
         return random_integers(f"validation/{purpose}", rows_B + batch["step"] * batch["rows"], length)
 
-    def micro_batches(self, batch: dict) -> list[tuple[Tensor, ...]]:
-        """The model's inputs and targets, divided into micro-batches."""
+    def micro_batches(self, batch: dict, judged_by: tuple[str, ...] = ()) -> list[tuple[Tensor, ...]]:
+        """The model's inputs and targets, and further entries of the batch, divided into micro-batches."""
         rows = self.hardware.rows(batch["tokens_BT"])
-        return list(zip(*(entry.split(rows) for entry in self.read(batch)), strict=True))
+        entries = [*self.read(batch), *(batch[name] for name in judged_by)]
+        return list(zip(*(entry.split(rows) for entry in entries), strict=True))
 
     def read(self, batch: dict) -> list[Tensor]:
         """The model's arguments in their order, starts_BT where rows have several documents, and targets."""
@@ -249,20 +263,21 @@ class Training(LightningModule):
 
     def validation_step(self, batch: dict, index: int) -> None:
         batch = self.inputs(batch)
-        for inputs in self.micro_batches(batch):
+        for inputs in self.micro_batches(batch, getattr(self.task, "judged_by", ())):
             self._add_sums(self.task.measure(self.network, *inputs), batch.get("source", ALL))
         if index < getattr(self.task, "generated", 0):
             # all rows of a batch: the same in every layout, and each process calls the model equally often
             model = self.trainer.strategy.full_model(self.model)
             for inputs in self.micro_batches(batch):
-                self._add_sums(self.task.measure_generated(model, *inputs), ALL)
+                sums = self.task.measure_generated(model, *inputs, lockstep=self.trainer.world_size > 1)
+                self._add_sums(sums, ALL)
         if index == 0:
             self.first_row = tuple(entry[:1] for entry in self.read(batch))
 
     def _add_sums(self, sums: dict[str, Tensor], source: str) -> None:
         pipeline = self.trainer.strategy.pipeline
         for name, value in sums.items():
-            share = value.double()
+            share = value.to(self.device, torch.float64)
             if pipeline is not None and not pipeline.last:  # earlier stages have the targets but not the loss
                 share = torch.zeros_like(share)
             for whole in dict.fromkeys((ALL, source)):
@@ -311,9 +326,10 @@ class Training(LightningModule):
 
 
 def directions(task: Any) -> dict[str, str]:
-    """A task's metrics of validation, and whether "lower" or "higher" is better."""
+    """A task's figures of validation, and whether "lower" or "higher" is better."""
     return {
         f"val/{name}": better
+        for part in (task, *getattr(task, "metrics", {}).values())
         for better in ("lower", "higher")
-        for name in getattr(task, f"{better}_is_better", ())
+        for name in getattr(part, f"{better}_is_better", ())
     }

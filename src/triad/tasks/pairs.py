@@ -1,13 +1,27 @@
-"""Rules that make sources and targets from the rows of a batch. Shapes: B rows, T time.
+"""Rules that make sources and targets: of the tokens of a text, or of the texts of an example.
 
-A row ends where padding (below 0) begins.
+Of tokens, copy, reverse and sort: a function of a batch's tokens_BT and targets_BT; B rows, T time, and a row
+ends where padding (below 0) begins. Of texts: a function of an example that gives Sides.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from triad.layers.cross_entropy import IGNORED
 from triad.layers.full_attention import PADDING
+
+
+class Sides(NamedTuple):
+    """The texts of an example.
+
+    Of several texts of a source the most important is the first: one that does not fit is cut at its end.
+    """
+
+    source: list[str]
+    target: str
+    references: list[str]
 
 
 def copy(batch: dict) -> tuple[Tensor, Tensor]:
@@ -32,9 +46,18 @@ def sort(batch: dict) -> tuple[Tensor, Tensor]:
     return source_BT, sorted_BT.where(sorted_BT < last, PADDING)
 
 
-def given(batch: dict) -> tuple[Tensor, Tensor]:
+def given(example: dict) -> Sides:
     """The pairs of the data."""
-    return batch["source_BS"], batch["target_BU"]
+    target = example["target"]
+    return Sides([example["source"]], target, example.get("references") or [target])
+
+
+def post_edit(example: dict) -> Sides:
+    """The text that a draft of it, such as a machine's translation of the source, is to become.
+
+    Source and draft in one sequence: Correia and Martins 2019, arXiv:1906.06253, section 2
+    """
+    return Sides([example["source"], example["draft"]], example["target"], [example["target"]])
 
 
 def _rows(batch: dict) -> Tensor:
@@ -46,3 +69,5 @@ copy.needs = {"data.yields": ("text",)}
 reverse.needs = {"data.yields": ("text",)}
 sort.needs = {"data.yields": ("text",)}
 given.needs = {"data.yields": ("pairs",)}
+post_edit.needs = {"data.yields": ("drafts",)}
+post_edit.dividers = 1  # words that stand between the texts of a source

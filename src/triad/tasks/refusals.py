@@ -1,8 +1,31 @@
 """Tasks that cannot work."""
 
+from triad.config.offers import get_declared
 from triad.config.refusals import Impossible
 
+
+def moves_source_beside_target(config: dict) -> bool:
+    """Whether an augmentation that moves tokens gets rows in which a source and its target stand together."""
+    predicts = get_declared(config["task"], "predicts")
+    asked = (get_declared(config.get("augment") or {}, "needs") or {}).get("task.predicts", ())
+    return predicts in asked and predicts != "a label" and get_declared(config["model"], "sees") == "past"
+
+
 TABLE = [
+    Impossible(
+        "programs are not run while training",
+        "task=code task.generated=1",
+        lambda c: get_declared(c["task"], "predicts") == "a program" and c["task"].get("generated"),
+        "task.generated={task[generated]}: programs are run by their tests in `triad evaluate`, not while "
+        "training: use task.generated=0",
+    ),
+    Impossible(
+        "tokens that are predicted do not move",
+        "task=translation data=parallel data.source=a data.target=b data/augment=word_swap",
+        moves_source_beside_target,
+        "augment ({augment[_target_]}) moves tokens, and a model of the past has the source and what is to "
+        "be predicted in one row: use model=encoder_decoder or data/augment=token_dropout",
+    ),
     Impossible(
         "a document is pooled once",
         "task=classification data=packages model=encoder "

@@ -70,29 +70,28 @@ def walk_files(
     return _name_files(paths, root, quota or Quota(), skipped or Skipped())
 
 
-def refuse_shared(train: list[TextFile], val: list[TextFile], key: str, val_key: str) -> None:
-    """Raise ValueError for a file of both splits, and where all of validation is copies of training."""
-    trained = {os.path.realpath(file.path): file for file in train}
-    for file in val:
-        if os.path.realpath(file.path) in trained:
+def refuse_shared(files: list[TextFile], others: list[TextFile], key: str, other_key: str) -> None:
+    """Raise ValueError for a file of two splits, and where all of the other split is copies of the one."""
+    known = {os.path.realpath(file.path) for file in files}
+    for file in others:
+        if os.path.realpath(file.path) in known:
             raise ValueError(
-                f"{file.path} is in training and in validation at once, by {key} and {val_key}; leave it out "
-                "of one of them"
+                f"{file.path} is in two splits at once, by {key} and {other_key}; leave it out of one of them"
             )
-    if copies := _find_copies(train, val):
+    if copies := _find_copies(files, others):
         copy, original = copies[0]
         raise ValueError(
-            f"{copy} of {val_key} is a copy of {original} of {key}, and so is all of validation; give other "
-            f"files, or no {val_key}"
+            f"{copy} of {other_key} is a copy of {original} of {key}, and so is all of {other_key}; give "
+            f"other files, or no {other_key}"
         )
 
 
-def _find_copies(train: list[TextFile], val: list[TextFile]) -> list[tuple[Path, Path]]:
-    """Each file of validation and its copy in training, or none where a file has no copy."""
+def _find_copies(files: list[TextFile], others: list[TextFile]) -> list[tuple[Path, Path]]:
+    """Each of the others and its copy among the files, or none where one of them has no copy."""
     copies = []
-    for path in (file.path for file in val if file.path.stat().st_size):
+    for path in (file.path for file in others if file.path.stat().st_size):
         size = path.stat().st_size
-        like = [file.path for file in train if file.path.stat().st_size == size]
+        like = [file.path for file in files if file.path.stat().st_size == size]
         found = next((other for other in like if checksum(other) == checksum(path)), None)
         if found is None:
             return []

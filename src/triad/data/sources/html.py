@@ -13,7 +13,7 @@ from triad.data.sources.malformed import Malformed, OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import read_text
 from triad.data.sources.source import Document, Text
-from triad.data.sources.splits import find_splits, read_split
+from triad.data.sources.splits import find_splits, get_document_name, read_split
 
 HTML, SGML = (".html", ".htm", ".xhtml"), (".sgm", ".sgml")
 DOCUMENTS = ("doc", "reuters")  # elements of SGML that are a document each
@@ -48,7 +48,7 @@ def html(
                 f"{found[0].path}: the {split} files are all of another kind than {kinds}; for "
                 "other suffixes use data=text with data/clean=web"
             )
-    return Text("html", partial(read_split, read_markup, files, "name", val_fraction), licence)
+    return Text("html", partial(read_split, read_markup, files, get_document_name, val_fraction), licence)
 
 
 def read_markup(file: TextFile) -> Iterator[Document]:

@@ -11,7 +11,14 @@ from triad.data.sources.malformed import OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.records import check_columns, is_table
 from triad.data.sources.source import Split, Text
-from triad.data.sources.splits import check_fraction, read_listed, split_by_hash
+from triad.data.sources.splits import (
+    check_fraction,
+    get_document_text,
+    make_test_reader,
+    read_documents,
+    read_split,
+    split_by_hash,
+)
 
 SPLITS = {  # the words of a file's or folder's name that say its split, as the package datasets has them
     "train": ("train", "training"),
@@ -38,7 +45,8 @@ def huggingface(
     The folder is one that `save_to_disk` wrote, or one that was downloaded from the hub, with files of
     .parquet, .arrow, .jsonl, .json or .csv whose names or folders say their split; `name` is the subset,
     which is a folder of it. Without `val_split` validation is the split of this name, or else documents of
-    training by the hash of their name. Raises ValueError for a split, subset or column that is not there.
+    training by the hash of their name; the test split is that of the name. Raises ValueError for a split,
+    subset or column that is not there.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -55,10 +63,15 @@ def huggingface(
         raise ValueError(f"data.val_split={val_split}: is data.split, too; leave it out or name another")
     chosen: dict[Split, list[TextFile]] = {"train": found[split], "val": found.get(val_split or "", [])}
     check_columns(chosen["train"] + chosen["val"], {field: "data.field"})
+    read = partial(read_documents, field, None)
+    left = found.get("test", []) if "test" not in (split, val_split) else []
+    test = make_test_reader(read, [file._replace(skipped=Skipped(on_error)) for file in left])
     if val_split:
-        return Text("huggingface", partial(read_listed, chosen, field, None), licence)
+        listed = partial(read_split, read, chosen, get_document_text, val_fraction)
+        return Text("huggingface", listed, licence, read_test=test)
     check_fraction(val_fraction)
-    return Text("huggingface", partial(split_by_hash, chosen["train"], field, None, val_fraction), licence)
+    hashed = partial(split_by_hash, chosen["train"], field, None, val_fraction)
+    return Text("huggingface", hashed, licence, read_test=test)
 
 
 def _choose_subset(root: Path, name: str | None) -> Path:

@@ -9,7 +9,7 @@ from triad.data.sources.malformed import Malformed, OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.records import Record, check_columns, get_text, is_table, read_values
 from triad.data.sources.source import Document, Labelled
-from triad.data.sources.splits import find_splits, read_split
+from triad.data.sources.splits import find_splits, find_test, get_document_text, make_test_reader, read_split
 
 
 class Names(NamedTuple):
@@ -28,6 +28,7 @@ def labelled(
     path: str | list[str],
     val_path: str | list[str] | None,
     val_fraction: float,
+    test_path: str | list[str] | None,
     text: str,
     label: str,
     columns: list[str],
@@ -48,10 +49,14 @@ def labelled(
             f"data.columns={columns}: the columns of a .tsv in their order, among them data.text={text} and "
             f"data.label={label}"
         )
-    files = find_splits(path, val_path, val_fraction, Quota(max_bytes), Skipped(on_error))
-    check_columns([file for split in files.values() for file in split], names.fields)
-    read = partial(read_split, partial(read_labelled, names), files, "text", val_fraction)
-    return Labelled("labelled", read, licence, f"data.label={label}")
+    quota, read = Quota(max_bytes), partial(read_labelled, names)
+    files = find_splits(path, val_path, val_fraction, quota, Skipped(on_error))
+    test = find_test(test_path, files, quota, on_error)
+    check_columns([file for found in (*files.values(), test) for file in found], names.fields)
+    reader = partial(read_split, read, files, get_document_text, val_fraction)
+    return Labelled(
+        "labelled", reader, licence, f"data.label={label}", read_test=make_test_reader(read, test)
+    )
 
 
 def read_labelled(names: Names, file: TextFile) -> Iterator[Document]:
@@ -69,10 +74,14 @@ def read_labelled(names: Names, file: TextFile) -> Iterator[Document]:
 
 
 def _get_labelled(names: Names, record: Record) -> tuple[str, str]:
-    """Text and label, which JSON and .parquet may have as a whole number or a truth value."""
-    text, label = get_text(record, names.text, "data.text"), record.fields.get(names.label)
+    return get_text(record, names.text, "data.text"), get_label(record, names.label)
+
+
+def get_label(record: Record, field: str) -> str:
+    """The label, which JSON and .parquet may have as a whole number or a truth value."""
+    label = record.fields.get(field)
     if isinstance(label, bool | int):
-        return text, json.dumps(label)
-    if (label := get_text(record, names.label, "data.label")).strip():
-        return text, label
+        return json.dumps(label)
+    if (label := get_text(record, field, "data.label")).strip():
+        return label
     raise Malformed(f"{record.where}: no label; give it one or remove the line", "no label", record.number)

@@ -25,6 +25,9 @@ class Skip(NamedTuple):
     end: int
 
 
+ALONE = ("text", "labels")  # kinds whose documents are read one by one
+
+
 @dataclass(frozen=True)
 class Mixture(Source):
     """Sources of text by name, and what share of the tokens each has from which step on.
@@ -96,7 +99,7 @@ def mixture(sources: dict, weights: dict[str, float], schedule: list[dict], skip
     for name, source in named.items():
         if not NAME.fullmatch(name):
             raise ValueError(f"data.sources.{name}: a name has letters, digits, _ and - only")
-        if not isinstance(source, Source) or isinstance(source, Mixture) or source.yields == "pairs":
+        if not isinstance(source, Source) or isinstance(source, Mixture) or source.yields not in ALONE:
             raise ValueError(f"data.sources.{name}: a source of text stands here, such as data=text is")
     return Mixture(
         "mixture", partial(_read_all, named), None, named, *read_plan(named, weights, schedule, skip)

@@ -103,6 +103,13 @@ def _read_rows(file: TextFile, choose: Callable[[list[str]], list[str]]) -> Iter
             yield Record(number, f"{file.path}, row {number}", row)
 
 
+def read_objects(file: TextFile, called: str, pick: Callable[[Record], Value]) -> Iterator[tuple[int, Value]]:
+    """The number of each object of a .jsonl or .json, and what `pick` makes of it."""
+    if file.kind not in JSON:
+        raise ValueError(f"{file.path}: {called} come as .jsonl or .json, an object each")
+    return read_values(file, {}, None, pick)
+
+
 def read_json(file: TextFile) -> Iterator[Record]:
     """One value a line of .jsonl; of a .json, held in memory, what its array has, or its only value."""
     return _read_array(file) if file.kind == ".json" else _read_json_lines(file)
@@ -184,11 +191,16 @@ DECODER = json.JSONDecoder(object_pairs_hook=_refuse_twice)
 
 def get_text(record: Record, field: str, key: str) -> str:
     """The text under a name, which `key` of the configuration says; Malformed where there is none."""
+    return get_part(record, field, f"set {key}")
+
+
+def get_part(record: Record, field: str, remedy: str) -> str:
+    """The text under a name; Malformed, with a remedy, where there is none."""
     fields = record.fields
     if not isinstance(fields, dict) or not isinstance(fields.get(field), str):
         names = _list_names([*fields]) if isinstance(fields, dict) else type(fields).__name__
         raise Malformed(
-            f"{record.where}: no text under {field!r} (it has: {names}); set {key}", "no text", record.number
+            f"{record.where}: no text under {field!r} (it has: {names}); {remedy}", "no text", record.number
         )
     try:
         fields[field].encode()
@@ -196,6 +208,18 @@ def get_text(record: Record, field: str, key: str) -> str:
         fault = "half a surrogate pair is not Unicode; mend or remove it"
         raise Malformed(f"{record.where}: {fault}", "not Unicode", record.number) from None
     return fields[field]
+
+
+def get_texts(record: Record, field: str, key: str) -> list[str]:
+    """The text under a name, or the texts of a list, as strings."""
+    fields = record.fields
+    texts = fields.get(field) if isinstance(fields, dict) else None
+    if not isinstance(texts, list):
+        return [get_text(record, field, key)]
+    return [
+        get_text(record._replace(where=f"{record.where}, {field}[{at}]", fields={field: text}), field, key)
+        for at, text in enumerate(texts)
+    ]
 
 
 def read_csv(file: TextFile, choose: Callable[[list[str]], list[str]]) -> Iterator[Record]:

@@ -4,16 +4,16 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal
 
 from triad.data.sources.finding import find, refuse_shared
-from triad.data.sources.malformed import END, Malformed, Skipped
+from triad.data.sources.malformed import END, Malformed, OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile
 from triad.data.sources.reading import Pieces, read_pieces
 from triad.data.sources.records import get_text, is_table, read_values
-from triad.data.sources.source import Document, Split
+from triad.data.sources.source import Document, Reader, Split
 
 Files = dict[Split, list[TextFile]]
+ReadFile = Callable[[TextFile], Iterator[Document]]
 
 
 def find_splits(
@@ -32,12 +32,30 @@ def find_splits(
     return files
 
 
+def find_test(
+    test_path: str | list[str] | None, files: Files, quota: Quota, on_error: OnError
+) -> list[TextFile]:
+    """The files of the test split, none without `test_path`; ValueError for those of another split."""
+    if test_path is None:
+        return []
+    found = find(test_path, "data.test_path", quota, Skipped(on_error))
+    for split, others in files.items():
+        refuse_shared(others, found, "data.path" if split == "train" else "data.val_path", "data.test_path")
+    return found
+
+
+def make_test_reader(read: ReadFile, files: list[TextFile]) -> Reader | None:
+    """What reads the files of the test split, if there are any."""
+    return partial(_read_files, read, files) if files else None
+
+
+def _read_files(read: ReadFile, files: list[TextFile], split: Split) -> Iterator[Document]:
+    for file in files:
+        yield from read(file)
+
+
 def read_split(
-    read: Callable[[TextFile], Iterator[Document]],
-    files: Files,
-    key: Literal["name", "text"],
-    fraction: float,
-    split: Split,
+    read: ReadFile, files: Files, get_key: Callable[[Document], str], fraction: float, split: Split
 ) -> Iterator[Document]:
     """What `read` finds in the files of a split; without files for validation, what hashes into the split.
 
@@ -45,8 +63,16 @@ def read_split(
     """
     for file in files.get(split, files["train"]):
         for document in read(file):
-            if "val" in files or is_in_split(getattr(document, key), fraction, split):
+            if "val" in files or is_in_split(get_key(document), fraction, split):
                 yield document
+
+
+def get_document_name(document: Document) -> str:
+    return document.name
+
+
+def get_document_text(document: Document) -> str:
+    return document.text
 
 
 def check_fraction(val_fraction: float) -> None:
@@ -75,10 +101,9 @@ def split_by_hash(
     return _read_documents(found, field, columns, lambda key: is_in_split(key, fraction, split))
 
 
-def read_listed(
-    found: dict[Split, list[TextFile]], field: str, columns: list[str] | None, split: Split
-) -> Iterator[Document]:
-    return _read_documents(found[split], field, columns, lambda name: True)
+def read_documents(field: str, columns: list[str] | None, file: TextFile) -> Iterator[Document]:
+    """The records of a file, or its text."""
+    return _read_documents([file], field, columns, lambda name: True)
 
 
 def split_by_position(file: TextFile, fraction: float, split: Split) -> Iterator[Document]:

@@ -9,7 +9,7 @@ from triad.data.sources.malformed import Malformed, OnError, Skipped
 from triad.data.sources.opening import Quota, TextFile, read_blocks
 from triad.data.sources.reading import LONGEST
 from triad.data.sources.source import Document, Text
-from triad.data.sources.splits import find_splits, read_split
+from triad.data.sources.splits import find_splits, get_document_name, read_split
 
 ARTICLES = "0"  # the namespace
 KEPT = ("title", "ns", "text")  # elements of a page whose text is wanted
@@ -31,7 +31,9 @@ def wikipedia(
     line, for what is no XML, and for declarations of entities.
     """
     files = find_splits(path, val_path, val_fraction, Quota(max_bytes), Skipped(on_error))
-    return Text("wikipedia", partial(read_split, read_articles, files, "name", val_fraction), licence)
+    return Text(
+        "wikipedia", partial(read_split, read_articles, files, get_document_name, val_fraction), licence
+    )
 
 
 def read_articles(file: TextFile) -> Iterator[Document]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class HuggingFace(Tokenizer):
         cuts = (f"(?<={re.escape(tokens[i][0])})(?={re.escape(tokens[i][1:])})" for i in special)
         self._cuts = re.compile("|".join(cuts))
         self.lossless = True
-        self.lossless = all(self.decode(self.encode(probe)) == probe for probe in PROBES)
+        self.lossless = self.joins = all(self.decode(self.encode(probe)) == probe for probe in PROBES)
 
     def encode(self, text: str) -> np.ndarray:
         return np.concatenate([np.empty(0, np.int64), *self.encode_pieces([text])])
@@ -64,13 +65,36 @@ class HuggingFace(Tokenizer):
         for part in parts:
             yield np.array(self._encode_part(part), np.int64)
 
+    def encode_with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if self.lossless:
+            return super().encode_with_offsets(text)
+        ids, spans, shift = [], [], 0
+        for part, encoding in self._encode_parts(text):
+            ids += encoding.ids
+            spans += [(shift + first, shift + end) for first, end in encoding.offsets]
+            shift += len(part)
+        first, end = np.array(spans, np.int64).reshape(-1, 2).T
+        return np.array(ids, np.int64), first, end
+
+    @cached_property
+    def begins_word(self) -> np.ndarray:
+        model = json.loads(self.file)["model"]
+        if model.get("type") != "WordPiece":
+            return super().begins_word
+        inside = model["continuing_subword_prefix"].encode()
+        return np.array([not piece.startswith(inside) for piece in self.pieces])
+
     def _encode_part(self, text: str) -> list[int]:
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        if self._special.isdisjoint(ids):
-            return ids
+        return [i for _, encoding in self._encode_parts(text) for i in encoding.ids]
+
+    def _encode_parts(self, text: str) -> list[tuple[str, "tokenizers.Encoding"]]:
+        """A text in parts of which none becomes a special token, with the library's encoding of each."""
+        whole = self._tokenizer.encode(text, add_special_tokens=False)
+        if self._special.isdisjoint(whole.ids):
+            return [(text, whole)]
         # a unigram model has the spelling of its special tokens among its pieces
         cut = self._cuts.split(text)
-        return [i for part in cut for i in self._tokenizer.encode(part, add_special_tokens=False).ids]
+        return [(part, self._tokenizer.encode(part, add_special_tokens=False)) for part in cut]
 
     def decode(self, ids: Any) -> str:
         if self.lossless:

@@ -23,12 +23,14 @@ class Tokenizer(ABC):
 
     `kind` is the module of this folder that has its `load(folder, **settings)`, `separator` the token at the
     end of a document, `unknown` the token of what the vocabulary lacks, where that is not spelled in bytes.
+    `joins`: the text of some tokens is their pieces one after the other.
     """
 
     kind: ClassVar[str]
     pieces: list[bytes]
     separator: int | None = None
     unknown: int | None = None
+    joins: bool = True
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
@@ -46,6 +48,22 @@ class Tokenizer(ABC):
         raise ValueError(
             f"tokenizer={self.kind} knows one segmentation of a text; use tokenizer=bpe or tokenizer=unigram"
         )
+
+    def encode_with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The ids of a text, and for each the first character that it stands for and the one behind the last.
+
+        Tokens that share a character, such as its bytes, each have the whole of it.
+        """
+        ids = self.encode(text)
+        starts_character = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80
+        character = np.append(starts_character.cumsum() - 1, len(text))  # of each byte
+        ends = self.byte_lengths[ids].cumsum()
+        return ids, character[ends - self.byte_lengths[ids]], character[ends - 1] + 1
+
+    @cached_property
+    def begins_word(self) -> np.ndarray:
+        """Whether each token begins a word: its text begins with a blank, or it is a special token."""
+        return np.array([not piece or piece[:1].isspace() for piece in self.pieces])
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

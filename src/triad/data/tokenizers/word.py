@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +46,16 @@ class Word(Tokenizer):
     def encode_pieces(self, pieces: Iterable[str]) -> Iterator[np.ndarray]:
         for words in split_words(pieces, self.lowercase):
             yield np.array([self._ids.get(word, UNKNOWN) for word in words], np.int64)
+
+    def encode_with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        lengths = np.array(
+            [len(word) for words in split_words([text], lowercase=False) for word in words], int
+        )
+        return self.encode(text), lengths.cumsum() - lengths, lengths.cumsum()
+
+    @cached_property
+    def begins_word(self) -> np.ndarray:
+        return np.ones(self.vocab_size, bool)
 
     def settings(self) -> dict[str, Any]:
         return {"words": self.words, "specials": self.specials, "lowercase": self.lowercase}

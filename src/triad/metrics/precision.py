@@ -1,0 +1,32 @@
+"""Precision of labels, macro and micro."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from triad.metrics.class_counts import ClassCounts, average
+
+
+class Precision:
+    """Precision of labels: macro, the mean over the labels that occur, and micro, of all rows together.
+
+        precision(label) = right / rows predicted as it,   0 where there is none
+
+    A label that is neither predicted nor a reference has no part in the macro mean: the rule of scikit-learn
+    and torchmetrics. `only` names the labels that count; of all labels, the micro average is the accuracy.
+    """
+
+    needs = {"task.predicts": ("a label", "a grade")}
+    higher_is_better = ("macro_precision", "micro_precision")
+
+    def __init__(self, labels: tuple[str, ...], only: list[str] | None) -> None:
+        self.counts = ClassCounts(labels, only)
+        self.size = self.counts.size
+
+    def count(self, prediction: np.ndarray, references: Sequence[int]) -> np.ndarray:
+        return self.counts.count(prediction, references)
+
+    def compute(self, sums: np.ndarray) -> dict[str, float]:
+        right_N, predicted_N, gold_N = self.counts.read(sums)
+        macro, micro = average(right_N, predicted_N, predicted_N + gold_N > 0)
+        return {"macro_precision": macro, "micro_precision": micro}
