@@ -203,7 +203,7 @@ def test_prompts_that_do_not_fit_or_have_no_token_are_refused() -> None:
 def test_in_lockstep_a_model_is_called_for_every_token_whatever_the_rows_are(decoding: Any) -> None:
     """Also where the window moves, and where every row has ended; the texts are the same."""
     model, calls = make("gpt2"), []
-    hook = model.register_forward_hook(lambda *_: calls.append(1))
+    hook = model.register_forward_hook(lambda _, given, __: calls.append(len(given[0])))
     asked: Any = {"ends": [*range(3, WORDS)], "context": 6, "vocab_size": WORDS}
     free = decode(model, [[3], [5, 1, 4]], decoding, max_tokens=14, **asked)
     assert len(calls) < 14
@@ -213,4 +213,5 @@ def test_in_lockstep_a_model_is_called_for_every_token_whatever_the_rows_are(dec
         assert (a.tokens, a.finished) == (b.tokens, b.finished)
         assert a.log_probability == pytest.approx(b.log_probability, abs=1e-9)
     assert len(calls) == 14
+    assert len({*calls[1:]}) == 1  # rows
     hook.remove()

@@ -8,7 +8,7 @@ import torch
 from triad.decoding.hypothesis import Hypothesis, Order
 from triad.decoding.prefixes import Prefixes
 from triad.decoding.truncation import apply_constraint, check_finite, penalise_repetition
-from triad.layers.ranges import PositiveFloat, PositiveInt
+from triad.layers.ranges import Exponent, PositiveFloat, PositiveInt
 
 
 class Candidate(NamedTuple):
@@ -38,7 +38,7 @@ class Beam:
     def __init__(
         self,
         beams: PositiveInt,
-        length_penalty: float,
+        length_penalty: Exponent,
         length_rule: Literal["gnmt", "power"],
         early_stopping: bool | Literal["never"],
         repetition_penalty: PositiveFloat,
@@ -54,11 +54,15 @@ class Beam:
             raise ValueError(f"n={n} texts of decoding.beams={self.beams}: at most as many as beams")
         ended: list[list[tuple[float, Hypothesis]]] = [[] for _ in prefixes.lengths]
         rows = [(prompt, 0.0, Hypothesis()) for prompt in range(len(ended))]  # of `prefixes`
+        done: set[int] = set()  # prompts whose rows stay in lockstep only
         for length in range(1, order.max_tokens + 1):
             kept = []
             for prompt, candidates in self._find_candidates(prefixes, rows, order).items():
-                running = self._sort_out(ended[prompt], rows, candidates, length, order)
-                if running and not self._is_done(ended[prompt], running[0][0].score, length, order):
+                texts = [] if prompt in done else ended[prompt]
+                running = self._sort_out(texts, rows, candidates, length, order)
+                if not running or self._is_done(texts, running[0][0].score, length, order):
+                    done.add(prompt)
+                if order.lockstep or prompt not in done:
                     kept += [(prompt, *found) for found in running]
             if length == order.max_tokens or not (kept or order.lockstep):
                 break

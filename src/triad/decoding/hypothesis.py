@@ -25,7 +25,7 @@ class Order(NamedTuple):
 
     `ends` are the ids that end a row. `constraint(new tokens)` is a mask of the tokens that may follow, or
     None where all may; `stopped(new tokens)` is true where a row ends without an end. With `lockstep` a
-    model is called `max_tokens` times whatever the rows are, as processes that share its weights must.
+    model is called `max_tokens` times with all rows, as processes that share its weights must.
     """
 
     ends: Sequence[int]

@@ -17,7 +17,7 @@ def continue_rows(
     """Add a token to each hypothesis that is not finished, and yield; until all are.
 
     There are as many hypotheses of each prefix as `seeds` are more than the prefixes. Rows that are finished
-    leave the batch when they are half of it.
+    leave the batch when they are half of it, but not in lockstep.
     """
     step_T = torch.arange(order.max_tokens)
     uniform_BT = to_fraction(splitmix64(splitmix64(torch.tensor(seeds))[:, None] + step_T * GOLDEN))
@@ -40,7 +40,7 @@ def continue_rows(
         going = [index for index, row in enumerate(active) if not hypotheses[row].finished]
         if not going and not order.lockstep:
             return
-        if going and 2 * len(going) <= len(active):
+        if not order.lockstep and 2 * len(going) <= len(active):
             prefixes.select(going)
             uniform_BT, active = uniform_BT[going], [active[index] for index in going]
 
