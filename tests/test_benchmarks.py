@@ -74,6 +74,15 @@ def test_the_trainer_and_a_bare_loop_do_the_same_work(benchmark: Benchmark) -> N
     assert "ms a step to a tiny model" in printed
 
 
+@pytest.mark.slow
+def test_decoding_gives_the_tokens_of_transformers(benchmark: Benchmark) -> None:
+    pytest.importorskip("transformers")
+    sizes = ("depth=1", "width=16", "heads=2", "context=16", "vocab_size=40", "tokens=4", "prompt=5")
+    printed = benchmark("decoding", *sizes, "rounds=1", "batches=3", "threads=1")
+    assert rows(printed, "model") == ["gpt2"] * 2 + ["t5"] * 2
+    assert "Same tokens" in printed
+
+
 def test_triad_and_its_peers_reach_the_same_loss(benchmark: Benchmark, small: tuple[str, ...]) -> None:
     printed = benchmark("peers", *SHAPE, *small, "rounds=3", "steps=2", "profile_steps=1")
     assert "Same work" in printed

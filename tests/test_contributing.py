@@ -24,6 +24,7 @@ PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text()
 KINDS = (
     "Model",
     "Layer",
+    "Decoding",
     "Router",
     "Task",
     "Metric",
@@ -82,6 +83,12 @@ def test_models_keep_their_contract(name: str) -> None:
         assert not missing(layer, "Layer")
     assert one.initial(role="matrix", part="inner", shape=(4, 4), depth=one.depth) >= 0
     assert all(routing.load_BE.ndim == 2 for routing in routings)
+
+
+@pytest.mark.parametrize("name", choices("decoding"))
+def test_decodings_keep_their_contract(name: str) -> None:
+    one = build(choices("decoding")[name])
+    assert len(missing(one, "Decoding")) == 1  # it chooses or searches
 
 
 @pytest.mark.parametrize("name", choices("router"))

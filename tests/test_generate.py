@@ -145,7 +145,8 @@ def test_an_expression_is_matched_whatever_is_drawn(
     for text in texts(lines)[0]:
         assert re.fullmatch(pattern, text), text
         assert "is 1" not in text
-    assert {text["finish_reason"] for text in lines[0]["texts"]} <= {"end", "complete"}
+    for text in lines[0]["texts"]:
+        assert (text["finish_reason"] == "length") == (text["tokens"] == 16)
 
 
 def test_a_text_ends_before_the_first_stop_string_of_its_own(runs: Path, tmp_path: Path) -> None:
@@ -157,6 +158,24 @@ def test_a_text_ends_before_the_first_stop_string_of_its_own(runs: Path, tmp_pat
         assert line["text"] == cut
         assert line["finish_reason"] == (before["finish_reason"] if cut == before["text"] else "stop")
     assert any(line["finish_reason"] == "stop" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("run", "asked", "reason"),
+    [
+        ("a", {"ban": '[256, "zz"]'}, "length"),
+        ("a", {"regex": "ab"}, "complete"),
+        ("a", {"regex": "ab|abc", "ban": "c"}, "complete"),
+        ("a", {"regex": "(ab)*x?", "ban": '["x", 256]'}, "length"),
+        ("char", {"regex": "(as)+"}, "length"),
+        ("a", {"allow": "[256]"}, "end"),
+    ],
+)
+def test_a_line_says_why_a_text_has_ended(
+    runs: Path, tmp_path: Path, run: str, asked: dict, reason: str
+) -> None:
+    (text,) = answer(runs / run, tmp_path, ["1"], tokens=9, **asked)[0]["texts"]
+    assert text["finish_reason"] == reason
 
 
 def test_what_is_said_in_a_dialogue_is_followed_by_the_word_of_who_answers(runs: Path) -> None:
@@ -177,8 +196,16 @@ def test_an_ensemble_of_equal_runs_is_that_run_and_of_others_is_another(runs: Pa
     assert both[0]["runs"] == [str(runs / "a"), str(runs / "b")]
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "bf16-true"])
-@pytest.mark.parametrize("name", ["a", "lstm", "reverse"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("a", "64-true"),
+        ("a", "bf16-mixed"),
+        ("a", "bf16-true"),
+        ("lstm", "bf16-mixed"),
+        ("reverse", "bf16-mixed"),
+    ],
+)
 def test_a_run_is_computed_in_the_precision_that_is_asked_for(
     runs: Path, tmp_path: Path, name: str, precision: Any
 ) -> None:

@@ -75,6 +75,10 @@ with torch.no_grad():
     pieces = [tokens[:, :5], *tokens[:, 5:].split(1, 1)]
     parts = [model(piece, cache=cache)[0] for piece in pieces]
     assert torch.allclose(torch.cat(parts, 1), whole)
+    count, cache = torch.tensor([0, 3]), model.empty_cache(2, torch.tensor([0, 3]))
+    padded = tokens.where(torch.arange(9) >= count[:, None], -1)
+    parts = [model(piece, cache=cache)[0] for piece in (padded[:, :5], padded[:, 5:])]
+    assert torch.allclose(torch.cat(parts, 1)[1, 3:], model(tokens[1:, 3:])[0][0])
 """
 
 

@@ -54,6 +54,7 @@ TRANSLATION = SequenceToSequence(
     model_sees="source",
     decoding=None,
     metrics={},
+    predicts="a sequence",
 )
 FITTING = [
     *((task, name) for task in (CAUSAL, MASKED) for name in [*MADE][:3]),

@@ -127,6 +127,15 @@ def test_a_copy_may_be_packed_or_not(tmp_path: Path, suffix: str, pack: Callable
     assert [*source.examples("test")] == [{"text": "poor", "label": "0"}]
 
 
+def test_the_first_examples_of_a_set_are_read_alone(tmp_path: Path) -> None:
+    for side, part in product(("en", "de"), ("train", "val", "test_2016_flickr")):
+        (tmp_path / f"{part}.{side}").write_text("".join(f"{part} {side} {n}\n" for n in range(5)))
+    source = make("multi30k", path=str(tmp_path), examples=2)
+    found = {split: [one["source"] for one in source.examples(split)] for split in ("train", "val", "test")}
+    assert found["train"] == ["train en 0", "train en 1"]
+    assert (len(found["val"]), len(found["test"])) == (2, 5)
+
+
 def test_a_folder_without_the_files_says_what_to_fetch(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"has no train\.tsv, packed or not; .* fetch https://raw\S+/train"
@@ -246,7 +255,7 @@ def test_emails_are_gathered_from_a_clone_and_verified(
             email["annotations"] = ["a", "b", "c"] if split == "dev" else ["x"]
         line = f"{json.dumps(email)}\n".encode()
         files.append([f"{split}.jsonl", hashlib.sha256(line).hexdigest(), len(line)])
-    source = aeslc(str(tmp_path), "free", "git clone https://localhost/a", files)
+    source = aeslc(str(tmp_path), None, "free", "git clone https://localhost/a", files)
     assert [*source.examples("val")] == [{"source": "Dear dev,\n\nme@home", "target": "A line"}]
     assert [*source.examples("test")] == [
         {"source": "Dear test,\n\nme@home", "target": "A line", "references": ["x"]}
@@ -255,4 +264,4 @@ def test_emails_are_gathered_from_a_clone_and_verified(
     with pytest.raises(
         ValueError, match=r"train: 1 e-mails, which are not those of data\.files; is the clone"
     ):
-        aeslc(str(tmp_path), "free", "git clone https://localhost/a", files)
+        aeslc(str(tmp_path), None, "free", "git clone https://localhost/a", files)

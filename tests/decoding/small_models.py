@@ -13,7 +13,7 @@ from triad.optim.initialise import initialise
 CONTEXT, WORDS = 16, 17
 NAMES = find_choices("model", "sees", ("past", "window", "source"))
 SIZES = {
-    **{"context": CONTEXT, "width": 32, "depth": 2, "heads": 4, "kv_heads": 2, "head_size": 8, "hidden": 16},
+    **{"context": CONTEXT, "width": 32, "depth": 3, "heads": 4, "kv_heads": 2, "head_size": 8, "hidden": 16},
     **{"experts": 8, "top_k": 2, "groups": 2, "top_groups": 1, "size": 3, "original": 8, "query_rank": 16},
     **{"key_value_rank": 8, "content_size": 8, "rotary_size": 4, "value_size": 8},
 }
@@ -22,10 +22,14 @@ SIZES = {
 @cache
 def make(name: str) -> Any:
     """A model in fp64, ready to be evaluated, whose weights follow from its name."""
-    node = read_choices("model")[name]
+    choice = "decoder" if name == "key shift" else name
+    node = read_choices("model")[choice]
     if "${" in str(node):
         task = ["task=copy"] if get_declared(node, "sees") == "source" else []
-        node = compose([f"model={name}", "context=16", *task])["model"]
+        node = compose([f"model={choice}", "context=16", *task])["model"]
+    if name == "key shift":
+        shift = {"_target_": "triad.layers.key_shift.KeyShift", "_partial_": True, "fraction": 0.5}
+        node = node | {"attention": node["attention"] | {"key_shift": shift}}
     model: nn.Module = build(shrink(node))(vocab_size=WORDS, initial=lambda **_: 0.3)
     initialise(model, 0)
     return model.double().eval()

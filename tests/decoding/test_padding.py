@@ -11,7 +11,10 @@ from triad.decoding.decode import decode
 from triad.decoding.greedy import Greedy
 from triad.decoding.prefixes import Prefixes
 
-every_model = pytest.mark.parametrize("name", NAMES)
+QUICK = ("decoder", "gpt2", "mistral_7b", "bloom_7b1", "deepseek_v3", "hybrid", "lstm", "mlp", "t5_small")
+every_model = pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 PROMPTS = [[5], [3, 0, 7, 2], [1, 4, 9, 9, 2, 0, 6, 11, 8], [12, 10], [0, 0], [16, 1, 2], [4] * 6]
 
 
@@ -29,9 +32,14 @@ def last_logits(model: Any, prompt: list[int], source: list[int] | None) -> torc
         return model(*given, torch.tensor([prompt]))[0][0, -1]
 
 
-@every_model
+@pytest.mark.parametrize(
+    ("name", "dtype", "tolerance"),
+    [
+        *((name, torch.float64, 1e-12) for name in (*NAMES, "key shift")),
+        *((name, torch.float32, 1e-5) for name in QUICK),
+    ],
+)
 @torch.no_grad()
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 def test_logits_of_a_padded_batch_with_a_cache_are_those_of_each_prompt_alone_without(
     name: str, dtype: torch.dtype, tolerance: float
 ) -> None:
@@ -74,10 +82,10 @@ def test_a_batch_of_1_or_7_or_64_in_either_order_gives_the_same_tokens(name: str
             assert a.log_probability == pytest.approx(b.log_probability, abs=1e-9)
 
 
-@every_model
+@pytest.mark.parametrize("name", QUICK)
 def test_a_text_longer_than_the_context_is_read_on_from_its_newer_half(name: str) -> None:
     model = make(name)
-    asked: Any = {"ends": (), "max_tokens": 30, "context": CONTEXT, "vocab_size": WORDS}
+    asked: Any = {"ends": (), "max_tokens": 20, "context": CONTEXT, "vocab_size": WORDS}
     if model.sees == "source":
         asked |= {"max_tokens": 9, "sources": [[1]] * 7}
         with pytest.raises(ValueError, match=r"9 \+ max_tokens=9 tokens is longer than context=16"):

@@ -42,8 +42,14 @@ class StateSpace(nn.Module):
         x_BDT = self.enter(x_BTD).transpose(1, 2)
         fresh = cache is None or cache.k is None or cache.v is None
         before_BDK = x_BDT.new_zeros(*x_BDT.shape[:2], KERNEL - 1) if fresh else cache.k
+        padding = cache.padding if cache is not None and fresh else None
+        real_B1T = None if padding is None else padding.real(x_BTD.shape[1])[:, None]
+        if real_B1T is not None:
+            x_BDT = x_BDT.where(real_B1T, 0.0)
         x_BDT = torch.cat((before_BDK, x_BDT), -1)
         c_BDT = F.silu(self.convolution(x_BDT))
+        if real_B1T is not None:
+            c_BDT = c_BDT.where(real_B1T, 0.0)
         decay_DS = (-self.A_log.exp()).exp()
         h_BDS = c_BDT.new_zeros(len(c_BDT), *decay_DS.shape) if fresh else cache.v
         states = []

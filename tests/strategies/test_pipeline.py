@@ -151,7 +151,8 @@ def _in_each_process(folder: Path) -> None:
     for name in ("1f1b", "interleaved", "zbv"):
         model = decoder(depth=3)
         pipeline = Pipeline(model, mesh["pipeline"], name, torch.device("cpu"), _mean, None, Precision())
-        drawn = decode(model, [[1, 2]], Greedy(), ends=(), max_tokens=12, context=8, vocab_size=11)
+        asked = {"max_tokens": 12, "context": 8, "vocab_size": 11, "lockstep": True}
+        drawn = decode(model, [[1, 2]], Greedy(), ends=(), **asked)
         text = drawn[0][0].tokens
         with torch.no_grad():
             nll, _ = model(tokens_BT, loss=_mean(tokens_BT.flip(1)))

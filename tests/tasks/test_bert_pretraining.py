@@ -171,6 +171,16 @@ def test_both_objectives_are_learned_and_every_parameter_has_a_gradient(name: st
     assert after["perplexity"] < before["perplexity"] / 2
 
 
+def test_a_sample_shows_the_relation_and_the_words() -> None:
+    task = make()
+    batch = make_batch(task, [row for _, row in make_rows(task)][:1])
+    row = tuple(batch[name] for name in task.reads)
+    told, words = task.sample(make_model(task, "encoder"), row, length=8, vocab_size=257)
+    assert told in ("guess follows, label follows:", "guess is random, label follows:")
+    shown = row[0][0, :8][row[2][0, :8] == -100]
+    assert torch.tensor(words)[row[2][0, :8] == -100].tolist() == shown.tolist()
+
+
 def test_tasks_start_from_it_and_it_starts_from_hidden_words(tmp_path: Path) -> None:
     task, tags = (
         make(),

@@ -31,7 +31,14 @@ def test_of_a_pair_the_completion_and_its_end_are_asked() -> None:
 
 def test_the_loss_of_pairs_is_that_of_transformers_with_minus_100_on_the_prompt() -> None:
     torch.manual_seed(0)
-    sizes = {"n_positions": CONTEXT + 1, "n_embd": 12, "n_layer": 2, "n_head": 2}
+    sizes = {
+        "n_positions": CONTEXT + 1,
+        "n_embd": 12,
+        "n_layer": 2,
+        "n_head": 2,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
     theirs = GPT2LMHeadModel(GPT2Config(vocab_size=END + 1, **sizes)).eval().double()
 
     def model(tokens_BT, loss):

@@ -48,7 +48,8 @@ def write(folder: Path) -> dict[str, str]:
         pytest.param("task=ordinal model=decoder strategy=fsdp", marks=SLOW),
         pytest.param("task=target_sentiment model=encoder strategy=ddp", marks=SLOW),
         pytest.param("task=tagging model=moe strategy=fsdp hardware.micro_batch_size=1", marks=SLOW),
-        "task=extractive_qa model=encoder strategy=ddp hardware.micro_batch_size=1",
+        # its norms have no bias, which would change no softmax over tokens: a gradient of rounding only
+        "task=extractive_qa model=decoder strategy=ddp hardware.micro_batch_size=1",
         pytest.param("task=extractive_qa model=moe strategy=expert", marks=SLOW),
         pytest.param(
             "task=bert_pretraining model=encoder strategy=fsdp hardware.micro_batch_size=1", marks=SLOW

@@ -19,6 +19,7 @@ from triad.tasks import module
 
 CLASSIFICATION = ("task=classification", "data=packages", "model=lstm")
 OFFERS = {"vocab_size": 20, "bytes_per_token": 1.0, "labels": ("0", "1")}
+CHINESE = "{_target_: triad.metrics.bleu.BLEU, tokenize: zh, lowercase: false}"
 COPY = ("task=copy", "model=encoder_decoder")
 
 
@@ -73,10 +74,10 @@ def test_what_is_not_measured_is_not_watched(words: tuple[str, ...], sentence: s
         (
             (*CLASSIFICATION, "metrics=[bleu]"),
             "metrics.bleu needs a task that predicts a sequence or an answer; task=classification predicts a"
-            " label: use metrics=accuracy, ece, f1, matthews or 2 more, or leave metrics.bleu out",
+            " label: use metrics=accuracy, ece, matthews, precision or 2 more, or leave metrics.bleu out",
         ),
         (
-            (*COPY, "metrics=[bleu]", "+metrics.chinese={_target_: triad.metrics.bleu.BLEU, tokenize: zh}"),
+            (*COPY, "metrics=[bleu]", f"+metrics.chinese={CHINESE}"),
             "metrics.bleu and metrics.chinese both measure val/bleu: leave one of them out",
         ),
         (

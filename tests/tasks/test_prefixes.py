@@ -17,7 +17,9 @@ WORDS, CONTEXT = 20, 16
 def task(**changes) -> SequenceToSequence:
     asked = {"smoothing": 0.0, "z_loss": 0.0, "pairs": given, "generated": 1, "target_tokens": None}
     asked |= {"vocab_size": WORDS, "tokenizer": None, "context": CONTEXT, "model_sees": "past"}
-    return SequenceToSequence(**asked | {"decoding": Greedy(), "metrics": {}} | changes)
+    return SequenceToSequence(
+        **asked | {"decoding": Greedy(), "metrics": {}, "predicts": "a sequence"} | changes
+    )
 
 
 def pad(rows: list[list[int]]) -> torch.Tensor:
@@ -56,7 +58,14 @@ def test_a_row_of_a_decoder_is_source_word_target_word_with_the_loss_on_target_a
 @pytest.mark.parametrize("seed", range(3))
 def test_the_loss_of_the_prefix_form_is_that_of_transformers_with_minus_100_on_the_source(seed: int) -> None:
     torch.manual_seed(seed)
-    sizes = {"n_positions": CONTEXT, "n_embd": 12, "n_layer": 2, "n_head": 2}
+    sizes = {
+        "n_positions": CONTEXT,
+        "n_embd": 12,
+        "n_layer": 2,
+        "n_head": 2,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
     theirs = GPT2LMHeadModel(GPT2Config(vocab_size=WORDS + 1, **sizes)).eval().double()
     rows = [[*source, WORDS, *target, WORDS] for source, target in zip(SOURCES, TARGETS, strict=True)][:3]
     labels = [

@@ -18,6 +18,7 @@ WORDS = 9
 def task(pairs=copy, smoothing: float = 0.0) -> SequenceToSequence:
     run = {"vocab_size": WORDS, "tokenizer": Char("abcdefghi"), "metrics": {"exact_match": ExactMatch()}}
     run |= {"context": 4, "model_sees": "source", "decoding": Greedy(), "target_tokens": None}
+    run["predicts"] = "a sequence"
     return SequenceToSequence(smoothing=smoothing, z_loss=0.0, pairs=pairs, generated=1, **run)
 
 

@@ -44,10 +44,10 @@ def read_yaml_source(path: Path, package: str, without: set[str]) -> Source:
     root = yaml.compose(text, Loader=LOADER)
     name = path.relative_to(CONF.parent) if path.is_relative_to(CONF) else path
     found: Source = {}
-    for key, node in _walk_scalars(root, package) if isinstance(root, yaml.MappingNode) else ():
-        line = text.splitlines()[node.start_mark.line]
+    for key, number, node in _walk_values(root, package) if isinstance(root, yaml.MappingNode) else ():
+        line = text.splitlines()[number]
         value_text = _quote_node(node, text)
-        origin = Origin(f"{name}:{node.start_mark.line + 1}", value_text, line.partition(" #")[2].strip())
+        origin = Origin(f"{name}:{number + 1}", value_text, line.partition(" #")[2].strip())
         if key.partition(".")[0] not in without:
             found[key] = origin._replace(refers=_find_reference(key, value_text))
     return found
@@ -147,20 +147,26 @@ def _trace_chain(key: str, sources: list[Source]) -> Iterator[Origin]:
             return
 
 
-def _walk_scalars(node: yaml.MappingNode, path: str) -> Iterator[tuple[str, yaml.Node]]:
-    """Every key of a file that holds a value and not further keys; not Hydra's own list of defaults."""
+def _walk_values(node: yaml.MappingNode, path: str) -> Iterator[tuple[str, int, yaml.Node]]:
+    """Each key of a file that holds a value and not further keys, its line from 0, and the value.
+
+    Hydra's own list of defaults is none.
+    """
     for name, value in node.value:
         key = f"{path}.{name.value}".lstrip(".")
         if isinstance(value, yaml.MappingNode) and value.value:
-            yield from _walk_scalars(value, key)
+            yield from _walk_values(value, key)
         elif name.value != "defaults":
-            yield key, value
+            yield key, name.start_mark.line, value
 
 
 def _quote_node(node: yaml.Node, text: str) -> str:
     if isinstance(node, yaml.ScalarNode):
         return node.value or '""'
-    return " ".join(text[node.start_mark.index : node.end_mark.index].split())
+    value_text = text[node.start_mark.index : node.end_mark.index]
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style:  # of several lines
+        return json.dumps(yaml.load(" " * node.start_mark.column + value_text, Loader=LOADER))
+    return " ".join(value_text.split())
 
 
 def _format_value(value: Any) -> str:

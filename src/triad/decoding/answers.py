@@ -1,6 +1,6 @@
 """Texts that a model answers prompts with: what ends them, and why each has ended."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -63,13 +63,13 @@ class Answers:
         self.models, self.tokenizer, self.task, self.decoding = models, tokenizer, task, decoding
         self.tokens, self.stop = tokens or min(TOKENS, longest or TOKENS), stop
         self.stopped = make_stopped(tokenizer, stop)
-        self.complete: Callable[[list[int]], bool] = lambda _: False
         vocab_size = max([tokenizer.vocab_size - 1, *task.ends]) + 1
         asked = {"ends": task.ends, "vocab_size": vocab_size, "max_tokens": self.tokens}
-        self.request = asked | {"context": context, "stopped": self._is_over}
-        if allow or ban or regex is not None:
-            constraint = Constraint(tokenizer, **asked, regex=regex, allow=allow, ban=ban)
-            self.request["constraint"], self.complete = constraint, constraint.stopped
+        restricted = allow or ban or regex is not None
+        self.constraint = (
+            Constraint(tokenizer, **asked, regex=regex, allow=allow, ban=ban) if restricted else None
+        )
+        self.request = asked | {"context": context, "stopped": self._is_over, "constraint": self.constraint}
 
     def read(self, text: str, where: str) -> Prompt:
         """The prompt of a text. Raises ValueError, naming the place of the text, for one that is too long."""
@@ -98,13 +98,16 @@ class Answers:
         return [[self._describe(hypothesis) for hypothesis in hypotheses] for hypotheses in found]
 
     def _is_over(self, tokens: list[int]) -> bool:
-        return self.stopped(tokens) or self.complete(tokens)
+        return self.stopped(tokens) or (self.constraint is not None and self.constraint.stopped(tokens))
 
     def _describe(self, found: Hypothesis) -> Answer:
-        reason = "end" if found.finished else "length"
-        if self.complete(found.tokens):
-            reason = "complete"
-        if found.tokens and self.stopped(found.tokens):
+        tokens = found.tokens
+        if tokens and self.stopped(tokens):
             reason = "stop"
-        text = decode_text(self.tokenizer, found.tokens, self.stop)
-        return Answer(text, found.log_probability, len(found.tokens), reason)
+        elif self.constraint is not None and self.constraint.is_complete(tokens):
+            reason = "complete"
+        else:
+            reason = "end" if found.finished and not self._is_over(tokens) else "length"
+        return Answer(
+            decode_text(self.tokenizer, tokens, self.stop), found.log_probability, len(tokens), reason
+        )

@@ -83,11 +83,15 @@ class Constraint:
         return torch.from_numpy(allowed_V) if allowed_V.any() else None
 
     def stopped(self, tokens: list[int]) -> bool:
-        """Whether a text is complete and no token may follow."""
-        if not self.automata:
-            return False
-        state = self._find_state(tokens)
-        return not self._find_followers(state, self.max_tokens - len(tokens)).any()
+        """Whether a text is complete and no token may follow within `max_tokens`."""
+        return not self._has_followers(tokens, self.max_tokens - len(tokens))
+
+    def is_complete(self, tokens: list[int]) -> bool:
+        """Whether a text is complete and no token may follow, however many there were room for."""
+        return not self._has_followers(tokens, DEAD)
+
+    def _has_followers(self, tokens: list[int], left: int) -> bool:
+        return not self.automata or bool(self._find_followers(self._find_state(tokens), left).any())
 
     def _find_state(self, tokens: list[int]) -> int:
         state = 0
@@ -169,6 +173,8 @@ class Constraint:
                     unread.append(other)
         if self.distances[0] == DEAD:
             raise ValueError(f"{self.asked}: no text of this vocabulary's tokens is allowed")
+        if not self._find_followers(0, DEAD).any():
+            raise ValueError(f"{self.asked}: only the empty text is allowed")
         if self.distances[0] > self.max_tokens:
             raise ValueError(
                 f"tokens={self.max_tokens}: {self.asked} asks for {self.distances[0]} at least; raise tokens"

@@ -43,7 +43,7 @@ def decode(
     _check(prompts, sources, order, context, n)
     if not prompts or not max_tokens:
         return [[Hypothesis() for _ in range(n)] for _ in prompts]
-    prefixes = Prefixes(models, prompts, sources, context, vocab_size)
+    prefixes = Prefixes(models, prompts, sources, context, vocab_size, lockstep)
     if hasattr(decoding, "search"):
         return decoding.search(prefixes, order, n)
     seeds = range(len(prompts)) if seeds is None else seeds
@@ -82,9 +82,8 @@ def stream(
         return
     order = Order(**asked, lockstep=lockstep)
     _check([prompt], sources, order, context, 1)
-    prefixes = Prefixes(
-        model if isinstance(model, Sequence) else [model], [prompt], sources, context, vocab_size
-    )
+    models = model if isinstance(model, Sequence) else [model]
+    prefixes = Prefixes(models, [prompt], sources, context, vocab_size, lockstep)
     hypothesis, shown = Hypothesis(), 0
     for _ in continue_rows(prefixes, decoding, [_mix(seed, 0)], order, [hypothesis]):
         yield from hypothesis.tokens[shown:]

@@ -5,9 +5,11 @@ Shapes: B rows, R rows that are kept, T time, S source, V words.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from triad.layers.full_attention import PADDING
 
@@ -17,7 +19,8 @@ class Prefixes:
 
     With several models the logits are the log of the mean of their probabilities, an ensemble (Sutskever et
     al. 2014, arXiv:1409.3215, section 3.6). Rows that are shorter than others are padded at the left. A row
-    that has filled `context` is read on from the newer half of it.
+    that has filled `context` is read on from the newer half of it. With `lockstep` a model gives the logits
+    of all tokens, since those of a sharded one are gathered from other processes.
     """
 
     def __init__(
@@ -27,8 +30,9 @@ class Prefixes:
         sources: Sequence[Sequence[int]] | None,
         context: int,
         vocab_size: int | None,
+        lockstep: bool = False,
     ) -> None:
-        self.models, self.context, self.vocab_size = models, context, vocab_size
+        self.models, self.context, self.vocab_size, self.lockstep = models, context, vocab_size, lockstep
         self.device = next(models[0].parameters()).device
         self.tokens_BT = self._align(rows, left=True)
         self.source_BS = None if sources is None else self._align(sources, left=False)
@@ -55,7 +59,8 @@ class Prefixes:
         self.held, self.fresh = self.held + self.fresh, 0
         found = []
         for model, cache in zip(self.models, self.caches, strict=True):
-            logits_BV = model(*source, read_BT, cache=cache)[0][:, -1, : self.vocab_size]
+            last = {} if self.lockstep or read_BT.shape[1] == 1 else {"loss": _read_last}
+            logits_BV = model(*source, read_BT, cache=cache, **last)[0][:, -1, : self.vocab_size]
             found.append(logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32)))
         if len(found) == 1:
             return found[0]
@@ -101,3 +106,8 @@ class Prefixes:
         pairs = zip(padding, rows, strict=True)
         aligned = [[*pad, *row] if left else [*row, *pad] for pad, row in pairs]
         return torch.tensor(aligned, dtype=torch.int64, device=self.device)
+
+
+def _read_last(hidden_BTD: Tensor, weight_VD: Tensor, vocabulary: Any) -> Tensor:
+    """The logits of the last token only, in the place of a loss: those of a long prompt are many."""
+    return F.linear(hidden_BTD[:, -1:], weight_VD)

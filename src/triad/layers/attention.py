@@ -163,7 +163,14 @@ class KeyValueCache:
         """Keep some rows, in a given order, each as often as it is named."""
         self.batch = len(rows_R)
         if self.k is not None and self.v is not None:
-            self.k, self.v = self.k.index_select(0, rows_R), self.v.index_select(0, rows_R)
+            self.k, self.v = (self._select(x, rows_R) for x in (self.k, self.v))
+
+    def _select(self, x: Tensor, rows_R: Tensor) -> Tensor:
+        if not self.fills:
+            return x.index_select(0, rows_R)
+        kept = x.new_empty(len(rows_R), *x.shape[1:])
+        kept[:, :, : self.length] = x[:, :, : self.length].index_select(0, rows_R)
+        return kept
 
     def overwrite(self, rows_M: Tensor, others_M: Tensor, since: int) -> None:
         """Put others in the place of some rows, which have equal tokens in the columns before `since`."""
@@ -211,11 +218,6 @@ class LayerCaches(list[KeyValueCache]):
     def __init__(self, caches: list, padding: LeftPadding | None):
         super().__init__(caches)
         self.padding = padding
-
-    @property
-    def length(self) -> int:
-        """Tokens so far."""
-        return self[0].length
 
     def select(self, rows_R: Tensor) -> None:
         """Keep some rows, in a given order, each as often as it is named."""

@@ -41,10 +41,10 @@ class Recurrent(nn.Module):
             return self.dropout(self.out(y_BTD))
         if cache.k is not None and cache.v is not None:
             y_BTD, state = self.recurrent(x_BTD, (cache.k.transpose(0, 1), cache.v.transpose(0, 1)))
+        elif cache.padding is not None:
+            y_BTD, state = cache.padding.run(self.recurrent, x_BTD)
         else:
-            y_BTD, state = (
-                cache.padding.run(self.recurrent, x_BTD) if cache.padding else self.recurrent(x_BTD)
-            )
+            y_BTD, state = self.recurrent(x_BTD)
         cache.k, cache.v = (x.transpose(0, 1) for x in state)
         cache.length += x_BTD.shape[1]
         return self.dropout(self.out(y_BTD))

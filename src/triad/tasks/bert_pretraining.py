@@ -23,6 +23,7 @@ from triad.tasks.likelihood import perplexity
 from triad.tasks.masked_lm import MaskedLM
 
 FOLLOWS, IS_RANDOM = 0, 1  # as in BERT's published code
+RELATIONS = ("follows", "is random")
 REMEMBERED = 1024  # texts of which second texts are drawn
 READOUT = ("transform.", "readout.")
 
@@ -160,6 +161,18 @@ class BertPretraining:
             "right": (relation_B2.argmax(-1) == labels_B).sum(),
             "rows": (labels_B != IGNORED).sum(),
         }
+
+    def sample(
+        self, model: nn.Module, row: tuple, length: int, vocab_size: int, **_: Any
+    ) -> list[list[int] | str]:
+        """The predicted relation and the right one; the row with predictions in place of hidden words."""
+        tokens_1T, segments_1T, targets_1U = row
+        targets_1T, label_1 = _split(targets_1U)[:2]
+        (logits_1TV, relation_12), _ = model(tokens_1T, segments_1T)
+        words_1T = logits_1TV[..., :vocab_size].argmax(-1).where(targets_1T != IGNORED, tokens_1T)
+        guess, label = (RELATIONS[int(place)] for place in (relation_12.argmax(), label_1))
+        words = [word for word in words_1T[0].tolist() if 0 <= word < vocab_size]
+        return [f"guess {guess}, label {label}:", words[:length]]
 
     def figures(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """The loss of both, the perplexity of hidden tokens, and how often the relation is right."""

@@ -27,7 +27,6 @@ class Code:
     """
 
     needs = {"data.yields": ("text", "programs")}
-    splits = ("tensor", "pipeline")
     special_tokens = 4
 
     def __init__(

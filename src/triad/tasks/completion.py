@@ -30,7 +30,6 @@ class Completion:
     """
 
     needs = {"model.sees": ("past",)}
-    splits = ("tensor", "pipeline")
     predicts = "a sequence"
     takes_prompts = True
     lower_is_better = ("loss", "perplexity")
@@ -50,8 +49,8 @@ class Completion:
         context: PositiveInt,
         decoding: Any,
         metrics: dict[str, Any],
-        samples: PositiveInt | None = None,
-        predicts: Literal["a sequence", "a program"] = "a sequence",
+        samples: PositiveInt | None,
+        predicts: Literal["a sequence", "a program"],
     ) -> None:
         self.loss = CrossEntropy(smoothing, z_loss)
         self.longest = min(target_tokens or context, context // 2)

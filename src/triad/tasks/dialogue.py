@@ -20,7 +20,6 @@ class Dialogue:
     """
 
     needs = {"data.yields": ("dialogues",)}
-    splits = ("tensor", "pipeline")
 
     def __init__(
         self, roles: list[str], answers: str, stays: list[str], tokenizer: Any, context: int, longest: int

@@ -19,7 +19,6 @@ class Retrieval:
     """
 
     needs = {"data.yields": ("questions",)}
-    splits = ("tensor", "pipeline")
     dividers = 1  # words that stand between the texts of a source
 
     def __init__(self, passages: str | None, top_k: PositiveInt, passage_words: PositiveInt) -> None:

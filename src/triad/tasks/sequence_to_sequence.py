@@ -38,7 +38,6 @@ class SequenceToSequence:
     """
 
     needs = {"model.sees": ("source", "past")}
-    splits = ("tensor", "pipeline")
     predicts = "a sequence"
     lower_is_better = ("loss", "perplexity")
     takes_prompts = True  # which `triad generate` has its model answer
@@ -58,7 +57,7 @@ class SequenceToSequence:
         model_sees: str,
         decoding: Any,
         metrics: dict[str, Any],
-        predicts: Literal["a sequence", "an answer"] = "a sequence",
+        predicts: Literal["a sequence", "an answer"],
     ) -> None:
         self.loss = CrossEntropy(smoothing, z_loss)
         self.pairs, self.generated, self.predicts = pairs, generated, predicts
