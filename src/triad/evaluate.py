@@ -60,7 +60,7 @@ def evaluate(
     found = []
     for path, config in zip(runs, configs, strict=True):
         system = open_system(Run(path), config, step, weights)
-        source, training = _open_data(config, system.run, overrides)
+        source, training = _open_data(config, system.run, split)
         examples = read_split(source, split, limit, training, exclude_seen)
         found.append((system.run, *evaluate_split(system, examples, how)))
     if len({report["data"]["fingerprint"] for _, report, _ in found}) > 1:
@@ -117,21 +117,18 @@ def _change_config(path: Path, words: list[str]) -> dict[str, Any]:
     return validate(changed.composed, changed.choices)
 
 
-def _open_data(
-    config: dict[str, Any], run: Any, words: list[str]
-) -> tuple[Any, Callable[[], Iterator] | None]:
+def _open_data(config: dict[str, Any], run: Any, split: str) -> tuple[Any, Callable[[], Iterator] | None]:
     """The source that is evaluated, and a reader of what the run was trained on, if that is there."""
     from triad.config.build import build
     from triad.data.preparation import find_parts, prepare_source
 
-    def open_source(config: dict[str, Any]) -> Any:
+    def prepare(config: dict[str, Any]) -> Any:
         return prepare_source(config, build({"data": config["data"]} | find_parts(config)))
 
-    source = open_source(config)
-    if not any(key_of(word).replace("/", ".").split(".")[0] in ("data", *PREPARATION) for word in words):
-        return source, lambda: source.examples("train")
+    # a test split is read as it is, and so needs none for validation
+    source = build({"data": config["data"]})["data"] if split == "test" else prepare(config)
     try:
-        own = open_source(run.config())
+        own = prepare(run.config())
     except (OSError, ValueError):
         return source, None
     return source, lambda: own.examples("train")
