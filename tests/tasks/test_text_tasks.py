@@ -51,10 +51,10 @@ def questions(folder: Path) -> str:
 def dialogues(folder: Path) -> str:
     talks = []
     for n in range(70):
-        said = [("system", "echo"), ("user", WORDS[n % 4]), ("assistant", WORDS[n % 4].upper())]
+        said = [("system", "echo: row"), ("user", WORDS[n % 4]), ("assistant", WORDS[n % 4].upper())]
         said += [("user", WORDS[n // 4 % 4]), ("assistant", WORDS[n // 4 % 4].upper())]
         messages = [{"role": role, "content": text} for role, text in said]
-        talks.append({"messages": messages, "slots": {"row": str(n)}})
+        talks.append({"messages": messages, "slots": {"row": WORDS[n % 3]}})
     return f"data=dialogues data.path={write(folder / 't.jsonl', talks)} data.val_fraction=0.2"
 
 
