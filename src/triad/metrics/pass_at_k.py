@@ -1,5 +1,6 @@
 """pass@k: the chance that of k programs that a model writes one passes the tests of its task."""
 
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -63,9 +64,9 @@ class PassAtK:
         for k in (k for k, lacking in zip(self.k, few, strict=True) if lacking):
             warnings.warn(f"pass@{k} is left out: a task has fewer than {k} programs", stacklevel=2)
         return {
-            f"pass@{k}": float(estimate / tasks)
+            f"pass@{k}": float(estimate / tasks) if tasks else math.nan
             for k, estimate, lacking in zip(self.k, estimates, few, strict=True)
-            if tasks and not lacking
+            if not lacking
         }
 
     def _run(self, programs: list[str]) -> list[bool]:
