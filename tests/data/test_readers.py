@@ -24,7 +24,7 @@ from triad.data.rows import tokenize
 from triad.data.sources import columnar, opening, reading
 from triad.data.sources.html import html
 from triad.data.sources.huggingface import huggingface
-from triad.data.sources.source import Source
+from triad.data.sources.source import Source, _find_files
 from triad.data.sources.tokenized import tokenized
 from triad.data.sources.wikipedia import wikipedia
 from triad.data.token_files import prepare_tokens
@@ -263,7 +263,7 @@ def test_segments_of_two_files_of_sgml_are_pairs(tmp_path: Path) -> None:
     pairs = [*zip(pairs[::2], pairs[1::2], strict=True)]
     known = ("{} & more", "{} two lines", "{}\u2028three <b>")
     assert sorted(pairs) == sorted((line.format("src"), line.format("ref")) for line in known)
-    assert source._find_files()[0].skipped.reasons == {"empty": 1}
+    assert next(_find_files(source.read)).skipped.reasons == {"empty": 1}
 
 
 def as_hub(path: Path | str, **changes: Any) -> Source:
@@ -475,7 +475,7 @@ def test_a_pair_is_left_out_with_both_sides_and_the_others_stay_aligned(tmp_path
     fill(tmp_path, src=b"a\nb\xff\nc\nd\n\n", tgt=b"A\nB\nC\n\xe9\nE\n")
     source = as_pairs(tmp_path / "src", tmp_path / "tgt", on_error="skip")
     assert sorted(texts(source)) == ["A", "C", "a", "c"]
-    assert source._find_files()[0].skipped.reasons == {"not UTF-8": 2, "empty": 1}
+    assert next(_find_files(source.read)).skipped.reasons == {"not UTF-8": 2, "empty": 1}
     fill(tmp_path, tgt=b"A\n")
     assert "src has 5 lines" in refused(lambda: as_pairs(tmp_path / "src", tmp_path / "tgt", on_error="skip"))
 
@@ -484,7 +484,7 @@ def test_a_row_without_label_is_left_out_and_bounds_are_refused_all_the_same(tmp
     fill(tmp_path, **{"a.tsv": "x\tone\n \ttwo\nthree\nx\tfour\n"})
     source = as_labelled(tmp_path / "a.tsv", on_error="skip")
     assert sorted(texts(source)) == ["four", "one"]
-    assert source._find_files()[0].skipped.reasons == {"no label": 1, "ragged row": 1}
+    assert next(_find_files(source.read)).skipped.reasons == {"no label": 1, "ragged row": 1}
     assert "data.max_bytes=10" in refused(
         lambda: as_labelled(tmp_path / "a.tsv", on_error="skip", max_bytes=10)
     )
@@ -495,4 +495,4 @@ def test_a_line_that_is_too_long_is_left_out_alone(tmp_path: Path, monkeypatch) 
     fill(tmp_path, **{"a.tsv": "x\tone\nx\t" + "y" * 300_000 + "\nx\tthree\n"})
     source = as_labelled(tmp_path / "a.tsv", on_error="skip")
     assert sorted((d.name, d.text) for d in read(source)) == [("a.tsv:1", "one"), ("a.tsv:3", "three")]
-    assert source._find_files()[0].skipped.reasons == {"too long": 1}
+    assert next(_find_files(source.read)).skipped.reasons == {"too long": 1}

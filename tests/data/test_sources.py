@@ -63,11 +63,15 @@ def test_the_standard_library_is_there_without_its_tests():
     assert 0.01 < list(split.values()).count("val") / len(split) < 0.08
 
 
+KINDS = ("text", "pairs", "labels", "labelled pairs", "tags", "questions", "dialogues", "programs", "drafts")
+KINDS += ("choices",)
+
+
 @pytest.mark.parametrize("path", sorted((CONF / "data").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_source_says_by_the_class_that_it_returns_what_it_yields(path):
     module, _, function = yaml.safe_load(path.read_text())["_target_"].rpartition(".")
     kind = signature(getattr(import_module(module), function)).return_annotation
-    assert read_attribute(f"{kind.__module__}.{kind.__name__}", "yields") in ("text", "pairs", "labels")
+    assert read_attribute(f"{kind.__module__}.{kind.__name__}", "yields") in KINDS
 
 
 def test_a_source_can_be_read_again_and_travels_to_another_process(tmp_path):
