@@ -137,5 +137,5 @@ def _node(group: str, name: str) -> dict:
     return found | (node[group] if isinstance(node.get(group), dict) and "_target_" not in node else node)
 
 
-def _load(name: str, folder: Path = CONF) -> Any:
-    return yaml.load((folder / f"{name}.yaml").read_text(encoding="utf-8"), Loader=LOADER)
+def _load(name: str, folder: Path | None = None) -> Any:
+    return yaml.load(((folder or CONF) / f"{name}.yaml").read_text(encoding="utf-8"), Loader=LOADER)
