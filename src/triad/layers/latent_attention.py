@@ -5,7 +5,6 @@ values, P content part of a head, R rotated part, V values of a head.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +102,10 @@ class LatentAttention(nn.Module):
         attend = self._attend_absorbed if absorbs else self._attend_expanded
         dropout = self.dropout.p if self.training else 0.0
         mask = cache.hide_padding(None) if cache else None
-        kernel = partial(self.kernel, dropout=dropout, mask=mask, starts_BS=starts_BT)
+
+        def kernel(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSV: Tensor) -> Tensor:
+            return self.kernel(q_BNTH, k_BKSH, v_BKSV, dropout, mask, starts_BT)
+
         y_BNTV = attend(content_BNTP, turning_BNTR, c_B1SC, r_B1SR, kernel)
         return self.dropout(self.out(y_BNTV.transpose(1, 2).flatten(-2)))
 

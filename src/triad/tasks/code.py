@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from triad.layers.ranges import UnitInterval
+from triad.layers.ranges import PositiveInt, UnitInterval
 from triad.tasks.prefixes import make_row
 
 
@@ -36,7 +36,7 @@ class Code:
         stop: list[str],
         tokenizer: Any,
         context: int,
-        longest: int,
+        longest: PositiveInt,
     ) -> None:
         self.rate, self.spm, self.tokenizer = rate, spm, tokenizer
         self.end, self.pre, self.suf, self.mid = range(tokenizer.vocab_size, tokenizer.vocab_size + 4)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from triad.layers.ranges import PositiveInt
 from triad.tasks.prefixes import Piece, make_row
 
 
@@ -22,7 +23,13 @@ class Dialogue:
     needs = {"data.yields": ("dialogues",)}
 
     def __init__(
-        self, roles: list[str], answers: str, stays: list[str], tokenizer: Any, context: int, longest: int
+        self,
+        roles: list[str],
+        answers: str,
+        stays: list[str],
+        tokenizer: Any,
+        context: PositiveInt,
+        longest: PositiveInt,
     ) -> None:
         if answers not in roles or not {*stays} < {*roles} - {answers}:
             raise ValueError(
