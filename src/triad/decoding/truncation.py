@@ -10,6 +10,9 @@ from torch import Tensor
 
 from triad.decoding.hypothesis import Order
 
+# Nats. Tokens that training never saw are equally likely, but for the order in which a layout takes its sums.
+ROUNDING = 1e-6
+
 
 def check_finite(log_probability: float) -> None:
     """Raise FloatingPointError for the log-probability of a token by a model whose numbers are not finite."""
@@ -52,13 +55,13 @@ def divide_by_temperature(logits_BV: Tensor, temperature: float) -> Tensor:
 
 
 def keep_top_k(logits_BV: Tensor, k: int) -> Tensor:
-    """Keep the k likeliest tokens of a row, and those as likely as the last of them.
+    """Keep the k likeliest tokens of a row, and those as likely as the last of them up to ROUNDING.
 
     Fan et al. 2018, arXiv:1805.04833, section 5.4.
     """
     if k >= logits_BV.shape[1]:
         return logits_BV
-    return logits_BV.masked_fill(logits_BV < logits_BV.topk(k).values[:, -1:], -torch.inf)
+    return logits_BV.masked_fill(logits_BV < logits_BV.topk(k).values[:, -1:] - ROUNDING, -torch.inf)
 
 
 def keep_top_p(logits_BV: Tensor, p: float) -> Tensor:
