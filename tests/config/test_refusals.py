@@ -167,7 +167,8 @@ def test_each_choice_that_a_sentence_names_mends_it(words: str) -> None:
         ours = (f"{group}=", f"{group}.", *(["router="] if group == "model" else []))
         kept = [word for word in words.split() if not word.startswith(ours)]
         told = sentences(" ".join([*kept, f"{group}={name}", *MANDATORY.get(f"{group}={name}", [])]))
-        assert {*told} <= {*others}, name
+        # packages are missing by the fixture above
+        assert {said for said in told if "needs the package" not in said} <= {*others}, name
 
 
 WORD = re.compile(  # key=value, of several `a, b or c`

@@ -204,7 +204,7 @@ def _unmet(config: dict, fault: tuple, key: str, need: str, allowed: tuple) -> s
     group, _, name = need.partition(".")
     asking, asked, values = name_choice(config, key), name_choice(config, group), _values(config, group, name)
     fitting = _remedy(group, _mending(config, fault, group, find_choices(group, name, allowed)))
-    if name in (config.get(group) or {}):
+    if name in (config.get(group) or {}) and name not in PHRASES:
         wanted = " or ".join(_spelled(value) for value in allowed if value is not None or len(allowed) == 1)
         given = f"{asking} needs {group}.{name}={wanted}, not {_spelled(*values)}"
         remedy = fitting if isinstance(allowed[0], str) else f"{group}.{name}={_spelled(allowed[0])}"

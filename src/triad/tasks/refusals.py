@@ -7,7 +7,9 @@ from triad.config.refusals import Impossible
 def moves_source_beside_target(config: dict) -> bool:
     """Whether an augmentation that moves tokens gets rows in which a source and its target stand together."""
     predicts = get_declared(config["task"], "predicts")
-    asked = (get_declared(config.get("augment") or {}, "needs") or {}).get("task.predicts", ())
+    augment = config.get("augment")  # "none" among choices that are tried as a remedy
+    needs = get_declared(augment, "needs") if isinstance(augment, dict) else None
+    asked = (needs or {}).get("task.predicts", ())
     return predicts in asked and predicts != "a label" and get_declared(config["model"], "sees") == "past"
 
 
@@ -23,8 +25,8 @@ TABLE = [
         "tokens that are predicted do not move",
         "task=translation data=parallel data.source=a data.target=b data/augment=word_swap",
         moves_source_beside_target,
-        "augment ({augment[_target_]}) moves tokens, and a model of the past has the source and what is to "
-        "be predicted in one row: use model=encoder_decoder or data/augment=token_dropout",
+        "a model of the past has the source and what is to be predicted in one row, in which tokens cannot be "
+        "moved: use model=encoder_decoder, or data/augment=token_dropout",
     ),
     Impossible(
         "a document is pooled once",
