@@ -11,7 +11,7 @@ from tests.fuzz import GOOD, draw_cases, judge, run_cases
 @pytest.mark.parametrize(
     ("seed", "n", "steps"),
     [
-        (0, 12, 0),
+        (0, 24, 0),
         pytest.param(0, 40, 0, marks=pytest.mark.slow),
         pytest.param(1, 500, 0, marks=pytest.mark.slow),
         pytest.param(2, 100, 2, marks=pytest.mark.slow),

@@ -152,7 +152,7 @@ REFUSED = {  # and what the sentence names: the part, and choices that fit
     "task=classification data=parity model=lstm metrics=[first_word]": ("use metrics=accuracy,",),
     "task=copy model=encoder_decoder callbacks.checkpoint.monitor=val/first_word": ("val/exact_match",),
     "data=parity": ("data=parity yields labels", "data=stdlib", "task=classification"),
-    "task=classification": ("data=stdlib yields text", "parity"),
+    "task=classification": ("data=stdlib yields text", "data=labelled"),
     "task=arithmetic": ("data=stdlib yields text", "data=equations"),
     "task=arithmetic data=equations batch=ramp": ("data=equations needs a batch that has one size",),
     "task=arithmetic data=equations data/clean=basic": ("data/clean changes texts", "data/clean=none"),
@@ -229,12 +229,12 @@ def test_a_model_of_both_sides_learns_hidden_tokens_and_a_source_its_labels(run,
 
 
 def test_a_task_makes_the_rows_of_a_new_kind_of_examples(run, project: Path) -> None:
-    words = "debug=tiny task=arithmetic data=equations tokenizer=byte context=16 run_id=f"
+    words = "debug=tiny task=arithmetic data=equations tokenizer=byte context=16 run_id=h"
     run("train.py", *words.split(), CPU)
-    losses = [float(row["val/loss"]) for row in metrics(project, "f") if row.get("val/loss")]
+    losses = [float(row["val/loss"]) for row in metrics(project, "h") if row.get("val/loss")]
     assert losses[-1] < losses[0]
-    run("train.py", *words.split()[:-1], CPU, "run_id=g", "strategy=ddp", "trainer.devices=2")
-    again = [float(row["val/loss"]) for row in metrics(project, "g") if row.get("val/loss")]
+    run("train.py", *words.split()[:-1], CPU, "run_id=i", "strategy=ddp", "trainer.devices=2")
+    again = [float(row["val/loss"]) for row in metrics(project, "i") if row.get("val/loss")]
     assert again == pytest.approx(losses, rel=1e-4)
 
 

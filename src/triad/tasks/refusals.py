@@ -25,8 +25,8 @@ TABLE = [
         "tokens that are predicted do not move",
         "task=translation data=parallel data.source=a data.target=b data/augment=word_swap",
         moves_source_beside_target,
-        "a model of the past has the source and what is to be predicted in one row, in which tokens cannot be "
-        "moved: use model=encoder_decoder, or data/augment=token_dropout",
+        "a model of the past has the source and what is to be predicted in one row, in which tokens cannot "
+        "be moved: use model=encoder_decoder, or data/augment=token_dropout",
     ),
     Impossible(
         "a document is pooled once",
