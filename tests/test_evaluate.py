@@ -111,7 +111,7 @@ def _refuse_mistakes(python, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"split": "train"}, "split=train: on what a run was trained on"),
+        ({"split": "train"}, "split=train: a run is not judged by what it was trained on"),
         ({"overrides": ["model.width=8"]}, "model.width=8: evaluate takes"),
         ({"limit": 0}, "limit=0: must be at least 1"),
         ({"samples": -1}, "samples=-1: must be at least 0"),

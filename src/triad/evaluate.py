@@ -77,7 +77,7 @@ def evaluate(
 
 def _refuse_mistakes(overrides: list[str], split: str, asked: dict[str, Any], out: str | None) -> None:
     if split == "train":
-        raise Refusal("split=train: on what a run was trained on nothing is learned of it; use test or val")
+        raise Refusal("split=train: a run is not judged by what it was trained on; use test or val")
     least = {"shots": 0, "samples": 0}
     for name, value in asked.items():
         if value is not None and value < least.get(name, 1):
