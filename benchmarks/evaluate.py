@@ -29,7 +29,7 @@ from triad.decoding.beam import Beam
 from triad.decoding.decode import decode
 from triad.evaluation.scoring import find_figures, score_predictions
 from triad.evaluation.system import System, count_places, deal
-from triad.hardware.precision import make_plugin
+from triad.hardware.place import find_place
 from triad.launch.rank import quieten
 from triad.metrics.bleu import BLEU
 from triad.metrics.chrf import ChrF
@@ -78,9 +78,9 @@ def evaluate(
     settle_threads(threads)
     theirs, ours = t5(Sizes(depth, width, heads, tokens + 1, 257, spread=3.0))
     texts, references = (read(path, rows) for path in (source, target))
-    task, place = Translate(beams, tokens), torch.device("cpu")
+    task = Translate(beams, tokens)
     examples = [{"source": text} for text in texts]
-    rest = SimpleNamespace(), 0, "model", place, "32-true", make_plugin("32-true", place)
+    rest = SimpleNamespace(), 0, "model", find_place("cpu", "32-true")
     system = System(Run(Path("benchmark")), {}, task, {}, ours, *rest)
     seconds = []
     for _ in range(rounds):

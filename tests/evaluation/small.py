@@ -10,7 +10,7 @@ from triad.config.build import build
 from triad.config.compose import compose
 from triad.data.tokenizers.char import Char
 from triad.evaluation.system import System
-from triad.hardware.precision import make_plugin
+from triad.hardware.place import find_place
 from triad.optim.initialise import initialise
 from triad.runs.directory import Run
 
@@ -26,7 +26,7 @@ def make_system(context: int, task: Any = None, **metrics: Any) -> System:
     initialise(model, seed=0)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    place, task = torch.device("cpu"), task or SimpleNamespace(continues_text=True, predicts="its tokens")
+    task = task or SimpleNamespace(continues_text=True, predicts="its tokens")
     config = {"context": context, "task": {}}
-    rest = tokenizer, 0, "model", place, "32-true", make_plugin("32-true", place)
+    rest = tokenizer, 0, "model", find_place("cpu", "32-true")
     return System(Run(Path("small")), config, task, metrics, model.eval(), *rest)

@@ -78,10 +78,10 @@ class ExampleRows:
         batch: dict[str, Any] = {}
         for name, (first_R, length_R) in spans.items():
             wide = widths[_get_shape(name)]
-            rows = pad_rows(self._map(name), first_R[mine], length_R[mine], wide, _get_padding(name))
+            rows = pad_rows(self._map(name), first_R[mine], length_R[mine], wide, get_padding(name))
             batch[name] = torch.from_numpy(rows)
         for name in self.numbers:
-            number_B = np.where(real_R, self._map(name)[place_R], _get_padding(name))[mine]
+            number_B = np.where(real_R, self._map(name)[place_R], get_padding(name))[mine]
             batch[name] = torch.from_numpy(number_B.astype(np.int64))
         batch |= {"rows": int(real_R.sum()), "count": int(self._map("targets")[place_R][real_R].sum())}
         for key, is_source in (("lengths_R", False), ("source_lengths_R", True)):
@@ -122,7 +122,8 @@ def _is_of_tokens(name: str) -> bool:
     return not name.startswith("character")
 
 
-def _get_padding(name: str) -> int:
+def get_padding(name: str) -> int:
+    """What stands behind the end of a list of a row."""
     return IGNORED if _is_target(name) else NOTHING
 
 

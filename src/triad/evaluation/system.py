@@ -11,19 +11,18 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from triad.checkpoints.folder import find_best_checkpoint, find_checkpoint, find_validated, read_step
-from triad.checkpoints.trained import count_rows, make_task, trained
+from triad.checkpoints.trained import OF_TASK, count_rows, make_task, trained
 from triad.config.build import build
 from triad.config.errors import Refusal
+from triad.data.example_rows import get_padding
 from triad.hardware.autotune import Measured
-from triad.hardware.precision import has_recurrent_kernels, make_plugin, recurrent_to_fp32
-from triad.layers.cross_entropy import IGNORED
-from triad.layers.full_attention import PADDING
+from triad.hardware.place import Place
+from triad.hardware.precision import make_plugin
 from triad.runs.directory import Run
 from triad.tasks.counter_rng import random_integers
 
 ROWS = 64  # of a batch
 PLACES = 1 << 14  # of a batch: rows times the length of the longest
-PARTS = ("task", "model", "metrics", "decoding")
 
 
 @dataclass
@@ -38,14 +37,12 @@ class System:
     tokenizer: Any
     step: int
     weights: str
-    device: torch.device
-    precision: str
-    plugin: Any = field(repr=False)
+    place: Place = field(repr=False)
 
     @contextmanager
     def computing(self) -> Generator[None]:
         """Within it the model computes in the precision of the run, without gradients."""
-        with torch.no_grad(), self.plugin.forward_context():
+        with torch.no_grad(), self.place.plugin.forward_context():
             yield
 
     def predict(self, examples: list[dict[str, Any]]) -> list[Any]:
@@ -81,7 +78,7 @@ class System:
             batch, lambda purpose, length: random_integers(f"evaluation/{purpose}", numbers_B, length)
         )
         names = (*self.task.reads, *getattr(self.task, "judged_by", ()))
-        return [batch[name].to(self.device) for name in names]
+        return [batch[name].to(self.place.device) for name in names]
 
     def measure(self, rows: list[dict[str, Any]], first: int) -> dict[str, Tensor]:
         """The sums of the task's `measure` over some rows, the first of which has a number."""
@@ -107,7 +104,7 @@ def open_system(
     checkpoint = find_checkpoint(run.path, chosen)
     model, tokenizer = trained(run, read_step(checkpoint), weights)
     run_config = run.config()
-    parts = [build({name: one[name] for name in PARTS if name in one}) for one in (config, run_config)]
+    parts = [build({name: one[name] for name in OF_TASK if name in one}) for one in (config, run_config)]
     rest = run.pinned()["facts"], tokenizer, config["context"]
     task, before = (make_task(part, *rest) for part in parts)
     metrics = make_task(parts[0] | {"task": partial(_get_metrics)}, *rest)  # also where training takes none
@@ -119,14 +116,9 @@ def open_system(
             " is another; evaluate a run that was trained for it"
         )
     precision = build(config["precision"])(measured)
-    plugin = make_plugin(precision, measured.device)
-    model = plugin.convert_module(model.to(measured.device))
-    recurrent = any(isinstance(module, nn.LSTM) for module in model.modules())
-    if recurrent and precision.endswith("mixed") and not has_recurrent_kernels(measured.device, precision):
-        recurrent_to_fp32(model)
-    found = weights or find_validated(checkpoint)
-    rest = model, tokenizer, read_step(checkpoint), found, measured.device, precision, plugin
-    return System(run, config, task, metrics, *rest)
+    place = Place(measured.device, precision, make_plugin(precision, measured.device))
+    rest = tokenizer, read_step(checkpoint), weights or find_validated(checkpoint), place
+    return System(run, config, task, metrics, place.put(model), *rest)
 
 
 def _get_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +144,6 @@ def collate(name: str, values: list[Any]) -> Tensor:
     """One number of each row, or lists padded to the longest: what is asked of them by IGNORED."""
     if not isinstance(values[0], list):
         return torch.tensor(values)
-    padding = IGNORED if name.startswith(("targets", "labels")) else PADDING
+    padding = get_padding(name)
     rows = [torch.tensor(value, dtype=torch.long) for value in values]
     return pad_sequence(rows, batch_first=True, padding_value=padding)
