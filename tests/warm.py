@@ -9,18 +9,13 @@ Every run is a process of its own, and so is each of its ranks: only `exec` and 
 is tested about starting itself (kill -9, torchrun, what the parent imports) starts a fresh interpreter.
 """
 
-import atexit
 import os
 import pickle
-import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
-import warnings
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -28,8 +23,8 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-import triad.launch.supervisor
-from triad.launch.supervisor import die_with, launch
+from triad.launch.forking import ForkedProcess, fork, fork_ranks, run_words
+from triad.launch.supervisor import launch
 
 REPOSITORY = Path(__file__).parents[1]
 PARTS = (
@@ -84,75 +79,6 @@ class WarmProcess:
         self.process.wait()
 
 
-class ForkedProcess:
-    """What a launcher asks of the processes that it started."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid, self.returncode = pid, None
-
-    def poll(self) -> int | None:
-        """The exit code, or None while the process runs."""
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
-        return self.returncode
-
-
-def fork_rank(command: list[str], environment: dict[str, str]) -> ForkedProcess:
-    """In place of a launcher's Popen([sys.executable, ...])."""
-    parent = os.getpid()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return ForkedProcess(fork(partial(run_words, command[1:]), environment, partial(die_with, parent)))
-
-
-def fork(work: Callable[[], None], environment: dict[str, str], prepare: Callable[[], None]) -> int:
-    """Do the work in a process that is as `exec` would leave it, but for its modules; return its number."""
-    if child := os.fork():
-        return child
-    code = 1
-    try:
-        os.setsid()
-        prepare()
-        os.closerange(3, 1024)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.environ.clear()
-        os.environ.update(environment)
-        for finalizer in list(weakref.finalize._registry):
-            finalizer.atexit = False  # the temporary folders of those that started this process are theirs
-        work()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def run_words(words: list[str]) -> None:
-    """`python word ...`"""
-    if words[0] == "-W":
-        warnings._processoptions(words[1:2])
-        run_words(words[2:])
-    elif words[0] == "-c":
-        sys.argv = ["-c", *words[2:]]
-        exec(words[1], {"__name__": "__main__"})
-    elif words[0] == "-m":
-        sys.argv = words[1:]
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv = words
-        sys.path.insert(0, str(Path(words[0]).resolve().parent))
-        runpy.run_path(words[0], run_name="__main__")
-
-
 def redirect(cwd: str, folder: str) -> None:
     """Standard streams and the working directory."""
     os.chdir(cwd)
@@ -169,14 +95,14 @@ def call(work: bytes, folder: str) -> None:
 
 def serve(connection: Connection) -> None:
     """Fork what is asked for, one after another, until nobody asks."""
-    triad.launch.supervisor._start = fork_rank
+    fork_ranks()
     while True:
         try:
             work, cwd, environment, folder, timeout = connection.recv()
         except EOFError:
             return
         task = partial(call, work, folder) if isinstance(work, bytes) else partial(run_words, work)
-        process = ForkedProcess(fork(task, environment, partial(redirect, cwd, folder)))
+        process = fork(task, environment, partial(redirect, cwd, folder))
         connection.send(wait(process, timeout))
 
 

@@ -19,7 +19,7 @@ MATHEMATICS = (
     *("finetuning", "batch", "decoding", "metrics"),
     *("data", *PREPARATION, *AUGMENTATION, "tokenizer", "precision"),
 )
-SYSTEM = ("strategy", "hardware", "engine", "logger", "tags", "output_dir", "run_id")
+SYSTEM = ("strategy", "hardware", "engine", "logger", "tags", "output_dir", "run_id", "claim")
 MIXED = ("trainer", "callbacks")  # groups that hold some of both
 OVERLAYS = ("experiment", "debug")  # what they set is classified where it stands
 

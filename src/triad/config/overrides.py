@@ -18,6 +18,7 @@ PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[./-][A-Za-z0-9_]+)*")  # text tha
 NOT_TEXT = ("true", "false", "null", "nan", "inf")
 SWEPT = re.compile(r"(choice|range|interval|glob|tag|sort|shuffle)\(.*\)")
 PLACE = {"run_id": str | None, "output_dir": str}  # the path of the run directory
+SAID = {"claim": dict[str, Any] | None}  # of the experiment: no matter of training
 
 
 def quote(value: Any) -> str:
@@ -37,9 +38,9 @@ def quote_typed(words: list[str], sweep: bool = False) -> list[str]:
 
 
 def top_level_keys() -> dict[str, Any]:
-    """The top-level keys of conf/train.yaml with their types: the arguments of `train`, and PLACE."""
+    """The top-level keys of conf/train.yaml with their types: the arguments of `train`, PLACE and SAID."""
     arguments = read_script_signature(TRAIN, "train").parameters
-    return {name: argument.type for name, argument in arguments.items() if name != "run"} | PLACE
+    return {name: argument.type for name, argument in arguments.items() if name != "run"} | PLACE | SAID
 
 
 def replace_overrides(old: list[str], new: list[str]) -> list[str]:

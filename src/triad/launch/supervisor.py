@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from triad.config.errors import Interrupted
 from triad.config.processes import OURS, without_launcher
@@ -55,7 +56,7 @@ def launch(command: list[str], ranks: int, threads: int, grace_s: float = GRACE_
     previous = signals.catch()
     processes: list[subprocess.Popen] = []
     try:
-        processes += [_start(command, environment) for environment in _make_environments(ranks, threads)]
+        processes += [start_rank(command, environment) for environment in _make_environments(ranks, threads)]
         code = _supervise(processes, signals, grace_s, finished)
         if signals.first:
             raise Interrupted(code)
@@ -97,7 +98,8 @@ def _find_free_port() -> int:
     raise OSError(f"none of the ports {ports[0]} to {ports[-1]} is free")
 
 
-def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
+def start_rank(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
+    """Start a rank's process."""
     # A session of its own, so that a rank's data workers and loggers end with it.
     return subprocess.Popen(
         command, env=environment, preexec_fn=partial(die_with, os.getpid()), start_new_session=True
@@ -112,7 +114,7 @@ def die_with(parent: int) -> None:
             os._exit(1)
 
 
-def send_signal(process: subprocess.Popen, number: int) -> None:
+def send_signal(process: Any, number: int) -> None:
     """Send a signal to a process and all that it started in its session."""
     if process.poll() is None:
         with suppress(ProcessLookupError):

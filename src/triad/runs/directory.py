@@ -35,6 +35,8 @@ from triad.config.schema import suggest
 from triad.runs.metrics import read_metrics
 from triad.storage.durable import replace, write
 
+UNASKED = ("run_id", "output_dir", "claim")  # keys of a configuration that training is not told
+
 
 class Run:
     """One run directory: the names of its files, and what is read from and written to them."""
@@ -110,13 +112,13 @@ class Run:
         return found
 
     def arguments(self) -> dict:
-        """What `train` is called with: the configuration without the run's own name and place.
+        """What `train` is called with: the configuration without the run's name, place and claim.
 
         For the processes of a start: of one that is not accepted yet it is what that was started with.
         """
         start = Run(self.pending)
         config = _resolve(start.read_written()) if start.exists else self.config()
-        return {key: value for key, value in config.items() if key not in ("run_id", "output_dir")}
+        return {key: value for key, value in config.items() if key not in UNASKED}
 
     def write_config(self, config: dict, written: dict | None = None) -> None:
         """The configuration as YAML for people, the ranks and a resume, with the references of `written`."""

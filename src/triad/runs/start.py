@@ -44,6 +44,8 @@ def prepare_run(
         provenance.write_chains(draft.origins_file, chains)
     made = {group: choice for group, choice in (choices or {}).items() if "/" not in group}  # not Hydra's own
     more = {"choices": made, "asked": find_asked(written, config)}
+    if config.get("claim"):  # by which a threshold that was moved afterwards shows
+        more["claim"] = fingerprint(config["claim"])
     write_passport(run, overrides, config, processes.describe_machine(config), more, draft)
     draft.error_file.unlink(missing_ok=True)
     return run

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from triad.config.processes import count_cores, list_gpus, without_launcher
+from triad.launch.forking import ForkedProcess
 from triad.launch.supervisor import GRACE_S, die_with, read_grace, send_signal
 from triad.runs.directory import Run
 from triad.runs.signals import ENDING, Signals
@@ -59,7 +61,9 @@ def start_process(command: list[str], log: Path, share: Resources, added: dict[s
         )
 
 
-def end_processes(processes: list[subprocess.Popen], runs: list[Run], signals: Signals) -> None:
+def end_processes(
+    processes: Sequence[subprocess.Popen | ForkedProcess], runs: list[Run], signals: Signals
+) -> None:
     """Ask trials to save and end, and make them after the grace of their runs or a second signal."""
     grace_s = max((read_grace(run.config(has_task=False)) for run in runs if run.exists), default=GRACE_S)
     deadline = time.monotonic() + grace_s + OWN_S
