@@ -25,10 +25,10 @@ class Finding(NamedTuple):
 class Claim:
     """A claim of a paper, its miniature and what would refute it.
 
-    `paper` and `where` say where it is read, `theirs` what stands there, in their setting. `arms` are words for
-    the experiment, by name; `control` are words that take the place of those of one arm, and with which the
-    expectations must not all hold. `equal` are metrics of the results, such as train/flops, in which all arms
-    are alike up to a share. `guard` is the test that would see the claim's cause break.
+    `paper` and `where` say where it is read, `theirs` what stands there, in their setting. `arms` are words
+    for the experiment, by name; `control` are words that take the place of those of one arm, and with which
+    the expectations must not all hold. `equal` are metrics of the results, such as train/flops, in which all
+    arms are alike up to a share. `guard` is the test that would see the claim's cause break.
 
     Raises ValueError for an expectation or a control of an arm that there is not, and for fewer than 3 seeds.
     """

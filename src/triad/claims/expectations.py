@@ -1,7 +1,7 @@
 """Comparisons of arms with thresholds.
 
-Those of levels and ratios are judged seed by seed: all meet the threshold (holds), none (fails) or some (within
-noise). A difference is judged in standard deviations.
+Levels and ratios are judged seed by seed: all meet the threshold (holds), none (fails) or some (within noise).
+A difference is judged in standard deviations.
 """
 
 import math
@@ -26,8 +26,8 @@ class Level:
 class Ratio:
     """The number of one arm over that of another, seed by seed, is at least, or at most, a threshold.
 
-    A number that is infinite, such as steps to a loss that was not reached, is larger than every other; of two
-    such the ratio is no number, and meets nothing.
+    A number that is infinite, such as steps to a loss that was not reached, is larger than every other; of
+    two such the ratio is no number, and meets nothing.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ CONTROL = "control"
 
 
 class Trial(NamedTuple):
-    """One run of a claim: its arm, `control` being one of them, its seed and the words that it starts with."""
+    """One run of a claim: its arm, `control` being one of them, its seed and the words that start it."""
 
     arm: str
     seed: int
