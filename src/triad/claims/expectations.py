@@ -1,6 +1,6 @@
 """Comparisons of arms with thresholds.
 
-Levels and ratios are judged seed by seed: all meet the threshold (holds), none (fails) or some (within noise).
+Levels and ratios are judged by seed: all meet the threshold (holds), none (fails) or some (within noise).
 A difference is judged in standard deviations.
 """
 

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from triad.launch import supervisor
 
@@ -95,7 +96,7 @@ def run_words(words: list[str]) -> None:
         runpy.run_path(words[0], run_name="__main__")
 
 
-def _fork_rank(command: list[str], environment: dict[str, str]) -> ForkedProcess:
+def _fork_rank(command: list[str], environment: dict[str, str]) -> Any:
     """In place of Popen([sys.executable, ...])."""
     parent = os.getpid()
     work = partial(_run_rank, command[1:], int(environment["OMP_NUM_THREADS"]))

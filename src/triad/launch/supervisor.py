@@ -98,7 +98,7 @@ def _find_free_port() -> int:
     raise OSError(f"none of the ports {ports[0]} to {ports[-1]} is free")
 
 
-def start_rank(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
+def start_rank(command: list[str], environment: dict[str, str]) -> Any:
     """Start a rank's process."""
     # A session of its own, so that a rank's data workers and loggers end with it.
     return subprocess.Popen(
