@@ -76,7 +76,7 @@ def fork(work: Callable[[], None], environment: dict[str, str], prepare: Callabl
 
 def fork_ranks() -> None:
     """From now on this process, and those forked from it, fork the ranks that they launch."""
-    supervisor.start_rank = _fork_rank
+    supervisor.start_rank = _fork_rank  # ty: ignore[invalid-assignment]
 
 
 def run_words(words: list[str]) -> None:
