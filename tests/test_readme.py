@@ -13,7 +13,8 @@ from triad.config.compose import compose
 from triad.config.processes import count_gpus
 
 README = (REPOSITORY / "README.md").read_text()
-COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    ")]
+PAGES = README + (REPOSITORY / "docs" / "commands.md").read_text()
+COMMANDS = [line.strip() for line in PAGES.splitlines() if line.startswith("    ")]
 TRAINS = [command for command in COMMANDS if "train.py" in command and "resume=" not in command]
 
 
