@@ -24,7 +24,8 @@ from triad.config.overrides import quote, quote_typed, replace_overrides
 from triad.config.processes import count_threads, ranks_are_here, ranks_here, refuse_unknown_launcher
 from triad.config.provenance import Chains, read_chains
 from triad.config.references import find_references
-from triad.config.stages import announce, announce_imports
+from triad.config.slow_imports import hasten_imports
+from triad.config.stages import announce
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import (
     Resume,
@@ -79,7 +80,7 @@ def compose_and_launch(work: Callable) -> None:
 
     With `--run <directory>` this process is one of those ranks.
     """
-    announce_imports()
+    hasten_imports()
     if sys.argv[1:2] == ["--run"]:
         exit_together(run_rank(work, Run(sys.argv[2])), FINISHED)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised to us; report_error makes a sentence of them
