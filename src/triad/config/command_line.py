@@ -8,6 +8,7 @@ from typing import Any
 from triad.config.errors import Refusal
 from triad.config.messages import report_error, report_interrupt
 from triad.config.schema import convert, suggest
+from triad.config.slow_imports import hasten_imports
 
 
 def run_command(function: Callable) -> None:
@@ -15,6 +16,7 @@ def run_command(function: Callable) -> None:
     if {"-h", "--help"} & {*sys.argv[1:]}:
         print(getdoc(function), "\n\n", _format_usage(function), sep="")
         return
+    hasten_imports()
     try:
         function(**_parse_arguments(function, sys.argv[1:]))
     except KeyboardInterrupt:
