@@ -28,7 +28,7 @@ Row = Sequence[str]
 
 
 def open_console() -> Console:
-    """Standard output as wide as the terminal, or as COLUMNS says; a file or pipe takes lines of any length."""
+    """Standard output, as wide as the terminal or COLUMNS says; a file or pipe takes lines of any length."""
     bounded = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     return Console(width=None if bounded else UNBOUNDED, highlight=False, markup=False, emoji=False)
 
@@ -125,7 +125,7 @@ def _least(column: list[str], width: int) -> int:
 
 
 def _choose_widths(columns: list[list[str]], room: int) -> list[int]:
-    """Widths of columns: each as wide as it takes or, where the room is too small, so that none has many lines."""
+    """The width of each column: what it takes or, in less room, what makes the fewest lines."""
     most = [max(1, *map(cell_len, column)) for column in columns]
     widths = [min(_least(column, room), whole) for column, whole in zip(columns, most, strict=True)]
     if sum(most) <= room:
@@ -144,7 +144,7 @@ def _split(cell: str, heading: bool) -> list[str]:
 
 
 def _wrap(cell: str, width: int, heading: bool) -> list[str]:
-    """The lines of a cell: broken between its pieces, and inside one only where it is wider than the column."""
+    """The lines of a cell: broken between pieces, and inside one only where it is wider than the column."""
     if cell_len(cell) <= width:
         return [cell]
     lines = [""]
