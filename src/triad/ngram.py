@@ -97,13 +97,14 @@ def _write(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 def _show(model: Any, rows: list[dict[str, float]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from triad.config.tables import print_table
 
-    table = Table("order", "n-grams", *rows[0])
-    for order, (level, row) in enumerate(zip(model.levels, rows, strict=True), 1):
-        table.add_row(str(order), f"{len(level.keys):,}", *(f"{value:.5g}" for value in row.values()))
-    Console(markup=False, emoji=False).print(table)
+    levels = enumerate(zip(model.levels, rows, strict=True), 1)
+    cells = [
+        [str(order), f"{len(level.keys):,}", *(f"{value:.5g}" for value in row.values())]
+        for order, (level, row) in levels
+    ]
+    print_table(["order", "n-grams", *rows[0]], cells)
 
 
 if __name__ == "__main__":

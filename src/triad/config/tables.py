@@ -63,7 +63,8 @@ def lay_out(
     styles: Sequence[str] = (),
 ) -> Text:
     """The lines of a table, none but those of `beneath` wider than `width`."""
-    columns = [[header[at], *(row[at] for row in rows)] for at in range(len(header))]
+    cells = [[_clean(cell) for cell in row] for row in (header, *rows)]
+    columns = [[row[at] for row in cells] for at in range(len(header))]
     blocks = _cut([_least(column, width) for column in columns], width, keys)
     text = Text()
     for number, block in enumerate(blocks):
@@ -87,7 +88,7 @@ def _lay_out_block(
             text.append(f"{line}\n", style)
         if not place:
             text.append("─" * (sum(widths) + GAP * (len(widths) - 1)) + "\n", "dim")
-        elif beneath:
+        elif beneath and beneath[place - 1]:
             text.append(f"  {beneath[place - 1]}\n", "dim")
     text.right_crop(1)
     return text
@@ -153,7 +154,7 @@ def _wrap(cell: str, width: int, heading: bool) -> list[str]:
         if cell_len(lines[-1] + piece.rstrip()) > width and not piece.isspace() and lines[-1]:
             lines.append("")
         if piece.isspace():
-            lines[-1] += " " if lines[-1] else ""
+            lines[-1] += piece if lines[-1] or len(lines) == 1 else ""
             continue
         while cell_len(piece) > width:
             head = _take(piece, width)
@@ -161,6 +162,11 @@ def _wrap(cell: str, width: int, heading: bool) -> list[str]:
             piece = piece[len(head) :]
         lines[-1] += piece
     return [line.rstrip() for line in lines if line.strip()] or [""]
+
+
+def _clean(cell: str) -> str:
+    """A cell without line ends and what else a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in cell)
 
 
 def _take(text: str, width: int) -> str:
@@ -197,7 +203,7 @@ def to_latex(header: Row, rows: Sequence[Row], bold: Sequence[tuple[int, int]] =
         r"\midrule",
     ]
     for place, row in enumerate(rows):
-        cells = [cell.translate(LATEX) for cell in row]
+        cells = [cell.translate(LATEX).replace("[", "{[}", cell.startswith("[")) for cell in row]
         cells = [rf"\textbf{{{cell}}}" if (place, at) in bold else cell for at, cell in enumerate(cells)]
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
