@@ -1,5 +1,6 @@
 """The table of a verification: how far each layout is from one process, red if too far."""
 
+from collections import Counter
 from pathlib import Path
 
 from triad.config.tables import print_table, to_markdown
@@ -24,44 +25,29 @@ def show(results: list, markdown: Path | None) -> int:
 
 def _print_results(results: list) -> None:
     """The cases with the largest deviation of any kind; a verdict that is a sentence stands below its row."""
-    rows = [_describe_case(result) for result in results]
-    columns = [key for key in rows[0] if len({row[key] for row in rows}) > 1] if rows else []
-    columns = list(dict.fromkeys(["layout", "model", *columns, "verdict"]))
-    same = ", ".join(f"{key} {value}" for key, value in rows[0].items() if value and key not in columns)
-    said = [
-        result.verdict.removeprefix(f"{row['verdict']}: ") for row, result in zip(rows, results, strict=True)
-    ]
-    print_table(
-        columns,
-        [[row[key] for key in columns] for row in rows],
-        caption=f"all: {same}" if same else "",
-        beneath=["" if result.verdict == "equal" else why for result, why in zip(results, said, strict=True)],
-        styles=["red" if result.wrong else "" for result in results],
-    )
+    choices = [_list_choices(result.case) for result in results]
+    same = set.intersection(*map(set, choices)) if choices else set()
+    rows, sentences = [], []
+    for result, chosen in zip(results, choices, strict=True):
+        worst = result.deviation.worst if result.deviation else {}
+        largest = max(worst, key=lambda kind: worst[kind], default="")
+        verdict = "departs" if result.wrong and worst else result.verdict.partition(":")[0]
+        rows.append([result.case.layout.name, result.case.model])
+        rows[-1] += [", ".join(choice for choice in chosen if choice not in same)]
+        rows[-1] += [f"{worst[largest]:.0e} {largest}" if worst else "", verdict]
+        sentences.append("" if verdict == result.verdict else result.verdict)
+    styles = ["red" if result.wrong else "" for result in results]
+    header = ["layout", "model", "with", "largest deviation", "verdict"]
+    print_table(header, rows, beneath=sentences, styles=styles, keys=2)
+    if same:
+        print(f"all with {', '.join(choice for choice in choices[0] if choice in same)}")
+    for found, count in Counter(result.traffic for result in results if result.traffic).items():
+        print(f"bytes and messages of {count}: {found}")
 
 
-def _describe_case(result) -> dict[str, str]:
-    case = result.case
-    worst = result.deviation.worst if result.deviation else {}
-    kind = max(worst, key=lambda kind: worst[kind], default="")
+def _list_choices(case) -> list[str]:
     switches = [name for name in ("checkpointing", "compile") if getattr(case, name)]
-    verdict = (
-        result.verdict.partition(":")[0]
-        if result.deviation is None
-        else "departs"
-        if result.wrong
-        else "equal"
-    )
-    return {
-        "layout": case.layout.name,
-        "model": case.model,
-        "micro": str(case.parts),
-        "rows": case.packing,
-        "also": " ".join(switches),
-        "largest deviation": f"{worst[kind]:.0e} {kind}" if worst else "",
-        "bytes": result.traffic,
-        "verdict": verdict,
-    }
+    return [f"{case.parts} micro-batch{'es' * (case.parts != 1)}", case.packing, *switches]
 
 
 def as_markdown(results: list) -> str:
