@@ -43,7 +43,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
         raise Refusal(f"order={order} tokens={tokens}: at least 1 each")
     config = compose(overrides)
     run = Run(Path(config["output_dir"], config["run_id"] or make_run_id("ngram")))
-    kept = {"order": order, "tokens": tokens, "data": config["data"], "tokenizer": config["tokenizer"]}
+    kept = {"order": order, "tokens": tokens} | {key: config[key] for key in ("task", "data", "tokenizer")}
     kept |= find_parts(config)
     if run.path.exists():
         raise Refusal(f"run_id={run.id}: {run} exists; choose another name or remove it")
@@ -63,7 +63,8 @@ def count_ngrams(run: Any, order: int, most: int, source: Any, make_tokenizer: A
     tokenizer, mixed = tokenize(source, make_tokenizer)
     if (tokens := mixed.sources.get("")) is None:
         raise ValueError(f"data={source.name}: n-grams are counted in one source; use one of the mixture's")
-    run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint)
+    validation = source.contents["val"].fingerprint
+    run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, validation=validation)
     tokenizer.save(run.tokenizer)
     counted = tokens.train.tokens[:most]
     print(f"{len(counted):,} of {len(tokens.train.tokens):,} tokens, vocabulary {tokenizer.vocab_size:,}")

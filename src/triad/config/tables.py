@@ -39,17 +39,18 @@ def print_table(
     title: str = "",
     caption: str = "",
     keys: int = 1,
-    beneath: Sequence[str] = (),
+    whole: bool = False,
     styles: Sequence[str] = (),
 ) -> None:
     """Print a table so that it can be read at the width of the terminal.
 
     Cells go on in a further line at blanks; where that does not suffice, the columns are cut into several
-    tables that each begin with the first `keys` columns. `beneath` has a line for each row, such as a path,
-    that is printed whole below it; `styles` has a style of rich for each row.
+    tables that each begin with the first `keys` columns. With `whole` the last column, such as a path, is
+    never broken: where the table is too wide with it, each of its cells has a line of its own below the row.
+    `styles` has a style of rich for each row.
     """
     console = open_console()
-    for line in (title, lay_out(header, rows, console.width, keys, beneath, styles), caption):
+    for line in (title, lay_out(header, rows, console.width, keys, whole, styles), caption):
         if line:
             console.print(line, soft_wrap=True)
 
@@ -59,20 +60,22 @@ def lay_out(
     rows: Sequence[Row],
     width: int,
     keys: int = 1,
-    beneath: Sequence[str] = (),
+    whole: bool = False,
     styles: Sequence[str] = (),
 ) -> Text:
-    """The lines of a table, none but those of `beneath` wider than `width`."""
+    """The lines of a table, none but those of a `whole` column wider than `width`."""
     cells = [[_clean(cell) for cell in row] for row in (header, *rows)]
     columns = [[row[at] for row in cells] for at in range(len(header))]
+    beneath = []
+    if whole and sum(max(map(cell_len, column)) + GAP for column in columns) - GAP > width:
+        beneath = columns.pop()[1:]
     blocks = _cut([_least(column, width) for column in columns], width, keys)
     text = Text()
     for number, block in enumerate(blocks):
-        last = number == len(blocks) - 1
-        text.append("\n\n" if number else "")
-        text.append_text(
-            _lay_out_block([columns[at] for at in block], width, beneath if last else (), styles)
-        )
+        below = beneath if number == len(blocks) - 1 else []
+        text.append("\n" if number else "")
+        text.append_text(_lay_out_block([columns[at] for at in block], width, below, styles))
+    text.right_crop(1)
     return text
 
 
@@ -90,7 +93,6 @@ def _lay_out_block(
             text.append("─" * (sum(widths) + GAP * (len(widths) - 1)) + "\n", "dim")
         elif beneath and beneath[place - 1]:
             text.append(f"  {beneath[place - 1]}\n", "dim")
-    text.right_crop(1)
     return text
 
 

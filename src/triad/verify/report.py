@@ -27,7 +27,7 @@ def _print_results(results: list) -> None:
     """The cases with the largest deviation of any kind; a verdict that is a sentence stands below its row."""
     choices = [_list_choices(result.case) for result in results]
     same = set.intersection(*map(set, choices)) if choices else set()
-    rows, sentences = [], []
+    rows = []
     for result, chosen in zip(results, choices, strict=True):
         worst = result.deviation.worst if result.deviation else {}
         largest = max(worst, key=lambda kind: worst[kind], default="")
@@ -35,10 +35,10 @@ def _print_results(results: list) -> None:
         rows.append([result.case.layout.name, result.case.model])
         rows[-1] += [", ".join(choice for choice in chosen if choice not in same)]
         rows[-1] += [f"{worst[largest]:.0e} {largest}" if worst else "", verdict]
-        sentences.append("" if verdict == result.verdict else result.verdict)
+        rows[-1] += ["" if verdict == result.verdict else result.verdict]
     styles = ["red" if result.wrong else "" for result in results]
-    header = ["layout", "model", "with", "largest deviation", "verdict"]
-    print_table(header, rows, beneath=sentences, styles=styles, keys=2)
+    header = ["layout", "model", "with", "largest deviation", "verdict", ""]
+    print_table(header, rows, keys=2, whole=True, styles=styles)
     if same:
         print(f"all with {', '.join(choice for choice in choices[0] if choice in same)}")
     for found, count in Counter(result.traffic for result in results if result.traffic).items():
