@@ -6,16 +6,19 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from triad.analysis import svg_charts as chart
-from triad.analysis.curves import AXES, MOST_POINTS, read_series
+from triad.analysis.curves import AXES, MOST_POINTS, read_curves
 from triad.analysis.importance import measure_importance
-from triad.analysis.leaderboard import Board, make_cells, make_header
+from triad.analysis.leaderboard import Board
 from triad.analysis.settings import Setting, shorten_key
+from triad.analysis.table import tabulate
 
 COLOURS = 8  # settings whose curves are drawn, the best
 
 
-def render_page(ranking: Board, together: list[Setting]) -> str:
-    """The page of a leaderboard; `together` are all settings, also those that `by` left out of it."""
+def render_page(boards: list[Board]) -> str:
+    """The page of the first leaderboard."""
+    ranking, together = boards[0], boards[0].together
+    header, cells, _ = tabulate(ranking)
     finite = [line for line in ranking.lines if line.score and math.isfinite(line.score.mean)]
     ways = [
         ({key: line.setting.value(key) for key in ranking.columns}, line.score.mean)
@@ -30,8 +33,8 @@ def render_page(ranking: Board, together: list[Setting]) -> str:
         ranking=ranking,
         runs=sum(len(setting.runs) for setting in together),
         finished=sum(len(setting.figures(ranking.metric)) for setting in together),
-        header=make_header(ranking),
-        cells=make_cells(ranking),
+        header=header,
+        cells=cells,
         drawn=[line.setting.label for line in finite[:COLOURS]],
         curves=draw_curves(ranking.metric, [line.setting for line in finite[:COLOURS]]),
         points=MOST_POINTS,
@@ -51,7 +54,7 @@ def draw_curves(metric: str, best: list[Setting]) -> list[str]:
     charts = []
     for name in dict.fromkeys((metric, metric.replace("val/", "train/"))):
         found = [
-            (f"{setting.label}, seed {run.seed}", colour, read_series(run.directory, name))
+            (f"{setting.label}, seed {run.seed}", colour, read_curves(run.directory, [name]).get(name, {}))
             for colour, setting in enumerate(best)
             for run in setting.runs
         ]
