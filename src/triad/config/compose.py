@@ -15,10 +15,11 @@ from triad.config import provenance
 from triad.config.command_line import key_of
 from triad.config.directions import find_figures_of_two, find_unknown_monitors
 from triad.config.errors import NotComposed, Refusal, one_line
-from triad.config.locations import CONF
+from triad.config.locations import CONF, own_folders
 from triad.config.messages import explain_error, find_resolver_error
 from triad.config.offers import list_groups
 from triad.config.overrides import quote_typed, top_level_keys
+from triad.config.own_code import KEY
 from triad.config.processes import resolve_devices
 from triad.config.references import changes_size, count_steps, refuse_resolvers
 from triad.config.rules import find_impossible, find_missing_parts, refusals
@@ -97,8 +98,8 @@ def find_lists(overrides: list[str]) -> dict[str, list[str]]:
 
 
 @contextmanager
-def initialize_hydra(folder: str | None = None) -> Generator[None]:
-    """Have Hydra compose by our loader from conf/, and from a further folder behind it (--config-dir).
+def initialize_hydra() -> Generator[None]:
+    """Have Hydra compose by our loader from conf/, and from one's own folder behind it (--config-dir).
 
     Raises NotComposed where Hydra cannot compose what it is asked for.
     """
@@ -109,7 +110,7 @@ def initialize_hydra(folder: str | None = None) -> Generator[None]:
     from triad.config.loader import Loader, use_loader
 
     with use_loader(), initialize_config_dir(str(CONF), version_base="1.3"):
-        if folder is not None:
+        for folder in own_folders:
             cast(Loader, GlobalHydra.instance().config_loader()).add_folder(folder)
         try:
             yield
@@ -143,6 +144,8 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
     typed = list_groups()
     groups, known = {*typed.values()}, top_level_keys()
     for key in config:
+        if key == KEY:
+            raise Refusal(f"{KEY}={config[key]}: it is typed at each start, and no file or run permits it")
         if key not in groups and key not in known:
             raise Refusal(f"{key} is not a key of conf/train.yaml{suggest(key, [*known, *groups])}")
         if key in known:
