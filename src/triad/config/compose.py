@@ -9,7 +9,7 @@ from typing import Any, cast
 from unicodedata import category
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from triad.config import provenance
 from triad.config.command_line import key_of
@@ -17,7 +17,7 @@ from triad.config.directions import find_figures_of_two, find_unknown_monitors
 from triad.config.errors import NotComposed, Refusal, one_line
 from triad.config.locations import CONF, own_folders
 from triad.config.messages import explain_error, find_resolver_error
-from triad.config.offers import list_groups
+from triad.config.offers import find_group, list_groups
 from triad.config.overrides import quote_typed, top_level_keys
 from triad.config.own_code import KEY
 from triad.config.processes import resolve_devices
@@ -179,8 +179,22 @@ def _resolve(composed: DictConfig) -> dict:
     try:
         return cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
-        message = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
+        key = str(getattr(error, "full_key", ""))
+        message = f"{key}: {str(error).splitlines()[0]}"
+        if isinstance(error, MissingMandatoryValue):
+            message = f"{key}=... is needed{_find_remark(composed, key)}"
         raise Refusal(find_resolver_error(error) or message) from None
+
+
+def _find_remark(composed: DictConfig, key: str) -> str:
+    """What the file of a choice says beside a key that it leaves open, such as where a text may lie."""
+    name = key.partition(".")[0]
+    folder, target = CONF / find_group(name), OmegaConf.select(composed, f"{name}._target_")
+    for file in sorted(folder.glob("*.yaml")):
+        source = provenance.read_yaml_source(file, name, set())
+        if key in source and (called := source.get(f"{name}._target_")) and called.text == target:
+            return f", {source[key].remark}".rstrip(", ")
+    return ""
 
 
 def find_misplaced(config: dict) -> Iterator[str]:

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from triad.config.definitions import find_definition, find_imports, parse_module
 from triad.config.errors import Refusal
+from triad.config.neighbours import answer
 from triad.config.targets import find_part
 
 SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
@@ -207,7 +208,9 @@ def _check_call(node: dict, path: str) -> Iterator[str]:
     given = node.keys() - {"_target_", "_partial_"}
     for key in sorted(given - known.parameters.keys(), key=str):
         if not known.open or not isinstance(key, str):
-            yield f"{path}.{key} is not an argument of {target}{suggest(str(key), list(known.parameters))}"
+            ours = answer(f"{path}.{key}", str(node[key]))
+            near = f"; here that is {ours}" if ours else suggest(str(key), list(known.parameters))
+            yield f"{path}.{key} is not an argument of {target}{near}"
     for key in given & known.parameters.keys():
         if not _is_call(node[key]):
             node[key], fault = convert(node[key], known.parameters[key].type)

@@ -19,6 +19,7 @@ from triad.config.compose import UNMEASURED, find_lists, read_time, read_written
 from triad.config.errors import Interrupted, Refusal
 from triad.config.locations import CONF
 from triad.config.messages import DIVERGED, report_error, report_interrupt
+from triad.config.neighbours import answer_flag
 from triad.config.overlays import find_overlaid
 from triad.config.overrides import quote, quote_typed, replace_overrides
 from triad.config.own_code import repeat_flags, take_own_code
@@ -104,6 +105,7 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
     """Have Hydra compose the words and start what comes of them: one job, or under -m several."""
     announce("composing")
     import hydra
+    from hydra._internal.utils import get_args_parser
     from hydra.core.hydra_config import HydraConfig
 
     from triad.config.loader import use_loader  # imports Hydra
@@ -115,6 +117,8 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
     auto = is_auto(words)
     if auto and sweep:
         raise Refusal("resume=auto is of one run; -m goes on by itself when the same command is repeated")
+    if said := answer_flag(words, get_args_parser()._option_string_actions):
+        raise Refusal(said)
     asked = quote_typed(drop_resume(words), sweep)
     sys.argv[1:] = [*asked, *repeat_flags()]
 
