@@ -101,7 +101,8 @@ def _refuse_missing(override: Any) -> None:
     if override.is_hydra_override() or group in OVERLAYS:
         return
     if not override.is_delete():
-        if choices and not inner and not isinstance(override.value(), str | list | dict):
+        swept = override.is_sweep_override()  # of several choices: each job is asked about its own
+        if choices and not inner and not swept and not isinstance(override.value(), str | list | dict):
             raise Refusal(f"{override.input_line}: {group} is chosen by name{suggest('', list(choices))}")
     elif not inner and group not in DICTIONARIES:
         raise Refusal(f"{override.input_line}: a run needs it: {group}={next(iter(choices), '...')}")
