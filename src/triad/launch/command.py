@@ -28,6 +28,7 @@ from triad.config.provenance import Chains, read_chains
 from triad.config.references import find_references
 from triad.config.slow_imports import hasten_imports
 from triad.config.stages import announce
+from triad.launch.multirun import PLACE, Multirun, refuse_other
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import (
     Resume,
@@ -41,12 +42,10 @@ from triad.launch.resume import (
 )
 from triad.launch.run_length import configure_probe, finish_probe, record_pace
 from triad.launch.supervisor import FINISHED, launch_ranks, read_grace
-from triad.runs.directory import Run, make_run_id, make_sweep_id
+from triad.runs.directory import Run, make_run_id
 from triad.runs.signals import signals
 from triad.runs.start import prepare_run
 from triad.storage.locks import hold
-
-PLACE = ("run_id", "output_dir")
 
 
 class Job(NamedTuple):
@@ -70,10 +69,12 @@ class Job(NamedTuple):
         return [word for word in self.typed if key_of(word) not in PLACE]
 
     def refuse(self, run: Run, config: dict, in_sweep: bool) -> None:
-        """Refuse a new run where one is, and other mathematics for one that goes on; a sweep does go on."""
+        """Refuse a new run where one is, unless it is this trial of a sweep, and to go on with another one."""
         if self.continued:
             refuse_changed(run, config, self.named, find_references(read_written(self.composed)))
-        elif not in_sweep:
+        elif in_sweep and run.exists:
+            refuse_other(run, config, self.typed)
+        else:
             refuse_taken(run)
 
 
@@ -127,11 +128,17 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
         try:
             typed = [*HydraConfig.get().overrides.task]
             choices = {**HydraConfig.get().runtime.choices} | find_lists(typed)
+            multirun = _read_multirun(asked, composed) if sweep else None
+            if multirun:
+                folder = Path(str(composed.output_dir), multirun.name)
+                typed += multirun.label(composed)
+                if not jobs:
+                    print(f"sweep    {folder}", flush=True)
             job = Job(script, composed, choices, typed, trace_origins, lambda words: words)
             if auto and _has_begun(run := Run.of(validate(composed, choices))):
                 begun.append(run)
                 return
-            jobs.append(_run_job(job, work, asked if sweep else None))
+            jobs.append(_run_job(job, work, multirun))
         except Interrupted as signal:
             exit_together(signal.args[0])  # Hydra would start the next job of a sweep
         except Exception as error:  # out of Hydra's hands, which would print a line of its own
@@ -200,34 +207,48 @@ def _has_begun(run: Run) -> bool:
     return ask_first_rank(lambda: str(run.exists)) == str(True)
 
 
-def _run_job(job: Job, work: Callable, sweep: list[str] | None = None) -> tuple[Path, int]:
-    """One job: its directory and exit code. In a sweep, of these words, a mistake does not stop the rest."""
+def _read_multirun(words: list[str], composed: DictConfig) -> Multirun:
+    from hydra.core.hydra_config import HydraConfig
+
+    params = HydraConfig.get().sweeper.get("params") or {}  # which a file may set
+    return Multirun.read(words, {**params}, composed.run_id)
+
+
+def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tuple[Path, int]:
+    """One job: its directory and exit code. In a sweep a mistake does not stop the rest."""
     try:
         config = validate(job.composed, job.choices)
-        run = _name_run(job, config, sweep)
-        if sweep is not None and run.result():
-            print(f"{run}: finished before, skipped", flush=True)
-            return run.path, 0
-        probe, begun = None, sweep is not None and run.exists
+        run, in_sweep = _name_run(job, config, multirun), multirun is not None
+        begun = in_sweep and run.exists
+        if begun:
+            length = (
+                run.config()["trainer"]["max_steps"] if read_time(config["trainer"]["max_steps"]) else None
+            )
+            job.refuse(run, validate(job.composed, job.choices, length), in_sweep)
+            if run.result():
+                print(f"{run}: finished before, skipped", flush=True)
+                return run.path, 0
+        probe = None
         if read_time(config["trainer"]["max_steps"]) and not begun:
-            job.refuse(run, config, sweep is not None)
+            job.refuse(run, config, in_sweep)
             probe, code = _measure_pace(job, run, config, work)
             if code:
                 return run.path, code
-        write = partial(_write_record, job, run, config, probe, sweep is not None)
+        write = partial(_write_record, job, run, config, probe, in_sweep)
         return run.path, _start(config, work, job.script, run.path, write)
     except Refusal as error:
-        if sweep is None:
+        if multirun is None:
             raise
-        return Path(" ".join(job.overrides).replace("/", "|")), report_error(error)
+        return Path(multirun.name_trial(job.typed)), report_error(error)
 
 
-def _name_run(job: Job, config: dict, sweep: list[str] | None) -> Run:
-    """The run of a job, named by what was typed, by the words that tell it from others of a sweep, or by the
-    time; `config` gets the name.
+def _name_run(job: Job, config: dict, multirun: Multirun | None) -> Run:
+    """The run of a job, named by what was typed, or by the time; of a sweep, in its folder, by the words in
+    which trials differ. `config` gets name and place.
     """
-    if sweep is not None:
-        config["run_id"] = make_sweep_id([word for word in job.overrides if word not in sweep], config)
+    if multirun:
+        sweep = Run(Path(config["output_dir"], multirun.name))
+        config |= {"output_dir": str(sweep), "run_id": multirun.name_trial(job.typed)}
     elif not config["run_id"]:
         config["run_id"] = make_run_id(job.choices.get("model") or "run")
     run = Run.of(config)
@@ -242,10 +263,14 @@ def _measure_pace(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run
     """The probe of a run whose length is a time, and its exit code."""
     length = config["trainer"]["max_steps"]
     print(f"measuring how many steps {length} of training are", flush=True)
-    unmeasured = validate(job.composed, job.choices, UNMEASURED) | {"run_id": run.id}
+    unmeasured = validate(job.composed, job.choices, UNMEASURED) | _place(run)
     short = configure_probe(unmeasured, read_time(length) or 0.0)
     probe = Run.of(short)
     return probe, _start(short, work, job.script, probe.path, lambda: prepare_run(short, []).path)
+
+
+def _place(run: Run) -> dict[str, str]:
+    return {"run_id": run.id, "output_dir": str(run.path.parent)}
 
 
 def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep: bool) -> Path:
@@ -256,7 +281,7 @@ def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep:
             steps, pace, measured = finish_probe(probe, length)
         else:  # a job of a sweep that goes on
             steps = run.config()["trainer"]["max_steps"]
-        config = validate(job.composed, job.choices, steps) | {"run_id": run.id}
+        config = validate(job.composed, job.choices, steps) | _place(run)
         pinned = [f"trainer.max_steps={steps}"]
         overrides = [word for word in overrides if key_of(word) != "trainer.max_steps"]
     job.refuse(run, config, in_sweep)
