@@ -80,10 +80,10 @@ class Progress(Callback):
         self.pace.pause()
 
     def on_validation_batch_end(self, trainer: Trainer, training: Any, outputs: Any, *batch: Any) -> None:
-        _, done, *_ = batch
-        batches = trainer.num_val_batches[0]
-        self.pace.validated = (done + 1) / batches
-        self.doing = f"validating, batch {done + 1:,} of {batches:,}"
+        _, number, *_ = batch
+        done, batches = number + 1, trainer.num_val_batches[0]
+        self.pace.validated = done / batches
+        self.doing = f"validating, batch {done:,} of {batches:,}"
         if trainer.is_global_zero and not self.live and self.lines.due():
             self._print_line(self.doing)
 
@@ -145,7 +145,8 @@ class Progress(Callback):
         bar = ProgressBar(total=self.steps, completed=self.step)
         left, elapsed = self._describe_left() or "-:-- left", format_time(self._count_elapsed())
         head.add_row(step, left, bar, f"{elapsed} elapsed")
-        below = (f"{self.doing}  {self._describe_metrics()}", self._describe_resources())
+        doing = "  ".join(filter(None, (self.doing, self._describe_resources())))
+        below = (self._describe_metrics(self.console.width), doing)
         return Group(head, *(Text(line, no_wrap=True, overflow="ellipsis") for line in below))
 
     def _count_elapsed(self) -> float:
@@ -155,9 +156,13 @@ class Progress(Callback):
         left_s = self.pace.predict(self.step, self.steps)
         return "" if left_s is None else f"{format_time(left_s)} left"
 
-    def _describe_metrics(self) -> str:
+    def _describe_metrics(self, width: float = math.inf) -> str:
+        """Those that are most asked for, as many as fit."""
         shown = dict.fromkeys(("train/loss", self.monitored, *SHOWN))
-        return _format({key: self.metrics[key] for key in shown if key in self.metrics})
+        words = _format({key: self.metrics[key] for key in shown if key in self.metrics})
+        while len(words) > width:
+            words = words[: words.rindex("  ")] if "  " in words else words[: int(width)]
+        return words
 
     def _describe_resources(self) -> str:
         found = self.metrics
@@ -176,11 +181,12 @@ class StepPace:
     def __init__(self) -> None:
         self.marks: deque[tuple[float, int]] = deque()  # seconds of training, and the step at their end
         self.interval = math.inf  # steps from one validation to the next
-        self.idle_s = self.validation_s = self.paused = 0.0
-        self.validated = 0.0  # the part of the validation under way
+        self.idle_s = self.validation_s = 0.0  # in all validations of this start, in the last one
+        self.paused: float | None = None  # when the validation under way began
+        self.validated = 0.0  # the part of it that is done
 
     def mark(self, step: int) -> None:
-        """A step has ended; one in a second is noted, the first because it compiles."""
+        """A step has ended; one in a second is noted. The first, which compiles, begins what is measured."""
         now = time.monotonic() - self.idle_s
         if not self.marks or now - self.marks[-1][0] >= 1:
             self.marks.append((now, step))
@@ -189,24 +195,31 @@ class StepPace:
 
     def pause(self) -> None:
         """A validation begins."""
-        self.paused = time.monotonic()
+        self.paused, self.validated = time.monotonic(), 0.0
 
     def resume(self) -> None:
         """A validation has ended."""
-        self.validation_s, self.validated = time.monotonic() - self.paused, 0.0
-        self.idle_s += self.validation_s
+        if self.paused is not None:
+            self.validation_s = time.monotonic() - self.paused
+            self.idle_s += self.validation_s
+            self.paused = None
 
     def predict(self, step: int, steps: int) -> float | None:
         """Seconds left, None before there are two steps a second apart."""
-        if step >= steps:
-            return 0.0
-        marks = self.marks
-        if len(marks) < 2:
-            return None
-        (since, first), (until, last) = marks[0], marks[-1]
-        validations = 0 if math.isinf(self.interval) else -(-steps // self.interval) - step // self.interval
-        seconds = (until - since) / (last - first) * (steps - step)
-        return seconds + max(0.0, validations - self.validated) * self.validation_s
+        left_s = 0.0
+        if step < steps:
+            if len(marks := [*self.marks]) < 2:
+                return None
+            (since, first), (until, last) = marks[0], marks[-1]
+            left_s = (until - since) / (last - first) * (steps - step)
+        validation_s = self.validation_s
+        if (paused := self.paused) is not None:
+            spent_s = time.monotonic() - paused
+            validation_s = spent_s / self.validated if self.validated else max(validation_s, spent_s)
+            left_s += validation_s - spent_s
+        if self.interval < math.inf:
+            left_s += (-(-steps // self.interval) - step // self.interval) * validation_s
+        return left_s
 
 
 def _format(metrics: dict[str, float]) -> str:

@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 LINE_S, LATER_S, SHARE = (
     10.0,
@@ -13,6 +14,7 @@ LINE_S, LATER_S, SHARE = (
 REFRESHES_PER_S = 2  # of a terminal; one takes about 2 ms
 
 Advance = Callable[[int], None]
+Item = TypeVar("Item")
 
 
 class Lines:
@@ -35,8 +37,11 @@ class Lines:
 
 
 @contextmanager
-def show_progress(title: str, total: int, unit: str = "bytes") -> Generator[Advance]:
-    """A bar on a terminal, in a file a line every ten seconds; call what is given with the units done."""
+def show_progress(title: str, total: int | None, unit: str = "bytes") -> Generator[Advance]:
+    """A bar on a terminal, in a file a line every ten seconds; call what is given with the units done.
+
+    A total of None is not known.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -68,6 +73,14 @@ def show_progress(title: str, total: int, unit: str = "bytes") -> Generator[Adva
         yield lambda count: bar.advance(task, count)
 
 
+def track(items: Iterable[Item], title: str, total: int | None, unit: str) -> Iterator[Item]:
+    """The items, with progress shown as each has been dealt with."""
+    with show_progress(title, total, unit) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
 def format_time(seconds: float) -> str:
     """Hours, minutes and seconds, as in 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
@@ -75,7 +88,7 @@ def format_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _print_lines(title: str, total: int, unit: str) -> Advance:
+def _print_lines(title: str, total: int | None, unit: str) -> Advance:
     lines = Lines()
     lines.mark()  # work of less than ten seconds has none
     done = 0
@@ -86,10 +99,11 @@ def _print_lines(title: str, total: int, unit: str) -> Advance:
         if lines.due():
             lines.mark()
             speed = done / (time.monotonic() - lines.since)
-            left = format_time(max(total - done, 0) / speed) if speed else "?"
-            of = f"{done:,} of {total:,} {unit}"
-            if unit == "bytes":
-                of = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s"
-            print(f"{title}: {of}, {left} left", file=sys.stderr, flush=True)
+            size, name, digits = (1e6, "MB", ".1f") if unit == "bytes" else (1, unit, ",.0f")
+            of = "" if total is None else f" of {total / size:{digits}}"
+            facts = [f"{done / size:{digits}}{of} {name}", f"{speed / size:,.4g} {name} a second"]
+            if total is not None and speed:
+                facts.append(f"{format_time(max(total - done, 0) / speed)} left")
+            print(f"{title}: {', '.join(facts)}", file=sys.stderr, flush=True)
 
     return advance
