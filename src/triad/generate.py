@@ -202,15 +202,17 @@ def _read_texts(prompt: str | None, prompts: str | None) -> list[tuple[str, str]
 
 def _decode_all(answers: Any, read: list[Any], seed: int, n: int, batch_size: int) -> list[list[dict]]:
     """The answers to all prompts, decoded in batches of like lengths."""
+    from triad.data.progress import show_progress
+
     order = sorted(range(len(read)), key=lambda place: -len(read[place].source or read[place].tokens))
     found: list[list[dict]] = [[] for _ in read]
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        batch = answers.decode([read[place] for place in places], [seed + place for place in places], n)
-        for place, texts in zip(places, batch, strict=True):
-            found[place] = [text._asdict() for text in texts]
-        if len(order) > batch_size:
-            print(f"{start + len(places)} of {len(order)} prompts", file=sys.stderr)
+    with show_progress("generating", len(order), "prompts") as advance:
+        for start in range(0, len(order), batch_size):
+            places = order[start : start + batch_size]
+            batch = answers.decode([read[place] for place in places], [seed + place for place in places], n)
+            for place, texts in zip(places, batch, strict=True):
+                found[place] = [text._asdict() for text in texts]
+            advance(len(places))
     return found
 
 
