@@ -44,6 +44,7 @@ ARROWS = {
     "analysis": RUN | {"loggers", "layers"},
     "callbacks": TRAINED | {"loggers", "tasks", "analysis"},
     "launch": RUN | {"checkpoints", "analysis"},
+    "api": TRAINED | {"decoding", "tasks", "launch"},
     "verify": TRAINED | {"launch", "loggers", "analysis"},
     "sweep": TRAINED | {"launch", "loggers", "analysis"},
 }

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Parameter, getdoc, signature
 from typing import Any
 
@@ -74,6 +74,11 @@ def _format_usage(function: Callable) -> str:
     module = sys.modules["__main__"].__spec__
     name = module.name.removesuffix(".__main__") if module else function.__module__
     return f"usage: python -m {name} {' '.join(words)}"
+
+
+def split_words(words: Sequence[str] | str) -> list[str]:
+    """Words as a list: also those of one text, as a shell would split it."""
+    return shlex.split(words) if isinstance(words, str) else [*words]
 
 
 def key_of(word: str) -> str:

@@ -1,7 +1,7 @@
 """From the command line to a checked, plain configuration: Hydra composes, everything is validated once."""
 
 import re
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from triad.config import provenance
-from triad.config.command_line import key_of
+from triad.config.command_line import key_of, split_words
 from triad.config.directions import find_figures_of_two, find_unknown_monitors
 from triad.config.errors import NotComposed, Refusal, one_line
 from triad.config.locations import CONF, own_folders
@@ -54,18 +54,24 @@ def refuse_time(config: dict) -> None:
         raise Refusal(f"trainer.max_steps={length} is measured by train.py: give a number of steps here")
 
 
-def compose(overrides: list[str]) -> dict:
-    """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python."""
+def compose(overrides: Sequence[str] | str = ()) -> dict:
+    """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python.
+
+    compose(["model=moe", "batch.size=64"])   or, as it is typed,   compose("model=moe batch.size=64")
+    """
     with initialize_hydra():
-        return validate(*compose_unchecked(overrides))
+        return validate(*compose_unchecked(split_words(overrides)))
 
 
-def compose_parts(overrides: list[str], keys: Collection[str]) -> dict:
-    """Some nodes of a configuration, each checked by itself: whether all fit is for training to ask."""
+def compose_parts(overrides: list[str], keys: Collection[str], parts: Sequence[str] = ("data",)) -> dict:
+    """Some nodes of a configuration, each checked by itself: whether all fit is for training to ask.
+
+    `parts` are the folders whose tables of what is impossible speak of these nodes alone.
+    """
     with initialize_hydra():
         composed, _ = compose_unchecked(overrides)
     config = {key: node for key, node in _resolve(composed).items() if key in keys and node != {}}
-    for fault in chain(find_faults(config), find_impossible(config, "data")):
+    for fault in chain(find_faults(config), *(find_impossible(config, part) for part in parts)):
         raise Refusal(fault)
     return config
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from triad.checkpoints.folder import find_checkpoint, list_complete
+from triad.checkpoints.folder import BEST, describe_checkpoint, find_checkpoint, list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import AUGMENTATION, PREPARATION, find_changed_mathematics
@@ -99,11 +99,14 @@ def drop_repeated(words: list[str], run: Run) -> list[str]:
 def pin_weights(run: Run, config: dict, overrides: list[str]) -> list[str]:
     """Set `weights` of a new run, in its configuration and its overrides, to one complete checkpoint.
 
+    Of a run that is the best, which is said.
     So a run that is resumed before its first checkpoint starts from the same weights again.
     """
     if config["weights"] is None or run.exists:
         return overrides
-    config["weights"] = str(find_checkpoint(Path(config["weights"])))
+    path = find_checkpoint(Path(config["weights"]), BEST)
+    config["weights"] = str(path)
+    print(f"weights of {describe_checkpoint(path)}", flush=True)
     return [f"weights={config['weights']}" if key_of(word) == "weights" else word for word in overrides]
 
 

@@ -2,9 +2,10 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from signal import SIGINT
 
-from triad.config.command_line import key_of
+from triad.config.command_line import key_of, split_words
 from triad.config.compose import compose, compose_written
 from triad.config.errors import Refusal
 from triad.config.locations import TRAIN
@@ -16,12 +17,15 @@ from triad.runs.directory import Run, make_run_id
 ERROR = "error: "
 
 
-def train(words: list[str]) -> Run:
-    """Train as `python train.py` does with these words, `["model=moe", "debug=tiny"]`, and return the run.
+def train(words: Sequence[str] | str = ()) -> Run:
+    """Train as `python train.py` does with these words, and return the run.
+
+        run = train(["model=moe", "debug=tiny"])   or, as it is typed,   train("model=moe debug=tiny")
 
     It runs in processes of its own, and what they print is printed here. An interrupt is passed on: the run
     saves what was trained. Raises Refusal for words that are refused, RuntimeError for a run that failed.
     """
+    words = split_words(words)
     if any(word in ("-m", "--multirun") for word in words):
         raise Refusal("-m starts several runs, of which train returns one: call it for each")
     resume = find_resume(words)
@@ -59,6 +63,6 @@ def _run(command: list[str]) -> tuple[int, str]:
                     print(line, end="", flush=True)
                     last = line.strip() if line.startswith(ERROR) else last
                 break
-            except KeyboardInterrupt:  # a notebook interrupts its own process alone
+            except KeyboardInterrupt:  # a notebook may interrupt this process alone
                 process.send_signal(SIGINT)
     return process.returncode, last
