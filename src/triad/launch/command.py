@@ -69,7 +69,7 @@ class Job(NamedTuple):
         return [word for word in self.typed if key_of(word) not in PLACE]
 
     def refuse(self, run: Run, config: dict, in_sweep: bool) -> None:
-        """Refuse a new run where one is, unless it is this trial of a sweep, and to go on with another one."""
+        """Refuse a new run where one is, but for this trial of a sweep, and to go on with another one."""
         if self.continued:
             refuse_changed(run, config, self.named, find_references(read_written(self.composed)))
         elif in_sweep and run.exists:

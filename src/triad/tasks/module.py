@@ -45,9 +45,8 @@ and optionally:
     generated, measure_generated(model, *inputs, lockstep)   further sums over the first `generated` batches
                       of validation, with a model that may be called word by word
     sample(model, row, length, ...)   lines of tokens or text as examples of the model's output; `row` is the
-                      first one of validation, as named by `reads`, the rest prompt= (to continue; None: the row's
-                      own), context=, temperature=, vocab_size= (behind which the model's rows are no
-                      text)
+                      first one of validation, as named by `reads`, the rest prompt= (None: that of the row),
+                      context=, temperature=, vocab_size= (behind which the model's rows are no text)
     code_length(nats)   metrics computed from the mean loss, such as bits per byte
 
 triad.tasks.likelihood has the cross-entropy loss that most tasks share.
