@@ -13,7 +13,7 @@ import yaml
 
 from triad.analysis import wandb_report as sending
 from triad.analysis.confidence_intervals import estimate_interval, quantile
-from triad.analysis.curves import MOST_POINTS, read_series
+from triad.analysis.curves import MOST_POINTS, read_curves
 from triad.analysis.html_page import render_page
 from triad.analysis.importance import measure_importance
 from triad.analysis.leaderboard import Board, make_cells, make_header, rank_settings, to_markdown
@@ -273,13 +273,13 @@ def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
 def test_curves_know_tokens_between_reports_and_average_neighbours(tmp_path: Path) -> None:
     rows = [{"step": step, "train/loss": 1.0 + step % 2} for step in range(1, 1001)]
     rows[999] |= {"train/tokens": 64000, "perf/train_s": 10.0}
-    found = read_series(write(tmp_path / "a", {}, None, curve=rows), "train/loss")
+    found = read_curves(write(tmp_path / "a", {}, None, curve=rows), ["train/loss", "val/loss"])["train/loss"]
     assert set(found) == {"steps", "tokens", "seconds"}
     assert len(found["steps"].x) == MOST_POINTS
     assert found["steps"].y == [1.5] * MOST_POINTS
     assert found["tokens"].x[0] == pytest.approx(64 * 5.5)
     assert found["seconds"].x[-1] == pytest.approx(10 * 0.9955)
-    assert read_series(tmp_path / "a", "val/loss") == {}
+    assert read_curves(tmp_path / "a", ["val/loss"]) == {}
 
 
 def test_importance_is_the_share_of_the_variance_that_a_key_explains(tmp_path: Path) -> None:
