@@ -1,4 +1,4 @@
-"""The leaderboard as one HTML file that needs no other: table, curves, parallel coordinates, importance."""
+"""The leaderboards as one HTML file that needs no other: tables, curves, parallel coordinates, importance."""
 
 import base64
 import hashlib
@@ -12,30 +12,33 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from triad.analysis import svg_charts as chart
 from triad.analysis.curves import AXES, MOST_POINTS, Band, fold_seeds, read_curves
 from triad.analysis.importance import Share, measure_importance
-from triad.analysis.leaderboard import Board, Line, describe_states, list_measures
-from triad.analysis.settings import Outcome, Setting, format_cell, format_number, shorten_key
+from triad.analysis.leaderboard import Board, Line, find_best_run
+from triad.analysis.settings import Outcome, Setting, format_cell, shorten_key
+from triad.analysis.table import head_score, tabulate
+from triad.config.tables import NUMBER
 
 HERE = Path(__file__).parent
 COLOURS = 8  # settings that are told apart by colour, the best; the others are grey
-AXES_SHOWN = 8  # keys that parallel coordinates show
+MOST_KEYS = 8  # that parallel coordinates show
 
 
 class Column(NamedTuple):
-    """A column of the table, and whether its cells are numbers."""
+    """A column of a table, and whether its cells are numbers."""
 
     head: str
     cells: list[str]
-    numeric: bool = False
+    numeric: bool
 
 
-class Panel(NamedTuple):
-    """What the page says of one board."""
+class Section(NamedTuple):
+    """What the page shows of one board."""
 
     board: Board
+    columns: list[Column]  # the metric first, without places and runs
+    same: list[str]
     intervals: list[str]
-    columns: list[Column]
-    measures: list[Column]
-    best: Outcome | None
+    runs: list[list[Outcome]]  # of each line, the best first
+    best: Line | None
     curves: list[str]
     parallel: str
     keys: list[str]
@@ -43,38 +46,39 @@ class Panel(NamedTuple):
     seeds: float | None
 
 
-def render_page(board: Board, together: list[Setting]) -> str:
-    """The page of a leaderboard; `together` are all settings, also those that `by` left out of it."""
+def render_page(boards: Sequence[Board], columns: Sequence[str] = ()) -> str:
+    """The page of some leaderboards, in their order, with these further figures or keys as columns."""
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    runs = sum(len(setting.runs) for board in boards for setting in board.together)
     return environment.get_template("page.html").render(
-        panels=[_make_panel(board, together)],
-        title=f"{board.metric} of {sum(len(setting.runs) for setting in together)} runs",
-        style_of=_style,
+        sections=[_make_section(board, columns) for board in boards],
+        title=f"{', '.join(dict.fromkeys(board.metric for board in boards))} of {runs} runs",
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=script,
-        allowed=allowed,
+        allowed=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        choose_style=_choose_style,
+        shorten_key=shorten_key,
         colours=COLOURS,
-        points=MOST_POINTS,
+        most_points=MOST_POINTS,
+        most_keys=MOST_KEYS,
         later=chart.LATER,
-        axes=AXES_SHOWN,
-        short=shorten_key,
-        number=format_number,
     )
 
 
-def _make_panel(board: Board, together: list[Setting]) -> Panel:
+def _make_section(board: Board, columns: Sequence[str]) -> Section:
     finite = [line for line in board.lines if line.score and math.isfinite(line.score.mean)]
-    shares, seeds = measure_importance(together, board.columns, board.metric)
-    keys = _choose_keys(board, finite, shares)
     scores = [(line.score, [*line.setting.figures(board.metric).values()]) for line in board.lines]
-    return Panel(
+    shares, seeds = measure_importance(board.together, board.columns, board.metric)
+    keys = _choose_keys(board, finite, shares)
+    shown, same = _make_columns(board, columns)
+    return Section(
         board,
+        shown,
+        same,
         chart.draw_intervals(scores, board.maximize),
-        _make_columns(board),
-        _make_measures(board),
-        _find_best_run(board),
+        [_list_runs(line.setting, board) for line in board.lines],
+        finite[0] if finite else None,
         draw_curves(board),
         _draw_parallel(board, finite, keys),
         keys,
@@ -83,45 +87,22 @@ def _make_panel(board: Board, together: list[Setting]) -> Panel:
     )
 
 
-def _make_columns(board: Board) -> list[Column]:
-    """The keys that differ, how each line stands to the reference, and seeds and states if these differ."""
-    settings = [line.setting for line in board.lines]
-    columns = [
-        Column(shorten_key(key), [format_cell(setting.value(key)) for setting in settings])
-        for key in board.columns
-    ]
-    columns.append(Column("difference", [line.verdict for line in board.lines]))
-    columns.append(Column("seeds", [str(line.score.n) if line.score else "" for line in board.lines], True))
-    columns.append(Column("state", [describe_states(setting) for setting in settings]))
-    return [column for column in columns if _differs(column)]
+def _make_columns(board: Board, columns: Sequence[str]) -> tuple[list[Column], list[str]]:
+    """The columns that the terminal shows, the metric first; and what is the same in all lines."""
+    header, rows, same = tabulate(board, columns)
+    cells = {head: [row[at] for row in rows] for at, head in enumerate(header)}
+    heads = [head_score(board), *(head for head in header if head not in ("#", head_score(board), "run"))]
+    return [
+        Column(head, cells[head], all(NUMBER.fullmatch(cell) for cell in cells[head])) for head in heads
+    ], same
 
 
-def _make_measures(board: Board) -> list[Column]:
-    """Further figures, as means over the seeds, of which the lines have different ones."""
-    columns = []
-    for key in list_measures(board):
-        figures = [[*line.setting.figures(key).values()] for line in board.lines]
-        cells = [format_number(sum(values) / len(values)) if values else "" for values in figures]
-        columns.append(Column(key, cells, True))
-    return [column for column in columns if _differs(column)]
+def _list_runs(setting: Setting, board: Board) -> list[Outcome]:
+    best = find_best_run(setting, board.metric, board.maximize)
+    return [best, *(run for run in setting.runs if run is not best)]
 
 
-def _differs(column: Column) -> bool:
-    return len(set(column.cells)) > 1
-
-
-def _find_best_run(board: Board) -> Outcome | None:
-    """The run of the first line that has the best result."""
-    runs = [
-        run
-        for run in (board.lines[0].setting.runs if board.lines else [])
-        if math.isfinite(run.result.get(board.metric, math.nan))
-    ]
-    choose = max if board.maximize else min
-    return choose(runs, key=lambda run: run.result[board.metric]) if runs else None
-
-
-def _style(place: int) -> str:
+def _choose_style(place: int) -> str:
     return f"c{place}" if place < COLOURS else "other"
 
 
@@ -135,7 +116,7 @@ def draw_curves(board: Board) -> list[str]:
         curves: dict[str, list[chart.Curve]] = {axis: [] for axis in AXES}
         bands: dict[str, list[tuple[str, Band]]] = {axis: [] for axis in AXES}
         for place, (setting, found) in enumerate(zip(settings, read, strict=True)):
-            style = _style(place)
+            style = _choose_style(place)
             logged = [(run, one[name]) for run, one in zip(setting.runs, found, strict=True) if name in one]
             folded = fold_seeds([one for _, one in logged]) if len(logged) > 1 and place < COLOURS else {}
             for axis, band in folded.items():
@@ -153,7 +134,7 @@ def draw_curves(board: Board) -> list[str]:
 
 
 def _label_run(setting: Setting, run: Outcome) -> str:
-    return f"{setting.label}, seed {run.seed}" if setting.values else setting.label
+    return f"{setting.label}, seed {run.seed}" if setting.values else run.directory.name
 
 
 def _choose_keys(board: Board, finite: Sequence[Line], shares: Sequence[Share]) -> list[str]:
@@ -162,7 +143,7 @@ def _choose_keys(board: Board, finite: Sequence[Line], shares: Sequence[Share]) 
         key for key in board.columns if len({format_cell(line.setting.value(key)) for line in finite}) > 1
     ]
     ranked = [share.key for share in shares if share.key in keys] or keys
-    return [key for key in keys if key in ranked[:AXES_SHOWN]]
+    return [key for key in keys if key in ranked[:MOST_KEYS]]
 
 
 def _draw_parallel(board: Board, finite: Sequence[Line], keys: list[str]) -> str:

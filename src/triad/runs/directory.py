@@ -68,6 +68,13 @@ class Run:
         return self.passport_file.is_file() and self.config_file.is_file()
 
     @property
+    def is_trial(self) -> bool:
+        """Whether a sweep started it: that of a sweep file, whose folder it lies in, or `train.py -m`."""
+        commands = [start.get("command", []) for start in self.passport().get("starts", [])]
+        several = any(word in ("-m", "--multirun") for command in commands for word in command)
+        return several or (self.path.parent / "sweep.yaml").is_file()
+
+    @property
     def siblings(self) -> list[str]:
         """The names of the runs beside this one, and its own; hidden ones are a replay's or a probe's."""
         return sorted(run.id for path in self.path.parent.glob("[!.]*") if (run := Run(path)).exists)
@@ -208,7 +215,7 @@ class Run:
             write(self.data_file, text)
             return
         kept, text = self.pinned(), json.loads(json.dumps(text))
-        if kept == text:
+        if kept == {key: text.get(key) for key in kept}:  # an older record may lack a key
             return
         if not continued or kept["tokenizer"] != text["tokenizer"]:
             raise ValueError(

@@ -30,6 +30,7 @@ class CausalLM:
     continues_text = True
     takes_prompts = True
     lower_is_better: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte")
+    per_token = ("loss", "perplexity")
     reads = ("tokens_BT", "targets_BT")
     measure = staticmethod(likelihood)
 

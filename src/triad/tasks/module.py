@@ -19,6 +19,8 @@ supplies by name: facts of the data, the tokenizer, the context, decoding, metri
 
 and optionally:
 
+    per_token         metrics of validation that another tokenizer changes: runs are ranked by them only where
+                      the tokenizer is the same
     replaces_head     True where wrap puts a last matrix in the place of the model's
     predicts          "its tokens" where a target stands beside each token that is read, "a sequence", "a
                       label" and so on: see triad.metrics.sums
