@@ -68,7 +68,7 @@ def compare(
     if page:
         from triad.analysis.html_page import render_page
 
-        Path(page).write_text(render_page(ranked), encoding="utf-8")
+        Path(page).write_text(render_page(ranked, chosen), encoding="utf-8")
         print(page)
     if wandb:
         from triad.analysis.wandb_report import send_report
