@@ -24,7 +24,7 @@ from typing import Any
 
 from triad.config.errors import Refusal
 from triad.config.locations import CONF, list_requirements, own_folders, own_packages
-from triad.storage.manifest import checksum, fingerprint
+from triad.storage.manifest import fingerprint_source
 
 KEY, FLAGS = "packages", ("--config-dir", "-cd")
 GROUP = "triad.parts"
@@ -70,7 +70,7 @@ def is_permitted(package: str) -> bool:
 def fingerprint_packages(node: Any) -> dict[str, str]:
     """The packages of one's own that a configuration names, each with a fingerprint of its source."""
     named = sorted({name for name in _walk_packages(node) if is_permitted(name)})
-    return {name: _fingerprint(own_packages[name]) for name in named}
+    return {name: fingerprint_source(own_packages[name]) for name in named}
 
 
 def tell_word(package: str) -> str:
@@ -169,11 +169,6 @@ def _find_installed() -> set[str]:
     """The packages that entry points name."""
     named = {point.value.partition(":")[0].partition(".")[0] for point in metadata.entry_points(group=GROUP)}
     return {name for name in named if not _find_reason(name)}
-
-
-def _fingerprint(place: Path) -> str:
-    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    return fingerprint(*((file.relative_to(place.parent).as_posix(), checksum(file)) for file in files))
 
 
 def _normalise(name: str) -> str:
