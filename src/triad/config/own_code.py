@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from functools import cache
 from importlib import invalidate_caches, metadata
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from triad.config.errors import Refusal
-from triad.config.locations import CONF, list_requirements, own_folders, own_packages
+from triad.config.locations import CONF, NAME, list_requirements, own_folders, own_packages
 from triad.storage.manifest import fingerprint_source
 
 KEY, FLAGS = "packages", ("--config-dir", "-cd")
@@ -58,6 +58,11 @@ def repeat_words() -> list[str]:
 def repeat_flags() -> list[str]:
     """The option that names one's own folder of configurations."""
     return [word for folder in own_folders for word in (FLAGS[0], str(folder))]
+
+
+def is_permission(word: str) -> bool:
+    """Whether a word permits a package: no word out of a file may."""
+    return word.lstrip("+").partition("=")[0] == KEY
 
 
 def is_permitted(package: str) -> bool:
@@ -113,9 +118,7 @@ def _find(name: str) -> ModuleSpec:
     """
     word = f"{KEY}=[{name}]"
     if not name.isidentifier() or name.startswith("_"):
-        top = name.split(".")[0]
-        remedy = f"{KEY}=[{top}]" if top.isidentifier() else f"such as {KEY}=[mypkg]"
-        raise Refusal(f"{word}: give the name of a package, as import has it, without dots: {remedy}")
+        raise Refusal(f"{word}: give the name of a package, without dots or a path, such as {KEY}=[mypkg]")
     folder = os.getcwd()
     here, elsewhere = PathFinder.find_spec(name, [folder]), _find_elsewhere(name, folder)
     if reason := _find_reason(name, elsewhere is not None):
@@ -158,8 +161,13 @@ def _find_reason(name: str, installed: bool = True) -> str:
 
 @cache
 def _list_libraries() -> set[str]:
-    """The import names of what Triad requires, as far as it is installed (0.3 s)."""
-    required = {*map(_normalise, list_requirements())}
+    """The import names of all that Triad requires, and of what that requires, as far as it is installed."""
+    left, required = [*list_requirements()], set()
+    while left:
+        if (name := _normalise(left.pop())) not in required:
+            required.add(name)
+            with suppress(metadata.PackageNotFoundError):
+                left += [found[0] for line in metadata.requires(name) or () if (found := NAME.match(line))]
     projects = metadata.packages_distributions()
     return {name for name, theirs in projects.items() if required & {*map(_normalise, theirs)}}
 
