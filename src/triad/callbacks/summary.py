@@ -95,8 +95,8 @@ class Summary(Callback):
         if self.picture:
             facts["curve"] = str(self.picture)
         if "val/bits_per_byte" in result:  # it codes a text, and can continue one
-            words = shlex.join([f"run={self.run}", f"prompt={_find_opening(self.tokens, self.tokenizer)}"])
-            facts["sample"] = f"python -m triad.generate {words}"
+            words = [f"run={self.run}", f"prompt={_find_opening(self.tokens, self.tokenizer)}"]
+            facts["sample"] = f"python -m triad.generate {shlex.join([*words, *self.run.packages_word])}"
         return facts | {
             "resume": f"{self.run.resume_command} trainer.max_steps={2 * result['steps']}",
             "compare": f"python -m triad.compare {shlex.quote(str(self.run.path.parent))}/*",
