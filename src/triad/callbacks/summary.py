@@ -40,6 +40,9 @@ class Summary(Callback):
         if trainer.is_global_zero:
             self.run.result_file.unlink(missing_ok=True)  # no longer finished, when it is made longer
             self.tokenizer.save(self.run.tokenizer)
+            for tokens in self.tokens.sources.values():
+                if tokens.compression:
+                    tokens.compression.begin()
             _show(self._opening(trainer, training))
 
     def on_fit_end(self, trainer: Trainer, training: Any) -> None:

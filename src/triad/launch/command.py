@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from triad.analysis.table import print_runs
+from triad.config.build import build
 from triad.config.command_line import key_of
 from triad.config.compose import UNMEASURED, find_lists, read_time, read_written, trace_origins, validate
 from triad.config.errors import Interrupted, Refusal
 from triad.config.locations import CONF
-from triad.config.messages import DIVERGED, report_error, report_interrupt
+from triad.config.messages import DIVERGED, FAULT, explain_failure, report_error, report_interrupt
 from triad.config.neighbours import answer_flag
 from triad.config.overlays import find_overlaid
 from triad.config.overrides import quote, quote_typed, replace_overrides
@@ -228,6 +229,7 @@ def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tupl
             if run.result():
                 print(f"{run}: finished before, skipped", flush=True)
                 return run.path, 0
+        _refuse_unreadable_data(config)
         probe = None
         if read_time(config["trainer"]["max_steps"]) and not begun:
             job.refuse(run, config, in_sweep)
@@ -257,6 +259,17 @@ def _name_run(job: Job, config: dict, multirun: Multirun | None) -> Run:
             f"resume={job.continued}: what was composed lies in {run}; name the run's folder itself"
         )
     return run
+
+
+def _refuse_unreadable_data(config: dict) -> None:
+    """Refuse data whose files are not there or not as said: sources find them when they are built."""
+    try:
+        build({"data": config["data"]})
+    except Exception as error:
+        sentence, code = explain_failure(error, config)
+        if code == FAULT:
+            raise
+        raise Refusal(sentence) from error
 
 
 def _measure_pace(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
