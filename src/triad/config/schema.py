@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
+from keyword import iskeyword
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any, Literal, NamedTuple, Union
@@ -250,10 +251,17 @@ def _read_arguments(definition: ast.FunctionDef, module: ast.Module, package: st
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     read = TypeReader(module, package).read
     parameters = {
-        a.arg: Parameter(read(a.annotation), default is None, ast.unparse(default) if default else None)
+        _name_key(a.arg): Parameter(
+            read(a.annotation), default is None, ast.unparse(default) if default else None
+        )
         for a, default in pairs
     }
     return Signature(parameters, open=arguments.kwarg is not None)
+
+
+def _name_key(argument: str) -> str:
+    """The key of an argument: `from` of `from_`, as a word of Python is no name of an argument."""
+    return argument[:-1] if argument.endswith("_") and iskeyword(argument[:-1]) else argument
 
 
 class TypeReader(NamedTuple):

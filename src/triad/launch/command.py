@@ -24,7 +24,13 @@ from triad.config.neighbours import answer_flag
 from triad.config.overlays import find_overlaid
 from triad.config.overrides import quote, quote_typed, replace_overrides
 from triad.config.own_code import repeat_flags, take_own_code
-from triad.config.processes import count_threads, ranks_are_here, ranks_here, refuse_unknown_launcher
+from triad.config.processes import (
+    count_threads,
+    describe_single_process,
+    ranks_are_here,
+    ranks_here,
+    refuse_unknown_launcher,
+)
 from triad.config.provenance import Chains, read_chains
 from triad.config.references import find_references
 from triad.config.slow_imports import hasten_imports
@@ -300,7 +306,8 @@ def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep:
     job.refuse(run, config, in_sweep)
     words = pin_weights(run, config, job.record(overrides + pinned))
     origins = job.trace(config, job.typed + pinned)
-    for said in find_overlaid(origins, job.choices, job.typed):
+    alone = describe_single_process(config, job.choices)
+    for said in (*find_overlaid(origins, job.choices, job.typed), *([alone] if alone else [])):
         print(said, flush=True)
     prepare_run(config, words, origins, read_written(job.composed), job.choices)
     if pace:
