@@ -55,7 +55,7 @@ def test_the_keys_are_those_that_are_typed_with_their_values() -> None:
     assert max(map(len, shown.splitlines())) <= 80
     words = shown.split()
     assert {"model.width=96", "seed=3", "optimizer.betas=[0.9,0.95]", "weights=null"} <= {*words}
-    assert "model.context=${context}" in words
+    assert "scheduler.steps=${trainer.max_steps}" in words
     assert not re.search(r"_target_|_partial_|triad\.", shown)
     assert "none: one document a row, padded" in " ".join(words)  # a remark of two lines
 

@@ -69,7 +69,7 @@ def test_run_id_names_the_sweep_which_other_words_do_not_continue(start) -> None
         assert said.count("is not what this trial was started with") == 2
     assert "a sweep is one folder" in start("-m", "run_id=x,y", code=2)[1]
     assert "holds runs, such as seed-0" in start("run_id=x", code=2)[1]
-    assert "name one, as outputs/x/seed-0" in start("resume=outputs/x", code=2)[1]
+    assert "name one, such as outputs/x/seed-0" in start("resume=outputs/x", code=2)[1]
     assert start("run_id=single")[0] == ["outputs/single"]
     assert "outputs/single is a run" in start("-m", "run_id=single", "seed=0,1", code=2)[1]
 

@@ -19,6 +19,7 @@ from triad.config.compose import (
     UNMEASURED,
     compose_written,
     find_lists,
+    find_swept,
     read_time,
     read_written,
     trace_origins,
@@ -143,7 +144,7 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
             multirun = _read_multirun(asked, composed) if sweep else None
             if multirun:
                 folder = Path(str(composed.output_dir), multirun.name)
-                typed += multirun.label(composed)
+                typed += _put_in_group(composed, multirun.name)
                 if not jobs:
                     print(f"sweep    {folder}", flush=True)
             job = Job(script, composed, choices, typed, trace_origins, lambda words: words)
@@ -230,7 +231,16 @@ def _read_multirun(words: list[str], composed: DictConfig) -> Multirun:
     from hydra.core.hydra_config import HydraConfig
 
     params = HydraConfig.get().sweeper.get("params") or {}  # which a file may set
-    return Multirun.read(words, {**params}, composed.run_id)
+    return Multirun.of(words, find_swept(words, params), composed.run_id)
+
+
+def _put_in_group(composed: DictConfig, name: str) -> list[str]:
+    """Log a job to W&B in the group of its sweep, unless it has one; the words that say so."""
+    logger = OmegaConf.select(composed, "logger.wandb")
+    if not isinstance(logger, DictConfig) or logger.get("group"):
+        return []
+    logger.group = name
+    return [f"logger.wandb.group={quote(name)}"]
 
 
 def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tuple[Path, int]:
