@@ -106,6 +106,19 @@ def find_lists(overrides: list[str]) -> dict[str, list[str]]:
     return {override.key_or_group: [*map(str, cast(list, override.value()))] for override in parsed}
 
 
+def find_swept(words: list[str], params: Mapping[str, str]) -> dict[str, str]:
+    """The words of a command line under -m, and of Hydra's `sweeper.params`, that name several values, and
+    their keys as Hydra types them for a job.
+    """
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    overrides = get_args_parser().parse_intermixed_args(words).overrides
+    asked = [*(f"{key}={value}" for key, value in params.items()), *overrides]
+    parsed = OverridesParser.create().parse_overrides(asked)
+    return {str(one.input_line): one.get_key_element() for one in parsed if one.is_sweep_override()}
+
+
 @contextmanager
 def initialize_hydra() -> Generator[None]:
     """Have Hydra compose by our loader from conf/, and from one's own folder behind it (--config-dir).

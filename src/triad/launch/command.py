@@ -16,8 +16,18 @@ from omegaconf import DictConfig, OmegaConf
 from triad.analysis.table import print_runs
 from triad.config.build import build
 from triad.config.command_line import key_of
-from triad.config.compose import UNMEASURED, find_lists, read_time, read_written, trace_origins, validate
+from triad.config.compose import (
+    UNMEASURED,
+    compose_written,
+    find_lists,
+    find_swept,
+    read_time,
+    read_written,
+    trace_origins,
+    validate,
+)
 from triad.config.errors import Interrupted, Refusal
+from triad.config.help import format_keys, format_train_help
 from triad.config.locations import CONF
 from triad.config.messages import DIVERGED, FAULT, explain_failure, report_error, report_interrupt
 from triad.config.neighbours import answer_flag
@@ -98,6 +108,8 @@ def compose_and_launch(work: Callable) -> None:
     script = os.path.abspath(sys.argv[0])  # before anybody changes the folder
     try:
         words = take_own_code(sys.argv[1:])
+        if {"-h", "--help"} & {*words}:
+            return _print_help(words)
         refuse_unknown_launcher()
         _refuse_missing_script(script)
         resume = find_resume(words)
@@ -111,7 +123,8 @@ def compose_and_launch(work: Callable) -> None:
 
 def _start_anew(work: Callable, script: str, words: list[str]) -> int:
     """Have Hydra compose the words and start what comes of them: one job, or under -m several."""
-    announce("composing")
+    if not {"-sc", "--shell-completion"} & {*words}:  # which a terminal waits for, amid a line
+        announce("composing")
     import hydra
     from hydra._internal.utils import get_args_parser
     from hydra.core.hydra_config import HydraConfig
@@ -138,7 +151,7 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
             multirun = _read_multirun(asked, composed) if sweep else None
             if multirun:
                 folder = Path(str(composed.output_dir), multirun.name)
-                typed += multirun.label(composed)
+                typed += _put_in_group(composed, multirun.name)
                 if not jobs:
                     print(f"sweep    {folder}", flush=True)
             job = Job(script, composed, choices, typed, trace_origins, lambda words: words)
@@ -161,6 +174,13 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
         failed = {path: f"failed ({code})" for path, code in jobs if code not in (0, DIVERGED)}
         print_runs([path for path, _ in jobs], failed)
     return next((code for _, code in jobs if code), 0)
+
+
+def _print_help(words: list[str]) -> None:
+    """What there is at once, then the keys of what these words choose, which Hydra composes."""
+    print(format_train_help(), end="\n\n", flush=True)
+    words = [word for word in drop_resume(words) if not word.startswith("-")]
+    print(format_keys(compose_written(words)[0]))
 
 
 def _refuse_missing_script(script: str) -> None:
@@ -218,7 +238,16 @@ def _read_multirun(words: list[str], composed: DictConfig) -> Multirun:
     from hydra.core.hydra_config import HydraConfig
 
     params = HydraConfig.get().sweeper.get("params") or {}  # which a file may set
-    return Multirun.read(words, {**params}, composed.run_id)
+    return Multirun.of(words, find_swept(words, params), composed.run_id)
+
+
+def _put_in_group(composed: DictConfig, name: str) -> list[str]:
+    """Log a job to W&B in the group of its sweep, unless it has one; the words that say so."""
+    logger = OmegaConf.select(composed, "logger.wandb")
+    if not isinstance(logger, DictConfig) or logger.get("group"):
+        return []
+    logger.group = name
+    return [f"logger.wandb.group={quote(name)}"]
 
 
 def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tuple[Path, int]:
