@@ -217,7 +217,7 @@ class StepPace:
             spent_s = time.monotonic() - paused
             validation_s = spent_s / self.validated if self.validated else max(validation_s, spent_s)
             left_s += validation_s - spent_s
-        if self.interval < math.inf:
+        if step < steps and self.interval < math.inf:
             left_s += (-(-steps // self.interval) - step // self.interval) * validation_s
         return left_s
 
