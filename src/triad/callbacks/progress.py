@@ -124,7 +124,8 @@ class Progress(Callback):
             self.live = None
         if not trainer.is_global_zero or not self.steps:
             return
-        self._print_line(self._describe_metrics(), self._describe_resources(), left=False)
+        if self.metrics:
+            self._print_line(self._describe_metrics(), self._describe_resources(), left=False)
         if reason:
             self.console.print(f"ended at step {self.step:,} of {self.steps:,}: {reason}")
 
