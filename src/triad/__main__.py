@@ -8,6 +8,7 @@ from pathlib import Path
 
 from triad.config.locations import PACKAGE, TRAIN
 from triad.config.messages import MISTAKE, report_interrupt
+from triad.config.neighbours import find_command
 from triad.config.schema import suggest
 
 
@@ -27,7 +28,9 @@ def main() -> None:
         return
     command = sys.argv.pop(1)
     if command not in known:
-        print(f"error: triad {command} is no command{suggest(command, [*known])}", file=sys.stderr)
+        ours = find_command(command)
+        near = f": here that is triad {ours}" if ours else suggest(command, [*known])
+        print(f"error: triad {command} is no command{near}", file=sys.stderr)
         sys.exit(MISTAKE)
     try:
         _run(command)

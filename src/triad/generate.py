@@ -196,15 +196,14 @@ def _read_texts(prompt: str | None, prompts: str | None) -> list[tuple[str, str]
 def _decode_all(answers: Any, read: list[Any], seed: int, n: int, batch_size: int) -> list[list[dict]]:
     """The answers to all prompts, in their order."""
     from triad.api.generation import decode_in_batches
+    from triad.data.progress import show_progress
 
     found: list[list[dict]] = [[] for _ in read]
-    done = 0
-    for places, batch in decode_in_batches(answers, read, seed, n, batch_size):
-        for place, texts in zip(places, batch, strict=True):
-            found[place] = [text._asdict() for text in texts]
-        done += len(places)
-        if len(read) > batch_size:
-            print(f"{done} of {len(read)} prompts", file=sys.stderr)
+    with show_progress("generating", len(read), "prompts") as advance:
+        for places, batch in decode_in_batches(answers, read, seed, n, batch_size):
+            for place, texts in zip(places, batch, strict=True):
+                found[place] = [text._asdict() for text in texts]
+            advance(len(places))
     return found
 
 

@@ -1,5 +1,6 @@
 """The summary of a run on the terminal: one screen when it starts, one when it ends."""
 
+import re
 import shlex
 import warnings
 from pathlib import Path
@@ -15,6 +16,8 @@ from triad.hardware.device import describe
 from triad.layers.ranges import PositiveInt
 from triad.runs.directory import Run
 from triad.runs.metrics import SPEEDS, TAKEN, summarize
+
+OPENING, LONGEST = 64, 24  # tokens that are looked at, and characters of a prompt
 
 
 class Summary(Callback):
@@ -92,7 +95,8 @@ class Summary(Callback):
         if self.picture:
             facts["curve"] = str(self.picture)
         if "val/bits_per_byte" in result:  # it codes a text, and can continue one
-            facts["sample"] = f'python -m triad.generate {shlex.quote(f"run={self.run}")} prompt="def "'
+            words = shlex.join([f"run={self.run}", f"prompt={_find_opening(self.tokens, self.tokenizer)}"])
+            facts["sample"] = f"python -m triad.generate {words}"
         return facts | {
             "resume": f"{self.run.resume_command} trainer.max_steps={2 * result['steps']}",
             "compare": f"python -m triad.compare {shlex.quote(str(self.run.path.parent))}/*",
@@ -104,6 +108,15 @@ def _layout(strategy: Any) -> str:
     degrees = getattr(strategy, "degrees", {})
     split = ", ".join(f"{axis} {degree}" for axis, degree in degrees.items() if degree > 1)
     return f"{type(strategy).__name__} ({split})" if split else type(strategy).__name__
+
+
+def _find_opening(tokens: Tokens | MixedTokens, tokenizer: Tokenizer) -> str:
+    """The first words of the validation text, to be typed."""
+    first = next(iter(tokens.sources.values())).val.tokens[:OPENING]
+    lines = [line.strip() for line in tokenizer.decode(first).splitlines()]
+    line = next((line for line in lines if any(map(str.isalnum, line))), "")
+    words = [part.end() for part in re.finditer(r"\S+", line) if part.end() <= LONGEST]
+    return line[: words[-1] if words else LONGEST]
 
 
 def _sizes(data: Any, step: int, steps: int) -> str:

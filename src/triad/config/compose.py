@@ -9,16 +9,17 @@ from typing import Any, cast
 from unicodedata import category
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from triad.config import provenance
 from triad.config.command_line import key_of, split_words
 from triad.config.directions import find_figures_of_two, find_unknown_monitors
 from triad.config.errors import NotComposed, Refusal, one_line
-from triad.config.locations import CONF
+from triad.config.locations import CONF, own_folders
 from triad.config.messages import explain_error, find_resolver_error
-from triad.config.offers import list_groups
+from triad.config.offers import find_group, list_groups
 from triad.config.overrides import quote_typed, top_level_keys
+from triad.config.own_code import KEY
 from triad.config.processes import resolve_devices
 from triad.config.references import changes_size, count_steps, refuse_resolvers
 from triad.config.rules import find_impossible, find_missing_parts, refusals
@@ -103,8 +104,8 @@ def find_lists(overrides: list[str]) -> dict[str, list[str]]:
 
 
 @contextmanager
-def initialize_hydra(folder: str | None = None) -> Generator[None]:
-    """Have Hydra compose by our loader from conf/, and from a further folder behind it (--config-dir).
+def initialize_hydra() -> Generator[None]:
+    """Have Hydra compose by our loader from conf/, and from one's own folder behind it (--config-dir).
 
     Raises NotComposed where Hydra cannot compose what it is asked for.
     """
@@ -115,7 +116,7 @@ def initialize_hydra(folder: str | None = None) -> Generator[None]:
     from triad.config.loader import Loader, use_loader
 
     with use_loader(), initialize_config_dir(str(CONF), version_base="1.3"):
-        if folder is not None:
+        for folder in own_folders:
             cast(Loader, GlobalHydra.instance().config_loader()).add_folder(folder)
         try:
             yield
@@ -149,6 +150,8 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
     typed = list_groups()
     groups, known = {*typed.values()}, top_level_keys()
     for key in config:
+        if key == KEY:
+            raise Refusal(f"{KEY}={config[key]}: it is typed at each start, and no file or run permits it")
         if key not in groups and key not in known:
             raise Refusal(f"{key} is not a key of conf/train.yaml{suggest(key, [*known, *groups])}")
         if key in known:
@@ -182,8 +185,22 @@ def _resolve(composed: DictConfig) -> dict:
     try:
         return cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
-        message = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
+        key = str(getattr(error, "full_key", ""))
+        message = f"{key}: {str(error).splitlines()[0]}"
+        if isinstance(error, MissingMandatoryValue):
+            message = f"{key}=... is needed{_find_remark(composed, key)}"
         raise Refusal(find_resolver_error(error) or message) from None
+
+
+def _find_remark(composed: DictConfig, key: str) -> str:
+    """What the file of a choice says beside a key that it leaves open, such as where a text may lie."""
+    name = key.partition(".")[0]
+    folder, target = CONF / find_group(name), OmegaConf.select(composed, f"{name}._target_")
+    for file in sorted(folder.glob("*.yaml")):
+        source = provenance.read_yaml_source(file, name, set())
+        if key in source and (called := source.get(f"{name}._target_")) and called.text == target:
+            return f", {source[key].remark}".rstrip(", ")
+    return ""
 
 
 def find_misplaced(config: dict) -> Iterator[str]:

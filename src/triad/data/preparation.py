@@ -24,6 +24,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from triad.config.own_code import fingerprint_packages
 from triad.data.filtering import (
     Cleaned,
     Step,
@@ -202,6 +203,8 @@ def prepare(source: Source, preparation: Preparation) -> Product:
         "parts": preparation.describe(),
         "code": fingerprint_code(),
     }
+    if own := fingerprint_packages(preparation.nodes):
+        origin["packages"] = own
     folder = cache_home() / f"prepared-{fingerprint(origin)}"
     facts = build_once(folder, partial(_build, source, preparation, origin))
     files = {split: folder / f"{split}.jsonl.gz" for split in SPLITS}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from triad.data.progress import track
 from triad.metrics.bootstrap import compare_paired, confidence_intervals
 from triad.metrics.sums import compute_row, count_each
 
@@ -28,7 +29,11 @@ def score_predictions(
 ) -> Scored:
     """The statistics of each prediction."""
     rows = [*zip(predictions, references, strict=True)]
-    return Scored(name, predictions, {key: count_each(metric, rows) for key, metric in metrics.items()})
+    counted = {
+        key: count_each(metric, track(rows, f"{key} of {name}", len(rows), "rows"))
+        for key, metric in metrics.items()
+    }
+    return Scored(name, predictions, counted)
 
 
 def find_figures(

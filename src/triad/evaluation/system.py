@@ -16,6 +16,7 @@ from triad.checkpoints.trained import OF_TASK, count_rows, make_task, trained
 from triad.config.build import build
 from triad.config.errors import Refusal
 from triad.data.example_rows import get_padding
+from triad.data.progress import Advance, show_progress
 from triad.hardware.autotune import Measured
 from triad.hardware.place import Place
 from triad.hardware.precision import make_plugin
@@ -57,11 +58,12 @@ class System:
                 rows.append({name: value for name, value in row.items() if name != "cut"})
                 owners.append(index)
         predictions: list[Any] = [None] * len(rows)
-        with self.computing():
+        with self.computing(), show_progress("predictions", len(rows), "rows") as advance:
             for chosen in deal(list(map(count_places, rows))):
                 inputs = self._make_inputs([rows[row] for row in chosen], chosen)
                 for row, prediction in zip(chosen, self.task.predict(self.model, *inputs), strict=True):
                     predictions[row] = prediction
+                advance(len(chosen))
         by_example: list[list[Any]] = [[] for _ in examples]
         for owner, prediction in zip(owners, predictions, strict=True):
             by_example[owner].append(prediction)
@@ -81,14 +83,18 @@ class System:
         names = (*self.task.reads, *getattr(self.task, "judged_by", ()))
         return [batch[name].to(self.place.device) for name in names]
 
-    def measure(self, rows: list[dict[str, Any]], first: int) -> dict[str, Tensor]:
-        """The sums of the task's `measure` over some rows, the first of which has a number."""
+    def measure(self, rows: list[dict[str, Any]], first: int, advance: Advance) -> dict[str, Tensor]:
+        """The sums of the task's `measure` over some rows, the first of which has a number.
+
+        `advance` is called with the numbers of rows that have been measured.
+        """
         sums: dict[str, Tensor] = {}
         with self.computing():
             for chosen in deal(list(map(count_places, rows))):
                 inputs = self._make_inputs([rows[row] for row in chosen], [first + row for row in chosen])
                 for name, value in self.task.measure(self.model, *inputs).items():
                     sums[name] = sums.get(name, 0) + value.double().cpu()
+                advance(len(chosen))
         return sums
 
 

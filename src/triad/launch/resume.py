@@ -111,7 +111,11 @@ def pin_weights(run: Run, config: dict, overrides: list[str]) -> list[str]:
 
 
 def refuse_taken(run: Run) -> None:
-    """Refuse to start a run where one is, or where checkpoints are that it would go on from."""
+    """Refuse to start a run where one or a sweep is, in one, or where checkpoints are to go on from."""
+    if (above := Run(run.path.parent)).exists:
+        raise Refusal(f"{above} is a run, and no folder of runs; choose another name or output_dir")
+    if trials := run.trials:
+        raise Refusal(f"run_id={run.id}: {run} holds runs, such as {trials[0]}; choose another name")
     if run.exists:
         raise Refusal(f"run_id={run.id}: {run} exists; resume={run} continues it")
     if list_complete(run.checkpoints):
