@@ -19,7 +19,7 @@ from triad.config.locations import CONF, own_folders
 from triad.config.messages import explain_error, find_resolver_error
 from triad.config.offers import find_group, list_groups
 from triad.config.overrides import quote_typed, top_level_keys
-from triad.config.own_code import KEY
+from triad.config.own_code import KEY, permitting
 from triad.config.processes import resolve_devices
 from triad.config.references import changes_size, count_steps, refuse_resolvers
 from triad.config.rules import find_impossible, find_missing_parts, refusals
@@ -58,9 +58,11 @@ def compose(overrides: Sequence[str] | str = ()) -> dict:
     """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python.
 
     compose(["model=moe", "batch.size=64"])   or, as it is typed,   compose("model=moe batch.size=64")
+
+    `packages=` and `--config-dir` among them hold for this composition: triad.config.own_code.
     """
-    with initialize_hydra():
-        return validate(*compose_unchecked(split_words(overrides)))
+    with permitting(split_words(overrides)) as words, initialize_hydra():
+        return validate(*compose_unchecked(words))
 
 
 def compose_parts(overrides: list[str], keys: Collection[str], parts: Sequence[str] = ("data",)) -> dict:
