@@ -8,7 +8,7 @@ from triad.config.schema import read_attribute
 
 
 class Measured(NamedTuple):
-    """What a run was measured on: its task, the text of its validation, and its tokenizer where that matters."""
+    """What a run was measured on: task, text, and the tokenizer where the metric depends on it."""
 
     task: str
     data: str

@@ -1,7 +1,6 @@
 """The leaderboard: settings best first, each with its interval and its paired difference to one of them."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -63,11 +62,11 @@ def rank_runs(
 
 def _count_left_out(found: list[Outcome]) -> list[str]:
     """A sentence for each reason why some are no runs to compare."""
-    reasons = Counter(run.left_out for run in found if run.left_out)
-    return [
-        f"left out: {count} {reason}, {', '.join(run.directory.name for run in found if run.left_out == reason)}"
-        for reason, count in reasons.items()
-    ]
+    names: dict[str, list[str]] = {}
+    for run in found:
+        if run.left_out:
+            names.setdefault(run.left_out, []).append(run.directory.name)
+    return [f"left out: {len(each)} {reason}, {', '.join(each)}" for reason, each in names.items()]
 
 
 def rank_settings(

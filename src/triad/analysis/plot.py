@@ -22,7 +22,7 @@ class Curve(NamedTuple):
 
 
 def write_plot(boards: list[Board], over: str, to: Path) -> None:
-    """Draw the metric of each line over steps, tokens or seconds, a panel for each board; or write the points.
+    """Draw the metric over steps, tokens or seconds, a panel for each board, or write the points.
 
     A line with several seeds is their mean, with one sample standard deviation to both sides. Raises Refusal
     for a suffix of `to` that is no kind of picture nor .csv, and where no run has such a curve.

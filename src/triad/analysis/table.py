@@ -67,30 +67,28 @@ def tabulate(board: Board, columns: Sequence[str] = ()) -> tuple[list[str], list
 
     Further figures are means over the seeds. The last column is the path of the best seed's run.
     """
-    several, lines = len(board.lines) > 1, board.lines
-    named = {"#": [str(place) if line.score else "" for place, line in enumerate(lines, 1)]}
-    varied: dict[str, list[str]] = {}
-    for key in board.columns:
-        varied[shorten_key(key)] = [format_cell(line.setting.value(key)) for line in lines]
-    for key in columns:
-        if key != board.metric:
-            varied[shorten_key(key)] = [_format_mean(line.setting, key) for line in lines]
-    varied["seeds"] = [str(line.score.n) if line.score else "" for line in lines]
-    same = [f"{key} {cells[0]}" for key, cells in varied.items() if several and len({*cells}) == 1]
-    varied = {key: cells for key, cells in varied.items() if not several or len({*cells}) > 1}
-    seeds = varied.pop("seeds", None)
-    keys = {key: varied.pop(key) for key in map(shorten_key, board.columns) if key in varied}
-    scores = {
-        head_score(board): ["" if line.score is None else format_interval(line.score) for line in lines]
+    lines, several = board.lines, len(board.lines) > 1
+    keys = {key: [format_cell(line.setting.value(key)) for line in lines] for key in board.columns}
+    further = {
+        key: [_format_mean(line.setting, key) for line in lines] for key in columns if key != board.metric
     }
-    if seeds:
-        scores["seeds"] = seeds
-    if several:
-        scores[f"against {_describe_reference(board)}"] = [line.verdict for line in lines]
-    states = [describe_states(line.setting) for line in lines]
-    last = {"state": states} if {*states} != {"finished"} else {}
-    found = named | keys | scores | varied | last | {"run": [_describe_place(line, board) for line in lines]}
-    return [*found], [list(row) for row in zip(*found.values(), strict=True)], same
+    seeds = {"seeds": [str(line.score.n) if line.score else "" for line in lines]}
+    states = {"state": [describe_states(line.setting) for line in lines]}
+    found = {
+        "#": [str(place) if line.score else "" for place, line in enumerate(lines, 1)],
+        **keys,
+        head_score(board): [format_interval(line.score) if line.score else "" for line in lines],
+        **(seeds if any(line.score and line.score.n > 1 for line in lines) else {}),
+        **({f"against {_describe_reference(board)}": [line.verdict for line in lines]} if several else {}),
+        **further,
+        **(states if {*states["state"]} != {"finished"} else {}),
+        "run": [_describe_place(line, board) for line in lines],
+    }
+    optional = [key for key in found if key in keys | further | seeds]
+    constant = [key for key in optional if several and len({*found[key]}) == 1]
+    same = [f"{shorten_key(key)} {found[key][0]}" for key in constant]
+    shown = {key: cells for key, cells in found.items() if key not in constant}
+    return [shorten_key(key) for key in shown], [list(row) for row in zip(*shown.values(), strict=True)], same
 
 
 def head_score(board: Board) -> str:
@@ -168,7 +166,7 @@ def to_latex(boards: list[Board], columns: Sequence[str] = ()) -> str:
 
 
 def to_csv(boards: list[Board]) -> str:
-    """A row for each line with every figure that some run has, all digits, and the group that it is ranked in."""
+    """A row for each line, with every figure that some run has and all digits."""
     return tables.to_csv(*make_records(boards))
 
 
