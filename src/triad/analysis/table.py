@@ -73,15 +73,15 @@ def tabulate(board: Board, columns: Sequence[str] = ()) -> tuple[list[str], list
         key: [_format_mean(line.setting, key) for line in lines] for key in columns if key != board.metric
     }
     seeds = {"seeds": [str(line.score.n) if line.score else "" for line in lines]}
-    states = {"state": [describe_states(line.setting) for line in lines]}
+    verdicts = [_describe_verdict(line) for line in lines]
+    heading = f"against {_describe_reference(board)}" if several else "state"
     found = {
         "#": [str(place) if line.score else "" for place, line in enumerate(lines, 1)],
         **keys,
         head_score(board): [format_interval(line.score) if line.score else "" for line in lines],
         **(seeds if any(line.score and line.score.n > 1 for line in lines) else {}),
-        **({f"against {_describe_reference(board)}": [line.verdict for line in lines]} if several else {}),
+        **({heading: verdicts} if several or any(verdicts) else {}),
         **further,
-        **(states if {*states["state"]} != {"finished"} else {}),
         "run": [_describe_place(line, board) for line in lines],
     }
     optional = [key for key in found if key in keys | further | seeds]
@@ -94,12 +94,18 @@ def tabulate(board: Board, columns: Sequence[str] = ()) -> tuple[list[str], list
 def head_score(board: Board) -> str:
     """The heading of the metric: with its interval where a line has one."""
     has_interval = any(line.score and line.score.half is not None for line in board.lines)
-    return f"{board.metric} ± 95 %" if has_interval else board.metric
+    return f"{board.metric} ± 95%" if has_interval else board.metric
 
 
 def _format_mean(setting: Setting, key: str) -> str:
     values = setting.figures(key).values()
     return format_number(sum(values) / len(values)) if values else format_cell(setting.value(key))
+
+
+def _describe_verdict(line: Line) -> str:
+    """How a line stands to the reference, and which of its runs are not finished."""
+    states = describe_states(line.setting)
+    return ", ".join(filter(None, [line.verdict, "" if states == "finished" else states]))
 
 
 def _describe_reference(board: Board) -> str:
