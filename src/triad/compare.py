@@ -11,6 +11,8 @@ from triad.analysis.settings import find_directories, load_outcome
 from triad.config.errors import Refusal
 from triad.config.schema import suggest
 
+GROUP = "Compare runs"
+
 
 def compare(
     overrides: list[str],
@@ -68,7 +70,7 @@ def compare(
     if page:
         from triad.analysis.html_page import render_page
 
-        Path(page).write_text(render_page(ranked), encoding="utf-8")
+        Path(page).write_text(render_page(ranked, chosen), encoding="utf-8")
         print(page)
     if wandb:
         from triad.analysis.wandb_report import send_report
