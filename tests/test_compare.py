@@ -17,7 +17,7 @@ from triad.analysis.importance import measure_importance
 from triad.analysis.leaderboard import Board, rank_runs
 from triad.analysis.settings import Outcome, find_directories, group_by_setting, load_outcome
 from triad.analysis.table import find_columns, make_records, print_runs, tabulate, to_latex, to_markdown
-from triad.checkpoints.folder import _find_best
+from triad.checkpoints.folder import _rank
 from triad.compare import compare
 from triad.config.directions import find_best
 from triad.config.errors import Refusal
@@ -422,7 +422,7 @@ def test_the_best_is_never_what_is_no_number(direction: str) -> None:
         Path(str(step)): {"name": "val/loss", "value": value, "better": direction}
         for step, value in enumerate(values)
     }
-    assert _find_best(checkpoints) == Path("2" if direction == "lower" else "1")
+    assert _rank(checkpoints)[-1] == Path("2" if direction == "lower" else "1")
 
 
 LM = {"task": TASK, "data": {"_target_": "triad.data.sources.stdlib.stdlib"}}

@@ -26,6 +26,7 @@ def checkpoint(show: str) -> None:
     facts = {path: read_facts(path) for path in paths if path not in wrong}
     if facts:
         header = ["checkpoint", "metric", "tensors", "bytes", "saved in", "training waited", "layout"]
+        rows = [[path.name, *_describe(facts[path])] for path in facts]
         print_table(
             header, [[path.name, *_describe(facts[path])] for path in facts], caption="checksums right"
         )
