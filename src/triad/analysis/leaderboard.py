@@ -40,7 +40,7 @@ class Board(NamedTuple):
 def rank_runs(
     found: list[Outcome], metric: str, goal: Goal = "auto", by: str = "", against: str | None = None
 ) -> list[Board]:
-    """A board for each group of runs that are comparable, the largest first; what is left out is a note.
+    """A board for each group of runs that are comparable, the largest first; notes are under the last one.
 
     Raises Refusal for a word of `by` or `against` that fits no run.
     """
@@ -58,9 +58,8 @@ def rank_runs(
         boards.append(rank_settings(settings, metric, goal, keys, reference)._replace(title=title))
     if any("tokenizer " in board.title for board in boards) and any(WITHOUT_TOKENS in r.result for r in runs):
         notes.append(f"metric={WITHOUT_TOKENS} ranks runs with other tokenizers, too")
-    if boards:
-        boards[-1] = boards[-1]._replace(notes=notes)
-    return boards
+    boards = boards or [Board(metric, False, [], [], None, [])]
+    return [*boards[:-1], boards[-1]._replace(notes=notes)]
 
 
 def _count_left_out(found: list[Outcome]) -> list[str]:

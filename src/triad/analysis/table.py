@@ -73,7 +73,7 @@ def tabulate(board: Board, columns: Sequence[str] = ()) -> tuple[list[str], list
         key: [_format_mean(line.setting, key) for line in lines] for key in columns if key != board.metric
     }
     seeds = {"seeds": [str(line.score.n) if line.score else "" for line in lines]}
-    verdicts = [_describe_verdict(line) for line in lines]
+    verdicts = [_describe_verdict(line, several) for line in lines]
     heading = f"against {_describe_reference(board)}" if several else "state"
     found = {
         "#": [str(place) if line.score else "" for place, line in enumerate(lines, 1)],
@@ -85,8 +85,10 @@ def tabulate(board: Board, columns: Sequence[str] = ()) -> tuple[list[str], list
         "run": [_describe_place(line, board) for line in lines],
     }
     optional = [key for key in found if key in keys | further | seeds]
-    constant = [key for key in optional if several and len({*found[key]}) == 1]
-    same = [f"{shorten_key(key)} {found[key][0]}" for key in constant]
+    readable = [at for at, line in enumerate(lines) if line.setting.runs[0].config]
+    values = {key: {found[key][at] for at in readable} for key in optional}
+    constant = [key for key in optional if several and len(values[key]) == 1]
+    same = [f"{shorten_key(key)} {values[key].pop()}" for key in constant]
     shown = {key: cells for key, cells in found.items() if key not in constant}
     return [shorten_key(key) for key in shown], [list(row) for row in zip(*shown.values(), strict=True)], same
 
@@ -102,10 +104,10 @@ def _format_mean(setting: Setting, key: str) -> str:
     return format_number(sum(values) / len(values)) if values else format_cell(setting.value(key))
 
 
-def _describe_verdict(line: Line) -> str:
-    """How a line stands to the reference, and which of its runs are not finished."""
+def _describe_verdict(line: Line, several: bool) -> str:
+    """How a line stands to the reference if there are several, and which of its runs are not finished."""
     states = describe_states(line.setting)
-    return ", ".join(filter(None, [line.verdict, "" if states == "finished" else states]))
+    return ", ".join(filter(None, [line.verdict * several, "" if states == "finished" else states]))
 
 
 def _describe_reference(board: Board) -> str:
