@@ -174,3 +174,14 @@ def test_an_overlay_that_chooses_a_source_is_held_to_it(
         monkeypatch.setattr(f"triad.config.{module}.CONF", conf)
     with pytest.raises(ValueError, match=r"exmples"):
         composing.compose(["experiment=mistyped", "model=encoder", "task=classification"])
+
+
+def test_an_argument_that_has_a_default_and_no_file_is_set_without_a_plus() -> None:
+    here = ("debug=tiny", "trainer.accelerator=cpu")
+    assert compose([*here, "optimizer=sgd", "optimizer.maximize=true"])["optimizer"]["maximize"] is True
+    own = "model.feedforward={_target_: triad.layers.key_shift.KeyShift, _partial_: true}"
+    for word, near in (("optimizer.maximise=true", "optimizer.maximize"), ("model.vocab_size=9", "")):
+        with pytest.raises(Refusal, match=rf"{word.partition('=')[0]} does not exist.*{near}"):
+            compose([*here, word])
+    with pytest.raises(Refusal, match=r"fraction does not exist"):
+        compose([*here, own, "model.feedforward.fraction=0.5"])  # no default: `+` says that it is meant
