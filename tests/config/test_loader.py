@@ -179,15 +179,11 @@ def test_an_overlay_that_chooses_a_source_is_held_to_it(
 
 def test_an_argument_that_has_a_default_and_no_file_is_set_without_a_plus() -> None:
     here = ("debug=tiny", "trainer.accelerator=cpu")
-    assert (
-        composing.compose([*here, "optimizer=sgd", "optimizer.maximize=true"])["optimizer"]["maximize"]
-        is True
-    )
+    config = composing.compose([*here, "optimizer=sgd", "optimizer.maximize=true"])
+    assert config["optimizer"]["maximize"] is True
     own = "model.feedforward={_target_: triad.layers.key_shift.KeyShift, _partial_: true}"
     for word, near in (("optimizer.maximise=true", "optimizer.maximize"), ("model.vocab_size=9", "")):
         with pytest.raises(Refusal, match=rf"{word.partition('=')[0]} does not exist.*{near}"):
             composing.compose([*here, word])
-    with pytest.raises(Refusal, match=r"fraction does not exist"):
-        composing.compose(
-            [*here, own, "model.feedforward.fraction=0.5"]
-        )  # no default: `+` says that it is meant
+    with pytest.raises(Refusal, match=r"fraction does not exist"):  # has no default: + says it is meant
+        composing.compose([*here, own, "model.feedforward.fraction=0.5"])
