@@ -219,7 +219,7 @@ class LayerCaches(list[KeyValueCache]):
         super().__init__(caches)
         self.padding = padding
 
-    def refuse_unfilled(self, layers: Iterable[nn.Module], length: int) -> None:
+    def refuse_unfilled(self, layers: Iterable[Any], length: int) -> None:
         """Raise ValueError, naming the layer, where one has not added what it read to its cache."""
         for layer, cache in zip(layers, self, strict=True):
             if cache.length != length:
