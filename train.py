@@ -11,6 +11,8 @@ from triad.launch.command import compose_and_launch
 from triad.layers.ranges import NonNegativeInt, PositiveInt
 from triad.runs.directory import Run
 
+GROUP = "Train"
+
 
 def train(
     run: Run,
@@ -49,7 +51,8 @@ def train(
     tokens = tokens.resume(before.get("tokens"), read_step(complete[-1]) if complete else 0)
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
     facts |= {"bytes_per_token": tokens.val.bytes_per_token, "yields": part.data.yields}
-    run.pin(tokens.resumed, tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
+    prints = {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint}
+    run.pin(tokens.resumed, **prints, facts=facts, validation=part.data.contents["val"].fingerprint)
     task = make_task(vars(part), facts, tokenizer, context)
     order = part.batch, seed, packing, shuffle
     asked = nodes["task"] | {"model_sees": find_sees(part.model)}

@@ -95,6 +95,16 @@ def test_a_sweep_and_a_resumed_run_exchange_the_same_part(tmp_path: Path) -> Non
     assert composing.validate(changed.composed, changed.choices) == composing.compose([*words, NORM])
 
 
+@pytest.mark.parametrize("group", ["optimizer", "model", "data"])
+def test_a_sweep_may_go_over_the_choices_of_a_group(group: str) -> None:
+    names = [*read_choices(group)][:2]
+    with composing.initialize_hydra():
+        loader = GlobalHydra.instance().config_loader()
+        loader.load_configuration("train", [f"{group}={','.join(names)}"], RunMode.MULTIRUN)
+        with pytest.raises(ValueError, match=f"{group} is chosen by name"):
+            loader.load_configuration("train", [f"{group}=5"], RunMode.MULTIRUN)
+
+
 def test_train_py_exchanges_a_part(train) -> None:
     shown = yaml.safe_load(train(NORM, "batch=full", "debug=tiny", "--cfg", "job").stdout)
     assert shown["model"]["norm"] == LAYER_NORM

@@ -33,6 +33,7 @@ from omegaconf.basecontainer import BaseContainer
 from triad.config.errors import Refusal
 from triad.config.identity import OVERLAYS
 from triad.config.locations import CONF
+from triad.config.neighbours import answer
 from triad.config.offers import read_choices, read_own_choices
 from triad.config.rules import DICTIONARIES
 from triad.config.schema import list_defaults, read_signature, suggest
@@ -101,7 +102,10 @@ def _refuse_missing(override: Any) -> None:
     if override.is_hydra_override() or group in OVERLAYS:
         return
     if not override.is_delete():
-        if choices and not inner and not isinstance(override.value(), str | list | dict):
+        swept = override.is_sweep_override()  # of several choices: each job is asked about its own
+        if choices and not inner and not swept and not isinstance(override.value(), str | list | dict):
+            if ours := answer(group, str(override.value())):
+                raise Refusal(f"{override.input_line}: here that is {ours}")
             raise Refusal(f"{override.input_line}: {group} is chosen by name{suggest('', list(choices))}")
     elif not inner and group not in DICTIONARIES:
         raise Refusal(f"{override.input_line}: a run needs it: {group}={next(iter(choices), '...')}")
