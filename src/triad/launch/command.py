@@ -250,10 +250,9 @@ def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tupl
         run, in_sweep = _name_run(job, config, multirun), multirun is not None
         begun = in_sweep and run.exists
         if begun:
-            length = (
-                run.config()["trainer"]["max_steps"] if read_time(config["trainer"]["max_steps"]) else None
-            )
-            job.refuse(run, validate(job.composed, job.choices, length), in_sweep)
+            timed = read_time(config["trainer"]["max_steps"])
+            steps = run.config()["trainer"]["max_steps"] if timed else None
+            job.refuse(run, validate(job.composed, job.choices, steps), in_sweep)
             if run.result():
                 print(f"{run}: finished before, skipped", flush=True)
                 return run.path, 0

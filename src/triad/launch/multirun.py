@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from triad.checkpoints.folder import list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics, find_differing, leaves
@@ -38,8 +39,11 @@ class Multirun(NamedTuple):
 def refuse_other(run: Run, config: dict, typed: list[str]) -> None:
     """Refuse to take a run that is there for the trial of its name if it was started as another one.
 
-    What the machine decides may have changed, and so may what was not typed and is no mathematics.
+    What the machine decides may have changed, and so may what was not typed and is no mathematics; all of
+    it where nothing was trained.
     """
+    if not (run.result() or list_complete(run.checkpoints)):
+        return
     before = run.config()
     names = {key_of(word) for word in typed} - {*PLACE, *DECIDED, "weights"}
     changed = find_differing(dict(leaves(before)), dict(leaves(config)))
