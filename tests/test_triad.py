@@ -83,23 +83,3 @@ def test_an_installed_triad_trains_in_an_empty_folder(
     assert said.stdout.split()[:3] == ["True", "True", ours.strip()], said.stderr
     shipped = {path.name for path in (installed / "triad" / "share" / "sweeps").glob("*.yaml")}
     assert shipped == {path.name for path in (REPOSITORY / "sweeps").glob("*.yaml")}
-
-
-def test_training_from_python_returns_the_run(tmp_path: Path) -> None:
-    program = (
-        "import triad\n"
-        "run = triad.train(['debug=tiny', 'logger=csv', 'trainer.max_steps=2'])\n"
-        "print('steps', sorted(run.checkpoints.iterdir())[-1].name)\n"
-        "for words in ['modl=moe'], ['-m', 'seed=1,2'], [f'resume={run}', 'context=7']:\n"
-        "    try:\n"
-        "        triad.train(words)\n"
-        "    except ValueError as error:\n"
-        "        print('refused', error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    found = [line for line in done.stdout.splitlines() if line.startswith(("steps", "refused"))]
-    assert found[0] == "steps step-00000002"
-    assert "did you mean model" in found[1]
-    assert "several runs" in found[2]
-    assert "context" in found[3]

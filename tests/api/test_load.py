@@ -15,16 +15,18 @@ from triad.config.errors import Refusal
 from triad.config.offers import find_choices, get_declared, read_choices, walk_needing_parts
 from triad.generate import generate
 
-SMALL = [name for name in read_choices("model") if not any(map(str.isdigit, name))]
+CLASSES = {node["_target_"]: name for name, node in reversed(read_choices("model").items())}
 
 
 def find_data(task: str) -> list[str]:
     """Words for data that a task and its parts take."""
     parts = walk_needing_parts(read_choices("task")[task])
-    needed = [need["data.yields"] for _, part in parts if (need := get_declared(part, "needs"))]
-    allowed = {*needed[0]}.intersection(*needed)
+    needs = [get_declared(part, "needs") or {} for _, part in parts]
+    needed = [{*need["data.yields"]} for need in needs if "data.yields" in need] or [{"text"}]
+    allowed = needed[0].intersection(*needed)
     name = find_choices("data", "yields", (*allowed,))[0]
-    return [f"data={name}", *(["data.path=."] if read_choices("data")[name].get("path") == "???" else [])]
+    missing = [key for key, value in read_choices("data")[name].items() if value == "???"]
+    return [f"data={name}", *(f"data.{key}=." for key in missing)]
 
 
 def find_model(task: str) -> str:
@@ -43,13 +45,14 @@ def find_task(model: str) -> str:
 
 @pytest.mark.parametrize(
     ("task", "model"),
-    {(task, find_model(task)) for task in read_choices("task")} | {(find_task(name), name) for name in SMALL},
+    {(task, find_model(task)) for task in read_choices("task")}
+    | {(find_task(name), name) for name in (*CLASSES.values(), "moe")},
 )
 def test_every_task_and_model_is_loaded_and_does_in_python_what_it_is_for(
     tmp_path: Path, task: str, model: str
 ) -> None:
     words = [f"task={task}", f"model={model}", "model.width=192", *find_data(task)]
-    run = make_run(tmp_path / "a", *words)
+    run = make_run(tmp_path / "a", *words, labels=("1", "2"))
     loaded, tokenizer = triad.load(run)
     assert tokenizer.decode(tokenizer.encode("ab").tolist()) == "ab"
     for name, weight in read_weights(run / "checkpoints" / "step-00000005").items():
@@ -113,7 +116,8 @@ def test_labels_have_their_probabilities_in_the_order_of_the_grades(tmp_path: Pa
     texts = ["one", "a longer text than the first"]
     found = model.classify(texts)
     for text, probabilities in zip(texts, found, strict=True):
-        above = model(torch.tensor([tokenizer.encode(text).tolist()]))[0][0].double().sigmoid().tolist()
+        logits_1K = model(torch.tensor([tokenizer.encode(text).tolist()]))[0]
+        above = sorted(logits_1K[0].double().sigmoid().tolist(), reverse=True)
         of_grades = {"1": 1 - above[0], "2": above[0] - above[1], "10": above[1]}  # CORAL: P(y > r_k)
         assert probabilities == pytest.approx(of_grades, abs=1e-6)
         assert [*probabilities.values()] == sorted(probabilities.values(), reverse=True)

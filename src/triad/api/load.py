@@ -1,6 +1,7 @@
 """A trained model, for one's own Python."""
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from triad.api.generation import Generation
 from triad.checkpoints.folder import BEST, describe_checkpoint, find_checkpoint
 from triad.checkpoints.trained import open_trained
 from triad.config.errors import Refusal
+from triad.config.own_code import permitting
 from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.hardware.device import find_device
 from triad.runs.directory import Run, find_run_of
@@ -22,6 +24,7 @@ def load(
     weights: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | str | None = None,
+    packages: str | Sequence[str] = (),
 ) -> tuple[Any, Tokenizer]:
     """The model of a run, a torch.nn.Module ready to be evaluated, and its tokenizer.
 
@@ -33,12 +36,15 @@ def load(
     `checkpoint` is the best by the metric that the run monitors, or last, a step, or a checkpoint's folder,
     which may also take the place of `run`. `weights` are those that the metric judged, such as an average, or
     those named: model, ema, swa, average. One line on the standard error says which they are. `model.task` is
-    the run's task; `dtype` is that of the weights. Raises FileNotFoundError or ValueError where none is.
+    the run's task; `dtype` is that of the weights; `packages` are those of one's own that the run may call,
+    as packages=[mypkg] permits them at a start. Raises FileNotFoundError or ValueError where none is.
     """
     path = find_checkpoint(Path(str(run)), checkpoint)
     if (holder := find_run_of(path)) is None:
         raise FileNotFoundError(f"{path}: it lies in no run, whose config.yaml says what model it is of")
-    model, tokenizer, task = open_trained(holder, path, weights)
+    names = packages if isinstance(packages, str) else ",".join(packages)
+    with permitting([f"packages=[{names}]"] if names else []):
+        model, tokenizer, task = open_trained(holder, path, weights)
     model = model.to(find_device(device), _find_dtype(dtype))
     model.task = task
     if getattr(task, "takes_prompts", False):

@@ -11,6 +11,7 @@ from triad.config.errors import Refusal
 from triad.config.locations import TRAIN
 from triad.config.messages import MISTAKE
 from triad.config.overrides import quote
+from triad.config.own_code import permitting
 from triad.launch.resume import find_resume
 from triad.runs.directory import Run, make_run_id
 
@@ -31,7 +32,8 @@ def train(words: Sequence[str] | str = ()) -> Run:
     resume = find_resume(words)
     if resume and resume.weights_only:
         raise Refusal(f"resume.weights_only: use weights={resume.run}, which starts a new run from them")
-    words, run = (words, resume.run) if resume else _name_run(words)
+    with permitting(words) as others:
+        words, run = (words, resume.run) if resume else _name_run(words, others)
     code, last = _run([sys.executable, str(TRAIN), *words])
     if code == MISTAKE:
         raise Refusal(last.removeprefix(ERROR))
@@ -40,9 +42,12 @@ def train(words: Sequence[str] | str = ()) -> Run:
     return run
 
 
-def _name_run(words: list[str]) -> tuple[list[str], Run]:
-    """The words with a name for the run, where they give it none, and the run."""
-    composed = [word for word in words if not key_of(word).startswith("resume")]
+def _name_run(words: list[str], others: list[str]) -> tuple[list[str], Run]:
+    """The words with a name for the run, where they give it none, and the run.
+
+    `others` are those that do not permit one's own code.
+    """
+    composed = [word for word in others if not key_of(word).startswith("resume")]
     config = compose(composed)
     if not config["run_id"]:
         config["run_id"] = make_run_id(compose_written(composed)[1].get("model") or "run")

@@ -149,16 +149,16 @@ def describe_checkpoint(path: Path, weights: str | None = None) -> str:
     """One line of what a trained model is: its run, step and metric, and the set of weights."""
     facts, kept = read_facts(path), list_complete(path.parent)
     metric, ranked, validated = facts["metric"], _rank(kept), find_validated(path)
-    place = ["the last" if len(kept) > 1 else "the only one kept"] if path == kept[-1] else []
-    if metric:
-        value = f"{metric['name']} {metric['value']:.4g}"
-        place.insert(0, f"the best of {len(kept)} by {value}" if path == ranked[-1] else value)
-    elif not ranked:
-        place.append("none that is kept was validated")
-    if ranked and path != ranked[-1]:
-        place.append(f"the best is step {read_step(ranked[-1])}")
+    value = f"{metric['name']} {metric['value']:.4g}" if metric else ""
+    if len(kept) == 1:
+        place = ["the only one kept", value or "not validated"]
+    elif ranked and path == ranked[-1]:
+        place = [f"the best of {len(kept)} by {value}"]
+    else:
+        best = f"the best is step {read_step(ranked[-1])}" if ranked else "none that is kept was validated"
+        place = [value, "the last" if path == kept[-1] else "", best]
     judged = "" if weights in (None, validated) else f", where validation measured {validated}"
-    told = f"{path.parent.parent}: step {facts['step']}, {', '.join(place)}"
+    told = f"{path.parent.parent}: step {facts['step']}, {', '.join(filter(None, place))}"
     return f"{told}; weights: {weights or validated}{judged}"
 
 

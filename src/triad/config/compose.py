@@ -15,11 +15,12 @@ from triad.config import provenance
 from triad.config.command_line import key_of, split_words
 from triad.config.directions import find_figures_of_two, find_unknown_monitors
 from triad.config.errors import NotComposed, Refusal, one_line
+from triad.config.identity import OVERLAYS
 from triad.config.locations import CONF, own_folders
 from triad.config.messages import explain_error, find_resolver_error
 from triad.config.offers import find_group, list_groups
 from triad.config.overrides import quote_typed, top_level_keys
-from triad.config.own_code import KEY
+from triad.config.own_code import KEY, permitting
 from triad.config.processes import resolve_devices
 from triad.config.references import changes_size, count_steps, refuse_resolvers
 from triad.config.rules import find_impossible, find_missing_parts, refusals
@@ -58,9 +59,11 @@ def compose(overrides: Sequence[str] | str = ()) -> dict:
     """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python.
 
     compose(["model=moe", "batch.size=64"])   or, as it is typed,   compose("model=moe batch.size=64")
+
+    `packages=` and `--config-dir` among them hold for this composition: triad.config.own_code.
     """
-    with initialize_hydra():
-        return validate(*compose_unchecked(split_words(overrides)))
+    with permitting(split_words(overrides)) as words, initialize_hydra():
+        return validate(*compose_unchecked(words))
 
 
 def compose_parts(overrides: list[str], keys: Collection[str], parts: Sequence[str] = ("data",)) -> dict:
@@ -163,6 +166,8 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
     typed = list_groups()
     groups, known = {*typed.values()}, top_level_keys()
     for key in config:
+        if key in OVERLAYS:
+            raise Refusal(f"{key}={choices.get(key)}: its file begins with `# @package _global_`; add that line")
         if key == KEY:
             raise Refusal(f"{KEY}={config[key]}: it is typed at each start, and no file or run permits it")
         if key not in groups and key not in known:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
+from keyword import iskeyword
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any, Literal, NamedTuple, Union
@@ -270,10 +271,17 @@ def _read_arguments(found: Definition, skip: int) -> Signature:
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     read = TypeReader(found.tree, parse_module(found.module)[1]).read
     parameters = {
-        a.arg: Parameter(read(a.annotation), default is None, ast.unparse(default) if default else None)
+        _name_key(a.arg): Parameter(
+            read(a.annotation), default is None, ast.unparse(default) if default else None
+        )
         for a, default in pairs
     }
     return Signature(parameters, open=arguments.kwarg is not None)
+
+
+def _name_key(argument: str) -> str:
+    """The key of an argument: `from` of `from_`, as a word of Python is no name of an argument."""
+    return argument[:-1] if argument.endswith("_") and iskeyword(argument[:-1]) else argument
 
 
 class TypeReader(NamedTuple):

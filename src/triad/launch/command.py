@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from triad.analysis.table import print_runs
+from triad.config.build import build
 from triad.config.command_line import key_of
 from triad.config.compose import (
     UNMEASURED,
@@ -28,12 +29,18 @@ from triad.config.compose import (
 from triad.config.errors import Interrupted, Refusal
 from triad.config.help import format_keys, format_train_help
 from triad.config.locations import CONF
-from triad.config.messages import DIVERGED, report_error, report_interrupt
+from triad.config.messages import DIVERGED, FAULT, explain_failure, report_error, report_interrupt
 from triad.config.neighbours import answer_flag
 from triad.config.overlays import find_overlaid
 from triad.config.overrides import quote, quote_typed, replace_overrides
 from triad.config.own_code import repeat_flags, take_own_code
-from triad.config.processes import count_threads, ranks_are_here, ranks_here, refuse_unknown_launcher
+from triad.config.processes import (
+    count_threads,
+    describe_single_process,
+    ranks_are_here,
+    ranks_here,
+    refuse_unknown_launcher,
+)
 from triad.config.provenance import Chains, read_chains
 from triad.config.references import find_references
 from triad.config.slow_imports import hasten_imports
@@ -256,6 +263,7 @@ def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tupl
             if run.result():
                 print(f"{run}: finished before, skipped", flush=True)
                 return run.path, 0
+        _refuse_unreadable_data(config)
         probe = None
         if read_time(config["trainer"]["max_steps"]) and not begun:
             job.refuse(run, config, in_sweep)
@@ -287,6 +295,17 @@ def _name_run(job: Job, config: dict, multirun: Multirun | None) -> Run:
     return run
 
 
+def _refuse_unreadable_data(config: dict) -> None:
+    """Refuse data whose files are not there or not as said: sources find them when they are built."""
+    try:
+        build({"data": config["data"]})
+    except Exception as error:
+        sentence, code = explain_failure(error, config)
+        if code == FAULT:
+            raise
+        raise Refusal(sentence) from error
+
+
 def _measure_pace(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
     """The probe of a run whose length is a time, and its exit code."""
     length = config["trainer"]["max_steps"]
@@ -315,7 +334,8 @@ def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep:
     job.refuse(run, config, in_sweep)
     words = pin_weights(run, config, job.record(overrides + pinned))
     origins = job.trace(config, job.typed + pinned)
-    for said in find_overlaid(origins, job.choices, job.typed):
+    alone = describe_single_process(config, job.choices)
+    for said in (*find_overlaid(origins, job.choices, job.typed), *([alone] if alone else [])):
         print(said, flush=True)
     prepare_run(config, words, origins, read_written(job.composed), job.choices)
     if pace:
