@@ -108,10 +108,10 @@ class _Work:
     def describe(self) -> str:
         """Amount, time left and elapsed."""
         size, unit, digits = (1e6, "MB", ".1f") if self.unit == "bytes" else (1, self.unit, ",.0f")
-        of = "" if self.total is None else f" of {self.total / size:{digits}}"
-        return (
-            f"{self.title}: {self.done / size:{digits}}{of} {unit}{self._describe_left()}, {self._elapsed()}"
-        )
+        done = f"{self.done / size:{digits}}"
+        if self.total is not None:
+            done += f" of {self.total / size:{digits}}"
+        return f"{self.title}: {done} {unit}{self._describe_left()}, {self._elapsed()}"
 
     def draw(self, console: Any) -> Any:
         """The same as a line with a bar."""
