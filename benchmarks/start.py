@@ -50,9 +50,8 @@ def measure(rounds: int = 5, rows: int = 3, overrides: tuple[str, ...] = ()) -> 
                 cache = place / (f"cache-{number}" if "first time" in name else "cache")
                 found[name].append(_start(place, cache, (*words, *overrides)))
     print(f"{read_processor()}, {rounds} starts each, median (least..most); aim: {AIM_S:g} s of CPU time\n")
-    print(
-        "| start | CPU, s | wall, s | first word after, s | imported by the first step |\n|---|---|---|---|---|"
-    )
+    columns = ("start", "CPU, s", "wall, s", "first word after, s", "imported by the first step")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for name, starts in [*found.items()][:rows]:
         cells = [_show([one[key] for one in starts]) for key in ("cpu_s", "wall_s", "word_s")]
         print(f"| {name} | {' | '.join(cells)} | {', '.join(starts[0]['imported'])} |")

@@ -41,7 +41,9 @@ class Browser:
         os.close(its_output)
         self.number, self.session, self.unread = 0, {}, b""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self.session = {"sessionId": self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        self.session = {
+            "sessionId": self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        }
         self.ask("Page.enable")
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:

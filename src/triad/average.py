@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+GROUP = "Use a trained model"
+
 
 def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str | None = None) -> None:
     """Write the mean of the weights of some checkpoints as a run of its own, ready for generate and export.

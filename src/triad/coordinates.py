@@ -12,6 +12,8 @@ from typing import Any
 
 from triad.config.errors import Refusal
 
+GROUP = "Look before training"
+
 Sizes = dict[int, dict[str, list[float]]]  # by width and layer: of each step
 
 

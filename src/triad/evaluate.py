@@ -8,6 +8,8 @@ from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import PREPARATION
 
+GROUP = "Use a trained model"
+
 ROOTS = ("data", *PREPARATION, "task", "metrics", "decoding", "trainer", "precision")
 
 

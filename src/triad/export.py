@@ -6,6 +6,8 @@ from typing import Literal
 from triad.formats import safetensors
 from triad.storage.durable import replacing
 
+GROUP = "Use a trained model"
+
 LARGEST_BYTES = 5 * 10**9  # of one file, the habit of the Hugging Face hub
 
 

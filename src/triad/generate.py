@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 
+GROUP = "Use a trained model"
+
 
 def generate(
     run: str,

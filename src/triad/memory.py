@@ -8,6 +8,8 @@ from typing import Any
 
 from triad.config.errors import Refusal
 
+GROUP = "Use a trained model"
+
 BREAK = "@@@"  # between a source and the target of its match
 ROOTS = ("data",)
 

@@ -10,6 +10,8 @@ from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics
 
+GROUP = "Use a trained model"
+
 
 def upcycle(run: str, overrides: list[str], to: str | None = None, checkpoint: str = "best") -> None:
     """Write a run whose experts all start as the feed-forward layer of a dense run, ready to be trained on.

@@ -8,7 +8,7 @@ import pytest
 
 from triad.analysis.loss_picture import draw_loads
 from triad.callbacks import summary
-from triad.callbacks.summary import Summary, _find_opening, _sizes
+from triad.callbacks.summary import Summary, _find_opening, _layout, _name_precision, _sizes
 from triad.data.tokenizers.byte import Byte
 from triad.runs.directory import Run
 from triad.runs.metrics import summarize
@@ -41,6 +41,18 @@ def test_a_batch_that_grows_is_shown_with_its_last_size() -> None:
     assert _sizes(data, 0, 10) == "2 to 8"
     assert _sizes(data, 9, 10) == "8"
     assert _sizes(data, 10, 10) == "8"
+
+
+def test_the_layout_names_strategy_and_precision_as_they_are_typed() -> None:
+    mesh, typed = (
+        SimpleNamespace(degrees={"data_shard": 2, "tensor": 1}),
+        {"strategy": "fsdp", "precision": "fp8"},
+    )
+    assert _layout(mesh, typed) == "strategy=fsdp (data_shard 2)"
+    assert _layout(mesh, {}) == "SimpleNamespace (data_shard 2)"
+    assert _name_precision("bf16-mixed", typed) == "fp8"
+    assert _name_precision("32-true", {"precision": "auto"}) == "fp32"
+    assert _name_precision("16-mixed", {}) == "fp16-mixed"
 
 
 def test_the_loads_of_experts_are_drawn_where_there_are_some(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What a user types: a mistake gets one sentence with a remedy and exit code 2, before torch is imported."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,12 +139,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     assert done.stdout.split() == ["2", str(TRAIN), "outputs/a", "30.0"], done.stderr
     assert done.returncode == 4
     assert (tmp_path / "outputs" / "a" / "run.json").exists()
-
-
-def test_help_lists_the_groups_and_imports_no_torch(train) -> None:
-    done = train("--help")
-    assert re.search(r"model: .*decoder.*lstm.*moe", done.stdout)
-    assert re.search(r"strategy: .*ddp.*fsdp.*single", done.stdout)
 
 
 def test_the_configuration_can_be_shown_resolved(train) -> None:

@@ -1,13 +1,14 @@
 """`train.py -m` writes outputs/<sweep>/<trial>, both named by the words, so that the same line goes on."""
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from triad.config.errors import Refusal
 from triad.config.locations import TRAIN
+from triad.launch.multirun import refuse_other
 from triad.runs.directory import Run
 
 # a start whose ranks do nothing but finish
@@ -68,7 +69,7 @@ def test_run_id_names_the_sweep_which_other_words_do_not_continue(start) -> None
         assert said.count("is not what this trial was started with") == 2
     assert "a sweep is one folder" in start("-m", "run_id=x,y", code=2)[1]
     assert "holds runs, such as seed-0" in start("run_id=x", code=2)[1]
-    assert "name one, as outputs/x/seed-0" in start("resume=outputs/x", code=2)[1]
+    assert "name one, such as outputs/x/seed-0" in start("resume=outputs/x", code=2)[1]
     assert start("run_id=single")[0] == ["outputs/single"]
     assert "outputs/single is a run" in start("-m", "run_id=single", "seed=0,1", code=2)[1]
 
@@ -84,13 +85,20 @@ def test_values_that_no_file_name_holds_are_trials_of_their_own(start, tmp_path:
     assert start("-m", "run_id=x", f"tags={','.join(values)}")[0] == []
 
 
-def test_a_trial_of_a_started_weight_goes_on(start, tmp_path: Path) -> None:
-    """A run's newest checkpoint is another one when the sweep goes on."""
-    checkpoint = tmp_path / "outputs/a/checkpoints/step-00000001"
-    start("run_id=a")
-    for step in (1, 2):
-        folder = checkpoint.with_name(f"step-0000000{step}")
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps({"step": step}))
-        trained, said = start("-m", "run_id=x", "seed=0", "weights=outputs/a")
-        assert (len(trained), "skipped" in said) == ((1, False) if step == 1 else (0, True))
+def test_a_trial_goes_on_from_the_checkpoint_whose_run_is_asked_for(tmp_path: Path) -> None:
+    run = Run(tmp_path / "outputs/x/seed-0")
+    run.path.mkdir(parents=True)
+    run.passport_file.write_text("{}")
+    config = {
+        "task": {},
+        "callbacks": {},
+        "trainer": {},
+        "seed": 0,
+        "weights": "outputs/a/checkpoints/step-00000001",
+    }
+    run.config_file.write_text(yaml.safe_dump(config))
+    for asked in ("outputs/a", "outputs/a/checkpoints/step-00000001"):
+        refuse_other(run, config | {"weights": asked}, ["seed=0", f"weights={asked}"])
+    for asked in ("outputs/b", None):
+        with pytest.raises(Refusal, match="weights is not what this trial was started with"):
+            refuse_other(run, config | {"weights": asked}, ["seed=0"])

@@ -79,6 +79,10 @@ def fold_seeds(curves: Sequence[dict[str, Series]]) -> dict[str, Band]:
     bands = {}
     for axis in AXES:
         if all(axis in curve for curve in curves):
-            x = np.mean([np.interp(common, at, curve[axis].x) for at, curve in zip(steps, curves, strict=True)], 0)
-            bands[axis] = Band(x.tolist(), *(side.tolist() for side in (mean, mean - deviation, mean + deviation)))
+            x = np.mean(
+                [np.interp(common, at, curve[axis].x) for at, curve in zip(steps, curves, strict=True)], 0
+            )
+            bands[axis] = Band(
+                x.tolist(), *(side.tolist() for side in (mean, mean - deviation, mean + deviation))
+            )
     return bands

@@ -189,7 +189,9 @@ def draw_intervals(scores: Sequence[tuple[Interval | None, Sequence[float]]], ma
 def choose_range(values: Sequence[float], maximize: bool) -> tuple[float, float]:
     """From the best value to the worst that is at most FAR times as far from it as the median is."""
     best = max(values) if maximize else min(values)
-    farthest = max(abs(value - best) for value in values if abs(value - best) <= FAR * abs(median(values) - best))
+    farthest = max(
+        abs(value - best) for value in values if abs(value - best) <= FAR * abs(median(values) - best)
+    )
     return (best - farthest, best) if maximize else (best, best + farthest)
 
 
@@ -247,7 +249,9 @@ def _add(parent: Element, kind: str, **attributes: Any) -> Element:
     return ElementTree.SubElement(parent, kind, {key: str(value) for key, value in attributes.items()})
 
 
-def _add_path(parent: Element, style: str, places: list[tuple[float, float]], closed: bool = False) -> Element:
+def _add_path(
+    parent: Element, style: str, places: list[tuple[float, float]], closed: bool = False
+) -> Element:
     """A path through points, each said by its distance to the one before; of one point it is a dot."""
     whole = [tuple(round(min(max(at, -FARTHEST), FARTHEST)) for at in place) for place in places]
     pairs = zip(whole, whole[1:] or whole, strict=False)

@@ -124,7 +124,8 @@ class Progress(Callback):
             self.live = None
         if not trainer.is_global_zero or not self.steps:
             return
-        self._print_line(self._describe_metrics(), self._describe_resources(), left=False)
+        if self.metrics:
+            self._print_line(self._describe_metrics(), self._describe_resources(), left=False)
         if reason:
             self.console.print(f"ended at step {self.step:,} of {self.steps:,}: {reason}")
 
@@ -217,7 +218,7 @@ class StepPace:
             spent_s = time.monotonic() - paused
             validation_s = spent_s / self.validated if self.validated else max(validation_s, spent_s)
             left_s += validation_s - spent_s
-        if self.interval < math.inf:
+        if step < steps and self.interval < math.inf:
             left_s += (-(-steps // self.interval) - step // self.interval) * validation_s
         return left_s
 

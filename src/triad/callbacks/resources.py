@@ -57,6 +57,6 @@ def _gather(values: list[float], device: torch.device) -> list[list[float]]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return [values]
     own = torch.tensor(values, dtype=torch.float64, device=device)
-    every = own.new_empty(distributed.get_world_size(), len(values))
-    distributed.all_gather_into_tensor(every, own)
-    return every.tolist()
+    every = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(every, own)
+    return torch.stack(every).tolist()

@@ -3,6 +3,7 @@
 from functools import partial
 from importlib import import_module
 from inspect import signature
+from keyword import iskeyword
 from typing import Any
 
 from triad.config.errors import Refusal, one_line
@@ -12,6 +13,8 @@ from triad.config.schema import find_faults
 
 def build(node: Any) -> Any:
     """Call what a configuration names, inner calls first; `_partial_: true` makes a factory instead.
+
+    A key that is a word of Python, `from`, is the argument `from_`.
 
     Every target is checked against the allowed packages and its signature before any is imported. Our own few
     lines and not hydra.utils.instantiate: its factories check their target at every call, 0.1 ms (2026-11).
@@ -27,6 +30,7 @@ def _build_node(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     parts = {key: _build_node(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    parts = {f"{key}_" if iskeyword(key) else key: part for key, part in parts.items()}
     if "_target_" not in node:
         return parts
     module, _, name = node["_target_"].rpartition(".")

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from inspect import Parameter, getdoc, signature
+from inspect import Parameter, signature
 from typing import Any
 
 from triad.config.errors import Refusal
@@ -17,7 +17,9 @@ from triad.config.slow_imports import hasten_imports
 def run_command(function: Callable) -> None:
     """Call a command's function with the words of the command line; answer mistakes in one sentence."""
     if {"-h", "--help"} & {*sys.argv[1:]}:
-        print(getdoc(function), "\n\n", _format_usage(function), sep="")
+        from triad.config.help import format_command_help  # reads conf/
+
+        print(format_command_help(function, _name_command()))
         return
     hasten_imports()
     try:
@@ -65,15 +67,10 @@ def _explain_unknown(key: str, value: str, known: list[str]) -> str:
     return f"{key} is not understood{suggest(name, known)}"
 
 
-def _format_usage(function: Callable) -> str:
-    words = (
-        f"{name}={'...' if parameter.default is Parameter.empty else parameter.default}"
-        for name, parameter in signature(function).parameters.items()
-        if name != "overrides"
-    )
+def _name_command() -> str:
+    """How the command that is running is typed."""
     module = sys.modules["__main__"].__spec__
-    name = module.name.removesuffix(".__main__") if module else function.__module__
-    return f"usage: python -m {name} {' '.join(words)}"
+    return module.name.removesuffix(".__main__").replace(".", " ") if module else f"python {sys.argv[0]}"
 
 
 def split_words(words: Sequence[str] | str) -> list[str]:

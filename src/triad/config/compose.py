@@ -15,6 +15,7 @@ from triad.config import provenance
 from triad.config.command_line import key_of, split_words
 from triad.config.directions import find_figures_of_two, find_unknown_monitors
 from triad.config.errors import NotComposed, Refusal, one_line
+from triad.config.identity import OVERLAYS
 from triad.config.locations import CONF, own_folders
 from triad.config.messages import explain_error, find_resolver_error
 from triad.config.offers import find_group, list_groups
@@ -105,6 +106,19 @@ def find_lists(overrides: list[str]) -> dict[str, list[str]]:
     return {override.key_or_group: [*map(str, cast(list, override.value()))] for override in parsed}
 
 
+def find_swept(words: list[str], params: Mapping[str, str]) -> dict[str, str]:
+    """The words of a command line under -m, and of Hydra's `sweeper.params`, that name several values, and
+    their keys as Hydra types them for a job.
+    """
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    overrides = get_args_parser().parse_intermixed_args(words).overrides
+    asked = [*(f"{key}={value}" for key, value in params.items()), *overrides]
+    parsed = OverridesParser.create().parse_overrides(asked)
+    return {str(one.input_line): one.get_key_element() for one in parsed if one.is_sweep_override()}
+
+
 @contextmanager
 def initialize_hydra() -> Generator[None]:
     """Have Hydra compose by our loader from conf/, and from one's own folder behind it (--config-dir).
@@ -152,6 +166,8 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
     typed = list_groups()
     groups, known = {*typed.values()}, top_level_keys()
     for key in config:
+        if key in OVERLAYS:
+            raise Refusal(f"{key}={choices.get(key)}: its file begins with `# @package _global_`; add that line")
         if key == KEY:
             raise Refusal(f"{KEY}={config[key]}: it is typed at each start, and no file or run permits it")
         if key not in groups and key not in known:

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from functools import cache
 from importlib import invalidate_caches, metadata
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from triad.config.errors import Refusal
-from triad.config.locations import CONF, list_requirements, own_folders, own_packages
-from triad.storage.manifest import checksum, fingerprint
+from triad.config.locations import CONF, NAME, list_requirements, own_folders, own_packages
+from triad.storage.manifest import fingerprint_source
 
 KEY, FLAGS = "packages", ("--config-dir", "-cd")
 GROUP = "triad.parts"
@@ -60,6 +60,11 @@ def repeat_flags() -> list[str]:
     return [word for folder in own_folders for word in (FLAGS[0], str(folder))]
 
 
+def is_permission(word: str) -> bool:
+    """Whether a word permits a package: no word out of a file may."""
+    return word.lstrip("+").partition("=")[0] == KEY
+
+
 def is_permitted(package: str) -> bool:
     """Whether parts of a package may be built: one that was typed, or that an entry point names."""
     if package in _find_installed() and package not in own_packages:
@@ -70,7 +75,7 @@ def is_permitted(package: str) -> bool:
 def fingerprint_packages(node: Any) -> dict[str, str]:
     """The packages of one's own that a configuration names, each with a fingerprint of its source."""
     named = sorted({name for name in _walk_packages(node) if is_permitted(name)})
-    return {name: _fingerprint(own_packages[name]) for name in named}
+    return {name: fingerprint_source(own_packages[name]) for name in named}
 
 
 def tell_word(package: str) -> str:
@@ -113,9 +118,7 @@ def _find(name: str) -> ModuleSpec:
     """
     word = f"{KEY}=[{name}]"
     if not name.isidentifier() or name.startswith("_"):
-        top = name.split(".")[0]
-        remedy = f"{KEY}=[{top}]" if top.isidentifier() else f"such as {KEY}=[mypkg]"
-        raise Refusal(f"{word}: give the name of a package, as import has it, without dots: {remedy}")
+        raise Refusal(f"{word}: give the name of a package, without dots or a path, such as {KEY}=[mypkg]")
     folder = os.getcwd()
     here, elsewhere = PathFinder.find_spec(name, [folder]), _find_elsewhere(name, folder)
     if reason := _find_reason(name, elsewhere is not None):
@@ -158,8 +161,13 @@ def _find_reason(name: str, installed: bool = True) -> str:
 
 @cache
 def _list_libraries() -> set[str]:
-    """The import names of what Triad requires, as far as it is installed (0.3 s)."""
-    required = {*map(_normalise, list_requirements())}
+    """The import names of all that Triad requires, and of what that requires, as far as it is installed."""
+    left, required = [*list_requirements()], set()
+    while left:
+        if (name := _normalise(left.pop())) not in required:
+            required.add(name)
+            with suppress(metadata.PackageNotFoundError):
+                left += [found[0] for line in metadata.requires(name) or () if (found := NAME.match(line))]
     projects = metadata.packages_distributions()
     return {name for name, theirs in projects.items() if required & {*map(_normalise, theirs)}}
 
@@ -169,11 +177,6 @@ def _find_installed() -> set[str]:
     """The packages that entry points name."""
     named = {point.value.partition(":")[0].partition(".")[0] for point in metadata.entry_points(group=GROUP)}
     return {name for name in named if not _find_reason(name)}
-
-
-def _fingerprint(place: Path) -> str:
-    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    return fingerprint(*((file.relative_to(place.parent).as_posix(), checksum(file)) for file in files))
 
 
 def _normalise(name: str) -> str:

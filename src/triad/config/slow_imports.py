@@ -51,7 +51,7 @@ def load(module: ModuleType) -> None:
 
 
 class Dynamo(Lazy):
-    """torch._dynamo before anything is compiled: nothing has to be kept from it, and nothing is of its class."""
+    """torch._dynamo before anything is compiled: nothing is of its class, and nothing kept from it."""
 
     class _OfLoaded(type):
         def __instancecheck__(cls, instance: Any) -> bool:
@@ -115,8 +115,8 @@ LAZY = {"torch._dynamo": Dynamo, "torchmetrics": Torchmetrics, "torchmetrics.uti
 class _Finder(MetaPathFinder):
     """Finds what Python's own finder finds, with another way to load it.
 
-    Who only asks where a package lies, as importlib.util.find_spec does, loads nothing. A part of torch._dynamo
-    is imported after the whole, as ever.
+    Who only asks where a package lies, as importlib.util.find_spec does, loads nothing. A part of
+    torch._dynamo is imported after the whole, as ever.
     """
 
     def find_spec(

@@ -38,6 +38,8 @@ def find_part(target: str) -> Definition:
     """The definition of a part. Raises LookupError for what does not exist and for what is no part."""
     package = target.partition(".")[0]
     if target.startswith(PACKAGES) or is_permitted(package):  # asked anew: this may be another start
+        if "." not in target:
+            raise _refuse(target, "is a package and no part")
         return _find_part(target)
     if word := tell_word(package):
         raise LookupError(f"{target} is not allowed, as it is of another package: {word}")
@@ -51,8 +53,8 @@ def _find_part(target: str) -> Definition:
     try:
         found = find_definition(target)
     except LookupError as error:
-        missing = str(error).startswith("the package")
-        raise error if missing else LookupError(f"{target} does not exist{_suggest(target)}") from None
+        unknown = str(error).endswith("does not exist")
+        raise LookupError(f"{target} does not exist{_suggest(target)}") if unknown else error from None
     if not _lies_in(found.module, target.rpartition(".")[0]):
         raise _refuse(target, f"is only imported there, from {found.module}")
     if not _is_part(target, found):

@@ -24,7 +24,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from triad.config.own_code import fingerprint_packages
 from triad.data.filtering import (
     Cleaned,
     Step,
@@ -41,7 +40,7 @@ from triad.data.progress import show_progress
 from triad.data.sources.malformed import describe_skipped
 from triad.data.sources.source import Document, Source, Split
 from triad.storage.cache import build_once, cache_home
-from triad.storage.manifest import Facts, checksum, fingerprint
+from triad.storage.manifest import Facts, checksum, fingerprint, fingerprint_source
 
 FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -142,7 +141,12 @@ class Preparation:
             node = node[step]
         declared = part.func if isinstance(part, partial) else part
         packages = {name: version(name) for name in getattr(declared, "packages", ())}
-        return {"call": node, "packages": packages, "contents": getattr(part, "contents", None)}
+        described = {"call": node, "packages": packages, "contents": getattr(part, "contents", None)}
+        package = sys.modules[declared.__module__.partition(".")[0]]
+        if package.__name__ == __name__.partition(".")[0]:
+            return described
+        place = Path(next(iter(getattr(package, "__path__", [package.__file__]))))  # of one's own package
+        return described | {"code": fingerprint_source(place)}
 
 
 class NothingLeft(ValueError):
@@ -203,8 +207,6 @@ def prepare(source: Source, preparation: Preparation) -> Product:
         "parts": preparation.describe(),
         "code": fingerprint_code(),
     }
-    if own := fingerprint_packages(preparation.nodes):
-        origin["packages"] = own
     folder = cache_home() / f"prepared-{fingerprint(origin)}"
     facts = build_once(folder, partial(_build, source, preparation, origin))
     files = {split: folder / f"{split}.jsonl.gz" for split in SPLITS}

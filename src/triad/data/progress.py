@@ -11,7 +11,7 @@ LINE_S, LATER_S, SHARE = (
     60.0,
     0.02,
 )  # between two lines in a file: at first, at most; of the time so far
-REFRESHES_PER_S = 2  # of a terminal; one takes about 2 ms
+REFRESHES_PER_S = 2  # of a terminal
 
 Advance = Callable[[int], None]
 Item = TypeVar("Item")

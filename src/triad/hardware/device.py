@@ -88,4 +88,5 @@ def describe(device: torch.device) -> str:
     """The name of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{read_processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{read_processor()}, {threads} thread{'s' * (threads > 1)}"

@@ -14,16 +14,33 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from triad.analysis.table import print_runs
+from triad.config.build import build
 from triad.config.command_line import key_of
-from triad.config.compose import UNMEASURED, find_lists, read_time, read_written, trace_origins, validate
+from triad.config.compose import (
+    UNMEASURED,
+    compose_written,
+    find_lists,
+    find_swept,
+    read_time,
+    read_written,
+    trace_origins,
+    validate,
+)
 from triad.config.errors import Interrupted, Refusal
+from triad.config.help import format_keys, format_train_help
 from triad.config.locations import CONF
-from triad.config.messages import DIVERGED, report_error, report_interrupt
+from triad.config.messages import DIVERGED, FAULT, explain_failure, report_error, report_interrupt
 from triad.config.neighbours import answer_flag
 from triad.config.overlays import find_overlaid
 from triad.config.overrides import quote, quote_typed, replace_overrides
 from triad.config.own_code import repeat_flags, take_own_code
-from triad.config.processes import count_threads, ranks_are_here, ranks_here, refuse_unknown_launcher
+from triad.config.processes import (
+    count_threads,
+    describe_single_process,
+    ranks_are_here,
+    ranks_here,
+    refuse_unknown_launcher,
+)
 from triad.config.provenance import Chains, read_chains
 from triad.config.references import find_references
 from triad.config.slow_imports import hasten_imports
@@ -91,6 +108,8 @@ def compose_and_launch(work: Callable) -> None:
     script = os.path.abspath(sys.argv[0])  # before anybody changes the folder
     try:
         words = take_own_code(sys.argv[1:])
+        if {"-h", "--help"} & {*words}:
+            return _print_help(words)
         refuse_unknown_launcher()
         _refuse_missing_script(script)
         resume = find_resume(words)
@@ -104,7 +123,8 @@ def compose_and_launch(work: Callable) -> None:
 
 def _start_anew(work: Callable, script: str, words: list[str]) -> int:
     """Have Hydra compose the words and start what comes of them: one job, or under -m several."""
-    announce("composing")
+    if not {"-sc", "--shell-completion"} & {*words}:  # which a terminal waits for, amid a line
+        announce("composing")
     import hydra
     from hydra._internal.utils import get_args_parser
     from hydra.core.hydra_config import HydraConfig
@@ -131,7 +151,7 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
             multirun = _read_multirun(asked, composed) if sweep else None
             if multirun:
                 folder = Path(str(composed.output_dir), multirun.name)
-                typed += multirun.label(composed)
+                typed += _put_in_group(composed, multirun.name)
                 if not jobs:
                     print(f"sweep    {folder}", flush=True)
             job = Job(script, composed, choices, typed, trace_origins, lambda words: words)
@@ -154,6 +174,13 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
         failed = {path: f"failed ({code})" for path, code in jobs if code not in (0, DIVERGED)}
         print_runs([path for path, _ in jobs], failed)
     return next((code for _, code in jobs if code), 0)
+
+
+def _print_help(words: list[str]) -> None:
+    """What there is at once, then the keys of what these words choose, which Hydra composes."""
+    print(format_train_help(), end="\n\n", flush=True)
+    words = [word for word in drop_resume(words) if not word.startswith("-")]
+    print(format_keys(compose_written(words)[0]))
 
 
 def _refuse_missing_script(script: str) -> None:
@@ -211,7 +238,16 @@ def _read_multirun(words: list[str], composed: DictConfig) -> Multirun:
     from hydra.core.hydra_config import HydraConfig
 
     params = HydraConfig.get().sweeper.get("params") or {}  # which a file may set
-    return Multirun.read(words, {**params}, composed.run_id)
+    return Multirun.of(words, find_swept(words, params), composed.run_id)
+
+
+def _put_in_group(composed: DictConfig, name: str) -> list[str]:
+    """Log a job to W&B in the group of its sweep, unless it has one; the words that say so."""
+    logger = OmegaConf.select(composed, "logger.wandb")
+    if not isinstance(logger, DictConfig) or logger.get("group"):
+        return []
+    logger.group = name
+    return [f"logger.wandb.group={quote(name)}"]
 
 
 def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tuple[Path, int]:
@@ -228,6 +264,7 @@ def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tupl
             if run.result():
                 print(f"{run}: finished before, skipped", flush=True)
                 return run.path, 0
+        _refuse_unreadable_data(config)
         probe = None
         if read_time(config["trainer"]["max_steps"]) and not begun:
             job.refuse(run, config, in_sweep)
@@ -259,6 +296,17 @@ def _name_run(job: Job, config: dict, multirun: Multirun | None) -> Run:
     return run
 
 
+def _refuse_unreadable_data(config: dict) -> None:
+    """Refuse data whose files are not there or not as said: sources find them when they are built."""
+    try:
+        build({"data": config["data"]})
+    except Exception as error:
+        sentence, code = explain_failure(error, config)
+        if code == FAULT:
+            raise
+        raise Refusal(sentence) from error
+
+
 def _measure_pace(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
     """The probe of a run whose length is a time, and its exit code."""
     length = config["trainer"]["max_steps"]
@@ -287,7 +335,8 @@ def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep:
     job.refuse(run, config, in_sweep)
     words = pin_weights(run, config, job.record(overrides + pinned))
     origins = job.trace(config, job.typed + pinned)
-    for said in find_overlaid(origins, job.choices, job.typed):
+    alone = describe_single_process(config, job.choices)
+    for said in (*find_overlaid(origins, job.choices, job.typed), *([alone] if alone else [])):
         print(said, flush=True)
     prepare_run(config, words, origins, read_written(job.composed), job.choices)
     if pace:

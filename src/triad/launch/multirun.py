@@ -3,18 +3,14 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
-
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics, find_differing, leaves
-from triad.config.overrides import quote
 from triad.config.processes import DECIDED
 from triad.runs.directory import Run
 from triad.runs.trial_names import make_sweep_id, make_trial_id
 
 PLACE = ("run_id", "output_dir")  # the place of a run directory
-LABEL = "logger.wandb.group"
 
 
 class Multirun(NamedTuple):
@@ -24,34 +20,19 @@ class Multirun(NamedTuple):
     keys: list[str]
 
     @classmethod
-    def read(cls, words: list[str], params: dict[str, str], named: str | None) -> "Multirun":
-        """The sweep of a command line and of Hydra's `sweeper.params`; `named` by run_id=."""
-        from hydra._internal.utils import get_args_parser
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-
-        asked = [f"{key}={value}" for key, value in params.items()]
-        asked += get_args_parser().parse_intermixed_args(words).overrides
-        parsed = OverridesParser.create().parse_overrides(asked)
-        swept = {one.input_line: one.get_key_element() for one in parsed if one.is_sweep_override()}
+    def of(cls, words: list[str], swept: dict[str, str], named: str | None) -> "Multirun":
+        """The sweep of a command line, which sweeps over some keys, by word; `named` by run_id=."""
         for word, key in swept.items():
             if key in PLACE:
                 raise Refusal(f"{word}: a sweep is one folder, <output_dir>/<run_id>/; give one value")
-        others = [word for word in [*asked, *words] if word not in swept and key_of(word) not in PLACE]
-        fixed = [word for word in dict.fromkeys(others) if word not in ("-m", "--multirun")]
+        others = [word for word in words if word not in swept and key_of(word) not in PLACE]
+        fixed = [word for word in others if word not in ("-m", "--multirun")]
         keys = [*dict.fromkeys(swept.values())]
         return cls(named or make_sweep_id(keys, fixed), keys)
 
     def name_trial(self, typed: list[str]) -> str:
         """The name of the job of these words."""
         return make_trial_id([word for word in typed if word.partition("=")[0] in self.keys])
-
-    def label(self, composed: DictConfig) -> list[str]:
-        """Put a job that is logged to W&B in the sweep's group, unless it has one; the words that say so."""
-        logger = OmegaConf.select(composed, "logger.wandb")
-        if not isinstance(logger, DictConfig) or OmegaConf.select(composed, LABEL):
-            return []
-        OmegaConf.update(composed, LABEL, self.name)
-        return [f"{LABEL}={quote(self.name)}"]
 
 
 def refuse_other(run: Run, config: dict, typed: list[str]) -> None:
