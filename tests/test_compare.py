@@ -6,15 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 import yaml
 
 from triad.analysis import wandb_report as sending
 from triad.analysis.confidence_intervals import estimate_interval, quantile
-from triad.analysis.curves import MOST_POINTS, read_curves
-from triad.analysis.html_page import render_page
 from triad.analysis.importance import measure_importance
 from triad.analysis.leaderboard import Board, rank_runs
 from triad.analysis.settings import Outcome, group_by_setting, load_outcome
@@ -260,39 +257,6 @@ def test_markdown_has_every_cell(tmp_path: Path) -> None:
     assert "a\\|b" in lines[2]
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
     assert columns == {len(tabulate(ranked(tmp_path))[0]) + 1}
-
-
-def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
-    losses(tmp_path, "data", {"<b>&": [1.25, 2.5], "c": [3.0, 3.5]})
-    ranking = ranked(tmp_path)
-    page = render_page([ranking])
-    outside = page.replace("http://www.w3.org/2000/svg", "")
-    assert not re.search(r"https?:|<script|src=|@import|url\(", outside)
-    assert "<b>&" not in page
-    read = ElementTree.fromstring(re.sub("<!doctype html>|<meta .*>", "", page))
-    text = "".join(read.itertext())
-    header, rows, _ = tabulate(ranking)
-    for row in [header, *rows]:
-        assert all(word in text for word in row)
-    names = [name for picture in read.iter() if (name := picture.get("aria-label"))]
-    over = ("steps", "tokens", "seconds")
-    assert [name for name in names if "val/loss over" in name] == [
-        f"val/loss over {axis}" for axis in over[:2]
-    ]
-    assert "data=<b>&, seed 1\nsteps 9: val/loss 3" in text
-    assert "val/loss and the keys that differ" in names
-
-
-def test_curves_know_tokens_between_reports_and_average_neighbours(tmp_path: Path) -> None:
-    rows = [{"step": step, "train/loss": 1.0 + step % 2} for step in range(1, 1001)]
-    rows[999] |= {"train/tokens": 64000, "perf/train_s": 10.0}
-    found = read_curves(write(tmp_path / "a", {}, None, curve=rows), ["train/loss", "val/loss"])["train/loss"]
-    assert set(found) == {"steps", "tokens", "seconds"}
-    assert len(found["steps"].x) == MOST_POINTS
-    assert found["steps"].y == [1.5] * MOST_POINTS
-    assert found["tokens"].x[0] == pytest.approx(64 * 5.5)
-    assert found["seconds"].x[-1] == pytest.approx(10 * 0.9955)
-    assert read_curves(tmp_path / "a", ["val/loss"]) == {}
 
 
 def test_importance_is_the_share_of_the_variance_that_a_key_explains(tmp_path: Path) -> None:

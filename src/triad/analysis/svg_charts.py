@@ -89,7 +89,7 @@ def _add_curve(plot: Element, curve: Curve, places: list[tuple[float, float]]) -
 def choose_window(curves: Sequence[Series], maximize: bool) -> tuple[float, float]:
     """The range of values to show: that of the later part of each curve.
 
-    Of a curve that becomes far worse than the worst start, by more than that start's size, only the best later
+    Of a curve that becomes worse than the worst start by more than that start's size only the best later
     value is in it: a run that diverged leaves the others their room.
     """
     sign = -1.0 if maximize else 1.0  # what is higher is worse
