@@ -11,6 +11,8 @@ from triad.launch.command import compose_and_launch
 from triad.layers.ranges import NonNegativeInt, PositiveInt
 from triad.runs.directory import Run
 
+GROUP = "Train"
+
 
 def train(
     run: Run,

@@ -8,19 +8,12 @@ from collections.abc import Callable
 
 from triad.config.command_line import run_command
 from triad.config.errors import Refusal
+from triad.config.help import list_by_axis
 from triad.config.locations import REPOSITORY
 from triad.config.offers import find_choices, get_declared, list_groups, read_choices, walk_needing_parts
 from triad.config.refusals import TABLE, tables
 from triad.config.trainer_arguments import ARGUMENTS
 
-AXES = {
-    "algorithm": "model router decoding task metrics optimizer scheduler regularizer clip parametrisation "
-    "finetuning batch",
-    "software": "data data/clean data/privacy data/dedup data/contamination data/synthetic data/augment "
-    "data/engine tokenizer callbacks logger trainer",
-    "hardware": "strategy precision hardware",
-    "overlays": "experiment debug",
-}
 SHOWN = 3  # examples of what fits
 
 
@@ -42,10 +35,11 @@ def _table(found: re.Match) -> str:
 def of_choices() -> list[str]:
     """Every group of conf/ with its choices, by axis."""
     lines = ["| axis | group | choices |", "|---|---|---|"]
-    for axis, groups in AXES.items():
-        for index, group in enumerate(groups.split()):
-            names = " ".join(f"`{name}`" for name in read_choices(group))
-            lines.append(f"| {'' if index else axis} | `{group}` | {names} |")
+    axis = ""
+    for group in list_by_axis():
+        names = " ".join(f"`{name}`" for name in read_choices(group.name))
+        lines.append(f"| {'' if group.axis == axis else group.axis} | `{group.name}` | {names} |")
+        axis = group.axis
     return lines
 
 

@@ -7,6 +7,8 @@ from triad.config.processes import describe_layout
 from triad.runs.directory import Run
 from triad.storage.manifest import MANIFEST, Facts
 
+GROUP = "Use a trained model"
+
 
 def checkpoint(show: str) -> None:
     """List the checkpoints of a run: step, layout, tensors, bytes, and whether every checksum is right.

@@ -11,6 +11,8 @@ from triad.analysis.settings import find_directories, load_outcome
 from triad.config.errors import Refusal
 from triad.config.schema import suggest
 
+GROUP = "Compare runs"
+
 
 def compare(
     overrides: list[str],

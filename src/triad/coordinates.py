@@ -12,6 +12,8 @@ from typing import Any
 
 from triad.config.errors import Refusal
 
+GROUP = "Look before training"
+
 Sizes = dict[int, dict[str, list[float]]]  # by width and layer: of each step
 
 
@@ -51,10 +53,11 @@ def measure(
     """By width and layer: how far activations have moved after each step, the mean over some seeds."""
     from triad.config.build import build
     from triad.config.compose import compose
+    from triad.data.progress import track
 
     config = compose(["trainer.accelerator=cpu", *words])
     found: Sizes = {}
-    for width in widths:
+    for width in track(widths, "training", len(widths), "widths"):
         changes = grow_arguments(config["model"], width, grow)
         runs = []
         for seed in range(seeds):

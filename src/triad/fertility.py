@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from triad.config.identity import PREPARATION
 
+GROUP = "Look before training"
+
 ROOTS = ("data", "tokenizer", *PREPARATION)  # the groups that are used here
 LONGEST = 1_000_000  # characters of a document that are read
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from triad.config.identity import PREPARATION
 
+GROUP = "Look before training"
+
 ROOTS = (
     "data",
     *PREPARATION,

@@ -6,6 +6,8 @@ from typing import Any
 from triad.config.identity import PREPARATION
 from triad.config.tables import print_table
 
+GROUP = "Look before training"
+
 ROOTS = ("data", "tokenizer", *PREPARATION, "engine")  # the groups that are used here
 LISTED = 10  # labels, conflicts and suspicions
 SHOWN = 60  # characters of a text that an example shows

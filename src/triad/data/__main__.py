@@ -7,6 +7,8 @@ from triad.config.errors import Refusal
 from triad.config.tables import print_table
 from triad.runs.directory import Run
 
+GROUP = "Look before training"
+
 
 def show(show: int, overrides: list[str], run: str | None = None) -> None:
     """List the documents of training batch `show`: name, offset and beginning of each row's text.

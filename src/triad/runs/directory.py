@@ -1,6 +1,6 @@
 """A run is a directory: its settings, its metrics and its results.
 
-outputs/<run_id>/
+outputs/<run_id>/, and of a sweep outputs/<sweep>/<trial>/ (triad.runs.trial_names)
     config.yaml     the config, with its references   overrides.json  what was typed
     origins.json    where each value comes from       code.diff       uncommitted changes
     run.json        commands, choices, code, versions, machine, fingerprints; without it no run has begun
@@ -76,13 +76,27 @@ class Run:
 
     @property
     def siblings(self) -> list[str]:
-        """The names of the runs beside this one, and its own; hidden ones are a replay's or a probe's."""
-        return sorted(run.id for path in self.path.parent.glob("[!.]*") if (run := Run(path)).exists)
+        """The names of the runs beside this one, and its own."""
+        return _list_runs(self.path.parent)
+
+    @property
+    def trials(self) -> list[str]:
+        """The names of the runs in the directory, which is then no run but the folder of a sweep."""
+        return _list_runs(self.path)
 
     @property
     def resume_command(self) -> str:
         """The command that continues it, for a shell."""
-        return f"python train.py {shlex.quote(f'resume={self}')}"
+        return " ".join(["python train.py", shlex.quote(f"resume={self}"), *self.packages_word])
+
+    @property
+    def packages_word(self) -> list[str]:
+        """The word that each command on the run needs where its configuration names one's own code.
+
+        The record only names the packages: whoever types the word permits them.
+        """
+        named = self.passport().get("packages")
+        return [shlex.quote(f"packages=[{','.join(named)}]")] if isinstance(named, dict) and named else []
 
     @property
     def settings_files(self) -> list[Path]:
@@ -106,6 +120,10 @@ class Run:
 
         Raises FileNotFoundError, naming runs that are there, and Refusal for a file that holds none.
         """
+        if not self.exists and (trials := self.trials):
+            raise FileNotFoundError(
+                f"{self}: it holds runs and is none; name one, such as {self}/{trials[0]}"
+            )
         if not self.exists:
             raise FileNotFoundError(f"{self}: no run is there{suggest(self.id, self.siblings)}")
         try:
@@ -236,6 +254,11 @@ def _resolve(written: dict) -> dict:
     return {key: value for key, value in resolve(written).items() if key != "router"}
 
 
+def _list_runs(folder: Path) -> list[str]:
+    """The names of the runs in a folder; hidden ones are a replay's or a probe's."""
+    return sorted(path.name for path in folder.glob("[!.]*") if Run(path).exists)
+
+
 def find_run_of(checkpoint: Path) -> Run | None:
     """The run that a checkpoint lies in, if it lies in one."""
     run = Run(checkpoint.parent.parent)
@@ -245,14 +268,6 @@ def find_run_of(checkpoint: Path) -> Run | None:
 def make_run_id(model: str) -> str:
     """Sortable, readable, and distinct when two start in one second."""
     return f"{datetime.now():%Y%m%d-%H%M%S}-{model}-{os.urandom(2).hex()}"
-
-
-def make_sweep_id(overrides: list[str], config: dict) -> str:
-    """A name that follows from the job, so that a sweep that is started again finds its finished jobs."""
-    pairs = (word.lstrip("+~").partition("=") for word in overrides)
-    words = "-".join(f"{key.rpartition('.')[2]}-{value}" for key, _, value in pairs)
-    clean = "".join(c if c.isalnum() or c in "-_." else "-" for c in words)[:60].strip("-")
-    return f"{clean}-{blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
 
 def make_wandb_id(run_id: str) -> str:

@@ -45,8 +45,8 @@ and optionally:
     generated, measure_generated(model, *inputs, lockstep)   further sums over the first `generated` batches
                       of validation, with a model that may be called word by word
     sample(model, row, length, ...)   lines of tokens or text as examples of the model's output; `row` is the
-                      first one of validation, as named by `reads`, the rest prompt=, context=, temperature=,
-                      vocab_size= (behind which the model's rows are no text)
+                      first one of validation, as named by `reads`, the rest prompt= (None: that of the row),
+                      context=, temperature=, vocab_size= (behind which the model's rows are no text)
     code_length(nats)   metrics computed from the mean loss, such as bits per byte
 
 triad.tasks.likelihood has the cross-entropy loss that most tasks share.
@@ -305,7 +305,7 @@ class Training(LightningModule):
         )
 
     def sample(
-        self, model: nn.Module, prompt: list[int], length: int, context: int, temperature: float
+        self, model: nn.Module, prompt: list[int] | None, length: int, context: int, temperature: float
     ) -> list[list[int] | str]:
         """Lines of tokens or text as examples of the model's output, if the task offers any."""
         if self.first_row is None or not hasattr(self.task, "sample"):
