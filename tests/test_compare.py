@@ -16,7 +16,7 @@ from triad.analysis.importance import measure_importance
 from triad.analysis.leaderboard import Board, rank_runs
 from triad.analysis.settings import Outcome, group_by_setting, load_outcome
 from triad.analysis.table import find_columns, make_records, print_runs, tabulate, to_markdown
-from triad.checkpoints.folder import _find_best
+from triad.checkpoints import folder
 from triad.compare import compare
 from triad.config.directions import find_best
 from triad.config.errors import Refusal
@@ -405,7 +405,7 @@ def test_a_list_in_brackets_is_data_on_a_terminal(tmp_path: Path, capsys) -> Non
 
 
 @pytest.mark.parametrize("direction", ["lower", "higher"])
-def test_the_best_is_never_what_is_no_number(direction: str) -> None:
+def test_the_best_is_never_what_is_no_number(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nan = float("nan")
     values = [nan, 2.0, 1.0, nan]
     assert find_best(values, float, direction) == (1.0 if direction == "lower" else 2.0)
@@ -416,4 +416,5 @@ def test_the_best_is_never_what_is_no_number(direction: str) -> None:
         Path(str(step)): {"name": "val/loss", "value": value, "better": direction}
         for step, value in enumerate(values)
     }
-    assert _find_best(checkpoints) == Path("2" if direction == "lower" else "1")
+    monkeypatch.setattr(folder, "_read_metric", checkpoints.get)
+    assert folder._rank([*checkpoints])[-1] == Path("2" if direction == "lower" else "1")

@@ -140,7 +140,7 @@ CONTRAST = """(() => {
     const ink = luminance(getComputedStyle(one)[property]);
     return (Math.max(ink, paper) + .05) / (Math.min(ink, paper) + .05);
   });
-  const written = measure('h1, h3, p, td:not(.other), th, code, button, summary, a', 'color');
+  const written = measure('h1, h3, p, b, td:not(.interval), th, code, button, summary, a', 'color');
   return {
     paper,
     text: Math.min(...written, ...measure('text', 'fill')),

@@ -52,8 +52,8 @@ def _read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def _to_numbers(column: list[str]) -> list[float]:
     try:
-        return [*map(float, column)]
-    except ValueError:  # some are empty
+        return [float(text) if text else math.nan for text in column]
+    except ValueError:  # a damaged cell
         return [_to_number(text) for text in column]
 
 
