@@ -17,7 +17,7 @@ from triad.analysis.importance import measure_importance
 from triad.analysis.leaderboard import Board, rank_runs
 from triad.analysis.settings import Outcome, find_directories, group_by_setting, load_outcome
 from triad.analysis.table import find_columns, make_records, print_runs, tabulate, to_latex, to_markdown
-from triad.checkpoints.folder import _rank
+from triad.checkpoints import folder
 from triad.compare import compare
 from triad.config.directions import find_best
 from triad.config.errors import Refusal
@@ -422,7 +422,7 @@ def test_the_best_is_never_what_is_no_number(direction: str) -> None:
         Path(str(step)): {"name": "val/loss", "value": value, "better": direction}
         for step, value in enumerate(values)
     }
-    assert _rank(checkpoints)[-1] == Path("2" if direction == "lower" else "1")
+    assert folder._rank([*checkpoints])[-1] == Path("2" if direction == "lower" else "1")
 
 
 LM = {"task": TASK, "data": {"_target_": "triad.data.sources.stdlib.stdlib"}}
@@ -527,7 +527,7 @@ def test_latex_has_mean_and_interval_in_one_cell_and_the_best_in_bold(tmp_path: 
     losses(tmp_path, "model.hidden_act", {"a_b": [1.0, 2.0], "c&d": [4.0, 4.0], "e": [5.0]})
     lines = to_latex([ranked(tmp_path)]).splitlines()
     assert lines == [
-        r"\begin{tabular}{lrll}",
+        r"\begin{tabular}{lrrl}",
         r"\toprule",
         r"model.hidden\_act & val/loss $\pm$ 95\% & seeds & against the best \\",
         r"\midrule",
