@@ -411,7 +411,7 @@ def test_a_list_in_brackets_is_data_on_a_terminal(tmp_path: Path, capsys) -> Non
 
 
 @pytest.mark.parametrize("direction", ["lower", "higher"])
-def test_the_best_is_never_what_is_no_number(direction: str) -> None:
+def test_the_best_is_never_what_is_no_number(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nan = float("nan")
     values = [nan, 2.0, 1.0, nan]
     assert find_best(values, float, direction) == (1.0 if direction == "lower" else 2.0)
@@ -422,6 +422,7 @@ def test_the_best_is_never_what_is_no_number(direction: str) -> None:
         Path(str(step)): {"name": "val/loss", "value": value, "better": direction}
         for step, value in enumerate(values)
     }
+    monkeypatch.setattr(folder, "read_facts", lambda path: {"metric": checkpoints[path]})
     assert folder._rank([*checkpoints])[-1] == Path("2" if direction == "lower" else "1")
 
 
