@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_new_parts import PARTS, PLACES
 from tests.warm import REPOSITORY
 from triad.config import own_code
 from triad.config.build import build
@@ -40,7 +41,7 @@ NAMES = {  # that are no package of one's own, and what the sentence says
     "lighthous": "did you mean lighthouse?",
     "triad.layers": "without dots or a path",
 }
-PARTS = """
+LIGHTHOUSE = """
 from triad.layers.feedforward import GELU
 from triad.layers.ranges import PositiveInt
 
@@ -67,7 +68,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     package = tmp_path / "lighthouse"
     package.mkdir()
     (package / "__init__.py").write_text("from os import system as run\nfrom lighthouse.parts import Wide\n")
-    (package / "parts.py").write_text(PARTS)
+    (package / "parts.py").write_text(LIGHTHOUSE)
     (package / "fails.py").write_text("import absent_library\n\n\ndef part():\n    return 1\n")
     (package / "broken.py").write_text("class Part(:\n")
     for group in ("model", "experiment", "optimizer"):
@@ -225,3 +226,38 @@ def test_the_example_of_the_page_runs_as_it_is_written(python, tmp_path: Path) -
     done = python(str(REPOSITORY / "train.py"), "resume=outputs/first", "trainer.max_steps=30", code=2)
     assert done.stderr.count("\n") == 1
     assert "add packages=[mypkg] if that code is yours" in done.stderr
+
+
+WORDS = {  # that choose a part of tests/new_parts, together with what it needs
+    "two_way": "model=two_way task=masked_lm",
+    "state_space": "model=state_space",
+    "loudest": "model=encoder_moe model.pooler=null task=masked_lm router=loudest",
+    "next_token_accuracy": "task=next_token_accuracy",
+    "first_word": "task=copy model=encoder_decoder data=letters tokenizer=char metrics=[first_word]",
+    "parity": "task=classification model=lstm data=parity",
+    "arithmetic": "task=arithmetic data=equations tokenizer=byte context=16",
+    "polyak": "optimizer=polyak",
+    "alone": "strategy=alone",
+    "gradient_signs": "callbacks=[default,gradient_signs]",
+    "stairs": "scheduler=stairs",
+    "truncation": "task=classification model=lstm data=parity data/augment=truncation",
+}
+
+
+def test_parts_of_every_kind_may_be_ones_own(lab: Path) -> None:
+    for name, (folder, group) in PLACES.items():
+        own = f"lighthouse.{name}"
+        theirs = f"triad.{folder.replace('/', '.')}.{name}"
+        source = (
+            (PARTS / f"{name}.py").read_text().replace("triad.data.sources.equations", "lighthouse.equations")
+        )
+        (lab / "lighthouse" / f"{name}.py").write_text(source)
+        (lab / "conf" / group).mkdir(parents=True, exist_ok=True)
+        (lab / "conf" / group / f"{name}.yaml").write_text(
+            (PARTS / f"{name}.yaml").read_text().replace(theirs, own)
+        )
+    assert WORDS.keys() | {"equations"} == PLACES.keys()
+    for name, words in WORDS.items():
+        assert f"lighthouse.{name}." in str(compose([*OWN, *words.split(), *SMALL])), name
+    refused_words = (*OWN, "model=state_space", "strategy=tensor", "trainer.devices=2", *SMALL)
+    assert 'if it can, add "tensor" to its splits and run triad verify' in refused(*refused_words)
