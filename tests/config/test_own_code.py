@@ -20,6 +20,9 @@ from triad.config.locations import own_packages
 from triad.config.offers import get_declared
 from triad.config.own_code import permitting, repeat_words
 from triad.config.schema import read_signature
+from triad.data.preparation import make_preparation
+from triad.runs.directory import Run
+from triad.runs.passport import Passport, same_code
 from triad.sweep.sweep_file import read_sweep
 from triad.sweep.trial_command import check_macros
 
@@ -248,10 +251,7 @@ def test_parts_of_every_kind_may_be_ones_own(lab: Path) -> None:
     for name, (folder, group) in PLACES.items():
         own = f"lighthouse.{name}"
         theirs = f"triad.{folder.replace('/', '.')}.{name}"
-        source = (
-            (PARTS / f"{name}.py").read_text().replace("triad.data.sources.equations", "lighthouse.equations")
-        )
-        (lab / "lighthouse" / f"{name}.py").write_text(source)
+        (lab / "lighthouse" / f"{name}.py").write_text((PARTS / f"{name}.py").read_text())
         (lab / "conf" / group).mkdir(parents=True, exist_ok=True)
         (lab / "conf" / group / f"{name}.yaml").write_text(
             (PARTS / f"{name}.yaml").read_text().replace(theirs, own)
@@ -261,3 +261,22 @@ def test_parts_of_every_kind_may_be_ones_own(lab: Path) -> None:
         assert f"lighthouse.{name}." in str(compose([*OWN, *words.split(), *SMALL])), name
     refused_words = (*OWN, "model=state_space", "strategy=tensor", "trainer.devices=2", *SMALL)
     assert 'if it can, add "tensor" to its splits and run triad verify' in refused(*refused_words)
+
+
+def test_what_was_made_with_other_source_of_ones_own_is_known_by_it(lab: Path) -> None:
+    def describe() -> dict:
+        node = {"filters": {"mine": {"_target_": "lighthouse.parts.system", "_partial_": True}}}
+        with permitting(["packages=[lighthouse]"]):
+            built = build({"clean": node})
+            return make_preparation({"clean": node}, built).describe()
+
+    def passport(source: str) -> Passport:
+        record = {"code": "ours", "packages": {"lighthouse": {"version": None, "code": source}}}
+        return Passport(Run("a"), {}, record, {}, None, {}, "")
+
+    before = describe()
+    assert describe() == before
+    (lab / "lighthouse" / "parts.py").write_text(LIGHTHOUSE + "\n# changed\n")
+    assert describe() != before
+    assert same_code(passport("one"), passport("one"))
+    assert not same_code(passport("one"), passport("other"))
