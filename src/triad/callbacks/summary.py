@@ -95,7 +95,8 @@ class Summary(Callback):
         if self.picture:
             facts["curve"] = str(self.picture)
         if "val/bits_per_byte" in result:  # it codes a text, and can continue one
-            facts["sample"] = f'python -m triad.generate {shlex.quote(f"run={self.run}")} prompt="def "'
+            words = [shlex.quote(f"run={self.run}"), 'prompt="def "', *self.run.packages_word]
+            facts["sample"] = f"python -m triad.generate {' '.join(words)}"
         return facts | {
             "resume": f"{self.run.resume_command} trainer.max_steps={2 * result['steps']}",
             "compare": f"python -m triad.compare {shlex.quote(str(self.run.path.parent))}/*",

@@ -6,7 +6,8 @@ from inspect import signature
 from keyword import iskeyword
 from typing import Any
 
-from triad.config.errors import Refusal
+from triad.config.errors import Refusal, one_line
+from triad.config.own_code import is_permitted
 from triad.config.schema import find_faults
 
 
@@ -33,8 +34,17 @@ def _build_node(node: Any) -> Any:
     if "_target_" not in node:
         return parts
     module, _, name = node["_target_"].rpartition(".")
-    target = getattr(import_module(module), name)
+    target = getattr(_import(module), name)
     return partial(target, **parts) if node.get("_partial_") else target(**parts)
+
+
+def _import(module: str) -> Any:
+    try:
+        return import_module(module)
+    except (Exception, SystemExit) as error:
+        if not is_permitted(module.partition(".")[0]):
+            raise
+        raise Refusal(f"{module} cannot be imported: {type(error).__name__}: {one_line(error)}") from error
 
 
 def supply(part: Any, offers: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from triad.config.errors import Refusal
 from triad.config.messages import report_error, report_interrupt
 from triad.config.neighbours import find_argument
+from triad.config.own_code import take_own_code
 from triad.config.schema import convert, suggest
 
 
@@ -18,7 +19,7 @@ def run_command(function: Callable) -> None:
         print(getdoc(function), "\n\n", _format_usage(function), sep="")
         return
     try:
-        function(**_parse_arguments(function, sys.argv[1:]))
+        function(**_parse_arguments(function, take_own_code(sys.argv[1:])))
     except KeyboardInterrupt:
         sys.exit(report_interrupt())
     except Exception as error:

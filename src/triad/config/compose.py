@@ -15,10 +15,12 @@ from triad.config import provenance
 from triad.config.command_line import key_of
 from triad.config.directions import find_figures_of_two, find_unknown_monitors
 from triad.config.errors import NotComposed, Refusal, one_line
-from triad.config.locations import CONF
+from triad.config.identity import OVERLAYS
+from triad.config.locations import CONF, own_folders
 from triad.config.messages import explain_error, find_resolver_error
 from triad.config.offers import find_group, list_groups
 from triad.config.overrides import quote_typed, top_level_keys
+from triad.config.own_code import KEY, permitting
 from triad.config.processes import resolve_devices
 from triad.config.references import changes_size, count_steps, refuse_resolvers
 from triad.config.rules import find_impossible, find_missing_parts, refusals
@@ -54,9 +56,12 @@ def refuse_time(config: dict) -> None:
 
 
 def compose(overrides: list[str]) -> dict:
-    """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python."""
-    with initialize_hydra():
-        return validate(*compose_unchecked(overrides))
+    """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python.
+
+    `packages=` and `--config-dir` among them hold for this composition: triad.config.own_code.
+    """
+    with permitting(overrides) as words, initialize_hydra():
+        return validate(*compose_unchecked(words))
 
 
 def compose_parts(overrides: list[str], keys: Collection[str]) -> dict:
@@ -97,8 +102,8 @@ def find_lists(overrides: list[str]) -> dict[str, list[str]]:
 
 
 @contextmanager
-def initialize_hydra(folder: str | None = None) -> Generator[None]:
-    """Have Hydra compose by our loader from conf/, and from a further folder behind it (--config-dir).
+def initialize_hydra() -> Generator[None]:
+    """Have Hydra compose by our loader from conf/, and from one's own folder behind it (--config-dir).
 
     Raises NotComposed where Hydra cannot compose what it is asked for.
     """
@@ -109,7 +114,7 @@ def initialize_hydra(folder: str | None = None) -> Generator[None]:
     from triad.config.loader import Loader, use_loader
 
     with use_loader(), initialize_config_dir(str(CONF), version_base="1.3"):
-        if folder is not None:
+        for folder in own_folders:
             cast(Loader, GlobalHydra.instance().config_loader()).add_folder(folder)
         try:
             yield
@@ -143,6 +148,12 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
     typed = list_groups()
     groups, known = {*typed.values()}, top_level_keys()
     for key in config:
+        if key in OVERLAYS:
+            raise Refusal(
+                f"{key}={choices.get(key)}: its file begins with `# @package _global_`; add that line"
+            )
+        if key == KEY:
+            raise Refusal(f"{KEY}={config[key]}: it is typed at each start, and no file or run permits it")
         if key not in groups and key not in known:
             raise Refusal(f"{key} is not a key of conf/train.yaml{suggest(key, [*known, *groups])}")
         if key in known:

@@ -15,11 +15,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from triad.config.errors import Diverged, Refusal, Unsaved, is_ours, is_sentence, one_line, walk_frames
-from triad.config.locations import CONF, PACKAGE
+from triad.config.locations import PACKAGE, conf_folders
 from triad.config.neighbours import answer
 from triad.config.offers import list_groups, read_choices, walk_parts
 from triad.config.processes import ranks_are_here
-from triad.config.schema import suggest
+from triad.config.schema import list_defaults, suggest
 from triad.config.secrets import mask
 
 FAULT = 1  # the exit code of a fault of the program, Python's habit
@@ -72,7 +72,7 @@ def explain_error(error: Exception) -> str | None:
 
     if isinstance(error, MissingConfigException):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        choices = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        choices = sorted(path.stem for place in conf_folders() for path in (place / group).glob("*.yaml"))
         if ours := answer(group, name):
             return f"{group}={name}: here that is {ours}"
         return f"{group}={name} does not exist{suggest(name, choices)}"
@@ -198,7 +198,10 @@ def _explain_unknown_group(sentence: str) -> str:
 def _walk_keys(node: Any, prefix: str = "") -> list[str]:
     found = []
     for key in node if OmegaConf.is_dict(node) else ():
-        found.append(f"{prefix}{key}")
+        if key == "_target_":
+            found += [f"{prefix}{name}" for name in list_defaults(node[key]) if name not in node]
+        elif key != "_partial_":
+            found.append(f"{prefix}{key}")
         child = node._get_node(key)
         if OmegaConf.is_dict(child) and not child._is_none() and not child._is_interpolation():
             found += _walk_keys(child, f"{prefix}{key}.")

@@ -44,6 +44,7 @@ MODEL_AXES = (
     "pipeline",
 )  # that cut a model; the others deal rows, copies or experts
 SEPARATED = ("documents", "best_fit")  # packings whose documents do not see each other
+LIBRARIES = ("torch.", "lightning.")
 DICTIONARIES = ("callbacks", "logger", "metrics")  # groups of several parts
 
 PHRASES = {  # declared properties as verbs, for sentences
@@ -175,7 +176,7 @@ def _splits(path: str, part: dict, axis: str) -> bool:
 
     Over the axis of experts only what makes them is cut: it declares that its parameters are theirs.
     """
-    if not part["_target_"].startswith("triad.") or not is_class(part["_target_"]):
+    if part["_target_"].startswith(LIBRARIES) or not is_class(part["_target_"]):
         return True
     if axis != "expert":
         return axis in (get_declared(part, "splits") or ())

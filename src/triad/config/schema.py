@@ -52,15 +52,29 @@ class Signature(NamedTuple):
     open: bool
 
 
-@cache
 def read_signature(target: str) -> Signature:
     """Read the signature of a dotted name. Raises LookupError if the name is not there or not allowed."""
+    find_part(target)  # each time: what is allowed is a matter of the start
+    return _read_signature(target)
+
+
+@cache
+def _read_signature(target: str) -> Signature:
     _, module, definition = find_part(target)
     package = parse_module(target.rpartition(".")[0])[1]
     if isinstance(definition, ast.ClassDef):
         initial = _find_init(module, definition)
         return _read_arguments(initial, module, package, 1) if initial else Signature({}, open=False)
     return _read_arguments(definition, module, package, 0)
+
+
+def list_defaults(target: str) -> list[str]:
+    """The arguments of a dotted name that have a default; [] of one that is not there or not allowed."""
+    try:
+        parameters = read_signature(target).parameters
+    except LookupError:
+        return []
+    return [name for name, parameter in parameters.items() if not parameter.required]
 
 
 @cache
@@ -71,7 +85,6 @@ def read_script_signature(file: Path, function: str) -> Signature:
     return _read_arguments(definitions[function], module, "triad", 0)
 
 
-@cache
 def read_docstrings(target: str) -> str:
     """What the docstrings of a dotted name and of its `__init__` say, or ""."""
     _, module, definition = find_part(target)
@@ -80,7 +93,6 @@ def read_docstrings(target: str) -> str:
     return "\n\n".join(filter(None, said))
 
 
-@cache
 def read_attribute(target: str, name: str) -> Any:
     """The plain value that a dotted name declares, or None, also where there is no such name.
 
@@ -88,10 +100,16 @@ def read_attribute(target: str, name: str) -> Any:
     through the class that it is annotated to return.
     """
     try:
-        _, module, definition = find_definition(target)
-        package = parse_module(target.rpartition(".")[0])[1]
-    except LookupError:
+        find_definition(target)
+    except LookupError:  # not kept: another start may permit its package
         return None
+    return _read_attribute(target, name)
+
+
+@cache
+def _read_attribute(target: str, name: str) -> Any:
+    _, module, definition = find_definition(target)
+    package = parse_module(target.rpartition(".")[0])[1]
     if isinstance(definition, ast.ClassDef):
         statements, wanted, above = definition.body, name, definition.bases
     else:
@@ -105,10 +123,15 @@ def read_attribute(target: str, name: str) -> Any:
         if isinstance(base, ast.Name):
             local = f"{target.rpartition('.')[0]}.{base.id}"
             for origin in (local, *find_imports(module, base.id, package)):
-                ours = origin.partition(".")[0] == "triad"
-                if ours and (value := read_attribute(origin, name)) is not None:
+                followed = origin.partition(".")[0] in _list_followed(target)
+                if followed and (value := read_attribute(origin, name)) is not None:
                     return value
     return None
+
+
+def _list_followed(dotted: str) -> set[str]:
+    """The packages whose source says what a name of one of them declares: no library's."""
+    return {"triad", dotted.partition(".")[0]} - {"torch", "lightning"}
 
 
 def _read_literal(value: ast.expr, where: str) -> Any:
@@ -266,16 +289,17 @@ class TypeReader(NamedTuple):
         return Any
 
     def _follow(self, name: str) -> Any:
-        if not self.package.startswith("triad") or name in ("Any", "Path"):
+        followed = _list_followed(self.package)
+        if self.package.partition(".")[0] not in followed or name in ("Any", "Path"):
             return Any
         for statement in self.module.body:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
                     return self.read(value)
         for origin in find_imports(self.module, name, self.package):
-            if origin.startswith("triad."):
+            if origin.partition(".")[0] in followed:
                 return TypeReader(*parse_module(origin.rpartition(".")[0])).read(ast.Name(name))
-        return PART
+        return PART if self.package.startswith("triad") else Any
 
     def _read_generic(self, name: str, inner: list[ast.expr]) -> Any:
         if name == "Literal":

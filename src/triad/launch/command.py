@@ -22,6 +22,7 @@ from triad.config.messages import DIVERGED, report_error, report_interrupt
 from triad.config.neighbours import answer_flag
 from triad.config.overlays import find_overlaid
 from triad.config.overrides import quote, quote_typed, replace_overrides
+from triad.config.own_code import repeat_flags, take_own_code
 from triad.config.processes import (
     count_threads,
     describe_single_process,
@@ -86,10 +87,12 @@ def compose_and_launch(work: Callable) -> None:
     With `--run <directory>` this process is one of those ranks.
     """
     if sys.argv[1:2] == ["--run"]:
+        take_own_code(sys.argv[3:])
         exit_together(run_rank(work, Run(sys.argv[2])), FINISHED)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised to us; report_error makes a sentence of them
-    script, words = os.path.abspath(sys.argv[0]), sys.argv[1:]  # before anybody changes the folder
+    script = os.path.abspath(sys.argv[0])  # before anybody changes the folder
     try:
+        words = take_own_code(sys.argv[1:])
         refuse_unknown_launcher()
         _refuse_missing_script(script)
         resume = find_resume(words)
@@ -118,7 +121,8 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
         raise Refusal("resume=auto is of one run; -m goes on by itself when the same command is repeated")
     if said := answer_flag(words, get_args_parser()._option_string_actions):
         raise Refusal(said)
-    sys.argv[1:] = asked = quote_typed(drop_resume(words), sweep)
+    asked = quote_typed(drop_resume(words), sweep)
+    sys.argv[1:] = [*asked, *repeat_flags()]
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
     def main(composed: DictConfig) -> None:
@@ -161,7 +165,7 @@ def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> in
 
     flags = read_flags(words)
     typed = quote_typed(drop_resume(flags.overrides))
-    changed = change(resume.read_base(typed), resume.read_choices(), typed, flags.config_dir)
+    changed = change(resume.read_base(typed), resume.read_choices(), typed)
     if flags.cfg:
         print(OmegaConf.to_yaml(changed.composed, resolve=flags.resolve), end="")
         return 0

@@ -75,7 +75,16 @@ class Run:
     @property
     def resume_command(self) -> str:
         """The command that continues it, for a shell."""
-        return f"python train.py {shlex.quote(f'resume={self}')}"
+        return " ".join(["python train.py", shlex.quote(f"resume={self}"), *self.packages_word])
+
+    @property
+    def packages_word(self) -> list[str]:
+        """The word that each command on the run needs where its configuration names one's own code.
+
+        The record only names the packages: whoever types the word permits them.
+        """
+        named = self.passport().get("packages")
+        return [shlex.quote(f"packages=[{','.join(named)}]")] if isinstance(named, dict) and named else []
 
     @property
     def settings_files(self) -> list[Path]:

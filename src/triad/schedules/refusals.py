@@ -168,7 +168,7 @@ TABLE = [
         "a schedule that begins behind the end of the run",
         "scheduler.from=1000",
         lambda c: 0 < c["trainer"]["max_steps"] <= c["scheduler"].get("from", 0),
-        "scheduler.from={scheduler[from]} is not before trainer.max_steps={trainer[max_steps]}: raise that one",
+        "scheduler.from={scheduler[from]} is behind the end, trainer.max_steps={trainer[max_steps]}: raise that one",
     ),
     Impossible(
         "a warm-up longer than the run",

@@ -13,6 +13,7 @@ from triad.config.command_line import key_of
 from triad.config.directions import directions
 from triad.config.errors import NotComposed, Refusal
 from triad.config.locations import REPOSITORY, TRAIN
+from triad.config.own_code import repeat_flags, repeat_words
 from triad.storage.durable import replace, sweep_temporaries, write
 from triad.sweep import trial_command as templates
 from triad.sweep.driver import PATIENCE, Driver, count_done, refuse_full_disk
@@ -70,6 +71,7 @@ def run_sweep(
         if launcher == "slurm":
             given = {"jobs": jobs, "seeds": seeds, "extend": extend, "fork": fork}
             words = [f"{key}={value}" for key, value in given.items() if value]
+            words += [*repeat_flags(), *repeat_words()]
             return _submit([str(sweep.path.resolve()), *beside, *words], setup, drivers, options, storage)
         code = _drive(setup, study, jobs, retry)
         return code or _report(setup, study)

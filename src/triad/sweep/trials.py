@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from triad.config.errors import Refusal
+from triad.config.own_code import repeat_flags, repeat_words
 from triad.config.schema import suggest
 from triad.runs.directory import Run, make_sweep_id
 from triad.storage.locks import Lock, hold
@@ -53,11 +54,15 @@ def list_trials(setup: SweepSetup, number: int, drawn: list[str]) -> list[Trial]
 
 
 def make_command(setup: SweepSetup, one: Trial) -> list[str]:
-    """Start a run, or continue it if its directory says all that it was started with."""
+    """Start a run, or continue it if its directory says all that it was started with.
+
+    Either may call one's own code as far as the sweep's own start permits it.
+    """
+    own = [*repeat_flags(), *repeat_words()]
     if one.run.exists:
-        return words.make_resume_command(setup.sweep, setup.script, one.directory)
+        return words.make_resume_command(setup.sweep, setup.script, one.directory) + own
     placed = [f"run_id={one.directory.name}", f"output_dir={setup.directory}"]
-    return words.make_start_command(setup.sweep, setup.script, one.words, [*setup.beside, *placed])
+    return words.make_start_command(setup.sweep, setup.script, one.words, [*setup.beside, *placed, *own])
 
 
 def claim(one: Trial) -> Lock | None:
