@@ -43,7 +43,7 @@ ARROWS = {
     "loggers": RUN,
     "analysis": RUN | {"loggers", "layers"},
     "callbacks": TRAINED | {"loggers", "tasks", "analysis"},
-    "launch": RUN | {"checkpoints", "analysis"},
+    "launch": RUN | {"checkpoints", "analysis", "schedules"},
     "verify": TRAINED | {"launch", "loggers", "analysis"},
     "sweep": TRAINED | {"launch", "loggers", "analysis"},
 }

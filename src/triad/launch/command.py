@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from triad.analysis.table import print_runs
+from triad.checkpoints.folder import list_complete, read_step
 from triad.config.command_line import key_of
 from triad.config.compose import UNMEASURED, find_lists, read_time, read_written, trace_origins, validate
 from triad.config.errors import Interrupted, Refusal
@@ -35,13 +36,17 @@ from triad.config.references import find_references
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import (
     Resume,
+    describe_start,
     drop_repeated,
     drop_resume,
     find_resume,
+    has_trained,
     is_auto,
     pin_weights,
     refuse_changed,
+    refuse_late_schedule,
     refuse_taken,
+    take_checkpoint,
 )
 from triad.launch.run_length import configure_probe, finish_probe, record_pace
 from triad.launch.supervisor import FINISHED, launch_ranks, read_grace
@@ -56,7 +61,8 @@ PLACE = ("run_id", "output_dir")
 class Job(NamedTuple):
     """A configuration to start: composed of which choices and words, and where its values come from.
 
-    `continued` is the run that it continues, and `named` are the keys and groups that words changed of it.
+    `continued` is the run that it continues, or branches from, and `named` are the keys and groups that words
+    changed of it.
     """
 
     script: str  # that its ranks start anew
@@ -67,6 +73,7 @@ class Job(NamedTuple):
     record: Callable[[list[str]], list[str]]  # the words for overrides.json, of those pinned and typed
     continued: Run | None = None
     named: frozenset[str] = frozenset()
+    branch: Path | None = None  # the checkpoint of `continued` that a new run begins with
 
     @property
     def overrides(self) -> list[str]:
@@ -76,9 +83,11 @@ class Job(NamedTuple):
     def refuse(self, run: Run, config: dict, in_sweep: bool) -> None:
         """Refuse a new run where one is, and other mathematics for one that goes on; a sweep does go on."""
         if self.continued:
-            refuse_changed(run, config, self.named, find_references(read_written(self.composed)))
-        elif not in_sweep:
+            refuse_changed(self.continued, config, self.named, find_references(read_written(self.composed)))
+        if not in_sweep and (self.branch or not self.continued):
             refuse_taken(run)
+        kept = [self.branch] if self.branch else list_complete(run.checkpoints)
+        refuse_late_schedule(config, read_step(kept[-1]) if kept else 0)
 
 
 def compose_and_launch(work: Callable) -> None:
@@ -130,7 +139,7 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
             typed = [*HydraConfig.get().overrides.task]
             choices = {**HydraConfig.get().runtime.choices} | find_lists(typed)
             job = Job(script, composed, choices, typed, trace_origins, lambda words: words)
-            if auto and _has_begun(run := Run.of(validate(composed, choices))):
+            if auto and _has_trained(run := Run.of(validate(composed, choices))):
                 begun.append(run)
                 return
             jobs.append(_run_job(job, work, asked if sweep else None))
@@ -173,7 +182,7 @@ def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> in
     before = read_chains(origins) if origins.is_file() else {}
 
     def record(words: list[str]) -> list[str]:
-        of_weights = [f"weights={quote(str(run))}"] if resume.weights_only else []
+        of_weights = [f"weights={quote(str(resume.checkpoint or run))}"] if resume.weights_only else []
         return replace_overrides(run.overrides(), [*words, *of_weights])
 
     job = Job(
@@ -185,6 +194,7 @@ def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> in
         record,
         None if resume.weights_only else run,
         frozenset(changed.named),
+        None if resume.weights_only else resume.checkpoint,
     )
     try:
         return _run_job(job, work)[1]
@@ -192,13 +202,13 @@ def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> in
         return signal.args[0]
 
 
-def _has_begun(run: Run) -> bool:
-    """Whether a run is there; of several ranks, as the first one sees it."""
+def _has_trained(run: Run) -> bool:
+    """Whether a run is there that trained anything; of several ranks, as the first one sees it."""
     if not ranks_are_here():
-        return run.exists
+        return run.exists and has_trained(run)
     from triad.launch.rendezvous import ask_first_rank
 
-    return ask_first_rank(lambda: str(run.exists)) == str(True)
+    return ask_first_rank(lambda: str(run.exists and has_trained(run))) == str(True)
 
 
 def _run_job(job: Job, work: Callable, sweep: list[str] | None = None) -> tuple[Path, int]:
@@ -232,7 +242,7 @@ def _name_run(job: Job, config: dict, sweep: list[str] | None) -> Run:
     elif not config["run_id"]:
         config["run_id"] = make_run_id(job.choices.get("model") or "run")
     run = Run.of(config)
-    if job.continued and run.path.absolute() != job.continued.path.absolute():
+    if job.continued and not job.branch and run.path.absolute() != job.continued.path.absolute():
         raise Refusal(
             f"resume={job.continued}: what was composed lies in {run}; name the run's folder itself"
         )
@@ -261,11 +271,17 @@ def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep:
         pinned = [f"trainer.max_steps={steps}"]
         overrides = [word for word in overrides if key_of(word) != "trainer.max_steps"]
     job.refuse(run, config, in_sweep)
-    words = pin_weights(run, config, job.record(overrides + pinned))
-    origins = job.trace(config, job.typed + pinned)
+    words, origins = job.record(overrides + pinned), job.trace(config, job.typed + pinned)
+    said = describe_start(run, config, job.branch)
+    if run.exists and not has_trained(run):
+        run.clear()
+    if job.branch:
+        take_checkpoint(job.branch, run)
+    else:
+        words = pin_weights(run, config, words)
     alone = describe_single_process(config, job.choices)
-    for said in (*find_overlaid(origins, job.choices, job.typed), *([alone] if alone else [])):
-        print(said, flush=True)
+    for line in (*find_overlaid(origins, job.choices, job.typed), *([alone] if alone else []), *said):
+        print(line, flush=True)
     prepare_run(config, words, origins, read_written(job.composed), job.choices)
     if pace:
         record_pace(run, pace, measured)

@@ -67,6 +67,15 @@ class Run:
         """Whether a run is there: its start wrote run.json, the last of what a start writes."""
         return self.passport_file.is_file() and self.config_file.is_file()
 
+    def clear(self) -> None:
+        """Remove what a start that trained nothing has left, what makes it a run last; other files stay."""
+        for folder in (self.tokenizer, self.pending, self.accepted):
+            shutil.rmtree(folder, ignore_errors=True)
+        shown = [self.directions_file, self.error_file, self.metrics_file, self.samples_file]
+        last = self.passport_file, self.config_file
+        for file in sorted((*shown, *self.settings_files), key=last.__contains__):
+            file.unlink(missing_ok=True)
+
     @property
     def siblings(self) -> list[str]:
         """The names of the runs beside this one, and its own; hidden ones are a replay's or a probe's."""
