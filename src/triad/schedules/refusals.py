@@ -202,7 +202,7 @@ TABLE = [
         "a schedule that begins behind the end of the run",
         "scheduler.from=1000",
         lambda c: 0 < c["trainer"]["max_steps"] <= c["scheduler"].get("from", 0),
-        "scheduler.from={scheduler[from]} is behind the end of the run, trainer.max_steps={trainer[max_steps]}",
+        "scheduler.from={scheduler[from]} is not below trainer.max_steps={trainer[max_steps]}",
     ),
     Impossible(
         "a warm-up longer than the run",
