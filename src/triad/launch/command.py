@@ -16,7 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 from triad.analysis.table import print_runs
 from triad.checkpoints.folder import list_complete, read_step
 from triad.config.command_line import key_of
-from triad.config.compose import UNMEASURED, find_lists, read_time, read_written, trace_origins, validate
+from triad.config.compose import (
+    UNMEASURED,
+    find_lists,
+    read_epochs,
+    read_time,
+    read_written,
+    trace_origins,
+    validate,
+)
 from triad.config.errors import Interrupted, Refusal
 from triad.config.locations import CONF
 from triad.config.messages import DIVERGED, report_error, report_interrupt
@@ -48,7 +56,7 @@ from triad.launch.resume import (
     refuse_taken,
     take_checkpoint,
 )
-from triad.launch.run_length import configure_probe, finish_probe, record_pace
+from triad.launch.run_length import configure_count, configure_probe, finish_probe, record_pace
 from triad.launch.supervisor import FINISHED, launch_ranks, read_grace
 from triad.runs.directory import Run, make_run_id, make_sweep_id
 from triad.runs.signals import signals
@@ -56,6 +64,7 @@ from triad.runs.start import prepare_run
 from triad.storage.locks import hold
 
 PLACE = ("run_id", "output_dir")
+LENGTH = "trainer.max_steps"
 
 
 class Job(NamedTuple):
@@ -193,7 +202,7 @@ def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> in
         lambda config, words: changed.trace(config, before, words[len(typed) :]),
         record,
         None if resume.weights_only else run,
-        frozenset(changed.named),
+        frozenset(changed.named | ({LENGTH} if "epochs" in changed.named else set())),
         None if resume.weights_only else resume.checkpoint,
     )
     try:
@@ -220,9 +229,10 @@ def _run_job(job: Job, work: Callable, sweep: list[str] | None = None) -> tuple[
             print(f"{run}: finished before, skipped", flush=True)
             return run.path, 0
         probe, begun = None, sweep is not None and run.exists
-        if read_time(config["trainer"]["max_steps"]) and not begun:
+        _refuse_two_lengths(job, config)
+        if _is_unmeasured(config) and not begun:
             job.refuse(run, config, sweep is not None)
-            probe, code = _measure_pace(job, run, config, work)
+            probe, code = _measure_length(job, run, config, work)
             if code:
                 return run.path, code
         write = partial(_write_record, job, run, config, probe, sweep is not None)
@@ -249,27 +259,42 @@ def _name_run(job: Job, config: dict, sweep: list[str] | None) -> Run:
     return run
 
 
-def _measure_pace(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
-    """The probe of a run whose length is a time, and its exit code."""
+def _is_unmeasured(config: dict) -> bool:
+    length = config["trainer"]["max_steps"]
+    return bool(read_time(length) or read_epochs(length))
+
+
+def _refuse_two_lengths(job: Job, config: dict) -> None:
+    typed = next((word for word in job.typed if key_of(word) == LENGTH), None)
+    if config.get("epochs") and typed:
+        said = f"epochs={config['epochs']} and {typed} both say how long the run is"
+        raise Refusal(f"{said}: leave one out, epochs by epochs=null")
+
+
+def _measure_length(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
+    """The probe of a run whose length is a time or epochs, and its exit code."""
     length = config["trainer"]["max_steps"]
     print(f"measuring how many steps {length} of training are", flush=True)
     unmeasured = validate(job.composed, job.choices, UNMEASURED) | {"run_id": run.id}
-    short = configure_probe(unmeasured, read_time(length) or 0.0)
+    epochs = read_epochs(length)
+    time_s = read_time(length) or 0.0
+    short = configure_count(unmeasured, epochs) if epochs else configure_probe(unmeasured, time_s)
     probe = Run.of(short)
     return probe, _start(short, work, job.script, probe.path, lambda: prepare_run(short, []).path)
 
 
 def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep: bool) -> Path:
-    """Write what a start writes. A length that is a time becomes a number of steps, as if it were typed."""
+    """Write what a start writes. A time and epochs become a number of steps, as if that were typed."""
     overrides, pinned, pace, measured = job.overrides, [], {}, {}
-    if read_time(length := config["trainer"]["max_steps"]):
+    length = config["trainer"]["max_steps"]
+    if _is_unmeasured(config):
         if probe:
             steps, pace, measured = finish_probe(probe, length)
         else:  # a job of a sweep that goes on
             steps = run.config()["trainer"]["max_steps"]
         config = validate(job.composed, job.choices, steps) | {"run_id": run.id}
-        pinned = [f"trainer.max_steps={steps}"]
-        overrides = [word for word in overrides if key_of(word) != "trainer.max_steps"]
+        pinned = [f"{LENGTH}={steps}"]
+        overrides = [word for word in overrides if key_of(word) not in (LENGTH, "epochs")]
     job.refuse(run, config, in_sweep)
     words, origins = job.record(overrides + pinned), job.trace(config, job.typed + pinned)
     said = describe_start(run, config, job.branch)
