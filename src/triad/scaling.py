@@ -14,6 +14,9 @@ from triad.analysis.scaling_law import Law, Measurement, Slice, cut_slices, fit_
 from triad.analysis.settings import find_directories, group_by_setting, load_outcome
 from triad.config.directions import find_best
 from triad.config.errors import Refusal
+from triad.data.progress import track
+
+GROUP = "Compare runs"
 
 NEEDED = ("train/tokens", "train/flops")
 LEAST = 6  # points: the law has five numbers
@@ -101,7 +104,7 @@ def resample(single: list[Measurement], law: Law) -> tuple[list[Law], list[list[
     """Laws and slices of as many runs drawn with replacement, RESAMPLES times; fewer where some have none."""
     random = np.random.default_rng(0)
     laws, cuts = [], []
-    for _ in range(RESAMPLES):
+    for _ in track(range(RESAMPLES), "intervals", RESAMPLES, "resamples"):
         drawn = [single[i] for i in random.integers(len(single), size=len(single))]
         if not _suffices(drawn):
             continue

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from triad.analysis.loss_picture import draw_loads
 from triad.callbacks import summary
-from triad.callbacks.summary import Summary, _layout, _name_precision, _sizes
+from triad.callbacks.summary import Summary, _find_opening, _layout, _name_precision, _sizes
+from triad.data.tokenizers.byte import Byte
 from triad.runs.directory import Run
 from triad.runs.metrics import summarize
 from triad.schedules.batch_size import ramp
@@ -70,3 +72,19 @@ def test_a_picture_that_cannot_be_drawn_ends_no_run(tmp_path: Path, monkeypatch)
     with pytest.warns(UserWarning, match=r"callbacks.summary: .*curve.png is not drawn: cannot convert"):
         shown.on_fit_end(SimpleNamespace(is_global_zero=True, global_step=3), None)
     assert shown.run.result() == {"steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "opening"),
+    [
+        ("?\n\nGREMIO:\nGood morrow, neighbour Baptista.\n", "GREMIO:"),
+        ("def parse(source, filename='<unknown>', mode='exec'):\n", "def parse(source,"),
+        ("Ein sehr langerSatzOhneJedenAbstandDerNichtEndet", "Ein sehr"),
+        ("langerSatzOhneJedenAbstandDerNichtEndet", "langerSatzOhneJedenAbsta"),
+        ("\n \n", ""),
+    ],
+)
+def test_the_prompt_that_is_offered_begins_the_validation_text(text: str, opening: str) -> None:
+    tokens: Any = SimpleNamespace(val=SimpleNamespace(tokens=[*text.encode()]))
+    tokens.sources = {"": tokens}
+    assert _find_opening(tokens, Byte()) == opening

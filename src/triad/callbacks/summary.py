@@ -1,5 +1,6 @@
 """The summary of a run on the terminal: one screen when it starts, one when it ends."""
 
+import re
 import shlex
 import warnings
 from pathlib import Path
@@ -16,6 +17,8 @@ from triad.hardware.device import describe
 from triad.layers.ranges import PositiveInt
 from triad.runs.directory import Run
 from triad.runs.metrics import SPEEDS, TAKEN, summarize
+
+OPENING, LONGEST = 64, 24  # tokens that are looked at, and characters of a prompt
 
 
 class Summary(Callback):
@@ -38,6 +41,9 @@ class Summary(Callback):
         if trainer.is_global_zero:
             self.run.result_file.unlink(missing_ok=True)  # no longer finished, when it is made longer
             self.tokenizer.save(self.run.tokenizer)
+            for tokens in self.tokens.sources.values():
+                if tokens.compression:
+                    tokens.compression.begin()
             _show(self._opening(trainer, training))
 
     def on_fit_end(self, trainer: Trainer, training: Any) -> None:
@@ -95,8 +101,8 @@ class Summary(Callback):
         if self.picture:
             facts["curve"] = str(self.picture)
         if "val/bits_per_byte" in result:  # it codes a text, and can continue one
-            words = [shlex.quote(f"run={self.run}"), 'prompt="def "', *self.run.packages_word]
-            facts["sample"] = f"python -m triad.generate {' '.join(words)}"
+            words = [f"run={self.run}", f"prompt={_find_opening(self.tokens, self.tokenizer)}"]
+            facts["sample"] = f"python -m triad.generate {shlex.join([*words, *self.run.packages_word])}"
         return facts | {
             "resume": f"{self.run.resume_command} trainer.max_steps={2 * result['steps']}",
             "compare": f"python -m triad.compare {shlex.quote(str(self.run.path.parent))}/*",
@@ -115,6 +121,15 @@ def _name_precision(precision: str, typed: dict[str, Any]) -> str:
     """A precision as it is typed: Lightning has other names."""
     named = (name for name, node in read_choices("precision").items() if node.get("name") == precision)
     return typed["precision"] if typed.get("precision", "auto") != "auto" else next(named, precision)
+
+
+def _find_opening(tokens: Tokens | MixedTokens, tokenizer: Tokenizer) -> str:
+    """The first words of the validation text, to be typed."""
+    first = next(iter(tokens.sources.values())).val.tokens[:OPENING]
+    lines = [line.strip() for line in tokenizer.decode(first).splitlines()]
+    line = next((line for line in lines if any(map(str.isalnum, line))), "")
+    words = [part.end() for part in re.finditer(r"\S+", line) if part.end() <= LONGEST]
+    return line[: words[-1] if words else LONGEST]
 
 
 def _sizes(data: Any, step: int, steps: int) -> str:

@@ -2,8 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Callable
-from inspect import Parameter, getdoc, signature
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
 from typing import Any
 
 from triad.config.errors import Refusal
@@ -11,13 +11,17 @@ from triad.config.messages import report_error, report_interrupt
 from triad.config.neighbours import find_argument
 from triad.config.own_code import take_own_code
 from triad.config.schema import convert, suggest
+from triad.config.slow_imports import hasten_imports
 
 
 def run_command(function: Callable) -> None:
     """Call a command's function with the words of the command line; answer mistakes in one sentence."""
     if {"-h", "--help"} & {*sys.argv[1:]}:
-        print(getdoc(function), "\n\n", _format_usage(function), sep="")
+        from triad.config.help import format_command_help  # reads conf/
+
+        print(format_command_help(function, _name_command()))
         return
+    hasten_imports()
     try:
         function(**_parse_arguments(function, take_own_code(sys.argv[1:])))
     except KeyboardInterrupt:
@@ -63,15 +67,15 @@ def _explain_unknown(key: str, value: str, known: list[str]) -> str:
     return f"{key} is not understood{suggest(name, known)}"
 
 
-def _format_usage(function: Callable) -> str:
-    words = (
-        f"{name}={'...' if parameter.default is Parameter.empty else parameter.default}"
-        for name, parameter in signature(function).parameters.items()
-        if name != "overrides"
-    )
+def _name_command() -> str:
+    """How the command that is running is typed."""
     module = sys.modules["__main__"].__spec__
-    name = module.name.removesuffix(".__main__") if module else function.__module__
-    return f"usage: python -m {name} {' '.join(words)}"
+    return module.name.removesuffix(".__main__").replace(".", " ") if module else f"python {sys.argv[0]}"
+
+
+def split_words(words: Sequence[str] | str) -> list[str]:
+    """Words as a list: also those of one text, as a shell would split it."""
+    return shlex.split(words) if isinstance(words, str) else [*words]
 
 
 def key_of(word: str) -> str:

@@ -1,7 +1,7 @@
 """From the command line to a checked, plain configuration: Hydra composes, everything is validated once."""
 
 import re
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from triad.config import provenance
-from triad.config.command_line import key_of
+from triad.config.command_line import key_of, split_words
 from triad.config.directions import find_figures_of_two, find_unknown_monitors
 from triad.config.errors import NotComposed, Refusal, one_line
 from triad.config.identity import OVERLAYS
@@ -64,21 +64,26 @@ def refuse_unmeasured(config: dict) -> None:
         raise Refusal(f"{word} is measured by train.py: give trainer.max_steps= as a number of steps here")
 
 
-def compose(overrides: list[str]) -> dict:
+def compose(overrides: Sequence[str] | str = ()) -> dict:
     """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python.
+
+    compose(["model=moe", "batch.size=64"])   or, as it is typed,   compose("model=moe batch.size=64")
 
     `packages=` and `--config-dir` among them hold for this composition: triad.config.own_code.
     """
-    with permitting(overrides) as words, initialize_hydra():
+    with permitting(split_words(overrides)) as words, initialize_hydra():
         return validate(*compose_unchecked(words))
 
 
-def compose_parts(overrides: list[str], keys: Collection[str]) -> dict:
-    """Some nodes of a configuration, each checked by itself: whether all fit is for training to ask."""
+def compose_parts(overrides: list[str], keys: Collection[str], parts: Sequence[str] = ("data",)) -> dict:
+    """Some nodes of a configuration, each checked by itself: whether all fit is for training to ask.
+
+    `parts` are the folders whose tables of what is impossible speak of these nodes alone.
+    """
     with initialize_hydra():
         composed, _ = compose_unchecked(overrides)
     config = {key: node for key, node in _resolve(composed).items() if key in keys and node != {}}
-    for fault in chain(find_faults(config), find_impossible(config, "data")):
+    for fault in chain(find_faults(config), *(find_impossible(config, part) for part in parts)):
         raise Refusal(fault)
     return config
 
@@ -108,6 +113,19 @@ def find_lists(overrides: list[str]) -> dict[str, list[str]]:
     words = [word for word in overrides if (CONF / key_of(word)).is_dir() and "=[" in word]
     parsed = OverridesParser.create().parse_overrides(words)
     return {override.key_or_group: [*map(str, cast(list, override.value()))] for override in parsed}
+
+
+def find_swept(words: list[str], params: Mapping[str, str]) -> dict[str, str]:
+    """The words of a command line under -m, and of Hydra's `sweeper.params`, that name several values, and
+    their keys as Hydra types them for a job.
+    """
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    overrides = get_args_parser().parse_intermixed_args(words).overrides
+    asked = [*(f"{key}={value}" for key, value in params.items()), *overrides]
+    parsed = OverridesParser.create().parse_overrides(asked)
+    return {str(one.input_line): one.get_key_element() for one in parsed if one.is_sweep_override()}
 
 
 @contextmanager

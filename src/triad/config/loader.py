@@ -102,7 +102,8 @@ def _refuse_missing(override: Any) -> None:
     if override.is_hydra_override() or group in OVERLAYS:
         return
     if not override.is_delete():
-        if choices and not inner and not isinstance(override.value(), str | list | dict):
+        swept = override.is_sweep_override()  # of several choices: each job is asked about its own
+        if choices and not inner and not swept and not isinstance(override.value(), str | list | dict):
             if ours := answer(group, str(override.value())):
                 raise Refusal(f"{override.input_line}: here that is {ours}")
             raise Refusal(f"{override.input_line}: {group} is chosen by name{suggest('', list(choices))}")
