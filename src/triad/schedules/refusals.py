@@ -27,8 +27,9 @@ def find_rate(config: dict, step: int) -> float | None:
 
     Without the coupling to the batch's size, which is as it was where a run goes on.
     """
-    node, rate = config["scheduler"], config["optimizer"].get("lr")
-    ours = node["_target_"].startswith(f"{__package__}.") and not is_class(node["_target_"])
+    node, rate = config.get("scheduler") or {}, (config.get("optimizer") or {}).get("lr")
+    target = node.get("_target_", "")
+    ours = target.startswith(f"{__package__}.") and not is_class(target)
     return rate * build(node)(step) if ours and rate is not None else None
 
 
