@@ -41,7 +41,7 @@ def load(
     """
     path = find_checkpoint(Path(str(run)), checkpoint)
     if (holder := find_run_of(path)) is None:
-        raise FileNotFoundError(f"{path}: it lies in no run, whose config.yaml says what model it is of")
+        raise FileNotFoundError(f"{path}: it lies in no run, whose configuration says what model it is of")
     names = packages if isinstance(packages, str) else ",".join(packages)
     with permitting([f"packages=[{names}]"] if names else []):
         model, tokenizer, task = open_trained(holder, path, weights)

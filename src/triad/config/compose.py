@@ -167,7 +167,9 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
     groups, known = {*typed.values()}, top_level_keys()
     for key in config:
         if key in OVERLAYS:
-            raise Refusal(f"{key}={choices.get(key)}: its file begins with `# @package _global_`; add that line")
+            raise Refusal(
+                f"{key}={choices.get(key)}: its file begins with `# @package _global_`; add that line"
+            )
         if key == KEY:
             raise Refusal(f"{KEY}={config[key]}: it is typed at each start, and no file or run permits it")
         if key not in groups and key not in known:
