@@ -12,6 +12,8 @@ from triad.config.build import build
 from triad.config.compose import compose, refuse_time
 from triad.schedules.batch_size import Rule, couple_to_batch
 
+GROUP = "Look before training"
+
 
 class Curve(NamedTuple):
     """A run's rate and rows, step by step."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from triad.config.errors import Refusal
 
+GROUP = "Use a trained model"
+
 BREAK = "@@@"  # between a source and the target of its match
 ROOTS = ("data",)
 
@@ -104,14 +106,11 @@ def append_matches(found: Any, sources: Iterable[str], least: float) -> Iterator
 
 
 def _show(found: Any, query: str, least: float, most: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from triad.config.tables import print_table
 
-    table = Table("score", "source", "target")
-    for match in found.find_similar(query, least, most):
-        table.add_row(f"{match.score:.2f}", match.source, match.target)
-    if table.row_count:
-        Console(markup=False, emoji=False).print(table)
+    matches = found.find_similar(query, least, most)
+    if rows := [[f"{match.score:.2f}", match.source, match.target] for match in matches]:
+        print_table(["score", "source", "target"], rows)
     else:
         print(f"nothing of score {least:g} or more is there")
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from triad.analysis.gradient_noise import measure_noise, write_schedule
 
+GROUP = "Use a trained model"
+
 
 def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) -> None:
     """Measure the gradient noise scale at each checkpoint of a run, on the rows it would read next.

@@ -27,6 +27,8 @@ from triad.runs.directory import Run
 from triad.runs.divergence import Row
 from triad.runs.passport import Passport, read_passport, same_code
 
+GROUP = "Prove"
+
 NEEDED = {
     "triad.callbacks.metrics.Metrics": "figures",
     "triad.callbacks.checkpoint.Checkpoint": "checkpoints",

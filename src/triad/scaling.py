@@ -16,6 +16,8 @@ from triad.config.directions import find_best
 from triad.config.errors import Refusal
 from triad.data.progress import track
 
+GROUP = "Compare runs"
+
 NEEDED = ("train/tokens", "train/flops")
 LEAST = 6  # points: the law has five numbers
 RESAMPLES = 200

@@ -103,7 +103,7 @@ def describe_prediction(task: Any, prediction: Any) -> str:
     """A prediction as text: of probabilities the likeliest label, of choices the likeliest of each."""
     if isinstance(prediction, np.ndarray):
         label = int(prediction.argmax())
-        return f"{task.labels[label]} ({prediction[label]:.2f})"
+        return f"{task.classes[label]} ({prediction[label]:.2f})"
     if isinstance(prediction, list) and isinstance(next(iter(prediction), None), tuple):
         _, _, choice = max(prediction)
         return choice.strip()

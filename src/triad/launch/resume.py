@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from triad.checkpoints.folder import find_checkpoint, list_complete
+from triad.checkpoints.folder import BEST, describe_checkpoint, find_checkpoint, list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import AUGMENTATION, PREPARATION, find_changed_mathematics
@@ -99,16 +99,23 @@ def drop_repeated(words: list[str], run: Run) -> list[str]:
 def pin_weights(run: Run, config: dict, overrides: list[str]) -> list[str]:
     """Set `weights` of a new run, in its configuration and its overrides, to one complete checkpoint.
 
+    Of a run that is the best, which is said.
     So a run that is resumed before its first checkpoint starts from the same weights again.
     """
     if config["weights"] is None or run.exists:
         return overrides
-    config["weights"] = str(find_checkpoint(Path(config["weights"])))
+    path = find_checkpoint(Path(config["weights"]), BEST)
+    config["weights"] = str(path)
+    print(f"weights of {describe_checkpoint(path)}", flush=True)
     return [f"weights={config['weights']}" if key_of(word) == "weights" else word for word in overrides]
 
 
 def refuse_taken(run: Run) -> None:
-    """Refuse to start a run where one is, or where checkpoints are that it would go on from."""
+    """Refuse to start a run where one or a sweep is, in one, or where checkpoints are to go on from."""
+    if (above := Run(run.path.parent)).exists:
+        raise Refusal(f"{above} is a run, and no folder of runs; choose another name or output_dir")
+    if trials := run.trials:
+        raise Refusal(f"run_id={run.id}: {run} holds runs, such as {trials[0]}; choose another name")
     if run.exists:
         raise Refusal(f"run_id={run.id}: {run} exists; resume={run} continues it")
     if list_complete(run.checkpoints):

@@ -43,15 +43,20 @@ def ends_before_last_size(config: dict) -> bool:
 
 def steps_of(config: dict, key: str) -> int:
     """A time of the schedule in steps: given as such, or below 1 as a fraction of the run."""
-    return to_steps(config["scheduler"].get(key, 0), config["trainer"]["max_steps"])
+    return to_steps(config["scheduler"].get(key, 0), count_schedule_steps(config))
+
+
+def count_schedule_steps(config: dict) -> int:
+    """Steps of the run from the one on that its schedule begins at."""
+    return config["trainer"]["max_steps"] - config["scheduler"].get("from", 0)
 
 
 def overlap(config: dict) -> int:
     """The number of steps in which warm-up and decay overlap."""
     if not get_declared(config["scheduler"], "falls_at_the_end"):
         return 0
-    fall = round(config["scheduler"]["decay"] * config["trainer"]["max_steps"])
-    return steps_of(config, "warmup") + fall - config["trainer"]["max_steps"]
+    steps = count_schedule_steps(config)
+    return steps_of(config, "warmup") + round(config["scheduler"]["decay"] * steps) - steps
 
 
 def validations(config: dict) -> int:
@@ -160,9 +165,15 @@ TABLE = [
         "hardware.micro_batch_size=8, say, or a smaller set by batch.size",
     ),
     Impossible(
+        "a schedule that begins behind the end of the run",
+        "scheduler.from=1000",
+        lambda c: 0 < c["trainer"]["max_steps"] <= c["scheduler"].get("from", 0),
+        "scheduler.from={scheduler[from]} is not before trainer.max_steps={trainer[max_steps]}: raise that one",
+    ),
+    Impossible(
         "a warm-up longer than the run",
         "scheduler.warmup=5000",
-        lambda c: 0 < c["trainer"]["max_steps"] < c["scheduler"].get("warmup", 0) >= 1,
+        lambda c: 0 < count_schedule_steps(c) < c["scheduler"].get("warmup", 0) >= 1,
         "scheduler.warmup={scheduler[warmup]} is longer than trainer.max_steps={trainer[max_steps]}",
     ),
     Impossible(
@@ -175,7 +186,7 @@ TABLE = [
     Impossible(
         "a cycle longer than the run",
         "scheduler=cyclic scheduler.period=5000",
-        lambda c: "period" in c["scheduler"] and not 2 <= steps_of(c, "period") <= c["trainer"]["max_steps"],
+        lambda c: "period" in c["scheduler"] and not 2 <= steps_of(c, "period") <= count_schedule_steps(c),
         "scheduler.period={scheduler[period]} comes to {period} steps: a cycle takes from 2 to "
         "trainer.max_steps={trainer[max_steps]} of them",
     ),

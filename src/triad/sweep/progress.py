@@ -4,10 +4,10 @@ import sys
 import time
 from statistics import fmean
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 
+from triad.config.tables import lay_out
 from triad.data.progress import format_time
 from triad.sweep.trials import Trial, read_values
 
@@ -81,12 +81,10 @@ class ProgressDisplay:
 
     def _draw(self) -> None:
         assert self.live
-        table = Table(
-            "run", "state", "value", "time", title=f"{self.done} of {self.total} runs{self._format_left()}"
-        )
-        for name, row in [*self.rows.items()][-ROWS:]:
-            table.add_row(name, *row)
-        self.live.update(table, refresh=True)
+        title = f"{self.done} of {self.total} runs{self._format_left()}"
+        rows = [[name, *row] for name, row in [*self.rows.items()][-ROWS:]]
+        table = lay_out(["run", "state", "value", "time"], rows, self.console.width)
+        self.live.update(Group(title, table), refresh=True)
 
     def _format_left(self) -> str:
         """Time left, from the mean of the runs that finished."""

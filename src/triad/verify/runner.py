@@ -10,6 +10,7 @@ from typing import NamedTuple
 from triad.config.command_line import key_of
 from triad.config.compose import compose, refuse_time
 from triad.config.errors import Refusal
+from triad.config.own_code import repeat_words
 from triad.config.processes import count_gpus, data_ranks, ranks_here
 from triad.launch.supervisor import launch
 from triad.runs.directory import Run
@@ -132,7 +133,7 @@ def train_all(directories: list[str], ranks: int, command: list[str] = COMMAND) 
     failed = []
     left = directories
     while left:
-        code = launch([*command, *left], ranks, threads=1)
+        code = launch([*command, *repeat_words(), *left], ranks, threads=1)
         unfinished = [run for run in left if not Run(run).result()]
         if not unfinished:
             break

@@ -12,6 +12,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from triad.config.locations import TRAIN
+from triad.config.own_code import take_own_code
 from triad.data.progress import format_time
 from triad.launch.rank import exit_together, run_rank
 from triad.runs.directory import Run
@@ -44,5 +45,5 @@ def main(directories: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(word) for word in sys.argv[1:]])
+    main([Path(word) for word in take_own_code(sys.argv[1:])])
     exit_together(0)
