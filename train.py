@@ -53,6 +53,9 @@ def train(
     facts |= {"bytes_per_token": tokens.val.bytes_per_token, "yields": part.data.yields}
     prints = {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint}
     run.pin(tokens.resumed, **prints, facts=facts, validation=part.data.contents["val"].fingerprint)
+    offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
+    offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
+    loggers = supply_all(part.logger, offers)  # early: W&B begins beside the rest
     task = make_task(vars(part), facts, tokenizer, context)
     order = part.batch, seed, packing, shuffle
     asked = nodes["task"] | {"model_sees": find_sees(part.model)}
@@ -65,12 +68,10 @@ def train(
     augment = supply(vars(part).get("augment"), {"tokenizer": tokenizer, "context": context})
     sizes = tokenizer.vocab_size, seed, update, start, pad_vocab_to_multiple_of
     training = Training(task, part.model, part.optimizer, schedule, part.hardware, *sizes, augment)
-    offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
-    offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
     watching = [part.scheduler] if isinstance(part.scheduler, Callback) else []
     trainer = part.trainer(
         strategy=part.strategy,
-        logger=supply_all(part.logger, offers),
+        logger=loggers,
         callbacks=[*supply_all(part.callbacks, offers), *watching, Acceptance(run), Interruption()],
         plugins=[make_plugin(precision, measured.device)],
         default_root_dir=run.path,

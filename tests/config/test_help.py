@@ -86,7 +86,8 @@ def test_lines_that_are_set_in_stay_lines_and_others_are_filled() -> None:
         "    an example          of its own",
         "    another             one",
         "",
-        "usage: triad show [word ...] [path=null] [twice=false]",
+        "usage: triad show [word ...] [path=null] [twice=false] [packages=[mypkg]]",
+        "       [--config-dir DIR]",
     ]
 
 

@@ -158,3 +158,15 @@ def test_targets_read_from_source_are_what_they_say() -> None:
 def test_the_resolved_configuration_is_plain_data() -> None:
     config = composed()
     assert OmegaConf.to_container(OmegaConf.create(config)) == config
+
+
+def test_a_class_takes_the_arguments_of_a_base_that_it_imports(tmp_path: Path, monkeypatch) -> None:
+    task = read_signature("triad.tasks.target_sentiment.TargetSentiment")
+    assert task == read_signature("triad.tasks.classification.Classification")
+    assert {"smoothing", "dropout", "labels"} <= task.parameters.keys()
+    faults = [*find_faults({"metrics": {"_target_": "triad.metrics.f1.F1", "only": 3, "lables": ["a"]}})]
+    assert [fault.partition(":")[0] for fault in faults][:1] == [
+        "metrics.lables is not an argument of triad.metrics.f1.F1; did you mean labels?"
+    ]
+    assert faults[1].startswith("metrics.only=3: ")
+    assert not read_signature("torch.nn.Tanh").open  # torch's Module takes anything

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from triad.analysis.settings import find_directories
 from triad.config.errors import Refusal
 from triad.config.locations import TRAIN
 from triad.launch.multirun import refuse_other
@@ -50,6 +51,10 @@ def test_a_sweep_is_a_folder_of_trials_that_are_named_by_what_differs(start, tmp
     assert (config["run_id"], config["output_dir"]) == (trials[0], f"outputs/{sweep.name}")
     assert config["logger"]["wandb"]["group"] == sweep.name
     assert f"logger.wandb.group={sweep.name}" in Run(sweep / trials[0]).overrides()
+
+    paths = [sweep / trial for trial in trials]
+    for folder in (tmp_path, tmp_path / "outputs", sweep):  # of outputs, of sweeps, of trials
+        assert find_directories([str(folder)], []) == paths
 
     trained, said = start("-m", "optimizer=adamw,muon", "seed=0,1")
     assert trained == []

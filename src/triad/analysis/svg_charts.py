@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import median
+from statistics import median, median_low
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -11,6 +11,7 @@ from triad.analysis.confidence_intervals import Interval
 from triad.analysis.curves import Band, Series
 from triad.analysis.settings import format_cell, shorten_key
 
+TOO_FAR = 3.0
 LATER = 0.25  # the window shows at least what lies beyond this part of each curve
 FAR = 4.0  # times the median's distance from the best: what is worse is drawn at the edge
 LOGARITHMIC = 20.0  # ratio of the largest to the smallest value from which an axis is one of powers
@@ -89,12 +90,12 @@ def _add_curve(plot: Element, curve: Curve, places: list[tuple[float, float]]) -
 def choose_window(curves: Sequence[Series], maximize: bool) -> tuple[float, float]:
     """The range of values to show: that of the later part of each curve.
 
-    Of a curve that becomes far worse than the worst start, by more than that start's size, only the best later
-    value is in it: a run that diverged leaves the others their room.
+    Of a curve that becomes worse than TOO_FAR times the size of the median start only the best later value is
+    in it, or none: a run that diverged leaves the others their room.
     """
     sign = -1.0 if maximize else 1.0  # what is higher is worse
-    starts = [sign * curve.y[0] for curve in curves]
-    limit = max(starts) + abs(max(starts))
+    start = median_low(sign * curve.y[0] for curve in curves)
+    limit = start + (TOO_FAR - 1) * abs(start)
     shown: list[float] = []
     for curve in curves:
         later = [sign * y for x, y in zip(*curve, strict=True) if x >= LATER * curve.x[-1]]

@@ -150,10 +150,9 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
             choices = {**HydraConfig.get().runtime.choices} | find_lists(typed)
             multirun = _read_multirun(asked, composed) if sweep else None
             if multirun:
-                folder = Path(str(composed.output_dir), multirun.name)
-                typed += _put_in_group(composed, multirun.name)
+                typed += _put_in_group(composed, multirun.folder.name)
                 if not jobs:
-                    print(f"sweep    {folder}", flush=True)
+                    print(f"sweep    {multirun.folder}", flush=True)
             job = Job(script, composed, choices, typed, trace_origins, lambda words: words)
             if auto and _has_begun(run := Run.of(validate(composed, choices))):
                 begun.append(run)
@@ -238,7 +237,7 @@ def _read_multirun(words: list[str], composed: DictConfig) -> Multirun:
     from hydra.core.hydra_config import HydraConfig
 
     params = HydraConfig.get().sweeper.get("params") or {}  # which a file may set
-    return Multirun.of(words, find_swept(words, params), composed.run_id)
+    return Multirun.of(words, find_swept(words, params), str(composed.output_dir), composed.run_id)
 
 
 def _put_in_group(composed: DictConfig, name: str) -> list[str]:
@@ -257,10 +256,9 @@ def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tupl
         run, in_sweep = _name_run(job, config, multirun), multirun is not None
         begun = in_sweep and run.exists
         if begun:
-            length = (
-                run.config()["trainer"]["max_steps"] if read_time(config["trainer"]["max_steps"]) else None
-            )
-            job.refuse(run, validate(job.composed, job.choices, length), in_sweep)
+            timed = read_time(config["trainer"]["max_steps"])
+            steps = run.config()["trainer"]["max_steps"] if timed else None
+            job.refuse(run, validate(job.composed, job.choices, steps), in_sweep)
             if run.result():
                 print(f"{run}: finished before, skipped", flush=True)
                 return run.path, 0
@@ -276,7 +274,7 @@ def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tupl
     except Refusal as error:
         if multirun is None:
             raise
-        return Path(multirun.name_trial(job.typed)), report_error(error)
+        return multirun.find_trial(job.typed).path, report_error(error)
 
 
 def _name_run(job: Job, config: dict, multirun: Multirun | None) -> Run:
@@ -284,8 +282,7 @@ def _name_run(job: Job, config: dict, multirun: Multirun | None) -> Run:
     which trials differ. `config` gets name and place.
     """
     if multirun:
-        sweep = Run(Path(config["output_dir"], multirun.name))
-        config |= {"output_dir": str(sweep), "run_id": multirun.name_trial(job.typed)}
+        config |= _place(multirun.find_trial(job.typed))
     elif not config["run_id"]:
         config["run_id"] = make_run_id(job.choices.get("model") or "run")
     run = Run.of(config)

@@ -182,7 +182,13 @@ class Training(LightningModule):
         accumulate = self.trainer.strategy.pipeline or self.accumulate  # a pipeline has its own schedule
         batch = self.inputs(batch)
         loss, auxiliary, statistics_LS = accumulate(batch)
+        self.norm = None
         optimizer.step()
+        if self.norm is None:
+            raise ValueError(
+                f"optimizer={type(optimizer.optimizer).__name__}: its step does not call the closure that it"
+                " is given, in which gradients are clipped: begin step(closure) with loss = closure()"
+            )
         optimizer.zero_grad()
         shares = {"train/loss": loss, "train/auxiliary": auxiliary}
         load_LE = statistics_LS[:, :-STATISTICS].contiguous()
