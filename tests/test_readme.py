@@ -1,4 +1,4 @@
-"""The commands of README and pages are understood: each word of theirs composes, each file they link is there."""
+"""Commands of README and pages are understood: each word composes, each file that is linked is there."""
 
 import re
 import shlex
