@@ -75,8 +75,18 @@ def test_xz_bits_per_byte_is_that_of_the_validation_text(source, tmp_path, monke
     packed = lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)
     tokens = prepare_tokens(source, byte(source, tmp_path), tmp_path / "a")
     assert tokens.xz_bits_per_byte == 8 * len(packed) / len(data)
-    monkeypatch.setattr("triad.data.token_files.XZ_LIMIT_BYTES", 10)
+    monkeypatch.setattr("triad.data.compression.measure_xz", None)  # the text was measured before
+    other = prepare_tokens(source, char(source, tmp_path), tmp_path / "a")
+    assert other.fingerprint != tokens.fingerprint
+    assert other.xz_bits_per_byte == tokens.xz_bits_per_byte
+    monkeypatch.setattr("triad.data.compression.LIMIT_BYTES", 10)
     assert prepare_tokens(source, byte(source, tmp_path), tmp_path / "b").xz_bits_per_byte is None
+
+
+def test_a_text_that_is_gone_when_it_is_compressed_ends_no_run(source, tmp_path):
+    tokens = prepare_tokens(source, byte(source, tmp_path), tmp_path)
+    (tmp_path / "val.txt").unlink()
+    assert tokens.xz_bits_per_byte is None
 
 
 def test_an_empty_split_is_refused(tmp_path):

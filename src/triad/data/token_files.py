@@ -9,27 +9,26 @@ tokens-<hash>/train.bin              ids, uint16 or uint32, document after docum
 """
 
 import json
-import lzma
 import mmap
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from triad.data.compression import Compression
 from triad.data.progress import show_progress
 from triad.data.sources.malformed import describe_skipped
-from triad.data.sources.source import Document, Source, Split
+from triad.data.sources.source import Source, Split
 from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.storage.cache import build_once
 from triad.storage.manifest import Facts, fingerprint
 
 FORMAT = 1
-XZ_LIMIT_BYTES = 16 << 20  # a longer validation text would keep xz busy for minutes
 
 
 class Place(NamedTuple):
@@ -116,7 +115,7 @@ class TokenFile:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Both splits, and the size of `xz -9e` of the validation text as a yardstick for val/bits_per_byte.
+    """Both splits, and what `xz -9e` makes of the validation text, None where it is not text.
 
     `labels` are those of the training split in their order, none where the source has none.
     """
@@ -124,8 +123,13 @@ class Tokens:
     train: TokenFile
     val: TokenFile
     fingerprint: str
-    xz_bits_per_byte: float | None
+    compression: Compression | None = field(compare=False)
     labels: tuple[str, ...] = ()
+
+    @property
+    def xz_bits_per_byte(self) -> float | None:
+        """Bits per byte of `xz -9e`; the first to ask may wait for it."""
+        return self.compression.bits_per_byte if self.compression else None
 
     @property
     def sources(self) -> dict[str, "Tokens"]:
@@ -146,7 +150,10 @@ def prepare_tokens(source: Source, tokenizer: Tokenizer, cache: Path) -> Tokens:
     folder = cache / f"tokens-{key}"
     facts = build_once(folder, partial(_build, source, tokenizer))
     train, val = (TokenFile(folder, split, facts["dtype"], facts["bytes"][split]) for split in contents)
-    return Tokens(train, val, key, facts["xz_bits_per_byte"], contents["train"].labels)
+    compressed = cache / f"xz-{fingerprint(contents['val'][:2])}.json"
+    text = partial(source.documents, "val")
+    compression = Compression(text, val.bytes, compressed) if source.has_text else None
+    return Tokens(train, val, key, compression, contents["train"].labels)
 
 
 def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
@@ -160,9 +167,7 @@ def _build(source: Source, tokenizer: Tokenizer, folder: Path) -> Facts:
         for split in ("train", "val"):
             _write(folder, split, source, tokenizer, dtype, advance)
     sizes = {split: source.count_bytes(split, tokenizer) for split in source.contents}
-    small = source.has_text and sizes["val"] <= XZ_LIMIT_BYTES
-    xz = measure_xz(source.documents("val"), sizes["val"]) if small else None
-    return {"dtype": dtype, "bytes": sizes, "xz_bits_per_byte": xz, "skipped": source.skipped}
+    return {"dtype": dtype, "bytes": sizes, "skipped": source.skipped}
 
 
 def _write(
@@ -192,13 +197,3 @@ def _write(
                 labels.append(number_of[label])
     if labels:
         np.array(labels, np.int32).tofile(folder / f"{split}.labels.bin")
-
-
-def measure_xz(documents: Iterator[Document], size: int) -> float:
-    """Bits per byte of `xz -9e` on these `size` bytes of text: what a general compressor makes of them."""
-    # a dictionary of the text's size packs as well as the usual 64 MiB, which ask for 674 MiB of memory
-    options = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(size, 4096)}
-    compressor = lzma.LZMACompressor(filters=[options])
-    pieces = (piece for document in documents for piece in document.pieces)
-    packed = sum(len(compressor.compress(piece.encode())) for piece in pieces)
-    return 8 * (packed + len(compressor.flush())) / size

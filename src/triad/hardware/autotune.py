@@ -1,6 +1,7 @@
 """Choosing the faster of several implementations: measured once, cached, recorded in the run."""
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,8 @@ class Measured:
                 with lock(self.cache):
                     known = _read_cache(self.cache)
                     if question not in known:
+                        asked = f"measuring which is faster, {' or '.join(candidates)} ..."
+                        print(asked, file=sys.stderr, flush=True)  # by whichever rank has the lock
                         known[question] = {name: _best_ms(run) for name, run in candidates.items()}
                         write(self.cache, known)
                 recorded[question] = {

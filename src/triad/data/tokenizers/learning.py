@@ -89,18 +89,20 @@ def _learn(
 
 def _train(sample: "TextSample", settings: dict[str, Any], asked: str, folder: Path) -> None:
     model, since = io.BytesIO(), time.monotonic()
+    kind, total = settings["model_type"], sample.source.contents["train"].bytes
+    size = f"{min(total, sample.most_bytes) / 1e6:.1f} MB"
+    print(f"learning {settings['vocab_size']:,} tokens from {size} ...", file=sys.stderr, flush=True)
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sample), model_writer=model, minloglevel=2, **settings
         )
     except RuntimeError as error:
-        raise _explain(error, settings["model_type"], sample.source.name, asked) or error from None
+        raise _explain(error, kind, sample.source.name, asked) or error from None
     learned = SentencePiece(model.getvalue())
     learned.write(folder)
-    total = sample.source.contents["train"].bytes
     peak = getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(
-        f"tokenizer={settings['model_type']}: {learned.vocab_size:,} tokens learned from"
+        f"tokenizer={kind}: {learned.vocab_size:,} tokens learned from"
         f" {sample.read_bytes / 1e6:.1f} of {total / 1e6:.1f} MB in {time.monotonic() - since:.0f} s,"
         f" peak memory {peak / 1e6:,.0f} MB",
         file=sys.stderr,
