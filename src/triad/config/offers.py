@@ -123,12 +123,22 @@ def _find_target(config: dict, key: str) -> str | None:
 
 
 def read_own_choices(file: str, folders: Iterable[Path] | None = None) -> dict[str, Any]:
-    """The choices that an overlay such as debug/tiny makes, by their group; {} where no folder has it."""
-    found = _find_file(file, folders or conf_folders())
-    defaults = (_load(found) or {}).get("defaults", []) if found else []
-    made = (pair for entry in defaults if isinstance(entry, dict) for pair in entry.items())
-    own = {key.removeprefix("override /"): choice for key, choice in made if key.startswith("override /")}
-    return {key.partition("@")[0]: choice for key, choice in own.items()}  # metrics@_global_.metrics
+    """The choices that an overlay such as debug/tiny makes, by their group; {} where no folder has it.
+
+    Those of an overlay that it builds upon, `- /experiment/gpt3/175b`, are its own, too.
+    """
+    places = [*(folders or conf_folders())]
+    found = _find_file(file, places)
+    own: dict[str, Any] = {}
+    for entry in (_load(found) or {}).get("defaults", []) if found else []:
+        if isinstance(entry, str):
+            own |= read_own_choices(entry.lstrip("/"), places)
+            continue
+        made = {
+            key.removeprefix("override /"): choice for key, choice in entry.items() if "override /" in key
+        }
+        own |= {key.partition("@")[0]: choice for key, choice in made.items()}  # metrics@_global_.metrics
+    return own
 
 
 def _node(group: str, name: str, folders: tuple[Path, ...]) -> dict:
