@@ -26,7 +26,6 @@ from triad.config.processes import count_threads, ranks_are_here, ranks_here, re
 from triad.config.provenance import Chains, read_chains
 from triad.config.references import find_references
 from triad.config.slow_imports import hasten_imports
-from triad.config.stages import announce
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import (
     Resume,
@@ -100,7 +99,6 @@ def compose_and_launch(work: Callable) -> None:
 
 def _start_anew(work: Callable, script: str, words: list[str]) -> int:
     """Have Hydra compose the words and start what comes of them: one job, or under -m several."""
-    announce("composing")
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -152,7 +150,6 @@ def _refuse_missing_script(script: str) -> None:
 
 def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> int:
     """Continue a run, or start a new one from its weights. Hydra's command line is not asked."""
-    announce("composing")
     from triad.config.changes import change, read_flags
 
     flags = read_flags(words)
