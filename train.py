@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from triad.config.build import build, supply, supply_all
 from triad.launch.command import compose_and_launch
-from triad.layers.ranges import NonNegativeInt, PositiveInt
+from triad.layers.ranges import NonNegativeInt, PositiveFloat, PositiveInt
 from triad.runs.directory import Run
+
+GROUP = "Train"
 
 
 def train(
@@ -22,6 +24,7 @@ def train(
     decay: list[str],
     tags: list[str],
     weights: str | None,
+    epochs: PositiveFloat | None = None,
     **nodes: Any,
 ) -> None:
     """Build the parts that conf/ names, fit, validate. Every process of the run calls this alike."""
@@ -49,7 +52,8 @@ def train(
     tokens = tokens.resume(before.get("tokens"), read_step(complete[-1]) if complete else 0)
     facts: dict[str, Any] = {"vocab_size": tokenizer.vocab_size, "labels": tokens.labels}
     facts |= {"bytes_per_token": tokens.val.bytes_per_token, "yields": part.data.yields}
-    run.pin(tokens.resumed, tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, facts=facts)
+    prints = {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint}
+    run.pin(tokens.resumed, **prints, facts=facts, validation=part.data.contents["val"].fingerprint)
     offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
     offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
     loggers = supply_all(part.logger, offers)  # early: W&B begins beside the rest
@@ -57,6 +61,8 @@ def train(
     order = part.batch, seed, packing, shuffle
     asked = nodes["task"] | {"model_sees": find_sees(part.model)}
     data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order, task, asked)
+    if epochs:  # this start only counts: the run gets a number of steps
+        return run.finish(data.count_steps(epochs))
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)

@@ -71,7 +71,8 @@ class Variant(NamedTuple):
     terminal: bool = False
 
 
-DEFAULT = ("metrics", "energy", "sample", "checkpoint", "summary")
+SHOWN = ("metrics", "resources", "progress")
+DEFAULT = (*SHOWN, "terminate_on_nan", "energy", "sample", "checkpoint", "summary")
 AS_IT_IS = "train.py: all its callbacks, CSV"
 MINIMAL = "Trainer alone"
 VARIANTS = {
@@ -80,7 +81,9 @@ VARIANTS = {
     "+ metrics every 10 steps, CSV": Variant(("metrics",), ("csv",)),
     "+ metrics every 10 steps, CSV, W&B offline": Variant(("metrics",), ("csv", "wandb")),
     "+ metrics every step, CSV": Variant(("metrics",), ("csv",), ("trainer.log_every_n_steps=1",)),
-    "+ metrics every 10 steps, on a terminal": Variant(("metrics",), terminal=True),
+    "+ metrics and resources every 10 steps": Variant(("metrics", "resources")),
+    "+ metrics, resources, progress in a file": Variant(SHOWN),
+    "+ metrics, resources, progress on a terminal": Variant(SHOWN, terminal=True),
     "+ checkpoint": Variant(("checkpoint",)),
     AS_IT_IS: Variant(DEFAULT, ("csv",)),
     "Trainer alone + Lightning's progress bar": Variant(

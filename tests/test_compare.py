@@ -1,28 +1,28 @@
 """What comes out of a set of runs: the leaderboard, its statistics and its page."""
 
+import csv
 import json
 import math
 import re
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 import yaml
 
 from triad.analysis import wandb_report as sending
 from triad.analysis.confidence_intervals import estimate_interval, quantile
-from triad.analysis.curves import MOST_POINTS, read_series
-from triad.analysis.html_page import render_page
 from triad.analysis.importance import measure_importance
-from triad.analysis.leaderboard import Board, make_cells, make_header, rank_settings, to_markdown
-from triad.analysis.settings import group_by_setting, load_outcome
-from triad.analysis.table import print_runs
-from triad.checkpoints.folder import _find_best
+from triad.analysis.leaderboard import Board, rank_runs
+from triad.analysis.settings import Outcome, find_directories, group_by_setting, load_outcome
+from triad.analysis.table import find_columns, make_records, print_runs, tabulate, to_latex, to_markdown
+from triad.checkpoints import folder
 from triad.compare import compare
 from triad.config.directions import find_best
 from triad.config.errors import Refusal
+from triad.config.locations import CONF
+from triad.config.schema import read_attribute
 from triad.runs.directory import Run
 from triad.runs.metrics import summarize
 
@@ -77,14 +77,23 @@ def losses(
             write(root / f"{value}-{seed}", {key: value, "seed": seed}, result, better=said)
 
 
+def load(root: Path) -> list[Outcome]:
+    return [load_outcome(path) for path in sorted(root.iterdir())]
+
+
 def ranked(root: Path, metric: str = "val/loss", **words: str) -> Board:
-    return rank_settings(
-        group_by_setting([load_outcome(path) for path in sorted(root.iterdir())]), metric, **words
-    )
+    (board,) = rank_runs(load(root), metric, **words)
+    return board
 
 
-def column(ranking: Board, name: str) -> list[str]:
-    return [row[make_header(ranking).index(name)] for row in make_cells(ranking)]
+def column(ranking: Board, name: str, *columns: str) -> list[str]:
+    header, rows, _ = tabulate(ranking, columns)
+    return [row[header.index(name)] for row in rows]
+
+
+def recorded(ranking: Board, name: str) -> list[str]:
+    header, rows = make_records([ranking])
+    return [row[header.index(name)] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -119,18 +128,18 @@ def test_seeds_are_one_line_with_a_mean_best_first_and_the_unfinished_last(tmp_p
     (tmp_path / "0.1-0" / "error.txt").write_text("lost")
     ranking = ranked(tmp_path)
     assert column(ranking, "optimizer.lr") == ["0.3", "0.4", "0.2", "0.1"]
-    assert column(ranking, "val/loss") == ["2", "2.5", "3.5", ""]
-    assert column(ranking, "± 95 %") == ["2.5", "", "6.4", ""]
+    assert column(ranking, "val/loss ± 95%") == ["2.0 ± 2.5", "2.5", "3.5 ± 6.4", ""]
     assert column(ranking, "seeds") == ["3", "1", "2", ""]
-    assert column(ranking, "state") == ["finished"] * 3 + ["1 failed, 1 unfinished"]
-    assert column(ranking, "run")[:2] == ["0.3-0 (+2)", "0.4-0"]
+    assert column(ranking, "against the best")[3] == "1 failed, 1 unfinished"
+    assert recorded(ranking, "state") == ["finished"] * 3 + ["1 failed, 1 unfinished"]
+    assert column(ranking, "run")[:2] == [f"{tmp_path}/0.3-0  (+2)", f"{tmp_path}/0.4-0"]
 
 
 def test_a_seed_that_was_run_twice_counts_once(tmp_path: Path) -> None:
     losses(tmp_path, "context", {8: [1.0, 2.0]})
     write(tmp_path / "again", {"context": 8, "seed": 0}, {"val/loss": 1.0})
-    assert column(ranked(tmp_path), "seeds") == ["2"]
-    assert column(ranked(tmp_path), "val/loss") == ["1.5"]
+    assert recorded(ranked(tmp_path), "seeds") == ["2"]
+    assert recorded(ranked(tmp_path), "val/loss") == ["1.5"]
 
 
 def test_differences_are_paired_over_the_seeds_that_both_have(tmp_path: Path) -> None:
@@ -144,12 +153,12 @@ def test_differences_are_paired_over_the_seeds_that_both_have(tmp_path: Path) ->
     ranking = ranked(tmp_path, against="best-1")
     told = dict(zip(*(column(ranking, name) for name in ("model", "against line 2")), strict=True))
     assert told["best"] == "the reference"
-    assert told["close"] == "+0.006667 ± 0.038, within noise"
-    assert told["worse"] == "+0.1 ± 0.025, worse"  # though the seeds spread ten times as far
+    assert told["close"] == "+0.007 ± 0.038, within noise"
+    assert told["worse"] == "+0.100 ± 0.025, worse"  # though the seeds spread ten times as far
     assert told["once"] == "+0.5, one seed: no telling"
     assert told["apart"] == "no seed in common"
     better = ranked(tmp_path, against="model=worse")
-    assert "-0.1 ± 0.025, better" in column(better, make_header(better)[5])
+    assert "-0.100 ± 0.025, better" in [line.verdict for line in better.lines]
 
 
 def test_columns_are_the_keys_that_differ_and_not_those_that_follow(tmp_path: Path) -> None:
@@ -169,7 +178,7 @@ def test_columns_are_the_keys_that_differ_and_not_those_that_follow(tmp_path: Pa
 def test_what_nobody_typed_is_told_by_the_configuration(tmp_path: Path) -> None:
     for name in ("torch.optim.AdamW", "triad.optim.muon.Muon"):
         write(tmp_path / name, {"optimizer": {"_target_": name, "lr": len(name)}}, {"val/loss": 1.0}, [])
-    assert make_header(ranked(tmp_path))[:3] == ["#", "optimizer", "seeds"]
+    assert tabulate(ranked(tmp_path))[0][:3] == ["#", "optimizer", "val/loss"]
     assert sorted(column(ranked(tmp_path), "optimizer")) == ["AdamW", "Muon"]
 
 
@@ -178,8 +187,9 @@ def test_by_keeps_the_best_of_each(tmp_path: Path) -> None:
         config = {"optimizer.lr": lr, "optimizer": name}
         write(tmp_path / f"{name}-{lr}", config, {"val/loss": loss})
     ranking = ranked(tmp_path, by="optimizer")
-    assert make_header(ranking)[:3] == ["#", "optimizer", "optimizer.lr"]
-    assert [row[1:3] for row in make_cells(ranking)] == [["muon", "1"], ["adamw", "2"]]
+    header, rows, _ = tabulate(ranking)
+    assert header[:3] == ["#", "optimizer", "optimizer.lr"]
+    assert [row[1:3] for row in rows] == [["muon", "1"], ["adamw", "2"]]
 
 
 def test_which_way_is_better_is_asked_of_the_runs_and_what_is_not_finite_is_worst(tmp_path: Path) -> None:
@@ -204,16 +214,18 @@ def test_a_direction_that_no_run_records_is_not_guessed(tmp_path: Path) -> None:
 def test_energy_and_cost_are_shown_where_they_are_known(tmp_path: Path) -> None:
     write(tmp_path / "a", {}, {"val/loss": 1.0, "perf/energy_joules": 12.5, "perf/cost": 0.25})
     ranking = ranked(tmp_path)
-    assert column(ranking, "perf/energy_joules") == ["12.5"]
-    assert column(ranking, "perf/cost") == ["0.25"]
-    assert "perf/flops" not in make_header(ranking)
+    assert "perf/cost" not in tabulate(ranking)[0]
+    columns = find_columns("energy_joules,cost", [ranking])
+    assert column(ranking, "perf/energy_joules", *columns) == ["12.5"]
+    assert column(ranking, "perf/cost", *columns) == ["0.25"]
+    assert find_columns("all", [ranking]) == ["val/loss", "perf/energy_joules", "perf/cost"]
 
 
 def test_a_job_that_was_refused_has_a_line_of_its_own(tmp_path: Path, capsys) -> None:
     done = write(tmp_path / "a", {"context": 8}, {"val/loss": 1.5})
     refused = [Path("context=7 seed=0"), Path("context=7 seed=1")]
     print_runs([*refused, done], dict.fromkeys(refused, "failed (2)"))
-    lines = [line for line in capsys.readouterr().out.splitlines() if "│" in line]
+    lines = capsys.readouterr().out.splitlines()[2:5]
     assert "1.5" in lines[0]
     assert ["failed (2)" in line for line in lines] == [False, True, True]
 
@@ -245,41 +257,10 @@ def test_a_directory_of_sweeps_is_searched_and_a_missing_run_is_named(tmp_path: 
 
 def test_markdown_has_every_cell(tmp_path: Path) -> None:
     losses(tmp_path, "data", {"a|b": [1.0, 2.0], "c": [3.0]})
-    lines = to_markdown(ranked(tmp_path)).splitlines()
+    lines = to_markdown([ranked(tmp_path)]).splitlines()
     assert "a\\|b" in lines[2]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(make_header(ranked(tmp_path))) + 1}
-
-
-def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
-    losses(tmp_path, "data", {"<b>&": [1.25, 2.5], "c": [3.0, 3.5]})
-    ranking = ranked(tmp_path)
-    page = render_page(ranking, [line.setting for line in ranking.lines])
-    outside = page.replace("http://www.w3.org/2000/svg", "")
-    assert not re.search(r"https?:|<script|src=|@import|url\(", outside)
-    assert "<b>&" not in page
-    read = ElementTree.fromstring(re.sub("<!doctype html>|<meta .*>", "", page))
-    text = "".join(read.itertext())
-    for row in [make_header(ranking), *make_cells(ranking)]:
-        assert all(word in text for word in row)
-    names = [name for picture in read.iter() if (name := picture.get("aria-label"))]
-    over = ("steps", "tokens", "seconds")
-    assert [name for name in names if "val/loss over" in name] == [
-        f"val/loss over {axis}" for axis in over[:2]
-    ]
-    assert "data=<b>&, seed 1\nsteps 9: val/loss 3" in text
-    assert "val/loss and the keys that differ" in names
-
-
-def test_curves_know_tokens_between_reports_and_average_neighbours(tmp_path: Path) -> None:
-    rows = [{"step": step, "train/loss": 1.0 + step % 2} for step in range(1, 1001)]
-    rows[999] |= {"train/tokens": 64000, "perf/train_s": 10.0}
-    found = read_series(write(tmp_path / "a", {}, None, curve=rows), "train/loss")
-    assert set(found) == {"steps", "tokens", "seconds"}
-    assert len(found["steps"].x) == MOST_POINTS
-    assert found["steps"].y == [1.5] * MOST_POINTS
-    assert found["tokens"].x[0] == pytest.approx(64 * 5.5)
-    assert found["seconds"].x[-1] == pytest.approx(10 * 0.9955)
-    assert read_series(tmp_path / "a", "val/loss") == {}
+    columns = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
+    assert columns == {len(tabulate(ranked(tmp_path))[0]) + 1}
 
 
 def test_importance_is_the_share_of_the_variance_that_a_key_explains(tmp_path: Path) -> None:
@@ -372,11 +353,13 @@ def test_a_damaged_run_is_a_row_and_stops_nothing_else(tmp_path: Path, kind: str
     broken = write(tmp_path / "broken", {"seed": 0}, {"val/loss": 1.0})
     name, content = DAMAGE[kind]
     (broken / name).write_bytes(content)
-    with pytest.warns(UserWarning, match=f"broken/{name}: damaged"):
-        print_runs([whole, broken])
-    lines = capsys.readouterr().out.splitlines()
-    assert any("unreadable" in line and "broken" in line for line in lines)
-    assert any("finished" in line and "whole" in line for line in lines)
+    print_runs([whole, broken])
+    _, _, best, unreadable, *notes = capsys.readouterr().out.splitlines()
+    assert "the best" in best
+    assert str(whole) in best
+    assert "unreadable" in unreadable
+    assert str(broken) in unreadable
+    assert any(f"broken/{name}: damaged" in line for line in notes)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (name, _) in DAMAGE.items() if name == "config.yaml"])
@@ -423,12 +406,12 @@ def test_a_list_in_brackets_is_data_on_a_terminal(tmp_path: Path, capsys) -> Non
     print_runs(runs)
     said = capsys.readouterr().out
     for shown in ("[default]", "[default,ema]", "[bold]", ":x:"):
-        assert f" {shown} " in said
+        assert re.search(rf"[ /]{re.escape(shown)}\s", said)
     assert "{}" not in said
 
 
 @pytest.mark.parametrize("direction", ["lower", "higher"])
-def test_the_best_is_never_what_is_no_number(direction: str) -> None:
+def test_the_best_is_never_what_is_no_number(direction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nan = float("nan")
     values = [nan, 2.0, 1.0, nan]
     assert find_best(values, float, direction) == (1.0 if direction == "lower" else 2.0)
@@ -439,4 +422,156 @@ def test_the_best_is_never_what_is_no_number(direction: str) -> None:
         Path(str(step)): {"name": "val/loss", "value": value, "better": direction}
         for step, value in enumerate(values)
     }
-    assert _find_best(checkpoints) == Path("2" if direction == "lower" else "1")
+    monkeypatch.setattr(folder, "read_facts", lambda path: {"metric": checkpoints[path]})
+    assert folder._rank([*checkpoints])[-1] == Path("2" if direction == "lower" else "1")
+
+
+LM = {"task": TASK, "data": {"_target_": "triad.data.sources.stdlib.stdlib"}}
+BYTE = {"_target_": "triad.data.tokenizers.byte.byte"}
+BPE = {"_target_": "triad.data.tokenizers.learning.bpe", "vocab_size": 300}
+LABELS = {"task": {"_target_": "triad.tasks.classification.Classification"}}
+
+
+def read_on(directory: Path, validation: str, tokenizer: str) -> Path:
+    """What a run keeps of its text."""
+    (directory / "data.json").write_text(json.dumps({"validation": validation, "tokenizer": tokenizer}))
+    return directory
+
+
+def test_only_what_was_measured_on_the_same_is_ranked(tmp_path: Path) -> None:
+    found = {"val/loss": 3.0, "val/bits_per_byte": 2.0}
+    read_on(write(tmp_path / "a", LM | {"tokenizer": BYTE}, found, []), "text", "byte")
+    read_on(
+        write(tmp_path / "b", LM | {"tokenizer": BPE}, {**found, "val/bits_per_byte": 1.0}, []), "text", "x"
+    )
+    read_on(write(tmp_path / "c", LM | {"tokenizer": BYTE}, found, []), "other text", "byte")
+    read_on(write(tmp_path / "d", LM | {"tokenizer": BYTE, "seed": 1}, found, []), "text", "byte")
+    write(tmp_path / "e", LABELS, {"val/loss": 0.48}, [])
+
+    def groups(metric: str) -> dict[str, list[list[str]]]:
+        return {
+            board.title: [[run.directory.name for run in line.setting.runs] for line in board.lines]
+            for board in rank_runs(load(tmp_path), metric)
+        }
+
+    assert groups("val/loss") == {
+        "task causal_lm, data stdlib, tokenizer byte (1)": [["a", "d"]],
+        "task causal_lm, data stdlib, tokenizer bpe": [["b"]],
+        "task causal_lm, data stdlib, tokenizer byte (3)": [["c"]],
+        "task classification": [["e"]],
+    }
+    assert groups("val/bits_per_byte") == {
+        "task causal_lm, data stdlib (1)": [["b"], ["a", "d"]],
+        "task causal_lm, data stdlib (2)": [["c"]],
+    }
+    notes = rank_runs(load(tmp_path), "val/bits_per_byte")[-1].notes
+    assert notes == ["without val/bits_per_byte (1): task classification"]
+    notes = rank_runs(load(tmp_path), "val/loss")[-1].notes
+    assert notes == ["metric=val/bits_per_byte ranks runs with other tokenizers, too"]
+
+
+def test_a_run_that_has_not_read_its_text_yet_stands_with_those_of_its_configuration(tmp_path: Path) -> None:
+    read_on(write(tmp_path / "a", LM | {"tokenizer": BYTE, "context": 8}, {"val/loss": 3.0}), "text", "byte")
+    write(tmp_path / "b", LM | {"tokenizer": BYTE, "context": 9}, None)
+    assert column(ranked(tmp_path), "against the best") == ["the best", "unfinished"]
+
+
+def test_each_group_has_the_direction_of_its_own_metric(tmp_path: Path) -> None:
+    for name, node in (("lm", LM), ("labels", LABELS)):
+        for value in (1.0, 2.0):
+            better = {"val/score": "lower" if name == "lm" else "higher"}
+            write(
+                tmp_path / f"{name}{value:.0f}",
+                node | {"context": value},
+                {"val/score": value},
+                better=better,
+            )
+    boards = rank_runs(load(tmp_path), "val/score")
+    assert [board.lines[0].setting.runs[0].directory.name for board in boards] == ["labels2", "lm1"]
+
+
+def test_tasks_name_the_figures_that_depend_on_the_tokenizer() -> None:
+    """Perplexity is one wherever a task has it, and the loss with it; bits per byte is none."""
+    tasks = [
+        node["_target_"]
+        for path in (CONF / "task").glob("*.yaml")
+        if (node := yaml.safe_load(path.read_text()))
+    ]
+    assert len(tasks) > 5
+    for task in tasks:
+        figures = read_attribute(task, "lower_is_better") or ()
+        expected = ("loss", "perplexity") if "perplexity" in figures else None
+        assert read_attribute(task, "per_token") == expected, task
+
+
+def test_failed_starts_and_made_weights_are_counted_and_trials_stay(tmp_path: Path) -> None:
+    write(tmp_path / "run", {"context": 8}, {"val/loss": 1.0})
+    for name in ("start", "late", "trial", "swept"):
+        write(tmp_path / name, {"model": name}, None, curve=CURVE if name == "late" else [])
+        (tmp_path / name / "error.txt").write_text("ValueError: x")
+    (tmp_path / "trial" / "run.json").write_text(json.dumps({"starts": [{"command": ["train.py", "-m"]}]}))
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "swept").rename(tmp_path / "sweep" / "swept")
+    (tmp_path / "sweep" / "sweep.yaml").write_text("")
+    write(tmp_path / "run-average", {"context": 8}, None, curve=[])
+    (tmp_path / "run-average" / "checkpoints" / "step-00000009").mkdir(parents=True)
+    (board,) = rank_runs([load_outcome(path) for path in find_directories([str(tmp_path)], [])], "val/loss")
+    names = [line.setting.runs[0].directory.name for line in board.lines]
+    assert sorted(names) == ["late", "run", "swept", "trial"]
+    assert sorted(board.notes) == [
+        "failed starts, left out (1): start",
+        "weights made of other runs, left out (1): run-average",
+    ]
+
+
+def test_latex_has_mean_and_interval_in_one_cell_and_the_best_in_bold(tmp_path: Path) -> None:
+    losses(tmp_path, "model.hidden_act", {"a_b": [1.0, 2.0], "c&d": [4.0, 4.0], "e": [5.0]})
+    lines = to_latex([ranked(tmp_path)]).splitlines()
+    assert lines == [
+        r"\begin{tabular}{lrrl}",
+        r"\toprule",
+        r"model.hidden\_act & val/loss $\pm$ 95\% & seeds & against the best \\",
+        r"\midrule",
+        r"a\_b & \textbf{1.5 $\pm$ 6.4} & 2 & the best \\",
+        r"c\&d & 4 $\pm$ 0 & 2 & +2.5 $\pm$ 6.4, within noise \\",
+        r"e & 5 & 1 & +4, one seed: no telling \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_csv_has_a_number_in_each_cell_with_all_digits(tmp_path: Path, capsys) -> None:
+    losses(tmp_path, "context", {8: [1.0, 2.0 + 1e-9], 9: [3.0]})
+    compare([str(tmp_path)], csv="-")
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [float(row["val/loss"]) for row in rows] == [1.5 + 5e-10, 3.0]
+    assert float(rows[0]["val/loss ± 95 %"]) == estimate_interval([1.0, 2.0 + 1e-9]).half
+    assert rows[1]["val/loss ± 95 %"] == ""
+    assert [row["run"] for row in rows] == [f"{tmp_path}/8-0", f"{tmp_path}/9-0"]
+
+
+def test_the_curves_of_seeds_are_a_mean_with_a_deviation(tmp_path: Path) -> None:
+    for seed, (early, late) in enumerate(((4.0, 2.0), (6.0, 5.0))):
+        curve = [{"step": 1, "val/loss": early}, {"step": 3, "val/loss": late}]
+        write(tmp_path / f"8-{seed}", {"context": 8, "seed": seed}, {"val/loss": late}, curve=curve)
+    write(tmp_path / "9-0", {"context": 9, "seed": 0}, {"val/loss": 3.0})
+    compare([str(tmp_path)], plot=str(tmp_path / "c.csv"))
+    rows = list(csv.reader((tmp_path / "c.csv").read_text().splitlines()))
+    assert rows[0][3:] == ["steps", "val/loss", "mean - deviation", "mean + deviation"]
+    band = [[float(cell) for cell in row[3:]] for row in rows if row[1] == "context=8"]
+    assert band == [
+        pytest.approx([1, 5, 5 - 2**0.5, 5 + 2**0.5]),
+        pytest.approx([3, 3.5, 3.5 - 4.5**0.5, 3.5 + 4.5**0.5]),
+    ]
+    assert [row[3:] for row in rows if row[1] == "context=9"] == [["9.0", "3.0", "", ""]]
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [("pdf", b"%PDF"), ("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_curves_are_drawn(tmp_path: Path, suffix: str, begins: bytes) -> None:
+    losses(tmp_path / "runs", "context", {8: [1.0, 2.0], 9: [3.0]})
+    compare([str(tmp_path / "runs")], plot=str(tmp_path / f"c.{suffix}"), over="tokens")
+    assert (tmp_path / f"c.{suffix}").read_bytes().startswith(begins)
+    with pytest.raises(Refusal, match=r"the name ends in one of \.pdf, \.png, \.svg, \.csv"):
+        compare([str(tmp_path / "runs")], plot="c.doc")
+    with pytest.raises(Refusal, match="no run has logged val/loss over seconds"):
+        compare([str(tmp_path / "runs")], plot="c.pdf", over="seconds")

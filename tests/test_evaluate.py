@@ -81,7 +81,8 @@ def test_a_classifier_is_measured_beside_baselines_and_compared_with_another(
         assert f"{accuracy['value']:.4g} [" in text
     assert "\\toprule" in text
 
-    python(*words, "run=outputs/r0", "exclude_seen=true", "out=clean", "metrics=[accuracy]", "step=best")
+    words = (*words, "run=outputs/r0", "exclude_seen=true", "out=clean", "metrics=[accuracy]")
+    python(*words, "checkpoint=last")
     clean = read(tmp_path / "outputs" / "r0", "clean")
     assert (clean["data"]["examples"], clean["data"]["seen"]) == (17, 3)
     _refuse_mistakes(python, tmp_path)

@@ -72,10 +72,10 @@ def test_what_is_validated_is_exported_unless_the_weights_are_named(tmp_path: Pa
 def test_a_step_is_chosen_and_one_that_was_not_kept_is_refused(tmp_path: Path) -> None:
     written(tmp_path, 2)
     written(tmp_path, 4)
-    export(str(tmp_path), step=2)
+    export(str(tmp_path), checkpoint="2")
     assert load_file(tmp_path / "model.safetensors")["a"].unique().item() == 2
-    with pytest.raises(FileNotFoundError, match="step 3"):
-        export(str(tmp_path), step=3)
+    with pytest.raises(FileNotFoundError, match="checkpoint=3 is there"):
+        export(str(tmp_path), checkpoint="3")
 
 
 def test_an_export_that_breaks_off_leaves_the_old_file_and_nothing_else(

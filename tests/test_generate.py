@@ -7,42 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from tests.checkpoints.written import written
-from triad.checkpoints.trained import OF_TASK, count_rows, make_task, trained
+from tests.made_run import make_run
+from triad.checkpoints.trained import OF_TASK, make_task, trained
 from triad.config.build import build
-from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.data.tokenizers.byte import Byte
 from triad.data.tokenizers.char import Char
-from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.decoding.answers import Answers, Prompt
 from triad.decoding.likelihood import Row, score_rows
 from triad.generate import generate
 from triad.runs.directory import Run
-from triad.runs.start import prepare_run
 
-WORDS = ("debug=tiny", "model.width=48", "precision=fp32", "trainer.accelerator=cpu")
 PROMPTS = ["12 squared is", "7", "", "Grüße"]
-
-
-def make_run(path: Path, *words: str, tokenizer: Tokenizer | None = None, seed: int = 0) -> Path:
-    """A run of its configuration, its vocabulary and random weights."""
-    tokenizer, config = tokenizer or Byte(), compose([*WORDS, *words])
-    part = build({name: config[name] for name in OF_TASK if name in config})
-    facts = {"vocab_size": tokenizer.vocab_size, "labels": ["x", "y"], "bytes_per_token": 1.0}
-    task = make_task(part, facts, tokenizer, config["context"])
-    model = part["model"](vocab_size=count_rows(tokenizer.vocab_size, task, part["model"], 1))
-    model = task.wrap(model) if hasattr(task, "wrap") else model
-    generator = torch.Generator().manual_seed(seed)
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, 0, 0.2, generator=generator)
-    written(path, 5, weights=model.state_dict())
-    prepare_run(config | {"run_id": path.name, "output_dir": str(path.parent)}, [*WORDS, *words])
-    tokenizer.save(Run(path).tokenizer)
-    Run(path).pin(tokens="none", tokenizer=tokenizer.fingerprint, facts=facts)
-    return path
 
 
 @pytest.fixture(scope="module")

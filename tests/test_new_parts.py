@@ -245,10 +245,11 @@ def test_a_router_of_whole_sequences_trains_in_an_encoder(run, project: Path) ->
 
 def test_the_docs_list_new_parts(run, project: Path) -> None:
     run("docs/generate.py")
-    page = (project / "README.md").read_text() + (project / "docs" / "configuration.md").read_text()
+    page = "".join((project / "docs" / name).read_text() for name in ("choices.md", "configuration.md"))
     for name in PLACES:
         assert f"`{name}`" in page, name
     assert "`task=next_token_accuracy`" in page
+    assert "| `first_word` | " in (project / "docs" / "metrics.md").read_text()
 
 
 def test_verify_holds_a_new_model_against_one_process(run, project: Path) -> None:

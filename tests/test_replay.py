@@ -111,12 +111,14 @@ def test_what_only_looks_on_is_left_out_of_a_replay_and_what_acts_is_not() -> No
         for name, target in (
             ("metrics", "metrics.Metrics"),
             ("checkpoint", "checkpoint.Checkpoint"),
+            ("progress", "progress.Progress"),
             ("sample", "sample.Sample"),
             ("ema", "ema.Ema"),
         )
     }
     config = {"trainer": {"num_nodes": 1, "accelerator": "cpu"}, "callbacks": nodes, "logger": {}}
-    assert configure_replay(config, 7)["callbacks"].keys() == {"metrics", "checkpoint", "ema", "stop"}
+    kept = configure_replay(config, 7)["callbacks"]
+    assert kept.keys() == {"metrics", "checkpoint", "progress", "ema", "stop"}
     del nodes["metrics"]
     with pytest.raises(Refusal, match="the run kept no figures"):
         configure_replay(config, 7)

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+GROUP = "Use a trained model"
+
 
 def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str | None = None) -> None:
     """Write the mean of the weights of some checkpoints as a run of its own, ready for generate and export.
@@ -10,11 +12,19 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
         w = (w_1 + ... + w_n) / n        Vaswani et al. 2017, arXiv:1706.03762, section 6.1: the last 5 or 20
 
     `checkpoints` is a run, whose `last` ones are taken (callbacks.checkpoint.keep says how many it keeps), or
-    several checkpoints or runs with commas between. Sums are in float64, the result in the first one's type.
-    `weights` null: those that are validated, such as an average that a run keeps; else the set of that name.
+    several with commas between: checkpoints, or runs, whose best one is taken. Sums are in float64, the
+    result in the first one's type. `weights` null: those that are validated, such as an average that a run
+    keeps; else the set of that name.
     `to` is the folder of the new run: the first one's name and -average, unless said otherwise.
     """
-    from triad.checkpoints.folder import find_checkpoint, find_validated, list_complete, read_facts
+    from triad.checkpoints.folder import (
+        BEST,
+        describe_checkpoint,
+        find_checkpoint,
+        find_validated,
+        list_complete,
+        read_facts,
+    )
     from triad.checkpoints.saving import write_checkpoint
     from triad.checkpoints.tensors import load_tensors, read_entries
     from triad.config.errors import Refusal
@@ -28,7 +38,7 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
                 f" callbacks.checkpoint.keep={max(last, 1)} keeps more"
             )
         places = kept[-last:]
-    paths = [find_checkpoint(place) for place in places]
+    paths = [find_checkpoint(place, BEST) for place in places]
     run = Run(paths[0].parent.parent)
     target = Run(to or run.path.with_name(f"{run.id}-average"))
     if target.path.exists():
@@ -57,6 +67,7 @@ def average(checkpoints: str, last: int = 5, to: str | None = None, weights: str
             shutil.copy(file, target.path)
     if run.tokenizer.is_dir():
         shutil.copytree(run.tokenizer, target.tokenizer)
+    print(*(describe_checkpoint(path, weights) for path in paths), sep="\n")
     print(f"{target}: the mean of {', '.join(path.name for path in paths)}")
 
 

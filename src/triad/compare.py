@@ -1,13 +1,17 @@
 """Rank runs, best first, with intervals over their seeds: `python -m triad.compare outputs/*`."""
 
+from functools import partial
 from inspect import signature
 from pathlib import Path
+from typing import Literal
 
 from triad.analysis import leaderboard as boards
-from triad.analysis.settings import find_directories, group_by_setting, load_outcome
-from triad.analysis.table import print_board
+from triad.analysis import table
+from triad.analysis.settings import find_directories, load_outcome
 from triad.config.errors import Refusal
 from triad.config.schema import suggest
+
+GROUP = "Compare runs"
 
 
 def compare(
@@ -16,16 +20,25 @@ def compare(
     goal: boards.Goal = "auto",
     by: str = "",
     against: str | None = None,
+    columns: str = "",
     markdown: str | None = None,
+    latex: str | None = None,
+    csv: str | None = None,
+    plot: str | None = None,
+    over: Literal["steps", "tokens", "seconds"] = "steps",
     page: str | None = None,
     wandb: bool = False,
 ) -> None:
     """Rank runs, or all that lie in some directories: python -m triad.compare outputs/* [key=value ...]
 
     Runs that differ by nothing but the seed are one line: the mean, its 95 % interval, and the paired
-    difference to the best line, or to that of `against` (a run, or optimizer=adamw). by=optimizer keeps the
-    best line of each optimizer. `markdown` and `page` name files to write (markdown=- prints it instead);
-    wandb=true logs the table to W&B.
+    difference to the best line, or to that of `against` (a run, or optimizer=adamw). Runs of other tasks, of
+    other text and, for a figure per token, of other tokenizers have tables of their own. by=optimizer keeps
+    the best line of each optimizer. columns=tokens,seconds shows further figures or keys, columns=all all.
+
+    `markdown`, `latex` (booktabs), `csv` (all digits) and `page` name files to write; - prints it instead.
+    plot=curves.pdf (or .png, .svg) draws the metric over steps, or over=tokens or seconds, with a band for
+    the seeds of a line; plot=curves.csv writes the points. wandb=true logs the table to W&B.
     """
     found = [
         load_outcome(directory)
@@ -34,24 +47,35 @@ def compare(
     logged = {key for run in found for key in run.result}
     if logged and metric not in logged:
         raise Refusal(f"metric={metric} is in no result{suggest(metric, sorted(logged))}")
-    together = group_by_setting(found)
-    ranking = boards.rank_settings(together, metric, goal, by, against)
-    if markdown == "-":
-        print(boards.to_markdown(ranking), end="")
+    ranked = boards.rank_runs(found, metric, goal, by, against)
+    chosen = table.find_columns(columns, ranked)
+    texts = {
+        markdown: partial(table.to_markdown, ranked, chosen),
+        latex: partial(table.to_latex, ranked, chosen),
+        csv: partial(table.to_csv, ranked),
+    }
+    if "-" in texts:
+        print(texts["-"](), end="")
     else:
-        print_board(ranking)
-    if markdown and markdown != "-":
-        Path(markdown).write_text(boards.to_markdown(ranking), encoding="utf-8")
-        print(markdown)
+        table.print_boards(ranked, chosen)
+    for name, write in texts.items():
+        if name and name != "-":
+            Path(name).write_text(write(), encoding="utf-8")
+            print(name)
+    if plot:
+        from triad.analysis.plot import write_plot
+
+        write_plot(ranked, over, Path(plot))
+        print(plot)
     if page:
         from triad.analysis.html_page import render_page
 
-        Path(page).write_text(render_page(ranking, together), encoding="utf-8")
+        Path(page).write_text(render_page(ranked, chosen), encoding="utf-8")
         print(page)
     if wandb:
         from triad.analysis.wandb_report import send_report
 
-        print(send_report(ranking, Path(page) if page else None))
+        print(send_report(ranked, Path(page) if page else None))
 
 
 if __name__ == "__main__":

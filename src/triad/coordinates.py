@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from triad.config.errors import Refusal
+from triad.config.tables import print_table
+
+GROUP = "Look before training"
 
 Sizes = dict[int, dict[str, list[float]]]  # by width and layer: of each step
 
@@ -38,9 +41,11 @@ def coordinates(
     words = ["debug=tiny", *(overrides or [])]
     numbers = [int(width) for width in widths.split(",")]
     scales = measure(words, numbers, steps, seeds, grow.split(","))
-    for layer, exponent in fit_growth(scales).items():
-        last = " ".join(f"{scales[width][layer][-1]:9.3g}" for width in numbers)
-        print(f"{layer:12} {last}   width^{exponent:+.2f}")
+    rows = [
+        [layer, *(f"{scales[width][layer][-1]:.3g}" for width in numbers), f"width^{exponent:+.2f}"]
+        for layer, exponent in fit_growth(scales).items()
+    ]
+    print_table(["layer", *(f"width {width}" for width in numbers), "grows as"], rows)
     draw(scales, " ".join(overrides or ["parametrisation=standard"]), Path(to))
     print(to)
 
@@ -51,10 +56,11 @@ def measure(
     """By width and layer: how far activations have moved after each step, the mean over some seeds."""
     from triad.config.build import build
     from triad.config.compose import compose
+    from triad.data.progress import track
 
     config = compose(["trainer.accelerator=cpu", *words])
     found: Sizes = {}
-    for width in widths:
+    for width in track(widths, "training", len(widths), "widths"):
         changes = grow_arguments(config["model"], width, grow)
         runs = []
         for seed in range(seeds):

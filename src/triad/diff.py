@@ -10,6 +10,8 @@ from triad.config.identity import find_differing, is_place, leaves, mathematics,
 from triad.runs import divergence
 from triad.runs.passport import Passport, read_passport, same_code
 
+GROUP = "Compare runs"
+
 # Which keys of the system, beside those of strategy and hardware, change the last bits
 ROUNDING = tuple(
     f"trainer.{key}" for key in ("accelerator", "devices", "num_nodes", "deterministic", "benchmark")

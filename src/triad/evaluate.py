@@ -8,6 +8,8 @@ from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import PREPARATION
 
+GROUP = "Use a trained model"
+
 ROOTS = ("data", *PREPARATION, "task", "metrics", "decoding", "trainer", "precision")
 
 
@@ -15,7 +17,7 @@ def evaluate(
     overrides: list[str],
     run: str,
     split: Literal["test", "val", "train"] = "test",
-    step: int | Literal["best"] | None = None,
+    checkpoint: str = "best",
     weights: str | None = None,
     limit: int | None = None,
     exclude_seen: bool = False,
@@ -30,8 +32,8 @@ def evaluate(
     """Print and write figures of runs on a split, with intervals, baselines, and worst and best examples.
 
     The data, task, metrics and decoding are the run's, changed by words as train.py takes them:
-    metrics=[bleu,chrf] decoding=beam data.test_path=... Its model is that of the newest checkpoint, of a
-    `step`, or of step=best by the metric that the run monitors, with the weights that are validated or the
+    metrics=[bleu,chrf] decoding=beam data.test_path=... Its model is that of the best `checkpoint` by the
+    metric that the run monitors, or of last, a step or a folder, with the weights that are validated or the
     set that `weights` names, in the run's precision. Several runs, run=outputs/a,outputs/b, are compared on
     the same examples by paired bootstrap.
 
@@ -50,6 +52,7 @@ def evaluate(
     configs = [_change_config(path, overrides) for path in runs]
 
     # torch is imported from here on
+    from triad.checkpoints.folder import describe_checkpoint, find_checkpoint
     from triad.evaluation.evaluating import Asked, evaluate_split, read_split
     from triad.evaluation.report import print_report, write_report
     from triad.evaluation.scoring import compare_systems
@@ -59,7 +62,9 @@ def evaluate(
     how = Asked(shots, stride or 0, memory, samples, resamples, seed)
     found = []
     for path, config in zip(runs, configs, strict=True):
-        system = open_system(Run(path), config, step, weights)
+        found_at = find_checkpoint(path, checkpoint)
+        print(describe_checkpoint(found_at, weights))
+        system = open_system(Run(path), config, found_at, weights)
         source, training = _open_data(config, system.run, split)
         examples = read_split(source, split, limit, training, exclude_seen)
         found.append((system.run, *evaluate_split(system, examples, how)))

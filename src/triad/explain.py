@@ -13,6 +13,8 @@ from triad.config.errors import Refusal
 from triad.config.identity import is_mathematics, leaves
 from triad.config.schema import read_docstrings, suggest
 
+GROUP = "Look before training"
+
 SENTENCE = re.compile(r"(?<=[.;])\s+")
 
 

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from triad.config.identity import PREPARATION
 
+GROUP = "Look before training"
+
 ROOTS = ("data", "tokenizer", *PREPARATION)  # the groups that are used here
-WIDTH = 80  # characters of a line in a file
 LONGEST = 1_000_000  # characters of a document that are read
 
 
@@ -25,12 +26,10 @@ def fertility(
     """
     from importlib.util import find_spec
 
-    from rich.console import Console
-    from rich.table import Table
-
     from triad.config.build import build
     from triad.config.compose import compose_parts
     from triad.config.locations import tell_install
+    from triad.config.tables import print_table
     from triad.data.preparation import find_parts, prepare_source
     from triad.storage.cache import cache_home
 
@@ -45,15 +44,11 @@ def fertility(
         groups.setdefault(find_language(text) if by == "language" else "all", Counter()).update(sizes)
     title = f"data={source.name}, {split} split, vocabulary {tokenizer.vocab_size:,}"
     ratios = ("tokens per word", "tokens per character", "bytes per token", "unknown", "lost")
-    table = Table(by if by == "language" else "", "texts", "MB", *ratios, title=title)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, sizes in sorted(groups.items(), key=lambda group: -group[1]["bytes"]):
-        table.add_row(name, *describe(sizes))
+    largest_first = dict(sorted(groups.items(), key=lambda group: -group[1]["bytes"]))
     if len(groups) > 1:
-        table.add_row("all", *describe(sum(groups.values(), Counter())))
-    console = Console(markup=False, emoji=False)
-    (console if console.is_terminal else Console(width=WIDTH, markup=False, emoji=False)).print(table)
+        largest_first["all"] = sum(groups.values(), Counter())
+    rows = [[name, *describe(sizes)] for name, sizes in largest_first.items()]
+    print_table([by if by == "language" else "", "texts", "MB", *ratios], rows, title)
 
 
 def read_texts(source: Any, split: Any, most_bytes: int) -> Iterator[str]:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from triad.layers.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 
+GROUP = "Use a trained model"
+
 
 def generate(
     run: str,
@@ -30,16 +32,17 @@ def generate(
     ban: str | None = None,
     regex: str | None = None,
     batch_size: PositiveInt = 16,
-    step: int | None = None,
+    checkpoint: str = "best",
     weights: str | None = None,
     device: Literal["cpu", "gpu"] | None = None,
     precision: Literal["64-true", "32-true", "bf16-mixed", "bf16-true", "16-mixed"] | None = None,
 ) -> None:
     r"""Continue a `prompt` with a run's model, or answer it as a source; the text is shown as it comes.
 
-    The model is that of the newest checkpoint, or of a `step`, with the weights that are validated, or the
-    set that `weights` names (model, ema, swa, average), on the run's `device` and in its `precision`. Several
-    runs (run=a,b) are an ensemble: the mean of their probabilities.
+    The model is that of the best `checkpoint` by the metric that the run monitors, or of last, a step or a
+    folder, with the weights that are validated, or the set that `weights` names (model, ema, swa, average),
+    on the run's `device` and in its `precision`. Several runs (run=a,b) are an ensemble: the mean of their
+    probabilities.
 
     It is decoded as the first run's recipe says; temperature, top_k, top_p, min_p, repetition_penalty, beams
     and length_penalty change that. At most `tokens` are written, up to the first `stop` string. `regex`
@@ -50,17 +53,19 @@ def generate(
     prompt, texts (the `n` best, or n that are drawn, with log_probability, tokens and finish_reason: end,
     stop, complete or length) and decoding. What is drawn for a line follows from `seed` and its number.
     """
+    from triad.api.recipe import choose_recipe
     from triad.config.offers import get_declared
 
     runs = _open_runs(run)
     typed = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beams": beams}
     typed |= {"length_penalty": length_penalty, "repetition_penalty": repetition_penalty}
-    recipe = _choose_recipe(runs[0].config().get("decoding"), typed, n)
+    recipe = choose_recipe(runs[0].config().get("decoding"), typed, n)
     lists = {key: _parse_list(key, word) for key, word in (("stop", stop), ("allow", allow), ("ban", ban))}
     _check_files(prompt, prompts, out)
+    checkpoints = _choose_checkpoints(runs, checkpoint, weights)
     restricted = {"tokens": tokens, "regex": regex, **lists}
     with ExitStack() as stack:
-        answers = _load(runs, step, weights, device, precision, recipe, restricted, stack)
+        answers = _load(runs, checkpoints, weights, device, precision, recipe, restricted, stack)
         read = [answers.read(text, where) for where, text in _read_texts(prompt, prompts)]
         if prompt is not None and n == 1 and out is None:
             echoed = prompt if get_declared(runs[0].config()["task"], "continues_text") else ""
@@ -69,7 +74,11 @@ def generate(
                 sys.stdout.flush()
             return
         settings = {"decoding": recipe, "n": n, "seed": seed} | restricted | {"tokens": answers.tokens}
-        settings |= {"runs": [str(one) for one in runs], "step": step, "weights": weights}
+        settings |= {
+            "runs": [str(one) for one in runs],
+            "checkpoints": [str(path) for path in checkpoints],
+            "weights": weights,
+        }
         found = _decode_all(answers, read, seed, n, batch_size)
         lines = [{"prompt": one.text, "texts": texts} for one, texts in zip(read, found, strict=True)]
         _write([line | settings for line in lines], None if out is None else Path(out))
@@ -93,27 +102,13 @@ def _open_runs(run: str) -> list[Any]:
     return runs
 
 
-def _choose_recipe(own: dict | None, typed: dict[str, Any], n: int) -> dict:
-    """The run's recipe with what is typed, or else the only one of conf/decoding that has all of that."""
-    from triad.config.errors import Refusal
-    from triad.config.offers import read_choices
+def _choose_checkpoints(runs: list[Any], checkpoint: str, weights: str | None) -> list[Path]:
+    """The checkpoint of each run, said in a line where the text does not go."""
+    from triad.checkpoints.folder import describe_checkpoint, find_checkpoint
 
-    typed = {key: value for key, value in typed.items() if value is not None}
-    choices = read_choices("decoding")
-    base = own or next(iter(choices.values()))
-    fitting = {name: node for name, node in choices.items() if typed.keys() <= node.keys()}
-    if not typed.keys() <= base.keys():
-        if len(fitting) != 1:
-            numbers = {name: [key for key in node if key != "_target_"] for name, node in choices.items()}
-            known = [f"{name}: {', '.join(keys) or 'none'}" for name, keys in numbers.items()]
-            fault = "several decodings have this" if fitting else "no decoding has all of them"
-            raise Refusal(f"{', '.join(typed)}: {fault}; type what one alone has ({'; '.join(known)})")
-        (base,) = fitting.values()
-    kept = {key: value for key, value in (own or {}).items() if key != "_target_" and key in base}
-    recipe = base | kept | typed
-    if n > 1 and not recipe.get("temperature") and recipe.get("beams", 1) < n:
-        raise Refusal(f"n={n}: type temperature=1 to draw so many texts, or beams={n} for the best ones")
-    return recipe
+    found = [find_checkpoint(one.path, checkpoint) for one in runs]
+    print(*(describe_checkpoint(path, weights) for path in found), sep="\n", file=sys.stderr)
+    return found
 
 
 def _parse_list(key: str, word: str | None) -> list[Any]:
@@ -150,7 +145,7 @@ def _check_files(prompt: str | None, prompts: str | None, out: str | None) -> No
 
 def _load(
     runs: list[Any],
-    step: int | None,
+    checkpoints: list[Path],
     weights: str | None,
     device: str | None,
     precision: str | None,
@@ -159,7 +154,7 @@ def _load(
     stack: ExitStack,
 ) -> Any:
     """The models of all runs on one device, and the precision entered until the stack is closed."""
-    from triad.checkpoints.trained import OF_TASK, make_task, trained
+    from triad.checkpoints.trained import OF_TASK, make_task, open_trained
     from triad.config.build import build
     from triad.config.errors import Refusal
     from triad.decoding.answers import Answers
@@ -169,9 +164,9 @@ def _load(
     config = runs[0].config()
     chosen = (read_json(runs[0].machine_file) or {}).get("precision", {}).get("choice", "32-true")
     place = find_place(config["trainer"]["accelerator"], precision or chosen, device)
-    found = [trained(one, step, weights) for one in runs]
+    found = [open_trained(one, path, weights) for one, path in zip(runs, checkpoints, strict=True)]
     tokenizer = found[0][1]
-    for one, (_, other) in zip(runs, found, strict=True):
+    for one, (_, other, _) in zip(runs, found, strict=True):
         same_task = one.config()["task"]["_target_"] == config["task"]["_target_"]
         if other.fingerprint != tokenizer.fingerprint or not same_task:
             what = "tokenizer" if same_task else "task"
@@ -179,7 +174,7 @@ def _load(
     context = min(one.config()["context"] for one in runs)
     part = build({name: config[name] for name in OF_TASK if name in config} | {"decoding": recipe})
     task = make_task(part, runs[0].pinned()["facts"], tokenizer, context)
-    models = [place.put(model) for model, _ in found]
+    models = [place.put(model) for model, *_ in found]
     stack.enter_context(place.plugin.forward_context())
     return Answers(models, tokenizer, task, part["decoding"], context, **restricted)
 
@@ -201,16 +196,16 @@ def _read_texts(prompt: str | None, prompts: str | None) -> list[tuple[str, str]
 
 
 def _decode_all(answers: Any, read: list[Any], seed: int, n: int, batch_size: int) -> list[list[dict]]:
-    """The answers to all prompts, decoded in batches of like lengths."""
-    order = sorted(range(len(read)), key=lambda place: -len(read[place].source or read[place].tokens))
+    """The answers to all prompts, in their order."""
+    from triad.api.generation import decode_in_batches
+    from triad.data.progress import show_progress
+
     found: list[list[dict]] = [[] for _ in read]
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        batch = answers.decode([read[place] for place in places], [seed + place for place in places], n)
-        for place, texts in zip(places, batch, strict=True):
-            found[place] = [text._asdict() for text in texts]
-        if len(order) > batch_size:
-            print(f"{start + len(places)} of {len(order)} prompts", file=sys.stderr)
+    with show_progress("generating", len(read), "prompts") as advance:
+        for places, batch in decode_in_batches(answers, read, seed, n, batch_size):
+            for place, texts in zip(places, batch, strict=True):
+                found[place] = [text._asdict() for text in texts]
+            advance(len(places))
     return found
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from triad.config.errors import Refusal
 
+GROUP = "Use a trained model"
+
 BREAK = "@@@"  # between a source and the target of its match
 ROOTS = ("data",)
 
@@ -32,6 +34,7 @@ def memory(
     0.5 of an edit distance in words). Train on the written file as `data.source`.
     """
     from triad.config.locations import tell_install
+    from triad.data.progress import track
     from triad.data.translation_memory import TranslationMemory
 
     if find_spec("rapidfuzz") is None:
@@ -46,7 +49,7 @@ def memory(
     with closing(TranslationMemory(Path(path), make=source is not None)) as found:
         if source is not None:
             before = len(found)
-            found.add(read_pairs(source))
+            found.add(track(read_pairs(source), f"adding {source.name}", None, "pairs"))
             print(f"{path}: {len(found):,} sources, {len(found) - before:,} of them new")
         if query is not None:
             _show(found, query, least, most)
@@ -77,6 +80,7 @@ def read_pairs(source: Any) -> Iterator[tuple[str, str]]:
 
 def augment_file(found: Any, sources: Path, out: Path, least: float) -> None:
     """Write each line of a file, with the target of its match behind it, if there is one."""
+    from triad.data.progress import show_progress
     from triad.data.sources.finding import find_file
     from triad.data.sources.opening import Quota
     from triad.data.sources.reading import read_lines
@@ -86,10 +90,11 @@ def augment_file(found: Any, sources: Path, out: Path, least: float) -> None:
         raise Refusal(f"out={out}: it exists; choose another name or remove it")
     lines = (line.strip() for line in read_lines(find_file(str(sources), "augment", Quota())))
     matched = total = 0
-    with replacing(out) as file:
+    with replacing(out) as file, show_progress("matching", sources.stat().st_size) as advance:
         for line in append_matches(found, lines, least):
             file.write(f"{line}\n".encode())
             matched, total = matched + (f" {BREAK} " in line), total + 1
+            advance(len(line.partition(f" {BREAK} ")[0].encode()) + 1)
     print(f"{out}: {total:,} sources, {matched:,} of them with a match of {least:g} or more")
 
 
@@ -101,14 +106,11 @@ def append_matches(found: Any, sources: Iterable[str], least: float) -> Iterator
 
 
 def _show(found: Any, query: str, least: float, most: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from triad.config.tables import print_table
 
-    table = Table("score", "source", "target")
-    for match in found.find_similar(query, least, most):
-        table.add_row(f"{match.score:.2f}", match.source, match.target)
-    if table.row_count:
-        Console(markup=False, emoji=False).print(table)
+    matches = found.find_similar(query, least, most)
+    if rows := [[f"{match.score:.2f}", match.source, match.target] for match in matches]:
+        print_table(["score", "source", "target"], rows)
     else:
         print(f"nothing of score {least:g} or more is there")
 

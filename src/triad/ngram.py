@@ -8,6 +8,8 @@ from typing import Any
 
 from triad.config.identity import PREPARATION
 
+GROUP = "Look before training"
+
 ROOTS = (
     "data",
     *PREPARATION,
@@ -43,7 +45,7 @@ def ngram(overrides: list[str], order: int = 5, tokens: int = LARGEST) -> None:
         raise Refusal(f"order={order} tokens={tokens}: at least 1 each")
     config = compose(overrides)
     run = Run(Path(config["output_dir"], config["run_id"] or make_run_id("ngram")))
-    kept = {"order": order, "tokens": tokens, "data": config["data"], "tokenizer": config["tokenizer"]}
+    kept = {"order": order, "tokens": tokens} | {key: config[key] for key in ("task", "data", "tokenizer")}
     kept |= find_parts(config)
     if run.path.exists():
         raise Refusal(f"run_id={run.id}: {run} exists; choose another name or remove it")
@@ -63,7 +65,8 @@ def count_ngrams(run: Any, order: int, most: int, source: Any, make_tokenizer: A
     tokenizer, mixed = tokenize(source, make_tokenizer)
     if (tokens := mixed.sources.get("")) is None:
         raise ValueError(f"data={source.name}: n-grams are counted in one source; use one of the mixture's")
-    run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint)
+    validation = source.contents["val"].fingerprint
+    run.pin(tokens=tokens.fingerprint, tokenizer=tokenizer.fingerprint, validation=validation)
     tokenizer.save(run.tokenizer)
     counted = tokens.train.tokens[:most]
     print(f"{len(counted):,} of {len(tokens.train.tokens):,} tokens, vocabulary {tokenizer.vocab_size:,}")
@@ -97,13 +100,14 @@ def _write(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 def _show(model: Any, rows: list[dict[str, float]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from triad.config.tables import print_table
 
-    table = Table("order", "n-grams", *rows[0])
-    for order, (level, row) in enumerate(zip(model.levels, rows, strict=True), 1):
-        table.add_row(str(order), f"{len(level.keys):,}", *(f"{value:.5g}" for value in row.values()))
-    Console(markup=False, emoji=False).print(table)
+    levels = enumerate(zip(model.levels, rows, strict=True), 1)
+    cells = [
+        [str(order), f"{len(level.keys):,}", *(f"{value:.5g}" for value in row.values())]
+        for order, (level, row) in levels
+    ]
+    print_table(["order", "n-grams", *rows[0]], cells)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import Any
 
 from triad.analysis.gradient_noise import measure_noise, write_schedule
 
+GROUP = "Use a trained model"
+
 
 def noise_scale(run: str, rows: int = 256, micro: int = 1, multiple: int = 1) -> None:
     """Measure the gradient noise scale at each checkpoint of a run, on the rows it would read next.
@@ -50,6 +52,7 @@ def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: in
     from triad.config.build import build
     from triad.data.batches import TrainBatches
     from triad.data.preparation import find_parts, prepare_source
+    from triad.data.progress import track
     from triad.data.rows import make_datamodule, tokenize
     from triad.hardware.device import device
 
@@ -63,7 +66,7 @@ def _load_at(run: Any, config: dict, step: int, first: int, rows: int, micro: in
     order = TrainBatches(data.train, lambda _: rows, lambda _: first, config["seed"], 0, 0, 1)
     batch = order.batch(step)
     read = (batch[name].to(there).split(micro) for name in ("tokens_BT", "targets_BT"))
-    return model, zip(*read, strict=True)
+    return model, track(zip(*read, strict=True), f"step {step}", rows // micro, "micro-batches")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,13 @@ from triad.runs.directory import Run
 from triad.runs.divergence import Row
 from triad.runs.passport import Passport, read_passport, same_code
 
+GROUP = "Prove"
+
 NEEDED = {
     "triad.callbacks.metrics.Metrics": "figures",
     "triad.callbacks.checkpoint.Checkpoint": "checkpoints",
 }
+WANTED = {*NEEDED, "triad.callbacks.progress.Progress"}
 
 
 def replay(run: str, steps: str, keep: str | None = None) -> None:
@@ -87,14 +90,14 @@ def find_checkpoint_before(run: Run, step: int) -> Path | None:
 
 
 def configure_replay(config: dict, last: int) -> dict:
-    """A run's configuration for its replay: every step is logged, callbacks that only observe are gone."""
+    """A run's configuration for its replay: every step is logged; of mere observers only progress stays."""
     if config["trainer"]["num_nodes"] > 1:
         nodes = config["trainer"]["num_nodes"]
         raise Refusal(f"trainer.num_nodes={nodes}: a replay runs on the one machine that it is started on")
     callbacks = {
         name: dict(node)
         for name, node in config["callbacks"].items()
-        if node and (node["_target_"] in NEEDED or not is_observer(node))
+        if node and (node["_target_"] in WANTED or not is_observer(node))
     }
     targets = {node["_target_"]: node for node in callbacks.values()}
     if missing := [kept for target, kept in NEEDED.items() if target not in targets]:

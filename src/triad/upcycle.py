@@ -10,14 +10,17 @@ from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics
 
+GROUP = "Use a trained model"
 
-def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | None = None) -> None:
+
+def upcycle(run: str, overrides: list[str], to: str | None = None, checkpoint: str = "best") -> None:
     """Write a run whose experts all start as the feed-forward layer of a dense run, ready to be trained on.
 
         E_1 = ... = E_n = the dense layer, the router anew
         Komatsuzaki et al. 2022, arXiv:2212.05055, section 3
 
-    The rest is copied. With weights that add up to 1 (router=mixtral) the mixture first computes what the
+    The rest is copied, of the best checkpoint by the metric that the run monitors, or of `checkpoint`: last,
+    a step or a folder. With weights that add up to 1 (router=mixtral) the mixture first computes what the
     dense model did. What follows are words for train.py that choose the mixture (router=...,
     model.feedforward.experts=...); it is model=moe unless said otherwise. `to` is the folder of the new run:
     the old one's name and -upcycled, unless said otherwise. Train it with resume=<to>
@@ -26,7 +29,7 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     mixture that differs in more than that layer.
     """
     from triad.checkpoints import saving
-    from triad.checkpoints.folder import find_checkpoint, find_validated, read_facts
+    from triad.checkpoints.folder import describe_checkpoint, find_checkpoint, find_validated, read_facts
     from triad.checkpoints.tensors import read_weights
     from triad.config.changes import change
     from triad.config.compose import compose_written, read_written, validate
@@ -38,7 +41,8 @@ def upcycle(run: str, overrides: list[str], to: str | None = None, step: int | N
     target = Run(to or source.path.with_name(f"{source.id}-upcycled"))
     if target.path.exists():
         raise Refusal(f"to={target}: it exists; remove it or choose another")
-    old, path = source.config(), find_checkpoint(source.path, step)
+    old, path = source.config(), find_checkpoint(source.path, checkpoint)
+    print(describe_checkpoint(path))
     dense = read_weights(path, find_validated(path))
     words = mixture_overrides(overrides, dense)
     mixture, choices = compose_written(words)

@@ -28,14 +28,16 @@ class Callback:
         return {"perf/energy_joules": 3.0}
 
 
-def test_a_validation_of_any_task_is_shown_and_logged_with_the_figures_of_other_callbacks(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    logged: list[tuple[dict, int]] = []
+def test_a_validation_of_any_task_is_logged_and_shown_with_the_figures_of_other_callbacks() -> None:
+    reports: list[tuple[dict, int]] = []
+    seen: list[tuple[Any, dict]] = []
     trainer: Any = SimpleNamespace(
-        callbacks=[Callback(), object()],
+        callbacks=[
+            Callback(),
+            SimpleNamespace(show=lambda trainer, metrics: seen.append((trainer, metrics))),
+        ],
         callback_metrics={"val/rouge": torch.tensor(0.25), "val/f1": torch.tensor(0.5), "other": 1.0},
-        loggers=[SimpleNamespace(log_metrics=lambda metrics, step: logged.append((metrics, step)))],
+        loggers=[SimpleNamespace(log_metrics=lambda metrics, step: reports.append((metrics, step)))],
         is_global_zero=True,
         global_step=4,
         max_steps=8,
@@ -43,8 +45,9 @@ def test_a_validation_of_any_task_is_shown_and_logged_with_the_figures_of_other_
     metrics = Metrics(every_steps=1)
     metrics.on_validation_start(trainer, None)
     metrics.on_validation_end(trainer, None)
-    assert logged == [({"val/rouge": 0.25, "val/f1": 0.5, "perf/energy_joules": 3.0}, 4)]
-    assert capsys.readouterr().out == "step 4/8  val rouge 0.25  f1 0.5\n"
+    expected = {"val/rouge": 0.25, "val/f1": 0.5, "perf/energy_joules": 3.0}
+    assert reports == [(expected, 4)]
+    assert seen == [(trainer, expected)]
 
 
 def step(metrics: Metrics, trainer: Any, training: Any, *lengths: torch.Tensor, count: int) -> None:

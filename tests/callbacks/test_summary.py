@@ -2,12 +2,14 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from triad.analysis.loss_picture import draw_loads
 from triad.callbacks import summary
-from triad.callbacks.summary import Summary, _sizes
+from triad.callbacks.summary import Summary, _find_opening, _layout, _name_precision, _sizes
+from triad.data.tokenizers.byte import Byte
 from triad.runs.directory import Run
 from triad.runs.metrics import summarize
 from triad.schedules.batch_size import ramp
@@ -41,6 +43,18 @@ def test_a_batch_that_grows_is_shown_with_its_last_size() -> None:
     assert _sizes(data, 10, 10) == "8"
 
 
+def test_the_layout_names_strategy_and_precision_as_they_are_typed() -> None:
+    mesh, typed = (
+        SimpleNamespace(degrees={"data_shard": 2, "tensor": 1}),
+        {"strategy": "fsdp", "precision": "fp8"},
+    )
+    assert _layout(mesh, typed) == "strategy=fsdp (data_shard 2)"
+    assert _layout(mesh, {}) == "SimpleNamespace (data_shard 2)"
+    assert _name_precision("bf16-mixed", typed) == "fp8"
+    assert _name_precision("32-true", {"precision": "auto"}) == "fp32"
+    assert _name_precision("16-mixed", {}) == "fp16-mixed"
+
+
 def test_the_loads_of_experts_are_drawn_where_there_are_some(tmp_path: Path) -> None:
     row = {f"train/load/{layer}/{expert}": 0.5 + expert for layer in range(2) for expert in range(2)}
     draw_loads(tmp_path / "none.png", [{"step": 1, "train/loss": 1.0}])
@@ -58,3 +72,19 @@ def test_a_picture_that_cannot_be_drawn_ends_no_run(tmp_path: Path, monkeypatch)
     with pytest.warns(UserWarning, match=r"callbacks.summary: .*curve.png is not drawn: cannot convert"):
         shown.on_fit_end(SimpleNamespace(is_global_zero=True, global_step=3), None)
     assert shown.run.result() == {"steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "opening"),
+    [
+        ("?\n\nGREMIO:\nGood morrow, neighbour Baptista.\n", "GREMIO:"),
+        ("def parse(source, filename='<unknown>', mode='exec'):\n", "def parse(source,"),
+        ("Ein sehr langerSatzOhneJedenAbstandDerNichtEndet", "Ein sehr"),
+        ("langerSatzOhneJedenAbstandDerNichtEndet", "langerSatzOhneJedenAbsta"),
+        ("\n \n", ""),
+    ],
+)
+def test_the_prompt_that_is_offered_begins_the_validation_text(text: str, opening: str) -> None:
+    tokens: Any = SimpleNamespace(val=SimpleNamespace(tokens=[*text.encode()]))
+    tokens.sources = {"": tokens}
+    assert _find_opening(tokens, Byte()) == opening

@@ -13,11 +13,13 @@ from tests.checkpoints.written import written
 from tests.storage.test_locks import FILE_SYSTEMS, answer
 from triad.checkpoints import folder
 from triad.checkpoints.folder import (
+    describe_checkpoint,
     find_checkpoint,
     find_newest,
     keep_while_reading,
     list_complete,
     read_facts,
+    read_step,
     rotate,
     sweep_leftovers,
 )
@@ -53,10 +55,48 @@ def test_the_newest_whole_one_is_found_by_its_run_by_its_step_and_by_its_folder(
 
 def test_a_step_that_was_not_kept_is_refused_with_those_that_were(tmp_path: Path) -> None:
     written(tmp_path, 5)
-    with pytest.raises(FileNotFoundError, match=r"step 3 is there \(kept: 5\)"):
+    with pytest.raises(FileNotFoundError, match="3 is there; use best, last, or a step that is kept: 5"):
         find_checkpoint(tmp_path, 3)
+    with pytest.raises(FileNotFoundError, match="checkpoint=bset is there; use best"):
+        find_checkpoint(tmp_path, "bset")
     with pytest.raises(FileNotFoundError, match="no checkpoint is there"):
         find_checkpoint(tmp_path / "elsewhere")
+
+
+def test_the_best_is_by_the_metric_in_its_own_direction_and_the_last_where_none_was_measured(
+    tmp_path: Path,
+) -> None:
+    for name, better, best in (("loss", "lower", 2), ("accuracy", "higher", 1)):
+        for step, metric in ((1, 0.9), (2, 0.1), (3, 0.5), (4, None), (5, float("nan"))):
+            written(tmp_path / name, step, metric, better=better, name=f"val/{name}")
+        assert read_step(find_checkpoint(tmp_path / name, "best")) == best
+        assert read_step(find_checkpoint(tmp_path / name, "last")) == 5
+    written(tmp_path / "unmeasured", 1)
+    last = written(tmp_path / "unmeasured", 2)
+    assert find_checkpoint(tmp_path / "unmeasured", "best") == last
+    assert "the last, none that is kept was validated; weights: model" in describe_checkpoint(last)
+
+
+def test_a_damaged_best_one_is_passed_over_with_a_warning_for_the_next_best(tmp_path: Path) -> None:
+    paths = [written(tmp_path, step, metric) for step, metric in ((1, 0.5), (2, 0.1), (3, 0.3), (4, 0.9))]
+    (paths[1] / "__0_0.distcp").unlink()
+    with pytest.warns(UserWarning, match="step-00000002: __0_0.distcp is missing"):
+        assert find_checkpoint(tmp_path, "best") == paths[2]
+
+
+def test_a_checkpoint_is_named_by_its_folder_but_not_by_one_of_another_run(tmp_path: Path) -> None:
+    path, other = written(tmp_path / "a", 1), written(tmp_path / "b", 1)
+    assert find_checkpoint(tmp_path / "a", path) == find_checkpoint(tmp_path / "a", path.name) == path
+    with pytest.raises(ValueError, match="it lies in another folder"):
+        find_checkpoint(tmp_path / "a", str(other))
+
+
+def test_one_line_says_which_checkpoint_and_which_weights_are_taken(tmp_path: Path) -> None:
+    best, last = written(tmp_path, 1, 0.25, validated="ema"), written(tmp_path, 2, 0.5, validated="ema")
+    assert describe_checkpoint(best) == f"{tmp_path}: step 1, the best of 2 by val/loss 0.25; weights: ema"
+    assert describe_checkpoint(last, "model").endswith(
+        ": step 2, val/loss 0.5, the last, the best is step 1; weights: model, where validation measured ema"
+    )
 
 
 def test_when_none_is_whole_nothing_is_loaded_silently(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from copy import deepcopy
 import pytest
 
 from triad.config import processes
-from triad.config.processes import count_threads, resolve_devices
+from triad.config.compose import compose
+from triad.config.offers import read_choices
+from triad.config.processes import count_threads, describe_single_process, resolve_devices
 from triad.config.refusals import facts
 
 DDP = {"_target_": "triad.strategies.ddp.DDP"}
@@ -107,3 +109,30 @@ def test_tasks_that_see_one_gpu_each_are_told_what_to_ask_srun_for(resolve, monk
     config = deepcopy(CONFIG) | {"trainer": resolve("0", SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="1")}
     assert config["trainer"]["devices"] == 2
     assert "--gpus-per-node=2" in facts(config)["remedy"]
+
+
+@pytest.mark.parametrize("strategy", read_choices("strategy"))
+def test_one_process_of_a_strategy_for_several_is_told_what_rehearses_it(
+    strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    words = [f"strategy={strategy}", "model=moe"]
+    if strategy == "hsdp":  # two copies at least
+        words.append("strategy.data_replicate=1")
+    said = describe_single_process(compose(words), {"strategy": strategy})
+    if strategy == "single":
+        assert not said
+        return
+    assert said.startswith(f"strategy={strategy}: one process shards nothing; ")
+    rehearsal = said.partition("; ")[2].removesuffix(" rehearses it").split(" ")
+    assert rehearsal == ["trainer.devices=2", "trainer.accelerator=cpu"]
+    config = compose([*words, *rehearsal])
+    assert not describe_single_process(config, {"strategy": strategy})
+
+
+def test_one_process_on_a_machine_with_gpus_is_told_to_take_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    said = describe_single_process(compose(["strategy=fsdp", "trainer.devices=1"]), {"strategy": "fsdp"})
+    assert "trainer.devices=auto rehearses it" in said

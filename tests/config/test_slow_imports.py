@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.warm import REPOSITORY
-from triad.__main__ import list_commands
+from triad.config.commands import list_commands
 from triad.config.stages import announce
 
 FIRST_WORD = """

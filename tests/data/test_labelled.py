@@ -102,9 +102,21 @@ def test_what_is_wrong_is_named_with_file_and_line(tmp_path: Path, name: str, te
         read(labelled(str(tmp_path / name), **OPTIONS))
 
 
+@pytest.mark.parametrize(("name", "sign"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_a_file_with_a_header_of_its_own_is_read_by_the_names_of_text_and_label_alone(
+    tmp_path: Path, name: str, sign: str
+) -> None:
+    rows = [["id", "body", "kind"], *([str(n), f"text {n}", "ab"[n % 2]] for n in range(200))]
+    (tmp_path / name).write_text("".join(f"{sign.join(row)}\n" for row in rows), encoding="utf-8")
+    source = labelled(str(tmp_path / name), **OPTIONS | {"text": "body", "label": "kind"})
+    assert source.contents["train"].labels == ("a", "b")
+    found = sorted(document.text for split in ("train", "val") for document in source.read(split))
+    assert found == sorted(row[1] for row in rows[1:])
+
+
 def test_names_that_are_no_columns_and_fractions_that_are_none_are_refused(tmp_path: Path) -> None:
     path = str(written(tmp_path / "a.tsv", documents(3)))
-    with pytest.raises(ValueError, match=r"data.columns=\['label'\].*data.text=text"):
+    with pytest.raises(ValueError, match=r"no column 'text'.*data.columns=\['label'\].*set data.text"):
         labelled(path, **OPTIONS | {"columns": ["label"]})
     with pytest.raises(ValueError, match=r"data\.val_fraction=1"):
         labelled(path, **OPTIONS | {"val_fraction": 1.0})

@@ -1,8 +1,6 @@
 """Counters of energy, read from what stands in for the machine's."""
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -62,34 +60,3 @@ def test_one_process_of_a_machine_answers_for_its_processors(
         None,
         None,
     ]
-
-
-class NVMLError(Exception):
-    """What the library raises of an older GPU."""
-
-
-def test_a_gpu_is_asked_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    millijoules = {"GPU-ab": 7_000}
-    library = SimpleNamespace(
-        nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
-        nvmlDeviceGetTotalEnergyConsumption=millijoules.__getitem__,
-        NVMLError=NVMLError,
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", library)
-    read = meters.open_nvml("ab")
-    assert read
-    assert read() == 7.0
-    millijoules["GPU-ab"] += 500
-    assert read() == 7.5
-
-
-def test_a_gpu_without_a_counter_and_a_missing_package_are_no_meter(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: str) -> None:
-        raise NVMLError
-
-    library = SimpleNamespace(nvmlInit=lambda: None, nvmlDeviceGetHandleByUUID=refuse, NVMLError=NVMLError)
-    monkeypatch.setitem(sys.modules, "pynvml", library)
-    assert meters.open_nvml("ab") is None
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert meters.open_nvml("ab") is None

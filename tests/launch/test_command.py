@@ -1,6 +1,5 @@
 """What a user types: a mistake gets one sentence with a remedy and exit code 2, before torch is imported."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ from triad.config.identity import find_changed_mathematics
 from triad.config.locations import TRAIN
 from triad.config.messages import MISTAKE
 from triad.launch.rank import run_rank
-from triad.runs.directory import make_sweep_id
 from triad.runs.start import prepare_run
 
 MISTAKES = {
@@ -144,12 +142,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     assert (tmp_path / "outputs" / "a" / "run.json").exists()
 
 
-def test_help_lists_the_groups_and_imports_no_torch(train) -> None:
-    done = train("--help")
-    assert re.search(r"model: .*decoder.*lstm.*moe", done.stdout)
-    assert re.search(r"strategy: .*ddp.*fsdp.*single", done.stdout)
-
-
 def test_the_configuration_can_be_shown_resolved(train) -> None:
     assert "max_steps: 7" in train("--cfg", "job", "--resolve", "trainer.max_steps=7").stdout
 
@@ -168,11 +160,3 @@ def test_the_hardware_axis_is_not_mathematics_and_the_rest_is() -> None:
         "trainer": {"devices": 2, "max_steps": 5},
     }
     assert find_changed_mathematics(old, new) == ["model.width"]
-
-
-def test_a_job_of_a_sweep_has_the_same_name_each_time_and_another_for_another_job() -> None:
-    one = make_sweep_id(["model=moe", "seed=1"], {"seed": 1})
-    assert one == make_sweep_id(["model=moe", "seed=1"], {"seed": 1})
-    assert one != make_sweep_id(["model=moe", "seed=2"], {"seed": 2})
-    assert make_sweep_id(["optimizer.lr=0.001"], {}).startswith("lr-0.001-")
-    assert one.startswith("model-moe-seed-1-")

@@ -84,6 +84,7 @@ def test_a_run_that_a_signal_ends_is_saved_and_goes_on_bit_for_bit(
         r"interrupted: step (\d+) is saved; python train.py resume=outputs/a goes on", done.stdout
     )
     assert saved, done.stdout + done.stderr
+    assert f"ended at step {saved[1]} of 10: signal {number.name}\n" in done.stdout
     assert step <= int(saved[1]) < 10
     assert find_checkpoint(run).name.endswith(saved[1])
     assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from triad.data.tokenizers.byte import Byte
@@ -69,3 +70,38 @@ def test_each_token_of_a_text_but_the_first_is_asked_once() -> None:
     assert asked == [*text.encode()[1:], END]
     assert [len(row["tokens_BT"]) for row in rows] == [12, 12, 12, 3]
     assert "bits_per_byte" in task("text").figures({"nll": torch.tensor(1.0), "count": torch.tensor(1)})
+
+
+class Constant(nn.Module):
+    """The same logits for every token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(END + 1))
+
+    def empty_cache(self, batch: int) -> None:
+        return None
+
+    def forward(self, tokens_BT: Tensor, cache: None) -> tuple[Tensor, tuple]:
+        return self.logits.expand(*tokens_BT.shape, -1), ()
+
+
+@pytest.mark.parametrize(
+    ("yields", "example", "begins"),
+    [
+        ("text", {"text": "GREMIO:\nGood morrow, neighbour Baptista."}, b"GREMIO:\nGood"),
+        ("pairs", {"source": "2+3=", "target": "5"}, b"2+3="),
+    ],
+)
+def test_a_sample_continues_the_first_row_of_validation(yields: str, example: dict, begins: bytes) -> None:
+    row, *_ = task(yields).encode(example)
+    inputs = tuple(torch.tensor([row[name]]) for name in task().reads)
+    asked = {"length": 4, "context": CONTEXT, "temperature": 1.0, "vocab_size": END + 1}
+    (line,) = task(yields).sample(Constant(), inputs, prompt=None, **asked)
+    assert len(line) == len(begins) + 4
+    assert line[: len(begins)] == [*begins]
+    if yields == "text":
+        inputs = torch.tensor([[*b"Ay", END, *b"next"]]), inputs[1]
+        assert task(yields).sample(Constant(), inputs, prompt=None, **asked | {"length": 0}) == [[*b"Ay"]]
+    (typed,) = task(yields).sample(Constant(), inputs, prompt=[*b"ROMEO"], **asked)
+    assert typed[:5] == [*b"ROMEO"]

@@ -36,6 +36,16 @@ def estimate_interval(values: Sequence[float]) -> Interval:
     return Interval(mean, quantile(n - 1) * math.sqrt(variance / n), n)
 
 
+def format_interval(found: Interval, sign: str = "") -> str:
+    """A mean with the digits that its interval leaves it, 3.457 ± 0.012, or with five; `sign` may be +."""
+    if found.half is None or not math.isfinite(found.half):
+        return f"{found.mean:{sign}.5g}"
+    if found.half == 0 or not 1e-9 < found.half < 1e6:
+        return f"{found.mean:{sign}.5g} ± {found.half:.2g}"
+    digits = max(0, 1 - math.floor(math.log10(found.half)))
+    return f"{found.mean:{sign}.{digits}f} ± {found.half:.{digits}f}"
+
+
 @cache
 def quantile(freedom: int, level: float = LEVEL) -> float:
     """The t that |T| stays below with probability `level`: 12.7 for one degree of freedom, 1.96 for many."""

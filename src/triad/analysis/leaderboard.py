@@ -1,30 +1,19 @@
 """The leaderboard: settings best first, each with its interval and its paired difference to one of them."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from triad.analysis.confidence_intervals import Interval, estimate_interval
-from triad.analysis.settings import Setting, format_cell, format_number, shorten_key
-from triad.config.directions import OF_ALL_RUNS
+from triad.analysis.comparable import group_comparable
+from triad.analysis.confidence_intervals import Interval, estimate_interval, format_interval
+from triad.analysis.settings import Outcome, Setting, format_cell, group_by_setting
+from triad.config.directions import OF_ALL_RUNS, find_best
 from triad.config.errors import Refusal
 from triad.config.schema import suggest
 
 Goal = Literal["auto", "minimize", "maximize"]
-MEASURES = (
-    "val/loss",
-    "val/bits_per_byte",
-    "steps",
-    "train/tokens",
-    "train/flops",
-    "perf/flops",
-    "perf/energy_joules",
-    "perf/energy_joules_estimate",
-    "perf/cost",
-    "perf/tokens_per_s",
-    "perf/mfu",
-    "perf/train_s",
-)
+WITHOUT_TOKENS = "val/bits_per_byte"  # the loss of a text, whatever its tokenizer
 
 
 class Line(NamedTuple):
@@ -36,25 +25,68 @@ class Line(NamedTuple):
 
 
 class Board(NamedTuple):
-    """Lines, best first; those without a result last."""
+    """Lines, best first; those without a result last. A title where there are other boards beside it."""
 
     metric: str
     maximize: bool
     columns: list[str]
     lines: list[Line]
     reference: Setting | None
+    together: list[Setting]  # also those that `by` leaves out
+    title: str = ""
+    notes: list[str] = []
+
+
+def rank_runs(
+    found: list[Outcome], metric: str, goal: Goal = "auto", by: str = "", against: str | None = None
+) -> list[Board]:
+    """A board for each group of runs that are comparable, the largest first; notes are under the last one.
+
+    Raises Refusal for a word of `by` or `against` that fits no run.
+    """
+    runs = [run for run in found if not run.left_out]
+    groups = group_comparable(runs, metric)
+    together = {title: group_by_setting(members) for title, members in groups.items()}
+    everything = [setting for settings in together.values() for setting in settings]
+    keys = _parse_keys(by, everything) if by else []
+    reference = _find_setting(against, everything) if against else None
+    boards, notes = [], [*_count_left_out(found), *(run.fault for run in found if run.fault)]
+    for title, settings in together.items():
+        if not any(setting.figures(metric) for setting in settings) and any(r.result for r in groups[title]):
+            notes.append(f"without {metric} ({len(groups[title])}): {title}")
+            continue
+        boards.append(rank_settings(settings, metric, goal, keys, reference)._replace(title=title))
+    if any("tokenizer " in board.title for board in boards) and any(WITHOUT_TOKENS in r.result for r in runs):
+        notes.append(f"metric={WITHOUT_TOKENS} ranks runs with other tokenizers, too")
+    boards = boards or [Board(metric, False, [], [], None, [])]
+    return [*boards[:-1], boards[-1]._replace(notes=notes)]
+
+
+def _count_left_out(found: list[Outcome]) -> list[str]:
+    """A sentence for each reason why some are no runs to compare."""
+    names: dict[str, list[str]] = {}
+    for run in found:
+        if run.left_out:
+            names.setdefault(run.left_out, []).append(run.directory.name)
+    return [f"{reason}, left out ({len(each)}): {', '.join(each)}" for reason, each in names.items()]
 
 
 def rank_settings(
-    found: list[Setting], metric: str, goal: Goal = "auto", by: str = "", against: str | None = None
+    found: list[Setting],
+    metric: str,
+    goal: Goal = "auto",
+    by: Sequence[str] = (),
+    against: Setting | None = None,
 ) -> Board:
-    """Rank settings by a metric. With `by` (keys, with commas) only the best of each of their values is kept.
+    """Rank settings by a metric. With `by`, some keys, only the best of each of their values is kept.
 
-    Differences are to the best setting, or to `against`: a run's name or directory, or key=value words.
+    Differences are to `against` if it is among them, else to the best setting.
     """
     columns = list(next((setting.values for setting in found if setting.values), {}))
-    maximize = _is_higher_better(found, metric) if goal == "auto" else goal == "maximize"
     scores = {id(s): estimate_interval([*figures.values()]) for s in found if (figures := s.figures(metric))}
+    maximize = goal == "maximize"
+    if goal == "auto" and scores:
+        maximize = _is_higher_better(found, metric)
 
     def place(setting: Setting) -> tuple[bool, bool, float]:
         score = scores.get(id(setting))
@@ -64,14 +96,19 @@ def rank_settings(
 
     ranked = sorted(found, key=place)
     if by:
-        first = _parse_keys(by, found)
-        columns = [*first, *(key for key in columns if key not in first)]
-        ranked = _keep_best_of_each(ranked, first)
-    reference = (
-        _find_setting(against, found) if against else next((s for s in ranked if id(s) in scores), None)
-    )
-    lines = [Line(s, scores.get(id(s)), _judge(s, reference, metric, maximize, not against)) for s in ranked]
-    return Board(metric, maximize, columns, lines, reference)
+        columns = [*by, *(key for key in columns if key not in by)]
+        ranked = _keep_best_of_each(ranked, by)
+    chosen = any(setting is against for setting in found)
+    reference = against if chosen else next((s for s in ranked if id(s) in scores), None)
+    lines = [Line(s, scores.get(id(s)), _judge(s, reference, metric, maximize, not chosen)) for s in ranked]
+    return Board(metric, maximize, columns, lines, reference, found)
+
+
+def find_best_run(setting: Setting, metric: str, maximize: bool) -> Outcome:
+    """Of the seeds of a setting the one with the best result; the first where none has one."""
+    way = "higher" if maximize else "lower"
+    measured = [run for run in setting.runs if metric in run.result]
+    return find_best(measured, lambda run: run.result[metric], way) or [*measured, *setting.runs][0]
 
 
 def _is_higher_better(found: list[Setting], metric: str) -> bool:
@@ -103,23 +140,25 @@ def _judge(setting: Setting, reference: Setting | None, metric: str, maximize: b
         return "no seed in common"
     if not math.isfinite(difference.mean):
         return "not finite"
+    found = format_interval(difference, "+")
     if difference.half is None:
-        return f"{difference.mean:+.4g}, one seed: no telling"
-    found = f"{difference.mean:+.4g} ± {difference.half:.2g}"
+        return f"{found}, one seed: no telling"
     if difference.contains(0.0):
         return f"{found}, within noise"
     return f"{found}, {'better' if (difference.mean > 0) == maximize else 'worse'}"
 
 
 def _parse_keys(by: str, found: list[Setting]) -> list[str]:
-    known = dict.fromkeys(key for setting in found for key in (*setting.values, *setting.runs[0].config))
+    known = dict.fromkeys(
+        key for setting in found for run in setting.runs for key in (*setting.values, *run.config, *run.words)
+    )
     for key in by.split(","):
         if key not in known:
             raise Refusal(f"by={key} is not a key of these runs{suggest(key, list(known))}")
     return by.split(",")
 
 
-def _keep_best_of_each(ranked: list[Setting], keys: list[str]) -> list[Setting]:
+def _keep_best_of_each(ranked: list[Setting], keys: Sequence[str]) -> list[Setting]:
     best: dict[str, Setting] = {}
     for setting in ranked:
         best.setdefault(repr([setting.value(key) for key in keys]), setting)
@@ -152,68 +191,3 @@ def _equal(one: str, other: str) -> bool:
         return one == other or float(one) == float(other)
     except ValueError:
         return False
-
-
-def make_header(ranking: Board) -> list[str]:
-    """Heads of the columns that `cells` fills."""
-    keys = [shorten_key(key) for key in ranking.columns]
-    against = f"against {_describe_reference(ranking)}"
-    return ["#", *keys, "seeds", ranking.metric, "± 95 %", against, *list_measures(ranking), "state", "run"]
-
-
-def _describe_reference(ranking: Board) -> str:
-    """The reference by its place, or by name where `by` left it out."""
-    places = [place for place, line in enumerate(ranking.lines, 1) if line.setting is ranking.reference]
-    if ranking.reference is None or places == [1]:
-        return "the best"
-    return f"line {places[0]}" if places else ranking.reference.label
-
-
-def list_measures(ranking: Board) -> list[str]:
-    """Further figures that at least one of the runs has."""
-    have = {key for line in ranking.lines for run in line.setting.runs for key in run.result}
-    return [key for key in MEASURES if key in have and key != ranking.metric]
-
-
-def make_cells(ranking: Board) -> list[list[str]]:
-    """The leaderboard as text, a list for each line; further figures are means over the seeds."""
-    return [_make_row(ranking, place, line) for place, line in enumerate(ranking.lines, 1)]
-
-
-def _make_row(ranking: Board, place: int, line: Line) -> list[str]:
-    setting, score = line.setting, line.score
-    half = "" if score is None or score.half is None else f"{score.half:.2g}"
-    further = (setting.figures(key).values() for key in list_measures(ranking))
-    return [
-        str(place) if score else "",
-        *(format_cell(setting.value(key)) for key in ranking.columns),
-        str(score.n) if score else "",
-        format_number(score.mean) if score else "",
-        half,
-        line.verdict,
-        *(format_number(sum(values) / len(values)) if values else "" for values in further),
-        describe_states(setting),
-        describe_names(setting),
-    ]
-
-
-def describe_states(setting: Setting) -> str:
-    """The state that all runs have, or how many have which."""
-    found = [run.state for run in setting.runs]
-    counted = {state: found.count(state) for state in found}
-    if len(counted) == 1:
-        return found[0]
-    return ", ".join(f"{count} {state}" for state, count in counted.items())
-
-
-def describe_names(setting: Setting) -> str:
-    """The first run's name, and how many there are besides."""
-    more = len(setting.runs) - 1
-    return setting.runs[0].directory.name + (f" (+{more})" if more else "")
-
-
-def to_markdown(ranking: Board) -> str:
-    """The leaderboard as a table in markdown."""
-    rows = [make_header(ranking), *make_cells(ranking)]
-    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"

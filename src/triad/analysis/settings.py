@@ -2,7 +2,6 @@
 
 import json
 import re
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +17,20 @@ NAMES = ("seed", "run_id", "output_dir", "tags", "logger")  # keys that do not d
 class Outcome(NamedTuple):
     """What there is to compare of a run: its configuration as dotted keys, what was typed, its result if any.
 
-    Without callbacks that only observe: they make no other setting.
+    Without callbacks that only observe: they make no other setting. `left_out` says why it is no run to
+    compare: a start that failed before anything was trained, or weights made of other runs'.
     """
 
     directory: Path
     config: dict[str, Any]
-    words: dict[str, str]
-    result: dict[str, float]
-    state: str
-    seed: int
-    better: dict[str, str]  # "lower" or "higher", by metric
+    words: dict[str, str] = {}
+    result: dict[str, float] = {}
+    state: str = "finished"
+    seed: int = 0
+    better: dict[str, str] = {}  # "lower" or "higher", by metric
+    left_out: str = ""
+    fault: str = ""  # of one that cannot be read
+    text: dict[str, Any] = {}  # fingerprints of the data
 
 
 class Setting(NamedTuple):
@@ -46,7 +49,8 @@ class Setting(NamedTuple):
 
     def value(self, key: str) -> Any:
         """A key's value, of those that differ or any other of the configuration; None where there is none."""
-        return self.values[key] if key in self.values else self.runs[0].config.get(key)
+        run = self.runs[0]
+        return self.values[key] if key in self.values else run.config.get(key, run.words.get(key))
 
     @property
     def label(self) -> str:
@@ -74,8 +78,8 @@ def find_directories(words: list[str], keys: list[str]) -> list[Path]:
     return list(found)
 
 
-def _find_inside(path: Path, depth: int = 2) -> list[Path]:
-    """A run directory itself, or the runs in a directory of runs or of sweeps, but for hidden ones."""
+def _find_inside(path: Path, depth: int = 3) -> list[Path]:
+    """A run directory itself, or the runs in a directory of runs, sweeps or outputs, but for hidden ones."""
     if Run(path).exists:
         return [path]
     if not depth or not path.is_dir():
@@ -91,12 +95,11 @@ def load_outcome(directory: Path, state: str | None = None, has_task: bool = Tru
     """
     run = Run(directory)
     if not run.exists:
-        return Outcome(directory, {}, {}, {}, state or "not started", 0, {})
+        return Outcome(directory, {}, state=state or "not started")
     try:
         return _read_outcome(run, state, has_task)
     except Refusal as error:
-        warnings.warn(str(error), stacklevel=2)
-        return Outcome(directory, {}, {}, {}, "unreadable", 0, {})
+        return Outcome(directory, {}, state="unreadable", fault=str(error))
 
 
 def _read_outcome(run: Run, state: str | None, has_task: bool) -> Outcome:
@@ -106,9 +109,20 @@ def _read_outcome(run: Run, state: str | None, has_task: bool) -> Outcome:
     acting = {name: node for name, node in (config.get("callbacks") or {}).items() if not is_observer(node)}
     others = {key: value for key, value in config.items() if key != "callbacks"}
     known = dict(leaves(others | ({"callbacks": acting} if acting else {})))
-    return Outcome(
-        run.path, known, typed, numbers, state or run.state, config.get("seed", 0), run.directions()
-    )
+    state = state or run.state
+    told = numbers, state, config.get("seed", 0), run.directions()
+    text = run.pinned() if run.data_file.is_file() else {}
+    left_out = _find_why_left_out(run, state)
+    return Outcome(run.path, known, typed, *told, left_out=left_out, text=text)
+
+
+def _find_why_left_out(run: Run, state: str) -> str:
+    """Why there is no run to compare, or ""; a trial that failed is a result of its sweep."""
+    if state == "finished" or run.metrics():
+        return ""
+    if any(run.checkpoints.glob("*")):
+        return "weights made of other runs"
+    return "failed starts" if state == "failed" and not run.is_trial else ""
 
 
 def group_by_setting(runs: list[Outcome]) -> list[Setting]:

@@ -1,26 +1,31 @@
-"""Charts as SVG that needs nothing else: curves, parallel coordinates, bars. Hovering shows the values."""
+"""Charts as SVG that needs nothing else: curves, parallel coordinates, intervals on a line."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import median, median_low
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from triad.analysis.curves import Series
-from triad.analysis.importance import Share
+from triad.analysis.confidence_intervals import Interval
+from triad.analysis.curves import Band, Series
 from triad.analysis.settings import format_cell, shorten_key
 
-# blue, purple, vermilion: told apart by the colour-blind (after Okabe and Ito 2008), on white and on black
-FROM_BEST = ((0, 114, 178), (168, 81, 138), (213, 94, 0))
-LATER = 0.25  # the window shows what lies beyond this part of the longest curve
+TOO_FAR = 3.0
+LATER = 0.25  # the window shows at least what lies beyond this part of each curve
+FAR = 4.0  # times the median's distance from the best: what is worse is drawn at the edge
 LOGARITHMIC = 20.0  # ratio of the largest to the smallest value from which an axis is one of powers
+COLUMN = 170  # between two axes of parallel coordinates
+LONGEST_NAME, LONGEST_VALUE = 28, 20  # characters that have room between two axes
+FINE = 10  # points are whole numbers of this part of a unit: a path of them is short
+FARTHEST = 10**6  # of a point from the window
 
 
-class Polyline(NamedTuple):
-    """One run's curve: what it is called, and which colour (a number) its setting has."""
+class Curve(NamedTuple):
+    """One run's curve, what it is called, and the class of the page's style that its setting has."""
 
     label: str
-    colour: int
+    style: str
     points: Series
 
 
@@ -33,113 +38,180 @@ class Box(NamedTuple):
     bottom: float
 
 
-def draw_curves(found: list[Polyline], x_name: str, y_name: str) -> str:
-    """Curves over one axis. What lies outside the window of all but the first quarter is cut off."""
-    box = Box(52, 22, 350, 200)
+def draw_curves(
+    curves: Sequence[Curve], bands: Sequence[tuple[str, Band]], x_name: str, y_name: str, maximize: bool
+) -> str:
+    """Curves over one axis, the first on top, and the bands of those that have several seeds, by style.
+
+    A curve that would lie outside the window is drawn along its edge, dashed: none is missing.
+    """
+    box = Box(44, 22, 344, 202)
     root = _make_picture(360, 236, f"{y_name} over {x_name}")
-    end = max(max(curve.points.x) for curve in found)
-    points = [point for curve in found for point in zip(curve.points.x, curve.points.y, strict=True)]
-    shown = [y for x, y in points if x >= LATER * end]
-    low, high = min(shown), max(shown)
-    margin = 0.04 * (high - low) or abs(high) * 0.01 or 1.0
-    x, y = (
-        _make_scale(0, end or 1, box.left, box.right),
-        _make_scale(low - margin, high + margin, box.bottom, box.top),
-    )
-    _add_text(root, box.left, 13, y_name, "name")
+    across = (0.0, max(curve.points.x[-1] for curve in curves) or 1.0)
+    upward = choose_window([curve.points for curve in curves], maximize)
+    x, y = _make_scale(*across, box.left, box.right), _make_scale(*upward, box.bottom, box.top)
+    _add_text(root, 6, 12, y_name, "name")
     _add_text(root, box.right, 233, x_name, "tick end")
-    for tick in choose_ticks(low - margin, high + margin):
+    for tick in choose_ticks(*upward):
         _add_line(root, box.left, y(tick), box.right, y(tick), "grid")
         _add_text(root, box.left - 5, y(tick) + 3, _format_tick(tick), "tick end")
-    for tick in choose_ticks(0, end or 1):
+    for tick in choose_ticks(*across):
         _add_text(root, x(tick), 216, _format_tick(tick), "tick middle")
-    inside = _add(root, "svg", x=box.left, y=box.top, width=box.right - box.left, height=box.bottom - box.top)
-    inside.set("viewBox", f"{box.left} {box.top} {box.right - box.left} {box.bottom - box.top}")
-    for curve in reversed(found):  # the best lies on top
-        _draw_curve(inside, curve, x, y, x_name, y_name)
+    width, height = box.right - box.left, box.bottom - box.top
+    plot = _add(root, "svg", x=box.left, y=box.top, width=width, height=height)
+    plot.set("class", "plot")
+    plot.set("viewBox", f"0 0 {FINE * width:g} {FINE * height:g}")
+    plot.set("data-window", " ".join(f"{value:.7g}" for value in (*across, *upward)))  # for page.js
+    plot.set("data-axes", f"{x_name} {y_name}")
+    fine_x = _make_scale(*across, 0, FINE * width)
+    fine_y = _make_scale(*upward, FINE * height, 0)
+    for style, band in reversed(bands):
+        outline = [*zip(band.x, band.low, strict=True), *zip(band.x[::-1], band.high[::-1], strict=True)]
+        _add_path(plot, f"band {style}", [(fine_x(a), fine_y(b)) for a, b in outline], closed=True)
+    for curve in reversed(curves):
+        _add_curve(plot, curve, [(fine_x(a), fine_y(b)) for a, b in zip(*curve.points, strict=True)])
+    for style, band in reversed(bands):
+        middle = [(fine_x(a), fine_y(b)) for a, b in zip(band.x, band.mean, strict=True)]
+        _add_path(plot, f"mean {style}", middle)
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _draw_curve(root: Element, curve: Polyline, x: Callable, y: Callable, x_name: str, y_name: str) -> None:
-    group = _add(root, "g", **{"class": f"curve c{curve.colour}"})
-    places = [(round(x(a), 1), round(y(b), 1)) for a, b in zip(*curve.points, strict=True)]
-    line = _add(group, "polyline", points=" ".join(f"{a},{b}" for a, b in places))
-    _add_title(line, curve.label)
-    for (a, b), at, value in zip(places, *curve.points, strict=True):
-        _add_title(
-            _add(group, "circle", cx=a, cy=b, r=4), f"{curve.label}\n{x_name} {at:.6g}: {y_name} {value:.5g}"
-        )
+def _add_curve(plot: Element, curve: Curve, places: list[tuple[float, float]]) -> None:
+    bottom = float(plot.get("viewBox", "").split()[-1])
+    style = f"run {curve.style}"
+    if len(places) == 1:
+        style += " dot"
+    if all(b < 0 for _, b in places) or all(b > bottom for _, b in places):
+        style += " beyond"
+        places = [(a, min(max(b, 0.0), bottom)) for a, b in places]
+    _add_title(_add_path(plot, style, places), curve.label)
 
 
-def draw_parallel(keys: list[str], metric: str, maximize: bool, rows: list[tuple[dict, float]]) -> str:
-    """Parallel coordinates (Inselberg 1985): a line for each setting, best first, coloured by its metric."""
-    width = max(420, 170 * (len(keys) + 1))
-    box = Box(70, 40, width - 90, 260)
+def choose_window(curves: Sequence[Series], maximize: bool) -> tuple[float, float]:
+    """The range of values to show: that of the later part of each curve.
+
+    Of a curve that becomes worse than TOO_FAR times the size of the median start only the best later value is
+    in it, or none: a run that diverged leaves the others their room.
+    """
+    sign = -1.0 if maximize else 1.0  # what is higher is worse
+    start = median_low(sign * curve.y[0] for curve in curves)
+    limit = start + (TOO_FAR - 1) * abs(start)
+    shown: list[float] = []
+    for curve in curves:
+        later = [sign * y for x, y in zip(*curve, strict=True) if x >= LATER * curve.x[-1]]
+        shown += later if max(later) <= limit else [min(later)] if min(later) <= limit else []
+    low, high = sorted((sign * min(shown, default=limit), sign * max(shown, default=limit)))
+    margin = 0.04 * (high - low) or abs(high) * 0.01 or 1.0
+    return low - margin, high + margin
+
+
+def draw_parallel(
+    keys: list[str], metric: str, maximize: bool, rows: list[tuple[dict[str, Any], float]]
+) -> str:
+    """Parallel coordinates (Inselberg 1985): a line for each setting, best first, coloured by its place."""
+    width = COLUMN * (len(keys) + 1)
+    box = Box(COLUMN / 2, 40, width - COLUMN / 2, 260)
     root = _make_picture(width, 280, f"{metric} and the keys that differ")
+    root.set("width", str(width))
     columns = [*((shorten_key(key), [values.get(key) for values, _ in rows]) for key in keys)]
-    columns.append((metric, [value for _, value in rows]))
+    scores = [score for _, score in rows]
+    columns.append((metric, scores))
     across = _make_scale(0, len(columns) - 1, box.left, box.right)
     heights, labels = [], []
     for place, (name, values) in enumerate(columns):
-        at, height, marks = across(place), *_make_axis(values, box)
+        ends = choose_range(scores, maximize) if place == len(keys) else None
+        at, height, marks = across(place), *_make_axis(values, box, ends)
         heights.append([height(value) for value in values])
         _add_line(root, at, box.top, at, box.bottom, "axis")
-        _add_text(root, at, 20, name, "name middle")
+        _add_title(_add_text(root, at, 20, _cut(name, LONGEST_NAME), "name middle"), name)
         labels += [(at + 6, mark + 3, said) for mark, said in marks]
-    scores = [score for _, score in rows]
-    best, worst = (max(scores), min(scores)) if maximize else (min(scores), max(scores))
-    colours = _make_scale(best, worst, 0, 1)
+    shade = _make_scale(0, len(rows) - 1, 0, 100)
     for index in reversed(range(len(rows))):
         points = [(across(place), column[index]) for place, column in enumerate(heights)]
         drawn = _add(root, "polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in points))
         drawn.set("class", "way")
-        drawn.set("style", f"stroke:{blend_colour(colours(scores[index]))}")
+        drawn.set("style", f"--worse:{shade(index):.0f}%")
         _add_title(drawn, "\n".join(f"{name} {format_cell(values[index])}" for name, values in columns))
-    for label in labels:  # above the lines
-        _add_text(root, *label, "tick halo")
+    for x, y, said in labels:  # above the lines
+        _add_title(_add_text(root, x, y, _cut(said, LONGEST_VALUE), "tick halo"), said)
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _make_axis(values: list[Any], box: Box) -> tuple[Callable[[Any], float], list[tuple[float, str]]]:
-    """The height of a value on its axis, and the heights that bear a number or word."""
+def _make_axis(
+    values: list[Any], box: Box, ends: tuple[float, float] | None
+) -> tuple[Callable[[Any], float], list[tuple[float, str]]]:
+    """The height of a value on its axis, and the heights that bear a number or word.
+
+    Numbers beyond `ends` are at the end of the axis; without them it is as long as the values take.
+    """
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) < len(values) or len(set(numbers)) < 2:
         words = sorted({format_cell(value) for value in values})
         spread = _make_scale(-0.5, len(words) - 0.5, box.bottom, box.top)
         heights = {word: spread(place) for place, word in enumerate(words)}
-        marks = [(at, word or "(none)") for word, at in heights.items()]
+        marks = _keep_apart([(at, word or "(none)") for word, at in heights.items()])
         return lambda value: heights[format_cell(value)], marks
-    low, high = min(numbers), max(numbers)
+    low, high = ends or (min(numbers), max(numbers))
     power = low > 0 and high / low >= LOGARITHMIC
     linear = _make_scale(*((math.log(low), math.log(high)) if power else (low, high)), box.bottom, box.top)
 
     def height(value: float) -> float:
-        return linear(math.log(value) if power else value)
+        inside = min(max(value, low), high)
+        return linear(math.log(inside) if power else inside)
 
     distinct = sorted(set(numbers))
-    marked: list[tuple[float, str]] = []
-    for value in [*distinct[:1], *distinct[:0:-1]]:  # both ends, then what has room
-        if all(abs(height(value) - at) > 11 for at, _ in marked):
-            marked.append((height(value), f"{value:.4g}"))
-    return height, marked
+    ends_first = [*distinct[:1], *distinct[:0:-1]]
+    return height, _keep_apart([(height(value), f"{value:.4g}") for value in ends_first])
 
 
-def draw_bars(shares: list[Share]) -> str:
-    """The share of variance of each key: full bars beyond chance, pale ones as found."""
-    told = [share for share in shares if share.found is not None and share.unbiased is not None]
-    root = _make_picture(560, 26 * len(told) + 24, "share of the variance")
-    x = _make_scale(0, 1, 190, 540)
-    for tick in (0, 0.25, 0.5, 0.75, 1):
-        _add_line(root, x(tick), 4, x(tick), 26 * len(told) + 6, "grid")
-        _add_text(root, x(tick), 26 * len(told) + 20, f"{tick:.0%}", "tick middle")
-    for place, share in enumerate(told):
-        top = 26 * place + 8
-        _add_text(root, 182, top + 13, shorten_key(share.key), "name end")
-        for part, kind in ((share.found, "pale"), (share.unbiased, "full")):
-            bar = _add(root, "rect", x=190, y=top, width=f"{x(part or 0) - 190:.1f}", height=18)
-            bar.set("class", kind)
-            found, unbiased = f"{share.found:.3g} found", f"{share.unbiased:.3g} beyond chance"
-            _add_title(bar, f"{shorten_key(share.key)}: {found}, {unbiased}")
+def _keep_apart(marks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """The marks that have room beside those before them."""
+    kept: list[tuple[float, str]] = []
+    for at, said in marks:
+        if all(abs(at - other) > 11 for other, _ in kept):
+            kept.append((at, said))
+    return kept
+
+
+def draw_intervals(scores: Sequence[tuple[Interval | None, Sequence[float]]], maximize: bool) -> list[str]:
+    """For each line of a table a picture of its mean, interval and seeds, all over one range, best first.
+
+    What lies beyond the range is a ring at its edge.
+    """
+    means = [score.mean for score, _ in scores if score and math.isfinite(score.mean)]
+    if len(means) < 2:
+        return [""] * len(scores)
+    low, high = choose_range(means, maximize)
+    margin = 0.15 * (high - low) or abs(high) * 0.01 or 1.0
+    x = _make_scale(low - margin, high + margin, 0, 120)
+    return [_draw_interval(score, seeds, x) for score, seeds in scores]
+
+
+def choose_range(values: Sequence[float], maximize: bool) -> tuple[float, float]:
+    """From the best value to the worst that is at most FAR times as far from it as the median is."""
+    best = max(values) if maximize else min(values)
+    farthest = max(
+        abs(value - best) for value in values if abs(value - best) <= FAR * abs(median(values) - best)
+    )
+    return (best - farthest, best) if maximize else (best, best + farthest)
+
+
+def _draw_interval(score: Interval | None, seeds: Sequence[float], x: Callable[[float], float]) -> str:
+    if score is None or not math.isfinite(score.mean):
+        return ""
+
+    def place(value: float) -> float:
+        return min(max(x(value), 3), 117)
+
+    half = "" if score.half is None else f" ± {score.half:.2g}"
+    root = _make_picture(120, 16, f"{format_cell(score.mean)}{half}")
+    if score.half is not None:
+        _add_line(root, x(score.mean - score.half), 8, x(score.mean + score.half), 8, "axis")
+    for value in seeds if len(seeds) > 1 else ():
+        _add_line(root, place(value), 4, place(value), 12, "axis")
+    dot = _add(root, "circle", cx=round(place(score.mean), 1), cy=8, r=3.2)
+    if not 0 <= x(score.mean) <= 120:
+        dot.set("class", "beyond")
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -150,14 +222,6 @@ def choose_ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(place * step, 12) for place in range(first, last + 1)]
-
-
-def blend_colour(share: float) -> str:
-    """A colour between the best's (0) and the worst's (1)."""
-    start = min(int(2 * share), 1)
-    pairs = zip(*FROM_BEST[start : start + 2], strict=True)
-    parts = (round(a + (2 * share - start) * (b - a)) for a, b in pairs)
-    return "#" + "".join(f"{part:02x}" for part in parts)
 
 
 def _make_scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
@@ -174,6 +238,10 @@ def _format_tick(value: float) -> str:
     return f"{value:g}"
 
 
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def _make_picture(width: float, height: float, name: str) -> Element:
     root = Element("svg", {"viewBox": f"0 0 {width} {height}", "role": "img", "aria-label": name})
     root.set("xmlns", "http://www.w3.org/2000/svg")
@@ -182,6 +250,17 @@ def _make_picture(width: float, height: float, name: str) -> Element:
 
 def _add(parent: Element, kind: str, **attributes: Any) -> Element:
     return ElementTree.SubElement(parent, kind, {key: str(value) for key, value in attributes.items()})
+
+
+def _add_path(
+    parent: Element, style: str, places: list[tuple[float, float]], closed: bool = False
+) -> Element:
+    """A path through points, each said by its distance to the one before; of one point it is a dot."""
+    whole = [tuple(round(min(max(at, -FARTHEST), FARTHEST)) for at in place) for place in places]
+    pairs = zip(whole, whole[1:] or whole, strict=False)
+    steps = " ".join(f"{after[0] - before[0]} {after[1] - before[1]}" for before, after in pairs)
+    path = f"M{whole[0][0]} {whole[0][1]}l{steps}".replace(" -", "-")
+    return _add(parent, "path", **{"class": style, "d": path + "z" * closed})
 
 
 def _add_title(element: Element, text: str) -> None:
@@ -194,7 +273,8 @@ def _add_line(parent: Element, x1: float, y1: float, x2: float, y2: float, kind:
     )
 
 
-def _add_text(parent: Element, x: float, y: float, text: str, kind: str) -> None:
-    element = _add(parent, "text", x=round(x, 1), y=round(y, 1))
-    element.set("class", kind)
-    element.text = text
+def _add_text(parent: Element, x: float, y: float, text: str, kind: str) -> Element:
+    made = _add(parent, "text", x=round(x, 1), y=round(y, 1))
+    made.set("class", kind)
+    made.text = text
+    return made

@@ -5,14 +5,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from triad.analysis.leaderboard import Board, make_cells, make_header
+from triad.analysis.leaderboard import Board
+from triad.analysis.settings import Outcome
+from triad.analysis.table import make_records
 from triad.config.errors import Refusal, one_line
 from triad.loggers import silent_wandb as quiet
 
 PATIENCE_S = 30.0
 
 
-def send_report(ranking: Board, page: Path | None) -> str:
+def send_report(boards: list[Board], page: Path | None) -> str:
     """Log it as a run of job type `report`, in the project and group that the runs have; say where it is.
 
     Online where someone is logged in, else offline, or what WANDB_MODE says. Raises Refusal if that fails.
@@ -22,16 +24,17 @@ def send_report(ranking: Board, page: Path | None) -> str:
     library = quiet.wandb()
     mode: Any = os.environ.get("WANDB_MODE") or ("online" if library.login(prompt=False) else "offline")
     settings = library.Settings(mode=mode, silent=True, console="off", init_timeout=PATIENCE_S, symlink=False)
-    kept = ranking.lines[0].setting.runs[0].directory.parent
+    runs = [run for board in boards for line in board.lines for run in line.setting.runs]
+    kept = runs[0].directory.parent if runs else Path()
     try:
         with library.init(
-            project=_find_common(ranking, "project") or "triad",
-            group=_find_common(ranking, "group"),
+            project=_find_common(runs, "project") or "triad",
+            group=_find_common(runs, "group"),
             job_type="report",
             dir=kept,
             settings=settings,
         ) as begun:
-            begun.log({"leaderboard": _make_table(ranking)})
+            begun.log({"leaderboard": _make_table(boards)})
             if page:
                 begun.log({"page": library.Html(page.read_text(encoding="utf-8"), inject=False)})
             return f"W&B: {begun.url or begun.dir.removesuffix('files').rstrip('/')}"
@@ -39,18 +42,18 @@ def send_report(ranking: Board, page: Path | None) -> str:
         raise Refusal(f"wandb=true: {one_line(error)}; WANDB_MODE=offline keeps it in {kept}") from None
 
 
-def _find_common(ranking: Board, key: str) -> str | None:
+def _find_common(runs: list[Outcome], key: str) -> str | None:
     """A setting of W&B that all runs share, else None."""
-    runs = [run for line in ranking.lines for run in line.setting.runs if run.config]
-    said = {run.config.get(f"logger.wandb.{key}") for run in runs}
+    said = {run.config.get(f"logger.wandb.{key}") for run in runs if run.config}
     return said.pop() if len(said) == 1 else None
 
 
-def _make_table(ranking: Board) -> Any:
+def _make_table(boards: list[Board]) -> Any:
     import wandb as library
 
-    rows = [[_to_number(text) for text in row] for row in make_cells(ranking)]
-    return library.Table(columns=[*make_header(ranking)], data=rows, allow_mixed_types=True)
+    header, records = make_records(boards)
+    rows = [[_to_number(text) for text in row] for row in records]
+    return library.Table(columns=[*header], data=rows, allow_mixed_types=True)
 
 
 def _to_number(text: str) -> float | str:

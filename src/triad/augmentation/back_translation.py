@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from triad.checkpoints.folder import find_checkpoint
+from triad.checkpoints.folder import BEST, describe_checkpoint, find_checkpoint
 from triad.checkpoints.trained import trained
 from triad.data.progress import show_progress
 from triad.data.sources.finding import find
@@ -45,7 +45,7 @@ class BackTranslation:
         if (reads := config["task"].get("pairs", {}).get("_target_")) != "triad.tasks.pairs.given":
             raise ValueError(f"synthetic.run={run}: its task is not to translate ({reads}): give another run")
         self.context = config["context"]
-        self.checkpoint = find_checkpoint(self.run.path)
+        self.checkpoint = find_checkpoint(self.run.path, BEST)
 
     @property
     def files(self) -> list[tuple[str, Path]]:
@@ -69,8 +69,9 @@ class BackTranslation:
     def read_pairs(self) -> Iterator[tuple[str, str]]:
         """Source and target of each pair, in the order of the sentences; blank ones have no pair."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        model, tokenizer = trained(self.run, device=device)
+        model, tokenizer = trained(self.run, self.checkpoint, device=device)
         size = sum(path.stat().st_size for _, path in self.files)
+        print(f"back-translating with {describe_checkpoint(self.checkpoint)}", flush=True)
         with show_progress("back-translating", size) as advance:
             lines = (line.strip() for text in self.texts for line in read_lines(text))
             full = filter(None, lines)

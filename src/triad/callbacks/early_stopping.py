@@ -21,3 +21,9 @@ class EarlyStopping(callbacks.EarlyStopping):
         if pl_module.direction(self.monitor) == "higher":
             self.mode, self.min_delta, self.best_score = "max", abs(self.min_delta), torch.tensor(-torch.inf)
         super().setup(trainer, pl_module, stage)
+
+    @property
+    def stop_reason(self) -> str:
+        """Why it has stopped the run, if it has: Lightning's sentence."""
+        sentence = (self.stopping_reason_message or "").removesuffix(" Signaling Trainer to stop.")
+        return sentence and f"callbacks.early_stopping: {sentence}"

@@ -4,28 +4,25 @@ Lightning's `self.log` costs half a millisecond a metric and step; this costs no
 """
 
 import math
-import sys
 import time
 from collections import Counter
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from triad.hardware.device import peak_flops
 from triad.layers.ranges import NonNegativeInt
 
 MFU = ("perf/mfu_6n", "perf/mfu_palm", "perf/mfu")  # in the order of triad.models.count.Flops
-SHOWN = ("train/loss", "train/gradient_norm", "train/lr", "perf/tokens_per_s", "perf/mfu")
 
 
 class Metrics(Callback):
-    """Log loss, perplexity, bits per byte, gradient norm, rate, speed, tokens and FLOPs; show them.
+    """Log loss, perplexity, bits per byte, gradient norm, rate, speed, tokens and FLOPs.
 
-    Other callbacks may have figures to report: a method `figures(trainer)`, called in every process.
+    Other callbacks may have figures to report: a method `figures(trainer)`, called in every process. Those
+    with a method `show(trainer, metrics)` are given each report in the first process.
 
         mfu = FLOPs of the real tokens / (seconds * devices * peak FLOP/s of the run's precision)
         Chowdhery et al. 2022, arXiv:2204.02311, appendix B; FLOPs by three conventions: triad.models.count
@@ -45,8 +42,6 @@ class Metrics(Callback):
         self.seen_of: Counter[str] = Counter()  # tokens of each source of a mixture since the run began
         self.idle_s = 0.0  # spent in validation since the last report
         self.train_s = 0.0  # spent in training since the run began
-        self.bar: Progress | None = None
-        self.console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     def state_dict(self) -> dict[str, Any]:
         self._count_flops()
@@ -61,17 +56,6 @@ class Metrics(Callback):
     def on_train_start(self, trainer: Trainer, training: Any) -> None:
         self.count = training.count
         self.since, self.idle_s = time.perf_counter(), 0.0
-        if trainer.is_global_zero and sys.stdout.isatty():
-            columns = (
-                TextColumn("step", markup=False),
-                MofNCompleteColumn(),
-                BarColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.description}", markup=False),
-            )
-            self.bar = Progress(*columns, console=self.console)
-            self.bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
-            self.bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, training: Any, outputs: Any, batch: dict, *_: Any) -> None:
         self.tokens += batch["count"]
@@ -91,13 +75,6 @@ class Metrics(Callback):
             key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")
         }
         self._log(trainer, metrics | _collect_figures(trainer))
-
-    def on_train_end(self, trainer: Trainer, training: Any) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def on_exception(self, trainer: Trainer, training: Any, exception: BaseException) -> None:
-        self.on_train_end(trainer, training)
 
     def _report(self, trainer: Trainer, training: Any, outputs: Any, batch_size: int) -> None:
         sums = trainer.strategy.all_reduce(torch.stack([*outputs["shares"].values()])).tolist()
@@ -144,14 +121,9 @@ class Metrics(Callback):
             return
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
-        validated = [key for key in metrics if key.startswith("val/")]
-        shown = validated or [key for key in SHOWN if key in metrics]
-        words = "  ".join(f"{key.partition('/')[2]} {metrics[key]:.4g}" for key in shown)
-        if self.bar:
-            self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, description=words)
-        if not self.bar or validated:
-            kind = "val " if validated else ""
-            self.console.print(f"step {trainer.global_step}/{trainer.max_steps}  {kind}{words}")
+        for callback in trainer.callbacks:
+            if hasattr(callback, "show"):
+                callback.show(trainer, metrics)
 
 
 def _collect_figures(trainer: Trainer) -> dict[str, float]:

@@ -18,7 +18,7 @@ class Pace(Callback):
     """
 
     def __init__(self, run: Run, seconds: float) -> None:
-        self.run, self.seconds = run, seconds
+        self.run, self.seconds, self.stop_reason = run, seconds, ""
 
     def on_train_batch_end(self, trainer: Trainer, training: Any, outputs: Any, *_: Any) -> None:
         steps = trainer.global_step - WARM_UP
@@ -30,6 +30,6 @@ class Pace(Callback):
             return
         spent_s = time.perf_counter() - self.start
         if trainer.strategy.broadcast(spent_s >= self.seconds):
-            trainer.should_stop = True
+            trainer.should_stop, self.stop_reason = True, f"callbacks.pace.seconds={self.seconds:g}"
             if trainer.is_global_zero:
                 self.run.finish({"steps_per_s": steps / spent_s})

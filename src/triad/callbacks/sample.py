@@ -15,7 +15,7 @@ HEAD = re.compile(rb"^--- step (\d+)$", re.MULTILINE)
 
 
 class Sample(Callback):
-    """Print the task's sample after each validation, such as a continuation of `prompt`.
+    """Print the task's sample after each validation: what is made of its first row, or of a `prompt`.
 
     It is appended to the run's samples.txt, and sent to loggers that take text. A resumed run drops the
     entries at or after the step that it samples first.
@@ -31,15 +31,16 @@ class Sample(Callback):
         run: Run,
         tokenizer: Tokenizer,
         context: PositiveInt,
-        prompt: str,
+        prompt: str | None,
         length: NonNegativeInt,
         temperature: NonNegativeFloat,
     ) -> None:
         self.path, self.tokenizer, self.context = run.samples_file, tokenizer, context
-        self.prompt, self.length, self.temperature = prompt, length, temperature
+        self.length, self.temperature = length, temperature
         self.continued = False  # from the entries of an earlier start
-        known = [character for character in prompt if _encodes(tokenizer, character)]
-        self.start = tokenizer.encode("".join(known)).tolist() or [tokenizer.separator or 0]
+        known = [character for character in prompt or "" if _encodes(tokenizer, character)]
+        begun = tokenizer.encode("".join(known)).tolist() or [tokenizer.separator or 0]
+        self.start = None if prompt is None else begun
 
     def on_validation_epoch_end(self, trainer: Trainer, training: Any) -> None:
         try:

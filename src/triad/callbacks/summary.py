@@ -1,5 +1,6 @@
 """The summary of a run on the terminal: one screen when it starts, one when it ends."""
 
+import re
 import shlex
 import warnings
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from triad.analysis.loss_picture import draw_loads, draw_losses
+from triad.config.offers import read_choices
 from triad.data.mixed_tokens import MixedTokens
 from triad.data.token_files import Tokens
 from triad.data.tokenizers.tokenizer import Tokenizer
@@ -15,6 +17,8 @@ from triad.hardware.device import describe
 from triad.layers.ranges import PositiveInt
 from triad.runs.directory import Run
 from triad.runs.metrics import SPEEDS, TAKEN, summarize
+
+OPENING, LONGEST = 64, 24  # tokens that are looked at, and characters of a prompt
 
 
 class Summary(Callback):
@@ -66,6 +70,7 @@ class Summary(Callback):
         trained = trainer.datamodule.first_row(trainer.max_steps) * self.context
         train, val = self.tokens.train, self.tokens.val
         strategy, hardware = trainer.strategy, training.hardware
+        typed = self.run.passport().get("choices", {})
         device, padding = describe(strategy.root_device), getattr(trainer.datamodule, "padding", 0)
         return {
             "model": f"{type(training.model).__name__.removeprefix('FSDP')}, {total:,} parameters"
@@ -75,7 +80,8 @@ class Summary(Callback):
             "batch": f"{rows} sequences x {self.context} tokens, {hardware.micro_batch_size or 'all'} at a"
             f" time; {trainer.max_steps:,} steps, {trained:,} tokens"
             + (f", {padding:.1%} of them padding" if padding else ""),
-            "layout": f"{_layout(strategy)} on {trainer.world_size} x {device}; {trainer.precision},"
+            "layout": f"{_layout(strategy, typed)} on {trainer.world_size} x {device};"
+            f" precision={_name_precision(trainer.precision, typed)},"
             f" attention {hardware.attention}"
             + (", recurrent layers fp32 for want of a kernel" if hardware.recurrent_fp32 else "")
             + (", compiled" if hardware.compile else ""),
@@ -95,18 +101,35 @@ class Summary(Callback):
         if self.picture:
             facts["curve"] = str(self.picture)
         if "val/bits_per_byte" in result:  # it codes a text, and can continue one
-            facts["sample"] = f'python -m triad.generate {shlex.quote(f"run={self.run}")} prompt="def "'
+            words = [f"run={self.run}", f"prompt={_find_opening(self.tokens, self.tokenizer)}"]
+            facts["sample"] = f"python -m triad.generate {shlex.join([*words, *self.run.packages_word])}"
         return facts | {
             "resume": f"{self.run.resume_command} trainer.max_steps={2 * result['steps']}",
             "compare": f"python -m triad.compare {shlex.quote(str(self.run.path.parent))}/*",
         }
 
 
-def _layout(strategy: Any) -> str:
-    """A strategy by name, a mesh with the axes that are split."""
+def _layout(strategy: Any, typed: dict[str, Any]) -> str:
+    """A strategy as it is typed, or else by its class, and the axes that are split."""
+    name = f"strategy={typed['strategy']}" if "strategy" in typed else type(strategy).__name__
     degrees = getattr(strategy, "degrees", {})
     split = ", ".join(f"{axis} {degree}" for axis, degree in degrees.items() if degree > 1)
-    return f"{type(strategy).__name__} ({split})" if split else type(strategy).__name__
+    return f"{name} ({split})" if split else name
+
+
+def _name_precision(precision: str, typed: dict[str, Any]) -> str:
+    """A precision as it is typed: Lightning has other names."""
+    named = (name for name, node in read_choices("precision").items() if node.get("name") == precision)
+    return typed["precision"] if typed.get("precision", "auto") != "auto" else next(named, precision)
+
+
+def _find_opening(tokens: Tokens | MixedTokens, tokenizer: Tokenizer) -> str:
+    """The first words of the validation text, to be typed."""
+    first = next(iter(tokens.sources.values())).val.tokens[:OPENING]
+    lines = [line.strip() for line in tokenizer.decode(first).splitlines()]
+    line = next((line for line in lines if any(map(str.isalnum, line))), "")
+    words = [part.end() for part in re.finditer(r"\S+", line) if part.end() <= LONGEST]
+    return line[: words[-1] if words else LONGEST]
 
 
 def _sizes(data: Any, step: int, steps: int) -> str:

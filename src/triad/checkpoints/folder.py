@@ -22,20 +22,20 @@ flushed and then renamed. The facts:
 """
 
 import fcntl
+import math
 import os
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
-from triad.config.directions import find_best
 from triad.runs.directory import Run
 from triad.storage.durable import open_in_place, remove_tree
 from triad.storage.locks import flock
 from triad.storage.manifest import MANIFEST, Facts, Part, find_damage, read_manifest
 
 INDEX = ".metadata"
+BEST, LAST = "best", "last"
 LEFTOVER = ".tmp"  # the suffix of a folder that is being written or removed
 FACTS = {"step", "metric", "position", "random", "layout", "tensors", "callbacks", "config"}
 
@@ -108,25 +108,58 @@ def choose_newest(found: list[Path], wrong: Callable[[Path], str], warn: bool = 
     return None
 
 
-def find_checkpoint(where: Path, step: int | None = None) -> Path:
-    """A checkpoint by its own folder or by its run's: the newest whole one, or the one of a step.
+def find_checkpoint(where: Path, which: int | str | Path = LAST) -> Path:
+    """A checkpoint by its own folder, or of a run: its `best` or `last`, one of a step, or one by its folder.
 
-    Raises FileNotFoundError if it is not there, ValueError if it is not whole.
+    The best is that by the metric that the run monitors, or the last where none that is kept has a value of
+    it. Of best and last damaged ones are passed over with a warning. Raises FileNotFoundError if it is not
+    there, ValueError if it is not whole or is that of another run.
     """
     if (where / MANIFEST).is_file():
-        path = where
-    elif step is not None:
-        path = checkpoint_path(Run(where).checkpoints, step)
-    elif found := find_newest(Run(where).checkpoints):
-        return found
-    else:
+        return _refuse_damaged(where)
+    folder = Run(where).checkpoints
+    kept = list_complete(folder)
+    if not kept:
         raise FileNotFoundError(f"{where}: no checkpoint is there")
+    if which in (BEST, LAST):
+        ranked = _rank(kept) if which == BEST else []
+        found = choose_newest([*(path for path in kept if path not in ranked), *ranked], find_fault)
+        assert found is not None
+        return found
+    name = str(which)
+    path = checkpoint_path(folder, int(name)) if name.isdecimal() else Path(name)
+    path = path if len(path.parts) > 1 else folder / path
+    if path.resolve().parent != folder.resolve():
+        raise ValueError(f"checkpoint={which}: it lies in another folder than the checkpoints of {where}")
     if not (path / MANIFEST).is_file():
-        kept = ", ".join(str(read_facts(other)["step"]) for other in list_complete(Run(where).checkpoints))
-        raise FileNotFoundError(f"{where}: no checkpoint of step {step} is there (kept: {kept or 'none'})")
+        steps = ", ".join(str(read_step(other)) for other in kept)
+        raise FileNotFoundError(
+            f"{where}: no checkpoint={which} is there; use best, last, or a step that is kept: {steps}"
+        )
+    return _refuse_damaged(path)
+
+
+def _refuse_damaged(path: Path) -> Path:
     if said := find_fault(path):
         raise ValueError(f"{path}: {said}")
     return path
+
+
+def describe_checkpoint(path: Path, weights: str | None = None) -> str:
+    """One line of what a trained model is: its run, step and metric, and the set of weights."""
+    facts, kept = read_facts(path), list_complete(path.parent)
+    metric, ranked, validated = facts["metric"], _rank(kept), find_validated(path)
+    value = f"{metric['name']} {metric['value']:.4g}" if metric else ""
+    if len(kept) == 1:
+        place = ["the only one kept", value or "not validated"]
+    elif ranked and path == ranked[-1]:
+        place = [f"the best of {len(kept)} by {value}"]
+    else:
+        best = f"the best is step {read_step(ranked[-1])}" if ranked else "none that is kept was validated"
+        place = [value, "the last" if path == kept[-1] else "", best]
+    judged = "" if weights in (None, validated) else f", where validation measured {validated}"
+    told = f"{path.parent.parent}: step {facts['step']}, {', '.join(filter(None, place))}"
+    return f"{told}; weights: {weights or validated}{judged}"
 
 
 @contextmanager
@@ -139,34 +172,39 @@ def keep_while_reading(path: Path) -> Generator[None]:
 
 def rotate(folder: Path, keep: int) -> None:
     """Remove all but the last `keep` and the best. Torn ones count as neither; one being read stays."""
-    metrics = {path: metric for path in list_complete(folder) if (metric := _read_metric(path)) != "torn"}
-    best = _find_best({path: metric for path, metric in metrics.items() if isinstance(metric, dict)})
-    for path in list(metrics)[:-keep]:
-        if path != best:
+    whole = [path for path in list_complete(folder) if not _is_torn(path)]
+    best = _rank(whole)[-1:]
+    for path in whole[:-keep]:
+        if path not in best:
             _remove(path)
 
 
-def find_best_checkpoint(folder: Path) -> Path:
-    """The best checkpoint by the metric that the run monitors. Raises FileNotFoundError where none has it."""
-    read = ((path, _read_metric(path)) for path in list_complete(folder))
-    if best := _find_best({path: metric for path, metric in read if isinstance(metric, dict)}):
-        return best
-    raise FileNotFoundError(f"{folder}: no checkpoint there has a value of a monitored metric; name its step")
+def _rank(paths: list[Path]) -> list[Path]:
+    """Checkpoints from the worst to the best by the metric that is monitored by now; of equals, first last.
 
-
-def _find_best(measured: dict[Path, dict]) -> Path | None:
-    """The best by the metric that is monitored by now; what is not a number is never the best."""
+    Those without a value of it, or whose value is no number, are left out.
+    """
+    measured = {path: metric for path in paths if (metric := _read_metric(path))}
     now = next(reversed(measured.values()), {})
-    values = {path: one["value"] for path, one in measured.items() if one["name"] == now["name"]}
-    return find_best(values, values.__getitem__, now.get("better", "lower"))
+    sign = -1 if now.get("better") == "higher" else 1
+    values = {p: sign * one["value"] for p, one in measured.items() if one["name"] == now["name"]}
+    found = [path for path in reversed(values) if not math.isnan(values[path])]
+    return sorted(found, key=values.__getitem__, reverse=True)
 
 
-def _read_metric(path: Path) -> dict | Literal["torn"] | None:
+def _read_metric(path: Path) -> dict | None:
     try:
-        found, files = _read_checkpoint_manifest(path)
+        return read_facts(path)["metric"]
     except ValueError:
-        return "torn"
-    return "torn" if find_damage(path, files, full_check_bytes=0) else found["metric"]
+        return None
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether the sizes of the files are not what the manifest says."""
+    try:
+        return bool(find_damage(path, _read_checkpoint_manifest(path)[1], full_check_bytes=0))
+    except ValueError:
+        return True
 
 
 def _remove(path: Path) -> None:

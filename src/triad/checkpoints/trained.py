@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from triad.checkpoints.folder import find_checkpoint
+from triad.checkpoints.folder import BEST, find_checkpoint
 from triad.checkpoints.tensors import load_model
 from triad.config.build import build, supply
 from triad.data.tokenizers.tokenizer import Tokenizer, load_tokenizer
@@ -18,26 +18,33 @@ OF_TASK = ("task", "model", "metrics", "decoding")  # groups that make_task asks
 
 def trained(
     run: Run | Path | str,
-    step: int | None = None,
+    checkpoint: int | str | Path = BEST,
     weights: str | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[Any, Tokenizer]:
     """The model of a run, ready to be evaluated, and its tokenizer.
 
-    Its weights are those of the newest whole checkpoint, or of a `step`: the ones that are validated, or the
-    set that `weights` names, model, ema, swa or average, as far as it was kept. A task that wraps the model,
-    such as a classifier's, has wrapped it. Raises FileNotFoundError or ValueError where there is none.
+    Its weights are those of the best checkpoint, or of another, see find_checkpoint: the ones that are
+    validated, or the set that `weights` names, model, ema, swa or average, as far as it was kept. A task that
+    wraps the model, such as a classifier's, has wrapped it. Raises FileNotFoundError or ValueError where
+    there is none.
     """
     run = run if isinstance(run, Run) else Run(run)
-    config, checkpoint = run.config(), find_checkpoint(run.path, step)
-    tokenizer = load_tokenizer(run.tokenizer)
+    run.config()  # raises, of one that is not there or damaged
+    model, tokenizer, _ = open_trained(run, find_checkpoint(run.path, checkpoint), weights)
+    return model.to(device), tokenizer
+
+
+def open_trained(run: Run, checkpoint: Path, weights: str | None) -> tuple[Any, Tokenizer, Any]:
+    """The model of a run with weights of one of its checkpoints, its tokenizer and its task."""
+    config, tokenizer = run.config(), load_tokenizer(run.tokenizer)
     part = build({name: config[name] for name in OF_TASK if name in config})
     task, make_model = make_task(part, run.pinned()["facts"], tokenizer, config["context"]), part["model"]
     multiple = config.get("pad_vocab_to_multiple_of", 1)
     model: nn.Module = make_model(vocab_size=count_rows(tokenizer.vocab_size, task, make_model, multiple))
     model = task.wrap(model) if hasattr(task, "wrap") else model
     load_model(checkpoint, model.eval(), weights)
-    return model.to(device), tokenizer
+    return model, tokenizer, task
 
 
 def refuse_other_tokens(weights: str | None, tokenizer: Tokenizer) -> None:

@@ -62,7 +62,6 @@ class Flags(NamedTuple):
     """The command line beside `resume=`: words, and those of Hydra's options that are known there."""
 
     overrides: list[str]
-    config_dir: str | None
     cfg: str | None
     resolve: bool
 
@@ -88,14 +87,14 @@ def read_flags(words: list[str]) -> Flags:
     return flags
 
 
-def change(base: dict, choices: Choices, words: list[str], folder: str | None = None) -> Change:
+def change(base: dict, choices: Choices, words: list[str]) -> Change:
     """Change a configuration with references. `choices` are those it was composed of, as far as is known."""
     refuse_resolvers(base)
     try:
         composed = OmegaConf.create(base)
     except OmegaConfBaseException as error:
         raise Refusal(f"config.yaml: {str(error).splitlines()[0]}") from None
-    with initialize_hydra(folder):
+    with initialize_hydra():
         from hydra.core.global_hydra import GlobalHydra
 
         loader = cast(Loader, GlobalHydra.instance().config_loader())

@@ -1,12 +1,15 @@
 """How `python -m triad.<command>` starts: key=value words become the arguments of one function."""
 
+import shlex
 import sys
-from collections.abc import Callable
-from inspect import Parameter, getdoc, signature
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
 from typing import Any
 
 from triad.config.errors import Refusal
 from triad.config.messages import report_error, report_interrupt
+from triad.config.neighbours import find_argument
+from triad.config.own_code import take_own_code
 from triad.config.schema import convert, suggest
 from triad.config.slow_imports import hasten_imports
 
@@ -14,11 +17,13 @@ from triad.config.slow_imports import hasten_imports
 def run_command(function: Callable) -> None:
     """Call a command's function with the words of the command line; answer mistakes in one sentence."""
     if {"-h", "--help"} & {*sys.argv[1:]}:
-        print(getdoc(function), "\n\n", _format_usage(function), sep="")
+        from triad.config.help import format_command_help  # reads conf/
+
+        print(format_command_help(function, _name_command()))
         return
     hasten_imports()
     try:
-        function(**_parse_arguments(function, sys.argv[1:]))
+        function(**_parse_arguments(function, take_own_code(sys.argv[1:])))
     except KeyboardInterrupt:
         sys.exit(report_interrupt())
     except Exception as error:
@@ -33,6 +38,8 @@ def _parse_arguments(function: Callable, words: list[str]) -> dict[str, Any]:
     for word in words:
         key, sign, value = word.partition("=")
         if not sign or key not in parameters or key == "overrides":
+            if word.startswith("--") or (sign and "overrides" not in parameters):
+                raise Refusal(_explain_unknown(key, value, [*parameters]))
             rest.append(word)
             continue
         arguments[key], fault = convert(None if value == "null" else value, parameters[key].annotation)
@@ -40,23 +47,35 @@ def _parse_arguments(function: Callable, words: list[str]) -> dict[str, Any]:
             raise Refusal(f"{word}: {fault}")
     if "overrides" in parameters:
         arguments["overrides"] = rest
-    elif rest:
-        raise Refusal(f"{rest[0]} is not understood{suggest(rest[0].partition('=')[0], list(parameters))}")
-    for name, parameter in parameters.items():
-        if parameter.default is Parameter.empty and name not in arguments:
-            raise Refusal(f"{name}=... is needed")
+    needed = [name for name, one in parameters.items() if one.default is Parameter.empty]
+    missing = [name for name in needed if name not in arguments]
+    bare = next((word for word in rest if "=" not in word), "")
+    if bare and (missing or "overrides" not in parameters):
+        free = [*missing, *(name for name in parameters if name not in arguments), "key"][0]
+        raise Refusal(f"{bare}: a word is key=value: {shlex.quote(f'{free}={bare}')}")
+    if missing:
+        raise Refusal(f"{missing[0]}=... is needed")
     return arguments
 
 
-def _format_usage(function: Callable) -> str:
-    words = (
-        f"{name}={'...' if parameter.default is Parameter.empty else parameter.default}"
-        for name, parameter in signature(function).parameters.items()
-        if name != "overrides"
-    )
+def _explain_unknown(key: str, value: str, known: list[str]) -> str:
+    """What to write in the place of a key, or a flag, that a command does not have."""
+    name = key.lstrip("-").replace("-", "_")
+    ours = name if name in known else find_argument(name, known)
+    if ours:
+        return f"{key}{value and f'={value}'}: here that is {ours}={value or '...'}"
+    return f"{key} is not understood{suggest(name, known)}"
+
+
+def _name_command() -> str:
+    """How the command that is running is typed."""
     module = sys.modules["__main__"].__spec__
-    name = module.name.removesuffix(".__main__") if module else function.__module__
-    return f"usage: python -m {name} {' '.join(words)}"
+    return module.name.removesuffix(".__main__").replace(".", " ") if module else f"python {sys.argv[0]}"
+
+
+def split_words(words: Sequence[str] | str) -> list[str]:
+    """Words as a list: also those of one text, as a shell would split it."""
+    return shlex.split(words) if isinstance(words, str) else [*words]
 
 
 def key_of(word: str) -> str:

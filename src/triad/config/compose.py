@@ -1,7 +1,7 @@
 """From the command line to a checked, plain configuration: Hydra composes, everything is validated once."""
 
 import re
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -9,22 +9,25 @@ from typing import Any, cast
 from unicodedata import category
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from triad.config import provenance
-from triad.config.command_line import key_of
+from triad.config.command_line import key_of, split_words
 from triad.config.directions import find_figures_of_two, find_unknown_monitors
 from triad.config.errors import NotComposed, Refusal, one_line
-from triad.config.locations import CONF
+from triad.config.identity import OVERLAYS
+from triad.config.locations import CONF, own_folders
 from triad.config.messages import explain_error, find_resolver_error
-from triad.config.offers import list_groups
+from triad.config.offers import find_group, list_groups
 from triad.config.overrides import quote_typed, top_level_keys
+from triad.config.own_code import KEY, permitting
 from triad.config.processes import resolve_devices
 from triad.config.references import changes_size, count_steps, refuse_resolvers
 from triad.config.rules import find_impossible, find_missing_parts, refusals
 from triad.config.schema import convert, find_faults, suggest
 from triad.config.trainer_arguments import find_trainer_faults
 
+EPOCHS = re.compile(r"(\d.*) epochs")  # what stands in trainer.max_steps until they are counted
 TIME = re.compile(r"(\d+(?:\.\d+)?)(s|min|h)")
 UNITS_S = {"s": 1, "min": 60, "h": 3600}
 UNMEASURED = 10**6  # steps of a run whose length is a time: no schedule that is given in steps is longer
@@ -47,24 +50,40 @@ def read_time(length: Any) -> float | None:
     return float(found[1]) * UNITS_S[found[2]] or None if found else None
 
 
-def refuse_time(config: dict) -> None:
-    """Raise Refusal where the length of a run is a time: only `train.py` measures how many steps that is."""
-    if read_time(length := config["trainer"]["max_steps"]):
-        raise Refusal(f"trainer.max_steps={length} is measured by train.py: give a number of steps here")
+def read_epochs(length: Any) -> float | None:
+    """The epochs of a run whose steps are not counted yet; None where they are known, or are a time."""
+    found = EPOCHS.fullmatch(length) if isinstance(length, str) else None
+    return float(found[1]) if found else None
 
 
-def compose(overrides: list[str]) -> dict:
-    """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python."""
-    with initialize_hydra():
-        return validate(*compose_unchecked(overrides))
+def refuse_unmeasured(config: dict) -> None:
+    """Raise Refusal where the length of a run is a time or epochs: only `train.py` finds their steps."""
+    length = config["trainer"]["max_steps"]
+    if read_time(length) or read_epochs(length):
+        word = f"epochs={config['epochs']}" if read_epochs(length) else f"trainer.max_steps={length}"
+        raise Refusal(f"{word} is measured by train.py: give trainer.max_steps= as a number of steps here")
 
 
-def compose_parts(overrides: list[str], keys: Collection[str]) -> dict:
-    """Some nodes of a configuration, each checked by itself: whether all fit is for training to ask."""
+def compose(overrides: Sequence[str] | str = ()) -> dict:
+    """The resolved and validated configuration for some overrides of conf/train.yaml, as plain Python.
+
+    compose(["model=moe", "batch.size=64"])   or, as it is typed,   compose("model=moe batch.size=64")
+
+    `packages=` and `--config-dir` among them hold for this composition: triad.config.own_code.
+    """
+    with permitting(split_words(overrides)) as words, initialize_hydra():
+        return validate(*compose_unchecked(words))
+
+
+def compose_parts(overrides: list[str], keys: Collection[str], parts: Sequence[str] = ("data",)) -> dict:
+    """Some nodes of a configuration, each checked by itself: whether all fit is for training to ask.
+
+    `parts` are the folders whose tables of what is impossible speak of these nodes alone.
+    """
     with initialize_hydra():
         composed, _ = compose_unchecked(overrides)
     config = {key: node for key, node in _resolve(composed).items() if key in keys and node != {}}
-    for fault in chain(find_faults(config), find_impossible(config, "data")):
+    for fault in chain(find_faults(config), *(find_impossible(config, part) for part in parts)):
         raise Refusal(fault)
     return config
 
@@ -96,9 +115,22 @@ def find_lists(overrides: list[str]) -> dict[str, list[str]]:
     return {override.key_or_group: [*map(str, cast(list, override.value()))] for override in parsed}
 
 
+def find_swept(words: list[str], params: Mapping[str, str]) -> dict[str, str]:
+    """The words of a command line under -m, and of Hydra's `sweeper.params`, that name several values, and
+    their keys as Hydra types them for a job.
+    """
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    overrides = get_args_parser().parse_intermixed_args(words).overrides
+    asked = [*(f"{key}={value}" for key, value in params.items()), *overrides]
+    parsed = OverridesParser.create().parse_overrides(asked)
+    return {str(one.input_line): one.get_key_element() for one in parsed if one.is_sweep_override()}
+
+
 @contextmanager
-def initialize_hydra(folder: str | None = None) -> Generator[None]:
-    """Have Hydra compose by our loader from conf/, and from a further folder behind it (--config-dir).
+def initialize_hydra() -> Generator[None]:
+    """Have Hydra compose by our loader from conf/, and from one's own folder behind it (--config-dir).
 
     Raises NotComposed where Hydra cannot compose what it is asked for.
     """
@@ -109,7 +141,7 @@ def initialize_hydra(folder: str | None = None) -> Generator[None]:
     from triad.config.loader import Loader, use_loader
 
     with use_loader(), initialize_config_dir(str(CONF), version_base="1.3"):
-        if folder is not None:
+        for folder in own_folders:
             cast(Loader, GlobalHydra.instance().config_loader()).add_folder(folder)
         try:
             yield
@@ -125,24 +157,37 @@ def read_written(composed: DictConfig) -> dict:
 def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None = None) -> dict:
     """Resolve, check the top-level keys and every node against its signature, refuse the impossible.
 
-    Sentences name the parts by `choices`, those that Hydra made of each group. `steps` takes the place of a
-    time in trainer.max_steps, and where other keys refer to that. Without it the time stays there after all
-    checks.
+    Sentences name the parts by `choices`, those that Hydra made of each group. `steps` takes the place of
+    epochs, or of a time in trainer.max_steps, and where other keys refer to that. Without it these stay there
+    after all checks.
     """
     refuse_resolvers(read_written(composed))
     config = as_asked = _resolve(composed)
-    if time := read_time(length := config["trainer"]["max_steps"]):
+    typed = length = config["trainer"]["max_steps"]
+    if epochs := config.get("epochs"):
+        length = f"{epochs} epochs"
+        OmegaConf.update(composed, "trainer.max_steps", length)
+        as_asked = _resolve(composed)
+    if unmeasured := bool(epochs or read_time(length)):
         if changes_size(config["batch"]):
-            raise Refusal(f"trainer.max_steps={length} needs a batch of one size: use batch=fixed")
+            word = f"epochs={epochs}" if epochs else f"trainer.max_steps={length}"
+            raise Refusal(f"{word} needs a batch of one size: use batch=fixed")
         OmegaConf.update(composed, "trainer.max_steps", steps or UNMEASURED)
         config = _resolve(composed)
-        OmegaConf.update(composed, "trainer.max_steps", length)
+        config |= {"epochs": None} if epochs and steps else {}
+        OmegaConf.update(composed, "trainer.max_steps", typed)
     config = {key: node for key, node in config.items() if node != {}}  # a group of which nothing is chosen
     config = {"callbacks": {}, "logger": {}} | config  # for [], which composes to nothing
     config.pop("router", None)  # models that use it hold a copy
     typed = list_groups()
     groups, known = {*typed.values()}, top_level_keys()
     for key in config:
+        if key in OVERLAYS:
+            raise Refusal(
+                f"{key}={choices.get(key)}: its file begins with `# @package _global_`; add that line"
+            )
+        if key == KEY:
+            raise Refusal(f"{KEY}={config[key]}: it is typed at each start, and no file or run permits it")
         if key not in groups and key not in known:
             raise Refusal(f"{key} is not a key of conf/train.yaml{suggest(key, [*known, *groups])}")
         if key in known:
@@ -159,7 +204,7 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
     of_figures = find_figures_of_two(config), find_unknown_monitors(config)
     for fault in chain(refusals(config, choices), *of_figures):
         raise Refusal(fault)
-    if time and not steps:
+    if unmeasured and not steps:
         _put_back(length, as_asked, config)
     return config
 
@@ -176,8 +221,22 @@ def _resolve(composed: DictConfig) -> dict:
     try:
         return cast(dict, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:
-        message = f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
+        key = str(getattr(error, "full_key", ""))
+        message = f"{key}: {str(error).splitlines()[0]}"
+        if isinstance(error, MissingMandatoryValue):
+            message = f"{key}=... is needed{_find_remark(composed, key)}"
         raise Refusal(find_resolver_error(error) or message) from None
+
+
+def _find_remark(composed: DictConfig, key: str) -> str:
+    """What the file of a choice says beside a key that it leaves open, such as where a text may lie."""
+    name = key.partition(".")[0]
+    folder, target = CONF / find_group(name), OmegaConf.select(composed, f"{name}._target_")
+    for file in sorted(folder.glob("*.yaml")):
+        source = provenance.read_yaml_source(file, name, set())
+        if key in source and (called := source.get(f"{name}._target_")) and called.text == target:
+            return f", {source[key].remark}".rstrip(", ")
+    return ""
 
 
 def find_misplaced(config: dict) -> Iterator[str]:

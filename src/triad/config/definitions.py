@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from triad.config.locations import own_packages
+
 
 class Definition(NamedTuple):
     """A public class or function, and the parsed module that defines it."""
@@ -44,15 +46,25 @@ def find_definition(dotted: str) -> Definition:
 def parse_module(dotted: str) -> tuple[ast.Module, str]:
     """The parsed file of a module, and the package it lies in (folders are walked, nothing is imported)."""
     package, *path = dotted.split(".")
-    found = importlib.util.find_spec(package) if package else None
-    if found is None or found.origin is None:
-        raise LookupError(f"the package {package} is not installed")
-    place = Path(found.origin).parent.joinpath(*path)
+    place = _find_package(package).joinpath(*path)
     file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     if not all(map(str.isidentifier, path)) or not file.is_file():
         raise LookupError(f"{dotted} does not exist")
     parent = dotted if place.is_dir() else dotted.rpartition(".")[0]
-    return ast.parse(file.read_text(encoding="utf-8")), parent
+    try:
+        return ast.parse(file.read_text(encoding="utf-8")), parent
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise LookupError(f"{dotted} cannot be read: {error}") from None
+
+
+def _find_package(name: str) -> Path:
+    """The folder of a package, or the file of a module."""
+    if name in own_packages:
+        return own_packages[name]
+    found = importlib.util.find_spec(name) if name else None
+    if found is None or found.origin is None:
+        raise LookupError(f"the package {name} is not installed")
+    return Path(found.origin).parent
 
 
 def find_imports(tree: ast.Module, name: str, package: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from triad.config.locations import PACKAGE
+from triad.config.locations import PACKAGE, own_packages
 from triad.config.secrets import mask
 
 
@@ -49,12 +49,18 @@ def is_sentence(error: BaseException) -> bool:
     while traceback.tb_next:
         traceback = traceback.tb_next
     code, at = traceback.tb_frame.f_code, traceback.tb_lasti
-    return is_ours(traceback.tb_frame) and dis.opname[code.co_code[at]] == "RAISE_VARARGS"
+    return _is_written_for_users(traceback.tb_frame) and dis.opname[code.co_code[at]] == "RAISE_VARARGS"
 
 
 def is_ours(frame: FrameType) -> bool:
     """Whether a frame runs code of this package, also of a command, whose module is __main__."""
     return Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
+
+
+def _is_written_for_users(frame: FrameType) -> bool:
+    """Whether what a frame raises is a sentence: of code of ours, and of one's own that a start permits."""
+    file = Path(frame.f_code.co_filename)
+    return is_ours(frame) or any(file.is_relative_to(place) for place in own_packages.values())
 
 
 def walk_frames(error: BaseException) -> Iterator[FrameType]:

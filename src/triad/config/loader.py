@@ -1,11 +1,12 @@
 """How configurations are merged, where that is not Hydra's way.
 
 Hydra merges a node into what stands at its key, key by key, and files in the order of conf/train.yaml's
-defaults. Four rules are ours, for files and for words of the command line alike:
+defaults. Five rules are ours, for files and for words of the command line alike:
 
     a part is exchanged whole     a node with another `_target_` takes nothing from the part before it but
                                   `_partial_`, which belongs to the place; the same `_target_` merges as usual
     a part is named by its group  `model.feedforward.router=switch` is the node of conf/router/switch.yaml
+    an argument has its default   `model.tied=true` sets an argument that no file sets, without Hydra's `+`
     an overlay sets what it made  what experiment/ or debug/ set in a group of which they make a choice goes
                                   with that choice: where another one stands, which was typed or is of a later
                                   overlay, it does not apply
@@ -25,15 +26,17 @@ from hydra._internal import hydra as hydra_internal
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_search_path import SearchPathQuery
-from omegaconf import DictConfig, flag_override
+from hydra.core.override_parser.types import OverrideType
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.basecontainer import BaseContainer
 
 from triad.config.errors import Refusal
 from triad.config.identity import OVERLAYS
 from triad.config.locations import CONF
+from triad.config.neighbours import answer
 from triad.config.offers import read_choices, read_own_choices
 from triad.config.rules import DICTIONARIES
-from triad.config.schema import read_signature, suggest
+from triad.config.schema import list_defaults, read_signature, suggest
 
 SOURCE = "data"
 
@@ -45,11 +48,9 @@ class Loader(ConfigLoaderImpl):
         with exchanging_parts():
             return super().load_configuration(*arguments, **named)
 
-    def add_folder(self, folder: str) -> None:
+    def add_folder(self, folder: Path) -> None:
         """Look for files in a further folder, too, behind conf/: what --config-dir does."""
-        if not Path(folder).is_dir():
-            raise Refusal(f"--config-dir {folder}: no folder is there")
-        place, behind = f"file://{Path(folder).absolute()}", SearchPathQuery(provider="schema")
+        place, behind = f"file://{folder}", SearchPathQuery(provider="schema")
         self.config_search_path.prepend(provider="command-line", path=place, anchor=behind)
         self.repository = ConfigRepository(config_search_path=self.config_search_path)
 
@@ -101,7 +102,10 @@ def _refuse_missing(override: Any) -> None:
     if override.is_hydra_override() or group in OVERLAYS:
         return
     if not override.is_delete():
-        if choices and not inner and not isinstance(override.value(), str | list | dict):
+        swept = override.is_sweep_override()  # of several choices: each job is asked about its own
+        if choices and not inner and not swept and not isinstance(override.value(), str | list | dict):
+            if ours := answer(group, str(override.value())):
+                raise Refusal(f"{override.input_line}: here that is {ours}")
             raise Refusal(f"{override.input_line}: {group} is chosen by name{suggest('', list(choices))}")
     elif not inner and group not in DICTIONARIES:
         raise Refusal(f"{override.input_line}: a run needs it: {group}={next(iter(choices), '...')}")
@@ -151,7 +155,14 @@ def find_arguments(defaults: list[Any]) -> set[str] | None:
 
 @contextmanager
 def exchanging_parts() -> Generator[None]:
-    original = BaseContainer._map_merge
+    """Within, nodes are merged and overrides applied by these rules."""
+    original, original_apply = BaseContainer._map_merge, ConfigLoaderImpl._apply_overrides_to_config
+
+    def apply(overrides: list[Any], config: DictConfig) -> None:
+        for override in overrides:
+            if override.type == OverrideType.CHANGE and _is_argument(override.key_or_group, config):
+                override.type = OverrideType.FORCE_ADD
+            original_apply([override], config)
 
     def merge(dest: Any, src: Any) -> None:
         old, new = _find_target(dest), _find_target(src)
@@ -163,10 +174,20 @@ def exchanging_parts() -> Generator[None]:
             original(dest, src)
 
     BaseContainer._map_merge = staticmethod(merge)  # ty: ignore[invalid-assignment]
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply)  # ty: ignore[invalid-assignment]
     try:
         yield
     finally:
         BaseContainer._map_merge = staticmethod(original)
+        ConfigLoaderImpl._apply_overrides_to_config = staticmethod(original_apply)
+
+
+def _is_argument(key: str, config: DictConfig) -> bool:
+    """Whether a key that a configuration has not is an argument, with a default, of the part above it."""
+    above, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, above, throw_on_missing=False) if above else None
+    target = node.get("_target_") if isinstance(node, DictConfig) and name not in node else None
+    return isinstance(target, str) and name in list_defaults(target)
 
 
 def _find_target(node: Any) -> str | None:

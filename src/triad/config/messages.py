@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import select
 import sys
 import tempfile
 import time
@@ -15,19 +16,23 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from triad.config.errors import Diverged, Refusal, Unsaved, is_ours, is_sentence, one_line, walk_frames
-from triad.config.locations import CONF, PACKAGE
-from triad.config.offers import list_groups, walk_parts
+from triad.config.locations import PACKAGE, conf_folders
+from triad.config.neighbours import answer
+from triad.config.offers import list_groups, read_choices, walk_parts
 from triad.config.processes import ranks_are_here
-from triad.config.schema import suggest
+from triad.config.schema import list_defaults, suggest
 from triad.config.secrets import mask
 
 FAULT = 1  # the exit code of a fault of the program, Python's habit
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
 DIVERGED = 33  # of a run that has diverged: a number that no shell or interpreter uses
 INTERRUPTED = 130  # of a command that Ctrl-C ended, 128 + SIGINT: the shell's habit
+CUT = 141  # of a command whose output nobody reads any more, 128 + SIGPIPE: the shell's habit
 DISK = 34  # of a run that could not write what it must keep, for a full disk most often
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+TO_APPEND = re.compile(r"use \+([^\s=]+)=(.*)")  # the word, as Hydra repeats it
 MISSING = re.compile(r"missing \d+ required .* arguments?: (.*)")
+STDOUT = 1  # its file descriptor
 PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
 
 
@@ -38,11 +43,23 @@ def report_error(error: Exception) -> int:
     """
     if ranks_are_here() and os.environ.get("RANK", "0") != "0":  # every rank finds the same mistake
         wait_to_be_ended()
+    if isinstance(error, BrokenPipeError) and _is_output_cut():
+        return CUT
     if said := explain_error(error):
         print(f"error: {mask(said)}", file=sys.stderr)
         return choose_exit_code(error)
     print(f"error: {describe_fault(error)}  (traceback: {_keep_traceback(error)})", file=sys.stderr)
     return choose_exit_code(error, FAULT)
+
+
+def _is_output_cut() -> bool:
+    """Whether nobody reads standard output any more, as behind `| head`; what is left for it is dropped."""
+    watched = select.poll()
+    watched.register(STDOUT)
+    cut = any(event & select.POLLERR for _, event in watched.poll(0))
+    if cut:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # or Python complains when it ends
+    return cut
 
 
 def choose_exit_code(error: Exception, otherwise: int = MISTAKE) -> int:
@@ -64,11 +81,15 @@ def explain_error(error: Exception) -> str | None:
     hydra = sys.modules.get("hydra.errors")  # else it is none of Hydra's, which takes long to import
     if hydra and isinstance(error, hydra.MissingConfigException):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        choices = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        choices = sorted(path.stem for place in conf_folders() for path in (place / group).glob("*.yaml"))
+        if ours := answer(group, name):
+            return f"{group}={name}: here that is {ours}"
         return f"{group}={name} does not exist{suggest(name, choices)}"
     composing = hydra and isinstance(error, hydra.ConfigCompositionException)
     if composing and isinstance(error.__cause__, OmegaConfBaseException):
-        return _explain_unknown_key(error.__cause__)
+        return _explain_unknown_key(str(error), error.__cause__)
+    if hydra and isinstance(error, hydra.OverrideParseException) and "missing EQUAL" in str(error):
+        return explain_bare(error.override)
     if said := find_resolver_error(error):
         return said
     if isinstance(error, OmegaConfBaseException) or (hydra and isinstance(error, hydra.HydraException)):
@@ -142,9 +163,26 @@ def wait_to_be_ended() -> None:
     time.sleep(PATIENCE_S)
 
 
-def _explain_unknown_key(cause: OmegaConfBaseException) -> str:
+def explain_bare(word: str) -> str:
+    """A word without a value, with the words that may have been meant."""
+    groups = list_groups()
+    if word in groups and (choices := [*read_choices(word)]):
+        return f"{word}: a word is key=value: {word}={choices[0]}, say"
+    if found := next((group for group in groups if word in read_choices(group)), None):
+        return f"{word}: a word is key=value: {found}={word}"
+    if Path(word).is_file() or (Path(word).is_dir() and not (Path(word) / "run.json").is_file()):
+        return f"{word}: a word is key=value: data=text data.path={word} reads files"
+    if "/" in word:
+        return f"{word}: a word is key=value: resume={word} continues a run"
+    return f"{word}: a word is key=value, such as model=moe or trainer.max_steps=200"
+
+
+def _explain_unknown_key(said: str, cause: OmegaConfBaseException) -> str:
     """Hydra says where the lookup stopped; name the whole key and the nearest that exist."""
     key, node = cause.full_key or cause.key, cause.parent_node
+    typed = TO_APPEND.search(said)
+    if typed and (ours := answer(*typed.groups())):
+        return f"{'='.join(typed.groups())}: here that is {ours}"
     while node is not None and node._get_parent() is not None:
         node = node._get_parent()
     known = [name for name in _walk_keys(node) if not name.startswith("hydra.")] if node is not None else []
@@ -170,7 +208,10 @@ def _explain_unknown_group(sentence: str) -> str:
 def _walk_keys(node: Any, prefix: str = "") -> list[str]:
     found = []
     for key in node if OmegaConf.is_dict(node) else ():
-        found.append(f"{prefix}{key}")
+        if key == "_target_":
+            found += [f"{prefix}{name}" for name in list_defaults(node[key]) if name not in node]
+        elif key != "_partial_":
+            found.append(f"{prefix}{key}")
         child = node._get_node(key)
         if OmegaConf.is_dict(child) and not child._is_none() and not child._is_interpolation():
             found += _walk_keys(child, f"{prefix}{key}.")

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from triad.config.identity import OVERLAYS
-from triad.config.locations import CONF
+from triad.config.locations import CONF, conf_folders
 from triad.config.provenance import LOADER
 from triad.config.schema import read_attribute, read_constant
 
@@ -63,17 +63,21 @@ def find_group(key: str) -> str:
     return next((group for group, name in list_groups().items() if name == key), key)
 
 
-@cache
 def read_choices(group: str) -> dict[str, Any]:
     """The nodes that the files of a group set, by the name of the choice.
 
     The one that conf/train.yaml takes comes first, then FIRST, and last those with a size in their name.
     """
-    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    usual = _load("train")["defaults"]
+    return _read_choices(group, conf_folders())
+
+
+@cache
+def _read_choices(group: str, folders: tuple[Path, ...]) -> dict[str, Any]:
+    names = sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+    usual = _load(CONF / "train.yaml")["defaults"]
     order = sorted(names, key=lambda name: (name not in FIRST, any(map(str.isdigit, name))))
     order.sort(key=lambda name: {group: name} not in usual)
-    return {name: _node(group, name) for name in order}
+    return {name: _node(group, name, folders) for name in order}
 
 
 def find_choices(group: str, name: str, allowed: tuple) -> list[str]:
@@ -120,22 +124,29 @@ def _find_target(config: dict, key: str) -> str | None:
 
 def read_own_choices(file: str, folders: Iterable[Path] | None = None) -> dict[str, Any]:
     """The choices that an overlay such as debug/tiny makes, by their group; {} where no folder has it."""
-    found = next((folder for folder in folders or [CONF] if (folder / f"{file}.yaml").is_file()), None)
-    defaults = (_load(file, found) or {}).get("defaults", []) if found else []
+    found = _find_file(file, folders or conf_folders())
+    defaults = (_load(found) or {}).get("defaults", []) if found else []
     made = (pair for entry in defaults if isinstance(entry, dict) for pair in entry.items())
     own = {key.removeprefix("override /"): choice for key, choice in made if key.startswith("override /")}
     return {key.partition("@")[0]: choice for key, choice in own.items()}  # metrics@_global_.metrics
 
 
-def _node(group: str, name: str) -> dict:
+def _node(group: str, name: str, folders: tuple[Path, ...]) -> dict:
     """What one file sets for its group, over the files of the group that it builds upon."""
-    node = _load(f"{group}/{name}") or {}
+    file = _find_file(f"{group}/{name}", folders)
+    node = (_load(file) if file else None) or {}
+    if not isinstance(node, dict):
+        return {}
     found: dict = {}
     for other in node.pop("defaults", []):
-        if isinstance(other, str) and (CONF / group / f"{other}.yaml").is_file():
-            found |= _node(group, other)
+        if isinstance(other, str) and _find_file(f"{group}/{other}", folders):
+            found |= _node(group, other, folders)
     return found | (node[group] if isinstance(node.get(group), dict) and "_target_" not in node else node)
 
 
-def _load(name: str, folder: Path | None = None) -> Any:
-    return yaml.load(((folder or CONF) / f"{name}.yaml").read_text(encoding="utf-8"), Loader=LOADER)
+def _find_file(name: str, folders: Iterable[Path]) -> Path | None:
+    return next((file for folder in folders if (file := folder / f"{name}.yaml").is_file()), None)
+
+
+def _load(file: Path) -> Any:
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)

@@ -93,7 +93,10 @@ def _find_types(key: str) -> list[Any]:
         for step in path[:-1]:
             node = node.get(step) if isinstance(node, dict) else None
         if isinstance(node, dict) and isinstance(target := node.get("_target_"), str):
-            parameters = read_signature(target).parameters
+            try:
+                parameters = read_signature(target).parameters
+            except LookupError:  # of one's own file whose package this start does not permit
+                continue
             found += [parameters[path[-1]].type] if path[-1] in parameters else []
     return found
 

@@ -88,6 +88,17 @@ def world_size(config: dict) -> int:
     return ranks_here(config) * config["trainer"]["num_nodes"]
 
 
+def describe_single_process(config: dict, choices: Mapping[str, Any]) -> str:
+    """What to type where a strategy for several processes has one, or ""."""
+    if world_size(config) > 1 or read_attribute(config["strategy"]["_target_"], "processes") == 1:
+        return ""
+    rehearsal = "trainer.devices=auto" if count_gpus() > 1 else "trainer.devices=2 trainer.accelerator=cpu"
+    if ranks_are_here():
+        rehearsal = "torchrun --nproc-per-node=2"
+    name = choices.get("strategy") or config["strategy"]["_target_"].rpartition(".")[2]
+    return f"strategy={name}: one process shards nothing; {rehearsal} rehearses it"
+
+
 def count_threads(config: dict) -> int:
     """Compute threads of each process: hardware.threads, else the environment's number, else its share."""
     given = os.environ.get("OMP_NUM_THREADS", "")

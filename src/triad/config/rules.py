@@ -44,6 +44,7 @@ MODEL_AXES = (
     "pipeline",
 )  # that cut a model; the others deal rows, copies or experts
 SEPARATED = ("documents", "best_fit")  # packings whose documents do not see each other
+LIBRARIES = ("torch.", "lightning.")
 DICTIONARIES = ("callbacks", "logger", "metrics")  # groups of several parts
 
 PHRASES = {  # declared properties as verbs, for sentences
@@ -175,7 +176,7 @@ def _splits(path: str, part: dict, axis: str) -> bool:
 
     Over the axis of experts only what makes them is cut: it declares that its parameters are theirs.
     """
-    if not part["_target_"].startswith("triad.") or not is_class(part["_target_"]):
+    if part["_target_"].startswith(LIBRARIES) or not is_class(part["_target_"]):
         return True
     if axis != "expert":
         return axis in (get_declared(part, "splits") or ())
@@ -277,7 +278,8 @@ def _uncut(config: dict, fault: tuple, path: str, axis: str) -> str:
         remedies.append(
             _remedy(name_key(config, path), _mending(config, fault, path, [*read_choices("router")]))
         )
-    return f"{name_choice(config, path)} does not say that it {what}: {_use(remedies)}"
+    declare = f'if it can, add "{axis}" to its splits and run triad verify'
+    return f"{name_choice(config, path)} does not say that it {what}: {_use(remedies)}; {declare}"
 
 
 def _others(config: dict, fault: tuple, key: str) -> str:

@@ -7,8 +7,10 @@ syntax tree of the file that defines the target; triad.config.targets says which
 import ast
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
+from keyword import iskeyword
 from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any, Literal, NamedTuple, Union
@@ -17,8 +19,9 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from triad.config.definitions import find_definition, find_imports, parse_module
+from triad.config.definitions import Definition, find_definition, find_imports, parse_module
 from triad.config.errors import Refusal
+from triad.config.neighbours import answer
 from triad.config.targets import find_part
 
 SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
@@ -50,15 +53,28 @@ class Signature(NamedTuple):
     open: bool
 
 
-@cache
 def read_signature(target: str) -> Signature:
     """Read the signature of a dotted name. Raises LookupError if the name is not there or not allowed."""
-    _, module, definition = find_part(target)
-    package = parse_module(target.rpartition(".")[0])[1]
-    if isinstance(definition, ast.ClassDef):
-        initial = _find_init(module, definition)
-        return _read_arguments(initial, module, package, 1) if initial else Signature({}, open=False)
-    return _read_arguments(definition, module, package, 0)
+    find_part(target)  # each time: what is allowed is a matter of the start
+    return _read_signature(target)
+
+
+@cache
+def _read_signature(target: str) -> Signature:
+    found = find_part(target)
+    if isinstance(found.node, ast.ClassDef):
+        initial = _find_init(found)
+        return _read_arguments(initial, skip=1) if initial else Signature({}, open=False)
+    return _read_arguments(found, skip=0)
+
+
+def list_defaults(target: str) -> list[str]:
+    """The arguments of a dotted name that have a default; [] of one that is not there or not allowed."""
+    try:
+        parameters = read_signature(target).parameters
+    except LookupError:
+        return []
+    return [name for name, parameter in parameters.items() if not parameter.required]
 
 
 @cache
@@ -66,19 +82,17 @@ def read_script_signature(file: Path, function: str) -> Signature:
     """Read the signature of a function in a script."""
     module = ast.parse(file.read_text(encoding="utf-8"))
     definitions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
-    return _read_arguments(definitions[function], module, "triad", 0)
+    return _read_arguments(Definition("triad", module, definitions[function]), skip=0)
 
 
-@cache
 def read_docstrings(target: str) -> str:
     """What the docstrings of a dotted name and of its `__init__` say, or ""."""
-    _, module, definition = find_part(target)
-    initial = _find_init(module, definition) if isinstance(definition, ast.ClassDef) else None
-    said = (ast.get_docstring(place) for place in (definition, initial) if place)
+    found = find_part(target)
+    initial = _find_init(found) if isinstance(found.node, ast.ClassDef) else None
+    said = (ast.get_docstring(place.node) for place in (found, initial) if place)
     return "\n\n".join(filter(None, said))
 
 
-@cache
 def read_attribute(target: str, name: str) -> Any:
     """The plain value that a dotted name declares, or None, also where there is no such name.
 
@@ -86,27 +100,45 @@ def read_attribute(target: str, name: str) -> Any:
     through the class that it is annotated to return.
     """
     try:
-        _, module, definition = find_definition(target)
-        package = parse_module(target.rpartition(".")[0])[1]
-    except LookupError:
+        find_definition(target)
+    except LookupError:  # not kept: another start may permit its package
         return None
+    return _read_attribute(target, name)
+
+
+@cache
+def _read_attribute(target: str, name: str) -> Any:
+    found = find_definition(target)
+    _, module, definition = found
     if isinstance(definition, ast.ClassDef):
         statements, wanted, above = definition.body, name, definition.bases
     else:
         statements, wanted, above = module.body, f"{definition.name}.{name}", [definition.returns]
     for statement in statements:
         match statement:
-            case ast.Assign(targets=[found], value=value) | ast.AnnAssign(target=found, value=value):
-                if value and ast.unparse(found) == wanted:
+            case ast.Assign(targets=[named], value=value) | ast.AnnAssign(target=named, value=value):
+                if value and ast.unparse(named) == wanted:
                     return _read_literal(value, f"{target}.{name}")
     for base in above:
-        if isinstance(base, ast.Name):
-            local = f"{target.rpartition('.')[0]}.{base.id}"
-            for origin in (local, *find_imports(module, base.id, package)):
-                ours = origin.partition(".")[0] == "triad"
-                if ours and (value := read_attribute(origin, name)) is not None:
-                    return value
+        for origin in _find_origins(found, base):
+            if (value := read_attribute(origin, name)) is not None:
+                return value
     return None
+
+
+def _list_followed(dotted: str) -> set[str]:
+    """The packages whose source says what a name of one of them declares and takes: no library's."""
+    return {"triad", dotted.partition(".")[0]} - {"torch", "lightning"}
+
+
+def _find_origins(found: Definition, name: ast.expr | None) -> Iterator[str]:
+    """Dotted names under which a name in the file of a definition is defined, in packages that we follow."""
+    if not isinstance(name, ast.Name):
+        return
+    imported = find_imports(found.tree, name.id, parse_module(found.module)[1])
+    for origin in (f"{found.module}.{name.id}", *imported):
+        if origin.partition(".")[0] in _list_followed(found.module):
+            yield origin
 
 
 def _read_literal(value: ast.expr, where: str) -> Any:
@@ -184,7 +216,9 @@ def _check_call(node: dict, path: str) -> Iterator[str]:
     given = node.keys() - {"_target_", "_partial_"}
     for key in sorted(given - known.parameters.keys(), key=str):
         if not known.open or not isinstance(key, str):
-            yield f"{path}.{key} is not an argument of {target}{suggest(str(key), list(known.parameters))}"
+            ours = answer(f"{path}.{key}", str(node[key]))
+            near = f"; here that is {ours}" if ours else suggest(str(key), list(known.parameters))
+            yield f"{path}.{key} is not an argument of {target}{near}"
     for key in given & known.parameters.keys():
         if not _is_call(node[key]):
             node[key], fault = convert(node[key], known.parameters[key].type)
@@ -204,30 +238,50 @@ def _list_members(annotation: Any) -> tuple:
     return getattr(annotation, "__args__", None) or (annotation,)
 
 
-def _find_init(module: ast.Module, definition: ast.ClassDef) -> ast.FunctionDef | None:
-    """`__init__` of a class, or of the nearest base in the same file."""
-    for statement in definition.body:
+def _find_init(found: Definition) -> Definition | None:
+    """`__init__` of a class or of the nearest of its bases, in its file and in packages that we follow."""
+    assert isinstance(found.node, ast.ClassDef)
+    for statement in found.node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-            return statement
-    bases = {base.id for base in definition.bases if isinstance(base, ast.Name)}
-    for statement in module.body:
-        if isinstance(statement, ast.ClassDef) and statement.name in bases:
-            return _find_init(module, statement)
+            return Definition(found.module, found.tree, statement)
+    for base in found.node.bases:
+        if (above := _find_class(found, base)) and (initial := _find_init(above)):
+            return initial
     return None
 
 
-def _read_arguments(definition: ast.FunctionDef, module: ast.Module, package: str, skip: int) -> Signature:
-    arguments = definition.args
+def _find_class(found: Definition, base: ast.expr) -> Definition | None:
+    """The class that a base in the file of a definition is."""
+    for statement in found.tree.body:
+        if isinstance(statement, ast.ClassDef) and isinstance(base, ast.Name) and statement.name == base.id:
+            return Definition(found.module, found.tree, statement)
+    for origin in _find_origins(found, base):
+        with suppress(LookupError):
+            above = find_definition(origin)
+            return above if isinstance(above.node, ast.ClassDef) else None
+    return None
+
+
+def _read_arguments(found: Definition, skip: int) -> Signature:
+    assert isinstance(found.node, ast.FunctionDef)
+    arguments = found.node.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
     pairs = [*zip(positional, defaults, strict=True)][skip:]
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    read = TypeReader(module, package).read
+    read = TypeReader(found.tree, parse_module(found.module)[1]).read
     parameters = {
-        a.arg: Parameter(read(a.annotation), default is None, ast.unparse(default) if default else None)
+        _name_key(a.arg): Parameter(
+            read(a.annotation), default is None, ast.unparse(default) if default else None
+        )
         for a, default in pairs
     }
     return Signature(parameters, open=arguments.kwarg is not None)
+
+
+def _name_key(argument: str) -> str:
+    """The key of an argument: `from` of `from_`, as a word of Python is no name of an argument."""
+    return argument[:-1] if argument.endswith("_") and iskeyword(argument[:-1]) else argument
 
 
 class TypeReader(NamedTuple):
@@ -255,16 +309,17 @@ class TypeReader(NamedTuple):
         return Any
 
     def _follow(self, name: str) -> Any:
-        if not self.package.startswith("triad") or name in ("Any", "Path"):
+        followed = _list_followed(self.package)
+        if self.package.partition(".")[0] not in followed or name in ("Any", "Path"):
             return Any
         for statement in self.module.body:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
                     return self.read(value)
         for origin in find_imports(self.module, name, self.package):
-            if origin.startswith("triad."):
+            if origin.partition(".")[0] in followed:
                 return TypeReader(*parse_module(origin.rpartition(".")[0])).read(ast.Name(name))
-        return PART
+        return PART if self.package.startswith("triad") else Any
 
     def _read_generic(self, name: str, inner: list[ast.expr]) -> Any:
         if name == "Literal":

@@ -8,6 +8,7 @@ names or within the package that it names (torch.nn.Linear), and it is one of
     public names of COMPUTING                   folders that compute and import nothing that reaches a file
     the part that a module of PARTS is named after   triad.callbacks.ema.Ema: one file, one part
     public classes of TORCH                     so that every plain configuration of torch's is possible
+    public names of one's own packages          that this start permits: triad.config.own_code
 """
 
 import ast
@@ -17,6 +18,7 @@ from functools import cache
 
 from triad.config.definitions import Definition, find_definition
 from triad.config.locations import CONF
+from triad.config.own_code import is_permitted, tell_word
 
 COMPUTING = ("triad.layers", "triad.models", "triad.optim", "triad.schedules")
 PARTS = (
@@ -32,18 +34,27 @@ PACKAGES = ("triad.", "torch.", "lightning.")  # whose source is looked at
 COMMENT, CALLED = re.compile(r"#.*"), re.compile(r"""_target_:\s*["']?([\w.]+)""")
 
 
-@cache
 def find_part(target: str) -> Definition:
     """The definition of a part. Raises LookupError for what does not exist and for what is no part."""
-    if not target.startswith(PACKAGES):
-        raise _refuse(target, "is of another package")
+    package = target.partition(".")[0]
+    if target.startswith(PACKAGES) or is_permitted(package):  # asked anew: this may be another start
+        if "." not in target:
+            raise _refuse(target, "is a package and no part")
+        return _find_part(target)
+    if word := tell_word(package):
+        raise LookupError(f"{target} is not allowed, as it is of another package: {word}")
+    raise _refuse(target, "is of another package")
+
+
+@cache
+def _find_part(target: str) -> Definition:
     if any(name.startswith("_") for name in target.split(".")):
         raise _refuse(target, "is a private name")
     try:
         found = find_definition(target)
     except LookupError as error:
-        missing = str(error).startswith("the package")
-        raise error if missing else LookupError(f"{target} does not exist{_suggest(target)}") from None
+        unknown = str(error).endswith("does not exist")
+        raise LookupError(f"{target} does not exist{_suggest(target)}") if unknown else error from None
     if not _lies_in(found.module, target.rpartition(".")[0]):
         raise _refuse(target, f"is only imported there, from {found.module}")
     if not _is_part(target, found):
@@ -64,6 +75,8 @@ def _suggest(target: str) -> str:
 
 
 def _is_part(target: str, found: Definition) -> bool:
+    if not target.startswith(PACKAGES):
+        return True  # of one's own package every public name that it defines
     if any(_lies_in(found.module, package) for package in TORCH):
         return isinstance(found.node, ast.ClassDef)
     own = found.module.rpartition(".")[2]

@@ -53,7 +53,7 @@ def _any(value: Any) -> bool:
 
 FLAG = _only(True, False)
 OURS = _only(None)  # train.py passes it
-LENGTH = "use trainer.max_steps, in steps or as a time such as 5min"
+LENGTH = "use epochs=..., or trainer.max_steps, in steps or as a time such as 5min"
 BATCHES = "a whole number of batches, at least"
 EARLY = "use callbacks=[default,early_stopping] callbacks.early_stopping.patience=..."
 ORDER = "batch k follows from seed and step alone, and every process reads its share of it: leave it out"

@@ -1,13 +1,13 @@
 """Show what a training batch is made of: `python -m triad.data show=12345`."""
 
-from rich.console import Console
-from rich.table import Table
-
 from triad.config.build import build
 from triad.config.command_line import run_command
 from triad.config.compose import compose
 from triad.config.errors import Refusal
+from triad.config.tables import print_table
 from triad.runs.directory import Run
+
+GROUP = "Look before training"
 
 
 def show(show: int, overrides: list[str], run: str | None = None) -> None:
@@ -36,12 +36,11 @@ def show(show: int, overrides: list[str], run: str | None = None) -> None:
     data = make_datamodule(source, tokens, tokenizer.separator, *dials)
     files = {name: each.train for name, each in tokens.sources.items()}
     of_mixture = ["source"] if "" not in files else []
-    table = Table("row", *of_mixture, "document", "token", "byte", "text")
+    cells = []
     for row in describe_batch(files, tokenizer, data.train, data.batch_rows, data.find_first, seed, show):
-        of_mixture = [row.source] if row.source else []
-        offsets = str(row.token_offset), str(row.byte_offset)
-        table.add_row(str(row.row), *of_mixture, row.document, *offsets, repr(row.preview))
-    Console(markup=False, emoji=False).print(table)
+        named = [str(row.row), *([row.source] if row.source else []), row.document]
+        cells.append([*named, str(row.token_offset), str(row.byte_offset), repr(row.preview)])
+    print_table(["row", *of_mixture, "document", "token", "byte", "text"], cells)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from triad.data.progress import show_progress
 from triad.data.sources.malformed import describe_skipped
 from triad.data.sources.source import Document, Source, Split
 from triad.storage.cache import build_once, cache_home
-from triad.storage.manifest import Facts, checksum, fingerprint
+from triad.storage.manifest import Facts, checksum, fingerprint, fingerprint_source
 
 FORMAT = 1
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -141,7 +141,12 @@ class Preparation:
             node = node[step]
         declared = part.func if isinstance(part, partial) else part
         packages = {name: version(name) for name in getattr(declared, "packages", ())}
-        return {"call": node, "packages": packages, "contents": getattr(part, "contents", None)}
+        described = {"call": node, "packages": packages, "contents": getattr(part, "contents", None)}
+        package = sys.modules[declared.__module__.partition(".")[0]]
+        if package.__name__ == __name__.partition(".")[0]:
+            return described
+        place = Path(next(iter(getattr(package, "__path__", [package.__file__]))))  # of one's own package
+        return described | {"code": fingerprint_source(place)}
 
 
 class NothingLeft(ValueError):

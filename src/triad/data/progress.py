@@ -1,47 +1,132 @@
-"""How far a pass over a text has come: bytes, bytes a second, time left."""
+"""How far long work has come: a bar on a terminal, elsewhere a line every ten seconds."""
 
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
-LINE_S = 10.0  # between two lines in a file
+LINE_S, LATER_S, SHARE = (
+    10.0,
+    60.0,
+    0.02,
+)  # between two lines in a file: at first, at most; of the time so far
+REFRESHES_PER_S = 2  # of a terminal
 
 Advance = Callable[[int], None]
+Item = TypeVar("Item")
+
+
+class Lines:
+    """When a line in a file is due: at once, then every ten seconds, in long work every minute."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+        self.next = self.since
+
+    def due(self, patience: float = 0.0) -> bool:
+        """Whether it is time for a line, or has been for that part of the time between two lines."""
+        return time.monotonic() >= self.next + patience * self._between()
+
+    def mark(self) -> None:
+        """A line is written."""
+        self.next = time.monotonic() + self._between()
+
+    def _between(self) -> float:
+        return max(LINE_S, min(LATER_S, SHARE * (time.monotonic() - self.since)))
 
 
 @contextmanager
-def show_progress(title: str, total_bytes: int) -> Generator[Advance]:
-    """A bar on a terminal, in a file a line every ten seconds; call what is given with the bytes done."""
+def show_progress(title: str, total: int | None, unit: str = "bytes") -> Generator[Advance]:
+    """A line on a terminal, in a file one every ten seconds; call what is given with the units done.
+
+    A total of None is not known.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.progress import TransferSpeedColumn as SpeedColumn
+    from rich.live import Live
 
-    console = Console(stderr=True, markup=False, emoji=False)
-    if not console.is_terminal:
-        yield _print_lines(title, total_bytes)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    work = _Work(title, total, unit)
+    if console.is_terminal and not console.is_dumb_terminal:
+        options: Any = {"refresh_per_second": REFRESHES_PER_S, "transient": True}
+        with Live(get_renderable=lambda: work.draw(console), console=console, **options):
+            yield work.advance
         return
-    columns = (BarColumn(20), DownloadColumn(), SpeedColumn(), TimeRemainingColumn())
-    with Progress(
-        TextColumn("{task.description}", markup=False), *columns, console=console, transient=True
-    ) as bar:
-        task = bar.add_task(title, total=total_bytes)
-        yield lambda count: bar.advance(task, count)
-
-
-def _print_lines(title: str, total_bytes: int) -> Advance:
-    since = said = time.monotonic()
-    done = 0
+    lines = Lines()
+    lines.mark()  # work of less than ten seconds has none
 
     def advance(count: int) -> None:
-        nonlocal done, said
-        done += count
-        if (now := time.monotonic()) - said > LINE_S:
-            said, speed = now, done / (now - since)
-            left = max(total_bytes - done, 0) / speed if speed else 0
-            line = (
-                f"{done / 1e6:.1f} of {total_bytes / 1e6:.1f} MB, {speed / 1e6:.1f} MB/s, {left:.0f} s left"
-            )
-            print(f"{title}: {line}", file=sys.stderr, flush=True)
+        work.advance(count)
+        if lines.due():
+            lines.mark()
+            print(work.describe(), file=sys.stderr, flush=True)
 
-    return advance
+    yield advance
+
+
+def track(items: Iterable[Item], title: str, total: int | None, unit: str) -> Iterator[Item]:
+    """The items, with progress shown as each has been dealt with."""
+    with show_progress(title, total, unit) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+def draw_bar(console: Any, before: str, share: float, behind: str) -> Any:
+    """A line as wide as the console, with a bar between two texts."""
+    from rich.text import Text
+
+    done, rest = "━─" if console.encoding.startswith("utf") else "#-"
+    room = max(0, console.width - len(before) - len(behind) - 2)
+    filled = round(room * min(share, 1.0))
+    return cut_line(Text.assemble(before, " ", (done * filled, "green"), rest * (room - filled), " ", behind))
+
+
+def cut_line(text: Any) -> Any:
+    """A text of rich that ends where the terminal does."""
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def format_time(seconds: float) -> str:
+    """Hours, minutes and seconds, as in 1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class _Work:
+    """What is done of some work, since when, and what is left."""
+
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done, self.since = 0, time.monotonic()
+
+    def advance(self, count: int) -> None:
+        self.done += count
+
+    def describe(self) -> str:
+        """Amount, time left and elapsed."""
+        size, unit, digits = (1e6, "MB", ".1f") if self.unit == "bytes" else (1, self.unit, ",.0f")
+        done = f"{self.done / size:{digits}}"
+        if self.total is not None:
+            done += f" of {self.total / size:{digits}}"
+        return f"{self.title}: {done} {unit}{self._describe_left()}, {self._elapsed()}"
+
+    def draw(self, console: Any) -> Any:
+        """The same as a line with a bar."""
+        from rich.text import Text
+
+        if not self.total:
+            return cut_line(Text(self.describe()))
+        before = self.describe().removesuffix(f", {self._elapsed()}")
+        return draw_bar(console, before, self.done / self.total, self._elapsed())
+
+    def _elapsed(self) -> str:
+        return f"{format_time(time.monotonic() - self.since)} elapsed"
+
+    def _describe_left(self) -> str:
+        if self.total is None or not self.done:
+            return ""
+        left_s = max(self.total - self.done, 0) * (time.monotonic() - self.since) / self.done
+        return f", {format_time(left_s)} left"

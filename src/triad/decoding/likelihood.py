@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from triad.data.progress import Advance
 from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.layers.cross_entropy import IGNORED, WHOLE, Vocabulary
 from triad.layers.full_attention import PADDING
@@ -58,6 +59,7 @@ def score_continuations(
     context: int,
     batch_size: int = 16,
     padding: Side = "right",
+    advance: Advance | None = None,
 ) -> list[Score]:
     """log p(continuation | context) of each pair of texts, for a model that predicts the next token.
 
@@ -65,8 +67,9 @@ def score_continuations(
 
     Both texts are tokenised as one; a token belongs to the continuation if it ends behind the boundary, so
     that one which spans it is scored. The tokenizer's separator stands once before them, where there is one.
-    `context` is the model's: of a longer pair the beginning is left out, and counted. Raises ValueError for
-    a continuation that is longer, for one without a token, and for an empty context without separator.
+    `context` is the model's: of a longer pair the beginning is left out, and counted. `advance` is called
+    with the numbers of tokens that have been scored. Raises ValueError for a continuation that is longer, for
+    one without a token, and for an empty context without separator.
     """
     rows, cut = [], []
     for before, continuation in pairs:
@@ -79,7 +82,7 @@ def score_continuations(
             )
         rows.append(Row(tokens[left_out:], first - left_out))
         cut.append(left_out)
-    scored = score_rows(model, rows, batch_size=batch_size, padding=padding)
+    scored = score_rows(model, rows, batch_size=batch_size, padding=padding, advance=advance)
     return [
         Score(math.fsum(nats), len(nats), greedy, left_out)
         for (nats, greedy), left_out in zip(scored, cut, strict=True)
@@ -114,11 +117,12 @@ def score_text(
     stride: int,
     window: Window = "inputs",
     batch_size: int = 16,
+    advance: Advance | None = None,
 ) -> TextScore:
     """-log p of a text that may be longer than the context, by windows that overlap by context - stride.
 
     The separator stands once before the text; without one its first token has nothing before it, and neither
-    it nor its bytes are counted. `window` as of `score_windows`.
+    it nor its bytes are counted. `window` and `advance` as of `score_windows`.
     """
     ids = tokenizer.encode(text).tolist()
     start = [] if tokenizer.separator is None else [tokenizer.separator]
@@ -130,6 +134,7 @@ def score_text(
         window=window,
         separator=tokenizer.separator,
         batch_size=batch_size,
+        advance=advance,
     )
     unscored = 0 if start or not ids else len(tokenizer.pieces[ids[0]])
     return TextScore(-math.fsum(scored), len(scored), len(text.split()), len(text.encode()) - unscored)
@@ -144,6 +149,7 @@ def score_windows(
     window: Window = "inputs",
     separator: int | None = None,
     batch_size: int = 16,
+    advance: Advance | None = None,
 ) -> list[float]:
     """log p of each token but the first, once, given those before it in its window.
 
@@ -151,6 +157,7 @@ def score_windows(
     "inputs" it has `context` inputs, which predict as many targets, one further; with "targets", which is how
     Hugging Face's guide to perplexity has it, the `context` tokens hold the targets, so that one fewer is
     read. There, with stride = context, a window's first token has nothing before it but the `separator`.
+    `advance` is called with the numbers of tokens that have been scored.
     Raises ValueError for a stride outside 1 to context, and where that separator is needed and is None.
     """
     if not 1 <= stride <= context:
@@ -169,7 +176,8 @@ def score_windows(
             held = [separator, *held]
         rows.append(Row(held, max(1, scored - begin)))
         scored = begin + size
-    return [nats for found, _ in score_rows(model, rows, batch_size=batch_size) for nats in found]
+    scored_rows = score_rows(model, rows, batch_size=batch_size, advance=advance)
+    return [nats for found, _ in scored_rows for nats in found]
 
 
 def compute_perplexity(scores: Iterable[TextScore]) -> dict[str, float]:
@@ -198,7 +206,12 @@ def _exp(nats: float) -> float:
 
 @torch.no_grad()
 def score_rows(
-    model: nn.Module, rows: Sequence[Row], *, batch_size: int = 16, padding: Side = "right"
+    model: nn.Module,
+    rows: Sequence[Row],
+    *,
+    batch_size: int = 16,
+    padding: Side = "right",
+    advance: Advance | None = None,
 ) -> list[tuple[list[float], bool]]:
     """log p of each scored token of each row, and whether all of these are the likeliest at their places.
 
@@ -217,6 +230,8 @@ def score_rows(
         found_now = [(i, nats.tolist(), bool(likeliest.all())) for i, nats, likeliest in pieces]
         for i, nats, likeliest in found_now:
             found[i] = nats, likeliest
+        if advance:
+            advance(sum(counts))
     return found
 
 

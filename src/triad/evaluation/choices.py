@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from triad.decoding.likelihood import score_continuations
+from triad.data.progress import show_progress
+from triad.decoding.likelihood import score_continuations, tokenize_pair
 from triad.evaluation.system import ROWS, System
 
 Example = dict[str, Any]
@@ -38,9 +39,11 @@ def find_answer(example: Example) -> str:
 def score_choices(system: System, examples: list[Example]) -> list[list[tuple[float, int, str]]]:
     """Log probability, number of tokens and text of each choice, with the blank before it, by example."""
     pairs = [(example["question"], f" {choice}") for example in examples for choice in example["choices"]]
-    with system.computing():
+    model, tokenizer, context = system.model, system.tokenizer, system.config["context"]
+    sizes = [len(tokens) - first for tokens, first in (tokenize_pair(tokenizer, *pair) for pair in pairs)]
+    with system.computing(), show_progress("likelihood", sum(sizes), "tokens") as advance:
         scores = score_continuations(
-            system.model, system.tokenizer, pairs, context=system.config["context"], batch_size=ROWS
+            model, tokenizer, pairs, context=context, batch_size=ROWS, advance=advance
         )
     scored = zip(pairs, scores, strict=True)
     answers = ((score.log_probability, score.tokens, choice) for (_, choice), score in scored)

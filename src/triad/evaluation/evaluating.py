@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from triad.data.progress import track
 from triad.data.translation_memory import TranslationMemory
 from triad.evaluation.baselines import make_baselines
 from triad.evaluation.choices import draw_shots, put_before, score_choices
@@ -54,7 +55,7 @@ def read_split(
 ) -> Split:
     """The first examples of a split; those that stand in training are counted, or left out."""
     examples = [*islice(source.examples(name), limit)]
-    seen = find_seen(examples, training()) if training else None
+    seen = find_seen(examples, track(training(), "training split", None, "examples")) if training else None
     if exclude_seen:
         if seen is None:
             raise ValueError("exclude_seen=true: the training split is not there to be asked; leave it out")

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from triad.checkpoints.folder import BEST, find_checkpoint
 from triad.decoding.decode import decode
 from triad.decoding.greedy import Greedy
 from triad.decoding.likelihood import score_continuations, score_text
@@ -18,10 +19,12 @@ from triad.runs.directory import Run
 NEW_TOKENS = 256  # of a text that is generated where a task says nothing, as the harness's own models have it
 
 
-def open_harness_system(path: Path | str, step: int | None = None, weights: str | None = None) -> System:
-    """A run of a task that continues text. Raises ValueError for another."""
+def open_harness_system(
+    path: Path | str, checkpoint: int | str | Path = BEST, weights: str | None = None
+) -> System:
+    """A run of a task that continues text; see find_checkpoint. Raises ValueError for another task."""
     run = Run(path)
-    system = open_system(run, run.config(), step, weights)
+    system = open_system(run, run.config(), find_checkpoint(run.path, checkpoint), weights)
     if not getattr(system.task, "continues_text", False):
         raise ValueError(f"{path}: the harness asks for a model that continues text, of task=causal_lm")
     return system

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from triad.analysis.kneser_ney import KneserNey
+from triad.data.progress import show_progress
 from triad.decoding.likelihood import TextScore, compute_perplexity, score_text
 from triad.evaluation.system import System
 from triad.tasks.likelihood import perplexity
@@ -36,11 +37,13 @@ class HiddenTokens:
 
 def score_texts(system: System, examples: list[dict[str, Any]], stride: int) -> np.ndarray:
     """The statistics of TextLikelihood of each text, by windows that overlap by context - stride."""
-    context = system.config["context"]
-    with system.computing():
+    model, tokenizer, context = system.model, system.tokenizer, system.config["context"]
+    texts = [example["text"] for example in examples]
+    tokens = sum(len(tokenizer.encode(text)) for text in texts)
+    with system.computing(), show_progress("likelihood", tokens, "tokens") as advance:
         scores = [
-            score_text(system.model, system.tokenizer, example["text"], context=context, stride=stride)
-            for example in examples
+            score_text(model, tokenizer, text, context=context, stride=stride, advance=advance)
+            for text in texts
         ]
     return np.array(scores, float)
 
@@ -51,12 +54,13 @@ def score_hidden(system: System, examples: list[dict[str, Any]]) -> np.ndarray:
     Which tokens are hidden follows from the number of the row alone.
     """
     counted, first, context = [], 0, system.config["context"]
-    for example in examples:
-        tokens = system.tokenizer.encode(example["text"]).tolist()
-        rows = [tokens[start : start + context] for start in range(0, len(tokens), context)]
-        sums = system.measure([{"tokens_BT": row, "targets_BT": row} for row in rows], first)
-        counted.append([float(sums[name]) for name in ("nll", "count")] if rows else [0.0, 0.0])
-        first += len(rows)
+    texts = [system.tokenizer.encode(example["text"]).tolist() for example in examples]
+    with show_progress("likelihood", sum(-(-len(tokens) // context) for tokens in texts), "rows") as advance:
+        for tokens in texts:
+            rows = [tokens[start : start + context] for start in range(0, len(tokens), context)]
+            sums = system.measure([{"tokens_BT": row, "targets_BT": row} for row in rows], first, advance)
+            counted.append([float(sums[name]) for name in ("nll", "count")] if rows else [0.0, 0.0])
+            first += len(rows)
     return np.array(counted)
 
 

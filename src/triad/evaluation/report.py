@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from triad.config import tables
 from triad.storage.durable import replace, write
 
 SHOWN = 200  # characters of a text in a table
-LATEX = str.maketrans(
-    {c: rf"\{c}" for c in "&%$#_{}"} | {"~": r"\~{}", "^": r"\^{}", "\\": r"\textbackslash{}"}
-)
 Report = dict[str, Any]
 Figure = dict[str, float | None]
 
@@ -94,52 +92,33 @@ def describe(report: Report) -> Iterator[str]:
         yield f"decoding: {json.dumps(report['decoding'])}"
 
 
+def make_tables(report: Report) -> dict[str, list[list[str]]]:
+    """The figures, the comparisons and the examples, as far as there are any: a heading and rows each."""
+    found = {"": [*make_rows(report)]}
+    if report["comparisons"]:
+        found["runs compared"] = [*make_comparison_rows(report)]
+    examples = {name: report[name] for name in ("worst", "best", "samples") if report[name]}
+    return found | {name: [*make_example_rows(rows)] for name, rows in examples.items()}
+
+
 def to_markdown(report: Report) -> str:
     """All tables of a report."""
-    lines = [f"# {report['run']}, {report['split']}", "", *(f"* {said}" for said in describe(report)), ""]
-    lines += _draw_markdown([*make_rows(report)])
-    if report["comparisons"]:
-        lines += ["", "## Runs compared", "", *_draw_markdown([*make_comparison_rows(report)])]
-    for name in ("worst", "best", "samples"):
-        if report[name]:
-            lines += ["", f"## {name.capitalize()}", "", *_draw_markdown([*make_example_rows(report[name])])]
-    return "\n".join(lines) + "\n"
-
-
-def _draw_markdown(rows: list[list[str]]) -> list[str]:
-    spelled = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    head, *body = (f"| {' | '.join(row)} |" for row in spelled)
-    return [head, "|" + "---|" * len(rows[0]), *body]
+    text = [f"# {report['run']}, {report['split']}\n\n", *(f"* {said}\n" for said in describe(report))]
+    for title, (header, *rows) in make_tables(report).items():
+        text += [f"\n## {title.capitalize()}\n" if title else "", "\n", tables.to_markdown(header, rows)]
+    return "".join(text)
 
 
 def to_latex(report: Report) -> str:
     """The figures as a table of the package booktabs."""
-    head, *body = (" & ".join(cell.translate(LATEX) for cell in row) + r" \\" for row in make_rows(report))
-    columns = "l" + "r" * len(list_systems(report))
-    lines = [f"% {said}" for said in describe(report)]
-    lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    header, *rows = make_rows(report)
+    return tables.to_latex(header, rows, note="\n".join(describe(report)))
 
 
 def print_report(report: Report) -> None:
     """Print the figures, and the examples of which there are some."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(markup=False, emoji=False, highlight=False)
-    console = (
-        console if console.is_terminal else Console(width=160, markup=False, emoji=False, highlight=False)
-    )
     for said in describe(report):
-        console.print(said)
-    tables = {"": [*make_rows(report)]}
-    if report["comparisons"]:
-        tables["runs compared"] = [*make_comparison_rows(report)]
-    tables |= {
-        name: [*make_example_rows(report[name])] for name in ("worst", "best", "samples") if report[name]
-    }
-    for title, (head, *body) in tables.items():
-        table = Table(*head, title=title or None)
-        for row in body:
-            table.add_row(*row)
-        console.print(table)
+        print(said)
+    for title, (header, *rows) in make_tables(report).items():
+        print()
+        tables.print_table(header, rows, title)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from triad.data.progress import track
 from triad.metrics.bootstrap import compare_paired, confidence_intervals
 from triad.metrics.sums import compute_row, count_each
 
@@ -28,7 +29,11 @@ def score_predictions(
 ) -> Scored:
     """The statistics of each prediction."""
     rows = [*zip(predictions, references, strict=True)]
-    return Scored(name, predictions, {key: count_each(metric, rows) for key, metric in metrics.items()})
+    counted = {
+        key: count_each(metric, track(rows, f"{key} of {name}", len(rows), "rows"))
+        for key, metric in metrics.items()
+    }
+    return Scored(name, predictions, counted)
 
 
 def find_figures(
@@ -98,7 +103,7 @@ def describe_prediction(task: Any, prediction: Any) -> str:
     """A prediction as text: of probabilities the likeliest label, of choices the likeliest of each."""
     if isinstance(prediction, np.ndarray):
         label = int(prediction.argmax())
-        return f"{task.labels[label]} ({prediction[label]:.2f})"
+        return f"{task.classes[label]} ({prediction[label]:.2f})"
     if isinstance(prediction, list) and isinstance(next(iter(prediction), None), tuple):
         _, _, choice = max(prediction)
         return choice.strip()

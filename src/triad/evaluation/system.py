@@ -4,17 +4,19 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from triad.checkpoints.folder import find_best_checkpoint, find_checkpoint, find_validated, read_step
-from triad.checkpoints.trained import OF_TASK, count_rows, make_task, trained
+from triad.checkpoints.folder import find_validated, read_step
+from triad.checkpoints.trained import OF_TASK, count_rows, make_task, open_trained
 from triad.config.build import build
 from triad.config.errors import Refusal
 from triad.data.example_rows import get_padding
+from triad.data.progress import Advance, show_progress
 from triad.hardware.autotune import Measured
 from triad.hardware.place import Place
 from triad.hardware.precision import make_plugin
@@ -56,11 +58,12 @@ class System:
                 rows.append({name: value for name, value in row.items() if name != "cut"})
                 owners.append(index)
         predictions: list[Any] = [None] * len(rows)
-        with self.computing():
+        with self.computing(), show_progress("predictions", len(rows), "rows") as advance:
             for chosen in deal(list(map(count_places, rows))):
                 inputs = self._make_inputs([rows[row] for row in chosen], chosen)
                 for row, prediction in zip(chosen, self.task.predict(self.model, *inputs), strict=True):
                     predictions[row] = prediction
+                advance(len(chosen))
         by_example: list[list[Any]] = [[] for _ in examples]
         for owner, prediction in zip(owners, predictions, strict=True):
             by_example[owner].append(prediction)
@@ -80,35 +83,32 @@ class System:
         names = (*self.task.reads, *getattr(self.task, "judged_by", ()))
         return [batch[name].to(self.place.device) for name in names]
 
-    def measure(self, rows: list[dict[str, Any]], first: int) -> dict[str, Tensor]:
-        """The sums of the task's `measure` over some rows, the first of which has a number."""
+    def measure(self, rows: list[dict[str, Any]], first: int, advance: Advance) -> dict[str, Tensor]:
+        """The sums of the task's `measure` over some rows, the first of which has a number.
+
+        `advance` is called with the numbers of rows that have been measured.
+        """
         sums: dict[str, Tensor] = {}
         with self.computing():
             for chosen in deal(list(map(count_places, rows))):
                 inputs = self._make_inputs([rows[row] for row in chosen], [first + row for row in chosen])
                 for name, value in self.task.measure(self.model, *inputs).items():
                     sums[name] = sums.get(name, 0) + value.double().cpu()
+                advance(len(chosen))
         return sums
 
 
-def open_system(
-    run: Run, config: dict[str, Any], step: int | Literal["best"] | None, weights: str | None
-) -> System:
+def open_system(run: Run, config: dict[str, Any], checkpoint: Path, weights: str | None) -> System:
     """The model of a checkpoint with the task, metrics and decoding of a configuration.
 
-    It is the newest, that of a step, or the best by the metric that the run monitors. Raises
-    FileNotFoundError for a run without a checkpoint, and Refusal for a task with another output than its own.
+    Raises Refusal for a task with another output than that of the run.
     """
     measured = Measured.of_run(run.machine_file, config["trainer"]["accelerator"])
-    chosen = read_step(find_best_checkpoint(run.checkpoints)) if step == "best" else step
-    checkpoint = find_checkpoint(run.path, chosen)
-    model, tokenizer = trained(run, read_step(checkpoint), weights)
-    run_config = run.config()
-    parts = [build({name: one[name] for name in OF_TASK if name in one}) for one in (config, run_config)]
+    model, tokenizer, before = open_trained(run, checkpoint, weights)
+    part = build({name: config[name] for name in OF_TASK if name in config})
     rest = run.pinned()["facts"], tokenizer, config["context"]
-    task, before = (make_task(part, *rest) for part in parts)
-    metrics = make_task(parts[0] | {"task": partial(_get_metrics)}, *rest)  # also where training takes none
-    part = parts[0]
+    task = make_task(part, *rest)
+    metrics = make_task(part | {"task": partial(_get_metrics)}, *rest)  # also where training takes none
     rows = [count_rows(tokenizer.vocab_size, one, part["model"], 1) for one in (task, before)]
     if rows[0] != rows[1] or getattr(task, "replaces_head", 0) != getattr(before, "replaces_head", 0):
         raise Refusal(

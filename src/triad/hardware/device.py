@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from triad.config.errors import Refusal, one_line
 from triad.config.processes import read_processor
 
 # Dense matrix TFLOP/s without sparsity, from the vendors' data sheets; 0 where there is no such unit. Sums of
@@ -46,6 +47,16 @@ def device(accelerator: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def find_device(name: torch.device | str) -> torch.device:
+    """The device of a name that torch has, or "gpu". Raises Refusal for one that is not here."""
+    try:
+        found = torch.device("cuda" if name == "gpu" else name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
+        raise Refusal(f"device={name}: it is not here ({one_line(error)[:60]}...); use cpu") from None
+    return found
+
+
 def compute_dtype(precision: str) -> torch.dtype:
     """The dtype of matrix products."""
     exact = {"64-true": torch.float64, "32-true": torch.float32, "16-mixed": torch.float16}
@@ -77,4 +88,5 @@ def describe(device: torch.device) -> str:
     """The name of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{read_processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{read_processor()}, {threads} thread{'s' * (threads > 1)}"

@@ -1,12 +1,12 @@
 """The machine's own energy counters, in joules since an arbitrary moment."""
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from triad.hardware.nvml import open_energy
 
 Meter = Callable[[], float]
 POWERCAP = Path("/sys/class/powercap")
@@ -19,24 +19,9 @@ def open_meter(device: torch.device, first_here: bool) -> Meter | None:
     processors, whoever else is using them, and the others measure nothing.
     """
     if device.type == "cuda":
-        return open_nvml(str(torch.cuda.get_device_properties(device).uuid))
+        return open_energy(str(torch.cuda.get_device_properties(device).uuid))
     found = open_rapl(POWERCAP)
     return found if first_here or found is None else float
-
-
-def open_nvml(uuid: str) -> Meter | None:
-    """The counter of one NVIDIA GPU (Volta or newer), with the package nvidia-ml-py."""
-    try:
-        library: Any = importlib.import_module("pynvml")
-    except ImportError:
-        return None
-    try:
-        library.nvmlInit()
-        gpu = library.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-        library.nvmlDeviceGetTotalEnergyConsumption(gpu)
-    except library.NVMLError:
-        return None
-    return lambda: library.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3
 
 
 def open_rapl(powercap: Path) -> Meter | None:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from triad.config.errors import Interrupted
+from triad.config.own_code import repeat_words
 from triad.config.processes import OURS, without_launcher
 from triad.runs.signals import ENDING, Signals
 
@@ -40,7 +41,9 @@ def read_grace(config: dict) -> float:
 
 def launch_ranks(script: str, run: Path, ranks: int, threads: int, grace_s: float) -> int:
     """Train from a run directory in this machine's ranks; return the exit code. Raises Interrupted."""
-    return launch([sys.executable, script, "--run", str(run)], ranks, threads, grace_s, FINISHED)
+    return launch(
+        [sys.executable, script, "--run", str(run), *repeat_words()], ranks, threads, grace_s, FINISHED
+    )
 
 
 def launch(command: list[str], ranks: int, threads: int, grace_s: float = GRACE_S, finished: int = 0) -> int:

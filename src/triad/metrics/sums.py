@@ -19,7 +19,7 @@ A sum over rows is the same however they are dealt, so a figure is the same on e
 row that pads a batch is no row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,12 +47,10 @@ def count_rows(
     }
 
 
-def count_each(metric: Any, rows: Sequence[tuple[Any, Any]]) -> np.ndarray:
+def count_each(metric: Any, rows: Iterable[tuple[Any, Any]]) -> np.ndarray:
     """The statistics of each row, [rows, size] of fp64."""
-    counted = np.zeros((len(rows), metric.size))
-    for index, (prediction, references) in enumerate(rows):
-        counted[index] = metric.count(prediction, references)
-    return counted
+    counted = [metric.count(prediction, references) for prediction, references in rows]
+    return np.array(counted, float).reshape(-1, metric.size)
 
 
 def compute_metrics(metrics: Mapping[str, Any], sums: Mapping[str, Tensor]) -> dict[str, float]:

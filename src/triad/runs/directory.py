@@ -1,6 +1,6 @@
 """A run is a directory: its settings, its metrics and its results.
 
-outputs/<run_id>/
+outputs/<run_id>/, and of a sweep outputs/<sweep>/<trial>/ (triad.runs.trial_names)
     config.yaml     the config, with its references   overrides.json  what was typed
     origins.json    where each value comes from       code.diff       uncommitted changes
     run.json        commands, choices, code, versions, machine, fingerprints; without it no run has begun
@@ -67,15 +67,51 @@ class Run:
         """Whether a run is there: its start wrote run.json, the last of what a start writes."""
         return self.passport_file.is_file() and self.config_file.is_file()
 
+    def clear(self, record: bool) -> None:
+        """Remove what a start that trained nothing has left of its text, and with `record` of itself.
+
+        Other files stay, such as what a sweep keeps of a trial.
+        """
+        shutil.rmtree(self.tokenizer, ignore_errors=True)
+        self.data_file.unlink(missing_ok=True)
+        if record:
+            for folder in (self.pending, self.accepted):
+                shutil.rmtree(folder, ignore_errors=True)
+            files = [self.directions_file, self.error_file, self.metrics_file, self.samples_file]
+            last = self.passport_file, self.config_file  # killed here, it is still a run that trained nothing
+            for file in sorted((*files, *self.settings_files), key=last.__contains__):
+                file.unlink(missing_ok=True)
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether a sweep started it: that of a sweep file, whose folder it lies in, or `train.py -m`."""
+        commands = [start.get("command", []) for start in self.passport().get("starts", [])]
+        several = any(word in ("-m", "--multirun") for command in commands for word in command)
+        return several or (self.path.parent / "sweep.yaml").is_file()
+
     @property
     def siblings(self) -> list[str]:
-        """The names of the runs beside this one, and its own; hidden ones are a replay's or a probe's."""
-        return sorted(run.id for path in self.path.parent.glob("[!.]*") if (run := Run(path)).exists)
+        """The names of the runs beside this one, and its own."""
+        return _list_runs(self.path.parent)
+
+    @property
+    def trials(self) -> list[str]:
+        """The names of the runs in the directory, which is then no run but the folder of a sweep."""
+        return _list_runs(self.path)
 
     @property
     def resume_command(self) -> str:
         """The command that continues it, for a shell."""
-        return f"python train.py {shlex.quote(f'resume={self}')}"
+        return " ".join(["python train.py", shlex.quote(f"resume={self}"), *self.packages_word])
+
+    @property
+    def packages_word(self) -> list[str]:
+        """The word that each command on the run needs where its configuration names one's own code.
+
+        The record only names the packages: whoever types the word permits them.
+        """
+        named = self.passport().get("packages")
+        return [shlex.quote(f"packages=[{','.join(named)}]")] if isinstance(named, dict) and named else []
 
     @property
     def settings_files(self) -> list[Path]:
@@ -99,6 +135,10 @@ class Run:
 
         Raises FileNotFoundError, naming runs that are there, and Refusal for a file that holds none.
         """
+        if not self.exists and (trials := self.trials):
+            raise FileNotFoundError(
+                f"{self}: it holds runs and is none; name one, such as {self}/{trials[0]}"
+            )
         if not self.exists:
             raise FileNotFoundError(f"{self}: no run is there{suggest(self.id, self.siblings)}")
         try:
@@ -208,7 +248,7 @@ class Run:
             write(self.data_file, text)
             return
         kept, text = self.pinned(), json.loads(json.dumps(text))
-        if kept == text:
+        if kept == {key: text.get(key) for key in kept}:  # an older record may lack a key
             return
         if not continued or kept["tokenizer"] != text["tokenizer"]:
             raise ValueError(
@@ -229,6 +269,11 @@ def _resolve(written: dict) -> dict:
     return {key: value for key, value in resolve(written).items() if key != "router"}
 
 
+def _list_runs(folder: Path) -> list[str]:
+    """The names of the runs in a folder; hidden ones are a replay's or a probe's."""
+    return sorted(path.name for path in folder.glob("[!.]*") if Run(path).exists)
+
+
 def find_run_of(checkpoint: Path) -> Run | None:
     """The run that a checkpoint lies in, if it lies in one."""
     run = Run(checkpoint.parent.parent)
@@ -238,14 +283,6 @@ def find_run_of(checkpoint: Path) -> Run | None:
 def make_run_id(model: str) -> str:
     """Sortable, readable, and distinct when two start in one second."""
     return f"{datetime.now():%Y%m%d-%H%M%S}-{model}-{os.urandom(2).hex()}"
-
-
-def make_sweep_id(overrides: list[str], config: dict) -> str:
-    """A name that follows from the job, so that a sweep that is started again finds its finished jobs."""
-    pairs = (word.lstrip("+~").partition("=") for word in overrides)
-    words = "-".join(f"{key.rpartition('.')[2]}-{value}" for key, _, value in pairs)
-    clean = "".join(c if c.isalnum() or c in "-_." else "-" for c in words)[:60].strip("-")
-    return f"{clean}-{blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=4).hexdigest()}"
 
 
 def make_wandb_id(run_id: str) -> str:

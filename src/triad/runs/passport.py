@@ -67,5 +67,11 @@ def read_passport(path: Path | str) -> Passport:
 def same_code(one: Passport, other: Passport) -> bool:
     """Whether two runs ran the same source, by its fingerprint, or of older runs by commit and changes."""
     if "code" in one.record and "code" in other.record:
-        return one.record["code"] == other.record["code"]
+        return _list_codes(one) == _list_codes(other)
     return (one.record.get("git_commit"), one.diff) == (other.record.get("git_commit"), other.diff)
+
+
+def _list_codes(of: Passport) -> dict[str, str]:
+    """The fingerprints of the program and of the packages of one's own that a run was started with."""
+    packages = of.record.get("packages") or {}
+    return {"triad": of.record["code"]} | {name: one.get("code", "") for name, one in packages.items()}

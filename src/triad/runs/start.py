@@ -1,10 +1,8 @@
 """The start of a run: write its directory and its passport (code, versions, machine)."""
 
 import platform
-import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -13,13 +11,12 @@ from typing import Any
 from triad.config import processes, provenance
 from triad.config.directions import directions
 from triad.config.identity import fingerprints, leaves
-from triad.config.locations import INSTALLED, PACKAGE, REPOSITORY, TRAIN
+from triad.config.locations import INSTALLED, PACKAGE, REPOSITORY, TRAIN, list_requirements
+from triad.config.own_code import fingerprint_packages
 from triad.config.secrets import mask_word
 from triad.runs.directory import Run, make_wandb_id, read_json
 from triad.storage.durable import replace, write
 from triad.storage.manifest import checksum, fingerprint
-
-NAME = re.compile(r"[\w.-]+")  # of a package, at the head of a requirement
 
 
 def prepare_run(
@@ -85,6 +82,7 @@ def write_passport(
             "git_commit": _ask_git("rev-parse", "HEAD"),
             "python": platform.python_version(),
             "versions": read_versions(),
+            "packages": describe_packages(config),
             "machine": machine,
             "environment": processes.read_environment(),
             "starts": starts,
@@ -99,19 +97,18 @@ def fingerprint_code() -> str:
     return fingerprint(*((name, checksum(file)) for name, file in named))
 
 
+def describe_packages(config: dict) -> dict[str, Any]:
+    """The packages of one's own that a configuration names: their versions, and fingerprints of their source.
+
+    A record, which permits nothing: triad.config.own_code.
+    """
+    codes = fingerprint_packages(config)
+    return {name: {"version": _read_version(name), "code": code} for name, code in codes.items()}
+
+
 def read_versions() -> dict[str, str]:
     """Versions of the packages that Triad can use, as far as they are installed."""
-    names = sorted({found[0] for line in _read_requirements() if (found := NAME.match(line))})
-    return {name: version for name in names if (version := _read_version(name))}
-
-
-def _read_requirements() -> list[str]:
-    """All that the project can use: by the metadata of an installed package, or by its pyproject.toml."""
-    if INSTALLED:
-        return metadata.requires("triad") or []
-    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    project = tomllib.loads(text)["project"]
-    return sum(project["optional-dependencies"].values(), project["dependencies"])
+    return {name: version for name in list_requirements() if (version := _read_version(name))}
 
 
 def _read_version(package: str) -> str | None:

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from triad.schedules.learning_rate import Time, UnitInterval, constant
+from triad.schedules.learning_rate import Begin, Time, UnitInterval, constant
 
 
 class Plateau(Callback):
@@ -27,19 +27,20 @@ class Plateau(Callback):
         patience: Annotated[int, ">= 0"],
         threshold: Annotated[float, ">= 0"],
         final: UnitInterval,
+        from_: Begin = 0,
     ) -> None:
         if not 0 < factor < 1 or patience < 0:
             raise ValueError(
                 f"scheduler.factor={factor} patience={patience}: between 0 and 1, and at least 0"
             )
-        self.steps, self.warmup, self.monitor = steps, warmup, monitor
+        self.steps, self.warmup, self.begin, self.monitor = steps, warmup, from_, monitor
         self.rate = torch.optim.SGD([torch.zeros(())], lr=1.0)  # it lowers the rate of an optimizer
         self.watch = ReduceLROnPlateau(
             self.rate, factor=factor, patience=patience, threshold=threshold, min_lr=final
         )
 
     def __call__(self, step: int) -> float:
-        return constant(step, self.steps, self.warmup) * self.rate.param_groups[0]["lr"]
+        return constant(step, self.steps, self.warmup, self.begin) * self.rate.param_groups[0]["lr"]
 
     def setup(self, trainer: Trainer, training: Any, stage: str) -> None:
         if training.direction(self.monitor) == "higher":

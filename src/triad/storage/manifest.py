@@ -23,6 +23,12 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def fingerprint_source(place: Path) -> str:
+    """A fingerprint of the Python files of a package, or of the file of a module."""
+    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    return fingerprint(*((file.relative_to(place.parent).as_posix(), checksum(file)) for file in files))
+
+
 def sync(path: Path) -> None:
     """Force a file or a folder to disk, so that a rename never gets there before the contents."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -9,6 +9,8 @@ from typing import Literal
 
 from triad.config.command_line import run_command
 
+GROUP = "Train"
+
 
 def sweep(
     overrides: list[str],

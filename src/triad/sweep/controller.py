@@ -13,6 +13,8 @@ from triad.config.command_line import key_of
 from triad.config.directions import directions
 from triad.config.errors import NotComposed, Refusal
 from triad.config.locations import REPOSITORY, TRAIN
+from triad.config.own_code import repeat_flags, repeat_words
+from triad.runs.directory import Run
 from triad.storage.durable import replace, sweep_temporaries, write
 from triad.sweep import trial_command as templates
 from triad.sweep.driver import PATIENCE, Driver, count_done, refuse_full_disk
@@ -70,6 +72,7 @@ def run_sweep(
         if launcher == "slurm":
             given = {"jobs": jobs, "seeds": seeds, "extend": extend, "fork": fork}
             words = [f"{key}={value}" for key, value in given.items() if value]
+            words += [*repeat_flags(), *repeat_words()]
             return _submit([str(sweep.path.resolve()), *beside, *words], setup, drivers, options, storage)
         code = _drive(setup, study, jobs, retry)
         return code or _report(setup, study)
@@ -107,6 +110,8 @@ def _set_up(sweep: Sweep, beside: list[str], seeds: int | None, fork: str | None
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in fork or sweep.name).strip(".-")
     if not name:
         raise Refusal(f"{fork or sweep.name}: is not a name for a sweep")
+    if Run(Path(base, name)).exists:
+        raise Refusal(f"{base}/{name} is a run, and no folder of runs; fork=NAME writes to another")
     beside = [given for given in beside if key_of(given) != "output_dir"]
     if config.get("logger", {}).get("wandb"):
         known = {key_of(given) for given in (*beside, *sweep.command)}

@@ -4,10 +4,11 @@ import sys
 import time
 from statistics import fmean
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 
+from triad.config.tables import lay_out
+from triad.data.progress import format_time
 from triad.sweep.trials import Trial, read_values
 
 ROWS = 20  # of the live table
@@ -58,7 +59,7 @@ class ProgressDisplay:
             values = read_values(one, self.metric)
             shown = f"{self.metric} {values[-1]:.5g}" if values else ""
             spent_s = time.monotonic() - self.since[one.directory.name]
-            self.rows[one.directory.name] = ("running", shown, _format_time(spent_s))
+            self.rows[one.directory.name] = ("running", shown, format_time(spent_s))
         self._draw()
 
     def close(self) -> None:
@@ -69,7 +70,7 @@ class ProgressDisplay:
     def _show_event(self, one: Trial, state: str, shown: str, spent_s: float) -> None:
         name = one.directory.name
         self.rows.pop(name, None)
-        self.rows[name] = (state, shown, _format_time(spent_s) if spent_s else "")
+        self.rows[name] = (state, shown, format_time(spent_s) if spent_s else "")
         if self.live:
             self._draw()
         else:
@@ -80,22 +81,14 @@ class ProgressDisplay:
 
     def _draw(self) -> None:
         assert self.live
-        table = Table(
-            "run", "state", "value", "time", title=f"{self.done} of {self.total} runs{self._format_left()}"
-        )
-        for name, row in [*self.rows.items()][-ROWS:]:
-            table.add_row(name, *row)
-        self.live.update(table, refresh=True)
+        title = f"{self.done} of {self.total} runs{self._format_left()}"
+        rows = [[name, *row] for name, row in [*self.rows.items()][-ROWS:]]
+        table = lay_out(["run", "state", "value", "time"], rows, self.console.width)
+        self.live.update(Group(title, table), refresh=True)
 
     def _format_left(self) -> str:
         """Time left, from the mean of the runs that finished."""
         left = self.total - self.done
         if not self.spent_s or left <= 0:
             return ""
-        return f"  ({_format_time(fmean(self.spent_s) * left / min(self.jobs, left))} left)"
-
-
-def _format_time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        return f"  ({format_time(fmean(self.spent_s) * left / min(self.jobs, left))} left)"

@@ -6,6 +6,7 @@ when a driver was killed in the middle of it: what is drawn depends on the point
 the points told before, not on the process that draws.
 """
 
+import json
 import math
 import os
 import socket
@@ -217,8 +218,8 @@ class Study:
     def _is_extensible(self, before: dict[str, Any], asked: dict[str, Any], extend: bool) -> bool:
         """Whether what has been done so far stays what it was under the file as it is now.
 
-        When adding points, the space may be another, if values already drawn are still understood; and the
-        metric may have another name as long as nothing has been told.
+        When adding points, the space may be another, if values already drawn are still understood and
+        constants stay; and the metric may have another name as long as nothing has been told.
         """
         trials = self.study.get_trials(False)
         free = {"parameters", "run_cap"} if extend else set()
@@ -226,6 +227,8 @@ class Study:
             same = before["metric"].get("goal", GOALS[0]) == self.sweep.goal
             free |= {"metric"} if same else set()
         if any(before.get(key) != asked.get(key) for key in asked if key not in free):
+            return False
+        if _list_constants(asked["parameters"]).items() - _list_constants(before["parameters"]).items():
             return False
         try:
             for trial in trials:
@@ -237,6 +240,15 @@ class Study:
         except (ValueError, KeyError):
             return False
         return True
+
+
+def _list_constants(parameters: dict[str, Any], above: str = "") -> dict[str, str]:
+    """The parameters of a file that have one `value`, as JSON, by dotted key."""
+    found: dict[str, str] = {}
+    for key, entry in parameters.items():
+        found |= _list_constants(entry.get("parameters", {}), f"{above}{key}.")
+        found |= {f"{above}{key}": json.dumps(entry["value"])} if "value" in entry else {}
+    return found
 
 
 class _JournalLock:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from triad.config.errors import Refusal
 from triad.config.locations import REPOSITORY
+from triad.config.own_code import KEY, is_permission
 from triad.config.schema import suggest
 from triad.sweep.sweep_file import Sweep
 
@@ -30,6 +31,9 @@ def check_macros(sweep: Sweep, ours: bool) -> None:
     for item in sweep.command:
         if MACRO.fullmatch(item) and item not in MACROS and not VARIABLE.fullmatch(item):
             raise Refusal(f"{sweep.path}:{_find_line(sweep)}: {item} is not known{suggest(item, [*MACROS])}")
+    for key in filter(is_permission, [*sweep.space, *sweep.command]):
+        line = sweep.lines.get(key, _find_line(sweep))
+        raise Refusal(f"{sweep.path}:{line}: {key}: no file permits code; type {KEY}=... beside the file")
     if PROGRAM not in sweep.command:
         raise Refusal(f"{sweep.path}:{_find_line(sweep)}: command has no {PROGRAM}")
     if ours and {"${args}", "${args_no_boolean_flags}"} & {*sweep.command}:

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from triad.config.command_line import key_of
 from triad.config.errors import Refusal
+from triad.config.own_code import repeat_flags, repeat_words
 from triad.config.schema import suggest
-from triad.runs.directory import Run, make_sweep_id
+from triad.runs.directory import Run
+from triad.runs.trial_names import make_trial_id
 from triad.storage.locks import Lock, hold
 from triad.sweep import trial_command as words
 from triad.sweep.sweep_file import Sweep
@@ -43,21 +46,26 @@ class Trial(NamedTuple):
 
 
 def list_trials(setup: SweepSetup, number: int, drawn: list[str]) -> list[Trial]:
-    """A point's runs, one per seed. Names follow from the parameters, so a restarted sweep finds its runs."""
+    """A point's runs, one per seed. Names follow from what is drawn, so a restarted sweep finds its runs."""
     runs = []
+    constant = {key for key, one in setup.sweep.space.items() if one.distribution is None}
     for seed in range(setup.seeds) if setup.seeds else (None,):
         own = drawn if seed is None else [*drawn, f"seed={seed}"]
-        name = make_sweep_id(own, {"sweep": setup.directory.name, "words": [*own, *setup.beside]})
+        name = make_trial_id([word for word in own if key_of(word) not in constant])
         runs.append(Trial(number, seed, setup.directory / name, own))
     return runs
 
 
 def make_command(setup: SweepSetup, one: Trial) -> list[str]:
-    """Start a run, or continue it if its directory says all that it was started with."""
+    """Start a run, or continue it if its directory says all that it was started with.
+
+    Either may call one's own code as far as the sweep's own start permits it.
+    """
+    own = [*repeat_flags(), *repeat_words()]
     if one.run.exists:
-        return words.make_resume_command(setup.sweep, setup.script, one.directory)
+        return words.make_resume_command(setup.sweep, setup.script, one.directory) + own
     placed = [f"run_id={one.directory.name}", f"output_dir={setup.directory}"]
-    return words.make_start_command(setup.sweep, setup.script, one.words, [*setup.beside, *placed])
+    return words.make_start_command(setup.sweep, setup.script, one.words, [*setup.beside, *placed, *own])
 
 
 def claim(one: Trial) -> Lock | None:

@@ -46,6 +46,7 @@ class BertPretraining:
     makes_rows = ("text",)
     predicts = "its tokens"
     lower_is_better = ("loss", "perplexity")
+    per_token = ("loss", "perplexity")
     higher_is_better = ("next_sentence_accuracy",)
     reads = ("tokens_BT", "segments_BT", "targets_BU")
     special_tokens = 1

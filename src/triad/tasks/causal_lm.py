@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +11,9 @@ from triad.decoding.decode import decode
 from triad.decoding.sampling import Sampling
 from triad.layers.ranges import NonNegativeFloat, PositiveInt, UnitInterval
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
-from triad.tasks.prefixes import make_row
+from triad.tasks.prefixes import find_prompts, make_row
+
+OPENING = 16  # tokens of a text that a sample continues
 
 
 class CausalLM:
@@ -30,6 +33,7 @@ class CausalLM:
     continues_text = True
     takes_prompts = True
     lower_is_better: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte")
+    per_token = ("loss", "perplexity")
     reads = ("tokens_BT", "targets_BT")
     measure = staticmethod(likelihood)
 
@@ -89,12 +93,13 @@ class CausalLM:
         model: nn.Module,
         row: tuple,
         length: int,
-        prompt: list[int],
+        prompt: list[int] | None,
         context: int,
         temperature: float,
         vocab_size: int,
     ) -> list[list[int]]:
-        """A continuation of the prompt."""
+        """A continuation of the prompt, or of the row's own."""
+        prompt = prompt or self._find_prompt(row)
         drawn = decode(
             model,
             [prompt[-context:]],
@@ -106,3 +111,11 @@ class CausalLM:
             lockstep=True,
         )
         return [[*prompt, *drawn[0][0].tokens]]
+
+    def _find_prompt(self, row: tuple) -> list[int]:
+        """The source of a row, or the beginning of its text."""
+        tokens_1T, *_, targets_1T = row
+        if not self.of_text:
+            return find_prompts(tokens_1T, targets_1T, end=(self.ends or [0])[0])[0]
+        first, *others = tokens_1T[0, :OPENING].tolist()
+        return [first, *takewhile(lambda token: token >= 0 and token not in self.ends, others)]

@@ -3,14 +3,17 @@
 Shapes: B rows (documents) here, T time, C labels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from triad.layers.cross_entropy import IGNORED
+from triad.layers.full_attention import PADDING
 from triad.layers.ranges import NonNegativeFloat, UnitInterval
 from triad.metrics.sums import compute_metrics, count_rows
 from triad.models.classifier import Classifier
@@ -53,15 +56,24 @@ class Classification:
             raise ValueError(f"labels {', '.join(labels) or 'none'}: two at least are needed to tell apart")
         self.loss: Callable = CrossEntropy(smoothing, z_loss)
         self.pool, self.dropout, self.labels, self.metrics = pool, dropout, labels, metrics
+        self.classes: Sequence[str] = labels  # in the order of what the model gives
         self.tokenizer, self.context = tokenizer, context
-        self.separator = find_separator(tokenizer, model_sees)
+        self.separator, self.special_tokens = self._choose_separator(tokenizer, model_sees)
+
+    def _choose_separator(self, tokenizer: Any, model_sees: str) -> tuple[int | None, int]:
+        """The token between two texts, if there is one, and how many words it adds to the model."""
+        return find_separator(tokenizer, model_sees), 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return Classifier(model, len(self.labels), self.pool, self.dropout, separator=self.separator)
 
     def encode(self, example: dict[str, Any]) -> list[dict[str, Any]]:
         """The row of a text or of a pair of texts. Raises ValueError for a label that is not known."""
-        texts = [example["text"], *([example["second"]] if "second" in example else [])]
+        row, cut = self._make_row([example["text"], *([example["second"]] if "second" in example else [])])
+        return [{"tokens_BT": row, "labels_B": self._find_label(example), "cut": cut}]
+
+    def _make_row(self, texts: Sequence[str]) -> tuple[list[int], int]:
+        """The tokens of a text or of two, and how many are left out."""
         tokens = [self.tokenizer.encode(text).tolist() for text in texts]
         if len(texts) == 1:
             row, given = tokens[0][: self.context], len(tokens[0])
@@ -72,7 +84,28 @@ class Classification:
             )
         else:
             row, given = join(*tokens, self.separator, self.context), sum(map(len, tokens)) + 2
-        return [{"tokens_BT": row, "labels_B": self._find_label(example), "cut": given - len(row)}]
+        return row, given - len(row)
+
+    @torch.no_grad()
+    def classify(
+        self, model: nn.Module, texts: str | Sequence[str | tuple[str, str]], batch_size: int = 32
+    ) -> Any:
+        """The probabilities of the labels of each text, or pair of texts, by label, the likeliest first.
+
+        Of one text, only its own. For triad.load, whose models have it as `model.classify(texts)`.
+        """
+        if isinstance(texts, str):
+            return self.classify(model, [texts])[0]
+        device, found = next(model.parameters()).device, []
+        for start in range(0, len(texts), batch_size):
+            pairs = [[one] if isinstance(one, str) else one for one in texts[start : start + batch_size]]
+            rows = [torch.tensor(self._make_row(pair)[0], dtype=torch.long) for pair in pairs]
+            tokens_BT = pad_sequence(rows, batch_first=True, padding_value=PADDING).to(device)
+            probabilities_BC = self.find_probabilities(model(tokens_BT)[0].double())
+            for row in probabilities_BC.tolist():
+                likeliest = sorted(range(len(row)), key=lambda at: -row[at])
+                found.append({self.classes[at]: row[at] for at in likeliest})
+        return found
 
     def _find_label(self, example: dict[str, Any]) -> int:
         if example["label"] not in self.labels:

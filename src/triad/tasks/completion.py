@@ -33,6 +33,7 @@ class Completion:
     predicts = "a sequence"
     takes_prompts = True
     lower_is_better = ("loss", "perplexity")
+    per_token = ("loss", "perplexity")
     measures_with = "generated"
     reads = ("tokens_BT", "targets_BT")
     makes_rows = ("text",)  # of other kinds than text, pairs and labels every task does

@@ -36,6 +36,7 @@ class MaskedLM:
     splits = ("documents",)
     predicts = "its tokens"
     lower_is_better = ("loss", "perplexity")
+    per_token = ("loss", "perplexity")
     reads = ("tokens_BT", "targets_BT")
     special_tokens = 1
     measure, figures = staticmethod(likelihood), staticmethod(perplexity)

@@ -19,6 +19,8 @@ supplies by name: facts of the data, the tokenizer, the context, decoding, metri
 
 and optionally:
 
+    per_token         metrics of validation that another tokenizer changes: runs are ranked by them only where
+                      the tokenizer is the same
     replaces_head     True where wrap puts a last matrix in the place of the model's
     predicts          "its tokens" where a target stands beside each token that is read, "a sequence", "a
                       label" and so on: see triad.metrics.sums
@@ -32,6 +34,8 @@ and optionally:
     measures_with     the argument without which, 0 or null, metrics are not measured
     predict(model, *inputs)   what metrics read of each row, None of a padded one; inputs as named by `reads`;
                       of a task that decodes also lockstep=, whether processes share the model
+    classify(model, texts)   of one that predicts labels: the probability of each, by its name, for each text;
+                      `classes` are these names in the order of predict's probabilities
     encode(example)   rows made of an example, as `inputs` needs them, and "cut", the tokens that are left out
     makes_rows        kinds of data whose rows it makes, beside those that have no rows of their own
     combine(predictions)   the prediction for an example from those of its rows, also of one row
@@ -43,8 +47,8 @@ and optionally:
     generated, measure_generated(model, *inputs, lockstep)   further sums over the first `generated` batches
                       of validation, with a model that may be called word by word
     sample(model, row, length, ...)   lines of tokens or text as examples of the model's output; `row` is the
-                      first one of validation, as named by `reads`, the rest prompt=, context=, temperature=,
-                      vocab_size= (behind which the model's rows are no text)
+                      first one of validation, as named by `reads`, the rest prompt= (None: that of the row),
+                      context=, temperature=, vocab_size= (behind which the model's rows are no text)
     code_length(nats)   metrics computed from the mean loss, such as bits per byte
 
 triad.tasks.likelihood has the cross-entropy loss that most tasks share.
@@ -178,7 +182,13 @@ class Training(LightningModule):
         accumulate = self.trainer.strategy.pipeline or self.accumulate  # a pipeline has its own schedule
         batch = self.inputs(batch)
         loss, auxiliary, statistics_LS = accumulate(batch)
+        self.norm = None
         optimizer.step()
+        if self.norm is None:
+            raise ValueError(
+                f"optimizer={type(optimizer.optimizer).__name__}: its step does not call the closure that it"
+                " is given, in which gradients are clipped: begin step(closure) with loss = closure()"
+            )
         optimizer.zero_grad()
         shares = {"train/loss": loss, "train/auxiliary": auxiliary}
         load_LE = statistics_LS[:, :-STATISTICS].contiguous()
@@ -303,7 +313,7 @@ class Training(LightningModule):
         )
 
     def sample(
-        self, model: nn.Module, prompt: list[int], length: int, context: int, temperature: float
+        self, model: nn.Module, prompt: list[int] | None, length: int, context: int, temperature: float
     ) -> list[list[int] | str]:
         """Lines of tokens or text as examples of the model's output, if the task offers any."""
         if self.first_row is None or not hasattr(self.task, "sample"):

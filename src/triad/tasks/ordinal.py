@@ -42,7 +42,7 @@ class Ordinal(Classification):
         run = labels, tokenizer, context, model_sees, metrics
         super().__init__(0.0, 0.0, pool, dropout, *run)
         self.loss = _make_loss
-        self.grades = sorted(labels, key=_read_number)
+        self.classes = self.grades = sorted(labels, key=_read_number)
         for low, high in pairwise(self.grades):
             if _read_number(low) == _read_number(high):
                 raise ValueError(f"labels {low!r} and {high!r} are one number: spell it in one way")

@@ -40,6 +40,7 @@ class SequenceToSequence:
     needs = {"model.sees": ("source", "past")}
     predicts = "a sequence"
     lower_is_better = ("loss", "perplexity")
+    per_token = ("loss", "perplexity")
     takes_prompts = True  # which `triad generate` has its model answer
     measures_with = "generated"
     measure = staticmethod(likelihood)

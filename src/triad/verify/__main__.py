@@ -1,4 +1,4 @@
-"""`python -m triad.verify`: check that the hardware axis does not change the mathematics.
+"""Check that the hardware axis does not change the mathematics
 
 python -m triad.verify                                  every model in every layout, other choices in turn
 python -m triad.verify all=true                         the whole product (hours)
@@ -9,6 +9,8 @@ python -m triad.verify model=moe strategy=expert trainer.devices=2        your o
 from pathlib import Path
 
 from triad.config.command_line import run_command
+
+GROUP = "Prove"
 
 
 def verify(

@@ -1,20 +1,19 @@
-"""The table of a verification: the deviations of each layout from one process, red if too large."""
+"""The table of a verification: how far each layout is from one process, red if too far."""
 
-import sys
+from collections import Counter
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-KINDS = ("loss", "auxiliary", "load", "norm", "gradient", "weight", "val", "sample")
+from triad.config.tables import print_table, to_markdown
 
 
 def show(results: list, markdown: Path | None) -> int:
     """Print a row for each comparison, write it as markdown if asked; return how many are wrong."""
-    table = Table("layout", "model", "micro", "rows", "also", *KINDS, "bytes", "verdict")
-    for result in results:
-        table.add_row(*_row(result), style="red" if result.wrong else None)
-    Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False).print(table)
+    if len(results) == 1 and (deviation := results[0].deviation):
+        worst = [[kind, f"{apart:.0e}"] for kind, apart in deviation.worst.items()]
+        print_table(["compared", "largest deviation"], worst, results[0].case.layout.name)
+        print(results[0].verdict)
+    else:
+        _print_results(results)
     compared = [result for result in results if result.deviation]
     wrong = sum(result.wrong for result in results)
     refused = len(results) - len(compared) - sum(r.wrong and not r.deviation for r in results)
@@ -24,17 +23,41 @@ def show(results: list, markdown: Path | None) -> int:
     return wrong
 
 
+def _print_results(results: list) -> None:
+    """The cases with the largest deviation of any kind; a verdict that is a sentence stands below its row."""
+    choices = [_list_choices(result.case) for result in results]
+    same = set.intersection(*map(set, choices)) if choices else set()
+    rows = []
+    for result, chosen in zip(results, choices, strict=True):
+        worst = result.deviation.worst if result.deviation else {}
+        largest = max(worst, key=lambda kind: worst[kind], default="")
+        verdict = "departs" if result.wrong and worst else result.verdict.partition(":")[0]
+        rows.append([result.case.layout.name, result.case.model])
+        rows[-1] += [", ".join(choice for choice in chosen if choice not in same)]
+        rows[-1] += [f"{worst[largest]:.0e} {largest}" if worst else "", verdict]
+        rows[-1] += ["" if verdict == result.verdict else result.verdict]
+    styles = ["red" if result.wrong else "" for result in results]
+    header = ["layout", "model", "with", "largest deviation", "verdict", ""]
+    print_table(header, rows, keys=2, whole=True, styles=styles)
+    if same:
+        print(f"all with {', '.join(choice for choice in choices[0] if choice in same)}")
+    for found, count in Counter(result.traffic for result in results if result.traffic).items():
+        print(f"bytes and messages of {count}: {found}")
+
+
+def _list_choices(case) -> list[str]:
+    switches = [name for name in ("checkpointing", "compile") if getattr(case, name)]
+    return [f"{case.parts} micro-batch{'es' * (case.parts != 1)}", case.packing, *switches]
+
+
 def as_markdown(results: list) -> str:
     """One row for each layout, one column for each model: the largest difference of any kind."""
     models = list(dict.fromkeys(result.case.model for result in results))
-    lines = ["| layout | " + " | ".join(models) + " |", "|---|" + "---|" * len(models)]
+    rows = []
     for layout in dict.fromkeys(result.case.layout.name for result in results):
-        cells = []
-        for model in models:
-            here = [r for r in results if (r.case.layout.name, r.case.model) == (layout, model)]
-            cells.append(_cell(here))
-        lines.append(f"| {layout} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        here = [result for result in results if result.case.layout.name == layout]
+        rows.append([layout, *(_cell([r for r in here if r.case.model == model]) for model in models)])
+    return to_markdown(["layout", *models], rows)
 
 
 def _cell(results: list) -> str:
@@ -42,20 +65,3 @@ def _cell(results: list) -> str:
         return "**departs**"
     worst = [max(result.deviation.worst.values()) for result in results if result.deviation]
     return f"{max(worst):.0e}" if worst else "-"
-
-
-def _row(result) -> list[str]:
-    case = result.case
-    worst = result.deviation.worst if result.deviation else {}
-    figures = [f"{worst[kind]:.0e}" if kind in worst else "" for kind in KINDS]
-    switches = [name for name in ("checkpointing", "compile") if getattr(case, name)]
-    return [
-        case.layout.name,
-        case.model,
-        str(case.parts),
-        case.packing,
-        " ".join(switches),
-        *figures,
-        result.traffic,
-        result.verdict,
-    ]

@@ -5,12 +5,15 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from triad.config.locations import TRAIN
+from triad.config.own_code import take_own_code
+from triad.data.progress import format_time
 from triad.launch.rank import exit_together, run_rank
 from triad.runs.directory import Run
 
@@ -27,10 +30,14 @@ def load_train() -> Callable[..., None]:
 
 def main(directories: list[Path]) -> None:
     """Train one run after another; what a run would print goes to its output-<rank>.txt."""
-    for directory in directories:
+    since = time.monotonic()
+    for done, directory in enumerate(directories):
         number = os.environ["RANK"]
         if number == "0":
-            print(f"  {directory.name}", flush=True)
+            each_s = (time.monotonic() - since) / max(done, 1)
+            left = f", {format_time(each_s * (len(directories) - done))} left" if done else ""
+            of = f"{done + 1}/{len(directories)} with {os.environ['WORLD_SIZE']} processes{left}"
+            print(f"  {directory.name}  {of}", flush=True)
         with (directory / f"output-{number}.txt").open("w") as file, redirect_stdout(file):
             code = run_rank(load_train(), Run(directory))
         if code:
@@ -38,5 +45,5 @@ def main(directories: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(word) for word in sys.argv[1:]])
+    main([Path(word) for word in take_own_code(sys.argv[1:])])
     exit_together(0)

@@ -13,7 +13,7 @@ from triad.data.sources.splits import find_splits, find_test, get_document_text,
 
 
 class Names(NamedTuple):
-    """What the text and the label are called, and the columns of a .tsv, which has no header."""
+    """What the text and the label are called, and the columns of a .tsv without a header."""
 
     text: str
     label: str
@@ -38,21 +38,16 @@ def labelled(
 ) -> Labelled:
     """Documents with labels: .tsv with these `columns`, .csv with a header, .jsonl, .json, .parquet, .arrow.
 
-    `text` and `label` name what is read of them, as it is written. A first line of .tsv that is the names of
-    its columns is a header. Without `val_path` a hash of its text sends a document to training or
+    `text` and `label` name what is read of them, as it is written. A first line of .tsv with both names is
+    a header. Without `val_path` a hash of its text sends a document to training or
     validation. Documents without text are passed over and counted. Raises ValueError, naming file and line,
     for one without a label unless on_error=skip, and for files of both splits.
     """
     names = Names(text, label, columns)
-    if len(set(columns)) != len(columns) or not {text, label} <= set(columns):
-        raise ValueError(
-            f"data.columns={columns}: the columns of a .tsv in their order, among them data.text={text} and "
-            f"data.label={label}"
-        )
     quota, read = Quota(max_bytes), partial(read_labelled, names)
     files = find_splits(path, val_path, val_fraction, quota, Skipped(on_error))
     test = find_test(test_path, files, quota, on_error)
-    check_columns([file for found in (*files.values(), test) for file in found], names.fields)
+    check_columns([file for found in (*files.values(), test) for file in found], names.fields, columns)
     reader = partial(read_split, read, files, get_document_text, val_fraction)
     return Labelled(
         "labelled", reader, licence, f"data.label={label}", read_test=make_test_reader(read, test)

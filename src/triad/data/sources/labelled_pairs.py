@@ -13,7 +13,7 @@ from triad.data.sources.source import Document
 
 
 class Names(NamedTuple):
-    """What the two texts and the label are called, and the columns of a .tsv, which has no header."""
+    """What the two texts and the label are called, and the columns of a .tsv without a header."""
 
     text: str
     second: str
@@ -46,13 +46,8 @@ def labelled_pairs(
     without a label unless on_error=skip, and for files of two splits.
     """
     names = Names(text, second, label, columns)
-    if len({*columns}) != len(columns) or not {text, second, label} <= {*columns}:
-        raise ValueError(
-            f"data.columns={columns}: the columns of a .tsv in their order, among them data.text={text}, "
-            f"data.second={second} and data.label={label}"
-        )
     read, paths = partial(_read_pairs, names), (path, val_path, test_path)
-    check = partial(check_columns, fields=names.fields)
+    check = partial(check_columns, fields=names.fields, columns=columns)
     rest = val_fraction, max_bytes, on_error, licence
     return read_splits(LabelledPairs, "labelled_pairs", read, paths, *rest, check=check)
 

@@ -1,7 +1,7 @@
 """Documents of named fields out of .jsonl, .json, .csv, .tsv, .parquet and .arrow, as they are written.
 
 `fields` are those that are wanted, each with the key of the configuration that names it; `columns` are the
-names of a .tsv, which has no header.
+names of a .tsv without a header.
 """
 
 import csv
@@ -64,17 +64,15 @@ def read_values(
 def check_columns(files: list[TextFile], fields: Fields, columns: list[str] | None = None) -> None:
     """Raise ValueError for a file whose header or schema lacks a column, before the first is read."""
     for file in files:
-        if file.kind == ".tsv" and columns is not None:
-            _choose_columns(file, fields, columns)
-        elif file.kind in WITH_HEADER:
-            next(read_values(file, fields, None, lambda record: record), None)
+        if is_table(file, columns) and file.kind not in JSON:
+            next(read_values(file, fields, columns, lambda record: record), None)
 
 
 def _read_records(file: TextFile, fields: Fields, columns: list[str] | None) -> Iterator[Record]:
     if file.kind in JSON:
         return read_json(file)
     if file.kind == ".tsv" and columns is not None:
-        return read_tsv(file, columns)
+        return read_tsv(file, fields, columns)
     choose = partial(_choose_columns, file, fields)
     return read_csv(file, choose) if file.kind == ".csv" else _read_rows(file, choose)
 
@@ -271,11 +269,17 @@ def _check_header(names: list[str], sound: bool, where: str) -> list[str]:
     return names
 
 
-def read_tsv(file: TextFile, columns: list[str]) -> Iterator[Record]:
-    """The lines of a .tsv, which has no quotes, by these names; a first line of the names is a header."""
+def read_tsv(file: TextFile, wanted: Fields, columns: list[str]) -> Iterator[Record]:
+    """The lines of a .tsv, which has no quotes; a first line with all `wanted` names is its header."""
     for number, line in enumerate(read_lines(file), 1):
         fields = strip_end(line).split("\t")
-        if fields == [""] or (number == 1 and fields == columns):
+        if number == 1:
+            is_header = wanted.keys() <= {*fields}
+            columns = fields if is_header else columns
+            _refuse_unnamed(file, wanted, columns)
+            if is_header:
+                continue
+        if fields == [""]:
             continue
         where = f"{file.path}, line {number}"
         if len(fields) == len(columns):
@@ -284,6 +288,16 @@ def read_tsv(file: TextFile, columns: list[str]) -> Iterator[Record]:
         fault = f"{len(fields)} columns where data.columns={columns} names {len(columns)}"
         remedy = "mend the line or name the columns of the file"
         file.skipped.meet(file.path, Malformed(f"{where}: {fault}; {remedy}", "ragged row", number))
+
+
+def _refuse_unnamed(file: TextFile, wanted: Fields, columns: list[str]) -> None:
+    for name, key in wanted.items():
+        if columns.count(name) != 1:
+            number = "two columns" if name in columns else "no column"
+            raise ValueError(
+                f"{file.path}: {number} {name!r}, neither by a first line nor by data.columns={columns}: set "
+                f"{key}, or data.columns to the names of its columns in their order"
+            )
 
 
 def strip_end(line: str) -> str:

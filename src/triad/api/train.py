@@ -2,32 +2,38 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from signal import SIGINT
 
-from triad.config.command_line import key_of
+from triad.config.command_line import key_of, split_words
 from triad.config.compose import compose, compose_written
 from triad.config.errors import Refusal
 from triad.config.locations import TRAIN
 from triad.config.messages import MISTAKE
 from triad.config.overrides import quote
+from triad.config.own_code import permitting
 from triad.launch.resume import find_resume
 from triad.runs.directory import Run, make_run_id
 
 ERROR = "error: "
 
 
-def train(words: list[str]) -> Run:
-    """Train as `python train.py` does with these words, `["model=moe", "debug=tiny"]`, and return the run.
+def train(words: Sequence[str] | str = ()) -> Run:
+    """Train as `python train.py` does with these words, and return the run.
+
+        run = train(["model=moe", "debug=tiny"])   or, as it is typed,   train("model=moe debug=tiny")
 
     It runs in processes of its own, and what they print is printed here. An interrupt is passed on: the run
     saves what was trained. Raises Refusal for words that are refused, RuntimeError for a run that failed.
     """
+    words = split_words(words)
     if any(word in ("-m", "--multirun") for word in words):
         raise Refusal("-m starts several runs, of which train returns one: call it for each")
     resume = find_resume(words)
     if resume and resume.weights_only:
         raise Refusal(f"resume.weights_only: use weights={resume.run}, which starts a new run from them")
-    words, run = (words, resume.run) if resume else _name_run(words)
+    with permitting(words) as others:
+        words, run = (words, resume.run) if resume else _name_run(words, others)
     code, last = _run([sys.executable, str(TRAIN), *words])
     if code == MISTAKE:
         raise Refusal(last.removeprefix(ERROR))
@@ -36,9 +42,12 @@ def train(words: list[str]) -> Run:
     return run
 
 
-def _name_run(words: list[str]) -> tuple[list[str], Run]:
-    """The words with a name for the run, where they give it none, and the run."""
-    composed = [word for word in words if not key_of(word).startswith("resume")]
+def _name_run(words: list[str], others: list[str]) -> tuple[list[str], Run]:
+    """The words with a name for the run, where they give it none, and the run.
+
+    `others` are those that do not permit one's own code.
+    """
+    composed = [word for word in others if not key_of(word).startswith("resume")]
     config = compose(composed)
     if not config["run_id"]:
         config["run_id"] = make_run_id(compose_written(composed)[1].get("model") or "run")
@@ -59,6 +68,6 @@ def _run(command: list[str]) -> tuple[int, str]:
                     print(line, end="", flush=True)
                     last = line.strip() if line.startswith(ERROR) else last
                 break
-            except KeyboardInterrupt:  # a notebook interrupts its own process alone
+            except KeyboardInterrupt:  # a notebook may interrupt this process alone
                 process.send_signal(SIGINT)
     return process.returncode, last
