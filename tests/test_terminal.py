@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -144,6 +144,7 @@ CELL = st.lists(WORD, max_size=5).map(" ".join)
 ROWS = st.integers(1, 9).flatmap(lambda n: st.lists(st.tuples(*[CELL] * n), min_size=1, max_size=6))
 
 
+@settings(max_examples=200, deadline=None)
 @given(table=ROWS, width=st.integers(80, 160), keys=st.integers(1, 2), whole=st.booleans())
 def test_any_table_fits_and_loses_nothing(table: list[Row], width: int, keys: int, whole: bool) -> None:
     header, *rows = table

@@ -24,6 +24,7 @@ LATEX = str.maketrans(
     | {"~": r"\~{}", "^": r"\^{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$"}
 )
 WORDS = re.compile(r"\S+ ± \S+|\S+|\s+")
+BLANKS = re.compile(r"\S+|\s+")
 Row = Sequence[str]
 
 
@@ -155,7 +156,8 @@ def _wrap(cell: str, width: int, heading: bool) -> list[str]:
     if cell_len(cell) <= width:
         return [cell]
     lines = [""]
-    pieces = (BREAKS if heading else WORDS).findall(cell)
+    whole = (BREAKS if heading else WORDS).findall(cell)
+    pieces = [part for one in whole for part in ([one] if cell_len(one) <= width else BLANKS.findall(one))]
     for piece in pieces:
         if cell_len(lines[-1] + piece.rstrip()) > width and not piece.isspace() and lines[-1]:
             lines.append("")
@@ -164,7 +166,7 @@ def _wrap(cell: str, width: int, heading: bool) -> list[str]:
             continue
         while cell_len(piece) > width:
             head = _take(piece, width)
-            lines[-1:] = [*filter(None, lines[-1:]), head, ""]
+            lines[-1:] = [head, ""]
             piece = piece[len(head) :]
         lines[-1] += piece
     return [line.rstrip() for line in lines if line.strip()] or [""]
