@@ -6,17 +6,20 @@ The DevTools protocol over --remote-debugging-pipe: messages of JSON, each ended
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+LONGEST_S = 60  # until an answer
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 OPTIONS = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
 OPTIONS += "--disable-component-update --disable-sync --remote-debugging-pipe"
 # Chromium reads from descriptor 3 and writes to 4
-AS_3_AND_4 = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+AS_3_AND_4 = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
+AS_3_AND_4 += "os.execv(sys.argv[3], sys.argv[3:])"
 
 
 def find_chromium() -> str | None:
@@ -58,6 +61,7 @@ class Browser:
     def _wait(self, fits: Any) -> dict[str, Any]:
         while True:
             while b"\0" not in self.unread:
+                assert select.select([self.answers], [], [], LONGEST_S)[0], "Chromium does not answer"
                 piece = os.read(self.answers, 1 << 16)
                 assert piece, "Chromium has ended"
                 self.unread += piece

@@ -1,4 +1,4 @@
-"""The page of a comparison: what is in the file, and what a browser shows of it at three widths, light and dark."""
+"""The page of a comparison: what is in the file, and what a browser shows at three widths, light and dark."""
 
 import math
 import re
@@ -23,11 +23,10 @@ SCHEMES = ("light", "dark")
 HOSTILE = '"><img src=x onerror="window.hacked=1"></script><script>window.hacked=2</script>\'&amp;'
 
 
-def render(root: Path, **words: str) -> str:
+def render(root: Path) -> str:
     """The page of all runs in a folder."""
-    return render_page(
-        rank_runs([load_outcome(path) for path in sorted(root.iterdir())], "val/loss", **words)
-    )
+    found = [load_outcome(path) for path in sorted(root.iterdir())]
+    return render_page(rank_runs(found, "val/loss"))
 
 
 def log_curve(losses: list[float], every: int = 1) -> list[dict[str, float]]:
@@ -71,12 +70,8 @@ def write_many_keys(root: Path) -> None:
         losses = fall(3 + place / 9 + seed / 99)
         config |= {"context": 512, "seed": seed}
         write(root / name, config, {"val/loss": losses[-1]}, curve=log_curve(losses, 10))
-    write(
-        root / "failed",
-        config | {"seed": 7, "model.some_long_part.argument_0": 99},
-        None,
-        curve=log_curve([9.0, 8.0]),
-    )
+    config |= {"seed": 7, "model.some_long_part.argument_0": 99}
+    write(root / "failed", config, None, curve=log_curve([9.0, 8.0], 10))
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +111,14 @@ def find(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
     return [element for element in root.iter() if name in (element.get("class") or "").split()]
 
 
-@pytest.mark.parametrize(("width", "scheme"), product(WIDTHS, SCHEMES))
+@pytest.mark.parametrize(("width", "scheme"), [*product(WIDTHS, SCHEMES)])
 def test_the_metric_is_on_the_first_screen_and_nothing_lies_beside_it(browser, page, width, scheme) -> None:
     browser.open(page(write_many_keys), width, scheme)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     shown = browser.evaluate(
         "[...document.querySelectorAll('.board .value')].slice(0, 8).map(cell => {"
-        " const box = cell.getBoundingClientRect(); return [cell.innerText, box.left, box.right, box.bottom]; })"
+        " const box = cell.getBoundingClientRect();"
+        " return [cell.innerText, box.left, box.right, box.bottom]; })"
     )
     assert len(shown) == 8
     for text, left, right, bottom in shown:
@@ -144,8 +140,10 @@ CONTRAST = """(() => {
     const ink = luminance(getComputedStyle(one)[property]);
     return (Math.max(ink, paper) + .05) / (Math.min(ink, paper) + .05);
   });
+  const written = measure('h1, h3, p, b, td:not(.interval), th, code, button, summary, a', 'color');
   return {
-    paper, text: Math.min(...measure('h1, h3, p, td, th, code, button, summary, a', 'color'), ...measure('text', 'fill')),
+    paper,
+    text: Math.min(...written, ...measure('text', 'fill')),
     lines: Math.min(...measure('.legend .swatch:not(.other)', 'color'), ...measure('.way', 'stroke'))
   };
 })()"""
@@ -154,9 +152,7 @@ CONTRAST = """(() => {
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_text_and_curves_stand_out_from_the_paper(browser, page, scheme) -> None:
     browser.open(page(write_many_keys), 1280, scheme)
-    measured = browser.evaluate(
-        CONTRAST
-    )  # https://www.w3.org/TR/WCAG22/#contrast-minimum and #non-text-contrast
+    measured = browser.evaluate(CONTRAST)  # bounds of https://www.w3.org/TR/WCAG22/, 1.4.3 and 1.4.11
     assert (measured["paper"] < 0.1) == (scheme == "dark")
     assert measured["text"] >= 4.5
     assert measured["lines"] >= 3

@@ -76,13 +76,10 @@ def fold_seeds(curves: Sequence[dict[str, Series]]) -> dict[str, Band]:
         return {}
     values = np.array([np.interp(common, *curve["steps"]) for curve in curves])
     mean, deviation = values.mean(0), values.std(0, ddof=1)
+    sides = [side.tolist() for side in (mean, mean - deviation, mean + deviation)]
     bands = {}
     for axis in AXES:
         if all(axis in curve for curve in curves):
-            x = np.mean(
-                [np.interp(common, at, curve[axis].x) for at, curve in zip(steps, curves, strict=True)], 0
-            )
-            bands[axis] = Band(
-                x.tolist(), *(side.tolist() for side in (mean, mean - deviation, mean + deviation))
-            )
+            x = [np.interp(common, at, curve[axis].x) for at, curve in zip(steps, curves, strict=True)]
+            bands[axis] = Band(np.mean(x, 0).tolist(), *sides)
     return bands

@@ -78,8 +78,8 @@ def find_directories(words: list[str], keys: list[str]) -> list[Path]:
     return list(found)
 
 
-def _find_inside(path: Path, depth: int = 2) -> list[Path]:
-    """A run directory itself, or the runs in a directory of runs or of sweeps, but for hidden ones."""
+def _find_inside(path: Path, depth: int = 3) -> list[Path]:
+    """A run directory itself, or the runs in a directory of runs, sweeps or outputs, but for hidden ones."""
     if Run(path).exists:
         return [path]
     if not depth or not path.is_dir():

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import median
+from statistics import median, median_low
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -11,6 +11,7 @@ from triad.analysis.confidence_intervals import Interval
 from triad.analysis.curves import Band, Series
 from triad.analysis.settings import format_cell, shorten_key
 
+TOO_FAR = 3.0
 LATER = 0.25  # the window shows at least what lies beyond this part of each curve
 FAR = 4.0  # times the median's distance from the best: what is worse is drawn at the edge
 LOGARITHMIC = 20.0  # ratio of the largest to the smallest value from which an axis is one of powers
@@ -44,7 +45,7 @@ def draw_curves(
 
     A curve that would lie outside the window is drawn along its edge, dashed: none is missing.
     """
-    box = Box(48, 22, 352, 202)
+    box = Box(44, 22, 344, 202)
     root = _make_picture(360, 236, f"{y_name} over {x_name}")
     across = (0.0, max(curve.points.x[-1] for curve in curves) or 1.0)
     upward = choose_window([curve.points for curve in curves], maximize)
@@ -89,12 +90,12 @@ def _add_curve(plot: Element, curve: Curve, places: list[tuple[float, float]]) -
 def choose_window(curves: Sequence[Series], maximize: bool) -> tuple[float, float]:
     """The range of values to show: that of the later part of each curve.
 
-    Of a curve that becomes far worse than the worst start, by more than that start's size, only the best later
-    value is in it: a run that diverged leaves the others their room.
+    Of a curve that becomes worse than TOO_FAR times the size of the median start only the best later value is
+    in it, or none: a run that diverged leaves the others their room.
     """
     sign = -1.0 if maximize else 1.0  # what is higher is worse
-    starts = [sign * curve.y[0] for curve in curves]
-    limit = max(starts) + abs(max(starts))
+    start = median_low(sign * curve.y[0] for curve in curves)
+    limit = start + (TOO_FAR - 1) * abs(start)
     shown: list[float] = []
     for curve in curves:
         later = [sign * y for x, y in zip(*curve, strict=True) if x >= LATER * curve.x[-1]]
@@ -175,7 +176,7 @@ def _keep_apart(marks: list[tuple[float, str]]) -> list[tuple[float, str]]:
 def draw_intervals(scores: Sequence[tuple[Interval | None, Sequence[float]]], maximize: bool) -> list[str]:
     """For each line of a table a picture of its mean, interval and seeds, all over one range, best first.
 
-    What lies beyond the range is at its edge.
+    What lies beyond the range is a ring at its edge.
     """
     means = [score.mean for score, _ in scores if score and math.isfinite(score.mean)]
     if len(means) < 2:
@@ -208,7 +209,9 @@ def _draw_interval(score: Interval | None, seeds: Sequence[float], x: Callable[[
         _add_line(root, x(score.mean - score.half), 8, x(score.mean + score.half), 8, "axis")
     for value in seeds if len(seeds) > 1 else ():
         _add_line(root, place(value), 4, place(value), 12, "axis")
-    _add(root, "circle", cx=round(place(score.mean), 1), cy=8, r=3.2)
+    dot = _add(root, "circle", cx=round(place(score.mean), 1), cy=8, r=3.2)
+    if not 0 <= x(score.mean) <= 120:
+        dot.set("class", "beyond")
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -46,16 +46,14 @@ def _read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
         return [], []
     with path.open(newline="", encoding="utf-8") as file:
         header, *lines = [*csv.reader(line for line in file if line.endswith("\n"))] or [[]]
-    missing = ([""] * (len(header) - len(line)) for line in lines)
-    return header, [
-        line + more for line, more in zip(lines, missing, strict=True) if len(line) <= len(header)
-    ]
+    width = len(header)
+    return header, [line + [""] * (width - len(line)) for line in lines if len(line) <= width]
 
 
 def _to_numbers(column: list[str]) -> list[float]:
     try:
-        return [*map(float, column)]
-    except ValueError:  # some are empty
+        return [float(text) if text else math.nan for text in column]
+    except ValueError:  # a damaged cell
         return [_to_number(text) for text in column]
 
 
