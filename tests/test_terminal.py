@@ -92,10 +92,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "corpus.txt").write_text(
         "".join(f"{n} squared is {n * n}; half is {n // 2}.\n" for n in range(900))
     )
-    pairs = [
-        f"a {colour} dog runs over the {place}" for colour in ("red", "grey") for place in ("hill", "road")
-    ]
-    (root / "p.tsv").write_text("".join(f"{pair}\t{pair.upper()}\n" for pair in pairs * 9))
+    pairs = [f"a red dog runs over {n} hills and behind a long train" for n in range(20)]
+    (root / "p.tsv").write_text("".join(f"{pair}\t{pair.upper()}\n" for pair in pairs))
     make_run(root / "outputs" / "made", "data=text", f"data.path={root}/corpus.txt")
     figures = {"train/tokens": 512000, "perf/train_s": 12.5, "perf/energy_joules": 3e5, "perf/cost": 0.25}
     for number, name in enumerate(("adamw", "muon", "schedule_free", "soap")):
