@@ -19,7 +19,7 @@ from tests.made_run import make_run
 from tests.terminal import record, replay
 from tests.test_compare import write
 from triad.config.locations import PACKAGE
-from triad.config.tables import LONGEST, Row, lay_out, to_csv, to_latex, to_markdown
+from triad.config.tables import LONGEST, Cells, lay_out, to_csv, to_latex, to_markdown
 
 WIDTHS = (80, 100, 160)
 WIDE = 1000  # where no cell needs a second line
@@ -144,7 +144,7 @@ ROWS = st.integers(1, 9).flatmap(lambda n: st.lists(st.tuples(*[CELL] * n), min_
 
 @settings(max_examples=200, deadline=None)
 @given(table=ROWS, width=st.integers(80, 160), keys=st.integers(1, 2), whole=st.booleans())
-def test_any_table_fits_and_loses_nothing(table: list[Row], width: int, keys: int, whole: bool) -> None:
+def test_any_table_fits_and_loses_nothing(table: list[Cells], width: int, keys: int, whole: bool) -> None:
     header, *rows = table
     lines = str(lay_out(header, rows, width, keys, whole)).splitlines()
     beneath = {f"  {row[-1]}" for row in rows} if whole else set()

@@ -25,7 +25,7 @@ LATEX = str.maketrans(
 )
 WORDS = re.compile(r"\S+ ± \S+|\S+|\s+")
 BLANKS = re.compile(r"\S+|\s+")
-Row = Sequence[str]
+Cells = Sequence[str]
 
 
 def open_console() -> Console:
@@ -35,8 +35,8 @@ def open_console() -> Console:
 
 
 def print_table(
-    header: Row,
-    rows: Sequence[Row],
+    header: Cells,
+    rows: Sequence[Cells],
     title: str = "",
     caption: str = "",
     keys: int = 1,
@@ -57,8 +57,8 @@ def print_table(
 
 
 def lay_out(
-    header: Row,
-    rows: Sequence[Row],
+    header: Cells,
+    rows: Sequence[Cells],
     width: int,
     keys: int = 1,
     whole: bool = False,
@@ -101,7 +101,7 @@ def _lay_out_block(
     return text
 
 
-def _lay_out_row(cells: Row, widths: list[int], right: list[bool], heading: bool) -> Iterator[str]:
+def _lay_out_row(cells: Cells, widths: list[int], right: list[bool], heading: bool) -> Iterator[str]:
     """The lines of one row."""
     wrapped = [_wrap(cell, width, heading) for cell, width in zip(cells, widths, strict=True)]
     for number in range(max(map(len, wrapped))):
@@ -185,7 +185,7 @@ def _take(text: str, width: int) -> str:
     return text[:end]
 
 
-def to_markdown(header: Row, rows: Sequence[Row]) -> str:
+def to_markdown(header: Cells, rows: Sequence[Cells]) -> str:
     """A table in markdown."""
     head, *body = (
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [header, *rows]
@@ -193,14 +193,16 @@ def to_markdown(header: Row, rows: Sequence[Row]) -> str:
     return "\n".join([head, "|" + "---|" * len(header), *body]) + "\n"
 
 
-def to_csv(header: Row, rows: Sequence[Row]) -> str:
+def to_csv(header: Cells, rows: Sequence[Cells]) -> str:
     """A table as comma-separated values."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()
 
 
-def to_latex(header: Row, rows: Sequence[Row], bold: Sequence[tuple[int, int]] = (), note: str = "") -> str:
+def to_latex(
+    header: Cells, rows: Sequence[Cells], bold: Sequence[tuple[int, int]] = (), note: str = ""
+) -> str:
     """A table of the package booktabs; `bold` are cells by row and column, `note` is a comment above it."""
     numeric = [all(NUMBER.fullmatch(row[at]) for row in rows) for at in range(len(header))]
     lines = [
