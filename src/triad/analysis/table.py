@@ -131,7 +131,7 @@ def _name_best(board: Board) -> Iterator[str]:
     if scored:
         run = find_best_run(scored[0].setting, board.metric, board.maximize)
         seed = f", seed {run.seed}" if len(scored[0].setting.runs) > 1 else ""
-        yield f"best: {run.directory} ({board.metric} {format_number(run.result[board.metric])}{seed})"
+        yield f"best run: {run.directory} ({board.metric} {format_number(run.result[board.metric])}{seed})"
 
 
 def describe_states(setting: Setting) -> str:
