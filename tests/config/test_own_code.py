@@ -227,9 +227,14 @@ def test_the_example_of_the_page_runs_as_it_is_written(python, tmp_path: Path) -
     assert [*json.loads((first / "run.json").read_text())["packages"]] == ["mypkg"]
     assert "resume=outputs/first 'packages=[mypkg]'" in done.stdout
     assert json.loads((first / "result.json").read_text())["steps"] == 24
-    done = python(str(REPOSITORY / "train.py"), "resume=outputs/first", "trainer.max_steps=30", code=2)
-    (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "add packages=[mypkg] if that code is yours" in said
+    for words in (
+        [str(REPOSITORY / "train.py"), "resume=outputs/first", "trainer.max_steps=30"],
+        ["-m", "triad.replay", "run=outputs/first", "steps=1:2"],
+        ["-m", "triad.generate", "run=outputs/first", "prompt=a"],
+    ):
+        done = python(*words, code=2)
+        (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert "add packages=[mypkg] if that code is yours" in said
 
 
 WORDS = {  # that choose a part of tests/new_parts, together with what it needs
