@@ -23,7 +23,7 @@ REFUSED = [
     ("gradient_clip_val", 1.0, "use clip=norm clip.largest="),
     ("gradient_clip_algorithm", "value", "use clip=norm, value"),
     ("accumulate_grad_batches", 4, "hardware.micro_batch_size"),
-    ("max_epochs", 1, "use trainer.max_steps"),
+    ("max_epochs", 1, "use epochs=..., or trainer.max_steps"),
     ("min_epochs", 1, "use trainer.max_steps"),
     ("max_time", "00:00:05:00", "a time such as 5min"),
     ("limit_train_batches", 3, "use trainer.max_steps"),

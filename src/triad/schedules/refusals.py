@@ -26,7 +26,7 @@ def batch_rule(config: dict) -> batch_size.Rule | None:
 
 
 def make_rate(config: dict) -> Callable[[int], float] | None:
-    """The learning rate as a function of the step, or None where the schedule is not one of ours without state.
+    """The learning rate as a function of the step, or None where the schedule is none of our functions.
 
     Without the coupling to the batch's size, which is as it was where a run goes on.
     """
