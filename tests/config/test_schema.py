@@ -161,7 +161,7 @@ def test_the_resolved_configuration_is_plain_data() -> None:
     assert OmegaConf.to_container(OmegaConf.create(config)) == config
 
 
-def test_a_class_takes_the_arguments_of_a_base_that_it_imports(tmp_path: Path, monkeypatch) -> None:
+def test_a_class_takes_the_arguments_of_a_base_that_it_imports() -> None:
     task = read_signature("triad.tasks.target_sentiment.TargetSentiment")
     assert task == read_signature("triad.tasks.classification.Classification")
     assert {"smoothing", "dropout", "labels"} <= task.parameters.keys()

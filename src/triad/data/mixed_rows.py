@@ -101,6 +101,10 @@ class ValSources(IterableDataset[dict[str, Any]]):
     def __init__(self, batches: Mapping[str, ValBatches]) -> None:
         self.batches = batches
 
+    def count_batches(self) -> int:
+        """How many there are of all sources."""
+        return sum(batches.count_batches() for batches in self.batches.values())
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         left = {source: iter(batches) for source, batches in self.batches.items()}
         while left:

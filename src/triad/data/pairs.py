@@ -142,9 +142,13 @@ class ValPairs(IterableDataset[dict[str, Any]]):
     def __init__(self, pairs: PaddedRows, rows: int, rank: int, ranks: int) -> None:
         self.pairs, self.rows, self.rank, self.ranks = pairs, rows, rank, ranks
 
+    def count_batches(self) -> int:
+        """How many there are."""
+        return -(-len(self.pairs) // self.rows)
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         total, (worker, workers) = len(self.pairs), find_worker()
-        for step in range(worker, -(-total // self.rows), workers):
+        for step in range(worker, self.count_batches(), workers):
             rows_R = np.arange(step * self.rows, (step + 1) * self.rows)
             rows_R = fill_up(np.where(rows_R < total, rows_R, NOTHING), self.ranks)
             batch = self.pairs.batch(rows_R, self.rank, self.ranks)
