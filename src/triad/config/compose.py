@@ -60,7 +60,7 @@ def refuse_unmeasured(config: dict) -> None:
     """Raise Refusal where the length of a run is a time or epochs: only `train.py` finds their steps."""
     length = config["trainer"]["max_steps"]
     if read_time(length) or read_epochs(length):
-        word = f"epochs={config['epochs']}" if read_epochs(length) else f"trainer.max_steps={length}"
+        word = f"epochs={config['epochs']:g}" if read_epochs(length) else f"trainer.max_steps={length}"
         raise Refusal(f"{word} is measured by train.py: give trainer.max_steps= as a number of steps here")
 
 

@@ -325,7 +325,7 @@ def _is_unmeasured(config: dict) -> bool:
 def _refuse_two_lengths(job: Job, config: dict) -> None:
     typed = next((word for word in job.typed if key_of(word) == LENGTH), None)
     if config.get("epochs") and typed:
-        said = f"epochs={config['epochs']} and {typed} both say how long the run is"
+        said = f"epochs={config['epochs']:g} and {typed} both say how long the run is"
         raise Refusal(f"{said}: leave one out, epochs by epochs=null")
 
 
