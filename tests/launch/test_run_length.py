@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 from hydra import initialize_config_dir
 
-from triad.config.compose import compose, compose_unchecked, read_time, validate
+from triad.config.compose import (
+    compose,
+    compose_unchecked,
+    compose_with_origins,
+    read_time,
+    validate,
+)
 from triad.config.errors import Refusal
 from triad.config.locations import CONF
 from triad.curves import curves
+from triad.explain import describe_key
 from triad.launch.run_length import configure_count, configure_probe, finish_probe, record_pace
 from triad.runs.directory import Run, read_json
 from triad.storage.durable import write
@@ -141,6 +148,14 @@ def test_epochs_that_are_none_are_refused(words: tuple[str, ...], said: str) -> 
 def test_epochs_are_counted_by_train_alone(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match=r"epochs=3 is measured by train.py"):
         curves(["epochs=3"], to=str(tmp_path / "curves.png"))
+
+
+def test_what_the_length_of_a_run_of_epochs_follows_from_is_explained() -> None:
+    config, chains = compose_with_origins(["epochs=3"])
+    said = "\n".join(describe_key("scheduler.steps", config, chains))
+    assert said.startswith("scheduler.steps = 3 epochs")
+    assert "counted by train.py   3 epochs" in said
+    assert "command line: epochs=3" in said
 
 
 def test_a_count_has_one_process_and_no_callbacks(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What a schedule does behind its end, from a later step on, and what is said of it when a run goes on."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -78,3 +80,9 @@ def test_a_schedule_with_state_and_one_of_another_package_are_passed_over() -> N
     own = config("linear", 100) | {"scheduler": {"_target_": "mine.falls", "steps": 100}}
     assert describe_continuation(own, config("linear", 200), 100) == []
     assert describe_continuation({"seed": 0}, config("linear", 200), 100) == []
+
+
+def test_a_function_of_the_step_needs_no_torch_as_a_start_asks_it_before_torch_is_imported() -> None:
+    modules = {read_choices("scheduler")[name]["_target_"].rpartition(".")[0] for name in FUNCTIONS}
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
