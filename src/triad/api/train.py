@@ -32,7 +32,8 @@ def train(words: Sequence[str] | str = ()) -> Run:
         raise Refusal("-m starts several runs, of which train returns one: call it for each")
     resume = find_resume(words)
     if resume and resume.weights_only:
-        raise Refusal(f"resume.weights_only: use weights={resume.run}, which starts a new run from them")
+        source = resume.checkpoint or resume.run
+        raise Refusal(f"resume.weights_only: use weights={source}, which starts a new run from them")
     with permitting(words) as others:
         if resume and resume.checkpoint:
             words, run = _name_branch(words, resume)
