@@ -79,9 +79,10 @@ class Progress(Callback):
 
     def on_validation_batch_end(self, trainer: Trainer, training: Any, outputs: Any, *batch: Any) -> None:
         _, number, *_ = batch
-        done, batches = number + 1, trainer.num_val_batches[0]
-        self.pace.validated = done / batches
-        self.doing = f"validating, batch {done:,} of {batches:,}"
+        batches, self.doing = _count_batches(trainer), f"validating, batch {number + 1:,}"
+        if batches < math.inf:
+            self.pace.validated = (number + 1) / batches
+            self.doing += f" of {batches:,}"
         if trainer.is_global_zero and not self.live and self.lines.due():
             self._print_line(self.doing)
 
@@ -230,3 +231,9 @@ def _find_reason(trainer: Trainer) -> str:
     """Why a run has ended that had steps left, by the callback that ended it."""
     reasons = (getattr(callback, "stop_reason", None) for callback in trainer.callbacks)
     return next(filter(None, reasons), "a callback has set trainer.should_stop")
+
+
+def _count_batches(trainer: Trainer) -> float:
+    """Batches of a validation; infinity where its data cannot tell."""
+    count = getattr(trainer.val_dataloaders.dataset, "count_batches", lambda: math.inf)
+    return min(count(), trainer.num_val_batches[0])
