@@ -235,5 +235,6 @@ def _find_reason(trainer: Trainer) -> str:
 
 def _count_batches(trainer: Trainer) -> float:
     """Batches of a validation; infinity where its data cannot tell."""
-    count = getattr(trainer.val_dataloaders.dataset, "count_batches", lambda: math.inf)
+    dataset = getattr(trainer.val_dataloaders, "dataset", None)
+    count = getattr(dataset, "count_batches", lambda: math.inf)
     return min(count(), trainer.num_val_batches[0])
