@@ -1,10 +1,11 @@
 """Make the pictures of README.md anew: `python docs/picture.py`, some five minutes on one core.
 
-docs/run.svg is what a run shows in a terminal; docs/board.png the page of four settings with three seeds each,
-in Chromium, which must be installed.
+docs/run.svg is what a run shows in a terminal; docs/board.png the page of four settings with three seeds
+each, in Chromium, which must be installed.
 """
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -71,7 +72,7 @@ def record(words: list[str], folder: Path) -> str:
     return written.decode()
 
 
-def draw_screen(typed: str, written: str, to: Path) -> None:
+def draw_screen(written: str, to: Path) -> None:
     """The last screen of a terminal as SVG."""
     lines: list[list[tuple[str, str]]] = [[]]  # of characters and the codes of their style
     row, column, style = 0, 0, ""
@@ -92,8 +93,8 @@ def draw_screen(typed: str, written: str, to: Path) -> None:
             lines[row] = [*line[:column], (found[0], style), *line[column + 1 :]]
             column += 1
     text = "\n".join("".join(f"\x1b[0{style}m{letter}" for letter, style in line) for line in lines)
-    console = Console(width=COLUMNS, record=True, file=open(os.devnull, "w"), force_terminal=True)
-    console.print(Text.assemble((typed, "bold"), Text.from_ansi(text.rstrip("\n"))))
+    console = Console(width=COLUMNS, record=True, file=io.StringIO(), force_terminal=True)
+    console.print(Text.from_ansi(text.rstrip("\n")))
     to.write_text(FONTS.sub("", console.export_svg(title="triad")), encoding="utf-8")
 
 

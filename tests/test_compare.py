@@ -528,7 +528,7 @@ def test_latex_has_mean_and_interval_in_one_cell_and_the_best_in_bold(tmp_path: 
     losses(tmp_path, "model.hidden_act", {"a_b": [1.0, 2.0], "c&d": [4.0, 4.0], "e": [5.0]})
     lines = to_latex([ranked(tmp_path)]).splitlines()
     assert lines == [
-        r"\begin{tabular}{lrll}",
+        r"\begin{tabular}{lrrl}",
         r"\toprule",
         r"model.hidden\_act & val/loss $\pm$ 95\% & seeds & against the best \\",
         r"\midrule",

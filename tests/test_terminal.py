@@ -37,15 +37,17 @@ display.close()
 """
 VERIFY = """
 from triad.verify.compare import Deviation
-from triad.verify.matrix import all_cases
+from triad.verify.matrix import LAYOUTS, Case
 from triad.verify.report import show
 from triad.verify.runner import Result
-cases = [*all_cases()][::211]
+choices = 3, "documents", True, False, "fp64"
+cases = [Case(layout, model, *choices) for layout in LAYOUTS for model in ("encoder_decoder", "lstm")]
 refused = "refused: model=lstm strategy=tensor: it has no cut along its width: use strategy=fsdp"
 found = Deviation({"loss": 1e-16, "gradient": 2e-13}, None)
 equal = [Result(case, "equal", found, "as by formula") for case in cases]
 show([Result(cases[0], refused, None), *equal], None)
 """
+QUERY = "a red dog runs over 3 hills and behind a train"
 FIGURES = "columns=tokens,seconds,energy_joules,cost,mfu"
 # where tables are printed, and the words of a command that prints them; a new place is asked for below
 COMMANDS = {
@@ -55,7 +57,7 @@ COMMANDS = {
     "data/__main__.py": f"-m triad.data show=0 context=32 batch.size=3 {CORPUS}",
     "evaluation/report.py": "-m triad.evaluate run=outputs/made split=val limit=4 resamples=20",
     "fertility.py": f"-m triad.fertility by=none megabytes=0.01 {CORPUS}",
-    "memory.py": "-m triad.memory path=m.sqlite 'query=a red dog runs' data=parallel data.source=p.tsv",
+    "memory.py": f"-m triad.memory path=m.sqlite 'query={QUERY}' data=parallel data.source=p.tsv",
     "ngram.py": f"-m triad.ngram order=3 run_id=ngram {CORPUS}",
     "prepare.py": f"-m triad.prepare data/clean=basic {CORPUS}",
     "sweep/progress.py": f"-c '{SWEEP}'",
@@ -130,7 +132,7 @@ def test_a_table_of_a_command_is_read_in_80_100_and_160_columns(
         return read_bodies([*replay(warm.call(record, words, folder, environment, columns))][-1])
 
     wide = {word for line in read(WIDE) for word in line.split() if len(word) <= LONGEST}
-    assert len(wide) > 5
+    assert len(wide) > 3
     for columns in WIDTHS:
         lines = read(columns)
         assert not [line for line in lines if cell_len(line) > columns and not is_one_cell(line)]

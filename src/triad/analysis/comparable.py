@@ -65,7 +65,9 @@ def _name_groups(measured: list[Measured], members: list[Outcome]) -> list[str]:
     for one, run in zip(measured, members, strict=True):
         words = {key: _name_part(run, key) for key in differ if getattr(one, key)}
         names.append(", ".join(f"{key} {word}" for key, word in words.items() if word))
-    return [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)]
+    return [
+        name if names.count(name) == 1 else f"{name} ({place})".strip() for place, name in enumerate(names, 1)
+    ]
 
 
 def _name_part(run: Outcome, key: str) -> str:

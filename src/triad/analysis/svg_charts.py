@@ -45,7 +45,7 @@ def draw_curves(
 
     A curve that would lie outside the window is drawn along its edge, dashed: none is missing.
     """
-    box = Box(48, 22, 352, 202)
+    box = Box(44, 22, 344, 202)
     root = _make_picture(360, 236, f"{y_name} over {x_name}")
     across = (0.0, max(curve.points.x[-1] for curve in curves) or 1.0)
     upward = choose_window([curve.points for curve in curves], maximize)
@@ -176,7 +176,7 @@ def _keep_apart(marks: list[tuple[float, str]]) -> list[tuple[float, str]]:
 def draw_intervals(scores: Sequence[tuple[Interval | None, Sequence[float]]], maximize: bool) -> list[str]:
     """For each line of a table a picture of its mean, interval and seeds, all over one range, best first.
 
-    What lies beyond the range is at its edge.
+    What lies beyond the range is a ring at its edge.
     """
     means = [score.mean for score, _ in scores if score and math.isfinite(score.mean)]
     if len(means) < 2:
@@ -209,7 +209,9 @@ def _draw_interval(score: Interval | None, seeds: Sequence[float], x: Callable[[
         _add_line(root, x(score.mean - score.half), 8, x(score.mean + score.half), 8, "axis")
     for value in seeds if len(seeds) > 1 else ():
         _add_line(root, place(value), 4, place(value), 12, "axis")
-    _add(root, "circle", cx=round(place(score.mean), 1), cy=8, r=3.2)
+    dot = _add(root, "circle", cx=round(place(score.mean), 1), cy=8, r=3.2)
+    if not 0 <= x(score.mean) <= 120:
+        dot.set("class", "beyond")
     return ElementTree.tostring(root, encoding="unicode")
 
 

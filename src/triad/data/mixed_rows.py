@@ -153,6 +153,10 @@ class MixedWindows(LightningDataModule):
 
     find_first = first_row
 
+    def count_steps(self, epochs: float) -> dict[str, int]:
+        """The steps that read, in the shares of the mixture, so many times the rows that all sources have."""
+        return {"steps": self.rule.count_steps(epochs, len(self.train)), "rows": len(self.train)}
+
     def describe_passes(self, steps: int) -> Iterator[str]:
         """What share of the tokens each source has in so many steps, and how often it is passed over."""
         read_N = [

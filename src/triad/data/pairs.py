@@ -3,8 +3,10 @@
 B rows here, R rows of the batch, N pairs, S and U tokens of the longest source and target.
 """
 
+import math
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,11 @@ class PaddedBatches(LightningDataModule):
     def batch_rows(self, step: int) -> int:
         """Rows in the global batch of a step."""
         return int(self.buckets.count_rows(np.array([step]), self.seed)[0])
+
+    def count_steps(self, epochs: float) -> dict[str, int]:
+        """The steps of so many passes over the batches of training, and how many rows there are."""
+        steps = math.ceil(Fraction(str(epochs)) * len(self.buckets))
+        return {"steps": steps, "rows": self.buckets.total}
 
     def first_row(self, step: int) -> int:
         """Rows consumed before a step."""
