@@ -159,9 +159,11 @@ def _make_axis(
         inside = min(max(value, low), high)
         return linear(math.log(inside) if power else inside)
 
-    distinct = sorted(set(numbers))
+    distinct = sorted({min(max(value, low), high) for value in numbers})
     ends_first = [*distinct[:1], *distinct[:0:-1]]
-    return height, _keep_apart([(height(value), f"{value:.4g}") for value in ends_first])
+    beyond = {low: "≤ " if min(numbers) < low else "", high: "≥ " if max(numbers) > high else ""}
+    said = [(height(value), f"{beyond.get(value, '')}{value:.4g}") for value in ends_first]
+    return height, _keep_apart(said)
 
 
 def _keep_apart(marks: list[tuple[float, str]]) -> list[tuple[float, str]]:
@@ -200,18 +202,17 @@ def _draw_interval(score: Interval | None, seeds: Sequence[float], x: Callable[[
     if score is None or not math.isfinite(score.mean):
         return ""
 
-    def place(value: float) -> float:
-        return min(max(x(value), 3), 117)
-
     half = "" if score.half is None else f" ± {score.half:.2g}"
     root = _make_picture(120, 16, f"{format_cell(score.mean)}{half}")
+    at = x(score.mean)
+    if not 0 <= at <= 120:
+        _add(root, "circle", cx=4 if at < 0 else 116, cy=8, r=3).set("class", "beyond")
+        return ElementTree.tostring(root, encoding="unicode")
     if score.half is not None:
         _add_line(root, x(score.mean - score.half), 8, x(score.mean + score.half), 8, "axis")
     for value in seeds if len(seeds) > 1 else ():
-        _add_line(root, place(value), 4, place(value), 12, "axis")
-    dot = _add(root, "circle", cx=round(place(score.mean), 1), cy=8, r=3.2)
-    if not 0 <= x(score.mean) <= 120:
-        dot.set("class", "beyond")
+        _add_line(root, x(value), 4, x(value), 12, "axis")
+    _add(root, "circle", cx=round(at, 1), cy=8, r=3.2)
     return ElementTree.tostring(root, encoding="unicode")
 
 
