@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from triad.config.build import build, supply, supply_all
 from triad.launch.command import compose_and_launch
-from triad.layers.ranges import NonNegativeInt, PositiveInt
+from triad.layers.ranges import NonNegativeInt, PositiveFloat, PositiveInt
 from triad.runs.directory import Run
 
 GROUP = "Train"
@@ -24,6 +24,7 @@ def train(
     decay: list[str],
     tags: list[str],
     weights: str | None,
+    epochs: PositiveFloat | None = None,
     **nodes: Any,
 ) -> None:
     """Build the parts that conf/ names, fit, validate. Every process of the run calls this alike."""
@@ -53,10 +54,15 @@ def train(
     facts |= {"bytes_per_token": tokens.val.bytes_per_token, "yields": part.data.yields}
     prints = {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint}
     run.pin(tokens.resumed, **prints, facts=facts, validation=part.data.contents["val"].fingerprint)
+    offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
+    offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
+    loggers = supply_all(part.logger, offers)  # early: W&B begins beside the rest
     task = make_task(vars(part), facts, tokenizer, context)
     order = part.batch, seed, packing, shuffle
     asked = nodes["task"] | {"model_sees": find_sees(part.model)}
     data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order, task, asked)
+    if epochs:  # this start only counts: the run gets a number of steps
+        return run.finish(data.count_steps(epochs))
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
@@ -65,12 +71,10 @@ def train(
     augment = supply(vars(part).get("augment"), {"tokenizer": tokenizer, "context": context})
     sizes = tokenizer.vocab_size, seed, update, start, pad_vocab_to_multiple_of
     training = Training(task, part.model, part.optimizer, schedule, part.hardware, *sizes, augment)
-    offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
-    offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
     watching = [part.scheduler] if isinstance(part.scheduler, Callback) else []
     trainer = part.trainer(
         strategy=part.strategy,
-        logger=supply_all(part.logger, offers),
+        logger=loggers,
         callbacks=[*supply_all(part.callbacks, offers), *watching, Acceptance(run), Interruption()],
         plugins=[make_plugin(precision, measured.device)],
         default_root_dir=run.path,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from triad.config.command_line import run_command
 from triad.config.errors import Refusal
 from triad.config.help import list_by_axis
-from triad.config.locations import REPOSITORY
+from triad.config.locations import CONF, REPOSITORY
 from triad.config.offers import find_choices, get_declared, list_groups, read_choices, walk_needing_parts
 from triad.config.refusals import TABLE, tables
 from triad.config.trainer_arguments import ARGUMENTS
@@ -40,6 +40,22 @@ def of_choices() -> list[str]:
         names = " ".join(f"`{name}`" for name in read_choices(group.name))
         lines.append(f"| {'' if group.axis == axis else group.axis} | `{group.name}` | {names} |")
         axis = group.axis
+    return lines
+
+
+def of_metrics() -> list[str]:
+    """What each metric judges, its figures, which way they are better, and what its file says of it."""
+    lines = ["| metric | judges | figures | what it is |", "|---|---|---|---|"]
+    for name, nodes in read_choices("metrics").items():
+        (node,) = nodes.values()
+        judged = (get_declared(node, "needs") or {}).get("task.predicts", ("anything",))
+        figures = [
+            f"`{figure}` ({better})"
+            for better in ("higher", "lower")
+            for figure in get_declared(node, f"{better}_is_better") or ()
+        ]
+        head = (CONF / "metrics" / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+        lines.append(f"| `{name}` | {', '.join(judged)} | {' '.join(figures)} | {head.removeprefix('# ')} |")
     return lines
 
 
@@ -77,6 +93,7 @@ def of_trainer() -> list[str]:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "choices": of_choices,
+    "metrics": of_metrics,
     "needs": of_needs,
     "refusals": of_refusals,
     "trainer": of_trainer,

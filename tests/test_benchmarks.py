@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -72,6 +73,12 @@ def test_the_trainer_and_a_bare_loop_do_the_same_work(benchmark: Benchmark) -> N
     assert rows(printed, "loop")[0] == "bare PyTorch loop"
     assert "train.py: all its callbacks, CSV" in rows(printed, "loop")
     assert "ms a step to a tiny model" in printed
+
+
+def test_the_cost_of_showing_a_run_is_measured_on_a_terminal_and_in_a_file(benchmark: Benchmark) -> None:
+    printed = benchmark("progress", "calls=20")
+    assert rows(printed, "part")[:2] == ["a step, on a terminal", "a step, in a file"]
+    assert re.findall(r"^(.*): \d+\.\d us a step", printed, re.MULTILINE) == ["on a terminal", "in a file"]
 
 
 @pytest.mark.slow

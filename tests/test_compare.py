@@ -1,5 +1,6 @@
 """What comes out of a set of runs: the leaderboard, its statistics and its page."""
 
+import csv
 import json
 import math
 import re
@@ -14,12 +15,14 @@ from triad.analysis import wandb_report as sending
 from triad.analysis.confidence_intervals import estimate_interval, quantile
 from triad.analysis.importance import measure_importance
 from triad.analysis.leaderboard import Board, rank_runs
-from triad.analysis.settings import Outcome, group_by_setting, load_outcome
-from triad.analysis.table import find_columns, make_records, print_runs, tabulate, to_markdown
+from triad.analysis.settings import Outcome, find_directories, group_by_setting, load_outcome
+from triad.analysis.table import find_columns, make_records, print_runs, tabulate, to_latex, to_markdown
 from triad.checkpoints import folder
 from triad.compare import compare
 from triad.config.directions import find_best
 from triad.config.errors import Refusal
+from triad.config.locations import CONF
+from triad.config.schema import read_attribute
 from triad.runs.directory import Run
 from triad.runs.metrics import summarize
 
@@ -125,9 +128,10 @@ def test_seeds_are_one_line_with_a_mean_best_first_and_the_unfinished_last(tmp_p
     (tmp_path / "0.1-0" / "error.txt").write_text("lost")
     ranking = ranked(tmp_path)
     assert column(ranking, "optimizer.lr") == ["0.3", "0.4", "0.2", "0.1"]
-    assert column(ranking, "val/loss ± 95 %") == ["2.0 ± 2.5", "2.5", "3.5 ± 6.4", ""]
+    assert column(ranking, "val/loss ± 95%") == ["2.0 ± 2.5", "2.5", "3.5 ± 6.4", ""]
     assert column(ranking, "seeds") == ["3", "1", "2", ""]
-    assert column(ranking, "state") == ["finished"] * 3 + ["1 failed, 1 unfinished"]
+    assert column(ranking, "against the best")[3] == "1 failed, 1 unfinished"
+    assert recorded(ranking, "state") == ["finished"] * 3 + ["1 failed, 1 unfinished"]
     assert column(ranking, "run")[:2] == [f"{tmp_path}/0.3-0  (+2)", f"{tmp_path}/0.4-0"]
 
 
@@ -349,11 +353,13 @@ def test_a_damaged_run_is_a_row_and_stops_nothing_else(tmp_path: Path, kind: str
     broken = write(tmp_path / "broken", {"seed": 0}, {"val/loss": 1.0})
     name, content = DAMAGE[kind]
     (broken / name).write_bytes(content)
-    with pytest.warns(UserWarning, match=f"broken/{name}: damaged"):
-        print_runs([whole, broken])
-    lines = capsys.readouterr().out.splitlines()
-    assert any("unreadable" in line and "broken" in line for line in lines)
-    assert any("finished" in line and "whole" in line for line in lines)
+    print_runs([whole, broken])
+    _, _, best, unreadable, *notes = capsys.readouterr().out.splitlines()
+    assert "the best" in best
+    assert str(whole) in best
+    assert "unreadable" in unreadable
+    assert str(broken) in unreadable
+    assert any(f"broken/{name}: damaged" in line for line in notes)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (name, _) in DAMAGE.items() if name == "config.yaml"])
@@ -416,5 +422,156 @@ def test_the_best_is_never_what_is_no_number(direction: str, monkeypatch: pytest
         Path(str(step)): {"name": "val/loss", "value": value, "better": direction}
         for step, value in enumerate(values)
     }
-    monkeypatch.setattr(folder, "_read_metric", checkpoints.get)
+    monkeypatch.setattr(folder, "read_facts", lambda path: {"metric": checkpoints[path]})
     assert folder._rank([*checkpoints])[-1] == Path("2" if direction == "lower" else "1")
+
+
+LM = {"task": TASK, "data": {"_target_": "triad.data.sources.stdlib.stdlib"}}
+BYTE = {"_target_": "triad.data.tokenizers.byte.byte"}
+BPE = {"_target_": "triad.data.tokenizers.learning.bpe", "vocab_size": 300}
+LABELS = {"task": {"_target_": "triad.tasks.classification.Classification"}}
+
+
+def read_on(directory: Path, validation: str, tokenizer: str) -> Path:
+    """What a run keeps of its text."""
+    (directory / "data.json").write_text(json.dumps({"validation": validation, "tokenizer": tokenizer}))
+    return directory
+
+
+def test_only_what_was_measured_on_the_same_is_ranked(tmp_path: Path) -> None:
+    found = {"val/loss": 3.0, "val/bits_per_byte": 2.0}
+    read_on(write(tmp_path / "a", LM | {"tokenizer": BYTE}, found, []), "text", "byte")
+    read_on(
+        write(tmp_path / "b", LM | {"tokenizer": BPE}, {**found, "val/bits_per_byte": 1.0}, []), "text", "x"
+    )
+    read_on(write(tmp_path / "c", LM | {"tokenizer": BYTE}, found, []), "other text", "byte")
+    read_on(write(tmp_path / "d", LM | {"tokenizer": BYTE, "seed": 1}, found, []), "text", "byte")
+    write(tmp_path / "e", LABELS, {"val/loss": 0.48}, [])
+
+    def groups(metric: str) -> dict[str, list[list[str]]]:
+        return {
+            board.title: [[run.directory.name for run in line.setting.runs] for line in board.lines]
+            for board in rank_runs(load(tmp_path), metric)
+        }
+
+    assert groups("val/loss") == {
+        "task causal_lm, data stdlib, tokenizer byte (1)": [["a", "d"]],
+        "task causal_lm, data stdlib, tokenizer bpe": [["b"]],
+        "task causal_lm, data stdlib, tokenizer byte (3)": [["c"]],
+        "task classification": [["e"]],
+    }
+    assert groups("val/bits_per_byte") == {
+        "task causal_lm, data stdlib (1)": [["b"], ["a", "d"]],
+        "task causal_lm, data stdlib (2)": [["c"]],
+    }
+    notes = rank_runs(load(tmp_path), "val/bits_per_byte")[-1].notes
+    assert notes == ["without val/bits_per_byte (1): task classification"]
+    notes = rank_runs(load(tmp_path), "val/loss")[-1].notes
+    assert notes == ["metric=val/bits_per_byte ranks runs with other tokenizers, too"]
+
+
+def test_a_run_that_has_not_read_its_text_yet_stands_with_those_of_its_configuration(tmp_path: Path) -> None:
+    read_on(write(tmp_path / "a", LM | {"tokenizer": BYTE, "context": 8}, {"val/loss": 3.0}), "text", "byte")
+    write(tmp_path / "b", LM | {"tokenizer": BYTE, "context": 9}, None)
+    assert column(ranked(tmp_path), "against the best") == ["the best", "unfinished"]
+
+
+def test_each_group_has_the_direction_of_its_own_metric(tmp_path: Path) -> None:
+    for name, node in (("lm", LM), ("labels", LABELS)):
+        for value in (1.0, 2.0):
+            better = {"val/score": "lower" if name == "lm" else "higher"}
+            write(
+                tmp_path / f"{name}{value:.0f}",
+                node | {"context": value},
+                {"val/score": value},
+                better=better,
+            )
+    boards = rank_runs(load(tmp_path), "val/score")
+    assert [board.lines[0].setting.runs[0].directory.name for board in boards] == ["labels2", "lm1"]
+
+
+def test_tasks_name_the_figures_that_depend_on_the_tokenizer() -> None:
+    """Perplexity is one wherever a task has it, and the loss with it; bits per byte is none."""
+    tasks = [
+        node["_target_"]
+        for path in (CONF / "task").glob("*.yaml")
+        if (node := yaml.safe_load(path.read_text()))
+    ]
+    assert len(tasks) > 5
+    for task in tasks:
+        figures = read_attribute(task, "lower_is_better") or ()
+        expected = ("loss", "perplexity") if "perplexity" in figures else None
+        assert read_attribute(task, "per_token") == expected, task
+
+
+def test_failed_starts_and_made_weights_are_counted_and_trials_stay(tmp_path: Path) -> None:
+    write(tmp_path / "run", {"context": 8}, {"val/loss": 1.0})
+    for name in ("start", "late", "trial", "swept"):
+        write(tmp_path / name, {"model": name}, None, curve=CURVE if name == "late" else [])
+        (tmp_path / name / "error.txt").write_text("ValueError: x")
+    (tmp_path / "trial" / "run.json").write_text(json.dumps({"starts": [{"command": ["train.py", "-m"]}]}))
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "swept").rename(tmp_path / "sweep" / "swept")
+    (tmp_path / "sweep" / "sweep.yaml").write_text("")
+    write(tmp_path / "run-average", {"context": 8}, None, curve=[])
+    (tmp_path / "run-average" / "checkpoints" / "step-00000009").mkdir(parents=True)
+    (board,) = rank_runs([load_outcome(path) for path in find_directories([str(tmp_path)], [])], "val/loss")
+    names = [line.setting.runs[0].directory.name for line in board.lines]
+    assert sorted(names) == ["late", "run", "swept", "trial"]
+    assert sorted(board.notes) == [
+        "failed starts, left out (1): start",
+        "weights made of other runs, left out (1): run-average",
+    ]
+
+
+def test_latex_has_mean_and_interval_in_one_cell_and_the_best_in_bold(tmp_path: Path) -> None:
+    losses(tmp_path, "model.hidden_act", {"a_b": [1.0, 2.0], "c&d": [4.0, 4.0], "e": [5.0]})
+    lines = to_latex([ranked(tmp_path)]).splitlines()
+    assert lines == [
+        r"\begin{tabular}{lrrl}",
+        r"\toprule",
+        r"model.hidden\_act & val/loss $\pm$ 95\% & seeds & against the best \\",
+        r"\midrule",
+        r"a\_b & \textbf{1.5 $\pm$ 6.4} & 2 & the best \\",
+        r"c\&d & 4 $\pm$ 0 & 2 & +2.5 $\pm$ 6.4, within noise \\",
+        r"e & 5 & 1 & +4, one seed: no telling \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_csv_has_a_number_in_each_cell_with_all_digits(tmp_path: Path, capsys) -> None:
+    losses(tmp_path, "context", {8: [1.0, 2.0 + 1e-9], 9: [3.0]})
+    compare([str(tmp_path)], csv="-")
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [float(row["val/loss"]) for row in rows] == [1.5 + 5e-10, 3.0]
+    assert float(rows[0]["val/loss ± 95 %"]) == estimate_interval([1.0, 2.0 + 1e-9]).half
+    assert rows[1]["val/loss ± 95 %"] == ""
+    assert [row["run"] for row in rows] == [f"{tmp_path}/8-0", f"{tmp_path}/9-0"]
+
+
+def test_the_curves_of_seeds_are_a_mean_with_a_deviation(tmp_path: Path) -> None:
+    for seed, (early, late) in enumerate(((4.0, 2.0), (6.0, 5.0))):
+        curve = [{"step": 1, "val/loss": early}, {"step": 3, "val/loss": late}]
+        write(tmp_path / f"8-{seed}", {"context": 8, "seed": seed}, {"val/loss": late}, curve=curve)
+    write(tmp_path / "9-0", {"context": 9, "seed": 0}, {"val/loss": 3.0})
+    compare([str(tmp_path)], plot=str(tmp_path / "c.csv"))
+    rows = list(csv.reader((tmp_path / "c.csv").read_text().splitlines()))
+    assert rows[0][3:] == ["steps", "val/loss", "mean - deviation", "mean + deviation"]
+    band = [[float(cell) for cell in row[3:]] for row in rows if row[1] == "context=8"]
+    assert band == [
+        pytest.approx([1, 5, 5 - 2**0.5, 5 + 2**0.5]),
+        pytest.approx([3, 3.5, 3.5 - 4.5**0.5, 3.5 + 4.5**0.5]),
+    ]
+    assert [row[3:] for row in rows if row[1] == "context=9"] == [["9.0", "3.0", "", ""]]
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [("pdf", b"%PDF"), ("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_curves_are_drawn(tmp_path: Path, suffix: str, begins: bytes) -> None:
+    losses(tmp_path / "runs", "context", {8: [1.0, 2.0], 9: [3.0]})
+    compare([str(tmp_path / "runs")], plot=str(tmp_path / f"c.{suffix}"), over="tokens")
+    assert (tmp_path / f"c.{suffix}").read_bytes().startswith(begins)
+    with pytest.raises(Refusal, match=r"the name ends in one of \.pdf, \.png, \.svg, \.csv"):
+        compare([str(tmp_path / "runs")], plot="c.doc")
+    with pytest.raises(Refusal, match="no run has logged val/loss over seconds"):
+        compare([str(tmp_path / "runs")], plot="c.pdf", over="seconds")

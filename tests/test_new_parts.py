@@ -249,6 +249,7 @@ def test_the_docs_list_new_parts(run, project: Path) -> None:
     for name in PLACES:
         assert f"`{name}`" in page, name
     assert "`task=next_token_accuracy`" in page
+    assert "| `first_word` | " in (project / "docs" / "metrics.md").read_text()
 
 
 def test_verify_holds_a_new_model_against_one_process(run, project: Path) -> None:

@@ -1,9 +1,10 @@
-"""The README's commands are understood: every word of theirs composes, every file it links is there."""
+"""Commands of README and pages are understood: each word composes, each file that is linked is there."""
 
 import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -12,9 +13,17 @@ from triad.config.compose import compose
 from triad.config.processes import count_gpus
 
 README = (REPOSITORY / "README.md").read_text()
-PAGES = README + (REPOSITORY / "docs" / "commands.md").read_text()
-COMMANDS = [line.strip() for line in PAGES.splitlines() if line.startswith("    ")]
-TRAINS = [command for command in COMMANDS if "train.py" in command and "resume=" not in command]
+NAMES = ("commands", "first_run", "own_data", "compare_fairly", "reproduce_a_paper", "cluster")
+PAGES = "\n".join([README, *((REPOSITORY / "docs" / f"{name}.md").read_text() for name in NAMES)])
+LINES = [line for line in PAGES.splitlines() if line.strip()]
+REFUSED = [line.strip() for line, answer in pairwise(LINES) if answer.strip().startswith("error: ")]
+COMMANDS = [line.strip() for line in LINES if line.startswith("    ") and line.strip() not in REFUSED]
+ELSEWHERE = ("resume=", "--config-dir")  # a run, a folder that is not here
+TRAINS = [
+    command
+    for command in COMMANDS
+    if "train.py" in command and not any(word in command for word in ELSEWHERE)
+]
 
 
 @pytest.mark.parametrize("command", TRAINS)
@@ -28,6 +37,9 @@ def test_every_training_command_composes(command: str) -> None:
 def test_every_linked_page_is_there() -> None:
     for page in re.findall(r"\]\(((?:docs/|[A-Z]+\.md)[^)]*)\)", README):
         assert (REPOSITORY / page).is_file(), page
+    for file in (REPOSITORY / "docs").glob("*.md"):
+        for page in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", file.read_text()):
+            assert (file.parent / page).is_file(), f"{file.name}: {page}"
 
 
 def test_the_tables_are_what_the_code_says() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from triad.checkpoints.folder import find_fault, list_complete, read_facts
 from triad.config.processes import describe_layout
+from triad.config.tables import print_table
 from triad.runs.directory import Run
 from triad.storage.manifest import MANIFEST, Facts
 
@@ -22,25 +23,34 @@ def checkpoint(show: str) -> None:
     if not paths:
         raise FileNotFoundError(f"show={show}: no checkpoint is there")
     wrong = {path: said for path in paths if (said := find_fault(path))}
-    for path in paths:
-        print(f"{path.name}  {f'damaged: {wrong[path]}' if path in wrong else _describe(read_facts(path))}")
+    facts = {path: read_facts(path) for path in paths if path not in wrong}
+    if facts:
+        header = ["checkpoint", "metric", "tensors", "bytes", "saved in", "training waited", "layout"]
+        rows = [[path.name, *_describe(facts[path])] for path in facts]
+        print_table(
+            header, [[path.name, *_describe(facts[path])] for path in facts], caption="checksums right"
+        )
+    for path, fault in wrong.items():
+        print(f"{path.name}  damaged: {fault}")
     if alone and not wrong:
-        for name, entry in read_facts(where)["tensors"].items():
-            print(f"  {name}  {' x '.join(map(str, entry['shape'])) or 'scalar'}  {entry['dtype']}")
+        entries = facts[where]["tensors"].items()
+        rows = [[name, " x ".join(map(str, one["shape"])) or "scalar", one["dtype"]] for name, one in entries]
+        print_table(["tensor", "shape", "type"], rows)
     if wrong:
         raise ValueError(f"{show}: {len(wrong)} of {len(paths)} checkpoints are damaged")
 
 
-def _describe(facts: Facts) -> str:
+def _describe(facts: Facts) -> list[str]:
     sets = [name.partition(".")[0] for name in facts["tensors"]]
-    counts = ", ".join(f"{sets.count(name)} of {name}" for name in dict.fromkeys(sets))
     speed = facts["bytes"] / facts["saved_s"] / 1e6
-    metric = "{name} {value:.4g}, ".format_map(facts["metric"]) if facts["metric"] else ""
-    return (
-        f"{metric}{describe_layout(facts['layout'])}; tensors: {counts}; {facts['bytes']:,} bytes,"
-        f" checksums right; training waited {1e3 * facts['blocked_s']:.0f} ms of {facts['saved_s']:.2f} s"
-        f" ({speed:.0f} MB/s)"
-    )
+    return [
+        "{name} {value:.4g}".format_map(facts["metric"]) if facts["metric"] else "",
+        ", ".join(f"{sets.count(name)} of {name}" for name in dict.fromkeys(sets)),
+        f"{facts['bytes']:,}",
+        f"{facts['saved_s']:.2f} s, {speed:.0f} MB/s",
+        f"{1e3 * facts['blocked_s']:.0f} ms",
+        describe_layout(facts["layout"]),
+    ]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from triad.config.errors import Refusal
+from triad.config.tables import print_table
 
 GROUP = "Look before training"
 
@@ -40,9 +41,11 @@ def coordinates(
     words = ["debug=tiny", *(overrides or [])]
     numbers = [int(width) for width in widths.split(",")]
     scales = measure(words, numbers, steps, seeds, grow.split(","))
-    for layer, exponent in fit_growth(scales).items():
-        last = " ".join(f"{scales[width][layer][-1]:9.3g}" for width in numbers)
-        print(f"{layer:12} {last}   width^{exponent:+.2f}")
+    rows = [
+        [layer, *(f"{scales[width][layer][-1]:.3g}" for width in numbers), f"width^{exponent:+.2f}"]
+        for layer, exponent in fit_growth(scales).items()
+    ]
+    print_table(["layer", *(f"width {width}" for width in numbers), "grows as"], rows)
     draw(scales, " ".join(overrides or ["parametrisation=standard"]), Path(to))
     print(to)
 

@@ -57,12 +57,12 @@ def generate(
     from triad.config.offers import get_declared
 
     runs = _open_runs(run)
-    checkpoints = _choose_checkpoints(runs, checkpoint, weights)
     typed = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "beams": beams}
     typed |= {"length_penalty": length_penalty, "repetition_penalty": repetition_penalty}
     recipe = choose_recipe(runs[0].config().get("decoding"), typed, n)
     lists = {key: _parse_list(key, word) for key, word in (("stop", stop), ("allow", allow), ("ban", ban))}
     _check_files(prompt, prompts, out)
+    checkpoints = _choose_checkpoints(runs, checkpoint, weights)
     restricted = {"tokens": tokens, "regex": regex, **lists}
     with ExitStack() as stack:
         answers = _load(runs, checkpoints, weights, device, precision, recipe, restricted, stack)
@@ -154,7 +154,7 @@ def _load(
     stack: ExitStack,
 ) -> Any:
     """The models of all runs on one device, and the precision entered until the stack is closed."""
-    from triad.checkpoints.trained import OF_TASK, make_task, trained
+    from triad.checkpoints.trained import OF_TASK, make_task, open_trained
     from triad.config.build import build
     from triad.config.errors import Refusal
     from triad.decoding.answers import Answers
@@ -164,9 +164,9 @@ def _load(
     config = runs[0].config()
     chosen = (read_json(runs[0].machine_file) or {}).get("precision", {}).get("choice", "32-true")
     place = find_place(config["trainer"]["accelerator"], precision or chosen, device)
-    found = [trained(one, path, weights) for one, path in zip(runs, checkpoints, strict=True)]
+    found = [open_trained(one, path, weights) for one, path in zip(runs, checkpoints, strict=True)]
     tokenizer = found[0][1]
-    for one, (_, other) in zip(runs, found, strict=True):
+    for one, (_, other, _) in zip(runs, found, strict=True):
         same_task = one.config()["task"]["_target_"] == config["task"]["_target_"]
         if other.fingerprint != tokenizer.fingerprint or not same_task:
             what = "tokenizer" if same_task else "task"
@@ -174,7 +174,7 @@ def _load(
     context = min(one.config()["context"] for one in runs)
     part = build({name: config[name] for name in OF_TASK if name in config} | {"decoding": recipe})
     task = make_task(part, runs[0].pinned()["facts"], tokenizer, context)
-    models = [place.put(model) for model, _ in found]
+    models = [place.put(model) for model, *_ in found]
     stack.enter_context(place.plugin.forward_context())
     return Answers(models, tokenizer, task, part["decoding"], context, **restricted)
 

@@ -134,5 +134,5 @@ def test_a_device_and_a_type_are_asked_for_and_refused(tmp_path: Path) -> None:
         triad.load(run, dtype="half8")
     with pytest.raises(Refusal, match="device=gpux: it is not here"):
         triad.load(run, device="gpux")
-    with pytest.raises(FileNotFoundError, match="no checkpoint is there"):
+    with pytest.raises(FileNotFoundError, match="b: no run is there"):
         triad.load(tmp_path / "b")

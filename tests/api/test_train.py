@@ -25,8 +25,6 @@ async def notebook():
     print("composed", triad.compose(["context=7"])["context"], triad.compose("context=8")["context"])
     run, shown = await cell("debug=tiny logger=csv trainer.max_steps=2")
     print("steps", sorted(run.checkpoints.iterdir())[-1].name, "step 2/2  val" in shown)
-    again, shown = await cell([f"resume={run}", "trainer.max_steps=3"])
-    print("again", again.path == run.path, "step 3/3  val" in shown)
     for words in ["modl=moe"], ["-m", "seed=1,2"], [f"resume={run}", "context=7"]:
         try:
             triad.train(words)
@@ -40,7 +38,7 @@ asyncio.run(notebook())
 """
 
 
-def test_a_notebook_composes_trains_twice_and_loads(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_notebook_composes_trains_and_loads(tmp_path: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-c", f"exec({CELL!r}, {{}})"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
@@ -52,7 +50,7 @@ def test_a_notebook_composes_trains_twice_and_loads(tmp_path: Path, environment:
     assert "context" in said[2]
     assert rest["composed"] == "7 8"
     assert rest["steps"] == "step-00000002 True"
-    assert (rest["again"], rest["said"], rest["main"]) == ("True True", "True", "False")
+    assert (rest["said"], rest["main"]) == ("True", "False")
     assert (tmp_path / "elsewhere" / "outputs").is_dir()
 
 

@@ -37,8 +37,8 @@ def translate(model: torch.nn.Module, tokenizer: Any, sentence: str, context: in
 def in_double(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model in fp64, in which the likeliest token does not hang on the order of sums."""
 
-    def load(run: Any, device: str) -> tuple[Any, Any]:
-        model, tokenizer = trained(run)
+    def load(run: Any, checkpoint: Path, device: str) -> tuple[Any, Any]:
+        model, tokenizer = trained(run, checkpoint)
         return model.double(), tokenizer
 
     monkeypatch.setattr(back_translation, "trained", load)

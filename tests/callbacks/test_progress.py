@@ -14,7 +14,7 @@ from triad.callbacks import progress as shown
 from triad.callbacks.progress import Progress, StepPace
 from triad.runs.metrics import read_metrics
 
-HEAD = re.compile(r"step (\d+)/40 (\d+:\d\d|-:--) left ━*╸?━* *\d+:\d\d elapsed")
+HEAD = re.compile(r"step (\d+)/40 (\d+:\d\d|-:--) left ━*─* \d+:\d\d elapsed")
 CALLBACKS = REPOSITORY / "src" / "triad" / "callbacks"
 
 
@@ -52,7 +52,7 @@ def test_a_terminal_of_80_columns_shows_step_and_time_left_before_any_metric(wat
 
 def test_what_is_left_on_the_terminal_are_lines_of_validations_and_why_the_run_ended(watched: Any) -> None:
     last = watched.screens[-1]
-    assert not [line for line in last if "━" in line or "validating" in line]
+    assert not [line for line in last if "━" in line or "─" in line or "validating" in line]
     validations = [line for line in last if line.startswith("step ") and "elapsed" not in line]
     assert [line.partition("  ")[0] for line in validations] == ["step 5/40", "step 10/40"]
     assert all(line.partition("  ")[2].startswith("val/loss 5.") for line in validations)

@@ -11,6 +11,7 @@ from hydra.types import RunMode
 
 from triad.config import compose as composing
 from triad.config.changes import change
+from triad.config.errors import Refusal
 from triad.config.identity import OVERLAYS, leaves
 from triad.config.locations import CONF
 from triad.config.offers import read_choices, read_own_choices
@@ -184,3 +185,15 @@ def test_an_overlay_that_chooses_a_source_is_held_to_it(
         monkeypatch.setattr(f"triad.config.{module}.CONF", conf)
     with pytest.raises(ValueError, match=r"exmples"):
         composing.compose(["experiment=mistyped", "model=encoder", "task=classification"])
+
+
+def test_an_argument_that_has_a_default_and_no_file_is_set_without_a_plus() -> None:
+    here = ("debug=tiny", "trainer.accelerator=cpu")
+    config = composing.compose([*here, "optimizer=sgd", "optimizer.maximize=true"])
+    assert config["optimizer"]["maximize"] is True
+    own = "model.feedforward={_target_: triad.layers.key_shift.KeyShift, _partial_: true}"
+    for word, near in (("optimizer.maximise=true", "optimizer.maximize"), ("model.vocab_size=9", "")):
+        with pytest.raises(Refusal, match=rf"{word.partition('=')[0]} does not exist.*{near}"):
+            composing.compose([*here, word])
+    with pytest.raises(Refusal, match=r"fraction does not exist"):  # has no default: + says it is meant
+        composing.compose([*here, own, "model.feedforward.fraction=0.5"])

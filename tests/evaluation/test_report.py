@@ -79,7 +79,7 @@ def test_every_pair_of_systems_is_compared() -> None:
 
 
 def test_predictions_are_shown_as_text() -> None:
-    task = SimpleNamespace(labels=("no", "yes"))
+    task = SimpleNamespace(labels=("yes", "no"), classes=("no", "yes"))  # grades: labels in another order
     assert describe_prediction(task, np.array([0.2, 0.8])) == "yes (0.80)"
     assert describe_prediction(task, ["B-PER", "O"]) == "B-PER O"
     assert describe_prediction(task, [(-2.0, 1, " a"), (-1.0, 1, " b")]) == "b"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from triad.analysis.settings import find_directories
 from triad.config.errors import Refusal
 from triad.config.locations import TRAIN
 from triad.launch.multirun import refuse_other
@@ -51,6 +52,10 @@ def test_a_sweep_is_a_folder_of_trials_that_are_named_by_what_differs(start, tmp
     assert config["logger"]["wandb"]["group"] == sweep.name
     assert f"logger.wandb.group={sweep.name}" in Run(sweep / trials[0]).overrides()
 
+    paths = [sweep / trial for trial in trials]
+    for folder in (tmp_path, tmp_path / "outputs", sweep):  # of outputs, of sweeps, of trials
+        assert find_directories([str(folder)], []) == paths
+
     trained, said = start("-m", "optimizer=adamw,muon", "seed=0,1")
     assert trained == []
     assert said.count("finished before, skipped") == 4
@@ -89,15 +94,12 @@ def test_a_trial_goes_on_from_the_checkpoint_whose_run_is_asked_for(tmp_path: Pa
     run = Run(tmp_path / "outputs/x/seed-0")
     run.path.mkdir(parents=True)
     run.passport_file.write_text("{}")
-    config = {
-        "task": {},
-        "callbacks": {},
-        "trainer": {},
-        "seed": 0,
-        "weights": "outputs/a/checkpoints/step-00000001",
-    }
+    checkpoint = "outputs/a/checkpoints/step-00000001"
+    config = {"task": {}, "callbacks": {}, "trainer": {}, "seed": 0, "weights": checkpoint}
     run.config_file.write_text(yaml.safe_dump(config))
-    for asked in ("outputs/a", "outputs/a/checkpoints/step-00000001"):
+    refuse_other(run, config | {"seed": 1, "weights": None}, ["seed=1"])  # nothing was trained
+    run.finish({"val/loss": 1.0})
+    for asked in ("outputs/a", checkpoint):
         refuse_other(run, config | {"weights": asked}, ["seed=0", f"weights={asked}"])
     for asked in ("outputs/b", None):
         with pytest.raises(Refusal, match="weights is not what this trial was started with"):

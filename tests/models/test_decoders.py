@@ -170,3 +170,20 @@ def test_dense_and_banded_attention_may_alternate():
     assert all(type(attention) is Attention for attention in attentions)
     assert all(type(block.feedforward) is GELU for block in model.blocks)
     assert model(tokens())[0].isfinite().all()
+
+
+class Forgetful(torch.nn.Module):
+    """The mean of the tokens so far, of this call alone."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def forward(self, x_BTD: torch.Tensor, cache: object = None) -> torch.Tensor:
+        return x_BTD.cumsum(1) / torch.arange(1, x_BTD.shape[1] + 1)[:, None]
+
+
+def test_a_layer_that_ignores_its_cache_decodes_no_text_and_is_named() -> None:
+    model = build(configured("wide heads, normalised") | {"attention": Forgetful})(vocab_size=17)
+    assert model(tokens())[0].shape == (2, 12, 17)
+    with pytest.raises(ValueError, match=r"Forgetful ignores the cache .* run triad verify"):
+        model(tokens(), cache=model.empty_cache(2))

@@ -7,7 +7,6 @@ from omegaconf import OmegaConf
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.models.decoding import (
-    a_cache_gives_the_logits_of_the_whole,
     changing_a_token_changes_no_logit_before_it,
     tokens,
 )
@@ -48,12 +47,6 @@ every_model = pytest.mark.parametrize("name", ["decoder", "moe", "gpt2", "lstm"]
 @every_model
 def test_changing_a_token_changes_no_logit_before_it(name):
     changing_a_token_changes_no_logit_before_it(small(name))
-
-
-@every_model
-@pytest.mark.parametrize("pieces", [[1] * 12, [5, 1, 4, 2]])
-def test_a_cache_gives_the_logits_of_the_whole(name, pieces):
-    a_cache_gives_the_logits_of_the_whole(small(name), pieces)
 
 
 @every_model

@@ -85,7 +85,7 @@ def test_a_sweep_runs_each_job_skips_the_finished_and_goes_on_after_a_failure(tr
     assert first.stdout.count("finished") == 1  # both seeds in one line
     assert first.stdout.count("failed (2)") == 2  # refused before they had a directory
     assert first.stderr.count("optimizer.betas=[0.9, 1.5]: at least 0 and below 1") == 2
-    runs = [path for path in (tmp_path / "outputs").iterdir() if (path / "result.json").exists()]
+    runs = [path.parent for path in (tmp_path / "outputs").glob("[!.]*/*/result.json")]
     assert len(runs) == 2
     stamps = {path: (path / "result.json").stat().st_mtime_ns for path in runs}
     again = train(*words, "optimizer.betas=[0.9,0.95],[0.9,1.5]", code=2)

@@ -63,9 +63,11 @@ def _name_groups(measured: list[Measured], members: list[Outcome]) -> list[str]:
     differ = [key for key in Measured._fields if len({getattr(one, key) for one in measured}) > 1]
     names = []
     for one, run in zip(measured, members, strict=True):
-        words = [f"{key} {_name_part(run, key)}" for key in differ if getattr(one, key)]
-        names.append(", ".join(words))
-    return [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)]
+        words = {key: _name_part(run, key) for key in differ if getattr(one, key)}
+        names.append(", ".join(f"{key} {word}" for key, word in words.items() if word))
+    return [
+        name if names.count(name) == 1 else f"{name} ({place})".strip() for place, name in enumerate(names, 1)
+    ]
 
 
 def _name_part(run: Outcome, key: str) -> str:

@@ -13,6 +13,7 @@ from triad.config.errors import Refusal
 from triad.config.schema import suggest
 
 Goal = Literal["auto", "minimize", "maximize"]
+WITHOUT_TOKENS = "val/bits_per_byte"  # the loss of a text, whatever its tokenizer
 
 
 class Line(NamedTuple):
@@ -39,7 +40,7 @@ class Board(NamedTuple):
 def rank_runs(
     found: list[Outcome], metric: str, goal: Goal = "auto", by: str = "", against: str | None = None
 ) -> list[Board]:
-    """A board for each group of runs that are comparable, the largest first; what is left out is a note.
+    """A board for each group of runs that are comparable, the largest first; notes are under the last one.
 
     Raises Refusal for a word of `by` or `against` that fits no run.
     """
@@ -49,15 +50,16 @@ def rank_runs(
     everything = [setting for settings in together.values() for setting in settings]
     keys = _parse_keys(by, everything) if by else []
     reference = _find_setting(against, everything) if against else None
-    boards, notes = [], _count_left_out(found)
+    boards, notes = [], [*_count_left_out(found), *(run.fault for run in found if run.fault)]
     for title, settings in together.items():
         if not any(setting.figures(metric) for setting in settings) and any(r.result for r in groups[title]):
-            notes.append(f"{len(groups[title])} of {title} have no {metric}")
+            notes.append(f"without {metric} ({len(groups[title])}): {title}")
             continue
         boards.append(rank_settings(settings, metric, goal, keys, reference)._replace(title=title))
-    if boards:
-        boards[-1] = boards[-1]._replace(notes=notes)
-    return boards
+    if any("tokenizer " in board.title for board in boards) and any(WITHOUT_TOKENS in r.result for r in runs):
+        notes.append(f"metric={WITHOUT_TOKENS} ranks runs with other tokenizers, too")
+    boards = boards or [Board(metric, False, [], [], None, [])]
+    return [*boards[:-1], boards[-1]._replace(notes=notes)]
 
 
 def _count_left_out(found: list[Outcome]) -> list[str]:
@@ -66,7 +68,7 @@ def _count_left_out(found: list[Outcome]) -> list[str]:
     for run in found:
         if run.left_out:
             names.setdefault(run.left_out, []).append(run.directory.name)
-    return [f"left out: {len(each)} {reason}, {', '.join(each)}" for reason, each in names.items()]
+    return [f"{reason}, left out ({len(each)}): {', '.join(each)}" for reason, each in names.items()]
 
 
 def rank_settings(
@@ -147,7 +149,9 @@ def _judge(setting: Setting, reference: Setting | None, metric: str, maximize: b
 
 
 def _parse_keys(by: str, found: list[Setting]) -> list[str]:
-    known = dict.fromkeys(key for setting in found for key in (*setting.values, *setting.runs[0].config))
+    known = dict.fromkeys(
+        key for setting in found for run in setting.runs for key in (*setting.values, *run.config, *run.words)
+    )
     for key in by.split(","):
         if key not in known:
             raise Refusal(f"by={key} is not a key of these runs{suggest(key, list(known))}")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ class Outcome(NamedTuple):
     seed: int = 0
     better: dict[str, str] = {}  # "lower" or "higher", by metric
     left_out: str = ""
+    fault: str = ""  # of one that cannot be read
     text: dict[str, Any] = {}  # fingerprints of the data
 
 
@@ -49,7 +49,8 @@ class Setting(NamedTuple):
 
     def value(self, key: str) -> Any:
         """A key's value, of those that differ or any other of the configuration; None where there is none."""
-        return self.values[key] if key in self.values else self.runs[0].config.get(key)
+        run = self.runs[0]
+        return self.values[key] if key in self.values else run.config.get(key, run.words.get(key))
 
     @property
     def label(self) -> str:
@@ -77,8 +78,8 @@ def find_directories(words: list[str], keys: list[str]) -> list[Path]:
     return list(found)
 
 
-def _find_inside(path: Path, depth: int = 2) -> list[Path]:
-    """A run directory itself, or the runs in a directory of runs or of sweeps, but for hidden ones."""
+def _find_inside(path: Path, depth: int = 3) -> list[Path]:
+    """A run directory itself, or the runs in a directory of runs, sweeps or outputs, but for hidden ones."""
     if Run(path).exists:
         return [path]
     if not depth or not path.is_dir():
@@ -98,8 +99,7 @@ def load_outcome(directory: Path, state: str | None = None, has_task: bool = Tru
     try:
         return _read_outcome(run, state, has_task)
     except Refusal as error:
-        warnings.warn(str(error), stacklevel=2)
-        return Outcome(directory, {}, state="unreadable")
+        return Outcome(directory, {}, state="unreadable", fault=str(error))
 
 
 def _read_outcome(run: Run, state: str | None, has_task: bool) -> Outcome:
@@ -112,7 +112,8 @@ def _read_outcome(run: Run, state: str | None, has_task: bool) -> Outcome:
     state = state or run.state
     told = numbers, state, config.get("seed", 0), run.directions()
     text = run.pinned() if run.data_file.is_file() else {}
-    return Outcome(run.path, known, typed, *told, _find_why_left_out(run, state), text)
+    left_out = _find_why_left_out(run, state)
+    return Outcome(run.path, known, typed, *told, left_out=left_out, text=text)
 
 
 def _find_why_left_out(run: Run, state: str) -> str:

@@ -73,20 +73,22 @@ def tabulate(board: Board, columns: Sequence[str] = ()) -> tuple[list[str], list
         key: [_format_mean(line.setting, key) for line in lines] for key in columns if key != board.metric
     }
     seeds = {"seeds": [str(line.score.n) if line.score else "" for line in lines]}
-    states = {"state": [describe_states(line.setting) for line in lines]}
+    verdicts = [_describe_verdict(line, several) for line in lines]
+    heading = f"against {_describe_reference(board)}" if several else "state"
     found = {
         "#": [str(place) if line.score else "" for place, line in enumerate(lines, 1)],
         **keys,
         head_score(board): [format_interval(line.score) if line.score else "" for line in lines],
         **(seeds if any(line.score and line.score.n > 1 for line in lines) else {}),
-        **({f"against {_describe_reference(board)}": [line.verdict for line in lines]} if several else {}),
+        **({heading: verdicts} if several or any(verdicts) else {}),
         **further,
-        **(states if {*states["state"]} != {"finished"} else {}),
         "run": [_describe_place(line, board) for line in lines],
     }
     optional = [key for key in found if key in keys | further | seeds]
-    constant = [key for key in optional if several and len({*found[key]}) == 1]
-    same = [f"{shorten_key(key)} {found[key][0]}" for key in constant]
+    readable = [at for at, line in enumerate(lines) if line.setting.runs[0].config]
+    values = {key: {found[key][at] for at in readable} for key in optional}
+    constant = [key for key in optional if several and len(values[key]) == 1]
+    same = [f"{shorten_key(key)} {values[key].pop()}" for key in constant]
     shown = {key: cells for key, cells in found.items() if key not in constant}
     return [shorten_key(key) for key in shown], [list(row) for row in zip(*shown.values(), strict=True)], same
 
@@ -94,12 +96,18 @@ def tabulate(board: Board, columns: Sequence[str] = ()) -> tuple[list[str], list
 def head_score(board: Board) -> str:
     """The heading of the metric: with its interval where a line has one."""
     has_interval = any(line.score and line.score.half is not None for line in board.lines)
-    return f"{board.metric} ± 95 %" if has_interval else board.metric
+    return f"{board.metric} ± 95%" if has_interval else board.metric
 
 
 def _format_mean(setting: Setting, key: str) -> str:
     values = setting.figures(key).values()
     return format_number(sum(values) / len(values)) if values else format_cell(setting.value(key))
+
+
+def _describe_verdict(line: Line, several: bool) -> str:
+    """How a line stands to the reference if there are several, and which of its runs are not finished."""
+    states = describe_states(line.setting)
+    return ", ".join(filter(None, [line.verdict * several, "" if states == "finished" else states]))
 
 
 def _describe_reference(board: Board) -> str:
@@ -123,7 +131,7 @@ def _name_best(board: Board) -> Iterator[str]:
     if scored:
         run = find_best_run(scored[0].setting, board.metric, board.maximize)
         seed = f", seed {run.seed}" if len(scored[0].setting.runs) > 1 else ""
-        yield f"best: {run.directory}  {board.metric} {format_number(run.result[board.metric])}{seed}"
+        yield f"best: {run.directory} ({board.metric} {format_number(run.result[board.metric])}{seed})"
 
 
 def describe_states(setting: Setting) -> str:

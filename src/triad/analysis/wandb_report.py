@@ -25,7 +25,7 @@ def send_report(boards: list[Board], page: Path | None) -> str:
     mode: Any = os.environ.get("WANDB_MODE") or ("online" if library.login(prompt=False) else "offline")
     settings = library.Settings(mode=mode, silent=True, console="off", init_timeout=PATIENCE_S, symlink=False)
     runs = [run for board in boards for line in board.lines for run in line.setting.runs]
-    kept = runs[0].directory.parent
+    kept = runs[0].directory.parent if runs else Path()
     try:
         with library.init(
             project=_find_common(runs, "project") or "triad",

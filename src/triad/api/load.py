@@ -16,6 +16,7 @@ from triad.config.own_code import permitting
 from triad.data.tokenizers.tokenizer import Tokenizer
 from triad.hardware.device import find_device
 from triad.runs.directory import Run, find_run_of
+from triad.storage.manifest import MANIFEST
 
 
 def load(
@@ -39,9 +40,12 @@ def load(
     the run's task; `dtype` is that of the weights; `packages` are those of one's own that the run may call,
     as packages=[mypkg] permits them at a start. Raises FileNotFoundError or ValueError where none is.
     """
-    path = find_checkpoint(Path(str(run)), checkpoint)
+    place = Path(str(run))
+    if not (place / MANIFEST).is_file():
+        Run(place).config()  # raises, of one that is not there or damaged
+    path = find_checkpoint(place, checkpoint)
     if (holder := find_run_of(path)) is None:
-        raise FileNotFoundError(f"{path}: it lies in no run, whose config.yaml says what model it is of")
+        raise FileNotFoundError(f"{path}: it lies in no run, whose configuration says what model it is of")
     names = packages if isinstance(packages, str) else ",".join(packages)
     with permitting([f"packages=[{names}]"] if names else []):
         model, tokenizer, task = open_trained(holder, path, weights)

@@ -11,11 +11,9 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-from triad.data.progress import REFRESHES_PER_S, Lines, format_time
+from triad.data.progress import REFRESHES_PER_S, Lines, cut_line, draw_bar, format_time
 from triad.runs.directory import Run
 from triad.runs.signals import signals
 
@@ -81,9 +79,10 @@ class Progress(Callback):
 
     def on_validation_batch_end(self, trainer: Trainer, training: Any, outputs: Any, *batch: Any) -> None:
         _, number, *_ = batch
-        done, batches = number + 1, trainer.num_val_batches[0]
-        self.pace.validated = done / batches
-        self.doing = f"validating, batch {done:,} of {batches:,}"
+        batches, self.doing = _count_batches(trainer), f"validating, batch {number + 1:,}"
+        if batches < math.inf:
+            self.pace.validated = (number + 1) / batches
+            self.doing += f" of {batches:,}"
         if trainer.is_global_zero and not self.live and self.lines.due():
             self._print_line(self.doing)
 
@@ -139,16 +138,12 @@ class Progress(Callback):
 
     def _render(self) -> Group:
         """What is on the terminal: the run, what is being done and the metrics, the machine."""
-        head = Table.grid(padding=(0, 1), expand=True)
-        for ratio in (None, None, 1, None):
-            head.add_column(ratio=ratio, no_wrap=True)
-        step = f"step {self.step}/{self.steps}"
-        bar = ProgressBar(total=self.steps, completed=self.step)
-        left, elapsed = self._describe_left() or "-:-- left", format_time(self._count_elapsed())
-        head.add_row(step, left, bar, f"{elapsed} elapsed")
+        before = f"step {self.step}/{self.steps} {self._describe_left() or '-:-- left'}"
+        elapsed = f"{format_time(self._count_elapsed())} elapsed"
+        head = draw_bar(self.console, before, self.step / self.steps, elapsed)
         doing = "  ".join(filter(None, (self.doing, self._describe_resources())))
         below = (self._describe_metrics(self.console.width), doing)
-        return Group(head, *(Text(line, no_wrap=True, overflow="ellipsis") for line in below))
+        return Group(head, *(cut_line(Text(line)) for line in below))
 
     def _count_elapsed(self) -> float:
         return self.earlier_s + time.monotonic() - self.since
@@ -236,3 +231,9 @@ def _find_reason(trainer: Trainer) -> str:
     """Why a run has ended that had steps left, by the callback that ended it."""
     reasons = (getattr(callback, "stop_reason", None) for callback in trainer.callbacks)
     return next(filter(None, reasons), "a callback has set trainer.should_stop")
+
+
+def _count_batches(trainer: Trainer) -> float:
+    """Batches of a validation; infinity where its data cannot tell."""
+    count = getattr(trainer.val_dataloaders.dataset, "count_batches", lambda: math.inf)
+    return min(count(), trainer.num_val_batches[0])

@@ -30,6 +30,7 @@ def trained(
     there is none.
     """
     run = run if isinstance(run, Run) else Run(run)
+    run.config()  # raises, of one that is not there or damaged
     model, tokenizer, _ = open_trained(run, find_checkpoint(run.path, checkpoint), weights)
     return model.to(device), tokenizer
 

@@ -17,6 +17,7 @@ WAYS = {
     "python train.py -m optimizer=adamw,muon seed=0,1": "a sweep of all combinations",
     "python train.py resume=outputs/<run_id> [...]": "continue a run",
     "python train.py run_id=x resume=auto [...]": "continue run x, or start it",
+    "python train.py --config-dir lab packages=[mypkg] ...": "one's own YAML and code",
     "python train.py [...] --cfg job [--resolve]": "show the configuration",
     "python train.py [...] --help": "the keys of these choices",
 }
@@ -86,6 +87,7 @@ def format_command_help(function: Callable, command: str) -> str:
         else:
             needed = parameter.default is Parameter.empty
             words.append(f"{key}=..." if needed else f"[{key}={_show(parameter.default)}]")
+    words += ["[packages=[mypkg]]", "[--config-dir DIR]"]  # of every command
     file = list_commands().get(command.removeprefix("triad "))
     paragraphs = [_reflow(paragraph) for paragraph in (getdoc(function) or "").split("\n\n")]
     paragraphs.append(

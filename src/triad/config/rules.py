@@ -278,7 +278,8 @@ def _uncut(config: dict, fault: tuple, path: str, axis: str) -> str:
         remedies.append(
             _remedy(name_key(config, path), _mending(config, fault, path, [*read_choices("router")]))
         )
-    return f"{name_choice(config, path)} does not say that it {what}: {_use(remedies)}"
+    declare = f'if it can, add "{axis}" to its splits and run triad verify'
+    return f"{name_choice(config, path)} does not say that it {what}: {_use(remedies)}; {declare}"
 
 
 def _others(config: dict, fault: tuple, key: str) -> str:

@@ -67,22 +67,26 @@ def lay_out(
     cells = [[_clean(cell) for cell in row] for row in (header, *rows)]
     columns = [[row[at] for row in cells] for at in range(len(header))]
     beneath = []
-    if whole and sum(max(map(cell_len, column)) + GAP for column in columns) - GAP > width:
+    if whole and len(columns) > 1 and sum(max(map(cell_len, one)) + GAP for one in columns) - GAP > width:
         beneath = columns.pop()[1:]
-    blocks = _cut([_least(column, width) for column in columns], width, keys)
+    keys = min(keys, len(columns))
+    longest = min(LONGEST, (width - GAP * keys) // (keys + 1))  # so that the keys and one more fit
+    least = [_find_least(column, longest) for column in columns]
+    blocks = _cut(least, width, keys)
     text = Text()
     for number, block in enumerate(blocks):
         below = beneath if number == len(blocks) - 1 else []
         text.append("\n" if number else "")
-        text.append_text(_lay_out_block([columns[at] for at in block], width, below, styles))
+        chosen = [columns[at] for at in block]
+        text.append_text(_lay_out_block(chosen, [least[at] for at in block], width, below, styles))
     text.right_crop(1)
     return text
 
 
 def _lay_out_block(
-    columns: list[list[str]], width: int, beneath: Sequence[str], styles: Sequence[str]
+    columns: list[list[str]], least: list[int], width: int, beneath: Sequence[str], styles: Sequence[str]
 ) -> Text:
-    widths = _choose_widths(columns, width - GAP * (len(columns) - 1))
+    widths = _choose_widths(columns, least, width - GAP * (len(columns) - 1))
     right = [all(NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
     text = Text()
     for place, cells in enumerate(zip(*columns, strict=True)):
@@ -121,18 +125,18 @@ def _cut(least: list[int], width: int, keys: int) -> list[list[int]]:
     return blocks
 
 
-def _least(column: list[str], width: int) -> int:
-    """The width at which a column breaks no word."""
+def _find_least(column: list[str], longest: int) -> int:
+    """The width at which a column breaks no word of usual length."""
     pieces = [*_split(column[0], True), *(piece for cell in column[1:] for piece in _split(cell, False))]
-    return max(1, min(max(map(cell_len, pieces), default=1), LONGEST, (width - GAP) // 2))
+    return max(1, min(max(map(cell_len, pieces), default=1), longest))
 
 
-def _choose_widths(columns: list[list[str]], room: int) -> list[int]:
+def _choose_widths(columns: list[list[str]], least: list[int], room: int) -> list[int]:
     """The width of each column: what it takes or, in less room, what makes the fewest lines."""
     most = [max(1, *map(cell_len, column)) for column in columns]
-    widths = [min(_least(column, room), whole) for column, whole in zip(columns, most, strict=True)]
     if sum(most) <= room:
         return most
+    widths = [min(pair) for pair in zip(least, most, strict=True)]
     for _ in range(room - sum(widths)):
         at = max(range(len(most)), key=lambda at: most[at] / widths[at])
         widths[at] = min(widths[at] + 1, most[at])

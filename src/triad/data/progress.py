@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 LINE_S, LATER_S, SHARE = (
     10.0,
@@ -38,39 +38,30 @@ class Lines:
 
 @contextmanager
 def show_progress(title: str, total: int | None, unit: str = "bytes") -> Generator[Advance]:
-    """A bar on a terminal, in a file a line every ten seconds; call what is given with the units done.
+    """A line on a terminal, in a file one every ten seconds; call what is given with the units done.
 
     A total of None is not known.
     """
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import TransferSpeedColumn as SpeedColumn
+    from rich.live import Live
 
-    console = Console(stderr=True, markup=False, emoji=False)
-    if not console.is_terminal:
-        yield _print_lines(title, total, unit)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    work = _Work(title, total, unit)
+    if console.is_terminal and not console.is_dumb_terminal:
+        options: Any = {"refresh_per_second": REFRESHES_PER_S, "transient": True}
+        with Live(get_renderable=lambda: work.draw(console), console=console, **options):
+            yield work.advance
         return
-    counted = (MofNCompleteColumn(), TextColumn(unit, markup=False), TimeElapsedColumn())
-    columns = (DownloadColumn(), SpeedColumn()) if unit == "bytes" else counted
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(20),
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        refresh_per_second=REFRESHES_PER_S,
-    ) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count: bar.advance(task, count)
+    lines = Lines()
+    lines.mark()  # work of less than ten seconds has none
+
+    def advance(count: int) -> None:
+        work.advance(count)
+        if lines.due():
+            lines.mark()
+            print(work.describe(), file=sys.stderr, flush=True)
+
+    yield advance
 
 
 def track(items: Iterable[Item], title: str, total: int | None, unit: str) -> Iterator[Item]:
@@ -81,6 +72,22 @@ def track(items: Iterable[Item], title: str, total: int | None, unit: str) -> It
             advance(1)
 
 
+def draw_bar(console: Any, before: str, share: float, behind: str) -> Any:
+    """A line as wide as the console, with a bar between two texts."""
+    from rich.text import Text
+
+    done, rest = "━─" if console.encoding.startswith("utf") else "#-"
+    room = max(0, console.width - len(before) - len(behind) - 2)
+    filled = round(room * min(share, 1.0))
+    return cut_line(Text.assemble(before, " ", (done * filled, "green"), rest * (room - filled), " ", behind))
+
+
+def cut_line(text: Any) -> Any:
+    """A text of rich that ends where the terminal does."""
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
 def format_time(seconds: float) -> str:
     """Hours, minutes and seconds, as in 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
@@ -88,22 +95,38 @@ def format_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _print_lines(title: str, total: int | None, unit: str) -> Advance:
-    lines = Lines()
-    lines.mark()  # work of less than ten seconds has none
-    done = 0
+class _Work:
+    """What is done of some work, since when, and what is left."""
 
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if lines.due():
-            lines.mark()
-            speed = done / (time.monotonic() - lines.since)
-            size, name, digits = (1e6, "MB", ".1f") if unit == "bytes" else (1, unit, ",.0f")
-            of = "" if total is None else f" of {total / size:{digits}}"
-            facts = [f"{done / size:{digits}}{of} {name}", f"{speed / size:,.4g} {name} a second"]
-            if total is not None and speed:
-                facts.append(f"{format_time(max(total - done, 0) / speed)} left")
-            print(f"{title}: {', '.join(facts)}", file=sys.stderr, flush=True)
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done, self.since = 0, time.monotonic()
 
-    return advance
+    def advance(self, count: int) -> None:
+        self.done += count
+
+    def describe(self) -> str:
+        """Amount, time left and elapsed."""
+        size, unit, digits = (1e6, "MB", ".1f") if self.unit == "bytes" else (1, self.unit, ",.0f")
+        done = f"{self.done / size:{digits}}"
+        if self.total is not None:
+            done += f" of {self.total / size:{digits}}"
+        return f"{self.title}: {done} {unit}{self._describe_left()}, {self._elapsed()}"
+
+    def draw(self, console: Any) -> Any:
+        """The same as a line with a bar."""
+        from rich.text import Text
+
+        if not self.total:
+            return cut_line(Text(self.describe()))
+        before = self.describe().removesuffix(f", {self._elapsed()}")
+        return draw_bar(console, before, self.done / self.total, self._elapsed())
+
+    def _elapsed(self) -> str:
+        return f"{format_time(time.monotonic() - self.since)} elapsed"
+
+    def _describe_left(self) -> str:
+        if self.total is None or not self.done:
+            return ""
+        left_s = max(self.total - self.done, 0) * (time.monotonic() - self.since) / self.done
+        return f", {format_time(left_s)} left"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from triad.checkpoints.folder import find_validated, read_step
-from triad.checkpoints.trained import OF_TASK, count_rows, make_task, trained
+from triad.checkpoints.trained import OF_TASK, count_rows, make_task, open_trained
 from triad.config.build import build
 from triad.config.errors import Refusal
 from triad.data.example_rows import get_padding
@@ -104,13 +104,11 @@ def open_system(run: Run, config: dict[str, Any], checkpoint: Path, weights: str
     Raises Refusal for a task with another output than that of the run.
     """
     measured = Measured.of_run(run.machine_file, config["trainer"]["accelerator"])
-    model, tokenizer = trained(run, checkpoint, weights)
-    run_config = run.config()
-    parts = [build({name: one[name] for name in OF_TASK if name in one}) for one in (config, run_config)]
+    model, tokenizer, before = open_trained(run, checkpoint, weights)
+    part = build({name: config[name] for name in OF_TASK if name in config})
     rest = run.pinned()["facts"], tokenizer, config["context"]
-    task, before = (make_task(part, *rest) for part in parts)
-    metrics = make_task(parts[0] | {"task": partial(_get_metrics)}, *rest)  # also where training takes none
-    part = parts[0]
+    task = make_task(part, *rest)
+    metrics = make_task(part | {"task": partial(_get_metrics)}, *rest)  # also where training takes none
     rows = [count_rows(tokenizer.vocab_size, one, part["model"], 1) for one in (task, before)]
     if rows[0] != rows[1] or getattr(task, "replaces_head", 0) != getattr(before, "replaces_head", 0):
         raise Refusal(

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from triad.checkpoints.folder import list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics, find_differing, leaves
@@ -14,13 +15,13 @@ PLACE = ("run_id", "output_dir")  # the place of a run directory
 
 
 class Multirun(NamedTuple):
-    """A sweep: its name and the keys whose values it goes through, with Hydra's `+` and `@package`."""
+    """A sweep: its folder and the keys whose values it goes through, with Hydra's `+` and `@package`."""
 
-    name: str
+    folder: Path
     keys: list[str]
 
     @classmethod
-    def of(cls, words: list[str], swept: dict[str, str], named: str | None) -> "Multirun":
+    def of(cls, words: list[str], swept: dict[str, str], output_dir: str, named: str | None) -> "Multirun":
         """The sweep of a command line, which sweeps over some keys, by word; `named` by run_id=."""
         for word, key in swept.items():
             if key in PLACE:
@@ -28,18 +29,23 @@ class Multirun(NamedTuple):
         others = [word for word in words if word not in swept and key_of(word) not in PLACE]
         fixed = [word for word in others if word not in ("-m", "--multirun")]
         keys = [*dict.fromkeys(swept.values())]
-        return cls(named or make_sweep_id(keys, fixed), keys)
+        return cls(Path(output_dir, named or make_sweep_id(keys, fixed)), keys)
 
-    def name_trial(self, typed: list[str]) -> str:
-        """The name of the job of these words."""
-        return make_trial_id([word for word in typed if word.partition("=")[0] in self.keys])
+    def find_trial(self, typed: list[str]) -> Run:
+        """The run of the job of these words."""
+        return Run(
+            self.folder / make_trial_id([word for word in typed if word.partition("=")[0] in self.keys])
+        )
 
 
 def refuse_other(run: Run, config: dict, typed: list[str]) -> None:
     """Refuse to take a run that is there for the trial of its name if it was started as another one.
 
-    What the machine decides may have changed, and so may what was not typed and is no mathematics.
+    What the machine decides may have changed, and so may what was not typed and is no mathematics; all of
+    it where nothing was trained.
     """
+    if not (run.result() or list_complete(run.checkpoints)):
+        return
     before = run.config()
     names = {key_of(word) for word in typed} - {*PLACE, *DECIDED, "weights"}
     changed = find_differing(dict(leaves(before)), dict(leaves(config)))

@@ -3,7 +3,7 @@
 Shapes: B batch, T new tokens, S all tokens so far, D width, N heads, K key-value heads, H head size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -218,6 +218,15 @@ class LayerCaches(list[KeyValueCache]):
     def __init__(self, caches: list, padding: LeftPadding | None):
         super().__init__(caches)
         self.padding = padding
+
+    def refuse_unfilled(self, layers: Iterable[Any], length: int) -> None:
+        """Raise ValueError, naming the layer, where one has not added what it read to its cache."""
+        for layer, cache in zip(layers, self, strict=True):
+            if cache.length != length:
+                raise ValueError(
+                    f"{type(layer).__name__} ignores the cache that it is given, so no text is decoded with"
+                    " it: have it keep there what it remembers (CONTRIBUTING.md, Layer) and run triad verify"
+                )
 
     def select(self, rows_R: Tensor) -> None:
         """Keep some rows, in a given order, each as often as it is named."""

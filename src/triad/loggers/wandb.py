@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -53,7 +53,9 @@ def wandb(
             print(f"wandb is not installed: {where} (pip install wandb, or logger=csv)")
         return None
     asked = {"project": project, "group": group, "job_type": job_type, "tags": tags}
-    return WandB(run, config, asked, mode, artifacts, patience_s)
+    logger = WandB(run, config, asked, mode, artifacts, patience_s)
+    logger.start()
+    return logger
 
 
 class WandB(Logger):
@@ -64,8 +66,8 @@ class WandB(Logger):
     is there already. `wandb sync` numbers the rows of a second folder behind those of the first: figures are
     drawn over STEP, not over W&B's own count. `summary` holds the last of every figure, and under best/
     those of the best validation. The load of each expert would be a chart for each: it is in metrics.csv, and
-    in a picture at the end. Only the process with rank 0 has a W&B run, and a thread of it speaks with W&B:
-    training does not wait.
+    in a picture at the end. Only the process with rank 0 has a W&B run, and a thread of it speaks with W&B,
+    also to begin: neither the start of a run waits for the package and its service nor training.
     """
 
     def __init__(
@@ -80,6 +82,9 @@ class WandB(Logger):
         self.monitored = ("val/loss", "lower")  # read from the run then
         self.queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self.sender = Thread(target=self._serve, name="wandb", daemon=True)
+        self.has_begun = Event()  # or has failed to
+        self.refused: Refusal | None = None
+        self.place: str | None = None  # where it writes, until it is said
 
     @property
     def name(self) -> str:
@@ -93,12 +98,27 @@ class WandB(Logger):
     def save_dir(self) -> str:
         return str(self.run)
 
+    @rank_zero_only
+    def start(self) -> None:
+        """Begin the run of W&B in the thread."""
+        if self.sender.ident is None:
+            self.sender.start()
+
     @property
     def experiment(self) -> Any:
-        """The run of W&B, begun when first asked for (by Lightning, before training); None of other ranks."""
-        if self.begun is None and not self.told and rank_zero_only.rank == 0:
-            self._try(self._begin)
-            self.sender.start()
+        """The run of W&B, which Lightning asks for before training; None of other ranks.
+
+        The first to ask waits until it has begun, and says where it writes.
+        """
+        if rank_zero_only.rank != 0:
+            return None
+        self.start()
+        self.has_begun.wait()
+        if self.refused:
+            raise self.refused
+        if self.place:
+            print(f"W&B      {self.place}", flush=True)
+            self.place = None
         return self.begun
 
     @rank_zero_only
@@ -123,6 +143,8 @@ class WandB(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Send what the run directory has by now, and end the run of W&B."""
+        if self.sender.ident:
+            self.has_begun.wait()
         if self.begun is None or not self.sender.is_alive():
             return
         if status == "success":
@@ -139,6 +161,11 @@ class WandB(Logger):
             self.queue.put(work)
 
     def _serve(self) -> None:
+        try:
+            self._try(self._begin)
+        except Refusal as error:
+            self.refused = error
+        self.has_begun.set()
         while (work := self.queue.get()) is not None:
             self._try(work)
 
@@ -186,6 +213,9 @@ class WandB(Logger):
             quiet.wandb()
             print(f"W&B: {one_line(error)}; this run is kept offline: wandb sync {self.run}/wandb/offline-*")
             self.begun = self._init(library, mode)
+        else:
+            offline = f"offline: wandb sync {self.run}/wandb/offline-* uploads it"
+            self.place = offline if mode == "offline" else self.begun.url  # disabled: None
         if self.artifacts and mode != "online":
             self.artifacts = False
             print(f"logger.wandb.artifacts: W&B is {mode}, so checkpoints stay in {self.run.checkpoints}")

@@ -12,7 +12,7 @@ class ClassCounts:
     that is none of the labels.
     """
 
-    def __init__(self, labels: Sequence[str], only: Sequence[str] | None) -> None:
+    def __init__(self, labels: tuple[str, ...], only: list[str] | None) -> None:
         for label in only or ():
             if label not in labels:
                 raise ValueError(f"only={label} is none of the labels: use some of {', '.join(labels)}")

@@ -1,13 +1,11 @@
 """F1 of labels, macro and micro."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from triad.metrics.class_counts import ClassCounts, average
 
 
-class F1:
+class F1(ClassCounts):
     """F1 of labels: macro, the mean over the labels that occur, and micro, of all rows together.
 
         F1(label) = 2 right / (rows predicted as it + rows whose reference it is)
@@ -19,14 +17,7 @@ class F1:
     needs = {"task.predicts": ("a label", "a grade")}
     higher_is_better = ("macro_f1", "micro_f1")
 
-    def __init__(self, labels: tuple[str, ...], only: list[str] | None) -> None:
-        self.counts = ClassCounts(labels, only)
-        self.size = self.counts.size
-
-    def count(self, prediction: np.ndarray, references: Sequence[int]) -> np.ndarray:
-        return self.counts.count(prediction, references)
-
     def compute(self, sums: np.ndarray) -> dict[str, float]:
-        right_N, predicted_N, gold_N = self.counts.read(sums)
+        right_N, predicted_N, gold_N = self.read(sums)
         macro, micro = average(2 * right_N, predicted_N + gold_N, predicted_N + gold_N > 0)
         return {"macro_f1": macro, "micro_f1": micro}

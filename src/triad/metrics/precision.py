@@ -1,13 +1,11 @@
 """Precision of labels, macro and micro."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from triad.metrics.class_counts import ClassCounts, average
 
 
-class Precision:
+class Precision(ClassCounts):
     """Precision of labels: macro, the mean over the labels that occur, and micro, of all rows together.
 
         precision(label) = right / rows predicted as it,   0 where there is none
@@ -19,14 +17,7 @@ class Precision:
     needs = {"task.predicts": ("a label", "a grade")}
     higher_is_better = ("macro_precision", "micro_precision")
 
-    def __init__(self, labels: tuple[str, ...], only: list[str] | None) -> None:
-        self.counts = ClassCounts(labels, only)
-        self.size = self.counts.size
-
-    def count(self, prediction: np.ndarray, references: Sequence[int]) -> np.ndarray:
-        return self.counts.count(prediction, references)
-
     def compute(self, sums: np.ndarray) -> dict[str, float]:
-        right_N, predicted_N, gold_N = self.counts.read(sums)
+        right_N, predicted_N, gold_N = self.read(sums)
         macro, micro = average(right_N, predicted_N, predicted_N + gold_N > 0)
         return {"macro_precision": macro, "micro_precision": micro}

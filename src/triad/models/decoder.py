@@ -73,6 +73,7 @@ class Decoder(nn.Module):
         cache: LayerCaches | None = None,
     ) -> tuple[Any, tuple[Routing, ...]]:
         past = cache[0].offset(tokens_BT.shape[1]) if cache else 0
+        length = tokens_BT.shape[1] + (cache[0].length if cache else 0)
         x_BTD = self.embed(tokens_BT, find_offset(past, starts_BT))
         starts = () if starts_BT is None else (starts_BT,)
         routings = []
@@ -80,6 +81,8 @@ class Decoder(nn.Module):
             x_BTD, routing = block(x_BTD, past, tokens_BT, *starts)
             if routing is not None:
                 routings.append(routing)
+        if cache:
+            cache.refuse_unfilled((block.attention for block in self.blocks), length)
         return self.read(x_BTD, loss), tuple(routings)
 
     def empty_cache(self, batch: int, padding_B: Tensor | None = None) -> LayerCaches:

@@ -67,6 +67,21 @@ class Run:
         """Whether a run is there: its start wrote run.json, the last of what a start writes."""
         return self.passport_file.is_file() and self.config_file.is_file()
 
+    def clear(self, record: bool) -> None:
+        """Remove what a start that trained nothing has left of its text, and with `record` of itself.
+
+        Other files stay, such as what a sweep keeps of a trial.
+        """
+        shutil.rmtree(self.tokenizer, ignore_errors=True)
+        self.data_file.unlink(missing_ok=True)
+        if record:
+            for folder in (self.pending, self.accepted):
+                shutil.rmtree(folder, ignore_errors=True)
+            files = [self.directions_file, self.error_file, self.metrics_file, self.samples_file]
+            last = self.passport_file, self.config_file  # killed here, it is still a run that trained nothing
+            for file in sorted((*files, *self.settings_files), key=last.__contains__):
+                file.unlink(missing_ok=True)
+
     @property
     def is_trial(self) -> bool:
         """Whether a sweep started it: that of a sweep file, whose folder it lies in, or `train.py -m`."""

@@ -58,7 +58,11 @@ class Classification:
         self.pool, self.dropout, self.labels, self.metrics = pool, dropout, labels, metrics
         self.classes: Sequence[str] = labels  # in the order of what the model gives
         self.tokenizer, self.context = tokenizer, context
-        self.separator = find_separator(tokenizer, model_sees)
+        self.separator, self.special_tokens = self._choose_separator(tokenizer, model_sees)
+
+    def _choose_separator(self, tokenizer: Any, model_sees: str) -> tuple[int | None, int]:
+        """The token between two texts, if there is one, and how many words it adds to the model."""
+        return find_separator(tokenizer, model_sees), 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return Classifier(model, len(self.labels), self.pool, self.dropout, separator=self.separator)

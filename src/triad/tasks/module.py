@@ -34,6 +34,8 @@ and optionally:
     measures_with     the argument without which, 0 or null, metrics are not measured
     predict(model, *inputs)   what metrics read of each row, None of a padded one; inputs as named by `reads`;
                       of a task that decodes also lockstep=, whether processes share the model
+    classify(model, texts)   of one that predicts labels: the probability of each, by its name, for each text;
+                      `classes` are these names in the order of predict's probabilities
     encode(example)   rows made of an example, as `inputs` needs them, and "cut", the tokens that are left out
     makes_rows        kinds of data whose rows it makes, beside those that have no rows of their own
     combine(predictions)   the prediction for an example from those of its rows, also of one row
@@ -180,7 +182,13 @@ class Training(LightningModule):
         accumulate = self.trainer.strategy.pipeline or self.accumulate  # a pipeline has its own schedule
         batch = self.inputs(batch)
         loss, auxiliary, statistics_LS = accumulate(batch)
+        self.norm = None
         optimizer.step()
+        if self.norm is None:
+            raise ValueError(
+                f"optimizer={type(optimizer.optimizer).__name__}: its step does not call the closure that it"
+                " is given, in which gradients are clipped: begin step(closure) with loss = closure()"
+            )
         optimizer.zero_grad()
         shares = {"train/loss": loss, "train/auxiliary": auxiliary}
         load_LE = statistics_LS[:, :-STATISTICS].contiguous()

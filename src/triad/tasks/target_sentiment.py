@@ -1,9 +1,7 @@
 """Target-dependent sentiment and stance: predict what a text says about a named target."""
 
-from collections.abc import Callable
 from typing import Any
 
-from triad.layers.ranges import NonNegativeFloat, UnitInterval
 from triad.tasks.classification import Classification
 from triad.tasks.text_pairs import make_separator
 
@@ -18,18 +16,5 @@ class TargetSentiment(Classification):
 
     needs = {"model.sees": ("past", "both sides"), "data.yields": ("labelled pairs",)}
 
-    def __init__(
-        self,
-        smoothing: UnitInterval,
-        z_loss: NonNegativeFloat,
-        pool: Callable | None,
-        dropout: UnitInterval,
-        labels: tuple[str, ...],
-        tokenizer: Any,
-        context: int,
-        model_sees: str,
-        metrics: dict[str, Any],
-    ) -> None:
-        run = labels, tokenizer, context, model_sees, metrics
-        super().__init__(smoothing, z_loss, pool, dropout, *run)
-        self.separator, self.special_tokens = make_separator(tokenizer)
+    def _choose_separator(self, tokenizer: Any, model_sees: str) -> tuple[int, int]:
+        return make_separator(tokenizer)
