@@ -11,7 +11,8 @@ from triad.analysis.confidence_intervals import Interval
 from triad.analysis.curves import Band, Series
 from triad.analysis.settings import format_cell, shorten_key
 
-TOO_FAR = 3.0
+TOO_FAR = 3.0  # times the start: the window does not follow a curve that becomes as bad
+LARGEST = 1e300  # of what a window shows: sums of it are still finite
 LATER = 0.25  # the window shows at least what lies beyond this part of each curve
 FAR = 4.0  # times the median's distance from the best: what is worse is drawn at the edge
 LOGARITHMIC = 20.0  # ratio of the largest to the smallest value from which an axis is one of powers
@@ -43,7 +44,7 @@ def draw_curves(
 ) -> str:
     """Curves over one axis, the first on top, and the bands of those that have several seeds, by style.
 
-    A curve that would lie outside the window is drawn along its edge, dashed: none is missing.
+    A curve that would lie outside the window is drawn along its edge, dotted: none is missing.
     """
     box = Box(44, 22, 344, 202)
     root = _make_picture(360, 236, f"{y_name} over {x_name}")
@@ -62,7 +63,8 @@ def draw_curves(
     plot.set("class", "plot")
     plot.set("viewBox", f"0 0 {FINE * width:g} {FINE * height:g}")
     plot.set("data-window", " ".join(f"{value:.7g}" for value in (*across, *upward)))  # for page.js
-    plot.set("data-axes", f"{x_name} {y_name}")
+    plot.set("data-x", x_name)
+    plot.set("data-y", y_name)
     fine_x = _make_scale(*across, 0, FINE * width)
     fine_y = _make_scale(*upward, FINE * height, 0)
     for style, band in reversed(bands):
@@ -95,7 +97,7 @@ def choose_window(curves: Sequence[Series], maximize: bool) -> tuple[float, floa
     """
     sign = -1.0 if maximize else 1.0  # what is higher is worse
     start = median_low(sign * curve.y[0] for curve in curves)
-    limit = start + (TOO_FAR - 1) * abs(start)
+    limit = min(start + (TOO_FAR - 1) * abs(start), LARGEST)
     shown: list[float] = []
     for curve in curves:
         later = [sign * y for x, y in zip(*curve, strict=True) if x >= LATER * curve.x[-1]]
