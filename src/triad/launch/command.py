@@ -62,7 +62,7 @@ from triad.launch.resume import (
     refuse_taken,
     take_checkpoint,
 )
-from triad.launch.run_length import configure_count, configure_probe, finish_probe, record_pace
+from triad.launch.run_length import configure_count, configure_probe, finish_probe, prepare_probe, record_pace
 from triad.launch.supervisor import FINISHED, launch_ranks, read_grace
 from triad.runs.directory import Run, make_run_id
 from triad.runs.signals import signals
@@ -322,7 +322,7 @@ def _is_unmeasured(config: dict) -> bool:
 def _refuse_two_lengths(job: Job, config: dict) -> None:
     typed = next((word for word in job.typed if key_of(word) == LENGTH), None)
     if config.get("epochs") and typed:
-        said = f"epochs={config['epochs']} and {typed} both say how long the run is"
+        said = f"epochs={config['epochs']:g} and {typed} both say how long the run is"
         raise Refusal(f"{said}: leave one out, epochs by epochs=null")
 
 
@@ -335,7 +335,7 @@ def _measure_length(job: Job, run: Run, config: dict, work: Callable) -> tuple[R
     time_s = read_time(length) or 0.0
     short = configure_count(unmeasured, epochs) if epochs else configure_probe(unmeasured, time_s)
     probe = Run.of(short)
-    return probe, _start(short, work, job.script, probe.path, lambda: prepare_run(short, []).path)
+    return probe, _start(short, work, job.script, probe.path, partial(prepare_probe, short, run))
 
 
 def _place(run: Run) -> dict[str, str]:
