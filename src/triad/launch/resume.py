@@ -138,8 +138,7 @@ def describe_start(run: Run, config: dict, source: Path | None) -> list[str]:
         steps = config["trainer"]["max_steps"]
         branches = [path for path in kept if not describe_continuation(before, config, read_step(path))]
         said += [
-            f"  resume={path} trainer.max_steps={steps}   a branch, from before it fell"
-            for path in branches[-1:]
+            f"  resume={path} trainer.max_steps={steps}   a branch, before it fell" for path in branches[-1:]
         ]
     return said
 
