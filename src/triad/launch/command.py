@@ -361,7 +361,7 @@ def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep:
     words, origins = job.record(overrides + pinned), job.trace(config, job.typed + pinned)
     said = describe_start(run, config, job.branch)
     if run.exists and not has_trained(run):
-        run.clear(record=not job.continued)
+        run.clear(record=not job.continued or job.branch is not None)
     if job.branch:
         take_checkpoint(job.branch, run)
     else:
