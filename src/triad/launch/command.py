@@ -329,7 +329,8 @@ def _refuse_two_lengths(job: Job, config: dict) -> None:
 def _measure_length(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
     """The probe of a run whose length is a time or epochs, and its exit code."""
     length = config["trainer"]["max_steps"]
-    print(f"measuring how many steps {length} of training are", flush=True)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"measuring how many steps {length} of training are", flush=True)
     unmeasured = validate(job.composed, job.choices, UNMEASURED) | _place(run)
     epochs = read_epochs(length)
     time_s = read_time(length) or 0.0
