@@ -31,7 +31,8 @@ class Progress(Callback):
         time left = steps left * seconds of one step (mean over the last 60 s of training)
                     + validations left * seconds of the last validation
 
-    `perf/elapsed_s` is the time since the run began, without what a killed run did after its last checkpoint.
+    `perf/elapsed_s` is the time since the parts of the run were built, with that of earlier starts up to the
+    checkpoint that was resumed.
     """
 
     observer = True  # changes no metric of the run: triad.config.identity
@@ -74,6 +75,7 @@ class Progress(Callback):
             self._print_line("training")
 
     def on_validation_start(self, trainer: Trainer, training: Any) -> None:
+        self.step, self.steps = trainer.global_step, trainer.max_steps  # a resumed run may begin with this
         self._do("validating")
         self.pace.pause()
 
@@ -235,5 +237,6 @@ def _find_reason(trainer: Trainer) -> str:
 
 def _count_batches(trainer: Trainer) -> float:
     """Batches of a validation; infinity where its data cannot tell."""
-    count = getattr(trainer.val_dataloaders.dataset, "count_batches", lambda: math.inf)
+    dataset = getattr(trainer.val_dataloaders, "dataset", None)
+    count = getattr(dataset, "count_batches", lambda: math.inf)
     return min(count(), trainer.num_val_batches[0])
