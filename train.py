@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from triad.config.build import build, supply, supply_all
 from triad.launch.command import compose_and_launch
-from triad.layers.ranges import NonNegativeInt, PositiveInt
+from triad.layers.ranges import NonNegativeInt, PositiveFloat, PositiveInt
 from triad.runs.directory import Run
 
 GROUP = "Train"
@@ -24,6 +24,7 @@ def train(
     decay: list[str],
     tags: list[str],
     weights: str | None,
+    epochs: PositiveFloat | None = None,
     **nodes: Any,
 ) -> None:
     """Build the parts that conf/ names, fit, validate. Every process of the run calls this alike."""
@@ -60,6 +61,8 @@ def train(
     order = part.batch, seed, packing, shuffle
     asked = nodes["task"] | {"model_sees": find_sees(part.model)}
     data = make_datamodule(part.data, tokens, tokenizer.separator, context, *order, task, asked)
+    if epochs:  # this start only counts: the run gets a number of steps
+        return run.finish(data.count_steps(epochs))
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)

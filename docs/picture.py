@@ -1,10 +1,11 @@
 """Make the pictures of README.md anew: `python docs/picture.py`, some five minutes on one core.
 
-docs/run.svg is what a run shows in a terminal; docs/board.png the page of four settings with three seeds each,
-in Chromium, which must be installed.
+docs/run.svg is what a run shows in a terminal; docs/board.png the page of four settings with three seeds
+each, in Chromium, which must be installed.
 """
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -16,6 +17,7 @@ import tempfile
 import termios
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
@@ -26,7 +28,8 @@ from triad.config.locations import REPOSITORY
 COLUMNS, ROWS = 100, 200
 RUN = ["debug=laptop", "logger=csv"]
 SWEEP = ["-m", *RUN, "optimizer=adamw,lion,muon,sgd", "seed=0,1,2"]
-SCREEN = 1280, 800
+SCREEN = 1280, 940
+COLOURS = 64  # of the picture, a third of the size of all
 CONTROL = re.compile(r"\x1b\[([\d;]*)m|\x1b\[(\??[\d;]*)([A-Za-ln-z])|[\r\n]|[^\r\n\x1b]")
 FONTS = re.compile(r"@font-face \{.*?\}", re.DOTALL)  # of another host
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -71,7 +74,7 @@ def record(words: list[str], folder: Path) -> str:
     return written.decode()
 
 
-def draw_screen(typed: str, written: str, to: Path) -> None:
+def draw_screen(written: str, to: Path) -> None:
     """The last screen of a terminal as SVG."""
     lines: list[list[tuple[str, str]]] = [[]]  # of characters and the codes of their style
     row, column, style = 0, 0, ""
@@ -92,8 +95,8 @@ def draw_screen(typed: str, written: str, to: Path) -> None:
             lines[row] = [*line[:column], (found[0], style), *line[column + 1 :]]
             column += 1
     text = "\n".join("".join(f"\x1b[0{style}m{letter}" for letter, style in line) for line in lines)
-    console = Console(width=COLUMNS, record=True, file=open(os.devnull, "w"), force_terminal=True)
-    console.print(Text.assemble((typed, "bold"), Text.from_ansi(text.rstrip("\n"))))
+    console = Console(width=COLUMNS, record=True, file=io.StringIO(), force_terminal=True)
+    console.print(Text.from_ansi(text.rstrip("\n")))
     to.write_text(FONTS.sub("", console.export_svg(title="triad")), encoding="utf-8")
 
 
@@ -105,6 +108,7 @@ def draw_page(chromium: str, page: Path, to: Path) -> None:
         size = f"--window-size={SCREEN[0]},{SCREEN[1]}"
         where = [f"--user-data-dir={profile}", f"--screenshot={to}", size, page.as_uri()]
         subprocess.run([chromium, *options.split(), *where], check=True, stderr=subprocess.DEVNULL)
+    Image.open(to).convert("RGB").quantize(COLOURS).save(to, optimize=True)
 
 
 if __name__ == "__main__":

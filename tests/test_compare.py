@@ -528,7 +528,7 @@ def test_latex_has_mean_and_interval_in_one_cell_and_the_best_in_bold(tmp_path: 
     losses(tmp_path, "model.hidden_act", {"a_b": [1.0, 2.0], "c&d": [4.0, 4.0], "e": [5.0]})
     lines = to_latex([ranked(tmp_path)]).splitlines()
     assert lines == [
-        r"\begin{tabular}{lrll}",
+        r"\begin{tabular}{lrrl}",
         r"\toprule",
         r"model.hidden\_act & val/loss $\pm$ 95\% & seeds & against the best \\",
         r"\midrule",
@@ -545,8 +545,8 @@ def test_csv_has_a_number_in_each_cell_with_all_digits(tmp_path: Path, capsys) -
     compare([str(tmp_path)], csv="-")
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [float(row["val/loss"]) for row in rows] == [1.5 + 5e-10, 3.0]
-    assert float(rows[0]["val/loss ± 95 %"]) == estimate_interval([1.0, 2.0 + 1e-9]).half
-    assert rows[1]["val/loss ± 95 %"] == ""
+    assert float(rows[0]["val/loss ± 95%"]) == estimate_interval([1.0, 2.0 + 1e-9]).half
+    assert rows[1]["val/loss ± 95%"] == ""
     assert [row["run"] for row in rows] == [f"{tmp_path}/8-0", f"{tmp_path}/9-0"]
 
 

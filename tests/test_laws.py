@@ -44,7 +44,7 @@ ARROWS = {
     "loggers": RUN,
     "analysis": RUN | {"loggers", "layers"},
     "callbacks": TRAINED | {"loggers", "tasks", "analysis"},
-    "launch": RUN | {"checkpoints", "analysis"},
+    "launch": RUN | {"checkpoints", "analysis", "schedules"},
     "api": TRAINED | {"decoding", "tasks", "launch"},
     "verify": TRAINED | {"launch", "loggers", "analysis"},
     "sweep": TRAINED | {"launch", "loggers", "analysis"},

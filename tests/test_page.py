@@ -260,7 +260,7 @@ def test_seeds_have_a_band_in_each_panel(page) -> None:
     root = parse(page(write_many_keys).read_text(encoding="utf-8"))
     for plot in find(root, "plot"):
         assert len(find(plot, "band")) == len(find(plot, "mean")) == COLOURS
-        assert len(find(plot, "run")) == (24 if "val/loss" in (plot.get("data-axes") or "") else 25)
+        assert len(find(plot, "run")) == (24 if plot.get("data-y") == "val/loss" else 25)
 
 
 def test_parallel_coordinates_have_eight_keys_that_vary(tmp_path: Path, page) -> None:
@@ -333,6 +333,9 @@ def test_the_window_is_that_of_the_runs_that_learn() -> None:
     assert 4 < high < 6
     upside_down = [Series(one.x, [-y for y in one.y]) for one in (good, bad)]
     assert choose_window(upside_down, maximize=True) == pytest.approx((-high, -low))
+    huge = Series(steps, [1.7e308] * 40)
+    assert choose_window([good, huge], maximize=False)[1] < 10
+    assert all(map(math.isfinite, choose_window([huge], maximize=False)))
     overfitted = Series(steps, [5 - step / 20 if step < 20 else 2 + step / 5 for step in range(40)])
     assert choose_window([overfitted], maximize=False)[1] > 9  # worse than the start, and shown whole
 

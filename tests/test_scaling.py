@@ -177,6 +177,14 @@ def test_of_one_size_and_length_the_best_setting_counts(tmp_path: Path) -> None:
     assert max(point.loss for point in single) < 99
 
 
+def test_runs_on_several_texts_have_no_law(tmp_path: Path) -> None:
+    write(tmp_path / "runs")
+    for number, run in enumerate(sorted((tmp_path / "runs").iterdir())):
+        (run / "data.json").write_text(json.dumps({"validation": str(number % 2), "tokenizer": "byte"}))
+    with pytest.raises(Refusal, match="a law holds for one task and text, these are "):
+        scaling([str(tmp_path / "runs")])
+
+
 def test_what_has_no_law_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="no run is there"):
         scaling([str(tmp_path / "nowhere")])

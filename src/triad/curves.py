@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from triad.config.build import build
-from triad.config.compose import compose, refuse_time
+from triad.config.compose import compose, refuse_unmeasured
 from triad.schedules.batch_size import Rule, couple_to_batch
 
 GROUP = "Look before training"
@@ -50,7 +50,7 @@ def _expand_choices(overrides: list[str]) -> list[tuple[list[str], tuple[str, ..
 
 def _compute_curve(name: str, words: list[str]) -> Curve:
     config = compose(words)
-    refuse_time(config)
+    refuse_unmeasured(config)
     if not config["scheduler"].get("_partial_"):
         raise ValueError("scheduler=plateau follows the run's validations: there is no curve before they are")
     rule: Rule = build(config["batch"])

@@ -44,7 +44,7 @@ def prepare(overrides: list[str], examples: bool = False) -> None:
         show_skipped(product.facts["skipped"])
         show_found(product.facts)
         show_labels(product.source)
-        print(f"product  {product.folder}")
+        print(f"product: {product.folder}")
         if examples:
             show_examples(source, preparation, product.facts)
         return product.source

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from triad.analysis.comparable import group_comparable
 from triad.analysis.confidence_intervals import LEVEL
 from triad.analysis.scaling_law import Law, Measurement, Slice, cut_slices, fit_exponent, fit_law
 from triad.analysis.settings import find_directories, group_by_setting, load_outcome
@@ -68,13 +69,14 @@ def scaling(
 def read_points(runs: list[Path], metric: str) -> tuple[list[Measurement], list[Measurement]]:
     """The means over seeds, and every run by itself; of settings of one size and length, the best one's.
 
-    Raises Refusal where results lack what is needed.
+    Raises Refusal where results lack what is needed, or were measured on different tasks or texts.
     """
+    finished = [found for run in runs if (found := load_outcome(run)).result]
+    if len(groups := group_comparable(finished, metric)) > 1:
+        raise Refusal(f"a law holds for one task and text, these are {'; '.join(groups)}: name runs of one")
     measured: dict[tuple[float, float], list[tuple[Measurement, list[Measurement]]]] = {}
-    for setting in group_by_setting([load_outcome(run) for run in runs]):
-        mine = [_read_point(run.directory, run.result, metric) for run in setting.runs if run.result]
-        if not mine:
-            continue
+    for setting in group_by_setting(finished):
+        mine = [_read_point(run.directory, run.result, metric) for run in setting.runs]
         mean = mine[0]._replace(loss=sum(point.loss for point in mine) / len(mine))
         measured.setdefault(mean[:2], []).append((mean, mine))
     chosen = (find_best(several, lambda one: one[0].loss, "lower") for several in measured.values())

@@ -9,6 +9,7 @@ from triad.config.commands import list_commands
 from triad.config.compose import compose_written
 from triad.config.help import format_command_help, format_keys, format_train_help, list_by_axis
 from triad.config.locations import CONF, TRAIN
+from triad.config.messages import CUT
 from triad.config.offers import list_groups
 
 AXES = {"algorithm": "model", "software": "tokenizer", "hardware": "strategy", "overlays": "debug"}
@@ -100,3 +101,15 @@ def test_a_shell_completes_groups_choices_and_keys(python) -> None:
         line = f"python train.py {line}"
         done = python(str(TRAIN), "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
         assert (done.stdout.strip(), done.stderr) == (completed, "")
+
+
+def test_an_output_that_nobody_reads_to_its_end_is_no_error(python) -> None:
+    code = f"""
+import os, runpy, sys
+reading, writing = os.pipe()
+os.close(reading)
+os.dup2(writing, 1)
+sys.argv = [{str(TRAIN)!r}, "--help"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    assert python("-c", code, code=CUT).stderr == ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_new_parts import PARTS, PLACES
 from tests.warm import REPOSITORY
 from triad.config import own_code
 from triad.config.build import build
@@ -19,6 +20,9 @@ from triad.config.locations import own_packages
 from triad.config.offers import get_declared
 from triad.config.own_code import permitting, repeat_words
 from triad.config.schema import read_signature
+from triad.data.preparation import make_preparation
+from triad.runs.directory import Run
+from triad.runs.passport import Passport, same_code
 from triad.sweep.sweep_file import read_sweep
 from triad.sweep.trial_command import check_macros
 
@@ -40,7 +44,7 @@ NAMES = {  # that are no package of one's own, and what the sentence says
     "lighthous": "did you mean lighthouse?",
     "triad.layers": "without dots or a path",
 }
-PARTS = """
+LIGHTHOUSE = """
 from triad.layers.feedforward import GELU
 from triad.layers.ranges import PositiveInt
 
@@ -67,7 +71,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     package = tmp_path / "lighthouse"
     package.mkdir()
     (package / "__init__.py").write_text("from os import system as run\nfrom lighthouse.parts import Wide\n")
-    (package / "parts.py").write_text(PARTS)
+    (package / "parts.py").write_text(LIGHTHOUSE)
     (package / "fails.py").write_text("import absent_library\n\n\ndef part():\n    return 1\n")
     (package / "broken.py").write_text("class Part(:\n")
     for group in ("model", "experiment", "optimizer"):
@@ -105,6 +109,7 @@ def test_a_part_of_ones_own_is_checked_and_built_like_ours_by_this_start_alone(l
     assert "did you mean model.feedforward.ratio" in refused(*OWN, "model=wide", "model.feedforward.ratoi=3")
     word = "add packages=[lighthouse] if that code is yours or you trust it"
     assert word in refused("--config-dir", "conf", "model=wide")
+    assert word in refused("--config-dir", "conf", "model=wide", "model.feedforward.ratio=3")
     with pytest.raises(Refusal, match=re.escape(word)):
         build(node)
     with permitting(["packages=lighthouse"]) as words:
@@ -222,6 +227,62 @@ def test_the_example_of_the_page_runs_as_it_is_written(python, tmp_path: Path) -
     assert [*json.loads((first / "run.json").read_text())["packages"]] == ["mypkg"]
     assert "resume=outputs/first 'packages=[mypkg]'" in done.stdout
     assert json.loads((first / "result.json").read_text())["steps"] == 24
-    done = python(str(REPOSITORY / "train.py"), "resume=outputs/first", "trainer.max_steps=30", code=2)
-    assert done.stderr.count("\n") == 1
-    assert "add packages=[mypkg] if that code is yours" in done.stderr
+    for words in (
+        [str(REPOSITORY / "train.py"), "resume=outputs/first", "trainer.max_steps=30"],
+        ["-m", "triad.replay", "run=outputs/first", "steps=1:2"],
+        ["-m", "triad.generate", "run=outputs/first", "prompt=a"],
+    ):
+        done = python(*words, code=2)
+        (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert "add packages=[mypkg] if that code is yours" in said
+
+
+WORDS = {  # that choose a part of tests/new_parts, together with what it needs
+    "two_way": "model=two_way task=masked_lm",
+    "state_space": "model=state_space",
+    "loudest": "model=encoder_moe model.pooler=null task=masked_lm router=loudest",
+    "next_token_accuracy": "task=next_token_accuracy",
+    "first_word": "task=copy model=encoder_decoder data=letters tokenizer=char metrics=[first_word]",
+    "parity": "task=classification model=lstm data=parity",
+    "arithmetic": "task=arithmetic data=equations tokenizer=byte context=16",
+    "polyak": "optimizer=polyak",
+    "alone": "strategy=alone",
+    "gradient_signs": "callbacks=[default,gradient_signs]",
+    "stairs": "scheduler=stairs",
+    "truncation": "task=classification model=lstm data=parity data/augment=truncation",
+}
+
+
+def test_parts_of_every_kind_may_be_ones_own(lab: Path) -> None:
+    for name, (folder, group) in PLACES.items():
+        own = f"lighthouse.{name}"
+        theirs = f"triad.{folder.replace('/', '.')}.{name}"
+        (lab / "lighthouse" / f"{name}.py").write_text((PARTS / f"{name}.py").read_text())
+        (lab / "conf" / group).mkdir(parents=True, exist_ok=True)
+        (lab / "conf" / group / f"{name}.yaml").write_text(
+            (PARTS / f"{name}.yaml").read_text().replace(theirs, own)
+        )
+    assert WORDS.keys() | {"equations"} == PLACES.keys()
+    for name, words in WORDS.items():
+        assert f"lighthouse.{name}." in str(compose([*OWN, *words.split(), *SMALL])), name
+    refused_words = (*OWN, "model=state_space", "strategy=tensor", "trainer.devices=2", *SMALL)
+    assert 'if it can, add "tensor" to its splits and run triad verify' in refused(*refused_words)
+
+
+def test_what_was_made_with_other_source_of_ones_own_is_known_by_it(lab: Path) -> None:
+    def describe() -> dict:
+        node = {"filters": {"mine": {"_target_": "lighthouse.parts.system", "_partial_": True}}}
+        with permitting(["packages=[lighthouse]"]):
+            built = build({"clean": node})
+            return make_preparation({"clean": node}, built).describe()
+
+    def passport(source: str) -> Passport:
+        record = {"code": "ours", "packages": {"lighthouse": {"version": None, "code": source}}}
+        return Passport(Run("a"), {}, record, {}, None, {}, "")
+
+    before = describe()
+    assert describe() == before
+    (lab / "lighthouse" / "parts.py").write_text(LIGHTHOUSE + "\n# changed\n")
+    assert describe() != before
+    assert same_code(passport("one"), passport("one"))
+    assert not same_code(passport("one"), passport("other"))

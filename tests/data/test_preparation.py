@@ -254,7 +254,7 @@ def mix(lines: Path, tmp_path: Path, *words: str) -> list[str]:
 def test_each_source_of_a_mixture_is_prepared_as_it_is_alone(lines: Path, tmp_path: Path, capsys) -> None:
     prepare(mix(lines, tmp_path, *WORDS))
     said = capsys.readouterr().out
-    products = sorted(re.findall(r"product  (\S+)", said))
+    products = sorted(re.findall(r"product: (\S+)", said))
     alone = prepare_product(*configure(lines))
     assert str(alone.folder) in products
     assert len(products) == 2

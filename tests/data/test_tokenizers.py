@@ -4,6 +4,7 @@ import re
 from functools import partial
 from io import StringIO
 from itertools import islice, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text
 from triad.data.token_files import prepare_tokens
 from triad.data.tokenizers import learning
-from triad.data.tokenizers.byte import byte
+from triad.data.tokenizers.byte import Byte, byte
 from triad.data.tokenizers.char import Char, char
 from triad.data.tokenizers.huggingface import huggingface
 from triad.data.tokenizers.tokenizer import cut_at_lines, load_tokenizer
@@ -417,3 +418,12 @@ def test_a_word_goes_on_over_pieces_marks_belong_to_it_and_a_long_one_is_cut():
     long = "seven7 " * 20_000  # is read in stretches, which end in words
     assert {*split(long)} == {"seven7", " seven7", " "}
     assert {*split(*(long[start : start + 999] for start in range(0, len(long), 999)))} == {*split(long)}
+
+
+def test_a_tokenizer_that_no_run_could_read_back_is_refused_when_it_is_saved(tmp_path: Path) -> None:
+    class Own(Byte):
+        kind = "mine"
+
+    with pytest.raises(ValueError, match="no module mine in triad/data/tokenizers reads it back"):
+        Own().save(tmp_path / "tokenizer")
+    assert not (tmp_path / "tokenizer").exists()

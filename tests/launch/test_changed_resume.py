@@ -20,6 +20,8 @@ from triad.launch import command
 from triad.launch.resume import Resume, drop_repeated, find_resume, refuse_taken
 from triad.runs.directory import Run
 from triad.runs.start import prepare_run
+from triad.storage.locks import hold
+from triad.storage.manifest import read_manifest, write_manifest
 
 SHORT = (*TINY, "trainer.max_steps=2", "scheduler.warmup=0", "scheduler=constant")
 NAMES = (
@@ -63,7 +65,14 @@ def started(*words: str) -> int:
 
 
 def begun(path: Path, *words: str) -> Run:
-    """A run that has begun and no more, as train.py writes it."""
+    """A run that has logged a step and no more, as train.py writes it."""
+    run = failed(path, *words)
+    run.metrics_file.write_text("step,train/loss\n1,5.0\n")
+    return run
+
+
+def failed(path: Path, *words: str) -> Run:
+    """A run whose start failed before its first step."""
     words = (*words, *([] if "debug=tiny" in words else ["debug=tiny"]))
     place = {"run_id": path.name, "output_dir": str(path.parent)}
     asked, choices = compose_written([*words])
@@ -323,6 +332,92 @@ def test_checkpoints_without_a_record_are_not_gone_on_from(tmp_path: Path) -> No
     written(tmp_path / "a", 3)
     with pytest.raises(Refusal, match=r"has checkpoints and no run\.json"):
         refuse_taken(Run(tmp_path / "a"))
+
+
+def test_a_start_that_trained_nothing_gives_its_name_back(tmp_path: Path) -> None:
+    run = failed(tmp_path / "a", "seed=4")
+    (run.path / "log.txt").write_text("of a sweep")
+    (run.path / "error.txt").write_text("ValueError: text")
+    run.pin(tokens="of another text")
+    refuse_taken(run)
+    run.clear(record=True)
+    assert [path.name for path in run.path.iterdir()] == ["log.txt"]
+    assert begun(run.path, "seed=5").config()["seed"] == 5
+    assert len(run.passport()["starts"]) == 1
+    with pytest.raises(Refusal, match=r"exists; resume="):
+        refuse_taken(run)
+
+
+def test_a_start_that_trained_nothing_is_gone_on_from_with_any_corrected_word(
+    tmp_path: Path, launched: list[Path], capsys: pytest.CaptureFixture
+) -> None:
+    run = failed(tmp_path / "a")
+    run.pin(tokens="of another text")
+    assert started(f"resume={run}", "model.width=96") == 0
+    assert "an earlier start trained nothing: training starts at step 0" in capsys.readouterr().out
+    assert run.arguments()["model"]["width"] == 96
+    assert not run.data_file.exists()
+    run.metrics_file.write_text("step,train/loss\n1,5.0\n")
+    with pytest.raises(Refusal, match=r"model.width is not what the run was started with"):
+        started(f"resume={run}", "model.width=64")
+    assert started(f"resume={run}") == 0
+    assert "no checkpoint is there: training starts at step 0" in capsys.readouterr().out
+
+
+def test_a_start_that_another_process_holds_keeps_its_name(tmp_path: Path, launched: list[Path]) -> None:
+    run = failed(tmp_path / "a")
+    with hold(run.path), pytest.raises(BlockingIOError, match="another process"):
+        started(f"resume={run}", "model.width=96")
+    assert run.config()["model"]["width"] != 96
+
+
+def with_checkpoint(run: Run, step: int) -> Path:
+    """A checkpoint of a run, with its configuration."""
+    path = written(run.path, step)
+    facts, files = read_manifest(path)
+    write_manifest(path, facts | {"config": run.config()}, files)
+    return path
+
+
+def test_a_resume_beyond_the_end_says_what_the_rate_does_and_what_else_may_be_meant(
+    tmp_path: Path, launched: list[Path], capsys: pytest.CaptureFixture
+) -> None:
+    run = begun(tmp_path / "a", "trainer.max_steps=20", "optimizer.lr=0.008")
+    before, end = with_checkpoint(run, 10), with_checkpoint(run, 20)
+    assert started(f"resume={run}", "trainer.max_steps=40") == 0
+    said = capsys.readouterr().out
+    assert "learning rate: 0 at step 20, the end of its schedule; 0.008 from here on, or with" in said
+    assert "scheduler=constant scheduler.from=20 optimizer.lr=0.0008" in said
+    assert f"resume={before} trainer.max_steps=40   a branch" in said
+    words = ("scheduler=linear", "scheduler.from=20", "optimizer.lr=0.004")
+    assert started(f"resume={run}", "trainer.max_steps=40", *words) == 0
+    assert "end of its schedule; 0.001 from here on, rising to 0.004\n" in capsys.readouterr().out
+    with pytest.raises(Refusal, match=r"scheduler.from=21: .* begins at step 20: use scheduler.from=20"):
+        started(f"resume={run}", "trainer.max_steps=40", "scheduler.from=21")
+    assert end.is_dir()
+
+
+def test_a_branch_is_a_new_run_that_begins_with_a_checkpoint_of_another(
+    tmp_path: Path, launched: list[Path], capsys: pytest.CaptureFixture
+) -> None:
+    run = begun(tmp_path / "a", "trainer.max_steps=20", "seed=4")
+    run.pin(tokens="these")
+    kept, at = hashes(run.path), with_checkpoint(run, 10)
+    with_checkpoint(run, 20)
+    assert started(f"resume={at}", "run_id=b", "trainer.max_steps=40", f"output_dir={tmp_path}") == 0
+    assert "learning rate" not in capsys.readouterr().out  # both are before the fall
+    branch = Run(tmp_path / "b")
+    assert launched == [branch.path]
+    assert [path.name for path in (branch.checkpoints).iterdir()] == [at.name]
+    assert hashes(branch.checkpoints / at.name) == hashes(at)
+    assert branch.pinned() == run.pinned()
+    assert branch.config()["trainer"]["max_steps"] == branch.config()["scheduler"]["steps"] == 40
+    assert branch.config()["seed"] == 4
+    assert kept.items() <= hashes(run.path).items()
+    with pytest.raises(Refusal, match=r"run_id=b: .* exists"):
+        started(f"resume={at}", "run_id=b", f"output_dir={tmp_path}")
+    with pytest.raises(Refusal, match=r"seed is not what the run was started with"):
+        started(f"resume={at}", "run_id=c", "seed=5", f"output_dir={tmp_path}")
 
 
 TOUCH = {"_target_": "os.system", "command": "touch exploded"}

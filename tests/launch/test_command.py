@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import drop_stages
 from triad.config.compose import compose
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics
@@ -50,7 +51,7 @@ MISTAKES = {
 @pytest.mark.parametrize("word", MISTAKES)
 def test_a_mistake_is_answered_with_one_sentence(train, tmp_path: Path, word: str) -> None:
     done = train(word, code=2)
-    sentences = done.stderr.strip().splitlines()
+    sentences = drop_stages(done.stderr)
     assert len(sentences) == 1
     assert MISTAKES[word] in sentences[0]
     assert not list((tmp_path / "outputs").glob("*"))

@@ -94,15 +94,12 @@ def test_a_trial_goes_on_from_the_checkpoint_whose_run_is_asked_for(tmp_path: Pa
     run = Run(tmp_path / "outputs/x/seed-0")
     run.path.mkdir(parents=True)
     run.passport_file.write_text("{}")
-    config = {
-        "task": {},
-        "callbacks": {},
-        "trainer": {},
-        "seed": 0,
-        "weights": "outputs/a/checkpoints/step-00000001",
-    }
+    checkpoint = "outputs/a/checkpoints/step-00000001"
+    config = {"task": {}, "callbacks": {}, "trainer": {}, "seed": 0, "weights": checkpoint}
     run.config_file.write_text(yaml.safe_dump(config))
-    for asked in ("outputs/a", "outputs/a/checkpoints/step-00000001"):
+    refuse_other(run, config | {"seed": 1, "weights": None}, ["seed=1"])  # nothing was trained
+    run.finish({"val/loss": 1.0})
+    for asked in ("outputs/a", checkpoint):
         refuse_other(run, config | {"weights": asked}, ["seed=0", f"weights={asked}"])
     for asked in ("outputs/b", None):
         with pytest.raises(Refusal, match="weights is not what this trial was started with"):

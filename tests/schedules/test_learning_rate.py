@@ -44,7 +44,7 @@ def test_wsd_stays_at_one_until_its_last_phase_and_falls_in_the_shape_asked_for(
     falls: dict = {"linear": lambda t: 1 - t, "sqrt": lambda t: 1 - t**0.5}
     falls["cosine"] = lambda t: (1 + math.cos(t * math.pi)) / 2
     for shape, fall in falls.items():
-        values = [schedules.wsd(k, 1000, 10, 0.5, shape, 0.1, 0) for k in range(1000)]
+        values = [schedules.wsd(k, 1000, 10, 0.5, shape, 0.1) for k in range(1000)]
         assert values[9:501] == [1.0] * 492
         assert values[501:] == pytest.approx([0.1 + 0.9 * fall((k - 500) / 500) for k in range(501, 1000)])
 
@@ -55,46 +55,46 @@ def test_noam_is_the_formula_of_the_paper_at_its_rate() -> None:
     for step in (0, 100, 3999, 4000, 100_000):
         n = step + 1
         paper = width**-0.5 * min(n**-0.5, n * warmup**-1.5)
-        assert lr * schedules.inverse_sqrt(step, 10**6, warmup, 0) == pytest.approx(paper)
+        assert lr * schedules.inverse_sqrt(step, 10**6, warmup) == pytest.approx(paper)
 
 
 def test_one_cycle_and_cyclic_are_torchs() -> None:
     def one_cycle(optimizer):
         return OneCycleLR(optimizer, 1.0, total_steps=50, pct_start=0.3, cycle_momentum=False)
 
-    ours = [schedules.one_cycle(k, 50, 0.3, 1 / 25, "cosine", 4e-6, 0) for k in range(50)]
+    ours = [schedules.one_cycle(k, 50, 0.3, 1 / 25, "cosine", 4e-6) for k in range(50)]
     assert ours == pytest.approx(_of_torch(one_cycle, 50))
     for mode, fade in (("triangular", 1.0), ("triangular2", 0.5)):
 
         def cyclic(optimizer, mode: str = mode):
             return CyclicLR(optimizer, 0.1, 1.0, step_size_up=10, mode=mode, cycle_momentum=False)
 
-        ours = [schedules.cyclic(k, 90, 0, 20, 0.1, fade, 0) for k in range(90)]
+        ours = [schedules.cyclic(k, 90, 0, 20, 0.1, fade) for k in range(90)]
         assert ours == pytest.approx(_of_torch(cyclic, 90))
 
 
 # ours and transformers', 50 steps of which 7 warm up
 THEIRS: dict[str, tuple[Callable[[int], float], Callable]] = {
     "constant": (
-        lambda k: schedules.constant(k, 50, 7, 0),
+        lambda k: schedules.constant(k, 50, 7),
         lambda o: optimization.get_constant_schedule_with_warmup(o, 7),
     ),
     "linear": (
-        lambda k: schedules.linear(k, 50, 7, 0.0, 0),
+        lambda k: schedules.linear(k, 50, 7, 0.0),
         lambda o: optimization.get_linear_schedule_with_warmup(o, 7, 50),
     ),
     "cosine": (
-        lambda k: schedules.cosine(k, 50, 7, 0.1, 0),
+        lambda k: schedules.cosine(k, 50, 7, 0.1),
         lambda o: optimization.get_cosine_with_min_lr_schedule_with_warmup(o, 7, 50, min_lr_rate=0.1),
     ),
     "polynomial": (
-        lambda k: schedules.polynomial(k, 50, 7, 2.0, 0.1, 0),
+        lambda k: schedules.polynomial(k, 50, 7, 2.0, 0.1),
         lambda o: optimization.get_polynomial_decay_schedule_with_warmup(o, 7, 50, lr_end=0.1, power=2.0),
     ),
 }
 for shape, theirs in {"linear": "linear", "cosine": "cosine", "sqrt": "1-sqrt"}.items():
     THEIRS[f"wsd, {shape}"] = (
-        lambda k, shape=shape: schedules.wsd(k, 50, 7, 0.4, shape, 0.0, 0),
+        lambda k, shape=shape: schedules.wsd(k, 50, 7, 0.4, shape, 0.0),
         lambda o, theirs=theirs: optimization.get_wsd_schedule(o, 7, 20, 50, decay_type=theirs),
     )
 
@@ -112,7 +112,7 @@ def test_noam_is_that_of_transformers_a_step_ahead() -> None:
     def theirs(optimizer):
         return optimization.get_inverse_sqrt_schedule(optimizer, 7)
 
-    found = [schedules.inverse_sqrt(k, 50, 7, 0) for k in range(50)]
+    found = [schedules.inverse_sqrt(k, 50, 7) for k in range(50)]
     assert found == pytest.approx(_of_torch(theirs, 51)[1:])
 
 
@@ -127,10 +127,10 @@ def _of_torch(make: Callable, steps: int) -> list[float]:
 
 
 def test_no_warm_up_starts_at_the_full_rate() -> None:
-    assert schedules.linear(0, 10, 0, 0.0, 0) == 1.0
-    assert schedules.cosine(0, 10, 0, 0.0, 0) == 1.0
-    assert schedules.inverse_sqrt(0, 10, 0, 0) == 1.0
-    assert schedules.polynomial(0, 10, 0, 2.0, 0.0, 0) == 1.0
+    assert schedules.linear(0, 10, 0, 0.0) == 1.0
+    assert schedules.cosine(0, 10, 0, 0.0) == 1.0
+    assert schedules.inverse_sqrt(0, 10, 0) == 1.0
+    assert schedules.polynomial(0, 10, 0, 2.0, 0.0) == 1.0
 
 
 class _Validated:
@@ -142,7 +142,7 @@ class _Validated:
 
 def test_a_plateau_lowers_the_rate_after_patience_and_goes_on_where_it_was_resumed() -> None:
     def plateau() -> Plateau:
-        return Plateau(100, 0, "val/loss", factor=0.5, patience=1, threshold=0.01, final=0.2, from_=0)
+        return Plateau(100, 0, "val/loss", factor=0.5, patience=1, threshold=0.01, final=0.2)
 
     losses = [3.0, 2.0, 1.99, 2.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5]
     # 1.99 is no improvement by 1%, nor is 2.5: two in a row are one more than patience
@@ -160,7 +160,7 @@ def test_a_plateau_lowers_the_rate_after_patience_and_goes_on_where_it_was_resum
 
 
 def test_a_plateau_of_a_metric_that_is_to_rise_lowers_the_rate_when_it_does_not() -> None:
-    plateau = Plateau(100, 0, "val/loss", factor=0.5, patience=0, threshold=0.01, final=0.2, from_=0)
+    plateau = Plateau(100, 0, "val/loss", factor=0.5, patience=0, threshold=0.01, final=0.2)
     training = SimpleNamespace(direction={"val/loss": "higher"}.__getitem__)
     plateau.setup(_Validated(0.0), training, "fit")  # ty: ignore[invalid-argument-type]
     found = []

@@ -31,7 +31,8 @@ class Progress(Callback):
         time left = steps left * seconds of one step (mean over the last 60 s of training)
                     + validations left * seconds of the last validation
 
-    `perf/elapsed_s` is the time since the run began, without what a killed run did after its last checkpoint.
+    `perf/elapsed_s` is the time since the parts of the run were built, with that of earlier starts up to the
+    checkpoint that was resumed.
     """
 
     observer = True  # changes no metric of the run: triad.config.identity
@@ -74,14 +75,16 @@ class Progress(Callback):
             self._print_line("training")
 
     def on_validation_start(self, trainer: Trainer, training: Any) -> None:
+        self.step, self.steps = trainer.global_step, trainer.max_steps  # a resumed run may begin with this
         self._do("validating")
         self.pace.pause()
 
     def on_validation_batch_end(self, trainer: Trainer, training: Any, outputs: Any, *batch: Any) -> None:
         _, number, *_ = batch
-        done, batches = number + 1, trainer.num_val_batches[0]
-        self.pace.validated = done / batches
-        self.doing = f"validating, batch {done:,} of {batches:,}"
+        batches, self.doing = _count_batches(trainer), f"validating, batch {number + 1:,}"
+        if batches < math.inf:
+            self.pace.validated = (number + 1) / batches
+            self.doing += f" of {batches:,}"
         if trainer.is_global_zero and not self.live and self.lines.due():
             self._print_line(self.doing)
 
@@ -230,3 +233,10 @@ def _find_reason(trainer: Trainer) -> str:
     """Why a run has ended that had steps left, by the callback that ended it."""
     reasons = (getattr(callback, "stop_reason", None) for callback in trainer.callbacks)
     return next(filter(None, reasons), "a callback has set trainer.should_stop")
+
+
+def _count_batches(trainer: Trainer) -> float:
+    """Batches of a validation; infinity where its data cannot tell."""
+    dataset = getattr(trainer.val_dataloaders, "dataset", None)
+    count = getattr(dataset, "count_batches", lambda: math.inf)
+    return min(count(), trainer.num_val_batches[0])

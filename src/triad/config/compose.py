@@ -27,6 +27,7 @@ from triad.config.rules import find_impossible, find_missing_parts, refusals
 from triad.config.schema import convert, find_faults, suggest
 from triad.config.trainer_arguments import find_trainer_faults
 
+EPOCHS = re.compile(r"(\d.*) epochs")  # what stands in trainer.max_steps until they are counted
 TIME = re.compile(r"(\d+(?:\.\d+)?)(s|min|h)")
 UNITS_S = {"s": 1, "min": 60, "h": 3600}
 UNMEASURED = 10**6  # steps of a run whose length is a time: no schedule that is given in steps is longer
@@ -49,10 +50,18 @@ def read_time(length: Any) -> float | None:
     return float(found[1]) * UNITS_S[found[2]] or None if found else None
 
 
-def refuse_time(config: dict) -> None:
-    """Raise Refusal where the length of a run is a time: only `train.py` measures how many steps that is."""
-    if read_time(length := config["trainer"]["max_steps"]):
-        raise Refusal(f"trainer.max_steps={length} is measured by train.py: give a number of steps here")
+def read_epochs(length: Any) -> float | None:
+    """The epochs of a run whose steps are not counted yet; None where they are known, or are a time."""
+    found = EPOCHS.fullmatch(length) if isinstance(length, str) else None
+    return float(found[1]) if found else None
+
+
+def refuse_unmeasured(config: dict) -> None:
+    """Raise Refusal where the length of a run is a time or epochs: only `train.py` finds their steps."""
+    length = config["trainer"]["max_steps"]
+    if read_time(length) or read_epochs(length):
+        word = f"epochs={config['epochs']:g}" if read_epochs(length) else f"trainer.max_steps={length}"
+        raise Refusal(f"{word} is measured by train.py: give trainer.max_steps= as a number of steps here")
 
 
 def compose(overrides: Sequence[str] | str = ()) -> dict:
@@ -148,18 +157,25 @@ def read_written(composed: DictConfig) -> dict:
 def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None = None) -> dict:
     """Resolve, check the top-level keys and every node against its signature, refuse the impossible.
 
-    Sentences name the parts by `choices`, those that Hydra made of each group. `steps` takes the place of a
-    time in trainer.max_steps, and where other keys refer to that. Without it the time stays there after all
-    checks.
+    Sentences name the parts by `choices`, those that Hydra made of each group. `steps` takes the place of
+    epochs, or of a time in trainer.max_steps, and where other keys refer to that. Without it these stay there
+    after all checks.
     """
     refuse_resolvers(read_written(composed))
     config = as_asked = _resolve(composed)
-    if time := read_time(length := config["trainer"]["max_steps"]):
+    typed = length = config["trainer"]["max_steps"]
+    if epochs := config.get("epochs"):
+        length = f"{epochs} epochs"
+        OmegaConf.update(composed, "trainer.max_steps", length)
+        as_asked = _resolve(composed)
+    if unmeasured := bool(epochs or read_time(length)):
         if changes_size(config["batch"]):
-            raise Refusal(f"trainer.max_steps={length} needs a batch of one size: use batch=fixed")
+            word = f"epochs={epochs}" if epochs else f"trainer.max_steps={length}"
+            raise Refusal(f"{word} needs a batch of one size: use batch=fixed")
         OmegaConf.update(composed, "trainer.max_steps", steps or UNMEASURED)
         config = _resolve(composed)
-        OmegaConf.update(composed, "trainer.max_steps", length)
+        config |= {"epochs": None} if epochs and steps else {}
+        OmegaConf.update(composed, "trainer.max_steps", typed)
     config = {key: node for key, node in config.items() if node != {}}  # a group of which nothing is chosen
     config = {"callbacks": {}, "logger": {}} | config  # for [], which composes to nothing
     config.pop("router", None)  # models that use it hold a copy
@@ -188,7 +204,7 @@ def validate(composed: DictConfig, choices: Mapping[str, Any], steps: int | None
     of_figures = find_figures_of_two(config), find_unknown_monitors(config)
     for fault in chain(refusals(config, choices), *of_figures):
         raise Refusal(fault)
-    if time and not steps:
+    if unmeasured and not steps:
         _put_back(length, as_asked, config)
     return config
 
@@ -243,7 +259,11 @@ def find_misplaced(config: dict) -> Iterator[str]:
 
 def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
     """Where the values of a configuration composed from `overrides` come from; Hydra must be initialised."""
-    return provenance.trace_chains(config, read_sources(overrides))
+    sources = read_sources(overrides)
+    if read_epochs(length := config["trainer"]["max_steps"]):
+        counted = provenance.Origin("counted by train.py", length, refers="epochs")
+        sources.append({"trainer.max_steps": counted})
+    return provenance.trace_chains(config, sources)
 
 
 def read_sources(overrides: list[str]) -> list[provenance.Source]:

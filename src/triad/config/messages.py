@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import select
 import sys
 import tempfile
 import time
@@ -26,10 +27,12 @@ FAULT = 1  # the exit code of a fault of the program, Python's habit
 MISTAKE = 2  # the exit code of a user's mistake, argparse's habit
 DIVERGED = 33  # of a run that has diverged: a number that no shell or interpreter uses
 INTERRUPTED = 130  # of a command that Ctrl-C ended, 128 + SIGINT: the shell's habit
+CUT = 141  # of a command whose output nobody reads any more, 128 + SIGPIPE: the shell's habit
 DISK = 34  # of a run that could not write what it must keep, for a full disk most often
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TO_APPEND = re.compile(r"use \+([^\s=]+)=(.*)")  # the word, as Hydra repeats it
 MISSING = re.compile(r"missing \d+ required .* arguments?: (.*)")
+STDOUT = 1  # its file descriptor
 PATIENCE_S = 30.0  # how long the other ranks wait while one reports a mistake
 
 
@@ -40,11 +43,23 @@ def report_error(error: Exception) -> int:
     """
     if ranks_are_here() and os.environ.get("RANK", "0") != "0":  # every rank finds the same mistake
         wait_to_be_ended()
+    if isinstance(error, BrokenPipeError) and _is_output_cut():
+        return CUT
     if said := explain_error(error):
         print(f"error: {mask(said)}", file=sys.stderr)
         return choose_exit_code(error)
     print(f"error: {describe_fault(error)}  (traceback: {_keep_traceback(error)})", file=sys.stderr)
     return choose_exit_code(error, FAULT)
+
+
+def _is_output_cut() -> bool:
+    """Whether nobody reads standard output any more, as behind `| head`; what is left for it is dropped."""
+    watched = select.poll()
+    watched.register(STDOUT)
+    cut = any(event & select.POLLERR for _, event in watched.poll(0))
+    if cut:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # or Python complains when it ends
+    return cut
 
 
 def choose_exit_code(error: Exception, otherwise: int = MISTAKE) -> int:
@@ -63,26 +78,21 @@ def report_interrupt() -> int:
 
 def explain_error(error: Exception) -> str | None:
     """One sentence for a user's mistake; None if it is none."""
-    from hydra.errors import (
-        ConfigCompositionException,
-        HydraException,
-        MissingConfigException,
-        OverrideParseException,
-    )
-
-    if isinstance(error, MissingConfigException):
+    hydra = sys.modules.get("hydra.errors")  # else it is none of Hydra's, which takes long to import
+    if hydra and isinstance(error, hydra.MissingConfigException):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         choices = sorted(path.stem for place in conf_folders() for path in (place / group).glob("*.yaml"))
         if ours := answer(group, name):
             return f"{group}={name}: here that is {ours}"
         return f"{group}={name} does not exist{suggest(name, choices)}"
-    if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
+    composing = hydra and isinstance(error, hydra.ConfigCompositionException)
+    if composing and isinstance(error.__cause__, OmegaConfBaseException):
         return _explain_unknown_key(str(error), error.__cause__)
-    if isinstance(error, OverrideParseException) and "missing EQUAL" in str(error):
+    if hydra and isinstance(error, hydra.OverrideParseException) and "missing EQUAL" in str(error):
         return explain_bare(error.override)
     if said := find_resolver_error(error):
         return said
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, OmegaConfBaseException) or (hydra and isinstance(error, hydra.HydraException)):
         return _explain_unknown_group(one_line(error))
     if is_sentence(error):
         return one_line(error)

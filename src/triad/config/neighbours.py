@@ -223,7 +223,7 @@ ARGUMENTS = {
     "temperature": "temp",
     "to": "format output output_path dest",
     "out": "output output_file out_file",
-    "step": "iteration",
+    "checkpoint": "step iteration",
     "by": "group_by",
     "jobs": "workers num_workers parallel",
 }

@@ -103,7 +103,8 @@ def _parse(words: list[str]) -> tuple[list[str], str | None, list[str]]:
 def _permit(packages: list[str], folder: str | None) -> None:
     for name in packages:
         own_packages[name] = _get_place(_find(name))
-        typed += [] if name in typed else [name]
+        if name not in typed:
+            typed.append(name)
     if folder is not None:
         if not Path(folder).is_dir():
             raise Refusal(f"{FLAGS[0]} {folder}: no folder is there")

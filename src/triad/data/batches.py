@@ -75,6 +75,10 @@ class ValBatches(IterableDataset[dict[str, Any]]):
         batches = -(-len(self.places) // (rows_per_batch * ranks))
         self.batches = batches if limit is None else min(batches, limit)
 
+    def count_batches(self) -> int:
+        """How many each rank yields; no `__len__`, which Lightning warns of."""
+        return self.batches
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker, workers = find_worker()
         for step in range(worker, self.batches, workers):

@@ -101,6 +101,10 @@ class ValSources(IterableDataset[dict[str, Any]]):
     def __init__(self, batches: Mapping[str, ValBatches]) -> None:
         self.batches = batches
 
+    def count_batches(self) -> int:
+        """How many there are of all sources."""
+        return sum(batches.count_batches() for batches in self.batches.values())
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         left = {source: iter(batches) for source, batches in self.batches.items()}
         while left:
@@ -148,6 +152,10 @@ class MixedWindows(LightningDataModule):
         return self.rule(step) + sum(left_out)
 
     find_first = first_row
+
+    def count_steps(self, epochs: float) -> dict[str, int]:
+        """The steps that read, in the shares of the mixture, so many times the rows that all sources have."""
+        return {"steps": self.rule.count_steps(epochs, len(self.train)), "rows": len(self.train)}
 
     def describe_passes(self, steps: int) -> Iterator[str]:
         """What share of the tokens each source has in so many steps, and how often it is passed over."""

@@ -3,8 +3,10 @@
 B rows here, R rows of the batch, N pairs, S and U tokens of the longest source and target.
 """
 
+import math
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +142,13 @@ class ValPairs(IterableDataset[dict[str, Any]]):
     def __init__(self, pairs: PaddedRows, rows: int, rank: int, ranks: int) -> None:
         self.pairs, self.rows, self.rank, self.ranks = pairs, rows, rank, ranks
 
+    def count_batches(self) -> int:
+        """How many there are."""
+        return -(-len(self.pairs) // self.rows)
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         total, (worker, workers) = len(self.pairs), find_worker()
-        for step in range(worker, -(-total // self.rows), workers):
+        for step in range(worker, self.count_batches(), workers):
             rows_R = np.arange(step * self.rows, (step + 1) * self.rows)
             rows_R = fill_up(np.where(rows_R < total, rows_R, NOTHING), self.ranks)
             batch = self.pairs.batch(rows_R, self.rank, self.ranks)
@@ -178,6 +184,11 @@ class PaddedBatches(LightningDataModule):
     def batch_rows(self, step: int) -> int:
         """Rows in the global batch of a step."""
         return int(self.buckets.count_rows(np.array([step]), self.seed)[0])
+
+    def count_steps(self, epochs: float) -> dict[str, int]:
+        """The steps of so many passes over the batches of training, and how many rows there are."""
+        steps = math.ceil(Fraction(str(epochs)) * len(self.buckets))
+        return {"steps": steps, "rows": self.buckets.total}
 
     def first_row(self, step: int) -> int:
         """Rows consumed before a step."""

@@ -6,11 +6,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-LINE_S, LATER_S, SHARE = (
-    10.0,
-    60.0,
-    0.02,
-)  # between two lines in a file: at first, at most; of the time so far
+LINE_S, LATER_S = 10.0, 60.0  # between two lines in a file: at first, and at most
+SHARE = 0.02  # of the time so far is between two lines
 REFRESHES_PER_S = 2  # of a terminal
 
 Advance = Callable[[int], None]

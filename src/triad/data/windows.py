@@ -36,6 +36,10 @@ class Windows(LightningDataModule):
         """The position in the order of a step's first row."""
         return self.rule.first(step)
 
+    def count_steps(self, epochs: float) -> dict[str, int]:
+        """The steps of so many passes over the rows of training, and how many rows these are."""
+        return {"steps": self.rule.count_steps(epochs, len(self.train)), "rows": len(self.train)}
+
     def train_dataloader(self) -> DataLoader:
         strategy, start = self.trainer.strategy, self.trainer.global_step
         places = strategy.data_rank, strategy.data_ranks

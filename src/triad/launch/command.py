@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from triad.analysis.table import print_runs
+from triad.checkpoints.folder import list_complete, read_step
 from triad.config.build import build
 from triad.config.command_line import key_of
 from triad.config.compose import (
@@ -21,6 +22,7 @@ from triad.config.compose import (
     compose_written,
     find_lists,
     find_swept,
+    read_epochs,
     read_time,
     read_written,
     trace_origins,
@@ -44,31 +46,37 @@ from triad.config.processes import (
 from triad.config.provenance import Chains, read_chains
 from triad.config.references import find_references
 from triad.config.slow_imports import hasten_imports
-from triad.config.stages import announce
 from triad.launch.multirun import PLACE, Multirun, refuse_other
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import (
     Resume,
+    describe_start,
     drop_repeated,
     drop_resume,
     find_resume,
+    has_trained,
     is_auto,
     pin_weights,
     refuse_changed,
+    refuse_late_schedule,
     refuse_taken,
+    take_checkpoint,
 )
-from triad.launch.run_length import configure_probe, finish_probe, record_pace
+from triad.launch.run_length import configure_count, configure_probe, finish_probe, prepare_probe, record_pace
 from triad.launch.supervisor import FINISHED, launch_ranks, read_grace
 from triad.runs.directory import Run, make_run_id
 from triad.runs.signals import signals
 from triad.runs.start import prepare_run
 from triad.storage.locks import hold
 
+LENGTH = "trainer.max_steps"
+
 
 class Job(NamedTuple):
     """A configuration to start: composed of which choices and words, and where its values come from.
 
-    `continued` is the run that it continues, and `named` are the keys and groups that words changed of it.
+    `continued` is the run that it continues, or branches from, and `named` are the keys and groups that words
+    changed of it.
     """
 
     script: str  # that its ranks start anew
@@ -79,6 +87,7 @@ class Job(NamedTuple):
     record: Callable[[list[str]], list[str]]  # the words for overrides.json, of those pinned and typed
     continued: Run | None = None
     named: frozenset[str] = frozenset()
+    branch: Path | None = None  # the checkpoint of `continued` that a new run begins with
 
     @property
     def overrides(self) -> list[str]:
@@ -88,11 +97,13 @@ class Job(NamedTuple):
     def refuse(self, run: Run, config: dict, in_sweep: bool) -> None:
         """Refuse a new run where one is, but for this trial of a sweep, and to go on with another one."""
         if self.continued:
-            refuse_changed(run, config, self.named, find_references(read_written(self.composed)))
-        elif in_sweep and run.exists:
+            refuse_changed(self.continued, config, self.named, find_references(read_written(self.composed)))
+        if in_sweep and run.exists and has_trained(run):
             refuse_other(run, config, self.typed)
-        else:
+        elif self.branch or not self.continued:
             refuse_taken(run)
+        kept = [self.branch] if self.branch else list_complete(run.checkpoints)
+        refuse_late_schedule(config, read_step(kept[-1]) if kept else 0)
 
 
 def compose_and_launch(work: Callable) -> None:
@@ -100,7 +111,8 @@ def compose_and_launch(work: Callable) -> None:
 
     With `--run <directory>` this process is one of those ranks.
     """
-    hasten_imports()
+    if not {"-sc", "--shell-completion"} & {*sys.argv}:  # a terminal waits for that amid a line
+        hasten_imports()
     if sys.argv[1:2] == ["--run"]:
         take_own_code(sys.argv[3:])
         exit_together(run_rank(work, Run(sys.argv[2])), FINISHED)
@@ -123,8 +135,6 @@ def compose_and_launch(work: Callable) -> None:
 
 def _start_anew(work: Callable, script: str, words: list[str]) -> int:
     """Have Hydra compose the words and start what comes of them: one job, or under -m several."""
-    if not {"-sc", "--shell-completion"} & {*words}:  # which a terminal waits for, amid a line
-        announce("composing")
     import hydra
     from hydra._internal.utils import get_args_parser
     from hydra.core.hydra_config import HydraConfig
@@ -154,7 +164,7 @@ def _start_anew(work: Callable, script: str, words: list[str]) -> int:
                 if not jobs:
                     print(f"sweep    {multirun.folder}", flush=True)
             job = Job(script, composed, choices, typed, trace_origins, lambda words: words)
-            if auto and _has_begun(run := Run.of(validate(composed, choices))):
+            if auto and _has_trained(run := Run.of(validate(composed, choices))):
                 begun.append(run)
                 return
             jobs.append(_run_job(job, work, multirun))
@@ -192,7 +202,6 @@ def _refuse_missing_script(script: str) -> None:
 
 def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> int:
     """Continue a run, or start a new one from its weights. Hydra's command line is not asked."""
-    announce("composing")
     from triad.config.changes import change, read_flags
 
     flags = read_flags(words)
@@ -205,7 +214,7 @@ def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> in
     before = read_chains(origins) if origins.is_file() else {}
 
     def record(words: list[str]) -> list[str]:
-        of_weights = [f"weights={quote(str(run))}"] if resume.weights_only else []
+        of_weights = [f"weights={quote(str(resume.checkpoint or run))}"] if resume.weights_only else []
         return replace_overrides(run.overrides(), [*words, *of_weights])
 
     job = Job(
@@ -216,7 +225,8 @@ def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> in
         lambda config, words: changed.trace(config, before, words[len(typed) :]),
         record,
         None if resume.weights_only else run,
-        frozenset(changed.named),
+        frozenset(changed.named | ({LENGTH} if "epochs" in changed.named else set())),
+        None if resume.weights_only else resume.checkpoint,
     )
     try:
         return _run_job(job, work)[1]
@@ -224,13 +234,13 @@ def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> in
         return signal.args[0]
 
 
-def _has_begun(run: Run) -> bool:
-    """Whether a run is there; of several ranks, as the first one sees it."""
+def _has_trained(run: Run) -> bool:
+    """Whether a run is there that trained anything; of several ranks, as the first one sees it."""
     if not ranks_are_here():
-        return run.exists
+        return run.exists and has_trained(run)
     from triad.launch.rendezvous import ask_first_rank
 
-    return ask_first_rank(lambda: str(run.exists)) == str(True)
+    return ask_first_rank(lambda: str(run.exists and has_trained(run))) == str(True)
 
 
 def _read_multirun(words: list[str], composed: DictConfig) -> Multirun:
@@ -254,19 +264,19 @@ def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tupl
     try:
         config = validate(job.composed, job.choices)
         run, in_sweep = _name_run(job, config, multirun), multirun is not None
+        _refuse_two_lengths(job, config)
         begun = in_sweep and run.exists
         if begun:
-            timed = read_time(config["trainer"]["max_steps"])
-            steps = run.config()["trainer"]["max_steps"] if timed else None
+            steps = run.config()["trainer"]["max_steps"] if _is_unmeasured(config) else None
             job.refuse(run, validate(job.composed, job.choices, steps), in_sweep)
             if run.result():
                 print(f"{run}: finished before, skipped", flush=True)
                 return run.path, 0
         _refuse_unreadable_data(config)
         probe = None
-        if read_time(config["trainer"]["max_steps"]) and not begun:
+        if _is_unmeasured(config) and not begun:
             job.refuse(run, config, in_sweep)
-            probe, code = _measure_pace(job, run, config, work)
+            probe, code = _measure_length(job, run, config, work)
             if code:
                 return run.path, code
         write = partial(_write_record, job, run, config, probe, in_sweep)
@@ -286,7 +296,7 @@ def _name_run(job: Job, config: dict, multirun: Multirun | None) -> Run:
     elif not config["run_id"]:
         config["run_id"] = make_run_id(job.choices.get("model") or "run")
     run = Run.of(config)
-    if job.continued and run.path.absolute() != job.continued.path.absolute():
+    if job.continued and not job.branch and run.path.absolute() != job.continued.path.absolute():
         raise Refusal(
             f"resume={job.continued}: what was composed lies in {run}; name the run's folder itself"
         )
@@ -304,14 +314,28 @@ def _refuse_unreadable_data(config: dict) -> None:
         raise Refusal(sentence) from error
 
 
-def _measure_pace(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
-    """The probe of a run whose length is a time, and its exit code."""
+def _is_unmeasured(config: dict) -> bool:
+    length = config["trainer"]["max_steps"]
+    return bool(read_time(length) or read_epochs(length))
+
+
+def _refuse_two_lengths(job: Job, config: dict) -> None:
+    typed = next((word for word in job.typed if key_of(word) == LENGTH), None)
+    if config.get("epochs") and typed:
+        said = f"epochs={config['epochs']:g} and {typed} both say how long the run is"
+        raise Refusal(f"{said}: leave one out, epochs by epochs=null")
+
+
+def _measure_length(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
+    """The probe of a run whose length is a time or epochs, and its exit code."""
     length = config["trainer"]["max_steps"]
     print(f"measuring how many steps {length} of training are", flush=True)
     unmeasured = validate(job.composed, job.choices, UNMEASURED) | _place(run)
-    short = configure_probe(unmeasured, read_time(length) or 0.0)
+    epochs = read_epochs(length)
+    time_s = read_time(length) or 0.0
+    short = configure_count(unmeasured, epochs) if epochs else configure_probe(unmeasured, time_s)
     probe = Run.of(short)
-    return probe, _start(short, work, job.script, probe.path, lambda: prepare_run(short, []).path)
+    return probe, _start(short, work, job.script, probe.path, partial(prepare_probe, short, run))
 
 
 def _place(run: Run) -> dict[str, str]:
@@ -319,22 +343,29 @@ def _place(run: Run) -> dict[str, str]:
 
 
 def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep: bool) -> Path:
-    """Write what a start writes. A length that is a time becomes a number of steps, as if it were typed."""
+    """Write what a start writes. A time and epochs become a number of steps, as if that were typed."""
     overrides, pinned, pace, measured = job.overrides, [], {}, {}
-    if read_time(length := config["trainer"]["max_steps"]):
+    length = config["trainer"]["max_steps"]
+    if _is_unmeasured(config):
         if probe:
             steps, pace, measured = finish_probe(probe, length)
         else:  # a job of a sweep that goes on
             steps = run.config()["trainer"]["max_steps"]
         config = validate(job.composed, job.choices, steps) | _place(run)
-        pinned = [f"trainer.max_steps={steps}"]
-        overrides = [word for word in overrides if key_of(word) != "trainer.max_steps"]
+        pinned = [f"{LENGTH}={steps}"]
+        overrides = [word for word in overrides if key_of(word) not in (LENGTH, "epochs")]
     job.refuse(run, config, in_sweep)
-    words = pin_weights(run, config, job.record(overrides + pinned))
-    origins = job.trace(config, job.typed + pinned)
+    words, origins = job.record(overrides + pinned), job.trace(config, job.typed + pinned)
+    said = describe_start(run, config, job.branch)
+    if run.exists and not has_trained(run):
+        run.clear(record=not job.continued)
+    if job.branch:
+        take_checkpoint(job.branch, run)
+    else:
+        words = pin_weights(run, config, words)
     alone = describe_single_process(config, job.choices)
-    for said in (*find_overlaid(origins, job.choices, job.typed), *([alone] if alone else [])):
-        print(said, flush=True)
+    for line in (*find_overlaid(origins, job.choices, job.typed), *([alone] if alone else []), *said):
+        print(line, flush=True)
     prepare_run(config, words, origins, read_written(job.composed), job.choices)
     if pace:
         record_pace(run, pace, measured)

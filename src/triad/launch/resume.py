@@ -1,10 +1,20 @@
 """Resuming: a run goes on from its own configuration, which words change; its mathematics only by name."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from triad.checkpoints.folder import BEST, describe_checkpoint, find_checkpoint, list_complete
+from triad.checkpoints.folder import (
+    BEST,
+    LEFTOVER,
+    describe_checkpoint,
+    find_checkpoint,
+    keep_while_reading,
+    list_complete,
+    read_facts,
+    read_step,
+)
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import AUGMENTATION, PREPARATION, find_changed_mathematics
@@ -12,7 +22,9 @@ from triad.config.offers import get_declared
 from triad.config.processes import DECIDED
 from triad.config.references import escape
 from triad.config.schema import convert
-from triad.runs.directory import Run
+from triad.runs.directory import Run, find_run_of
+from triad.schedules.refusals import describe_continuation
+from triad.storage.manifest import MANIFEST
 
 DIALS = ("context", "pad_vocab_to_multiple_of", "packing", "shuffle", "seed", "weights")
 FIXED = ("model", "tokenizer", "data", *PREPARATION, *AUGMENTATION, *DIALS)
@@ -21,10 +33,11 @@ KEYS = ("resume", "resume.weights_only")
 
 
 class Resume(NamedTuple):
-    """What `resume=` asks for: the run to continue, or with `weights_only` to take the weights of."""
+    """What `resume=` asks for: the run to continue, or to branch from, or with `weights_only` its weights."""
 
     run: Run
     weights_only: bool
+    checkpoint: Path | None = None  # of the run, that a new one begins with: a branch
 
     def read_base(self, words: list[str]) -> dict[str, Any]:
         """The configuration that words are applied to: with references, and as the machine had been asked."""
@@ -41,7 +54,9 @@ class Resume(NamedTuple):
                 node[name] = asked
         place = {"run_id": escape(self.run.id), "output_dir": escape(str(self.run.path.parent))}
         if self.weights_only:
-            return base | place | {"run_id": None, "weights": escape(str(self.run))}
+            return base | place | {"run_id": None, "weights": escape(str(self.checkpoint or self.run))}
+        if self.checkpoint:
+            return base | place | {"run_id": None}
         for word in words:
             if (key := key_of(word)) in place:
                 raise Refusal(f"{word}: resume={self.run} continues the run where it lies; leave out {key}=")
@@ -72,6 +87,8 @@ def find_resume(words: list[str]) -> Resume | None:
             raise Refusal("resume=auto continues or starts the run of a name: add run_id=...")
         return None
     path = Path(named)
+    if (path / MANIFEST).is_file() and (of := find_run_of(path)):
+        return Resume(of, weights_only, path)
     run = Run(path if path.name not in ("", "..") else os.path.abspath(path))  # a name, for `.` and `a/..`
     if not run.exists:
         run.config()  # raises, naming runs that are there
@@ -96,6 +113,61 @@ def drop_repeated(words: list[str], run: Run) -> list[str]:
     return [word for word in drop_resume(words) if word not in given and key_of(word) not in own]
 
 
+def has_trained(run: Run) -> bool:
+    """Whether anything that a run trained is kept: a checkpoint, a logged step, a result."""
+    return bool(list_complete(run.checkpoints) or run.metrics() or run.result())
+
+
+def describe_start(run: Run, config: dict, source: Path | None) -> list[str]:
+    """What a start makes of a run that is there: the step it begins at, and the learning rate from there on.
+
+    `source` is the checkpoint that a branch begins with.
+    """
+    kept = [source] if source else list_complete(run.checkpoints)
+    if not kept:
+        if not run.exists:
+            return []
+        nothing = "no checkpoint is there" if has_trained(run) else "an earlier start trained nothing"
+        return [f"{run}: {nothing}: training starts at step 0"]
+    try:
+        before = read_facts(kept[-1])["config"]
+    except ValueError:  # a damaged one, which whoever loads it tells
+        return []
+    said = describe_continuation(before, config, read_step(kept[-1]))
+    if len(said) > 1:
+        steps = config["trainer"]["max_steps"]
+        branches = [path for path in kept if not describe_continuation(before, config, read_step(path))]
+        said += [
+            f"  resume={path} trainer.max_steps={steps}   a branch, from before it fell"
+            for path in branches[-1:]
+        ]
+    return said
+
+
+def refuse_late_schedule(config: dict, step: int) -> None:
+    """Refuse a schedule that begins behind the step at which training does."""
+    if (begin := config["scheduler"].get("from", 0)) > step:
+        raise Refusal(f"scheduler.from={begin}: training begins at step {step}: use scheduler.from={step}")
+
+
+def take_checkpoint(source: Path, run: Run) -> None:
+    """Give a new run a checkpoint of another to go on from, its text's fingerprints, figures and choices."""
+    of = find_run_of(source)
+    assert of is not None
+    run.path.mkdir(parents=True, exist_ok=True)
+    for mine, theirs in ((run.data_file, of.data_file), (run.metrics_file, of.metrics_file)):
+        if theirs.is_file():
+            shutil.copyfile(theirs, mine)
+    if of.tokenizer.is_dir():
+        shutil.copytree(of.tokenizer, run.tokenizer, dirs_exist_ok=True)
+    copy = run.checkpoints / source.name
+    beside = copy.with_suffix(LEFTOVER)
+    with keep_while_reading(source):
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(source, beside)
+    beside.rename(copy)
+
+
 def pin_weights(run: Run, config: dict, overrides: list[str]) -> list[str]:
     """Set `weights` of a new run, in its configuration and its overrides, to one complete checkpoint.
 
@@ -116,7 +188,7 @@ def refuse_taken(run: Run) -> None:
         raise Refusal(f"{above} is a run, and no folder of runs; choose another name or output_dir")
     if trials := run.trials:
         raise Refusal(f"run_id={run.id}: {run} holds runs, such as {trials[0]}; choose another name")
-    if run.exists:
+    if run.exists and has_trained(run):
         raise Refusal(f"run_id={run.id}: {run} exists; resume={run} continues it")
     if list_complete(run.checkpoints):
         raise Refusal(
@@ -130,6 +202,8 @@ def refuse_changed(run: Run, config: dict, named: frozenset[str], derived: set[s
 
     `derived` are keys that refer to others.
     """
+    if not has_trained(run):
+        return
     before = run.config()
     for key in find_changed_mathematics(before, config):
         fixed = key.partition(".")[0] in FIXED and not may_change(key, before)

@@ -67,6 +67,21 @@ class Run:
         """Whether a run is there: its start wrote run.json, the last of what a start writes."""
         return self.passport_file.is_file() and self.config_file.is_file()
 
+    def clear(self, record: bool) -> None:
+        """Remove what a start that trained nothing has left of its text, and with `record` of itself.
+
+        Other files stay, such as what a sweep keeps of a trial.
+        """
+        shutil.rmtree(self.tokenizer, ignore_errors=True)
+        self.data_file.unlink(missing_ok=True)
+        if record:
+            for folder in (self.pending, self.accepted):
+                shutil.rmtree(folder, ignore_errors=True)
+            files = [self.directions_file, self.error_file, self.metrics_file, self.samples_file]
+            last = self.passport_file, self.config_file  # killed here, it is still a run that trained nothing
+            for file in sorted((*files, *self.settings_files), key=last.__contains__):
+                file.unlink(missing_ok=True)
+
     @property
     def is_trial(self) -> bool:
         """Whether a sweep started it: that of a sweep file, whose folder it lies in, or `train.py -m`."""
@@ -87,7 +102,7 @@ class Run:
     @property
     def resume_command(self) -> str:
         """The command that continues it, for a shell."""
-        return " ".join(["python train.py", shlex.quote(f"resume={self}"), *self.packages_word])
+        return shlex.join(["python", "train.py", f"resume={self}", *self.packages_word])
 
     @property
     def packages_word(self) -> list[str]:
@@ -96,7 +111,7 @@ class Run:
         The record only names the packages: whoever types the word permits them.
         """
         named = self.passport().get("packages")
-        return [shlex.quote(f"packages=[{','.join(named)}]")] if isinstance(named, dict) and named else []
+        return [f"packages=[{','.join(named)}]"] if isinstance(named, dict) and named else []
 
     @property
     def settings_files(self) -> list[Path]:

@@ -66,6 +66,11 @@ class Rule:
         done = steps - 1 if self.unit == "steps" else self(steps - 1)
         return done >= self.stages[-1][0]
 
+    def count_steps(self, epochs: float, rows: int) -> int:
+        """The steps that read `rows` so many times, the last one perhaps more; of batches of one size."""
+        size = self(1)
+        return math.ceil(Fraction(str(epochs)) * (size if self.again else rows) / size)
+
     @property
     def sizes(self) -> list[int]:
         """All sizes that are known before the data is."""

@@ -30,19 +30,19 @@ SHAPES: dict[str, Callable[[float], float]] = {
 }
 
 
-def constant(step: int, steps: int, warmup: Time, from_: Begin) -> float:
+def constant(step: int, steps: int, warmup: Time, from_: Begin = 0) -> float:
     """Warm up, then stay at 1."""
     step, steps = _count_from(from_, step, steps)
     return _warm(step, warmup, steps)
 
 
-def linear(step: int, steps: int, warmup: Time, final: UnitInterval, from_: Begin) -> float:
+def linear(step: int, steps: int, warmup: Time, final: UnitInterval, from_: Begin = 0) -> float:
     """Warm up, then fall on a straight line from 1 to `final` (Devlin et al. 2018, appendix A.2)."""
     step, steps = _count_from(from_, step, steps)
     return _warm(step, warmup, steps) * (1 - (1 - final) * _progress(step, to_steps(warmup, steps), steps))
 
 
-def cosine(step: int, steps: int, warmup: Time, final: UnitInterval, from_: Begin) -> float:
+def cosine(step: int, steps: int, warmup: Time, final: UnitInterval, from_: Begin = 0) -> float:
     """Warm up, then follow half a cosine from 1 to `final`.
 
     final + (1 - final) (1 + cos(pi t)) / 2,  t = progress      Loshchilov & Hutter 2017, eq. 5
@@ -52,7 +52,7 @@ def cosine(step: int, steps: int, warmup: Time, final: UnitInterval, from_: Begi
     return _warm(step, warmup, steps) * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * t)))
 
 
-def inverse_sqrt(step: int, steps: int, warmup: Time, from_: Begin) -> float:
+def inverse_sqrt(step: int, steps: int, warmup: Time, from_: Begin = 0) -> float:
     """Warm up linearly, then fall as one over the square root of the update's number ("Noam").
 
     min(n^-1/2, n warmup^-3/2) / warmup^-1/2,  n = step + 1      Vaswani et al. 2017, arXiv:1706.03762, eq. 3
@@ -71,7 +71,7 @@ def polynomial(
     warmup: Time,
     power: Annotated[float, "> 0"],
     final: UnitInterval,
-    from_: Begin,
+    from_: Begin = 0,
 ) -> float:
     """Warm up, then fall from 1 to `final` as a power of what is left of the run.
 
@@ -89,7 +89,7 @@ def wsd(
     decay: UnitInterval,
     shape: Literal["linear", "sqrt", "cosine"],
     final: UnitInterval,
-    from_: Begin,
+    from_: Begin = 0,
 ) -> float:
     """Warm up, stay at 1, and fall to `final` over the last `decay` fraction of the run.
 
@@ -109,7 +109,7 @@ def one_cycle(
     start: UnitInterval,
     shape: Literal["linear", "sqrt", "cosine"],
     final: UnitInterval,
-    from_: Begin,
+    from_: Begin = 0,
 ) -> float:
     """Rise from `start` to 1 during the warm-up and fall to `final` over the rest of the run: "1cycle".
 
@@ -130,7 +130,7 @@ def cyclic(
     period: Time,
     low: UnitInterval,
     fade: Time,
-    from_: Begin,
+    from_: Begin = 0,
 ) -> float:
     """Warm up to `low`, then go up to 1 and down again in straight lines, once each `period`.
 

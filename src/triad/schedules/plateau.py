@@ -27,7 +27,7 @@ class Plateau(Callback):
         patience: Annotated[int, ">= 0"],
         threshold: Annotated[float, ">= 0"],
         final: UnitInterval,
-        from_: Begin,
+        from_: Begin = 0,
     ) -> None:
         if not 0 < factor < 1 or patience < 0:
             raise ValueError(

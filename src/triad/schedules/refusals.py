@@ -1,11 +1,18 @@
-"""Schedules of batch size and learning rate that do not fit their run."""
+"""Schedules of batch size and learning rate that do not fit their run, or what was trained of it before."""
 
+from collections.abc import Callable
+
+from triad.config.build import build
 from triad.config.offers import get_declared
 from triad.config.processes import count_memory_bytes, data_ranks, degree
 from triad.config.refusals import Impossible
+from triad.config.schema import is_class
 from triad.schedules import batch_size
 from triad.schedules.learning_rate import to_steps
 
+TOLD = 0.02  # a change of the learning rate, relative to the higher one, that is told
+SAMPLED = 500  # steps of what is left at which the rate is looked at
+NOTHING = 0.01  # of the peak: a rate that trains hardly anything
 TOKEN_BYTES = 16  # of a token and its target, int64
 
 
@@ -16,6 +23,44 @@ def batch_rule(config: dict) -> batch_size.Rule | None:
     if module != batch_size.__name__:
         return None
     return getattr(batch_size, name)(**{key: value for key, value in node.items() if not key.startswith("_")})
+
+
+def make_rate(config: dict) -> Callable[[int], float] | None:
+    """The learning rate as a function of the step, or None where the schedule is none of our functions.
+
+    Without the coupling to the batch's size, which is as it was where a run goes on.
+    """
+    node, lr = config.get("scheduler") or {}, (config.get("optimizer") or {}).get("lr")
+    target = node.get("_target_", "")
+    if lr is None or not target.startswith(f"{__package__}.") or is_class(target):
+        return None
+    schedule = build(node)
+    return lambda step: lr * schedule(step)
+
+
+def describe_continuation(before: dict, now: dict, step: int) -> list[str]:
+    """What becomes of the learning rate where a run goes on at a step, and other words that may be meant.
+
+    Nothing where the two configurations have the same rate there.
+    """
+    rate_before, rate = make_rate(before), make_rate(now)
+    if rate_before is None or rate is None:
+        return []
+    old, new, steps = rate_before(step), rate(step), now["trainer"]["max_steps"]
+    if step >= steps or abs(new - old) <= TOLD * max(old, new):
+        return []
+    ended = ", the end of its schedule" if step >= before["trainer"]["max_steps"] else ""
+    highest = max(map(rate, range(step, steps, max(1, (steps - step) // SAMPLED))))
+    rising = f", rising to {highest:.3g}" if highest > (1 + TOLD) * new else ""
+    said = f"learning rate: {old:.3g} at step {step:,}{ended}; {new:.3g} from here on{rising}"
+    if now["scheduler"].get("from", 0) == step:
+        return [said]
+    lr = f"{old if old > NOTHING * before['optimizer']['lr'] else before['optimizer']['lr'] / 10:.3g}"
+    return [
+        f"{said}, or with",
+        f"  scheduler=constant scheduler.from={step} optimizer.lr={lr}   that rate, to the end",
+        f"  scheduler=linear scheduler.from={step} optimizer.lr={lr}     a new decay, from there",
+    ]
 
 
 def sizes(config: dict) -> list[int]:
@@ -168,7 +213,7 @@ TABLE = [
         "a schedule that begins behind the end of the run",
         "scheduler.from=1000",
         lambda c: 0 < c["trainer"]["max_steps"] <= c["scheduler"].get("from", 0),
-        "scheduler.from={scheduler[from]} is not before trainer.max_steps={trainer[max_steps]}: raise that one",
+        "scheduler.from={scheduler[from]} is not below trainer.max_steps={trainer[max_steps]}",
     ),
     Impossible(
         "a warm-up longer than the run",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from triad.config.command_line import key_of
-from triad.config.compose import compose, refuse_time
+from triad.config.compose import compose, refuse_unmeasured
 from triad.config.errors import Refusal
 from triad.config.own_code import repeat_words
 from triad.config.processes import count_gpus, data_ranks, ranks_here
@@ -97,7 +97,7 @@ def run_own(words: list[str], folder: Path, accelerator: str = "auto") -> list[R
         alone = [*same, "strategy=single", "trainer.devices=1"]
         asked = [*small, *ours, *(alone if run == "one" else kept), f"run_id={run}"]
         config = compose(asked)
-        refuse_time(config)
+        refuse_unmeasured(config)
         for _, verdict in train_all([str(prepare_fresh(config, asked))], ranks_here(config), COMMAND):
             raise Refusal(f"{run} process: {verdict}")
     deviation = compare_runs(Run(folder / "many"), Run(folder / "one"), TOLERANCE[numbers])

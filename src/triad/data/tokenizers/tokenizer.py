@@ -97,7 +97,12 @@ class Tokenizer(ABC):
         return checked
 
     def save(self, folder: Path) -> None:
-        """Have a run carry its tokenizer: the folder is complete or absent; one that is whole stays."""
+        """Have a run carry its tokenizer: the folder is complete or absent; one that is whole stays.
+
+        Raises ValueError for a kind that is no module beside this one, which would not be read back.
+        """
+        if not _is_kind(self.kind):
+            raise ValueError(f"tokenizer: no module {self.kind} in triad/data/tokenizers reads it back")
         try:
             if load_tokenizer(folder).fingerprint == self.fingerprint:
                 return
@@ -123,11 +128,14 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise damaged from None
     if not intact:
         raise damaged
-    known = kind in {module.name for module in iter_modules([str(Path(__file__).parent)])}
-    load = getattr(import_module(f"{__package__}.{kind}"), "load", None) if known else None
+    load = getattr(import_module(f"{__package__}.{kind}"), "load", None) if _is_kind(kind) else None
     if load is None:
         raise ValueError(f"{folder}: tokenizer={kind} is unknown to this version of Triad")
     return load(folder, **settings)
+
+
+def _is_kind(name: Any) -> bool:
+    return name in {module.name for module in iter_modules([str(Path(__file__).parent)])}
 
 
 def read_intact(path: Path, blake2b: str) -> bytes:
