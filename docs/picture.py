@@ -17,6 +17,7 @@ import tempfile
 import termios
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
@@ -27,7 +28,8 @@ from triad.config.locations import REPOSITORY
 COLUMNS, ROWS = 100, 200
 RUN = ["debug=laptop", "logger=csv"]
 SWEEP = ["-m", *RUN, "optimizer=adamw,lion,muon,sgd", "seed=0,1,2"]
-SCREEN = 1280, 800
+SCREEN = 1280, 940
+COLOURS = 64  # of the picture, a third of the size of all
 CONTROL = re.compile(r"\x1b\[([\d;]*)m|\x1b\[(\??[\d;]*)([A-Za-ln-z])|[\r\n]|[^\r\n\x1b]")
 FONTS = re.compile(r"@font-face \{.*?\}", re.DOTALL)  # of another host
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -106,6 +108,7 @@ def draw_page(chromium: str, page: Path, to: Path) -> None:
         size = f"--window-size={SCREEN[0]},{SCREEN[1]}"
         where = [f"--user-data-dir={profile}", f"--screenshot={to}", size, page.as_uri()]
         subprocess.run([chromium, *options.split(), *where], check=True, stderr=subprocess.DEVNULL)
+    Image.open(to).convert("RGB").quantize(COLOURS).save(to, optimize=True)
 
 
 if __name__ == "__main__":

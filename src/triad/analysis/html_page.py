@@ -53,7 +53,7 @@ def render_page(boards: Sequence[Board], columns: Sequence[str] = ()) -> str:
     runs = sum(len(setting.runs) for board in boards for setting in board.together)
     return environment.get_template("page.html").render(
         sections=[_make_section(board, columns) for board in boards],
-        title=f"{', '.join(dict.fromkeys(board.metric for board in boards))} of {runs} runs",
+        title=f"{boards[0].metric if boards else 'no result'} of {runs} run{'s' * (runs != 1)}",
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=script,
         allowed=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

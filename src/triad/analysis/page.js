@@ -35,7 +35,6 @@ function findNearest(curves, x, y) {
 for (const plot of document.querySelectorAll(".plot")) {
   let curves, hot;
   const [left, right, bottom, top] = plot.dataset.window.split(" ").map(Number);
-  const [xName, yName] = plot.dataset.axes.split(" ");
   const { width, height } = plot.viewBox.baseVal;
   const leave = () => { tip.style.display = "none"; hot?.classList.remove("hot"); };
   plot.parentElement.addEventListener("pointerleave", leave);
@@ -47,7 +46,7 @@ for (const plot of document.querySelectorAll(".plot")) {
     hot = path;
     hot.classList.add("hot");
     const x = left + point[0] / width * (right - left), y = top - point[1] / height * (top - bottom);
-    tip.textContent = `${path.querySelector("title").textContent}\n${xName} ${+x.toPrecision(4)}: ${yName} ${+y.toPrecision(4)}`;
+    tip.textContent = `${path.querySelector("title").textContent}\n${plot.dataset.x} ${+x.toPrecision(4)}: ${plot.dataset.y} ${+y.toPrecision(4)}`;
     tip.style.display = "block";
     const past = Math.max(0, event.clientX + 16 + tip.offsetWidth - innerWidth + 8);
     tip.style.left = `${event.clientX + 16 - past}px`;

@@ -11,7 +11,8 @@ from triad.analysis.confidence_intervals import Interval
 from triad.analysis.curves import Band, Series
 from triad.analysis.settings import format_cell, shorten_key
 
-TOO_FAR = 3.0
+TOO_FAR = 3.0  # times the start: the window does not follow a curve that becomes as bad
+LARGEST = 1e300  # of what a window shows: sums of it are still finite
 LATER = 0.25  # the window shows at least what lies beyond this part of each curve
 FAR = 4.0  # times the median's distance from the best: what is worse is drawn at the edge
 LOGARITHMIC = 20.0  # ratio of the largest to the smallest value from which an axis is one of powers
@@ -43,7 +44,7 @@ def draw_curves(
 ) -> str:
     """Curves over one axis, the first on top, and the bands of those that have several seeds, by style.
 
-    A curve that would lie outside the window is drawn along its edge, dashed: none is missing.
+    A curve that would lie outside the window is drawn along its edge, dotted: none is missing.
     """
     box = Box(44, 22, 344, 202)
     root = _make_picture(360, 236, f"{y_name} over {x_name}")
@@ -62,7 +63,8 @@ def draw_curves(
     plot.set("class", "plot")
     plot.set("viewBox", f"0 0 {FINE * width:g} {FINE * height:g}")
     plot.set("data-window", " ".join(f"{value:.7g}" for value in (*across, *upward)))  # for page.js
-    plot.set("data-axes", f"{x_name} {y_name}")
+    plot.set("data-x", x_name)
+    plot.set("data-y", y_name)
     fine_x = _make_scale(*across, 0, FINE * width)
     fine_y = _make_scale(*upward, FINE * height, 0)
     for style, band in reversed(bands):
@@ -95,7 +97,7 @@ def choose_window(curves: Sequence[Series], maximize: bool) -> tuple[float, floa
     """
     sign = -1.0 if maximize else 1.0  # what is higher is worse
     start = median_low(sign * curve.y[0] for curve in curves)
-    limit = start + (TOO_FAR - 1) * abs(start)
+    limit = min(start + (TOO_FAR - 1) * abs(start), LARGEST)
     shown: list[float] = []
     for curve in curves:
         later = [sign * y for x, y in zip(*curve, strict=True) if x >= LATER * curve.x[-1]]
@@ -159,9 +161,11 @@ def _make_axis(
         inside = min(max(value, low), high)
         return linear(math.log(inside) if power else inside)
 
-    distinct = sorted(set(numbers))
+    distinct = sorted({min(max(value, low), high) for value in numbers})
     ends_first = [*distinct[:1], *distinct[:0:-1]]
-    return height, _keep_apart([(height(value), f"{value:.4g}") for value in ends_first])
+    beyond = {low: "≤ " if min(numbers) < low else "", high: "≥ " if max(numbers) > high else ""}
+    said = [(height(value), f"{beyond.get(value, '')}{value:.4g}") for value in ends_first]
+    return height, _keep_apart(said)
 
 
 def _keep_apart(marks: list[tuple[float, str]]) -> list[tuple[float, str]]:
@@ -200,18 +204,17 @@ def _draw_interval(score: Interval | None, seeds: Sequence[float], x: Callable[[
     if score is None or not math.isfinite(score.mean):
         return ""
 
-    def place(value: float) -> float:
-        return min(max(x(value), 3), 117)
-
     half = "" if score.half is None else f" ± {score.half:.2g}"
     root = _make_picture(120, 16, f"{format_cell(score.mean)}{half}")
+    at = x(score.mean)
+    if not 0 <= at <= 120:
+        _add(root, "circle", cx=4 if at < 0 else 116, cy=8, r=3).set("class", "beyond")
+        return ElementTree.tostring(root, encoding="unicode")
     if score.half is not None:
         _add_line(root, x(score.mean - score.half), 8, x(score.mean + score.half), 8, "axis")
     for value in seeds if len(seeds) > 1 else ():
-        _add_line(root, place(value), 4, place(value), 12, "axis")
-    dot = _add(root, "circle", cx=round(place(score.mean), 1), cy=8, r=3.2)
-    if not 0 <= x(score.mean) <= 120:
-        dot.set("class", "beyond")
+        _add_line(root, x(value), 4, x(value), 12, "axis")
+    _add(root, "circle", cx=round(at, 1), cy=8, r=3.2)
     return ElementTree.tostring(root, encoding="unicode")
 
 
