@@ -1,6 +1,7 @@
 """Experiments of papers at full size: parameters to the last digit, batches, rates and lengths."""
 
 import math
+from functools import cache
 
 import pytest
 import torch
@@ -31,6 +32,8 @@ PARAMETERS = {
     "llama3/70b": 70_553_706_496,
     "llama3/405b": 405_853_388_800,
     "mixtral/8x7b": 46_702_792_704,
+    "deepseek_moe/16b": 16_375_728_128,
+    "deepseek_v3/671b": 671_026_404_352,
 }
 # width, depth and the millions of parameters of GPT-3's tables 2.1 and D.1
 GPT3 = {
@@ -58,10 +61,16 @@ MEGATRON = {
 }
 # millions of parameters by table 3 of Vaswani et al. 2017, which has 65 for `base`: no vocabulary gives that
 VASWANI = {"depth_2": 36, "depth_4": 50, "depth_8": 80, "hidden_1024": 53, "hidden_4096": 90}
+VASWANI |= {"key_size_16": 58, "key_size_32": 60}
+
+
+@cache
+def compose_published(name: str) -> dict:
+    return compose([f"experiment={name}", "logger=csv", "strategy=single"])
 
 
 def count_parameters(name: str, vocab_size: int | None = None) -> int:
-    config = compose([f"experiment={name}", "logger=csv", "strategy=single"])
+    config = compose_published(name)
     with torch.device("meta"):
         model = build(config["model"])(vocab_size=vocab_size or config["tokenizer"]["vocab_size"])
     return count(model)[0]
@@ -69,7 +78,7 @@ def count_parameters(name: str, vocab_size: int | None = None) -> int:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_one_composes(name: str) -> None:
-    assert compose([f"experiment={name}", "logger=csv", "strategy=single"])["model"]
+    assert compose_published(name)["model"]
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -79,10 +88,16 @@ def test_parameters_are_the_published_ones(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "rows", "parameters"),
-    [("small", 32128, 60_506_624), ("base", 32128, 222_903_552), ("large", 32128, 737_668_096)],
+    [
+        ("small", 32128, 60_506_624),
+        ("base", 32128, 222_903_552),
+        ("large", 32128, 737_668_096),
+        ("3b", 32128, 2_851_598_336),
+        ("11b", 32128, 11_307_321_344),
+    ],
 )
 def test_t5_has_the_rows_of_its_padded_vocabulary(name: str, rows: int, parameters: int) -> None:
-    config = compose([f"experiment=t5/{name}", "logger=csv"])
+    config = compose_published(f"t5/{name}")
     words = config["tokenizer"]["vocab_size"] + 1 + config["task"]["sentinels"]
     unit = config["pad_vocab_to_multiple_of"]
     assert math.ceil(words / unit) * unit == rows
@@ -99,7 +114,7 @@ def test_gpt3_has_the_parameters_of_its_tables(name: str) -> None:
 
 @pytest.mark.parametrize("name", GPT3)
 def test_gpt3_reads_300_billion_tokens_at_the_rates_of_the_paper(name: str) -> None:
-    config = compose([f"experiment=gpt3/{name}", "logger=csv"])
+    config = compose_published(f"gpt3/{name}")
     rows, schedule = build(config["batch"]), config["scheduler"]
     assert rows(config["trainer"]["max_steps"]) * 2048 == pytest.approx(300e9, rel=1e-4)
     assert rows(schedule["warmup"]) * 2048 == pytest.approx(375e6, rel=1e-3)
@@ -126,7 +141,7 @@ def test_the_transformer_differs_between_rows_as_in_table_3() -> None:
 
 @pytest.mark.parametrize(("name", "width"), [("base", 512), ("big", 1024), ("width_256", 256)])
 def test_the_transformers_rate_is_that_of_its_formula(name: str, width: int) -> None:
-    config = compose([f"experiment=vaswani2017/{name}", "logger=csv"])
+    config = compose_published(f"vaswani2017/{name}")
     rate = build(config["scheduler"])
     for step in (1, 1000, 4000, 50_000):
         formula = width**-0.5 * min(step**-0.5, step * 4000**-1.5)
@@ -134,7 +149,7 @@ def test_the_transformers_rate_is_that_of_its_formula(name: str, width: int) -> 
 
 
 def test_llama3_has_read_as_much_as_told_when_its_batch_grows() -> None:
-    config = compose(["experiment=llama3/405b", "logger=csv"])
+    config = compose_published("llama3/405b")
     rows = build(config["batch"])
     assert [begin * 8192 for begin, _ in rows.stages] == pytest.approx([0, 252e6, 2.87e12], rel=1e-4)
     assert [size * 8192 / 2**20 for size in rows.sizes] == [4, 8, 16]
@@ -144,3 +159,25 @@ def test_llama3_has_read_as_much_as_told_when_its_batch_grows() -> None:
 def test_another_optimizer_takes_nothing_of_what_a_paper_sets_for_its_own() -> None:
     found = compose(["experiment=gpt3/small", "optimizer=sgd", "logger=csv"])["optimizer"]
     assert found == compose(["optimizer=sgd", "logger=csv"])["optimizer"]
+
+
+def test_switch_c_has_the_1571_billion_parameters_of_table_9() -> None:
+    assert count_parameters("switch2021/c", 32128) / 1e9 == pytest.approx(1571, abs=0.5)
+
+
+@pytest.mark.parametrize(("name", "trillions"), [("chinchilla", 1.4), ("gopher", 0.3)])
+def test_chinchilla_and_gopher_read_as_much_as_told(name: str, trillions: float) -> None:
+    config = compose_published(f"chinchilla2022/{name}")
+    assert build(config["batch"])(config["trainer"]["max_steps"]) * 2048 == pytest.approx(
+        trillions * 1e12, rel=2e-3
+    )
+
+
+def test_deepseek_v3_changes_its_rate_after_as_many_tokens_as_told() -> None:
+    config = compose_published("deepseek_v3/671b")
+    rows, rate = build(config["batch"]), build(config["scheduler"])
+    steps = config["trainer"]["max_steps"]
+    assert rows(steps) * 4096 == pytest.approx(14.8e12, rel=1e-4)
+    falls = next(step for step in range(2000, steps) if rate(step) < 1)
+    assert rows(falls) * 4096 == pytest.approx(10e12, rel=1e-3)
+    assert rate(config["scheduler"]["steps"]) == pytest.approx(0.1)
