@@ -545,8 +545,8 @@ def test_csv_has_a_number_in_each_cell_with_all_digits(tmp_path: Path, capsys) -
     compare([str(tmp_path)], csv="-")
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [float(row["val/loss"]) for row in rows] == [1.5 + 5e-10, 3.0]
-    assert float(rows[0]["val/loss ± 95 %"]) == estimate_interval([1.0, 2.0 + 1e-9]).half
-    assert rows[1]["val/loss ± 95 %"] == ""
+    assert float(rows[0]["val/loss ± 95%"]) == estimate_interval([1.0, 2.0 + 1e-9]).half
+    assert rows[1]["val/loss ± 95%"] == ""
     assert [row["run"] for row in rows] == [f"{tmp_path}/8-0", f"{tmp_path}/9-0"]
 
 

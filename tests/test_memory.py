@@ -134,9 +134,7 @@ def test_the_command_fills_a_memory_from_training_pairs_asks_it_and_augments_a_f
     data = ("data=parallel", "data.source=a.en", "data.target=a.de", "data.val_source=b.en")
     words = ("-m", "triad.memory", "path=m.sqlite")
     assert "40 sources, 40 of them new" in python(*words, *data, "data.val_target=b.de").stdout
-    assert sentences[3].upper()[:20] in " ".join(
-        python(*words, f"query={sentences[3]}").stdout.replace("│", " ").split()
-    )
+    assert sentences[3].upper()[:20] in " ".join(python(*words, f"query={sentences[3]}").stdout.split())
     assert "nothing of score" in python(*words, "query=a mountain under water").stdout  # of validation
     near = f"{sentences[0]} dog"
     (tmp_path / "sources").write_text(f"{near}\n{sentences[1]}\nqqqqqq\n")

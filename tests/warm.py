@@ -39,6 +39,11 @@ PARTS = (
 HEAVY = {"triad.strategies.deepspeed"}  # it changes torch when it is imported
 
 
+def drop_stages(text: str) -> list[str]:
+    """The lines of a text but those of triad.config.stages."""
+    return [line for line in text.splitlines() if not line.endswith(" ...")]
+
+
 class WarmProcess:
     """The client: one server for the tests of a worker."""
 

@@ -31,6 +31,7 @@ def fertility(
     from triad.config.locations import tell_install
     from triad.config.tables import print_table
     from triad.data.preparation import find_parts, prepare_source
+    from triad.data.progress import track
     from triad.storage.cache import cache_home
 
     if by == "language" and find_spec("py3langid") is None:
@@ -39,7 +40,7 @@ def fertility(
     source = prepare_source(config, build({"data": config["data"]} | find_parts(config)))
     tokenizer = build(config["tokenizer"])(source=source, cache=cache_home())
     groups: dict[str, Counter[str]] = {}
-    for text in read_texts(source, split, int(megabytes * 1e6)):
+    for text in track(read_texts(source, split, int(megabytes * 1e6)), "measuring", None, "texts"):
         sizes = measure(text, tokenizer)
         groups.setdefault(find_language(text) if by == "language" else "all", Counter()).update(sizes)
     title = f"data={source.name}, {split} split, vocabulary {tokenizer.vocab_size:,}"

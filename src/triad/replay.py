@@ -21,6 +21,7 @@ from triad.config.errors import Interrupted, Refusal
 from triad.config.identity import find_differing, is_observer
 from triad.config.locations import TRAIN
 from triad.config.processes import count_gpus, count_threads, ranks_here
+from triad.config.schema import find_faults
 from triad.launch.supervisor import launch_ranks, read_grace
 from triad.runs import divergence
 from triad.runs.directory import Run
@@ -58,6 +59,8 @@ def replay(run: str, steps: str, keep: str | None = None) -> None:
             " there is nothing to compare; take more steps"
         )
     config = configure_replay(original.config, last)
+    for fault in find_faults(config):  # such as a part of a package that this start does not permit
+        raise Refusal(f"run={run}: {fault}")
     print(f"replaying steps {begin + 1} to {last}, from {start or 'the beginning'}", flush=True)
     folder = Path(keep) if keep else Path(mkdtemp(prefix=".replay-", dir=original.run.path.parent))
     try:

@@ -88,3 +88,16 @@ def test_the_prompt_that_is_offered_begins_the_validation_text(text: str, openin
     tokens: Any = SimpleNamespace(val=SimpleNamespace(tokens=[*text.encode()]))
     tokens.sources = {"": tokens}
     assert _find_opening(tokens, Byte()) == opening
+
+
+def test_facts_go_on_below_at_80_columns_and_a_command_stays_whole(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    command = "python train.py resume=outputs/" + "a, b-" * 20
+    summary._show({"took": "  ".join(f"perf/figure_{n} {n}" for n in range(9)), "resume": command})
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == f"resume   {command}"
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines).split() == [
+        "took",
+        *(word for n in range(9) for word in (f"perf/figure_{n}", f"{n}")),
+    ]

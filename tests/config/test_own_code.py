@@ -109,6 +109,7 @@ def test_a_part_of_ones_own_is_checked_and_built_like_ours_by_this_start_alone(l
     assert "did you mean model.feedforward.ratio" in refused(*OWN, "model=wide", "model.feedforward.ratoi=3")
     word = "add packages=[lighthouse] if that code is yours or you trust it"
     assert word in refused("--config-dir", "conf", "model=wide")
+    assert word in refused("--config-dir", "conf", "model=wide", "model.feedforward.ratio=3")
     with pytest.raises(Refusal, match=re.escape(word)):
         build(node)
     with permitting(["packages=lighthouse"]) as words:
@@ -226,9 +227,14 @@ def test_the_example_of_the_page_runs_as_it_is_written(python, tmp_path: Path) -
     assert [*json.loads((first / "run.json").read_text())["packages"]] == ["mypkg"]
     assert "resume=outputs/first 'packages=[mypkg]'" in done.stdout
     assert json.loads((first / "result.json").read_text())["steps"] == 24
-    done = python(str(REPOSITORY / "train.py"), "resume=outputs/first", "trainer.max_steps=30", code=2)
-    assert done.stderr.count("\n") == 1
-    assert "add packages=[mypkg] if that code is yours" in done.stderr
+    for words in (
+        [str(REPOSITORY / "train.py"), "resume=outputs/first", "trainer.max_steps=30"],
+        ["-m", "triad.replay", "run=outputs/first", "steps=1:2"],
+        ["-m", "triad.generate", "run=outputs/first", "prompt=a"],
+    ):
+        done = python(*words, code=2)
+        (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert "add packages=[mypkg] if that code is yours" in said
 
 
 WORDS = {  # that choose a part of tests/new_parts, together with what it needs

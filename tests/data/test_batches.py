@@ -141,7 +141,8 @@ def test_validation_is_the_same_for_any_number_of_workers_and_stops_at_its_limit
     batches = ValBatches(rows, 2, 0, 2, None)
     assert batches.batches == 9
     assert same(take(batches, None), take(batches, None, workers=2))
-    assert len(take(ValBatches(rows, 2, 0, 2, 4), None)) == 4
+    assert len(take(some := ValBatches(rows, 2, 0, 2, 4), None)) == some.count_batches() == 4
+    assert len(take(batches, None)) == batches.count_batches()
 
 
 def test_validation_without_a_token_to_predict_is_refused(tmp_path):

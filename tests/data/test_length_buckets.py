@@ -92,6 +92,7 @@ def test_a_batch_of_tokens_is_the_same_on_any_number_of_ranks_and_workers_and_af
 def test_a_batch_of_validation_has_the_same_rows_on_any_number_of_ranks(rows):
     key = "source_BS" if isinstance(rows, PairFile) else "tokens_BT"
     shares = [ValPairs(rows, 5, rank, 3) for rank in range(3)]
+    assert all(len([*share]) == share.count_batches() for share in shares)
     for whole, *parts in zip(ValPairs(rows, 5, 0, 1), *shares, strict=True):
         together = np.concatenate([part[key] for part in parts])
         assert (together[:5] == whole[key].numpy()).all()

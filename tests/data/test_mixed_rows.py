@@ -313,6 +313,16 @@ def test_validation_takes_turns_between_sources_and_each_batch_is_of_one(tokens_
     data = rows_of(tokens_of())
     loaders = {name: ValBatches(reader, 2, 0, 1, None) for name, reader in data.val.items()}
     batches = [*ValSources(loaders)]
+    assert len(batches) == ValSources(loaders).count_batches()
     assert [batch["source"] for batch in batches[:4]] == ["long", "short", "long", "long"]
     for name, tokens in tokens_of().sources.items():
         assert sum(batch["count"] for batch in batches if batch["source"] == name) == tokens.val.size - 1
+
+
+def test_an_epoch_of_a_mixture_reads_as_many_rows_as_its_sources_have(tokens_of) -> None:
+    data = rows_of(tokens_of())
+    alone = sum(len(reader) for reader in data.train.readers)
+    for epochs in (1, 2):
+        found = data.count_steps(epochs)
+        assert found["rows"] == alone
+        assert 0 <= 5 * found["steps"] - epochs * alone < 5

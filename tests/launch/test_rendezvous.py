@@ -12,6 +12,7 @@ from torch.distributed import FileStore
 
 from tests.conftest import REPOSITORY
 from tests.runs.test_directory import TINY
+from tests.warm import drop_stages
 from triad.config.compose import compose
 from triad.config.messages import MISTAKE, report_error
 from triad.launch import rendezvous
@@ -97,7 +98,7 @@ def test_a_rank_of_torchrun_is_refused_a_run_that_is_held_and_changes_nothing(py
     with hold(run.path) as holder:
         before = {path: path.read_bytes() for path in run.path.iterdir()}
         done = python(str(REPOSITORY / "train.py"), "resume=outputs/a", code=MISTAKE, **torchrun)
-    (said,) = done.stderr.splitlines()
+    (said,) = drop_stages(done.stderr)
     assert f"error: outputs/a: another process ({holder.splitlines()[0]}) is running it" in said
     assert before == {path: path.read_bytes() for path in run.path.iterdir()}
 

@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.loggers.server import Server
+from tests.warm import drop_stages
 from triad.config.errors import Refusal
 from triad.loggers.csv import CSV
 from triad.loggers.wandb import WandB, wandb
@@ -202,7 +203,7 @@ def test_a_run_whose_server_is_not_there_ends_normally_and_is_kept_offline(
     said = [line for line in done.stdout.splitlines() if line.startswith("W&B: ")]
     assert len(said) == 1
     assert "connection refused; this run is kept offline: wandb sync outputs/a/wandb/offline-*" in said[0]
-    assert [line for line in done.stderr.splitlines() if not line.startswith("data=")] == []
+    assert [line for line in drop_stages(done.stderr) if not line.startswith("data=")] == []
     rows = {row["step"]: row for row in read_metrics(run / "metrics.csv")}
     assert rows.keys() == history(run).keys() == {1, 2, 3}
     assert summary(run)["best/loss"] == summary(run)["val/loss"] == rows[3]["val/loss"]
@@ -269,7 +270,9 @@ def test_an_online_run_is_resumed_as_the_same_and_outlives_its_server(
     since = time.monotonic()
     logger.finalize("success")
     assert time.monotonic() - since < 10
-    assert capsys.readouterr().out.count("W&B: ") == 1
+    out = capsys.readouterr().out
+    assert out.count(f"W&B      {server.url}/") == 3
+    assert out.count("W&B: ") == 1
     assert {step: row["train/loss"] for step, row in history(run, "run-*").items()} == {6: 3.0, 7: 2.0}
 
 
@@ -286,6 +289,17 @@ def test_a_new_run_does_not_go_on_with_the_history_of_another_of_its_name(
     logger.finalize("success")
     assert server.runs.keys() == {"a", "b"}
     assert "a" not in server.history
+
+
+def test_an_offline_run_says_once_how_it_is_uploaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = begun(tmp_path / "a")
+    for step in (1, 2):
+        logger.log_metrics({"train/loss": 1.0}, step)
+    logger.finalize("success")
+    place = tmp_path / "a" / "wandb" / "offline-*"
+    assert capsys.readouterr().out == f"W&B      offline: wandb sync {place} uploads it\n"
 
 
 class Broken:

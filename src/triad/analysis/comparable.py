@@ -7,7 +7,7 @@ from triad.analysis.settings import Outcome
 from triad.config.schema import read_attribute
 
 
-class Measured(NamedTuple):
+class MeasuredOn(NamedTuple):
     """What a run was measured on: task, text, and the tokenizer where the metric depends on it."""
 
     task: str
@@ -26,7 +26,7 @@ def group_comparable(runs: list[Outcome], metric: str) -> dict[str, list[Outcome
         for key in ("data", "tokenizer"):
             if kept := _read_fingerprint(run, key):
                 known.setdefault(_describe_node(run, key), kept)
-    groups: dict[Measured, list[Outcome]] = {}
+    groups: dict[MeasuredOn, list[Outcome]] = {}
     for run in runs:
         if run.config:
             groups.setdefault(_find_measured(run, metric, known), []).append(run)
@@ -40,14 +40,14 @@ def group_comparable(runs: list[Outcome], metric: str) -> dict[str, list[Outcome
     return found
 
 
-def _find_measured(run: Outcome, metric: str, known: dict[str, str]) -> Measured:
+def _find_measured(run: Outcome, metric: str, known: dict[str, str]) -> MeasuredOn:
     task = str(run.config.get("task._target_", ""))
     name = metric.removeprefix("val/").partition("/")[0]
     keys = ("data", "tokenizer") if name in (read_attribute(task, "per_token") or ()) else ("data",)
     data, *tokenizer = (
         _read_fingerprint(run, key) or known.get(node := _describe_node(run, key), node) for key in keys
     )
-    return Measured(task, data, *(tokenizer or [""]))
+    return MeasuredOn(task, data, *(tokenizer or [""]))
 
 
 def _read_fingerprint(run: Outcome, key: str) -> str | None:
@@ -58,9 +58,9 @@ def _describe_node(run: Outcome, key: str) -> str:
     return json.dumps({name: value for name, value in run.config.items() if name.startswith(f"{key}.")})
 
 
-def _name_groups(measured: list[Measured], members: list[Outcome]) -> list[str]:
+def _name_groups(measured: list[MeasuredOn], members: list[Outcome]) -> list[str]:
     """The words that tell each group from the others: none if there is one group only."""
-    differ = [key for key in Measured._fields if len({getattr(one, key) for one in measured}) > 1]
+    differ = [key for key in MeasuredOn._fields if len({getattr(one, key) for one in measured}) > 1]
     names = []
     for one, run in zip(measured, members, strict=True):
         words = {key: _name_part(run, key) for key in differ if getattr(one, key)}

@@ -13,7 +13,7 @@ PICTURES = (".pdf", ".png", ".svg")
 STYLES = ("-", "--", ":", "-.")  # of the first ten lines, the next ten and so on
 
 
-class Curve(NamedTuple):
+class PlottedLine(NamedTuple):
     """The metric of a setting over an axis: of several seeds the mean with a band."""
 
     label: str
@@ -40,17 +40,19 @@ def write_plot(boards: list[Board], over: str, to: Path) -> None:
         _draw({title: curves for title, curves in panels.items() if curves}, boards[0].metric, over, to)
 
 
-def _find_curves(board: Board, over: str) -> Iterator[Curve]:
+def _find_curves(board: Board, over: str) -> Iterator[PlottedLine]:
     for line in board.lines:
         found = [read_curves(run.directory, [board.metric]) for run in line.setting.runs]
         seeds = [each[board.metric] for each in found if over in each.get(board.metric, {})]
         if len(seeds) > 1 and over in (bands := fold_seeds(seeds)):
-            yield Curve(line.setting.label, len(seeds), bands[over])
+            yield PlottedLine(line.setting.label, len(seeds), bands[over])
         elif seeds:
-            yield Curve(line.setting.label, 1, seeds[0][over])
+            yield PlottedLine(line.setting.label, 1, seeds[0][over])
 
 
-def _list_points(panels: dict[str, list[Curve]], metric: str, over: str) -> tuple[list[str], list[list[str]]]:
+def _list_points(
+    panels: dict[str, list[PlottedLine]], metric: str, over: str
+) -> tuple[list[str], list[list[str]]]:
     rows = []
     for title, curves in panels.items():
         for curve in curves:
@@ -61,7 +63,7 @@ def _list_points(panels: dict[str, list[Curve]], metric: str, over: str) -> tupl
     return [*group, over, metric, "mean - deviation", "mean + deviation"], rows
 
 
-def _draw(panels: dict[str, list[Curve]], metric: str, over: str, to: Path) -> None:
+def _draw(panels: dict[str, list[PlottedLine]], metric: str, over: str, to: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -78,7 +80,7 @@ def _draw(panels: dict[str, list[Curve]], metric: str, over: str, to: Path) -> N
         figure.savefig(to, dpi=200)
 
 
-def _draw_curve(panel: Any, place: int, curve: Curve) -> None:
+def _draw_curve(panel: Any, place: int, curve: PlottedLine) -> None:
     colour, style = f"C{place % 10}", STYLES[place // 10 % len(STYLES)]
     label = curve.label + (f" ({curve.seeds} seeds)" if curve.seeds > 1 else "")
     panel.plot(*curve.points[:2], style, color=colour, label=label, linewidth=1.4)

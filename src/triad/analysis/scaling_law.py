@@ -3,14 +3,14 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise, product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import huber_loss
 
 from triad.config.errors import Refusal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DELTA = 1e-3  # Hoffmann et al. 2022, section 3.3; their grid of starts: of a, b and e, and of alpha and beta
 LEVELS = ((0, 5, 10, 15, 20, 25), (0, 5, 10, 15, 20, 25), (-1, -0.5, 0, 0.5, 1))
@@ -87,6 +87,9 @@ def fit_law(points: list[Measurement], near: Law | None = None) -> Law:
     the same minimum is found in fewer steps. Raises Refusal where a loss has no logarithm, or where the
     losses do not fall with both N and D.
     """
+    import torch
+    from torch.nn.functional import huber_loss
+
     data = torch.tensor(points, dtype=torch.float64)
     if not (data.isfinite() & (data > 0)).all():
         raise Refusal("a law of log L takes finite losses above 0: leave out runs that have none")
@@ -94,7 +97,7 @@ def fit_law(points: list[Measurement], near: Law | None = None) -> Law:
     centre = torch.stack([log_n.mean(), log_d.mean()])
     offsets = torch.stack([log_n, log_d]) - centre[:, None]
 
-    def error(theta: Tensor) -> Tensor:  # (..., 5): a and b at the centre, e, alpha, beta
+    def error(theta: "Tensor") -> "Tensor":  # (..., 5): a and b at the centre, e, alpha, beta
         level, floor, exponents = theta[..., :2, None], theta[..., 2:3, None], theta[..., 3:, None]
         terms = torch.cat([level - exponents * offsets, floor.expand(*theta.shape[:-1], 1, len(data))], -2)
         predicted = terms.logsumexp(-2)
@@ -112,8 +115,10 @@ def fit_law(points: list[Measurement], near: Law | None = None) -> Law:
     return Law(math.exp(theta[2]), a, b, *exponents.tolist())
 
 
-def _make_starts(near: Law | None) -> Tensor:
+def _make_starts(near: Law | None) -> "Tensor":
     """The grid of starts, (pairs of exponents, levels, 5), or the one start `near`."""
+    import torch
+
     if near:
         starts = [[[*map(math.log, (near.a, near.b, near.floor)), near.alpha, near.beta]]]
     else:
@@ -122,14 +127,16 @@ def _make_starts(near: Law | None) -> Tensor:
     return torch.tensor(starts, dtype=torch.float64)
 
 
-def _descend(error: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
+def _descend(error: "Callable[[Tensor], Tensor]", start: "Tensor", steps: int) -> "Tensor":
     """Where L-BFGS comes to from a start."""
+    import torch
+
     theta = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
         [theta], max_iter=steps, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )
 
-    def closure() -> Tensor:
+    def closure() -> "Tensor":
         theta.grad = None
         loss = error(theta) / DELTA  # near 1, which the tolerances are meant for
         loss.backward()

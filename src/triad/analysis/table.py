@@ -131,7 +131,7 @@ def _name_best(board: Board) -> Iterator[str]:
     if scored:
         run = find_best_run(scored[0].setting, board.metric, board.maximize)
         seed = f", seed {run.seed}" if len(scored[0].setting.runs) > 1 else ""
-        yield f"best: {run.directory} ({board.metric} {format_number(run.result[board.metric])}{seed})"
+        yield f"best run: {run.directory} ({board.metric} {format_number(run.result[board.metric])}{seed})"
 
 
 def describe_states(setting: Setting) -> str:
@@ -189,7 +189,7 @@ def make_records(boards: list[Board]) -> tuple[list[str], list[list[str]]]:
             difference = compare_paired(setting, board.reference, board.metric) if board.reference else None
             record = {"group": board.title} if len(boards) > 1 else {}
             record |= {"place": str(place) if score else ""}
-            record |= {shorten_key(key): format_cell(setting.value(key)) for key in board.columns}
+            record |= {key: format_cell(setting.value(key)) for key in board.columns}
             record |= {"seeds": str(score.n) if score else "", **_record_interval(board.metric, score)}
             record |= _record_interval("difference", difference) | {"verdict": line.verdict}
             for key in figures:
@@ -206,5 +206,5 @@ def _record_interval(name: str, score: Interval | None) -> dict[str, str]:
     half = None if score is None else score.half
     return {
         name: "" if score is None else repr(score.mean),
-        f"{name} ± 95 %": "" if half is None else repr(half),
+        f"{name} ± 95%": "" if half is None else repr(half),
     }

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from signal import SIGINT
 
 from triad.config.command_line import key_of, split_words
@@ -12,7 +13,7 @@ from triad.config.locations import TRAIN
 from triad.config.messages import MISTAKE
 from triad.config.overrides import quote
 from triad.config.own_code import permitting
-from triad.launch.resume import find_resume
+from triad.launch.resume import Resume, find_resume
 from triad.runs.directory import Run, make_run_id
 
 ERROR = "error: "
@@ -31,15 +32,27 @@ def train(words: Sequence[str] | str = ()) -> Run:
         raise Refusal("-m starts several runs, of which train returns one: call it for each")
     resume = find_resume(words)
     if resume and resume.weights_only:
-        raise Refusal(f"resume.weights_only: use weights={resume.run}, which starts a new run from them")
+        source = resume.checkpoint or resume.run
+        raise Refusal(f"resume.weights_only: use weights={source}, which starts a new run from them")
     with permitting(words) as others:
-        words, run = (words, resume.run) if resume else _name_run(words, others)
+        if resume and resume.checkpoint:
+            words, run = _name_branch(words, resume)
+        else:
+            words, run = (words, resume.run) if resume else _name_run(words, others)
     code, last = _run([sys.executable, str(TRAIN), *words])
     if code == MISTAKE:
         raise Refusal(last.removeprefix(ERROR))
     if code:
         raise RuntimeError(f"{run}: training ended with exit code {code}: {last.removeprefix(ERROR)}")
     return run
+
+
+def _name_branch(words: list[str], resume: Resume) -> tuple[list[str], Run]:
+    """The same of a run that begins with a checkpoint of another, beside which it lies."""
+    typed = {key_of(word): word.partition("=")[2] for word in words}
+    name = typed.get("run_id") or make_run_id("branch")
+    named = words if "run_id" in typed else [*words, f"run_id={quote(name)}"]
+    return named, Run(Path(typed.get("output_dir") or resume.run.path.parent, name))
 
 
 def _name_run(words: list[str], others: list[str]) -> tuple[list[str], Run]:

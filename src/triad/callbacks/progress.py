@@ -31,7 +31,8 @@ class Progress(Callback):
         time left = steps left * seconds of one step (mean over the last 60 s of training)
                     + validations left * seconds of the last validation
 
-    `perf/elapsed_s` is the time since the run began, without what a killed run did after its last checkpoint.
+    `perf/elapsed_s` is the time since the parts of the run were built, with that of earlier starts up to the
+    checkpoint that was resumed.
     """
 
     observer = True  # changes no metric of the run: triad.config.identity
@@ -74,6 +75,7 @@ class Progress(Callback):
             self._print_line("training")
 
     def on_validation_start(self, trainer: Trainer, training: Any) -> None:
+        self.step, self.steps = trainer.global_step, trainer.max_steps  # a resumed run may begin with this
         self._do("validating")
         self.pace.pause()
 
@@ -134,7 +136,8 @@ class Progress(Callback):
         self._print(remaining, f"{format_time(self._count_elapsed())} elapsed", *facts)
 
     def _print(self, *facts: str) -> None:
-        self.console.print("  ".join([f"step {self.step}/{self.steps}", *filter(None, facts)]))
+        line = "  ".join([f"step {self.step}/{self.steps}", *filter(None, facts)])
+        self.console.print(_fold(line, self.console.width) if self.console.is_terminal else line)
 
     def _render(self) -> Group:
         """What is on the terminal: the run, what is being done and the metrics, the machine."""
@@ -227,6 +230,18 @@ def _format(metrics: dict[str, float]) -> str:
     return "  ".join(f"{name(key)} {value:.4g}" for key, value in metrics.items())
 
 
+def _fold(line: str, width: int) -> str:
+    """A line in several where a terminal is narrower, cut between figures."""
+    lines = [""]
+    for fact in line.split("  "):
+        longer = f"{lines[-1]}  {fact}" if lines[-1] else fact
+        if len(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(f"  {fact}")
+    return "\n".join(lines)
+
+
 def _find_reason(trainer: Trainer) -> str:
     """Why a run has ended that had steps left, by the callback that ended it."""
     reasons = (getattr(callback, "stop_reason", None) for callback in trainer.callbacks)
@@ -235,5 +250,6 @@ def _find_reason(trainer: Trainer) -> str:
 
 def _count_batches(trainer: Trainer) -> float:
     """Batches of a validation; infinity where its data cannot tell."""
-    count = getattr(trainer.val_dataloaders.dataset, "count_batches", lambda: math.inf)
+    dataset = getattr(trainer.val_dataloaders, "dataset", None)
+    count = getattr(dataset, "count_batches", lambda: math.inf)
     return min(count(), trainer.num_val_batches[0])

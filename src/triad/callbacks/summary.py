@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, Trainer
 
 from triad.analysis.loss_picture import draw_loads, draw_losses
 from triad.config.offers import read_choices
+from triad.config.tables import open_console
 from triad.data.mixed_tokens import MixedTokens
 from triad.data.token_files import Tokens
 from triad.data.tokenizers.tokenizer import Tokenizer
@@ -139,4 +140,12 @@ def _sizes(data: Any, step: int, steps: int) -> str:
 
 
 def _show(facts: dict[str, str]) -> None:
-    print("\n".join(f"{key:<8} {value}" for key, value in facts.items()), flush=True)
+    """A line for each fact; what is wider than the terminal goes on below it, but for a command to copy."""
+    width = open_console().width - 9
+    for key, value in facts.items():
+        lines = [""]
+        for piece in [value] if value.startswith("python ") else re.findall(r".+?(?:  |, |; |$)", value):
+            if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
+        print(f"{key:<8} " + "\n         ".join(line.rstrip() for line in lines), flush=True)

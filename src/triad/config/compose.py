@@ -60,7 +60,7 @@ def refuse_unmeasured(config: dict) -> None:
     """Raise Refusal where the length of a run is a time or epochs: only `train.py` finds their steps."""
     length = config["trainer"]["max_steps"]
     if read_time(length) or read_epochs(length):
-        word = f"epochs={config['epochs']}" if read_epochs(length) else f"trainer.max_steps={length}"
+        word = f"epochs={config['epochs']:g}" if read_epochs(length) else f"trainer.max_steps={length}"
         raise Refusal(f"{word} is measured by train.py: give trainer.max_steps= as a number of steps here")
 
 
@@ -259,7 +259,11 @@ def find_misplaced(config: dict) -> Iterator[str]:
 
 def trace_origins(config: dict, overrides: list[str]) -> provenance.Chains:
     """Where the values of a configuration composed from `overrides` come from; Hydra must be initialised."""
-    return provenance.trace_chains(config, read_sources(overrides))
+    sources = read_sources(overrides)
+    if read_epochs(length := config["trainer"]["max_steps"]):
+        counted = provenance.Origin("counted by train.py", length, refers="epochs")
+        sources.append({"trainer.max_steps": counted})
+    return provenance.trace_chains(config, sources)
 
 
 def read_sources(overrides: list[str]) -> list[provenance.Source]:

@@ -36,7 +36,7 @@ from triad.config.locations import CONF
 from triad.config.neighbours import answer
 from triad.config.offers import read_choices, read_own_choices
 from triad.config.rules import DICTIONARIES
-from triad.config.schema import list_defaults, read_signature, suggest
+from triad.config.schema import read_signature, suggest
 
 SOURCE = "data"
 
@@ -183,11 +183,20 @@ def exchanging_parts() -> Generator[None]:
 
 
 def _is_argument(key: str, config: DictConfig) -> bool:
-    """Whether a key that a configuration has not is an argument, with a default, of the part above it."""
+    """Whether a key that a configuration has not is an argument, with a default, of the part above it.
+
+    Raises Refusal where that is no part that this start may call.
+    """
     above, _, name = key.rpartition(".")
     node = OmegaConf.select(config, above, throw_on_missing=False) if above else None
     target = node.get("_target_") if isinstance(node, DictConfig) and name not in node else None
-    return isinstance(target, str) and name in list_defaults(target)
+    if not isinstance(target, str):
+        return False
+    try:
+        parameter = read_signature(target).parameters.get(name)
+    except LookupError as error:
+        raise Refusal(f"{above}._target_: {error}") from None
+    return parameter is not None and not parameter.required
 
 
 def _find_target(node: Any) -> str | None:

@@ -78,26 +78,21 @@ def report_interrupt() -> int:
 
 def explain_error(error: Exception) -> str | None:
     """One sentence for a user's mistake; None if it is none."""
-    from hydra.errors import (
-        ConfigCompositionException,
-        HydraException,
-        MissingConfigException,
-        OverrideParseException,
-    )
-
-    if isinstance(error, MissingConfigException):
+    hydra = sys.modules.get("hydra.errors")  # else it is none of Hydra's, which takes long to import
+    if hydra and isinstance(error, hydra.MissingConfigException):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         choices = sorted(path.stem for place in conf_folders() for path in (place / group).glob("*.yaml"))
         if ours := answer(group, name):
             return f"{group}={name}: here that is {ours}"
         return f"{group}={name} does not exist{suggest(name, choices)}"
-    if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
+    composing = hydra and isinstance(error, hydra.ConfigCompositionException)
+    if composing and isinstance(error.__cause__, OmegaConfBaseException):
         return _explain_unknown_key(str(error), error.__cause__)
-    if isinstance(error, OverrideParseException) and "missing EQUAL" in str(error):
+    if hydra and isinstance(error, hydra.OverrideParseException) and "missing EQUAL" in str(error):
         return explain_bare(error.override)
     if said := find_resolver_error(error):
         return said
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, OmegaConfBaseException) or (hydra and isinstance(error, hydra.HydraException)):
         return _explain_unknown_group(one_line(error))
     if is_sentence(error):
         return one_line(error)

@@ -86,8 +86,11 @@ def read_script_signature(file: Path, function: str) -> Signature:
 
 
 def read_docstrings(target: str) -> str:
-    """What the docstrings of a dotted name and of its `__init__` say, or ""."""
-    found = find_part(target)
+    """What the docstrings of a dotted name and of its `__init__` say, or ""; "" of what is not allowed."""
+    try:
+        found = find_part(target)
+    except LookupError:
+        return ""
     initial = _find_init(found) if isinstance(found.node, ast.ClassDef) else None
     said = (ast.get_docstring(place.node) for place in (found, initial) if place)
     return "\n\n".join(filter(None, said))

@@ -18,7 +18,7 @@ from typing import Any
 
 from triad.config.stages import announce
 
-SLOW = ("torch", "lightning")  # announced
+SLOW = {"hydra": "composing", "torch": "importing torch", "lightning": "importing lightning"}  # announced
 Load = Callable[[ModuleType], None]
 
 
@@ -135,7 +135,9 @@ class _Finder(MetaPathFinder):
 
 
 def _announce(load: Load, module: ModuleType) -> None:
-    announce(f"importing {module.__name__}")
+    if module.__name__ == "lightning":
+        import_module("torch")  # which it imports amid its own: a stage by itself
+    announce(SLOW[module.__name__])
     load(module)
 
 

@@ -24,7 +24,8 @@ LATEX = str.maketrans(
     | {"~": r"\~{}", "^": r"\^{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$"}
 )
 WORDS = re.compile(r"\S+ ± \S+|\S+|\s+")
-Row = Sequence[str]
+BLANKS = re.compile(r"\S+|\s+")
+Cells = Sequence[str]
 
 
 def open_console() -> Console:
@@ -34,8 +35,8 @@ def open_console() -> Console:
 
 
 def print_table(
-    header: Row,
-    rows: Sequence[Row],
+    header: Cells,
+    rows: Sequence[Cells],
     title: str = "",
     caption: str = "",
     keys: int = 1,
@@ -56,8 +57,8 @@ def print_table(
 
 
 def lay_out(
-    header: Row,
-    rows: Sequence[Row],
+    header: Cells,
+    rows: Sequence[Cells],
     width: int,
     keys: int = 1,
     whole: bool = False,
@@ -100,7 +101,7 @@ def _lay_out_block(
     return text
 
 
-def _lay_out_row(cells: Row, widths: list[int], right: list[bool], heading: bool) -> Iterator[str]:
+def _lay_out_row(cells: Cells, widths: list[int], right: list[bool], heading: bool) -> Iterator[str]:
     """The lines of one row."""
     wrapped = [_wrap(cell, width, heading) for cell, width in zip(cells, widths, strict=True)]
     for number in range(max(map(len, wrapped))):
@@ -155,7 +156,8 @@ def _wrap(cell: str, width: int, heading: bool) -> list[str]:
     if cell_len(cell) <= width:
         return [cell]
     lines = [""]
-    pieces = (BREAKS if heading else WORDS).findall(cell)
+    whole = (BREAKS if heading else WORDS).findall(cell)
+    pieces = [part for one in whole for part in ([one] if cell_len(one) <= width else BLANKS.findall(one))]
     for piece in pieces:
         if cell_len(lines[-1] + piece.rstrip()) > width and not piece.isspace() and lines[-1]:
             lines.append("")
@@ -164,7 +166,7 @@ def _wrap(cell: str, width: int, heading: bool) -> list[str]:
             continue
         while cell_len(piece) > width:
             head = _take(piece, width)
-            lines[-1:] = [*filter(None, lines[-1:]), head, ""]
+            lines[-1:] = [head, ""]
             piece = piece[len(head) :]
         lines[-1] += piece
     return [line.rstrip() for line in lines if line.strip()] or [""]
@@ -183,7 +185,7 @@ def _take(text: str, width: int) -> str:
     return text[:end]
 
 
-def to_markdown(header: Row, rows: Sequence[Row]) -> str:
+def to_markdown(header: Cells, rows: Sequence[Cells]) -> str:
     """A table in markdown."""
     head, *body = (
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [header, *rows]
@@ -191,14 +193,16 @@ def to_markdown(header: Row, rows: Sequence[Row]) -> str:
     return "\n".join([head, "|" + "---|" * len(header), *body]) + "\n"
 
 
-def to_csv(header: Row, rows: Sequence[Row]) -> str:
+def to_csv(header: Cells, rows: Sequence[Cells]) -> str:
     """A table as comma-separated values."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()
 
 
-def to_latex(header: Row, rows: Sequence[Row], bold: Sequence[tuple[int, int]] = (), note: str = "") -> str:
+def to_latex(
+    header: Cells, rows: Sequence[Cells], bold: Sequence[tuple[int, int]] = (), note: str = ""
+) -> str:
     """A table of the package booktabs; `bold` are cells by row and column, `note` is a comment above it."""
     numeric = [all(NUMBER.fullmatch(row[at]) for row in rows) for at in range(len(header))]
     lines = [

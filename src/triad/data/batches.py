@@ -76,7 +76,7 @@ class ValBatches(IterableDataset[dict[str, Any]]):
         self.batches = batches if limit is None else min(batches, limit)
 
     def count_batches(self) -> int:
-        """How many each rank yields. It is no `__len__`, since workers share them: Lightning warns of that."""
+        """How many each rank yields; no `__len__`, which Lightning warns of."""
         return self.batches
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

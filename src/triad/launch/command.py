@@ -46,7 +46,6 @@ from triad.config.processes import (
 from triad.config.provenance import Chains, read_chains
 from triad.config.references import find_references
 from triad.config.slow_imports import hasten_imports
-from triad.config.stages import announce
 from triad.launch.multirun import PLACE, Multirun, refuse_other
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import (
@@ -63,7 +62,7 @@ from triad.launch.resume import (
     refuse_taken,
     take_checkpoint,
 )
-from triad.launch.run_length import configure_count, configure_probe, finish_probe, record_pace
+from triad.launch.run_length import configure_count, configure_probe, finish_probe, prepare_probe, record_pace
 from triad.launch.supervisor import FINISHED, launch_ranks, read_grace
 from triad.runs.directory import Run, make_run_id
 from triad.runs.signals import signals
@@ -112,7 +111,8 @@ def compose_and_launch(work: Callable) -> None:
 
     With `--run <directory>` this process is one of those ranks.
     """
-    hasten_imports()
+    if not {"-sc", "--shell-completion"} & {*sys.argv}:  # a terminal waits for that amid a line
+        hasten_imports()
     if sys.argv[1:2] == ["--run"]:
         take_own_code(sys.argv[3:])
         exit_together(run_rank(work, Run(sys.argv[2])), FINISHED)
@@ -135,8 +135,6 @@ def compose_and_launch(work: Callable) -> None:
 
 def _start_anew(work: Callable, script: str, words: list[str]) -> int:
     """Have Hydra compose the words and start what comes of them: one job, or under -m several."""
-    if not {"-sc", "--shell-completion"} & {*words}:  # which a terminal waits for, amid a line
-        announce("composing")
     import hydra
     from hydra._internal.utils import get_args_parser
     from hydra.core.hydra_config import HydraConfig
@@ -204,7 +202,6 @@ def _refuse_missing_script(script: str) -> None:
 
 def _resume(work: Callable, script: str, resume: Resume, words: list[str]) -> int:
     """Continue a run, or start a new one from its weights. Hydra's command line is not asked."""
-    announce("composing")
     from triad.config.changes import change, read_flags
 
     flags = read_flags(words)
@@ -325,20 +322,21 @@ def _is_unmeasured(config: dict) -> bool:
 def _refuse_two_lengths(job: Job, config: dict) -> None:
     typed = next((word for word in job.typed if key_of(word) == LENGTH), None)
     if config.get("epochs") and typed:
-        said = f"epochs={config['epochs']} and {typed} both say how long the run is"
+        said = f"epochs={config['epochs']:g} and {typed} both say how long the run is"
         raise Refusal(f"{said}: leave one out, epochs by epochs=null")
 
 
 def _measure_length(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
     """The probe of a run whose length is a time or epochs, and its exit code."""
     length = config["trainer"]["max_steps"]
-    print(f"measuring how many steps {length} of training are", flush=True)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"measuring how many steps {length} of training are", flush=True)
     unmeasured = validate(job.composed, job.choices, UNMEASURED) | _place(run)
     epochs = read_epochs(length)
     time_s = read_time(length) or 0.0
     short = configure_count(unmeasured, epochs) if epochs else configure_probe(unmeasured, time_s)
     probe = Run.of(short)
-    return probe, _start(short, work, job.script, probe.path, lambda: prepare_run(short, []).path)
+    return probe, _start(short, work, job.script, probe.path, partial(prepare_probe, short, run))
 
 
 def _place(run: Run) -> dict[str, str]:
@@ -361,7 +359,7 @@ def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep:
     words, origins = job.record(overrides + pinned), job.trace(config, job.typed + pinned)
     said = describe_start(run, config, job.branch)
     if run.exists and not has_trained(run):
-        run.clear(record=not job.continued)
+        run.clear(record=not job.continued or job.branch is not None)
     if job.branch:
         take_checkpoint(job.branch, run)
     else:

@@ -6,12 +6,14 @@ its length, and to resume and to replay it takes no clock.
 """
 
 import shutil
+from pathlib import Path
 
 from triad.config.compose import read_epochs, read_time
 from triad.config.errors import Refusal
 from triad.config.identity import is_observer
 from triad.config.processes import ranks_are_here
 from triad.runs.directory import Run, read_json
+from triad.runs.start import prepare_run
 from triad.storage.durable import write
 
 SHARE, SHORTEST_S, LONGEST_S = 0.03, 2.0, 30.0  # of the time, for the probe, and its bounds
@@ -35,6 +37,14 @@ def configure_count(config: dict, epochs: float) -> dict:
     trainer = config["trainer"] if ranks_are_here() else config["trainer"] | {"devices": 1, "num_nodes": 1}
     alone = {"run_id": f".epochs-{config['run_id']}", "callbacks": {}, "logger": {}}
     return config | alone | {"epochs": epochs, "trainer": trainer}
+
+
+def prepare_probe(config: dict, run: Run) -> Path:
+    """Write the folder of a probe, with the tokenizer of its run where that goes on."""
+    probe = prepare_run(config, [])
+    if run.tokenizer.is_dir():
+        shutil.copytree(run.tokenizer, probe.tokenizer, dirs_exist_ok=True)
+    return probe.path
 
 
 def finish_probe(probe: Run, length: str) -> tuple[int, dict, dict]:

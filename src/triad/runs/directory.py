@@ -102,7 +102,7 @@ class Run:
     @property
     def resume_command(self) -> str:
         """The command that continues it, for a shell."""
-        return " ".join(["python train.py", shlex.quote(f"resume={self}"), *self.packages_word])
+        return shlex.join(["python", "train.py", f"resume={self}", *self.packages_word])
 
     @property
     def packages_word(self) -> list[str]:
@@ -111,7 +111,7 @@ class Run:
         The record only names the packages: whoever types the word permits them.
         """
         named = self.passport().get("packages")
-        return [shlex.quote(f"packages=[{','.join(named)}]")] if isinstance(named, dict) and named else []
+        return [f"packages=[{','.join(named)}]"] if isinstance(named, dict) and named else []
 
     @property
     def settings_files(self) -> list[Path]:

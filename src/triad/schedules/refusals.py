@@ -1,5 +1,7 @@
 """Schedules of batch size and learning rate that do not fit their run, or what was trained of it before."""
 
+from collections.abc import Callable
+
 from triad.config.build import build
 from triad.config.offers import get_declared
 from triad.config.processes import count_memory_bytes, data_ranks, degree
@@ -9,6 +11,7 @@ from triad.schedules import batch_size
 from triad.schedules.learning_rate import to_steps
 
 TOLD = 0.02  # a change of the learning rate, relative to the higher one, that is told
+SAMPLED = 500  # steps of what is left at which the rate is looked at
 NOTHING = 0.01  # of the peak: a rate that trains hardly anything
 TOKEN_BYTES = 16  # of a token and its target, int64
 
@@ -22,15 +25,17 @@ def batch_rule(config: dict) -> batch_size.Rule | None:
     return getattr(batch_size, name)(**{key: value for key, value in node.items() if not key.startswith("_")})
 
 
-def find_rate(config: dict, step: int) -> float | None:
-    """The learning rate of an update, or None where the schedule is not one of our functions of the step.
+def make_rate(config: dict) -> Callable[[int], float] | None:
+    """The learning rate as a function of the step, or None where the schedule is none of our functions.
 
     Without the coupling to the batch's size, which is as it was where a run goes on.
     """
-    node, rate = config.get("scheduler") or {}, (config.get("optimizer") or {}).get("lr")
+    node, lr = config.get("scheduler") or {}, (config.get("optimizer") or {}).get("lr")
     target = node.get("_target_", "")
-    ours = target.startswith(f"{__package__}.") and not is_class(target)
-    return rate * build(node)(step) if ours and rate is not None else None
+    if lr is None or not target.startswith(f"{__package__}.") or is_class(target):
+        return None
+    schedule = build(node)
+    return lambda step: lr * schedule(step)
 
 
 def describe_continuation(before: dict, now: dict, step: int) -> list[str]:
@@ -38,11 +43,16 @@ def describe_continuation(before: dict, now: dict, step: int) -> list[str]:
 
     Nothing where the two configurations have the same rate there.
     """
-    old, new = find_rate(before, step), find_rate(now, step)
-    if old is None or new is None or abs(new - old) <= TOLD * max(old, new):
+    rate_before, rate = make_rate(before), make_rate(now)
+    if rate_before is None or rate is None:
         return []
-    ended = ", the end of its schedule" if step >= before["trainer"]["max_steps"] else ""
-    said = f"learning rate: {old:.3g} at step {step:,}{ended}; {new:.3g} from here on"
+    old, new, steps = rate_before(step), rate(step), now["trainer"]["max_steps"]
+    if step >= steps or abs(new - old) <= TOLD * max(old, new):
+        return []
+    ended = " (its schedule ended)" if step >= before["trainer"]["max_steps"] else ""
+    highest = max(map(rate, range(step, steps, max(1, (steps - step) // SAMPLED))))
+    rising = f", rising to {highest:.3g}" if highest > (1 + TOLD) * new else ""
+    said = f"learning rate: {old:.3g} at step {step:,}{ended}; {new:.3g} from here on{rising}"
     if now["scheduler"].get("from", 0) == step:
         return [said]
     lr = f"{old if old > NOTHING * before['optimizer']['lr'] else before['optimizer']['lr'] / 10:.3g}"
