@@ -386,12 +386,12 @@ def test_a_resume_beyond_the_end_says_what_the_rate_does_and_what_else_may_be_me
     before, end = with_checkpoint(run, 10), with_checkpoint(run, 20)
     assert started(f"resume={run}", "trainer.max_steps=40") == 0
     said = capsys.readouterr().out
-    assert "learning rate: 0 at step 20, the end of its schedule; 0.008 from here on, or with" in said
+    assert "learning rate: 0 at step 20 (its schedule ended); 0.008 from here on, or with" in said
     assert "scheduler=constant scheduler.from=20 optimizer.lr=0.0008" in said
     assert f"resume={before} trainer.max_steps=40   a branch" in said
     words = ("scheduler=linear", "scheduler.from=20", "optimizer.lr=0.004")
     assert started(f"resume={run}", "trainer.max_steps=40", *words) == 0
-    assert "end of its schedule; 0.001 from here on, rising to 0.004\n" in capsys.readouterr().out
+    assert "(its schedule ended); 0.001 from here on, rising to 0.004\n" in capsys.readouterr().out
     with pytest.raises(Refusal, match=r"scheduler.from=21: .* begins at step 20: use scheduler.from=20"):
         started(f"resume={run}", "trainer.max_steps=40", "scheduler.from=21")
     assert end.is_dir()
@@ -402,6 +402,7 @@ def test_a_branch_is_a_new_run_that_begins_with_a_checkpoint_of_another(
 ) -> None:
     run = begun(tmp_path / "a", "trainer.max_steps=20", "seed=4")
     run.pin(tokens="these")
+    run.metrics_file.write_text("step,train/loss\r\n5,5.0\r\n10,4.0\r\n15,3.0\r\n")
     kept, at = hashes(run.path), with_checkpoint(run, 10)
     with_checkpoint(run, 20)
     assert started(f"resume={at}", "run_id=b", "trainer.max_steps=40", f"output_dir={tmp_path}") == 0
@@ -411,6 +412,7 @@ def test_a_branch_is_a_new_run_that_begins_with_a_checkpoint_of_another(
     assert [path.name for path in (branch.checkpoints).iterdir()] == [at.name]
     assert hashes(branch.checkpoints / at.name) == hashes(at)
     assert branch.pinned() == run.pinned()
+    assert [row["step"] for row in branch.metrics()] == [5, 10]
     assert branch.config()["trainer"]["max_steps"] == branch.config()["scheduler"]["steps"] == 40
     assert branch.config()["seed"] == 4
     assert kept.items() <= hashes(run.path).items()

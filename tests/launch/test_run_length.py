@@ -103,9 +103,9 @@ def test_a_probe_trains_as_its_run_does_and_leaves_its_choices(tmp_path: Path) -
 def test_the_length_is_measured_once_and_kept_when_a_run_goes_on(train, tmp_path: Path) -> None:
     words = ("-m", *SHORT, "trainer.max_steps=0.2s", "trainer.val_check_interval=99999", "seed=0")
     done = train(*words)
-    (path,) = (tmp_path / "outputs").glob("[!.]*")
-    assert not list((tmp_path / "outputs").glob(".pace*"))
-    run, steps = Run(path), Run(path).config()["trainer"]["max_steps"]
+    (passport,) = (tmp_path / "outputs").rglob("run.json")
+    assert not list((tmp_path / "outputs").rglob(".pace*"))
+    run, steps = Run(passport.parent), Run(passport.parent).config()["trainer"]["max_steps"]
     assert f"trainer.max_steps={steps}: 0.2s at " in done.stdout
     assert run.config()["scheduler"]["steps"] == steps == run.result()["steps"]
     assert run.overrides()[-1] == f"trainer.max_steps={steps}"
@@ -115,7 +115,7 @@ def test_the_length_is_measured_once_and_kept_when_a_run_goes_on(train, tmp_path
     assert run.config()["trainer"]["max_steps"] == steps == run.result()["steps"]
     late = train(*SHORT, "trainer.max_steps=0.1s", "scheduler.warmup=99999", code=2)
     assert "scheduler.warmup=99999.0 is longer than trainer.max_steps=" in late.stderr
-    assert list((tmp_path / "outputs").glob("[!.]*")) == [path]
+    assert [*(tmp_path / "outputs").rglob("run.json")] == [passport]
     assert "command line" in json.dumps(read_json(run.origins_file)["trainer.max_steps"][0])
 
 

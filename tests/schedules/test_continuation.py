@@ -60,7 +60,7 @@ def test_a_longer_run_is_told_what_the_rate_does_and_words_that_do_otherwise(nam
     if not said:
         return
     assert said[0].startswith(
-        f"learning rate: {old:.3g} at step 100, the end of its schedule; {new:.3g} from here on"
+        f"learning rate: {old:.3g} at step 100 (its schedule ended); {new:.3g} from here on"
     )
     assert ("rising" in said[0]) == any(rate(step) > 1.02 * new for step in range(100, 200))
     for line in said[1:]:

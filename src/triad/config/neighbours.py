@@ -215,7 +215,7 @@ ARGUMENTS = {
         "checkpoint ckpt ckpt_path checkpoint_dir checkpoint_path model model_path path runs output_dir "
         "out_dir"
     ),
-    "checkpoint": "step global_step ckpt_step",
+    "checkpoint": "ckpt_step global_step iteration step",
     "prompt": "start text input",
     "tokens": "max_new_tokens max_tokens max_length length num_tokens",
     "n": "num_samples num_return_sequences samples best_of",
@@ -223,7 +223,6 @@ ARGUMENTS = {
     "temperature": "temp",
     "to": "format output output_path dest",
     "out": "output output_file out_file",
-    "checkpoint": "step iteration",
     "by": "group_by",
     "jobs": "workers num_workers parallel",
 }

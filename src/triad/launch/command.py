@@ -329,7 +329,8 @@ def _refuse_two_lengths(job: Job, config: dict) -> None:
 def _measure_length(job: Job, run: Run, config: dict, work: Callable) -> tuple[Run, int]:
     """The probe of a run whose length is a time or epochs, and its exit code."""
     length = config["trainer"]["max_steps"]
-    print(f"measuring how many steps {length} of training are", flush=True)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"measuring how many steps {length} of training are", flush=True)
     unmeasured = validate(job.composed, job.choices, UNMEASURED) | _place(run)
     epochs = read_epochs(length)
     time_s = read_time(length) or 0.0
@@ -358,7 +359,7 @@ def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep:
     words, origins = job.record(overrides + pinned), job.trace(config, job.typed + pinned)
     said = describe_start(run, config, job.branch)
     if run.exists and not has_trained(run):
-        run.clear(record=not job.continued)
+        run.clear(record=not job.continued or job.branch is not None)
     if job.branch:
         take_checkpoint(job.branch, run)
     else:

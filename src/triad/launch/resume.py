@@ -24,6 +24,7 @@ from triad.config.references import escape
 from triad.config.schema import convert
 from triad.runs.directory import Run, find_run_of
 from triad.schedules.refusals import describe_continuation
+from triad.storage.durable import replace
 from triad.storage.manifest import MANIFEST
 
 DIALS = ("context", "pad_vocab_to_multiple_of", "packing", "shuffle", "seed", "weights")
@@ -138,8 +139,7 @@ def describe_start(run: Run, config: dict, source: Path | None) -> list[str]:
         steps = config["trainer"]["max_steps"]
         branches = [path for path in kept if not describe_continuation(before, config, read_step(path))]
         said += [
-            f"  resume={path} trainer.max_steps={steps}   a branch, from before it fell"
-            for path in branches[-1:]
+            f"  resume={path} trainer.max_steps={steps}   a branch, before it fell" for path in branches[-1:]
         ]
     return said
 
@@ -151,13 +151,25 @@ def refuse_late_schedule(config: dict, step: int) -> None:
 
 
 def take_checkpoint(source: Path, run: Run) -> None:
-    """Give a new run a checkpoint of another to go on from, its text's fingerprints, figures and choices."""
-    of = find_run_of(source)
+    """Give a new run a checkpoint of another, and its text's fingerprints, machine's choices and figures.
+
+    Raises ValueError for a checkpoint that is not whole.
+    """
+    of = find_run_of(find_checkpoint(source))
     assert of is not None
     run.path.mkdir(parents=True, exist_ok=True)
-    for mine, theirs in ((run.data_file, of.data_file), (run.metrics_file, of.metrics_file)):
+    for mine, theirs in ((run.data_file, of.data_file), (run.machine_file, of.machine_file)):
         if theirs.is_file():
             shutil.copyfile(theirs, mine)
+    if of.metrics_file.is_file():
+        names, *rows = of.metrics_file.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
+        steps = [row.partition(",")[0] for row in rows]
+        until = [
+            row
+            for row, step in zip(rows, steps, strict=True)
+            if step.isdigit() and int(step) <= read_step(source)
+        ]
+        replace(run.metrics_file, "".join([names, *until]))
     if of.tokenizer.is_dir():
         shutil.copytree(of.tokenizer, run.tokenizer, dirs_exist_ok=True)
     copy = run.checkpoints / source.name

@@ -49,7 +49,7 @@ def describe_continuation(before: dict, now: dict, step: int) -> list[str]:
     old, new, steps = rate_before(step), rate(step), now["trainer"]["max_steps"]
     if step >= steps or abs(new - old) <= TOLD * max(old, new):
         return []
-    ended = ", the end of its schedule" if step >= before["trainer"]["max_steps"] else ""
+    ended = " (its schedule ended)" if step >= before["trainer"]["max_steps"] else ""
     highest = max(map(rate, range(step, steps, max(1, (steps - step) // SAMPLED))))
     rising = f", rising to {highest:.3g}" if highest > (1 + TOLD) * new else ""
     said = f"learning rate: {old:.3g} at step {step:,}{ended}; {new:.3g} from here on{rising}"
