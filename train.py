@@ -54,9 +54,6 @@ def train(
     facts |= {"bytes_per_token": tokens.val.bytes_per_token, "yields": part.data.yields}
     prints = {"tokens": tokens.fingerprint, "tokenizer": tokenizer.fingerprint}
     run.pin(tokens.resumed, **prints, facts=facts, validation=part.data.contents["val"].fingerprint)
-    offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
-    offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
-    loggers = supply_all(part.logger, offers)  # early: W&B begins beside the rest
     task = make_task(vars(part), facts, tokenizer, context)
     order = part.batch, seed, packing, shuffle
     asked = nodes["task"] | {"model_sees": find_sees(part.model)}
@@ -65,6 +62,9 @@ def train(
         return run.finish(data.count_steps(epochs))
     measured = Measured.of_run(run.machine_file, nodes["trainer"]["accelerator"])
     precision = part.hardware.settle(measured, part.precision, part.model, data.batch_rows(0), context)
+    offers = {"run": run, "config": run.arguments(), "tags": tags, "context": context}
+    offers = offers | {"tokenizer": tokenizer, "tokens": tokens}
+    loggers = supply_all(part.logger, offers)  # W&B begins beside the rest
     schedule = couple_to_batch(part.scheduler, part.batch, data.batch_rows)
     update = Update(part.regularizer, part.clip, part.parametrisation, decay, part.finetuning)
     start = None if complete else weights  # a resumed run has its own

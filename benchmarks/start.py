@@ -2,9 +2,9 @@
 
     python benchmarks/start.py [rounds=5] [key=value ...]
 
-Starts train.py as a user does, with a fresh interpreter and everything cached, once for each row and in
-turns. The clock is the CPU time of the parent, the rank and what these started, read when the first step
-ends. Prints a Markdown table. Other key=value words are train.py's.
+Starts train.py as a user does, with fresh interpreters, with W&B and without, in turns, after one start that
+fills the cache. The clock is the CPU time of the parent, the rank and what these started, read when the first
+step ends. Prints a Markdown table. Other key=value words are train.py's.
 """
 
 import json
@@ -25,35 +25,30 @@ from triad.config.processes import read_processor
 from triad.launch.command import compose_and_launch
 from triad.runs.directory import Run
 
-ROWS = {
-    "as it comes": (),
-    "without W&B": ("logger=csv",),
-    "without W&B, data read for the first time": ("logger=csv",),
-}
-HEAVY = {  # a module of each, that nothing else imports
+ROWS = {"as it comes": "logger=wandb", "without W&B": "logger=csv"}
+COLUMNS = {"CPU, s": "cpu_s", "wall, s": "wall_s", "first word after, s": "word_s"}
+WATCHED = {  # a module of each, that nothing else imports
     "torch._dynamo": "torch._dynamo.convert_frame",
     "torchmetrics": "torchmetrics.functional",
-    **{name: name for name in ("transformers", "matplotlib", "sympy", "scipy", "pandas", "wandb", "optuna")},
+    **{name: name for name in ("transformers", "matplotlib", "sympy", "scipy", "pandas", "wandb")},
 }
 REPORT = "TRIAD_START_REPORT"  # the file that the rank writes
 AIM_S = 10.0
 
 
-def measure(rounds: int = 5, rows: int = 3, overrides: tuple[str, ...] = ()) -> None:
+def measure(rounds: int = 5, overrides: tuple[str, ...] = ()) -> None:
     """Start each row `rounds` times and print the medians."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
     with TemporaryDirectory() as folder:
-        place = Path(folder)
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name in ROWS}
-        _start(place, place / "cache", (*ROWS["as it comes"], *overrides))
-        for number in range(rounds):
-            for name, words in [*ROWS.items()][:rows]:
-                cache = place / (f"cache-{number}" if "first time" in name else "cache")
-                found[name].append(_start(place, cache, (*words, *overrides)))
+        _start(Path(folder), overrides)
+        for _ in range(rounds):
+            for name, word in ROWS.items():
+                found[name].append(_start(Path(folder), (*overrides, word)))
     print(f"{read_processor()}, {rounds} starts each, median (least..most); aim: {AIM_S:g} s of CPU time\n")
-    columns = ("start", "CPU, s", "wall, s", "first word after, s", "imported by the first step")
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    for name, starts in [*found.items()][:rows]:
-        cells = [_show([one[key] for one in starts]) for key in ("cpu_s", "wall_s", "word_s")]
+    print(f"| start | {' | '.join(COLUMNS)} | imported by the first step |")
+    print("|---" * (len(COLUMNS) + 2) + "|")
+    for name, starts in found.items():
+        cells = [_show([one[key] for one in starts]) for key in COLUMNS.values()]
         print(f"| {name} | {' | '.join(cells)} | {', '.join(starts[0]['imported'])} |")
 
 
@@ -61,16 +56,15 @@ def _show(values: list[float]) -> str:
     return f"{median(values):.2f} ({min(values):.2f}..{max(values):.2f})"
 
 
-def _start(place: Path, cache: Path, words: tuple[str, ...]) -> dict[str, Any]:
-    """One start of this very file in the place of train.py, until the end of its run of one step."""
+def _start(place: Path, words: tuple[str, ...]) -> dict[str, Any]:
+    """One start, of this very file in the place of train.py, until the end of its run of one step."""
     report = place / "report.json"
     report.unlink(missing_ok=True)
-    changed = {"TRIAD_CACHE": str(cache), REPORT: str(report), "PYTHONUNBUFFERED": "1"}
     since = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, __file__, "trainer.max_steps=1", "trainer.limit_val_batches=0", *words],
         cwd=place,
-        env=os.environ | changed,
+        env=os.environ | {REPORT: str(report), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -81,10 +75,8 @@ def _start(place: Path, cache: Path, words: tuple[str, ...]) -> dict[str, Any]:
     rest = process.stdout.read()
     if process.wait() or not report.is_file():
         sys.exit(first + rest)
-    return json.loads(report.read_text()) | {
-        "word_s": word_s,
-        "wall_s": json.loads(report.read_text())["at"] - since,
-    }
+    facts = json.loads(report.read_text())
+    return facts | {"word_s": word_s, "wall_s": facts["at_s"] - since}
 
 
 def train_and_report(run: Run, **nodes: Any) -> None:
@@ -95,8 +87,8 @@ def train_and_report(run: Run, **nodes: Any) -> None:
 
     def step_and_report(self: Any, *arguments: Any, **named: Any) -> Any:
         done = step(self, *arguments, **named)
-        imported = [name for name, module in HEAVY.items() if module in sys.modules]
-        facts = {"cpu_s": _cpu_s(os.getppid()), "at": time.monotonic(), "imported": imported}
+        imported = [name for name, module in WATCHED.items() if module in sys.modules]
+        facts = {"cpu_s": _cpu_s(os.getppid()), "at_s": time.monotonic(), "imported": imported}
         Path(os.environ[REPORT]).write_text(json.dumps(facts))
         Training.training_step = step
         return done

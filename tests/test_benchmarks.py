@@ -55,6 +55,13 @@ def rows(printed: str, first: str) -> list[str]:
 
 
 @pytest.mark.slow
+def test_a_start_is_measured_until_its_first_step(benchmark: Benchmark, small: tuple[str, ...]) -> None:
+    printed = benchmark("start", "rounds=1", "debug=tiny", *small)
+    assert rows(printed, "start") == ["as it comes", "without W&B"]
+    assert "transformers" not in printed.partition("| without W&B")[2]
+
+
+@pytest.mark.slow
 def test_filters_are_timed_beside_libraries_and_memory_is_measured(
     benchmark: Benchmark, small: tuple[str, ...]
 ) -> None:

@@ -45,7 +45,7 @@ ARROWS = {
     "analysis": RUN | {"loggers", "layers"},
     "callbacks": TRAINED | {"loggers", "tasks", "analysis"},
     "launch": RUN | {"checkpoints", "analysis", "schedules"},
-    "api": TRAINED | {"decoding", "tasks", "launch"},
+    "api": TRAINED | {"decoding", "launch"},
     "verify": TRAINED | {"launch", "loggers", "analysis"},
     "sweep": TRAINED | {"launch", "loggers", "analysis"},
 }

@@ -1,5 +1,7 @@
 """`triad.model`: a model of conf/model in one's own Python."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -57,3 +59,26 @@ def test_what_is_no_model_is_refused_in_one_sentence(name, words, keys, sentence
     with pytest.raises(Refusal) as refused:
         triad.model(name, *words, **{"vocab_size": 10} | keys)
     assert sentence in str(refused.value)
+
+
+def test_a_model_of_ones_own_package_is_made_where_its_word_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "ownmodels.py").write_text(
+        "from torch import nn\n\n"
+        "class Tiny(nn.Module):\n"
+        "    sees = 'past'\n\n"
+        "    def __init__(self, vocab_size: int, context: int, width: int) -> None:\n"
+        "        super().__init__()\n"
+        "        self.embedding = nn.Embedding(vocab_size, width)\n"
+    )
+    (tmp_path / "mine" / "model" / "tiny.yaml").write_text(
+        "# Mine.\n_target_: ownmodels.Tiny\n_partial_: true\ncontext: ${context}\nwidth: 8\n"
+    )
+    folder = ("--config-dir", str(tmp_path / "mine"))
+    made = triad.model("tiny", "packages=[ownmodels]", *folder, vocab_size=5, width=3, device="meta")
+    assert (type(made).__name__, made.embedding.weight.shape) == ("Tiny", (5, 3))
+    with pytest.raises(Refusal, match=r"packages=\[ownmodels\]"):  # it was permitted for that call alone
+        triad.model("tiny", *folder, vocab_size=5, device="meta")

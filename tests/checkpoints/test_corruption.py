@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
 
 from tests.checkpoints.written import written
-from triad.checkpoints.folder import INDEX, find_checkpoint, find_newest
+from triad.checkpoints.folder import INDEX, find_checkpoint
 from triad.checkpoints.tensors import read_weights
 from triad.storage.manifest import MANIFEST, read_manifest, write_manifest
 
@@ -191,9 +191,9 @@ def test_the_checkpoint_before_it_is_taken_and_that_is_said(tmp_path: Path, harm
     harm(bad)
     if (bad / MANIFEST).exists():
         with pytest.warns(UserWarning, match="step-00000010: .*trying the checkpoint before it"):
-            assert find_newest(tmp_path / "checkpoints") == good
+            assert find_checkpoint(tmp_path) == good
     else:  # never finished
-        assert find_newest(tmp_path / "checkpoints") == good
+        assert find_checkpoint(tmp_path) == good
 
 
 def test_a_bomb_goes_off_where_nobody_is_careful(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from triad.checkpoints import folder
 from triad.checkpoints.folder import (
     describe_checkpoint,
     find_checkpoint,
-    find_newest,
     keep_while_reading,
     list_complete,
     read_facts,
@@ -41,15 +40,10 @@ def test_a_folder_without_manifest_and_one_still_being_written_are_no_checkpoint
 
 
 def test_the_newest_whole_one_is_found_by_its_run_by_its_step_and_by_its_folder(tmp_path: Path) -> None:
-    assert find_newest(tmp_path / "checkpoints") is None
+    with pytest.raises(FileNotFoundError, match="no checkpoint is there"):
+        find_checkpoint(tmp_path)
     earlier, later = written(tmp_path, 5), written(tmp_path, 10)
-    assert (
-        find_newest(tmp_path / "checkpoints")
-        == find_checkpoint(tmp_path)
-        == find_checkpoint(tmp_path, 10)
-        == find_checkpoint(later)
-        == later
-    )
+    assert find_checkpoint(tmp_path) == find_checkpoint(tmp_path, 10) == find_checkpoint(later) == later
     assert find_checkpoint(tmp_path, 5) == earlier
 
 
@@ -105,7 +99,7 @@ def test_when_none_is_whole_nothing_is_loaded_silently(tmp_path: Path) -> None:
         pytest.warns(UserWarning, match="__0_0.distcp is missing"),
         pytest.raises(ValueError, match="none of its checkpoints will do"),
     ):
-        find_newest(tmp_path / "checkpoints")
+        find_checkpoint(tmp_path)
 
 
 def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
@@ -135,7 +129,7 @@ def test_a_torn_one_is_neither_among_the_last_nor_the_best(tmp_path: Path) -> No
     (tmp_path / "checkpoints" / "step-00000003" / "manifest.json").write_text("{")
     rotate(tmp_path / "checkpoints", keep=1)
     with pytest.warns(UserWarning, match="trying the checkpoint before it"):
-        assert find_newest(tmp_path / "checkpoints") == tmp_path / "checkpoints" / "step-00000002"
+        assert find_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step-00000002"
 
 
 def test_what_is_being_read_is_not_forgotten(tmp_path: Path) -> None:

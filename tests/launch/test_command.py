@@ -160,3 +160,36 @@ def test_the_hardware_axis_is_not_mathematics_and_the_rest_is() -> None:
         "trainer": {"devices": 2, "max_steps": 5},
     }
     assert find_changed_mathematics(old, new) == ["model.width"]
+
+
+WRONG_PATHS = {
+    "data=text data.path=nowhere": "data.path: 'nowhere' is no file",
+    "data=text data.path=. data.val_path=nowhere": "data.val_path: 'nowhere' is no file",
+    "task=translation data=parallel data.source=nowhere data.target=nowhere": "data.source: 'nowhere'",
+    "data=huggingface data.path=/nowhere": "data.path=/nowhere: no such folder, and no name",
+    "data=tokenized data.path=nowhere tokenizer=byte": "data.path: 'nowhere' is no file",
+}
+
+
+@pytest.mark.parametrize("words", WRONG_PATHS)
+def test_a_path_of_data_that_is_not_there_is_told_before_a_run_is_begun(
+    train, tmp_path: Path, words: str
+) -> None:
+    (tmp_path / "a.txt").write_text("text\n" * 99)
+    (said,) = drop_stages(train(*words.split(), "debug=tiny", code=MISTAKE).stderr)
+    assert said.startswith("error: ")
+    assert WRONG_PATHS[words] in said
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_sources_which_are_built_before_torch_is_imported_import_none() -> None:
+    code = """
+import sys
+from importlib import import_module
+from pkgutil import iter_modules
+import triad.data.sources as package
+for module in iter_modules(package.__path__, "triad.data.sources."):
+    import_module(module.name)
+sys.exit("torch" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

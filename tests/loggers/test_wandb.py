@@ -270,7 +270,9 @@ def test_an_online_run_is_resumed_as_the_same_and_outlives_its_server(
     since = time.monotonic()
     logger.finalize("success")
     assert time.monotonic() - since < 10
-    assert capsys.readouterr().out.count("W&B: ") == 1
+    out = capsys.readouterr().out
+    assert out.count(f"W&B      {server.url}/") == 3
+    assert out.count("W&B: ") == 1
     assert {step: row["train/loss"] for step, row in history(run, "run-*").items()} == {6: 3.0, 7: 2.0}
 
 
@@ -287,6 +289,17 @@ def test_a_new_run_does_not_go_on_with_the_history_of_another_of_its_name(
     logger.finalize("success")
     assert server.runs.keys() == {"a", "b"}
     assert "a" not in server.history
+
+
+def test_an_offline_run_says_once_how_it_is_uploaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = begun(tmp_path / "a")
+    for step in (1, 2):
+        logger.log_metrics({"train/loss": 1.0}, step)
+    logger.finalize("success")
+    place = tmp_path / "a" / "wandb" / "offline-*"
+    assert capsys.readouterr().out == f"W&B      offline: wandb sync {place} uploads it\n"
 
 
 class Broken:

@@ -82,7 +82,7 @@ def test_the_name_of_a_run_is_not_given_twice(train) -> None:
 def test_a_sweep_runs_each_job_skips_the_finished_and_goes_on_after_a_failure(train, tmp_path: Path) -> None:
     words = ("-m", *TINY, "strategy=ddp", "trainer.devices=2", "trainer.max_steps=2", "seed=0,1")
     first = train(*words, "optimizer.betas=[0.9,0.95],[0.9,1.5]", code=2)
-    assert first.stdout.count("finished") == 1  # both seeds in one line
+    assert first.stdout.count("(+1)") == 1  # both seeds in one line
     assert first.stdout.count("failed (2)") == 2  # refused before they had a directory
     assert first.stderr.count("optimizer.betas=[0.9, 1.5]: at least 0 and below 1") == 2
     runs = [path.parent for path in (tmp_path / "outputs").glob("[!.]*/*/result.json")]

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.warm import WarmProcess
+from triad.config.compose import compose
 from triad.verify.matrix import LAYOUTS, MAIN, PACKINGS, PARTS, Case, all_cases, covering_cases, small_models
-from triad.verify.runner import Result, run_cases
+from triad.verify.runner import Result, _name_dropout, run_cases
 
 COVERING = list(covering_cases())
 # one model for each layout in `make test`; where none is named, moe. test_closed_form.py has decoder.
@@ -82,6 +83,13 @@ def test_every_combination_computes_what_one_process_computes(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_verify_takes_a_configuration_of_ones_own(python, text: Path) -> None:
-    words = ["model=lstm", "strategy=fsdp", "trainer.devices=2", "data=text", f"data.path={text}"]
+    words = ["model=lstm", "model.dropout=0.1", "strategy=fsdp", "trainer.devices=2", "data=text"]
+    words.append(f"data.path={text}")
     done = python("-m", "triad.verify", *words)
     assert "1 compared, 0 depart" in done.stdout
+
+
+def test_all_dropout_of_a_model_is_named() -> None:
+    named = _name_dropout(compose(["model=t5_small", "task=copy"]))
+    assert named == [f"model.{part}dropout=0.0" for part in ("", "attention.", "feedforward.")]
+    assert not _name_dropout(compose([*named, "model=t5_small", "task=copy"]))

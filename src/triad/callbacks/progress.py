@@ -136,7 +136,8 @@ class Progress(Callback):
         self._print(remaining, f"{format_time(self._count_elapsed())} elapsed", *facts)
 
     def _print(self, *facts: str) -> None:
-        self.console.print("  ".join([f"step {self.step}/{self.steps}", *filter(None, facts)]))
+        line = "  ".join([f"step {self.step}/{self.steps}", *filter(None, facts)])
+        self.console.print(_fold(line, self.console.width) if self.console.is_terminal else line)
 
     def _render(self) -> Group:
         """What is on the terminal: the run, what is being done and the metrics, the machine."""
@@ -227,6 +228,18 @@ def _format(metrics: dict[str, float]) -> str:
         return key if key.startswith("val/") or key == "train/loss" else key.partition("/")[2]
 
     return "  ".join(f"{name(key)} {value:.4g}" for key, value in metrics.items())
+
+
+def _fold(line: str, width: int) -> str:
+    """A line in several where a terminal is narrower, cut between figures."""
+    lines = [""]
+    for fact in line.split("  "):
+        longer = f"{lines[-1]}  {fact}" if lines[-1] else fact
+        if len(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(f"  {fact}")
+    return "\n".join(lines)
 
 
 def _find_reason(trainer: Trainer) -> str:

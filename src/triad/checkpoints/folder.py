@@ -84,14 +84,6 @@ def _read_checkpoint_manifest(path: Path) -> tuple[Facts, dict]:
     return found, files
 
 
-def find_newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint; torn ones are passed over with a warning.
-
-    Raises ValueError when there are checkpoints and none is whole.
-    """
-    return choose_newest(list_complete(folder), find_fault)
-
-
 def choose_newest(found: list[Path], wrong: Callable[[Path], str], warn: bool = True) -> Path | None:
     """The newest checkpoint of which nothing is `wrong`; the others are passed over with a warning.
 

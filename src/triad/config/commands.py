@@ -11,6 +11,7 @@ from triad.config.locations import PACKAGE, TRAIN
 
 # what a command's own GROUP may be, in the order in which they are listed
 GROUPS = ("Train", "Look before training", "Use a trained model", "Compare runs", "Prove")
+TYPED = "(?:python|triad) "  # how an example begins
 WIDEST = 100  # columns of a help text
 
 
@@ -34,16 +35,14 @@ def format_commands() -> str:
 def read_purpose(file: Path) -> str:
     """The first line of a command's docstring, without its example."""
     line = (ast.get_docstring(_parse(file)) or "").partition("\n")[0]
-    return re.sub(r":? ?`python [^`]*`[:.]? ?", "", line)
+    return re.sub(rf":? ?`{TYPED}[^`]*`[:.]? ?", "", line)
 
 
 def read_examples(file: Path) -> list[str]:
     """The commands that a command's docstring has as examples, with what stands beside them."""
     first, _, others = (ast.get_docstring(_parse(file)) or "").partition("\n")
-    lines = [*re.findall(r"`(python [^`]*)`", first), *others.strip().splitlines()]
-    return [
-        re.sub(r"python -m triad\.(?=\w)", "triad ", line) for line in lines if line.startswith("python ")
-    ]
+    lines = [*re.findall(rf"`({TYPED}[^`]*)`", first), *others.strip().splitlines()]
+    return [line.replace("python -m triad.", "triad ") for line in lines if re.match(TYPED, line)]
 
 
 def read_group(file: Path) -> str:

@@ -17,7 +17,7 @@ WAYS = {
     "python train.py -m optimizer=adamw,muon seed=0,1": "a sweep of all combinations",
     "python train.py resume=outputs/<run_id> [...]": "continue a run",
     "python train.py run_id=x resume=auto [...]": "continue run x, or start it",
-    "python train.py --config-dir lab packages=[mypkg]": "one's own YAML and code",
+    "python train.py --config-dir lab packages=[mypkg]": "YAML and code of yours",
     "python train.py [...] --cfg job [--resolve]": "show the configuration",
     "python train.py [...] --help": "the keys of these choices",
 }

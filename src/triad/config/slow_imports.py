@@ -135,6 +135,8 @@ class _Finder(MetaPathFinder):
 
 
 def _announce(load: Load, module: ModuleType) -> None:
+    if module.__name__ == "lightning":
+        import_module("torch")  # which it imports amid its own: a stage by itself
     announce(SLOW[module.__name__])
     load(module)
 

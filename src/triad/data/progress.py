@@ -103,21 +103,25 @@ class _Work:
         self.done += count
 
     def describe(self) -> str:
-        """Amount, time left and elapsed."""
+        """What is done, how much of it, time left and elapsed."""
+        return f"{self.title}: {self._measure()}, {self._elapsed()}"
+
+    def _measure(self) -> str:
         size, unit, digits = (1e6, "MB", ".1f") if self.unit == "bytes" else (1, self.unit, ",.0f")
         done = f"{self.done / size:{digits}}"
         if self.total is not None:
             done += f" of {self.total / size:{digits}}"
-        return f"{self.title}: {done} {unit}{self._describe_left()}, {self._elapsed()}"
+        return f"{done} {unit}{self._describe_left()}"
 
     def draw(self, console: Any) -> Any:
-        """The same as a line with a bar."""
+        """The same as a line with a bar, which a long title leaves room for."""
         from rich.text import Text
 
         if not self.total:
             return cut_line(Text(self.describe()))
-        before = self.describe().removesuffix(f", {self._elapsed()}")
-        return draw_bar(console, before, self.done / self.total, self._elapsed())
+        before, longest = self._measure(), console.width // 3
+        title = self.title if len(self.title) <= longest else self.title[: longest - 1] + "…"
+        return draw_bar(console, f"{title}: {before}", self.done / self.total, self._elapsed())
 
     def _elapsed(self) -> str:
         return f"{format_time(time.monotonic() - self.since)} elapsed"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from triad.config.command_line import key_of
 from triad.config.compose import compose, refuse_unmeasured
 from triad.config.errors import Refusal
+from triad.config.identity import leaves
 from triad.config.own_code import repeat_words
 from triad.config.processes import count_gpus, data_ranks, ranks_here
 from triad.launch.supervisor import launch
@@ -93,9 +94,12 @@ def run_own(words: list[str], folder: Path, accelerator: str = "auto") -> list[R
     if not any(key_of(word) == "trainer.accelerator" for word in kept):
         ranks = ranks_here(compose([*small, *ours, "trainer.accelerator=cpu", *kept]))
         ours.append(f"trainer.accelerator={choose_accelerator(ranks, accelerator)}")
+    dropped = _name_dropout(compose([*small, *ours, *same, "strategy=single", "trainer.devices=1"]))
+    if dropped:
+        print(f"without dropout, whose masks differ between layouts: {' '.join(dropped)}", flush=True)
     for run in ("one", "many"):
         alone = [*same, "strategy=single", "trainer.devices=1"]
-        asked = [*small, *ours, *(alone if run == "one" else kept), f"run_id={run}"]
+        asked = [*small, *ours, *(alone if run == "one" else kept), *dropped, f"run_id={run}"]
         config = compose(asked)
         refuse_unmeasured(config)
         for _, verdict in train_all([str(prepare_fresh(config, asked))], ranks_here(config), COMMAND):
@@ -104,6 +108,12 @@ def run_own(words: list[str], folder: Path, accelerator: str = "auto") -> list[R
     layout = Layout(" ".join(words), ranks_here(config), "")
     case = Case(layout, "yours", 0, config["packing"], False, False, numbers)
     return [Result(case, deviation.first or "equal", deviation)]
+
+
+def _name_dropout(config: dict) -> list[str]:
+    """The words that set all dropout of a model to 0."""
+    values = leaves({"model": config["model"]})
+    return [f"{key}=0.0" for key, value in values if key.endswith("dropout") and value]
 
 
 def prepare_fresh(config: dict, words: list[str]) -> Path:
