@@ -62,7 +62,8 @@ def test_what_is_left_on_the_terminal_are_lines_of_validations_and_why_the_run_e
     assert re.fullmatch(r"  (.*  )?memory \d\.\d\d GB  cpu \d+%", below)
     assert max(len(above), len(below)) <= 80
     assert last[ended].startswith("ended at step 10 of 40: callbacks.early_stopping: ")
-    assert "val/loss did not improve in the last 1 records" in " ".join(last[ended : ended + 3])
+    reason = " ".join(" ".join(last[ended : ended + 3]).split())
+    assert "val/loss did not improve in the last 1 records" in reason
     assert len(last[ended]) <= 80
 
 
