@@ -45,9 +45,8 @@ def draw(folder: str = "") -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(folder or temporary).resolve()
         words = ["train.py", *RUN]
-        draw_screen(
-            f"$ python {' '.join(words)}\n", record(words, place / "run"), REPOSITORY / "docs" / "run.svg"
-        )
+        screen = record(words, place / "run")
+        draw_screen(f"$ python {' '.join(words)}\r\n{screen}", REPOSITORY / "docs" / "run.svg")
         record(["train.py", *SWEEP], place / "sweep")
         record(["-m", "triad.compare", "outputs", "page=board.html"], place / "sweep")
         draw_page(chromium, place / "sweep" / "board.html", REPOSITORY / "docs" / "board.png")

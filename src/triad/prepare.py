@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from triad.config.identity import PREPARATION
-from triad.config.tables import print_table
+from triad.config.tables import open_console, print_table
 
 GROUP = "Look before training"
 
@@ -159,7 +159,8 @@ def show_steps(facts: dict[str, Any]) -> None:
         print_table(header, rows, f"data={facts['source']}, {split}", caption)
         for step in steps:
             for what, names in step["examples"].items():
-                print(f"  {step['name']} {what}: {', '.join(names)}")
+                line = f"  {step['name']} {what}: {', '.join(names)}"
+                open_console().print(line, style="dim", overflow="ellipsis", no_wrap=True)
 
 
 def show_examples(source: Any, preparation: Any, facts: dict[str, Any]) -> None:

@@ -62,7 +62,9 @@ def test_what_is_left_on_the_terminal_are_lines_of_validations_and_why_the_run_e
     assert re.fullmatch(r"  (.*  )?memory \d\.\d\d GB  cpu \d+%", below)
     assert max(len(above), len(below)) <= 80
     assert last[ended].startswith("ended at step 10 of 40: callbacks.early_stopping: ")
-    assert "val/loss did not improve in the last 1 records" in last[ended]
+    reason = " ".join(" ".join(last[ended : ended + 3]).split())
+    assert "val/loss did not improve in the last 1 records" in reason
+    assert len(last[ended]) <= 80
 
 
 def test_elapsed_memory_and_utilisation_are_in_metrics_csv(watched: Any) -> None:
@@ -108,7 +110,7 @@ def train(clock: Clock, steps: int, step_s: float, every: int = 10) -> list[int]
 def test_a_file_has_lines_by_time_and_not_by_steps(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     train(clock, steps=2750, step_s=0.125)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "step 10/2750  0:01 elapsed  train/loss 2"
+    assert lines[0] == "step 10/2750  5:42 left  0:01 elapsed  train/loss 2"
     assert lines[1] == "step 90/2750  5:32 left  0:11 elapsed  train/loss 2"
     assert lines[-1] == "step 2750/2750  5:44 elapsed  train/loss 2"
     steps = [int(line.split()[1].partition("/")[0]) for line in lines]

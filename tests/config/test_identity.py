@@ -60,7 +60,7 @@ def test_every_key_and_group_of_the_configuration_is_classified_once() -> None:
     classified = [*MATHEMATICS, *SYSTEM, *MIXED, *OVERLAYS]
     assert sorted(classified) == sorted(groups | {*SYSTEM} & keys)
     # mathematics, unless said
-    ours = {"context", "pad_vocab_to_multiple_of", "packing", "shuffle", "decay", "seed", "weights"}
+    ours = {"context", "epochs", "pad_vocab_to_multiple_of", "packing", "shuffle", "decay", "seed", "weights"}
     assert keys - {*SYSTEM} == ours
 
 

@@ -102,9 +102,9 @@ OWN_CHECK |= {"no_answer_threshold"}  # a difference of logits: any number
 
 @pytest.mark.parametrize("target", sorted(list_calls()))
 def test_every_number_of_a_signature_has_its_range(target: str) -> None:
-    _, module, definition = find_definition(target)
-    call = _find_init(module, definition) if isinstance(definition, ast.ClassDef) else definition
-    for argument in call.args.args if call else ():
+    found = find_definition(target)
+    call = _find_init(found) if isinstance(found.node, ast.ClassDef) else found
+    for argument in call.node.args.args if call else ():
         spelled = {
             node.id for node in ast.walk(argument.annotation or ast.Constant(0)) if isinstance(node, ast.Name)
         }

@@ -58,6 +58,11 @@ class Wide(GELU):
         super().__init__(width, ratio * width, False, 0.0, "none")
 
 
+class Pair:
+    splits, sees = ("tensor",), "past"
+    averages = adaptive = True
+
+
 def system(command):
     raise AssertionError("called")
 """
@@ -116,6 +121,8 @@ def test_a_part_of_ones_own_is_checked_and_built_like_ours_by_this_start_alone(l
         assert words == []
         assert repeat_words() == ["packages=[lighthouse]"]
         assert get_declared(node, "splits") == ("tensor", "context", "pipeline", "expert", "documents")
+        pair = [get_declared({"_target_": "lighthouse.parts.Pair"}, name) for name in ("sees", "averages")]
+        assert pair == ["past", True]
         assert get_declared(node, "needs") == {"model.sees": ("past",)}
         assert build(node)(8).up.out_features == 24
     with pytest.raises(LookupError, match="another package"):

@@ -228,7 +228,7 @@ def test_examples_are_read_from_the_source(lines: Path) -> None:
 
 def test_prepare_prints_a_table_and_text_only_when_asked(lines: Path, python: Any) -> None:
     words = ("data=text", f"data.path={lines}", *WORDS)
-    printed = python("-m", "triad.prepare", *words).stdout
+    printed = python("-m", "triad.prepare", *words, COLUMNS="80").stdout
     assert "clean.filters.stop_words" in printed
     assert "document 1" not in printed
     tables = [

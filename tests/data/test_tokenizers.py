@@ -2,7 +2,6 @@ import json
 import random
 import re
 from functools import partial
-from io import StringIO
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from triad.data.sources.source import Document, Source
 from triad.data.sources.stdlib import stdlib
@@ -393,15 +391,14 @@ def test_words_are_counted_by_the_training_split_and_the_rest_is_unknown(tmp_pat
         word(source, tmp_path, 1, None, ["</s>"], False)
 
 
-def test_prepare_tells_how_many_tokens_are_unknown(tmp_path, monkeypatch):
+def test_prepare_tells_how_many_tokens_are_unknown(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TRIAD_CACHE", str(tmp_path))
     documents = {"train": "to be or not to be", "val": "to see or not"}
     source = Source("words", lambda split: iter([Document("a", documents[split])]))
-    console = Console(record=True, file=StringIO(), markup=False, emoji=False)
     words = {"min_freq": 1, "max_size": None, "specials": [], "lowercase": False}
     part = {"_target_": "triad.data.tokenizers.word.word", "_partial_": True} | words
-    show_tokens(source, {"tokenizer": part}, console)
-    lines = console.export_text().splitlines()
+    show_tokens(source, {"tokenizer": part})
+    lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if "unknown" in line] == [
         "unknown tokens of val: 1, so bits per byte leave some out"
     ]

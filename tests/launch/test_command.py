@@ -166,7 +166,7 @@ WRONG_PATHS = {
     "data=text data.path=nowhere": "data.path: 'nowhere' is no file",
     "data=text data.path=. data.val_path=nowhere": "data.val_path: 'nowhere' is no file",
     "task=translation data=parallel data.source=nowhere data.target=nowhere": "data.source: 'nowhere'",
-    "data=huggingface data.path=nowhere": "data.path=nowhere: no such folder",
+    "data=huggingface data.path=/nowhere": "data.path=/nowhere: no such folder, and no name",
     "data=tokenized data.path=nowhere tokenizer=byte": "data.path: 'nowhere' is no file",
 }
 

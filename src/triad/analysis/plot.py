@@ -31,9 +31,7 @@ def write_plot(boards: list[Board], over: str, to: Path) -> None:
         raise Refusal(f"plot={to}: the name ends in one of {', '.join((*PICTURES, '.csv'))}")
     panels = {board.title: [*_find_curves(board, over)] for board in boards}
     if not any(panels.values()):
-        raise Refusal(
-            f"plot={to}: no run has logged {boards[0].metric if boards else 'anything'} over {over}"
-        )
+        raise Refusal(f"plot={to}: no run has logged {boards[0].metric} over {over}")
     if to.suffix == ".csv":
         to.write_text(to_csv(*_list_points(panels, boards[0].metric, over)), encoding="utf-8")
     else:

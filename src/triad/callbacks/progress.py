@@ -128,7 +128,8 @@ class Progress(Callback):
         if self.metrics:
             self._print_line(self._describe_metrics(), self._describe_resources(), left=False)
         if reason:
-            self.console.print(f"ended at step {self.step:,} of {self.steps:,}: {reason}")
+            line = f"ended at step {self.step:,} of {self.steps:,}: {reason}"
+            self.console.print(line, soft_wrap=not self.console.is_terminal)
 
     def _print_line(self, *facts: str, left: bool = True) -> None:
         self.lines.mark()

@@ -1,15 +1,18 @@
 """What training takes of the machine: memory, and how busy processors and devices are."""
 
 import os
+import resource
 import time
+from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from lightning.pytorch import Callback, Trainer
 from torch import distributed
 
 from triad.hardware.nvml import open_utilisation
+
+PAGES = Path("/proc/self/statm")  # of this process: all, resident, ...
 
 
 class Resources(Callback):
@@ -31,7 +34,6 @@ class Resources(Callback):
         self.read_device = None
         if self.device:
             self.read_device = open_utilisation(str(torch.cuda.get_device_properties(device).uuid))
-        self.process = psutil.Process(os.getpid())
         self.since, self.cpu_s = time.perf_counter(), time.process_time()
 
     def figures(self, trainer: Trainer) -> dict[str, float]:
@@ -42,7 +44,7 @@ class Resources(Callback):
         held = torch.cuda.max_memory_allocated(self.device) if self.device else 0
         used = self.read_device() if self.read_device else -1.0
         device = trainer.strategy.root_device
-        processes = _gather([self.process.memory_info().rss, held, busy, used], device)
+        processes = _gather([_read_resident_bytes(), held, busy, used], device)
         memory, device_memory, cpu, gpu = zip(*processes, strict=True)
         found = {"perf/memory_bytes": max(memory), "perf/cpu_utilisation": sum(cpu) / len(cpu)}
         if self.device:
@@ -50,6 +52,13 @@ class Resources(Callback):
         if min(gpu) >= 0:
             found["perf/device_utilisation"] = sum(gpu) / len(gpu)
         return found
+
+
+def _read_resident_bytes() -> int:
+    """The resident memory of this process; where the system has no /proc (macOS), the most that it had."""
+    if PAGES.is_file():
+        return int(PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _gather(values: list[float], device: torch.device) -> list[list[float]]:

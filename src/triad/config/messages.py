@@ -170,8 +170,10 @@ def explain_bare(word: str) -> str:
         return f"{word}: a word is key=value: {word}={choices[0]}, say"
     if found := next((group for group in groups if word in read_choices(group)), None):
         return f"{word}: a word is key=value: {found}={word}"
-    if Path(word).is_file() or (Path(word).is_dir() and not (Path(word) / "run.json").is_file()):
-        return f"{word}: a word is key=value: data=text data.path={word} reads files"
+    if Path(word).exists():
+        return (
+            f"{word}: a word is key=value: data=text data.path={word} reads it, resume={word} continues a run"
+        )
     if "/" in word:
         return f"{word}: a word is key=value: resume={word} continues a run"
     return f"{word}: a word is key=value, such as model=moe or trainer.max_steps=200"

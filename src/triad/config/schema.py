@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
+from itertools import chain
 from keyword import iskeyword
 from pathlib import Path
 from types import GenericAlias
@@ -117,16 +118,26 @@ def _read_attribute(target: str, name: str) -> Any:
         statements, wanted, above = definition.body, name, definition.bases
     else:
         statements, wanted, above = module.body, f"{definition.name}.{name}", [definition.returns]
-    for statement in statements:
-        match statement:
-            case ast.Assign(targets=[named], value=value) | ast.AnnAssign(target=named, value=value):
-                if value and ast.unparse(named) == wanted:
-                    return _read_literal(value, f"{target}.{name}")
+    for named, value in chain.from_iterable(map(_list_assigned, statements)):
+        if ast.unparse(named) == wanted:
+            return _read_literal(value, f"{target}.{name}")
     for base in above:
         for origin in _find_origins(found, base):
             if (value := read_attribute(origin, name)) is not None:
                 return value
     return None
+
+
+def _list_assigned(statement: ast.stmt) -> list[tuple[ast.expr, ast.expr]]:
+    """What a statement assigns, and the values: those of `splits, sees = ("tensor",), "past"`, too."""
+    match statement:
+        case ast.AnnAssign(target=named, value=ast.expr() as value):
+            return [(named, value)]
+        case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
+            return [*zip(names, values, strict=False)]
+        case ast.Assign(targets=targets, value=value):
+            return [(named, value) for named in targets]
+    return []
 
 
 def _list_followed(dotted: str) -> set[str]:

@@ -165,7 +165,8 @@ class WandB(Logger):
             self._try(self._begin)
         except Refusal as error:
             self.refused = error
-        self.has_begun.set()
+        finally:
+            self.has_begun.set()
         while (work := self.queue.get()) is not None:
             self._try(work)
 

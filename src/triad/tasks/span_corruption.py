@@ -36,7 +36,7 @@ class SpanCorruption:
         loss = sum_t -log p(y_t | y_<t, source) / (words of the global batch's targets)
         Raffel et al. 2020, arXiv:1910.10683, section 3.1.4; spans by section 3.3.4
 
-    Of a row of n tokens round(share n) are hidden, at least 1 and not all, in round(hidden / span) spans.
+    Of a row of n tokens round(share n) are hidden, at least 2 and not all, in round(hidden / span) spans.
     What is hidden and what is kept are each cut into so many pieces by borders that are drawn evenly, and the
     row begins with one that is kept. The draw is a pure function of (seed, step, row), in validation of the
     row.
@@ -78,7 +78,7 @@ class SpanCorruption:
 
     def find_lengths(self, length_R: Tensor) -> Lengths:
         """What is hidden of rows of these lengths, and how long both sides are."""
-        hidden_R = (length_R * self.share).round().long().clamp_min(1).minimum((length_R - 1).clamp_min(0))
+        hidden_R = (length_R * self.share).round().long().clamp_min(2).minimum((length_R - 1).clamp_min(0))
         spans_R = (hidden_R / self.span).round().long().clamp_min(1)
         spans_R = spans_R.minimum(hidden_R).minimum(length_R - hidden_R)
         ends_R = (length_R > 0).long()
