@@ -1,19 +1,25 @@
-"""Check what papers claim: python -m triad.reproduce experiment=olsson2022/induction"""
+"""Check what papers claim, by runs with controls and seeds
+
+triad reproduce experiment=olsson2022/induction   # the claim of one experiment, or what is left of it
+triad reproduce quick                             # those that take some minutes
+triad reproduce all jobs=2                        # every one, two trials side by side
+"""
 
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from triad.config.errors import Interrupted, Refusal
+
+if TYPE_CHECKING:
+    from triad.claims.claim import Claim
+
+GROUP = "Prove"
 
 
 def reproduce(overrides: list[str], jobs: int = 1, fork: str | None = None) -> None:
     """Run the claim of an experiment with all its arms and seeds, and say whether it holds.
-
-    python -m triad.reproduce experiment=olsson2022/induction     the claim of one experiment
-    python -m triad.reproduce quick                               those that take some minutes
-    python -m triad.reproduce all                                 every one; writes docs/reproductions.md
 
     Trials lie in outputs/reproduce/<experiment>/; started again, it goes on where it stopped. Other words go
     to every trial. `jobs=` runs so many side by side; `fork=` is another name, for a claim that was changed.
@@ -32,10 +38,9 @@ def reproduce(overrides: list[str], jobs: int = 1, fork: str | None = None) -> N
                 f"experiment={experiment} has no claim; those that have: {', '.join(list_claims())}"
             )
         claim: Claim = build(node)
-        _warm_up(config)
-        folder = Path("outputs", "reproduce", *experiment.split("/"), *([fork] if fork else []))
+        folder = Path(config["output_dir"], "reproduce", *experiment.split("/"), *([fork] if fork else []))
         try:
-            _check(experiment, claim, node, asked, folder, jobs)
+            _check(experiment, claim, config, asked, folder, jobs)
         except Interrupted as signal:
             print("interrupted: the same command goes on", file=sys.stderr)
             sys.exit(signal.args[0])
@@ -66,24 +71,27 @@ def _read_words(overrides: list[str]) -> tuple[list[str], list[str]]:
     return named or list_claims(groups == ["quick"]), words
 
 
-def _check(experiment: str, claim: Any, node: dict, asked: list[str], folder: Path, jobs: int) -> None:
+def _check(experiment: str, claim: "Claim", config: dict, asked: list[str], folder: Path, jobs: int) -> None:
+    """Run what is left of a claim's trials, print and keep what they came to."""
     from triad.claims import conclusion
     from triad.claims.trials import list_trials, run_trials
 
+    node = config["claim"]
     trials = list_trials(claim, asked, folder)
     conclusion.refuse_other_claim(node, trials)
     if any(one.run.result() is None for one in trials):
-        run_trials(trials, jobs, lambda active, ended: ended and print(f"  {ended.run.id}", flush=True))
+        _warm_up(config)
+        run_trials(trials, jobs, _show)
     conclusion.refuse_unequal(claim, trials)
     figures = conclusion.read_figures(claim, trials)
     verdict, findings, control = conclusion.judge(claim, figures)
     seconds = conclusion.count_seconds([one.run for one in trials])
-    print(f"{experiment}: {verdict}  ({claim.paper}, {claim.where}: {claim.theirs})")
-    for finding in findings:
-        print(f"  {finding.expectation}: {finding.effect}  {finding.verdict}")
-    print(f"  control {claim.control}: {control}")
-    print(f"  {claim.seeds} seeds, {seconds / 60:.1f} min of training")
-    conclusion.write_record(folder, node, figures, verdict, seconds=seconds, control=control)
+    conclusion.print_conclusion(experiment, claim, figures, verdict, findings, control, seconds)
+    conclusion.write_record(folder, node, figures, verdict, control, seconds)
+
+
+def _show(ended: Any, left: int) -> None:
+    print(f"{ended.run}: finished, {left} left", file=sys.stderr, flush=True)
 
 
 def _warm_up(config: dict) -> None:

@@ -1,17 +1,16 @@
 """What the trials of a claim came to: the figures of each arm, the verdict, and its record on disk."""
 
 from pathlib import Path
-from typing import Any
 
 from triad.claims.claim import Claim, Figures, Finding, Verdict, conclude, describe
 from triad.claims.trials import CONTROL, Trial
 from triad.config.errors import Refusal
-from triad.runs.directory import Run, read_json
+from triad.config.tables import print_table
+from triad.runs.directory import Run
 from triad.storage.durable import write
 from triad.storage.manifest import fingerprint
 
 RECORD = "claim.json"
-REFUTED = "fails"  # what a control is to come to
 
 
 def read_figures(claim: Claim, trials: list[Trial]) -> dict[str, list[float]]:
@@ -55,15 +54,35 @@ def refuse_other_claim(node: dict, trials: list[Trial]) -> None:
             )
 
 
-def write_record(folder: Path, node: dict, figures: Figures, verdict: Verdict, **more: Any) -> None:
+def print_conclusion(
+    experiment: str,
+    claim: Claim,
+    figures: Figures,
+    verdict: Verdict,
+    findings: list[Finding],
+    control: Verdict,
+    seconds: float,
+) -> None:
+    """Print the paper's sentence, the figures of the arms, and the verdict on each expectation."""
+    ((replaced, words),) = claim.control.items()
+    arms = [
+        [name, *(f"{value:.4g}" for value in values), describe(values)] for name, values in figures.items()
+    ]
+    seeds = [f"seed {seed}" for seed in range(claim.seeds)]
+    title = f"{experiment}: {verdict}\n{claim.paper}, {claim.where}: {claim.theirs}"
+    print_table(["arm", *seeds, "mean ± s.d."], arms, title=title)
+    print_table(["expected", "found", "verdict"], [[*finding] for finding in findings])
+    print(f"control: with {' '.join(words)} in place of {replaced} it {control}, as it is not to hold")
+    print(f"{claim.seeds} seeds, {seconds / 60:.1f} min of training; guarded by {claim.guard}")
+
+
+def write_record(
+    folder: Path, node: dict, figures: Figures, verdict: Verdict, control: Verdict, seconds: float
+) -> None:
     """Keep what was found, for tables of several claims."""
     arms = {name: describe(values) for name, values in figures.items()}
-    write(folder / RECORD, {"claim": node, "figures": arms, "verdict": verdict, **more})
-
-
-def read_record(folder: Path) -> dict | None:
-    """What `write_record` kept, or None."""
-    return read_json(folder / RECORD)
+    found = {"claim": node, "figures": arms, "verdict": verdict, "control": control, "seconds": seconds}
+    write(folder / RECORD, found)
 
 
 def count_seconds(runs: list[Run]) -> float:

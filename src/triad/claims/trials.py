@@ -47,8 +47,8 @@ def list_trials(claim: Claim, words: list[str], folder: Path) -> list[Trial]:
     return found
 
 
-def run_trials(trials: list[Trial], jobs: int, show: Callable[[list[Trial], Trial | None], None]) -> None:
-    """Run what is not finished, `jobs` at a time; `show` is told what is under way and what has just ended.
+def run_trials(trials: list[Trial], jobs: int, show: Callable[[Trial, int], None]) -> None:
+    """Run what is not finished, `jobs` at a time; `show` is told what has just ended and how many are left.
 
     Raises Refusal for a trial that fails and Interrupted after a signal, when the others have ended.
     """
@@ -66,8 +66,7 @@ def run_trials(trials: list[Trial], jobs: int, show: Callable[[list[Trial], Tria
                     del active[slot]
                     if one.run.result() is None and not signals.first:
                         raise _refuse(one, process.returncode)
-                    show([other for other, _ in active.values()], one)
-            show([other for other, _ in active.values()], None)
+                    show(one, len(waiting) + len(active))
             time.sleep(LOOK_S)
         if signals.first:
             raise Interrupted(128 + signals.first)
