@@ -91,10 +91,21 @@ def of_trainer() -> list[str]:
     return ["| `trainer.` | what to write |", "|---|---|", *rows]
 
 
+def of_papers() -> list[str]:
+    """Every experiment of a paper, with the first line of its head."""
+    lines = ["| experiment | what |", "|---|---|"]
+    for path in sorted((CONF / "experiment").glob("*/*.yaml")):
+        name = path.relative_to(CONF / "experiment").with_suffix("").as_posix()
+        first = next(line for line in path.read_text(encoding="utf-8").splitlines() if line[:3] != "# @")
+        lines.append(f"| `{name}` | {first.removeprefix('# ')} |")
+    return lines
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "choices": of_choices,
     "metrics": of_metrics,
     "needs": of_needs,
+    "papers": of_papers,
     "refusals": of_refusals,
     "trainer": of_trainer,
 }
