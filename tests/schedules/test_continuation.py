@@ -86,3 +86,9 @@ def test_a_function_of_the_step_needs_no_torch_as_a_start_asks_it_before_torch_i
     modules = {read_choices("scheduler")[name]["_target_"].rpartition(".")[0] for name in FUNCTIONS}
     code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_key_that_is_a_word_of_python_is_an_argument_and_stays_in_a_plain_value() -> None:
+    node = config("linear", 100, **{"from": 40})["scheduler"]
+    assert build(node).keywords["from_"] == 40
+    assert build([{"from": 6, "weights": {"a": 1}}]) == [{"from": 6, "weights": {"a": 1}}]

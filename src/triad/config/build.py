@@ -30,9 +30,9 @@ def _build_node(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     parts = {key: _build_node(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
-    parts = {f"{key}_" if iskeyword(key) else key: part for key, part in parts.items()}
     if "_target_" not in node:
         return parts
+    parts = {f"{key}_" if iskeyword(key) else key: part for key, part in parts.items()}
     module, _, name = node["_target_"].rpartition(".")
     target = getattr(_import(module), name)
     return partial(target, **parts) if node.get("_partial_") else target(**parts)
