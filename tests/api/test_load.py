@@ -45,8 +45,10 @@ def find_task(model: str) -> str:
 
 @pytest.mark.parametrize(
     ("task", "model"),
-    {(task, find_model(task)) for task in read_choices("task")}
-    | {(find_task(name), name) for name in (*CLASSES.values(), "moe")},
+    sorted(
+        {(task, find_model(task)) for task in read_choices("task")}
+        | {(find_task(name), name) for name in (*CLASSES.values(), "moe")}
+    ),
 )
 def test_every_task_and_model_is_loaded_and_does_in_python_what_it_is_for(
     tmp_path: Path, task: str, model: str
