@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.warm import ForkedProcess, fork, run_words, wait
+from tests.warm import fork, run_words, wait
 
 ROWS = 200  # enough to never scroll
 CONTROL = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])|[\r\n]|[^\r\n\x1b]+")
@@ -31,7 +31,7 @@ def record(words: list[str], folder: Path, environment: dict[str, str], columns:
         for number in range(3):
             os.dup2(theirs, number)
 
-    child = fork(partial(run_words, words), without_size | {"TERM": "xterm-256color"}, attach)
+    process = fork(partial(run_words, words), without_size | {"TERM": "xterm-256color"}, attach)
     os.close(theirs)
     written = bytearray()
     try:
@@ -39,7 +39,6 @@ def record(words: list[str], folder: Path, environment: dict[str, str], columns:
             written += read
     except OSError:  # all processes that had the terminal have ended
         pass
-    process = ForkedProcess(child)
     code = wait(process, 60)
     assert code == 0, written.decode()
     return written.decode()

@@ -46,6 +46,7 @@ ARROWS = {
     "callbacks": TRAINED | {"loggers", "tasks", "analysis"},
     "launch": RUN | {"checkpoints", "analysis", "schedules"},
     "api": TRAINED | {"decoding", "launch"},
+    "claims": RUN | {"launch"},
     "verify": TRAINED | {"launch", "loggers", "analysis"},
     "sweep": TRAINED | {"launch", "loggers", "analysis"},
 }

@@ -50,8 +50,19 @@ show([Result(cases[0], refused, None), *equal], None)
 QUERY = "a red dog runs over 3 hills and behind a train"
 FIGURES = "columns=tokens,seconds,energy_joules,cost,mfu"
 # where tables are printed, and the words of a command that prints them; a new place is asked for below
+CLAIM = """
+from triad.claims.claim import Claim
+from triad.claims.conclusion import judge, print_conclusion
+from triad.claims.expectations import Level
+arms = {"one_layer": ["model.depth=1"], "two_layers": ["model.depth=2"]}
+expects, control = [Level("two_layers", at_least=0.9)], {"two_layers": ["model.depth=1"]}
+made = Claim("Olsson et al. 2022", "argument 2", "two do", arms, len, expects, control, "tests/test_laws.py")
+figures = {"one_layer": [0.0125, 0.0, 0.25], "two_layers": [0.9875, 1.0, 1.0], "control": [0.1, 0.0, 0.0]}
+print_conclusion("olsson2022/induction", made, figures, *judge(made, figures), 754.0)
+"""
 COMMANDS = {
     "analysis/table.py": f"-m triad.compare outputs {FIGURES}",
+    "claims/conclusion.py": f"-c '{CLAIM}'",
     "checkpoint.py": "-m triad.checkpoint show=outputs/made",
     "coordinates.py": "-m triad.coordinates widths=16,32 steps=1 seeds=1 model.depth=1",
     "data/__main__.py": f"-m triad.data show=0 context=32 batch.size=3 {CORPUS}",

@@ -20,11 +20,11 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from triad.config.errors import Refusal
+from triad.launch.trial_process import divide_machine
 from triad.sweep.controller import run_sweep
 from triad.sweep.slurm import STORAGE, submit
 from triad.sweep.study import Study
 from triad.sweep.sweep_file import read_sweep
-from triad.sweep.trial_process import divide_machine
 
 TRIAL = Path(__file__).with_name("trial.py")
 FILE = f"""program: {TRIAL}

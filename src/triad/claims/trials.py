@@ -15,12 +15,12 @@ from triad.claims.claim import Claim
 from triad.config.errors import Interrupted, Refusal
 from triad.config.locations import TRAIN
 from triad.config.processes import without_launcher
+from triad.launch import trial_process
 from triad.launch.forking import ForkedProcess, fork, run_words
 from triad.launch.supervisor import die_with
 from triad.runs.directory import Run
 from triad.runs.signals import Signals
 from triad.storage.durable import open_in_place
-from triad.sweep import trial_process
 
 LOOK_S = 0.1
 CONTROL = "control"

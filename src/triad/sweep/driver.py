@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from triad.config.errors import Refusal
 from triad.config.messages import DISK, DIVERGED
+from triad.launch import trial_process as process
 from triad.runs.signals import Signals
 from triad.storage.locks import Lock
-from triad.sweep import trial_process as process
 from triad.sweep.progress import ProgressDisplay
 from triad.sweep.study import Point, Study
 from triad.sweep.trials import (
