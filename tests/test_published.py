@@ -77,8 +77,11 @@ def count_parameters(name: str, vocab_size: int | None = None) -> int:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_one_composes(name: str) -> None:
+def test_every_one_composes_and_says_what_it_is(name: str) -> None:
     assert compose_published(name)["model"]
+    head = (CONF / "experiment" / f"{name}.yaml").read_text().partition("\n\n")[0].splitlines()
+    assert head[0] == "# @package _global_"
+    assert f"experiment={name}" in "".join(line for line in head if line.startswith("# command"))
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
