@@ -12,6 +12,12 @@ from tests.warm import REPOSITORY, WarmProcess
 Run = Callable[..., subprocess.CompletedProcess]
 
 
+@pytest.fixture(autouse=True)
+def unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed is as wide as it takes, also where a shell or pytest's workers export a width."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache of token files for all tests of a session, in whichever worker they run."""
@@ -22,7 +28,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def environment(cache: Path) -> dict[str, str]:
     """One thread per process, so that sums are taken in one order."""
-    quiet = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    loud = ("WANDB", "COLUMNS", "LINES")
+    quiet = {name: value for name, value in os.environ.items() if not name.startswith(loud)}
     return quiet | {"TRIAD_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
 
 

@@ -17,7 +17,7 @@ from triad.config.locations import CONF, TRAIN
 from triad.config.offers import list_groups
 from triad.config.schema import find_faults, read_signature
 
-OF_PAPERS = {*(CONF / "experiment").glob("*/*.yaml")}  # tests/test_published.py composes them
+OF_PAPERS = {*(CONF / "experiment").glob("*/*.yaml")}  # tests/test_papers.py composes them
 FILES = sorted({*CONF.rglob("*/*.yaml")} - OF_PAPERS)
 GROUPS = sorted({path.parent.name for path in FILES} - {"callbacks", "experiment", "debug", "logger"})
 ROUTERS = [path.stem for path in FILES if path.parent.name == "router"]  # of models that have experts

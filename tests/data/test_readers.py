@@ -118,7 +118,7 @@ def test_a_column_that_is_not_there_is_named_before_any_text_is_read(
     with pytest.raises(ValueError, match=r"no column 'a' \(it has: text, n\); set data.fields"):
         as_pairs(tmp_path / f"0{end}", None)
     fill(tmp_path, **{"0.tsv": "a\tb\n"})
-    with pytest.raises(ValueError, match=r"0.tsv: no column 'text' \(it has: a, b\); set data.field"):
+    with pytest.raises(ValueError, match=r"0.tsv: no column 'text', .*data.columns=.*: set data.field"):
         as_text(tmp_path / "0.tsv", columns=["a", "b"])
 
 

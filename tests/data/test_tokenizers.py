@@ -11,6 +11,7 @@ import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.warm import drop_stages
 from triad.data.sources.source import Document, Source
 from triad.data.sources.stdlib import stdlib
 from triad.data.sources.text import text
@@ -255,7 +256,7 @@ def test_learning_reads_a_bounded_sample_of_a_large_corpus_by_its_seed():
 def test_the_sample_and_its_seed_choose_what_is_learned_and_memory_is_told(corpus, tmp_path, capsys):
     sizes = {"sample_bytes": 50_000}, {"sample_bytes": 50_000, "sample_seed": 1}, {"sample_bytes": 10**9}
     assert len({bpe(corpus, tmp_path, 400, **size).fingerprint for size in sizes}) == 3
-    lines = capsys.readouterr().err.splitlines()
+    lines = drop_stages(capsys.readouterr().err)
     assert len(lines) == 3
     for line in lines:
         found = re.fullmatch(

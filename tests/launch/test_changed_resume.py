@@ -16,6 +16,7 @@ from triad.config.compose import compose, compose_written, validate
 from triad.config.errors import Refusal
 from triad.config.locations import TRAIN
 from triad.config.messages import explain_error
+from triad.config.own_code import permitting
 from triad.launch import command
 from triad.launch.resume import Resume, drop_repeated, find_resume, refuse_taken
 from triad.runs.directory import Run
@@ -58,10 +59,10 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def started(*words: str) -> int:
     """The exit code of `train.py` with some words that name a run to resume."""
-    typed = list(words)
-    resume = find_resume(typed)
-    assert resume is not None
-    return command._resume(lambda **_: None, str(TRAIN), resume, typed)
+    with permitting(list(words)) as typed:
+        resume = find_resume(typed)
+        assert resume is not None
+        return command._resume(lambda **_: None, str(TRAIN), resume, typed)
 
 
 def begun(path: Path, *words: str) -> Run:

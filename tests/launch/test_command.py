@@ -36,7 +36,7 @@ MISTAKES = {
     "trainer.devices=[1]": "CUDA_VISIBLE_DEVICES",
     "trainer.accelerator=tpu": "use cpu or gpu",
     "trainer.max_steps=-1": "needs a number of steps",
-    "+trainer.limit_train_batches=3": "use trainer.max_steps",
+    "+trainer.limit_train_batches=3": "use epochs=..., or trainer.max_steps",
     "trainer.num_nodes=2": "needs torchrun or srun",
     "context=0": "context=0: must be at least 1",
     "scheduler.warmup=5000": "longer than trainer.max_steps",

@@ -219,12 +219,13 @@ def test_tasks_of_srun_are_the_ranks_of_a_run(python, tmp_path: Path) -> None:
     """Forked in place of srun; without --ntasks-per-node, which Lightning's plugin demands."""
     code = f"""
 import os, sys
-from tests.warm import fork_rank, wait
+from tests.warm import wait
+from triad.launch.supervisor import start_rank
 command = [sys.executable, {write_script(tmp_path, send(signal.SIGUSR1, "rank"), rank=1)!r}, *sys.argv[1:]]
 names = {{"SLURM_JOB_ID": "77", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODEID": "0"}}
 names |= {{"SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NODELIST": "localhost"}}
 tasks = [
-    fork_rank(command, os.environ | names | {{"SLURM_PROCID": task, "SLURM_LOCALID": task}}) for task in "01"
+    start_rank(command, os.environ | names | {{"SLURM_PROCID": task, "SLURM_LOCALID": task}}) for task in "01"
 ]
 sys.exit(str([wait(task, 200) for task in tasks]))
 """

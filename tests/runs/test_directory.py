@@ -156,11 +156,11 @@ def test_a_signal_ends_a_whole_sweep(tmp_path: Path, environment: dict[str, str]
     ]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "outputs").glob("*/metrics.csv")) and time.monotonic() < deadline:
+    while not list((tmp_path / "outputs").glob("*/*/metrics.csv")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 143
-    assert len(list((tmp_path / "outputs").glob("*/config.yaml"))) == 1
+    assert len(list((tmp_path / "outputs").glob("*/*/config.yaml"))) == 1
 
 
 def test_two_processes_do_not_write_one_run(train, tmp_path: Path) -> None:

@@ -142,11 +142,11 @@ class Preparation:
         declared = part.func if isinstance(part, partial) else part
         packages = {name: version(name) for name in getattr(declared, "packages", ())}
         described = {"call": node, "packages": packages, "contents": getattr(part, "contents", None)}
-        package = sys.modules[declared.__module__.partition(".")[0]]
-        if package.__name__ == __name__.partition(".")[0]:
+        package = sys.modules[(getattr(declared, "__module__", None) or "builtins").partition(".")[0]]
+        places = [*getattr(package, "__path__", []), getattr(package, "__file__", None)]
+        if package.__name__ == __name__.partition(".")[0] or not places[0]:
             return described
-        place = Path(next(iter(getattr(package, "__path__", [package.__file__]))))  # of one's own package
-        return described | {"code": fingerprint_source(place)}
+        return described | {"code": fingerprint_source(Path(places[0]))}  # of one's own package
 
 
 class NothingLeft(ValueError):

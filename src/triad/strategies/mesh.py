@@ -121,12 +121,17 @@ class Mesh(ModelParallelStrategy):
     def batch_to_device(self, batch: dict, device: Any = None, dataloader_idx: int = 0) -> dict:
         """Move a batch to the device, and select this process's chunks of the sequences.
 
-        starts_BT stay those of whole sequences: attention needs them for the keys that it gathers.
+        starts_BT stay those of whole sequences: attention needs them for the keys that it gathers. The first
+        row is kept whole, too, as "first_row": samples continue its beginning.
         """
         batch = super().batch_to_device(batch, device, dataloader_idx)
         if self.zigzag:
             self.zigzag.on = True
-            batch = batch | {name: self.zigzag.part(batch[name]) for name in ("tokens_BT", "targets_BT")}
+            split = {name: batch[name] for name in ("tokens_BT", "targets_BT")}
+            first = {name: rows[:1] for name, rows in split.items()}
+            batch = (
+                batch | {name: self.zigzag.part(rows) for name, rows in split.items()} | {"first_row": first}
+            )
         return batch
 
     def micro_batch(self, last: bool) -> AbstractContextManager:

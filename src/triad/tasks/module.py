@@ -282,7 +282,7 @@ class Training(LightningModule):
                 sums = self.task.measure_generated(model, *inputs, lockstep=self.trainer.world_size > 1)
                 self._add_sums(sums, ALL)
         if index == 0:
-            self.first_row = tuple(entry[:1] for entry in self.read(batch))
+            self.first_row = tuple(entry[:1] for entry in self.read(batch | batch.get("first_row", {})))
 
     def _add_sums(self, sums: dict[str, Tensor], source: str) -> None:
         pipeline = self.trainer.strategy.pipeline

@@ -30,13 +30,12 @@ def load_train() -> Callable[..., None]:
 
 def main(directories: list[Path]) -> None:
     """Train one run after another; what a run would print goes to its output-<rank>.txt."""
-    since = time.monotonic()
-    for done, directory in enumerate(directories):
-        number = os.environ["RANK"]
+    since, number, ranks = time.monotonic(), os.environ["RANK"], os.environ["WORLD_SIZE"]
+    for done, directory in enumerate(directories):  # a run that ends takes these variables away
         if number == "0":
             each_s = (time.monotonic() - since) / max(done, 1)
             left = f", {format_time(each_s * (len(directories) - done))} left" if done else ""
-            of = f"{done + 1}/{len(directories)} with {os.environ['WORLD_SIZE']} processes{left}"
+            of = f"{done + 1}/{len(directories)} with {ranks} processes{left}"
             print(f"  {directory.name}  {of}", flush=True)
         with (directory / f"output-{number}.txt").open("w") as file, redirect_stdout(file):
             code = run_rank(load_train(), Run(directory))
