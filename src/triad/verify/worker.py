@@ -30,8 +30,9 @@ def load_train() -> Callable[..., None]:
 
 def main(directories: list[Path]) -> None:
     """Train one run after another; what a run would print goes to its output-<rank>.txt."""
-    since, number, ranks = time.monotonic(), os.environ["RANK"], os.environ["WORLD_SIZE"]
-    for done, directory in enumerate(directories):  # a run that ends takes these variables away
+    since, number = time.monotonic(), os.environ["RANK"]
+    ranks = os.environ["LOCAL_WORLD_SIZE"]  # Lightning takes WORLD_SIZE away when a run ends
+    for done, directory in enumerate(directories):
         if number == "0":
             each_s = (time.monotonic() - since) / max(done, 1)
             left = f", {format_time(each_s * (len(directories) - done))} left" if done else ""
