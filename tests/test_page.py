@@ -285,6 +285,7 @@ def test_parallel_coordinates_have_eight_keys_that_vary(tmp_path: Path, page) ->
     assert [name.text for name in find(picture, "name")] == ["batch.size", "val/loss"]
 
 
+@pytest.mark.slow
 def test_a_hundred_runs_of_ten_thousand_steps_are_a_small_page(tmp_path: Path) -> None:
     lines = [f"{s},{3 + 9 / s + s % 7 / 50:.15g},{s * 512},{s * 0.0123:.15g}," for s in range(1, 10_001)]
     lines[99::100] = [line + line.split(",")[1] for line in lines[99::100]]

@@ -38,6 +38,7 @@ asyncio.run(notebook())
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_composes_trains_and_loads(tmp_path: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-c", f"exec({CELL!r}, {{}})"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)

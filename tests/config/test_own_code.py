@@ -218,6 +218,7 @@ def test_a_file_that_ours_hides_is_refused(lab: Path) -> None:
     assert "no folder is there" in refused("--config-dir", "absent")
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_runs_as_it_is_written(python, tmp_path: Path) -> None:
     blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
     for _, text in (block for block in blocks if block[1].startswith("# ")):

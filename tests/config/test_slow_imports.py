@@ -108,6 +108,7 @@ def test_a_command_says_a_word_before_it_imports_what_is_slow(name: str, tmp_pat
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_put_off_is_whole_when_it_is_used() -> None:
     command = [sys.executable, "-W", "ignore", "-c", PUT_OFF]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
