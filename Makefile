@@ -22,7 +22,7 @@ setup: .venv/ready  ## make the environment (.venv)
 train: .venv/ready  ## train on your Python's own source code, with the recipe of docs/speedrun.md (for five minutes)
 	$(BIN)/python train.py experiment=speedrun
 
-test: .venv/ready lint  ## run the tests and the linters (under 15 minutes on two cores)
+test: .venv/ready lint  ## run the tests and the linters (some 19 minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/ready  ## run the tests that take longer than a minute, too
