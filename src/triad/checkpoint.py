@@ -27,9 +27,7 @@ def checkpoint(show: str) -> None:
     if facts:
         header = ["checkpoint", "metric", "tensors", "bytes", "saved in", "training waited", "layout"]
         rows = [[path.name, *_describe(facts[path])] for path in facts]
-        print_table(
-            header, [[path.name, *_describe(facts[path])] for path in facts], caption="checksums right"
-        )
+        print_table(header, rows, caption="checksums right")
     for path, fault in wrong.items():
         print(f"{path.name}  damaged: {fault}")
     if alone and not wrong:

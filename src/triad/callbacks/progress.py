@@ -13,6 +13,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from triad.config.tables import fold_line
 from triad.data.progress import REFRESHES_PER_S, Lines, cut_line, draw_bar, format_time
 from triad.runs.directory import Run
 from triad.runs.signals import signals
@@ -138,7 +139,9 @@ class Progress(Callback):
 
     def _print(self, *facts: str) -> None:
         line = "  ".join([f"step {self.step}/{self.steps}", *filter(None, facts)])
-        self.console.print(_fold(line, self.console.width) if self.console.is_terminal else line)
+        folded = self.console.is_terminal
+        lines = fold_line(line, self.console.width, indent="  ") if folded else [line]
+        self.console.print("\n".join(lines))
 
     def _render(self) -> Group:
         """What is on the terminal: the run, what is being done and the metrics, the machine."""
@@ -229,18 +232,6 @@ def _format(metrics: dict[str, float]) -> str:
         return key if key.startswith("val/") or key == "train/loss" else key.partition("/")[2]
 
     return "  ".join(f"{name(key)} {value:.4g}" for key, value in metrics.items())
-
-
-def _fold(line: str, width: int) -> str:
-    """A line in several where a terminal is narrower, cut between figures."""
-    lines = [""]
-    for fact in line.split("  "):
-        longer = f"{lines[-1]}  {fact}" if lines[-1] else fact
-        if len(longer) <= width or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(f"  {fact}")
-    return "\n".join(lines)
 
 
 def _find_reason(trainer: Trainer) -> str:

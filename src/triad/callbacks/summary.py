@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 
 from triad.analysis.loss_picture import draw_loads, draw_losses
 from triad.config.offers import read_choices
-from triad.config.tables import open_console
+from triad.config.tables import fold_line, open_console
 from triad.data.mixed_tokens import MixedTokens
 from triad.data.token_files import Tokens
 from triad.data.tokenizers.tokenizer import Tokenizer
@@ -143,9 +143,5 @@ def _show(facts: dict[str, str]) -> None:
     """A line for each fact; what is wider than the terminal goes on below it, but for a command to copy."""
     width = open_console().width - 9
     for key, value in facts.items():
-        lines = [""]
-        for piece in [value] if value.startswith("python ") else re.findall(r".+?(?:  |, |; |$)", value):
-            if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
-                lines.append("")
-            lines[-1] += piece
-        print(f"{key:<8} " + "\n         ".join(line.rstrip() for line in lines), flush=True)
+        lines = [value] if value.startswith("python ") else fold_line(value, width, "  |, |; ")
+        print(f"{key:<8} " + "\n         ".join(lines), flush=True)

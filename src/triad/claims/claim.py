@@ -8,6 +8,7 @@ where it holds, too, something else was measured.
 
 import math
 from collections.abc import Callable, Mapping
+from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
 
 Verdict = Literal["holds", "fails", "within noise"]
@@ -73,6 +74,4 @@ def describe(values: list[float]) -> str:
     """The mean and the sample standard deviation of some numbers."""
     if any(not math.isfinite(value) for value in values):
         return " ".join(f"{value:.4g}" for value in values)
-    mean = math.fsum(values) / len(values)
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1))
-    return f"{mean:.4g} ± {spread:.2g}"
+    return f"{fmean(values):.4g} ± {stdev(values):.2g}"

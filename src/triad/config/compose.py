@@ -56,10 +56,16 @@ def read_epochs(length: Any) -> float | None:
     return float(found[1]) if found else None
 
 
+def is_unmeasured(config: dict) -> bool:
+    """Whether the length of a run is a time or epochs, whose steps are not known yet."""
+    length = config["trainer"]["max_steps"]
+    return bool(read_time(length) or read_epochs(length))
+
+
 def refuse_unmeasured(config: dict) -> None:
     """Raise Refusal where the length of a run is a time or epochs: only `train.py` finds their steps."""
-    length = config["trainer"]["max_steps"]
-    if read_time(length) or read_epochs(length):
+    if is_unmeasured(config):
+        length = config["trainer"]["max_steps"]
         word = f"epochs={config['epochs']:g}" if read_epochs(length) else f"trainer.max_steps={length}"
         raise Refusal(f"{word} is measured by train.py: give trainer.max_steps= as a number of steps here")
 

@@ -56,6 +56,16 @@ def print_table(
             console.print(line, soft_wrap=True)
 
 
+def fold_line(line: str, width: int, breaks: str = "  ", indent: str = "") -> list[str]:
+    """A line of figures as several where it is wider, cut behind one of `breaks`, a regular expression."""
+    lines = [""]
+    for piece in re.findall(rf".+?(?:{breaks}|$)", line):
+        if lines[-1].strip() and len(lines[-1] + piece.rstrip()) > width:
+            lines.append(indent)
+        lines[-1] += piece
+    return [one.rstrip() for one in lines]
+
+
 def lay_out(
     header: Cells,
     rows: Sequence[Cells],

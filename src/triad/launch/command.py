@@ -22,6 +22,7 @@ from triad.config.compose import (
     compose_written,
     find_lists,
     find_swept,
+    is_unmeasured,
     read_epochs,
     read_time,
     read_written,
@@ -34,7 +35,7 @@ from triad.config.locations import CONF
 from triad.config.messages import DIVERGED, FAULT, explain_failure, report_error, report_interrupt
 from triad.config.neighbours import answer_flag
 from triad.config.overlays import find_overlaid
-from triad.config.overrides import quote, quote_typed, replace_overrides
+from triad.config.overrides import PLACE, quote, quote_typed, replace_overrides
 from triad.config.own_code import repeat_flags, take_own_code
 from triad.config.processes import (
     count_threads,
@@ -46,7 +47,7 @@ from triad.config.processes import (
 from triad.config.provenance import Chains, read_chains
 from triad.config.references import find_references
 from triad.config.slow_imports import hasten_imports
-from triad.launch.multirun import PLACE, Multirun, refuse_other
+from triad.launch.multirun import Multirun, refuse_other
 from triad.launch.rank import exit_together, run_rank
 from triad.launch.resume import (
     Resume,
@@ -267,14 +268,14 @@ def _run_job(job: Job, work: Callable, multirun: Multirun | None = None) -> tupl
         _refuse_two_lengths(job, config)
         begun = in_sweep and run.exists
         if begun:
-            steps = run.config()["trainer"]["max_steps"] if _is_unmeasured(config) else None
+            steps = run.config()["trainer"]["max_steps"] if is_unmeasured(config) else None
             job.refuse(run, validate(job.composed, job.choices, steps), in_sweep)
             if run.result():
                 print(f"{run}: finished before, skipped", flush=True)
                 return run.path, 0
         _refuse_unreadable_data(config)
         probe = None
-        if _is_unmeasured(config) and not begun:
+        if is_unmeasured(config) and not begun:
             job.refuse(run, config, in_sweep)
             probe, code = _measure_length(job, run, config, work)
             if code:
@@ -314,11 +315,6 @@ def _refuse_unreadable_data(config: dict) -> None:
         raise Refusal(sentence) from error
 
 
-def _is_unmeasured(config: dict) -> bool:
-    length = config["trainer"]["max_steps"]
-    return bool(read_time(length) or read_epochs(length))
-
-
 def _refuse_two_lengths(job: Job, config: dict) -> None:
     typed = next((word for word in job.typed if key_of(word) == LENGTH), None)
     if config.get("epochs") and typed:
@@ -347,7 +343,7 @@ def _write_record(job: Job, run: Run, config: dict, probe: Run | None, in_sweep:
     """Write what a start writes. A time and epochs become a number of steps, as if that were typed."""
     overrides, pinned, pace, measured = job.overrides, [], {}, {}
     length = config["trainer"]["max_steps"]
-    if _is_unmeasured(config):
+    if is_unmeasured(config):
         if probe:
             steps, pace, measured = finish_probe(probe, length)
         else:  # a job of a sweep that goes on

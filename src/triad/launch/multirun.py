@@ -7,11 +7,10 @@ from triad.checkpoints.folder import list_complete
 from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import find_changed_mathematics, find_differing, leaves
+from triad.config.overrides import PLACE
 from triad.config.processes import DECIDED
 from triad.runs.directory import Run
 from triad.runs.trial_names import make_sweep_id, make_trial_id
-
-PLACE = ("run_id", "output_dir")  # the place of a run directory
 
 
 class Multirun(NamedTuple):

@@ -19,6 +19,7 @@ from triad.config.command_line import key_of
 from triad.config.errors import Refusal
 from triad.config.identity import AUGMENTATION, PREPARATION, find_changed_mathematics
 from triad.config.offers import get_declared
+from triad.config.overrides import PLACE
 from triad.config.processes import DECIDED
 from triad.config.references import escape
 from triad.config.schema import convert
@@ -110,8 +111,7 @@ def drop_repeated(words: list[str], run: Run) -> list[str]:
     """Words that no start of the run was given: the others have had their effect."""
     starts = run.passport().get("starts", [])
     given = {word for start in starts for word in start.get("command", [])}
-    own = ("run_id", "output_dir")
-    return [word for word in drop_resume(words) if word not in given and key_of(word) not in own]
+    return [word for word in drop_resume(words) if word not in given and key_of(word) not in PLACE]
 
 
 def has_trained(run: Run) -> bool:

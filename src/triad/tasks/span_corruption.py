@@ -17,6 +17,7 @@ from triad.layers.full_attention import PADDING
 from triad.layers.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, UnitInterval
 from triad.layers.splitmix64 import LARGEST
 from triad.tasks.likelihood import CrossEntropy, likelihood, perplexity
+from triad.tasks.sequence_to_sequence import read_row
 
 
 class Lengths(NamedTuple):
@@ -39,8 +40,7 @@ class SpanCorruption:
     Of a row of n tokens round(share n) are hidden, at least 2 and not all, in round(hidden / span) spans.
     What is hidden and what is kept are each cut into so many pieces by borders that are drawn evenly, and the
     row begins with one that is kept. The draw is a pure function of (seed, step, row), in validation of the
-    row.
-    The model's words after those of the tokenizer are the end, which also begins a target, and the
+    row. The model's words after those of the tokenizer are the end, which also begins a target, and the
     `sentinels`, which count from there upwards. Raises ValueError for a context that asks for more of them,
     or whose source would not fit it.
     """
@@ -133,7 +133,7 @@ class SpanCorruption:
 
     def sample(self, model: nn.Module, row: tuple, length: int, **_: Any) -> list[list[int]]:
         """What is kept of the row, and what is written into its holes."""
-        source = [word for word in row[0][0].tolist() if word != PADDING]
+        source = read_row(row[0][0].tolist())
         asked: dict[str, Any] = {"ends": [self.end], "vocab_size": self.end + self.special_tokens}
         asked |= {"max_tokens": length, "context": self.context, "lockstep": True}
         found = decode(model, [[self.end]], Greedy(), sources=[source], **asked)
